@@ -1,0 +1,41 @@
+# Two commands do all set-up: `make train` and `make test`. Both make their own environment in .venv.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: train test test-all check format install install-dev clean
+
+train: install  ## train; overrides through ARGS="backbone=parcnet_xs trainer.max_epochs=2"
+	$(BIN)/python -m parcnet_train $(ARGS)
+
+test: install-dev  ## everything that CI runs
+	$(BIN)/python -m pytest -n 2
+
+test-all: install-dev  ## the slow tests too
+	$(BIN)/python -m pytest -n 2 -m ""
+
+check: install-dev  ## format, lint, type check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: .venv/.installed
+install-dev: .venv/.installed-dev
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,177 @@
+"""What `action=` can be: each a function of a checked configuration that writes `results.json`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from parcnet_train import __version__
+from parcnet_train.build import (
+    Config,
+    build_callbacks,
+    build_data,
+    build_loggers,
+    build_task,
+    build_trainer,
+)
+from parcnet_train.checkpoints import check_same_model, model_state, read_checkpoint
+from parcnet_train.report.curves import draw_curves
+from parcnet_train.report.summary import print_summary
+from parcnet_train.runs import BEST, checkpoint_of, write_results
+from parcnet_train.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+Results = dict[str, Any]
+
+
+def fit(config: Config) -> Results:
+    """Trains, evaluates the best checkpoint, and leaves curves and `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs.
+
+    Returns:
+        What `results.json` holds.
+    """
+    started = time.perf_counter()
+    data, task = prepare(config)
+    resumed = None
+    if config["ckpt"] is not None:
+        resumed = checkpoint_of(config)
+        compare_configs(read_model(resumed, task, config), config)
+        log.info("going on from %s", resumed)
+    contents = {
+        "config": config,
+        "choices": config["choices"],
+        "class_names": data.class_names,
+        "parcnet_train_version": __version__,
+    }
+    output = Path(config["paths"]["output"])
+    trainer = build_trainer(config, build_callbacks(config, task, contents), build_loggers(config))
+    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    trained = {
+        name: float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name in ("train/loss_epoch", "train/skipped", "train/images_per_second")
+    }
+    results = {
+        **describe(config, task),
+        **evaluate(config, task, data, output / BEST),
+        **trained,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": time.perf_counter() - started,
+    }
+    if trainer.is_global_zero:
+        draw_curves(output / "csv", output / "curves.png", task.monitor)
+    return finish(output, results)
+
+
+def test(config: Config) -> Results:
+    """Evaluates the checkpoint `ckpt=` on the validation set.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs.
+
+    Returns:
+        What `results.json` holds.
+    """
+    started = time.perf_counter()
+    data, task = prepare(config)
+    results = {
+        **describe(config, task),
+        **evaluate(config, task, data, checkpoint_of(config)),
+        "seconds": time.perf_counter() - started,
+    }
+    return finish(Path(config["paths"]["output"]), results)
+
+
+def prepare(config: Config) -> tuple[Any, Task]:
+    """Seeds every generator and builds data module and task."""
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    data = build_data(config)
+    task = build_task(config, len(data.class_names))
+    log.info(
+        "%s with %s parameters, %d classes; writing into %s",
+        config["choices"]["backbone"],
+        f"{count_parameters(task):,}",
+        len(data.class_names),
+        config["paths"]["output"],
+    )
+    return data, task
+
+
+def read_model(path: Path, task: Task, config: Config) -> dict[str, Any]:
+    """Reads a checkpoint and makes sure that its model is that of the task.
+
+    Raises:
+        CheckpointError: where it is not.
+    """
+    checkpoint = read_checkpoint(path)
+    check_same_model(checkpoint, task.model, config["choices"], path)
+    return checkpoint
+
+
+def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
+    """Metrics of a checkpoint (its EMA weights where it has them) on the validation set."""
+    checkpoint = read_model(path, task, config)
+    task.model.load_state_dict(model_state(checkpoint))
+    trainer = build_trainer(config)
+    (metrics,) = trainer.validate(task, data, verbose=False)
+    return {**metrics, "checkpoint": str(path), "checkpoint_epoch": checkpoint["epoch"] + 1}
+
+
+def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
+    """Warns of every value that differs from the one the checkpoint was trained with."""
+    before, now = flatten(checkpoint["config"]), flatten(config)
+    for key in sorted(before.keys() | now.keys()):
+        if key.split(".")[0] in ("ckpt", "choices", "paths", "action"):
+            continue
+        old, new = before.get(key), now.get(key)
+        if old != new:
+            log.warning("%s is %s now, the checkpoint was trained with %s", key, new, old)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted key."""
+    leaves = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        leaves.update(flatten(value, f"{key}.") if isinstance(value, Mapping) else {key: value})
+    return leaves
+
+
+def count_parameters(task: Task) -> int:
+    """Trainable parameters of the network."""
+    return sum(p.numel() for p in task.model.parameters() if p.requires_grad)
+
+
+def describe(config: Config, task: Task) -> Results:
+    """What was run, for `results.json`."""
+    return {
+        "status": "done",
+        "action": config["action"],
+        **config["choices"],
+        "monitor": task.monitor,
+        "parameters": count_parameters(task),
+        "seed": config["seed"],
+        "run_dir": config["paths"]["output"],
+        "parcnet_train_version": __version__,
+        "torch_version": torch.__version__,
+    }
+
+
+def finish(output: Path, results: Results) -> Results:
+    """Writes and shows the results of a run, from its first process."""
+    if rank_zero_only.rank == 0:
+        write_results(output, results)
+        print_summary(results)
+    return results

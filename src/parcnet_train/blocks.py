@@ -1,0 +1,97 @@
+"""Layers that several networks share: convolution + norm + activation, the inverted residual."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Nearest multiple of `divisor`, never below 90 % of `value` (MobileNetV2's rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, BatchNorm, activation; padded to keep H and W at stride 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=(kernel_size - 1) // 2,
+            groups=groups,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        if activation is not None:
+            self.act = activation()
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block (arXiv 1801.04381): expand 1x1, depthwise 3x3, project 1x1.
+
+    The input is added where neither stride nor channels change.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, expansion: int = 4
+    ) -> None:
+        super().__init__()
+        hidden = make_divisible(in_channels * expansion)
+        self.expand = ConvNormAct(in_channels, hidden)
+        self.depthwise = ConvNormAct(hidden, hidden, 3, stride, groups=hidden)
+        self.project = ConvNormAct(hidden, out_channels, activation=None)
+        self.has_skip = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.has_skip else y
+
+
+def local_stages(stem_channels: tuple[int, int, int], expansion: int) -> nn.ModuleList:
+    """The convolutional start that ParC-Net and MobileViT share: strides 2 and 4.
+
+    Args:
+        stem_channels: channels of the first convolution and of the two stages.
+        expansion: of the inverted residuals.
+    """
+    stem, first, second = stem_channels
+    return nn.ModuleList(
+        [
+            nn.Sequential(
+                ConvNormAct(3, stem, 3, stride=2), InvertedResidual(stem, first, 1, expansion)
+            ),
+            nn.Sequential(
+                InvertedResidual(first, second, 2, expansion),
+                InvertedResidual(second, second, 1, expansion),
+                InvertedResidual(second, second, 1, expansion),
+            ),
+        ]
+    )
+
+
+def initialize(module: nn.Module) -> None:
+    """Initial weights as the authors released them; to be used with `Module.apply`.
+
+    Convolutions: Kaiming normal, fan out; linear layers: truncated normal of 0.02; biases 0.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

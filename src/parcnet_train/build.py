@@ -1,0 +1,125 @@
+"""From a checked configuration to objects: the only place that instantiates."""
+
+from __future__ import annotations
+
+import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
+
+import contextlib
+import functools
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import Logger
+
+from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress
+from parcnet_train.model import Model
+from parcnet_train.runs import BEST, LAST
+from parcnet_train.tasks.base import Task
+
+log = logging.getLogger(__name__)
+# Lightning tells of devices and products; what a run needs to tell, it tells itself.
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
+
+make = functools.partial(instantiate, _convert_="all")
+
+
+@contextlib.contextmanager
+def meta_device() -> Iterator[None]:
+    """Modules built inside have shapes and no values, which takes no time and no memory."""
+    with torch.device("meta"):
+        yield
+
+
+def build_data(config: Config) -> Any:
+    """The data module, its files prepared, so that it can tell its classes."""
+    data = make(config["data"])
+    data.prepare()
+    return data
+
+
+def build_model(config: Config, num_classes: int) -> Model:
+    """Backbone and head, the head completed with the backbone's levels."""
+    backbone = make(config["backbone"])
+    head = make(config["head"])(levels=backbone.levels, num_classes=num_classes)
+    return Model(backbone, head)
+
+
+def build_task(config: Config, num_classes: int) -> Task:
+    """The Lightning module around backbone and head, with optimizer and schedule."""
+    model = build_model(config, num_classes)
+    if config["channels_last"]:
+        model.to(memory_format=torch.channels_last)
+    if config["compile"]:
+        model.compile()
+    return make(
+        config["task"],
+        model=model,
+        num_classes=num_classes,
+        optimizer=make(config["recipe"]["optimizer"]),
+        schedule=make(config["recipe"]["schedule"]),
+    )
+
+
+def build_loggers(config: Config) -> list[Logger]:
+    """The chosen loggers; wandb goes offline where it has no key, and never asks for one."""
+    settings = dict(config["logger"])
+    if "wandb" in settings:
+        import wandb
+
+        offline = wandb.api.api_key is None
+        settings["wandb"] = {**settings["wandb"], "offline": offline}
+        if offline:
+            log.info("wandb has no API key: logging offline into %s", config["paths"]["output"])
+    return [make(setting) for setting in settings.values()]
+
+
+def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callback]:
+    """What training needs: EMA, guards, and the two checkpoints of a run, its best and its last.
+
+    Args:
+        config: the whole configuration.
+        task: says which metric is the best one.
+        contents: plain values that every checkpoint carries.
+    """
+    folder = Path(config["paths"]["output"]) / BEST.parent
+    checkpoint = functools.partial(ModelCheckpoint, folder, enable_version_counter=False)
+    callbacks: list[Callback] = [CheckpointContents(contents), FiniteLoss(), Progress()]
+    if config["recipe"]["ema"] is not None:
+        callbacks.append(make(config["recipe"]["ema"]))
+    return [
+        *callbacks,
+        checkpoint(filename=BEST.stem, monitor=task.monitor, mode=task.mode),
+        checkpoint(filename=LAST.stem),
+    ]
+
+
+def build_trainer(
+    config: Config, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+) -> pl.Trainer:
+    """The Trainer; without callbacks and loggers it is for evaluation."""
+    settings = dict(config["trainer"])
+    if settings["precision"] == "auto":
+        may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
+        on_cuda = may_use_gpu and torch.cuda.is_available()
+        settings["precision"] = "16-mixed" if on_cuda else "32-true"
+    in_terminal = sys.stdout.isatty()
+    return make(
+        settings,
+        logger=list(loggers),
+        callbacks=[*callbacks, *([RichProgressBar()] if in_terminal else [])],
+        default_root_dir=config["paths"]["output"],
+        enable_progress_bar=in_terminal,
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # our samplers shard by themselves
+        num_sanity_val_steps=0,
+    )

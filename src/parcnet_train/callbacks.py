@@ -1,0 +1,129 @@
+"""What happens around a training step, the same for every task."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from parcnet_train.errors import TrainingError
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointContents(Callback):
+    """Adds plain values, such as the configuration, to every checkpoint.
+
+    Args:
+        contents: numbers, strings, lists and dicts only: checkpoints are read with
+            `weights_only=True`.
+    """
+
+    def __init__(self, contents: dict[str, Any]) -> None:
+        self.contents = contents
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds them."""
+        checkpoint.update(self.contents)
+
+
+class FiniteLoss(Callback):
+    """Stops at a loss that is not finite, before it can reach a checkpoint.
+
+    Reading a loss waits for the device, so losses are read once per logging interval, and in front
+    of every validation, which stands in front of every checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.unread: list[tuple[int, int, int, Tensor]] = []  # epoch, batch, step, is finite
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Remembers whether the loss of one step is finite."""
+        is_finite = outputs["loss"].detach().isfinite()
+        step = trainer.fit_loop.total_batch_idx
+        self.unread.append((trainer.current_epoch, batch_idx, step, is_finite))
+        if len(self.unread) >= trainer.log_every_n_steps:
+            self._read()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks before validation, and so before the checkpoints that follow it."""
+        self._read()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks where an epoch ends without validation."""
+        self._read()
+
+    def _read(self) -> None:
+        unread, self.unread = self.unread, []
+        if not unread or torch.stack([is_finite for *_, is_finite in unread]).all():
+            return
+        epoch, batch, step = next(where for *where, is_finite in unread if not is_finite)
+        raise TrainingError(
+            f"the loss is not finite at step {step} (epoch {epoch}, batch {batch}, counted from "
+            "0); the checkpoints written before are kept. Try a lower recipe.optimizer.lr, "
+            "recipe.gradient_clip=1.0 or trainer.precision=32-true, and go on with ckpt=last"
+        )
+
+
+class Progress(Callback):
+    """Logs learning rate and images per second, and writes one line per epoch.
+
+    The line is for log files and for terminals without a progress bar.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self.started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self.images = 0
+        self.seconds = 0.0
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts images, of all devices."""
+        self.images += len(batch.images) * trainer.world_size
+        self.seconds = time.perf_counter() - self.started
+        pl_module.log("train/lr", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        pl_module.log("train/images_per_second", self.images / self.seconds, prog_bar=True)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the line of the epoch."""
+        if trainer.sanity_checking or not trainer.is_global_zero or not self.seconds:
+            return
+        values = trainer.callback_metrics
+        shown = " ".join(
+            f"{name} {value:.4f}" for name, value in values.items() if name.startswith("val/")
+        )
+        log.info(
+            "epoch %d/%s: loss %.4f, %s, lr %.2e, %.0f images/s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            values["train/loss_step"],
+            shown,
+            values["train/lr"],
+            values["train/images_per_second"],
+        )

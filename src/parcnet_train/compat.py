@@ -1,0 +1,39 @@
+"""Makes third-party packages importable as they are; imported before any of them.
+
+- torchvision's Python code registers gradients of two operators of its binary. Beside a torch build
+  for which no such binary exists, `import torchvision` therefore fails, and torchmetrics with it.
+  Where the binary is absent, both operators are defined here.
+- albumentations asks the network for updates when it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import torch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def _has_binary() -> bool:
+    """Whether torchvision's compiled operators fit this torch; loads them."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return False
+    for library in Path(spec.origin).parent.glob("_C*"):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:  # built for another torch, or for CUDA where there is none
+            continue
+        return hasattr(torch.ops.torchvision, "nms")
+    return False
+
+
+if not _has_binary():
+    for _operator in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{_operator}",
+            "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        )

@@ -1,0 +1,204 @@
+"""Configurations: where they lie, how they are composed, and `check`, which finds every fault.
+
+With the entry and `build.py`, the only module that knows Hydra. Nothing here imports torch before
+`check` is called, so that `--help` and `--cfg` are quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from parcnet_train.errors import ConfigError
+from parcnet_train.runs import run_dir
+
+_INSTALLED = Path(__file__).parent / "conf"  # in a wheel
+CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
+
+# The groups whose choices name a run: kept in checkpoints and results.
+GROUPS = (
+    *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
+    *("experiment", "ablation", "debug"),
+)
+
+
+def register_resolvers() -> None:
+    """Makes `${run_dir:...}` known to configs; it answers the same all through a process."""
+    OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+
+
+def nearest(word: str, allowed: Sequence[str]) -> str:
+    """`; did you mean X?`, or nothing where no allowed word is near."""
+    matches = difflib.get_close_matches(word, allowed, n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def compose_config(
+    overrides: Sequence[str], config_dir: str | None = None
+) -> tuple[DictConfig, list[str]]:
+    """Composes what can be composed and lists the faults of the rest.
+
+    Args:
+        overrides: as on the command line; of a sweep, its first job is composed, and every choice
+            of a group is looked up.
+        config_dir: a folder of configs beside ours.
+
+    Returns:
+        The configuration, with its `hydra` node, and one line per override that was left out.
+
+    Raises:
+        ConfigError: where not even the rest can be composed.
+    """
+    if config_dir is not None:
+        overrides = [*overrides, f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
+        parsed, faults = parse(overrides)
+        groups, values = [], []
+        for override in parsed:
+            options = config_loader().get_group_options(override.key_or_group)
+            unknown = [name for name in choices_of(override) if name not in options]
+            if not options:
+                values.append(override)
+            elif not unknown:
+                groups.append(first_job(override))
+            faults += [
+                f"{override.key_or_group}={name}: there is no such config; allowed are "
+                f"{', '.join(options)}{nearest(name, options)}"
+                for name in unknown
+                if options
+            ]
+        try:
+            known = compose("config", groups, return_hydra_config=True)
+            keys = sorted(keys_of(known))
+            settings = []
+            for override in values:
+                key = override.key_or_group
+                if override.is_add() or override.is_force_add() or key in keys:
+                    settings.append(first_job(override))
+                else:
+                    faults.append(f"{key}: there is no such key{nearest(key, keys)}")
+            config = compose("config", [*groups, *settings], return_hydra_config=True)
+            config.paths.output = ""  # Hydra chooses it when it starts the job
+            return config, faults
+        except (HydraException, OmegaConfBaseException) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError([*faults, reason]) from error
+
+
+def config_loader() -> Any:
+    """Hydra's loader, inside `initialize_config_dir`."""
+    return GlobalHydra.instance().config_loader()
+
+
+def parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """Parses overrides one by one; those that cannot be parsed become faults."""
+    parsed, faults = [], []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create(config_loader()).parse_overrides([text])
+        except HydraException:
+            faults.append(
+                f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
+            )
+    return parsed, faults
+
+
+def choices_of(override: Override) -> list[str]:
+    """The config names that a group override asks for, all of them in a sweep."""
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    return [str(name) for name in flat if name is not None]
+
+
+def first_job(override: Override) -> str:
+    """The override as the first job of a sweep has it."""
+    if not override.is_sweep_override():
+        return override.input_line or ""
+    value = next(iter(override.sweep_string_iterator()))
+    return f"{override.get_key_element()}={value}"
+
+
+def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """All dotted keys, of inner nodes too; nothing is resolved."""
+    for name in map(str, config):
+        yield f"{prefix}{name}"
+        is_open = not (
+            OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name)
+        )
+        if is_open and isinstance(config[name], DictConfig):
+            yield from keys_of(config[name], f"{prefix}{name}.")
+
+
+def choices(hydra_config: Any) -> dict[str, str | None]:
+    """The chosen config of every group, from the `hydra` node of a configuration."""
+    return {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
+
+
+@dataclass
+class PlainConfig:
+    """A configuration as plain dicts, lists, strings and numbers.
+
+    Attributes:
+        values: the configuration without the keys that have a fault, and `choices`.
+        borrowed: keys that interpolate another key.
+        faults: one line per key without a value or with a broken interpolation.
+    """
+
+    values: dict[str, Any]
+    borrowed: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
+    """Resolves a configuration, its `hydra` node left out.
+
+    Args:
+        config: composed.
+        chosen: names of the chosen configs, kept under `choices`.
+    """
+    plain = PlainConfig({})
+
+    def resolve(node: DictConfig, prefix: str, own: bool) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in map(str, node):
+            key = f"{prefix}{name}"
+            if key == "hydra":
+                continue
+            if OmegaConf.is_interpolation(node, name):
+                plain.borrowed.add(key)
+            try:
+                value = node[name]
+            except InterpolationToMissingValueError:
+                continue  # reported where the value is missing
+            except MissingMandatoryValue:
+                if own:
+                    plain.faults.append(f"{key} has no value; give it one: {key}=...")
+                continue
+            except InterpolationResolutionError as error:
+                plain.faults.append(f"{key}: {str(error).splitlines()[0]}")
+                continue
+            if isinstance(value, DictConfig):
+                values[name] = resolve(value, f"{key}.", own and key not in plain.borrowed)
+            else:
+                is_list = OmegaConf.is_config(value)
+                values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
+        return values
+
+    plain.values = {**resolve(config, "", True), "choices": chosen}
+    return plain

@@ -1,0 +1,15 @@
+"""What data modules give to tasks: one typed batch per task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ClassificationBatch(NamedTuple):
+    """Images with one class each."""
+
+    images: Tensor  # (B, 3, H, W) uint8, RGB; scaled to [0, 1] by the model, on its device
+    labels: Tensor  # (B,) int64, class indices
+    skipped: Tensor  # () int64, unreadable images that were left out of this batch

@@ -1,0 +1,248 @@
+"""Images in one folder per class: ImageNet's own layout, and anybody's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.samplers import EpochBatchSampler, SampleKey
+from parcnet_train.data.transforms import Augmentation, EvalTransform, Image, TrainTransform
+from parcnet_train.errors import DataError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Sorted names of the class folders, whose position is the class index.
+
+    Raises:
+        DataError: where the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"data.root: {folder} does not exist; allowed is a folder that holds one folder of "
+            "images per class; set data.root, data.train_dir, data.val_dir"
+        )
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not names:
+        raise DataError(f"data.root: {folder} holds no class folders")
+    return names
+
+
+def list_images(
+    folder: Path, class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """Paths, relative to the folder, and class indices of all images below its class folders.
+
+    Both are flat arrays: a million Python strings would be copied into every worker bit by bit.
+
+    Raises:
+        DataError: where a class folder is unknown or holds no image.
+    """
+    paths: list[bytes] = []
+    labels: list[int] = []
+    for name in class_folders(folder):
+        if name not in class_names:
+            raise DataError(f"data.root: {folder / name} is a class that the training set has not")
+        found = sorted(
+            f"{name}/{entry.name}"
+            for entry in os.scandir(folder / name)
+            if entry.name.lower().endswith(EXTENSIONS)
+        )
+        if not found:
+            raise DataError(
+                f"data.root: class folder {folder / name} holds no image "
+                f"({' '.join(EXTENSIONS)}); fill or remove it"
+            )
+        paths += map(os.fsencode, found)
+        labels += [class_names.index(name)] * len(found)
+    return np.array(paths), np.array(labels)
+
+
+def read_image(path: Path) -> Image | None:
+    """Decodes an image file to `(H, W, 3)` RGB; None where it cannot be read."""
+    # Through a buffer, since OpenCV prints a warning of its own for a path that it cannot read.
+    try:
+        buffer = np.fromfile(path, dtype=np.uint8)
+        return cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
+    except (OSError, cv2.error):
+        return None
+
+
+class ImageFolderDataset(Dataset[Sample]):
+    """Images of class folders, transformed.
+
+    Args:
+        folder: holds one folder per class.
+        class_names: in the order of the class indices.
+        transform: maps an image, its epoch and its index to an image of the input size.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        transform: Callable[[Image, int, int], Image],
+        on_error: Literal["stop", "skip"],
+    ) -> None:
+        self.folder = folder
+        self.transform = transform
+        self.on_error = on_error
+        self.paths, self.labels = list_images(folder, class_names)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """The image as `(3, H, W)` uint8 RGB and its class index.
+
+        Raises:
+            DataError: for an unreadable image, where `on_error` is `stop`.
+        """
+        path = self.folder / os.fsdecode(self.paths[key.index])
+        image = read_image(path)
+        if image is None:
+            if self.on_error == "skip":
+                return None
+            raise DataError(
+                f"{path} cannot be read as an image; mend or remove it, or go on without such "
+                "files: data.on_error=skip"
+            )
+        image = self.transform(image, key.epoch, key.index)
+        # A crop is a view of a larger image: only its own pixels go to the main process.
+        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        return pixels.permute(2, 0, 1), int(self.labels[key.index])
+
+
+def collate(samples: Sequence[Sample]) -> ClassificationBatch:
+    """Stacks samples and counts those that were left out.
+
+    Raises:
+        DataError: where none is left.
+    """
+    kept = [sample for sample in samples if sample is not None]
+    if not kept:
+        raise DataError(f"all {len(samples)} images of a batch are unreadable")
+    images, labels = zip(*kept, strict=True)
+    return ClassificationBatch(
+        torch.stack(images), torch.tensor(labels), torch.tensor(len(samples) - len(kept))
+    )
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the threads
+
+
+class ImageFolderData(pl.LightningDataModule):
+    """Training and validation images in one folder per class.
+
+    Args:
+        root: holds `train_dir` and `val_dir`, each with one folder of images per class.
+        train_dir: name of the training set's folder.
+        val_dir: name of the validation set's folder.
+        num_classes: expected number of classes; None takes what is there.
+        image_size: height and width of the network's input, in pixels; one number for a square.
+        batch_size: images per step and device, in training and in evaluation.
+        augmentation: of the training images.
+        seed: of order and augmentation.
+        num_workers: loader processes per set; never more than the machine's processors.
+        on_error: `stop` at an unreadable image, or `skip` and count it.
+
+    Raises:
+        DataError: from `class_names` and `setup`, where the folders are not as they should be.
+    """
+
+    writes_root: ClassVar[bool] = False  # whether `prepare` makes the folder
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int],
+        batch_size: int,
+        augmentation: Augmentation,
+        train_dir: str = "train",
+        val_dir: str = "val",
+        num_classes: int | None = None,
+        seed: int = 0,
+        num_workers: int = 8,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.train_folder = self.root / train_dir
+        self.val_folder = self.root / val_dir
+        self.expected_classes = num_classes
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.image_size = (height, width)
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self.num_workers = min(num_workers, os.cpu_count() or 1)
+        self.on_error = on_error
+
+    def prepare(self) -> None:
+        """Makes what must be there before classes can be counted; here it is all there."""
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of their indices."""
+        # A validation set alone can be evaluated.
+        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
+        names = class_folders(self.train_folder if has_train else self.val_folder)
+        if self.expected_classes not in (None, len(names)):
+            raise DataError(
+                f"data.num_classes={self.expected_classes}, but {self.root} has {len(names)} "
+                "classes; data.num_classes=null counts them"
+            )
+        return names
+
+    def setup(self, stage: str) -> None:
+        """Lists the files of the sets that the stage (`fit` or `validate`) needs."""
+        if stage == "fit":
+            transform = TrainTransform(self.image_size, self.augmentation, self.seed)
+            self.train_set = self._dataset(self.train_folder, transform)
+        self.val_set = self._dataset(self.val_folder, EvalTransform(self.image_size))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""
+        return self._loader(self.train_set, train=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Batches of the validation set, each image once."""
+        return self._loader(self.val_set, train=False)
+
+    def _dataset(
+        self, folder: Path, transform: Callable[[Image, int, int], Image]
+    ) -> ImageFolderDataset:
+        return ImageFolderDataset(folder, self.class_names, transform, self.on_error)
+
+    def _loader(self, dataset: ImageFolderDataset, train: bool) -> DataLoader[Sample]:
+        rank, world_size = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=EpochBatchSampler(
+                len(dataset), self.batch_size, self.seed, train, rank, world_size
+            ),
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_start_worker,
+        )

@@ -1,0 +1,84 @@
+"""From a decoded image to one of the network's input size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import albumentations
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+
+# Short side before the central crop, in units of the crop: 288 for 256 (released value).
+RESIZE_RATIO = 288 / 256
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop and flip of training images (paper, section 4.1; ranges as released).
+
+    Attributes:
+        crop_scale: smallest and largest share of the image's area.
+        crop_ratio: smallest and largest width / height.
+        flip: probability of mirroring left and right.
+    """
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.5
+
+
+class TrainTransform:
+    """Random resized crop and flip, drawn from (seed, epoch, sample index) and nothing else.
+
+    Args:
+        size: height and width of the result, in pixels.
+        augmentation: ranges to draw from.
+        seed: of the run.
+    """
+
+    def __init__(self, size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+        self.seed = seed
+        self.compose: Any = albumentations.Compose(
+            [
+                albumentations.RandomResizedCrop(
+                    size=size,
+                    scale=tuple(augmentation.crop_scale),
+                    ratio=tuple(augmentation.crop_ratio),
+                    interpolation=cv2.INTER_LINEAR,
+                ),
+                albumentations.HorizontalFlip(p=augmentation.flip),
+            ]
+        )
+
+    def __call__(self, image: Image, epoch: int, index: int) -> Image:
+        """Maps `(H, W, 3)` to `(size[0], size[1], 3)`."""
+        sequence = np.random.SeedSequence([self.seed, epoch, index])
+        self.compose.set_random_seed(int(sequence.generate_state(1)[0]))
+        return self.compose(image=image)["image"]
+
+
+class EvalTransform:
+    """Resizes until the image covers 9/8 of the input, aspect kept, and crops its centre.
+
+    Args:
+        size: height and width of the result, in pixels.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, image: Image, epoch: int, index: int) -> Image:
+        """Maps `(H, W, 3)` to `(size[0], size[1], 3)`; epoch and index change nothing."""
+        height, width = self.size
+        cover_height, cover_width = (round(length * RESIZE_RATIO) for length in self.size)
+        scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
+        # The slack keeps a side that fits exactly from losing a pixel to rounding.
+        resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
+        image = cv2.resize(image, (resized[1], resized[0]), interpolation=cv2.INTER_LINEAR)
+        top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
+        return image[top : top + height, left : left + width]

@@ -1,0 +1,1 @@
+"""Task heads, completed with the levels of a backbone."""

@@ -1,0 +1,33 @@
+"""Image classifier on the coarsest level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from parcnet_train.blocks import ConvNormAct, initialize
+from parcnet_train.features import Level
+
+
+class Classifier(nn.Module):
+    """Expansion where the family has one, global average pooling, dropout, linear layer.
+
+    Args:
+        levels: of the backbone; the last one is classified.
+        num_classes: length of the logits.
+        dropout: probability in front of the linear layer.
+    """
+
+    def __init__(self, levels: Sequence[Level], num_classes: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        last = levels[-1]
+        channels = last.expansion or last.channels
+        self.expand = ConvNormAct(last.channels, channels) if last.expansion else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels, num_classes)
+        self.apply(initialize)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Classifies the last map `(B, C, H, W)`; returns logits `(B, num_classes)`."""
+        return self.linear(self.dropout(self.expand(maps[-1]).mean((2, 3))))

@@ -1,0 +1,37 @@
+"""Backbone and head as one network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.features import Backbone
+
+
+class Model(nn.Module):
+    """A backbone and a head; takes images as they come from the disk, RGB.
+
+    Args:
+        backbone: makes one map per level.
+        head: turns the maps into the task's outputs.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Any:
+        """Runs the network.
+
+        Args:
+            images: `(B, 3, H, W)` RGB; uint8, or float in [0, 1].
+
+        Returns:
+            What the head returns.
+        """
+        if not images.is_floating_point():
+            images = images.to(torch.get_default_dtype()) / 255
+        return self.head(self.backbone(images))

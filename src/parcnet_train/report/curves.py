@@ -1,0 +1,67 @@
+"""Learning curves of one run, from the CSV files it leaves."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+Series = tuple[list[int], list[float]]
+
+
+def read_series(folder: Path) -> dict[str, Series]:
+    """Values by step of every logged metric.
+
+    A resumed run writes a new `version_N` folder: from its first step on it replaces the older
+    ones.
+
+    Args:
+        folder: holds `version_N/metrics.csv`.
+    """
+    points: dict[str, dict[int, float]] = {}
+    files = sorted(folder.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:]))
+    for file in files:
+        with file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        first = min((int(row["step"]) for row in rows), default=0)
+        for values in points.values():
+            for step in [step for step in values if step >= first]:
+                del values[step]
+        for row in rows:
+            for name, value in row.items():
+                if name not in ("step", "epoch") and value:
+                    points.setdefault(name, {})[int(row["step"])] = float(value)
+    return {
+        name: (sorted(values), [values[step] for step in sorted(values)])
+        for name, values in points.items()
+    }
+
+
+def draw_curves(folder: Path, picture: Path, monitor: str) -> None:
+    """Draws loss, the monitored metric and the learning rate over the steps of a run.
+
+    Args:
+        folder: holds `version_N/metrics.csv`.
+        picture: the PNG file to write.
+        monitor: name of the metric that chose the best epoch.
+    """
+    series = read_series(folder)
+    panels = (
+        ("loss", {"train/loss_step": "train, per step", "val/loss": "validation"}),
+        (monitor, {monitor: "validation"}),
+        ("learning rate", {"train/lr": "per step"}),
+    )
+    with mpl.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(11, 3), layout="constrained")
+        for axes, (title, names) in zip(figure.subplots(1, 3), panels, strict=True):
+            for name, label in names.items():
+                if name in series:
+                    marker = "o" if name.startswith("val/") else None
+                    axes.plot(*series[name], label=label, marker=marker, markersize=3, linewidth=1)
+            axes.set(title=title, xlabel="step")
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend()
+        figure.savefig(picture, dpi=120)

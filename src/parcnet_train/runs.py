@@ -1,0 +1,98 @@
+"""Run directories on disk: where a run writes, and which one `ckpt=` means.
+
+runs/<task>/<backbone>-<data>/<start time>/
+    checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.errors import CheckpointError
+
+LAST = Path("checkpoints") / "last.ckpt"
+BEST = Path("checkpoints") / "best.ckpt"
+
+
+def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
+    """The checkpoint file that `ckpt=` means.
+
+    Args:
+        ckpt: `last`, a checkpoint file, or a run directory.
+        runs_of_name: folder with the runs of the same task, backbone and data, for `last`.
+        action: `fit` goes on from a run's last checkpoint, everything else takes its best.
+
+    Raises:
+        CheckpointError: where there is none.
+    """
+    wanted = LAST if action == "fit" else BEST
+    if ckpt == "last":
+        found = sorted(runs_of_name.glob(f"*/{wanted}"))
+        if not found:
+            raise CheckpointError(
+                f"ckpt=last: no {wanted.name} under {runs_of_name}/; "
+                "name a run directory or a checkpoint file: ckpt=PATH"
+            )
+        return found[-1]
+    path = Path(ckpt).expanduser()
+    path = path / wanted if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(
+            f"ckpt={ckpt}: {path} does not exist; "
+            "allowed are `last`, a checkpoint file, or a run directory"
+        )
+    return path
+
+
+def checkpoint_of(config: dict[str, Any]) -> Path:
+    """The checkpoint file that a run's configuration asks for.
+
+    Raises:
+        CheckpointError: where there is none.
+    """
+    choices = config["choices"]
+    named = named_runs(
+        config["paths"]["runs"], choices["task"], choices["backbone"], choices["data"]
+    )
+    return find_checkpoint(config["ckpt"], named, config["action"])
+
+
+def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
+    """The folder of all runs of one task, backbone and data."""
+    return Path(runs) / task / f"{backbone}-{data}"
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run directory that a checkpoint lies in, None for a file from elsewhere."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == LAST.parent.name else None
+
+
+def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:
+    """The directory of a run: that of the checkpoint which it resumes, else a new one.
+
+    Args:
+        runs: root of all runs.
+        task: chosen task, like the next two.
+        backbone: chosen backbone.
+        data: chosen data.
+        action: an evaluation never writes into the training run's directory.
+        ckpt: as given on the command line.
+    """
+    named = named_runs(runs, task, backbone, data)
+    if ckpt is not None and action == "fit":
+        resumed = run_of(find_checkpoint(ckpt, named, action))
+        if resumed is not None:
+            return str(resumed)
+    start = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return str(named / (start if action == "fit" else f"{start}_{action}"))
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
+    partial = folder / "results.json.partial"
+    partial.write_text(json.dumps(results, indent=2) + "\n")
+    partial.replace(folder / "results.json")

@@ -1,0 +1,49 @@
+"""What all tasks share: a model, its optimizer, and the schedule of the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from parcnet_train.model import Model
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Schedule = Callable[..., float]
+
+
+class Task(pl.LightningModule):
+    """Base of the tasks; `monitor` names the metric that chooses the best epoch, `mode` its sense.
+
+    Args:
+        model: backbone and head.
+        optimizer: makes an optimizer of parameters.
+        schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
+    """
+
+    monitor: ClassVar[str]
+    mode: ClassVar[str]
+
+    def __init__(self, model: Model, optimizer: OptimizerFactory, schedule: Schedule) -> None:
+        super().__init__()
+        self.model = model
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over all parameters, its learning rate set for every step."""
+        optimizer = self.make_optimizer(self.parameters())
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        max_lr = optimizer.defaults["lr"]
+
+        def factor(step: int) -> float:
+            return self.schedule(step, max_lr=max_lr, total_steps=total_steps)
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
