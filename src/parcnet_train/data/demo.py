@@ -15,7 +15,7 @@ from parcnet_train.data.classification import ImageFolderData
 
 log = logging.getLogger(__name__)
 
-VAL_EVERY = 5  # every fifth image of a class is for validation: 1,434 train, 363 val
+VAL_EVERY = 5  # every fifth image of a class is for validation: 1,442 train, 355 val
 
 
 def write_digits(root: Path) -> None:
