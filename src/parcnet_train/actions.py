@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from parcnet_train import __version__
 from parcnet_train.build import (
@@ -70,7 +69,7 @@ def fit(config: Config) -> Results:
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
     }
-    if trainer.is_global_zero:
+    if is_first_process():
         draw_curves(output / "csv", output / "curves.png", task.monitor)
     return finish(output, results)
 
@@ -169,9 +168,14 @@ def describe(config: Config, task: Task) -> Results:
     }
 
 
+def is_first_process() -> bool:
+    """Whether this process writes what a run of several writes once."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def finish(output: Path, results: Results) -> Results:
     """Writes and shows the results of a run, from its first process."""
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         write_results(output, results)
         print_summary(results)
     return results

@@ -57,7 +57,7 @@ def build_task(config: Config, num_classes: int) -> Task:
     """The Lightning module around backbone and head, with optimizer and schedule."""
     model = build_model(config, num_classes)
     if config["channels_last"]:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
         model.compile()
     return make(
@@ -92,7 +92,11 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     """
     folder = Path(config["paths"]["output"]) / BEST.parent
     checkpoint = functools.partial(ModelCheckpoint, folder, enable_version_counter=False)
-    callbacks: list[Callback] = [CheckpointContents(contents), FiniteLoss(), Progress()]
+    callbacks: list[Callback] = [
+        CheckpointContents(contents),
+        FiniteLoss(config["trainer"]["log_every_n_steps"]),
+        Progress(),
+    ]
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))
     return [

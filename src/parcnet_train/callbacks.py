@@ -39,9 +39,13 @@ class FiniteLoss(Callback):
 
     Reading a loss waits for the device, so losses are read once per logging interval, and in front
     of every validation, which stands in front of every checkpoint.
+
+    Args:
+        every_n_steps: of the logging interval.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_n_steps: int) -> None:
+        self.every_n_steps = every_n_steps
         self.unread: list[tuple[int, int, int, Tensor]] = []  # epoch, batch, step, is finite
 
     def on_train_batch_end(
@@ -56,7 +60,7 @@ class FiniteLoss(Callback):
         is_finite = outputs["loss"].detach().isfinite()
         step = trainer.fit_loop.total_batch_idx
         self.unread.append((trainer.current_epoch, batch_idx, step, is_finite))
-        if len(self.unread) >= trainer.log_every_n_steps:
+        if len(self.unread) >= self.every_n_steps:
             self._read()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,17 +1,15 @@
 """`check`: compares a configuration with what the code can take, before anything is built.
 
 To extend it: arguments and their types are read from constructors; a number with a range gets a
-row in `RULES`; a fact that joins two parts gets a function in `check`'s list.
+row in `rules.py`; a fact that joins two parts gets a function in the list that `check` goes
+through.
 """
 
 from __future__ import annotations
 
 import inspect
 import pydoc
-import types
-import typing
-from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,85 +18,13 @@ import torch
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.config import nearest
 from parcnet_train.errors import CheckpointError
+from parcnet_train.rules import RULES, conforms, hints_of, in_words, words_of
 from parcnet_train.runs import checkpoint_of
 
 Config = dict[str, Any]
 
 MISSING: Any = object()
 UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value may be: a test of it, and the same in words."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-    allowed: tuple[str, ...] = ()
-
-
-def one_of(*allowed: str) -> Rule:
-    """One of some words."""
-    return Rule(lambda value: value in allowed, "one of " + ", ".join(allowed), allowed)
-
-
-def number(words: str, accepts: Callable[[float], bool], kind: type = float) -> Rule:
-    """A number, whole where `kind` is int, that passes a test."""
-    return Rule(lambda value: conforms(value, kind) and accepts(value), words)
-
-
-def optional(rule: Rule) -> Rule:
-    """The same or null."""
-    return Rule(lambda value: value is None or rule.accepts(value), f"null or {rule.words}")
-
-
-def pair_of(rule: Rule) -> Rule:
-    """A list of two such values."""
-    return Rule(
-        lambda value: isinstance(value, list) and len(value) == 2 and all(map(rule.accepts, value)),
-        f"a list of two: {rule.words}",
-    )
-
-
-POSITIVE = number("a number above 0", lambda value: value > 0)
-NOT_NEGATIVE = number("a number of at least 0", lambda value: value >= 0)
-COUNT = number("a whole number of at least 1", lambda value: value >= 1, int)
-WHOLE = number("a whole number of at least 0", lambda value: value >= 0, int)
-PROBABILITY = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
-SHARE = number("a number from 0 to below 1", lambda value: 0 <= value < 1)
-
-RULES = {
-    "action": one_of("fit", "test", "check"),
-    "seed": WHOLE,
-    "compile": Rule(lambda value: isinstance(value, bool), "true or false"),
-    "channels_last": Rule(lambda value: isinstance(value, bool), "true or false"),
-    "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
-    "head.dropout": SHARE,
-    "data.num_workers": WHOLE,
-    "recipe.epochs": COUNT,
-    "recipe.batch_size": COUNT,
-    "recipe.image_size": Rule(
-        lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
-        "a number of pixels, or [height, width]",
-    ),
-    "recipe.label_smoothing": SHARE,
-    "recipe.accumulate": COUNT,
-    "recipe.gradient_clip": optional(POSITIVE),
-    "recipe.optimizer.lr": POSITIVE,
-    "recipe.optimizer.betas": pair_of(SHARE),
-    "recipe.optimizer.weight_decay": NOT_NEGATIVE,
-    "recipe.schedule.warmup_steps": WHOLE,
-    "recipe.schedule.warmup_lr": NOT_NEGATIVE,
-    "recipe.schedule.min_lr": NOT_NEGATIVE,
-    "recipe.ema.decay": SHARE,
-    "recipe.augmentation.crop_scale": pair_of(PROBABILITY),
-    "recipe.augmentation.crop_ratio": pair_of(POSITIVE),
-    "recipe.augmentation.flip": PROBABILITY,
-    "trainer.max_epochs": COUNT,
-    "trainer.log_every_n_steps": COUNT,
-    "trainer.precision": one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
-}
 
 # Keys of the parts that have no constructor to be compared with.
 KEYS = {
@@ -288,53 +214,3 @@ def show(key: str, value: Any) -> str:
 def shorten(target: Any) -> str:
     """Name of a class or function."""
     return str(getattr(target, "__name__", target))
-
-
-def hints_of(target: Any) -> dict[str, Any]:
-    """Types of a callable's arguments, none where its annotations cannot be read."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):
-        return {}
-
-
-def conforms(value: Any, hint: Any) -> bool:
-    """Whether a plain value can stand for a type; types without plain values accept all."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(conforms(value, argument) for argument in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if hint is types.NoneType:
-        return value is None
-    if isinstance(value, dict) and "_target_" not in value:
-        return hint in (Any, dict) or origin in (dict, Mapping)
-    if hint in (int, float):
-        kinds = (int, float) if hint is float else (int,)
-        return isinstance(value, kinds) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if origin in (list, tuple):
-        if not isinstance(value, list):
-            return False
-        each = [a for a in arguments if a is not Ellipsis]
-        if origin is tuple and Ellipsis not in arguments:
-            return len(value) == len(each) and all(map(conforms, value, each))
-        return all(conforms(item, each[0]) for item in value)
-    return True
-
-
-def words_of(hint: Any) -> list[str]:
-    """The words that a type allows, of `Literal` and of its unions."""
-    if typing.get_origin(hint) is typing.Literal:
-        return [str(argument) for argument in typing.get_args(hint)]
-    return [word for argument in typing.get_args(hint) for word in words_of(argument)]
-
-
-def in_words(hint: Any) -> str:
-    """A type as one would say it."""
-    if words := words_of(hint):
-        return "one of " + ", ".join(words)
-    name = hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)
-    return name.replace("typing.", "")

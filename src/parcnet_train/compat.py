@@ -24,7 +24,7 @@ def _has_binary() -> bool:
         return False
     for library in Path(spec.origin).parent.glob("_C*"):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
         except OSError:  # built for another torch, or for CUDA where there is none
             continue
         return hasattr(torch.ops.torchvision, "nms")

@@ -106,8 +106,8 @@ class ParCMixer(nn.Module):
             x.chunk(2, dim=1), self.norms, self.first, self.second, strict=True
         ):
             # Released order: the first embedding stands in front of the norm.
-            part = first.convolve(norm(first.embed(part)))
-            halves.append(second.convolve(second.embed(part)))
+            part = first.convolve(norm(first.embed(part)))  # type: ignore[operator]
+            halves.append(second.convolve(second.embed(part)))  # type: ignore[operator]
         return torch.cat(halves, dim=1)
 
 

@@ -78,9 +78,10 @@ def read_image(path: Path) -> Image | None:
     # Through a buffer, since OpenCV prints a warning of its own for a path that it cannot read.
     try:
         buffer = np.fromfile(path, dtype=np.uint8)
-        return cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
+        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
     except (OSError, cv2.error):
         return None
+    return image
 
 
 class ImageFolderDataset(Dataset[Sample]):
@@ -114,7 +115,7 @@ class ImageFolderDataset(Dataset[Sample]):
         Raises:
             DataError: for an unreadable image, where `on_error` is `stop`.
         """
-        path = self.folder / os.fsdecode(self.paths[key.index])
+        path = self.folder / os.fsdecode(self.paths[key.sample])
         image = read_image(path)
         if image is None:
             if self.on_error == "skip":
@@ -123,10 +124,10 @@ class ImageFolderDataset(Dataset[Sample]):
                 f"{path} cannot be read as an image; mend or remove it, or go on without such "
                 "files: data.on_error=skip"
             )
-        image = self.transform(image, key.epoch, key.index)
+        image = self.transform(image, key.epoch, key.sample)
         # A crop is a view of a larger image: only its own pixels go to the main process.
         pixels = torch.from_numpy(np.ascontiguousarray(image))
-        return pixels.permute(2, 0, 1), int(self.labels[key.index])
+        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
 
 def collate(samples: Sequence[Sample]) -> ClassificationBatch:

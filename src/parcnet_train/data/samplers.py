@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 class SampleKey(NamedTuple):
     """What a data set is asked for; carries all that a sample's randomness depends on."""
 
-    index: int  # position in the data set
+    sample: int  # position in the data set
     epoch: int  # counted from 0
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
 
 # Short side before the central crop, in units of the crop: 288 for 256 (released value).
 RESIZE_RATIO = 288 / 256
@@ -79,6 +79,6 @@ class EvalTransform:
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
         # The slack keeps a side that fits exactly from losing a pixel to rounding.
         resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
-        image = cv2.resize(image, (resized[1], resized[0]), interpolation=cv2.INTER_LINEAR)
+        covering: Image = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
         top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
-        return image[top : top + height, left : left + width]
+        return covering[top : top + height, left : left + width]

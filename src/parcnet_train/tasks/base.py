@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from parcnet_train.model import Model
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Schedule = Callable[..., float]
@@ -43,6 +46,15 @@ class Task(pl.LightningModule):
         def factor(step: int) -> float:
             return self.schedule(step, max_lr=max_lr, total_steps=total_steps)
 
+        peak = max(map(factor, range(total_steps)))
+        if peak < 1:
+            log.warning(
+                "the learning rate reaches %.1e, not recipe.optimizer.lr=%s: the run of %d steps "
+                "ends in its warm-up; shorten recipe.schedule.warmup_steps",
+                peak * max_lr,
+                max_lr,
+                total_steps,
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

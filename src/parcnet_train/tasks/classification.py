@@ -55,7 +55,14 @@ class ClassificationTask(Task):
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         size = len(batch.labels)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
-        self.log("train/skipped", batch.skipped.float(), on_epoch=True, reduce_fx="sum", batch_size=size)
+        self.log(
+            "train/skipped",
+            batch.skipped.float(),
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="sum",
+            batch_size=size,
+        )
         return loss
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
