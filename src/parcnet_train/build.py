@@ -75,9 +75,9 @@ def build_loggers(config: Config) -> list[Logger]:
     if "wandb" in settings:
         import wandb
 
-        offline = wandb.api.api_key is None
-        settings["wandb"] = {**settings["wandb"], "offline": offline}
-        if offline:
+        if not wandb.login(prompt=False, verify=False):
+            # Lightning's own `offline` comes too late once wandb has looked for a key.
+            settings["wandb"] = {"mode": "offline", **settings["wandb"]}
             log.info("wandb has no API key: logging offline into %s", config["paths"]["output"])
     return [make(setting) for setting in settings.values()]
 

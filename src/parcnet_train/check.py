@@ -117,8 +117,8 @@ def wrong_arguments(key: str, node: Config, borrowed: Container[str]) -> Iterato
     given = [name for name in node if name not in ("_target_", "_partial_")]
     for name in given:
         argument = f"{key}.{name}"
-        meant = nearest(name, names)
-        # A name near a declared one is taken for a slip even where any name would do.
+        # Where any name would do, one very near to a declared name is still a slip.
+        meant = nearest(name, names, cutoff=0.8 if takes_any else 0.6)
         if name not in names and (meant or not takes_any):
             yield f"{argument}: {shorten(target)} takes no such argument{meant}"
         elif argument not in RULES and argument not in borrowed:

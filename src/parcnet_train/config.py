@@ -43,9 +43,9 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
 
 
-def nearest(word: str, allowed: Sequence[str]) -> str:
-    """`; did you mean X?`, or nothing where no allowed word is near."""
-    matches = difflib.get_close_matches(word, allowed, n=1)
+def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.6) -> str:
+    """`; did you mean X?`, or nothing where no allowed word is nearer than the cutoff."""
+    matches = difflib.get_close_matches(word, allowed, n=1, cutoff=cutoff)
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
@@ -69,9 +69,12 @@ def compose_config(
         overrides = [*overrides, f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
         parsed, faults = parse(overrides)
+        paths = [text for text in overrides if text.startswith("hydra.searchpath=")]
         groups, values = [], []
         for override in parsed:
-            options = config_loader().get_group_options(override.key_or_group)
+            options = config_loader().get_group_options(
+                override.key_or_group, config_name="config", overrides=paths
+            )
             unknown = [name for name in choices_of(override) if name not in options]
             if not options:
                 values.append(override)
@@ -92,7 +95,10 @@ def compose_config(
                 if override.is_add() or override.is_force_add() or key in keys:
                     settings.append(first_job(override))
                 else:
-                    faults.append(f"{key}: there is no such key{nearest(key, keys)}")
+                    faults.append(
+                        f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
+                        f"with a plus: +{key}=...)"
+                    )
             config = compose("config", [*groups, *settings], return_hydra_config=True)
             config.paths.output = ""  # Hydra chooses it when it starts the job
             return config, faults

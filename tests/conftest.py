@@ -1,0 +1,1 @@
+import parcnet_train.compat  # noqa: F401  before torchvision

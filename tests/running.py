@@ -1,0 +1,27 @@
+"""Runs of the package inside the test process, through the same composition and checks."""
+
+from pathlib import Path
+
+from parcnet_train import actions
+from parcnet_train.check import check
+from parcnet_train.config import choices, compose_config, register_resolvers, to_plain
+
+TINY = ("debug=tiny", "backbone=parcnet_xs", "recipe.image_size=32")
+
+
+def configure(overrides, output=None, config_dir=None):
+    """The plain configuration of a command line, and its faults."""
+    register_resolvers()
+    config, faults = compose_config(overrides, config_dir)
+    if output is not None:
+        config.paths.output = str(output)
+    plain = to_plain(config, choices(config.hydra))
+    return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+
+
+def run(overrides, output):
+    """One action, as the entry runs it, writing into `output`."""
+    values, faults = configure(overrides, output)
+    assert faults == []
+    Path(output).mkdir(parents=True, exist_ok=True)
+    return getattr(actions, values["action"])(values)

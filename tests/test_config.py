@@ -1,0 +1,160 @@
+"""Composition and `check`: every config file is good, every fault is named."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import running
+from parcnet_train.config import CONF, GROUPS
+from parcnet_train.errors import ConfigError
+
+FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
+
+
+def faults_of(*overrides):
+    return running.configure(overrides)[1]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_every_config_file_has_no_fault(file, tmp_path):
+    group, choice = file.parent.name, file.stem
+    overrides = [f"{group}={choice}", f"data.root={tmp_path}"]
+    if group == "tuned":
+        recipe = next(
+            f.stem for f in FILES if f.parent.name == "recipe" and choice.startswith(f.stem)
+        )
+        overrides[0] = f"backbone={choice.removeprefix(recipe + '_')}"
+        overrides.append(f"recipe={recipe}")
+    assert faults_of(*overrides) == []
+
+
+def test_every_group_of_the_folder_is_known():
+    assert {f.parent.name for f in FILES} - {"tuned"} <= set(GROUPS)
+
+
+def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):
+    values, _ = running.configure(["experiment=imagenet_mobilevit_s", f"data.root={tmp_path}"])
+    assert values["recipe"]["optimizer"]["lr"] == 0.002  # tuned for the experiment's backbone
+    assert values["head"]["dropout"] == 0.1
+    values, _ = running.configure(
+        ["experiment=imagenet_mobilevit_s", f"data.root={tmp_path}", "recipe.optimizer.lr=0.5"]
+    )
+    assert values["recipe"]["optimizer"]["lr"] == 0.5
+
+
+def test_imagenet_gets_the_recipe_of_the_paper_untouched(tmp_path):
+    values, faults = running.configure(["data=imagenet", f"data.root={tmp_path}"])
+    recipe = values["recipe"]
+    assert faults == []
+    # Paper, section 4.1.
+    assert recipe["epochs"] == values["trainer"]["max_epochs"] == 300
+    assert recipe["optimizer"] == {
+        "_target_": "torch.optim.AdamW",
+        "_partial_": True,
+        "lr": 0.004,
+        "betas": [0.9, 0.999],
+        "weight_decay": 0.025,
+    }
+    assert recipe["schedule"]["min_lr"] == 0.0004
+    assert recipe["schedule"]["warmup_steps"] == 3000
+    assert recipe["label_smoothing"] == values["task"]["label_smoothing"] == 0.1
+    assert recipe["batch_size"] * 8 == 1024
+    assert values["data"]["image_size"] == 256
+    assert values["data"]["num_classes"] == 1000
+
+
+def test_all_faults_are_reported_at_once():
+    found = faults_of("backbone=parcnet_z", "recipe.optimizer.lrr=1", "trainer.max_epochs=0")
+    assert len(found) == 3
+    assert re.search(r"backbone=parcnet_z.*mobilevit_s… did you mean parcnet_s\?", found[0])
+    assert re.search(r"recipe\.optimizer\.lrr: … did you mean recipe\.optimizer\.lr\? \(", found[1])
+    assert found[2] == "trainer.max_epochs=0: allowed is a whole number of at least 1"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["recipe.epochs=0"], "recipe.epochs=0: allowed is a whole number of at least 1"),
+        (["recipe.epochs=1.5"], "recipe.epochs=1.5: allowed is a whole number"),
+        (["recipe.batch_size=true"], "recipe.batch_size=True: allowed is a whole number"),
+        (["recipe.optimizer.lr=-1"], "recipe.optimizer.lr=-1: allowed is a number above 0"),
+        (["recipe.optimizer.lr=fast"], "recipe.optimizer.lr=fast: allowed is a number above 0"),
+        (["recipe.label_smoothing=1"], "recipe.label_smoothing=1: allowed is a number from 0 to"),
+        (["recipe.gradient_clip=0"], "recipe.gradient_clip=0: allowed is null or a number above 0"),
+        (["recipe.augmentation.crop_scale=[0.5]"], "crop_scale=[0.5]: allowed is a list of two"),
+        (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
+        (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
+        (["recipe.image_size=big"], "recipe.image_size=big: allowed is a number of pixels, or"),
+        (["action=fitt"], "action=fitt: allowed is one of fit, test, check; did you mean fit?"),
+        (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
+        (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
+        (["data.on_error=skp"], "data.on_error=skp: allowed is one of stop, skip; did you mean s"),
+        (["seed=x"], "seed=x: allowed is a whole number of at least 0"),
+        (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
+        (["backbone.widths=[192,256]"], "backbone.widths=[192,256]: allowed is tuple"),
+        (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
+        (["backbone=mobilevit_s", "+backbone.heads=5"], "backbone.heads=5 must divide"),
+        (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
+        (["+backbone.depth=3"], "backbone.depth: ParCNet takes no such argument; … depths?"),
+        (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),
+        (["+recipe.ema.decayy=3"], "recipe.ema.decayy: EMAWeightAveraging takes … decay?"),
+        (["+trane=3"], "trane: there is no such key; did you mean trainer?"),
+        (["~backbone.widths"], "backbone.widths is missing; ParCNet needs it"),
+        (["backbone._target_=a.b"], "backbone._target_=a.b: there is no such class or function"),
+        (["data=imagenet"], "data.root has no value; give it one: data.root=..."),
+        (["data=imagenet", "data.root=/nowhere"], "data.root=/nowhere: there is no such folder"),
+        (["action=test"], "ckpt has no value; action=test needs one"),
+        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; allowed are `last`"),
+        (["paths.runs=nowhere", "ckpt=last"], "ckpt=last: no last.ckpt under nowhere/"),
+        (["a b=1"], "'a b=1' cannot be read; allowed is key=value"),
+        (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
+        (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
+        (["seed=${seeed}"], "seed: Interpolation key 'seeed' not found"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_each_fault_is_named(overrides, message):
+    found = faults_of(*overrides)
+    pattern = ".*".join(re.escape(part.strip()) for part in message.split("…"))
+    assert any(re.search(pattern, fault) for fault in found), found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
+def test_a_gpu_that_is_not_there_is_named():
+    (fault,) = faults_of("trainer.accelerator=gpu")
+    assert fault.startswith("trainer.accelerator=gpu: torch")
+    assert "use trainer.accelerator=cpu" in fault
+
+
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "trainer.devices=8: this machine has 2; allowed are 1 to 2" in faults_of(
+        "trainer.devices=8"
+    )
+
+
+def test_a_borrowed_fault_is_reported_once():
+    assert len(faults_of("recipe.epochs=-1")) == 1
+
+
+def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nrecipe: {epoch: 3}\n")
+    _, faults = running.configure(["experiment=mine"], config_dir=str(tmp_path))
+    assert faults == ["recipe.epoch: there is no such key; did you mean epochs?"]
+    (tmp_path / "experiment" / "bad.yaml").write_text("defaults: [nowhere]\n")
+    with pytest.raises(ConfigError, match="nowhere"):
+        running.configure(["experiment=bad"], config_dir=str(tmp_path))
+
+
+def test_composition_needs_no_torch():
+    code = (
+        "import sys; from parcnet_train.config import compose_config, register_resolvers;"
+        "register_resolvers(); compose_config([]); import parcnet_train.__main__;"
+        "print(sorted(m for m in sys.modules if m in ('torch', 'numpy', 'cv2')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
