@@ -69,8 +69,10 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(tmp_path):
 def test_all_faults_are_reported_at_once():
     found = faults_of("backbone=parcnet_z", "recipe.optimizer.lrr=1", "trainer.max_epochs=0")
     assert len(found) == 3
-    assert re.search(r"backbone=parcnet_z.*mobilevit_s… did you mean parcnet_s\?", found[0])
-    assert re.search(r"recipe\.optimizer\.lrr: … did you mean recipe\.optimizer\.lr\? \(", found[1])
+    assert re.search(r"backbone=parcnet_z.*mobilevit_s.*did you mean parcnet_s\?", found[0])
+    assert found[1].startswith(
+        "recipe.optimizer.lrr: there is no such key; did you mean recipe.optimizer.lr? ("
+    )
     assert found[2] == "trainer.max_epochs=0: allowed is a whole number of at least 1"
 
 

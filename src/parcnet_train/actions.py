@@ -56,10 +56,11 @@ def fit(config: Config) -> Results:
     output = Path(config["paths"]["output"])
     trainer = build_trainer(config, build_callbacks(config, task, contents), build_loggers(config))
     trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    last = trainer.callback_metrics
     trained = {
-        name: float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name in ("train/loss_epoch", "train/skipped", "train/images_per_second")
+        "train/loss": float(last["train/loss_epoch"]),
+        "train/skipped": float(last["train/skipped"]),
+        "train/images_per_second": float(last["train/images_per_second"]),
     }
     results = {
         **describe(config, task),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"ckpt={path} cannot be read as a checkpoint: {reason}") from error
+    except OSError as error:
+        raise CheckpointError(f"ckpt={path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
+        raise CheckpointError(f"ckpt={path} cannot be read as a checkpoint of torch") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
         raise CheckpointError(
             f"ckpt={path} is not a checkpoint of parcnet_train: it has no state_dict and config"

@@ -87,7 +87,7 @@ def compose_config(
                 if options
             ]
         try:
-            known = compose("config", groups, return_hydra_config=True)
+            known = compose("config", [*paths, *groups], return_hydra_config=True)
             keys = sorted(keys_of(known))
             settings = []
             for override in values:

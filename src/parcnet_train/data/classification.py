@@ -210,6 +210,8 @@ class ImageFolderData(pl.LightningDataModule):
                 f"data.num_classes={self.expected_classes}, but {self.root} has {len(names)} "
                 "classes; data.num_classes=null counts them"
             )
+        if len(names) < 2:
+            raise DataError(f"data.root: {self.root} has one class, a classifier needs two or more")
         return names
 
     def setup(self, stage: str) -> None:

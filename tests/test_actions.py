@@ -1,0 +1,261 @@
+"""Training, evaluation and resuming, in the test process: two steps on the digits."""
+
+import csv
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import parcnet_train
+from parcnet_train.checkpoints import model_state, read_checkpoint
+from parcnet_train.errors import CheckpointError, DataError, TrainingError
+from running import TINY, configure, run
+
+KEYS = {
+    *("status", "action", "task", "backbone", "head", "data", "recipe", "trainer", "logger"),
+    *("experiment", "ablation", "debug", "monitor", "parameters", "seed", "run_dir"),
+    *("parcnet_train_version", "torch_version", "checkpoint", "checkpoint_epoch", "seconds"),
+    *("val/top1", "val/top5", "val/loss", "val/skipped"),
+}
+FIT_KEYS = {"epochs", "steps", "train/loss", "train/skipped", "train/images_per_second"}
+
+
+def rows(output, column):
+    found = []
+    for file in sorted(output.glob("csv/version_*/metrics.csv")):
+        with file.open() as stream:
+            found += [float(row[column]) for row in csv.DictReader(stream) if row.get(column)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    return output, run([*TINY, "recipe.ema.decay=0.5"], output)
+
+
+def test_fit_leaves_results_checkpoints_curves_and_metrics(trained):
+    output, results = trained
+    assert results == json.loads((output / "results.json").read_text())
+    assert results.keys() == KEYS | FIT_KEYS
+    assert (results["status"], results["action"], results["epochs"]) == ("done", "fit", 1)
+    assert (results["steps"], results["backbone"], results["debug"]) == (2, "parcnet_xs", "tiny")
+    assert results["checkpoint"] == str(output / "checkpoints" / "best.ckpt")
+    assert (output / "checkpoints" / "last.ckpt").is_file()
+    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(rows(output, "train/loss_step")) == 2
+    assert rows(output, "val/top1") == [results["val/top1"]]
+
+
+def test_every_results_key_is_in_the_readme(trained):
+    readme = (parcnet_train.config.CONF.parent / "README.md").read_text()
+    assert [key for key in KEYS | FIT_KEYS if f"`{key}`" not in readme] == []
+
+
+def test_a_checkpoint_holds_the_whole_state_as_plain_values(trained):
+    output, _ = trained
+    checkpoint = torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["config"]["backbone"]["widths"] == [96, 128, 160]
+    assert checkpoint["choices"]["backbone"] == "parcnet_xs"
+    assert checkpoint["class_names"] == list("0123456789")
+    assert checkpoint["global_step"] == 2
+    assert checkpoint["optimizer_states"][0]["state"]
+    assert checkpoint["lr_schedulers"][0]["last_epoch"] == 2
+    assert "current_model_state" in checkpoint  # beside the EMA weights in state_dict
+
+
+def test_load_gives_ema_weights_by_default(trained):
+    path = trained[0] / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    ema, raw = parcnet_train.load(path), parcnet_train.load(path, ema=False)
+    assert not ema.training
+    name = "head.linear.weight"
+    assert torch.equal(ema.state_dict()[name], checkpoint["state_dict"][f"model.{name}"])
+    assert torch.equal(raw.state_dict()[name], checkpoint["current_model_state"][f"model.{name}"])
+    assert not torch.equal(ema.state_dict()[name], raw.state_dict()[name])
+    assert ema(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 10)
+
+
+def test_ema_follows_its_formula(tmp_path):
+    # Lightning takes the weights after the first step as they are, and averages from the second.
+    def weights(steps):
+        overrides = [*TINY, f"trainer.limit_train_batches={steps}", "recipe.ema.decay=0.75"]
+        run([*overrides, "recipe.schedule.warmup_steps=100"], tmp_path / f"{steps}")
+        checkpoint = read_checkpoint(tmp_path / f"{steps}" / "checkpoints" / "last.ckpt")
+        states = (model_state(checkpoint, ema) for ema in (True, False))
+        return [state["head.linear.weight"].double() for state in states]
+
+    first_ema, first = weights(1)
+    second_ema, second = weights(2)
+    assert torch.equal(first_ema, first)
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(second_ema, 0.75 * first + 0.25 * second, rtol=1e-5, atol=1e-7)
+
+
+def test_test_action_gives_the_metrics_of_fit(trained, tmp_path):
+    output, fitted = trained
+    results = run([*TINY, "action=test", f"ckpt={output}"], tmp_path)
+    assert results.keys() == KEYS
+    for name in ("val/top1", "val/top5", "val/loss"):
+        assert results[name] == fitted[name]
+    assert results["checkpoint"] == str(output / "checkpoints" / "best.ckpt")
+
+
+def test_metrics_equal_those_of_the_loaded_model(trained, tmp_path):
+    output, _ = trained
+    values, _ = configure([*TINY, "trainer.limit_val_batches=1.0"])
+    results = run(
+        [*TINY, "action=test", f"ckpt={output}", "trainer.limit_val_batches=1.0"], tmp_path
+    )
+    data = parcnet_train.build.build_data(values)
+    data.setup("validate")
+    model = parcnet_train.load(output / "checkpoints" / "best.ckpt")
+    with torch.inference_mode():
+        batches = [(model(b.images).double(), b.labels) for b in data.val_dataloader()]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    ranks = logits.argsort(1, descending=True)
+    assert results["val/top1"] == pytest.approx((ranks[:, 0] == labels).double().mean().item())
+    in_five = (ranks[:, :5] == labels[:, None]).any(1)
+    assert results["val/top5"] == pytest.approx(in_five.double().mean().item())
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert results["val/loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_same_seed_same_losses_other_seed_others(tmp_path):
+    runs = {}
+    for name, overrides in {"a": [], "b": [], "c": ["seed=1"]}.items():
+        run([*TINY, *overrides], tmp_path / name)
+        runs[name] = rows(tmp_path / name, "train/loss_step")
+    assert runs["a"] == runs["b"]
+    assert runs["a"] != runs["c"]
+
+
+def test_resuming_goes_on_in_the_same_directory(tmp_path, caplog):
+    overrides = [*TINY, "trainer.max_epochs=3", "recipe.epochs=3"]
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    run(overrides, straight)
+    run([*TINY, "trainer.max_epochs=2", "recipe.epochs=3"], resumed)
+    with caplog.at_level(logging.WARNING):
+        results = run([*overrides, f"ckpt={resumed}"], resumed)
+    assert "trainer.max_epochs is 3 now, the checkpoint was trained with 2" in caplog.text
+    assert (results["epochs"], results["steps"]) == (3, 6)
+    assert len(rows(resumed, "val/top1")) == 3
+    assert len(rows(resumed, "train/loss_step")) == 6
+
+
+def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
+    output, _ = trained
+    for overrides in (["action=test"], []):
+        with pytest.raises(CheckpointError) as caught:
+            run([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"], tmp_path)
+        message = str(caught.value)
+        assert "holds task=classification backbone=parcnet_xs" in message
+        assert "this run has task=classification backbone=mobilevit_xxs" in message
+        assert "add backbone=parcnet_xs" in message
+
+
+def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
+    with pytest.raises(CheckpointError, match=r"first at .*use the values it was trained with"):
+        run([*TINY, "action=test", "backbone.depths=[1,1,1]", f"ckpt={trained[0]}"], tmp_path)
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    (tmp_path / "text.ckpt").write_text("hello")
+    torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
+    with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read as a checkpoint"):
+        parcnet_train.load(tmp_path / "text.ckpt")
+    with pytest.raises(CheckpointError, match=r"bare\.ckpt is not a checkpoint of parcnet_train"):
+        parcnet_train.load(tmp_path / "bare.ckpt")
+    with pytest.raises(CheckpointError, match=r"none\.ckpt cannot be read"):
+        parcnet_train.load(tmp_path / "none.ckpt")
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
+    run([*TINY], tmp_path)
+    before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
+    overrides = [*TINY, "trainer.max_epochs=2", f"ckpt={tmp_path}", "recipe.optimizer.lr=1e30"]
+    with pytest.raises(TrainingError, match=r"not finite at step 3 \(epoch 1, batch 1") as caught:
+        run([*overrides, "recipe.schedule.warmup_steps=0"], tmp_path)
+    assert "recipe.optimizer.lr" in str(caught.value)
+    assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+@pytest.fixture
+def broken_folder(tmp_path):
+    values, _ = configure([])
+    parcnet_train.build.build_data(values)
+    root = tmp_path / "data"
+    shutil.copytree(parcnet_train.data.demo.Path(values["data"]["root"]).expanduser(), root)
+    for split in ("train", "val"):
+        for file in sorted((root / split / "3").iterdir())[:2]:
+            file.write_bytes(b"not an image")
+    return root
+
+
+def test_an_unreadable_image_stops_the_run_or_is_counted(broken_folder, tmp_path):
+    overrides = [
+        *TINY,
+        "data=imagefolder",
+        f"data.root={broken_folder}",
+        "recipe.batch_size=720",
+        "trainer.limit_train_batches=1.0",
+        "trainer.limit_val_batches=1.0",
+        "recipe.augmentation.flip=0",
+    ]
+    with pytest.raises(DataError, match=r"train.3.\d+\.png cannot be read as an image"):
+        run([*overrides, "data.num_workers=0"], tmp_path / "stop")
+    results = run([*overrides, "data.on_error=skip", "data.num_workers=0"], tmp_path / "skip")
+    # 1,442 images make three full batches of 720 with 718 of them seen twice.
+    assert results["train/skipped"] >= 2
+    assert results["val/skipped"] == 2
+
+
+def test_an_error_in_a_worker_is_one_line(broken_folder, tmp_path):
+    overrides = [*TINY, "data=imagefolder", f"data.root={broken_folder}", "data.num_workers=1"]
+    with pytest.raises(DataError) as caught:
+        run([*overrides, "recipe.batch_size=1500"], tmp_path)
+    message = parcnet_train.errors.message_of(caught.value)
+    assert message.startswith(str(broken_folder))
+    assert "\n" not in message
+
+
+def test_loggers_write_beside_the_csv(tmp_path):
+    run([*TINY, "logger=tensorboard"], tmp_path)
+    assert list(tmp_path.glob("tensorboard/**/events.out.*"))
+    assert rows(tmp_path, "val/top1")
+
+
+def test_wandb_without_a_key_is_offline(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    run([*TINY, "logger=wandb"], tmp_path)
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert rows(tmp_path, "val/top1")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["channels_last=true"],
+        ["recipe.gradient_clip=1.0", "recipe.accumulate=2"],
+        ["recipe.ema=null"],
+        ["recipe.image_size=[64,96]"],
+        ["backbone=mobilevit_xxs"],
+        pytest.param(["compile=true"], marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_options_train(overrides, tmp_path):
+    results = run([*TINY, *overrides], tmp_path)
+    assert np.isfinite(results["train/loss"])
+    assert results["steps"] == (1 if "recipe.accumulate=2" in overrides else 2)
+
+
+def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        run([*TINY], tmp_path)
+    assert "shorten recipe.schedule.warmup_steps" in caplog.text

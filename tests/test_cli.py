@@ -1,0 +1,126 @@
+"""The front door, as people use it: in a process of its own, from a folder of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "parcnet_train"]
+
+
+def call(*arguments, cwd):
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_help_shows_groups_choices_and_examples_quickly(tmp_path):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = call("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    assert min(seconds) < 1.5
+    groups = "task backbone head data recipe tuned trainer logger experiment ablation debug"
+    for group in groups.split():
+        assert re.search(rf"^{group}: \w+", done.stdout, re.MULTILINE), group
+    assert re.search(r"^backbone: .*parcnet_s, parcnet_xs", done.stdout, re.MULTILINE)
+    assert done.stdout.count("  python -m parcnet_train") >= 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_job_is_quick_and_whole(tmp_path):
+    start = time.perf_counter()
+    done = call("--cfg", "job", "data=imagenet", "data.root=/data", cwd=tmp_path)
+    assert time.perf_counter() - start < 1.5
+    assert "root: /data" in done.stdout
+    assert "_target_: parcnet_train.backbones.parcnet.ParCNet" in done.stdout
+
+
+def test_three_faults_in_one_message_and_nothing_written(tmp_path):
+    done = call(
+        "backbone=parcnet_z", "recipe.optimizer.lrr=1", "trainer.max_epochs=0", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("error: ") for line in lines)
+    for key in ("backbone=parcnet_z", "recipe.optimizer.lrr", "trainer.max_epochs=0"):
+        assert key in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_trains_nothing(tmp_path):
+    done = call("action=check", "backbone=mobilevit_s", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no faults: task=classification backbone=mobilevit_s" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_running_is_one_line(tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train" / "b").mkdir()
+    done = call("debug=tiny", "data=imagefolder", f"data.root={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert re.search(r"data\.root: class folder .*train.a holds no image", line)
+    assert "Traceback" not in done.stderr
+
+
+def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
+    script = """
+    eval "$(parcnet-train -sc install=bash)"
+    complete -p parcnet-train >/dev/null || exit 3
+    COMP_LINE="parcnet-train $1"; COMP_POINT=${#COMP_LINE}; COMP_CWORD=1
+    hydra_bash_completion
+    printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # noqa: PTH120
+    for typed, expected in {
+        "backbone=parcnet_": "backbone=parcnet_s",
+        "recipe.optim": "recipe.optimizer.",
+        "trai": "trainer=",
+    }.items():
+        done = subprocess.run(
+            ["bash", "-c", script, "bash", typed],
+            env={**os.environ, "PATH": path},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert expected in done.stdout.split(), typed
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    overrides = ["backbone=parcnet_xs", "trainer.max_epochs=4", "trainer.limit_train_batches=4"]
+    with subprocess.Popen([*COMMAND, *overrides], cwd=tmp_path, stdout=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 240
+        while not list(tmp_path.glob("runs/*/*/*/checkpoints/last.ckpt")):
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        child.send_signal(signal.SIGKILL)
+    assert not list(tmp_path.glob("runs/**/results.json"))
+    done = call(*overrides, "ckpt=last", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.glob("runs/classification/parcnet_xs-demo/*")
+    results = json.loads((run / "results.json").read_text())
+    assert (results["epochs"], results["steps"]) == (4, 16)
+    assert results["run_dir"] == str(run)
+    epochs = re.findall(r"epoch (\d)/4", (run / "parcnet_train.log").read_text())
+    assert epochs == ["1", "2", "3", "4"]
+    assert "=" not in str(run.relative_to(tmp_path))
+
+
+@pytest.mark.slow
+def test_multirun_makes_one_directory_per_job(tmp_path):
+    done = call("-m", "debug=tiny", "backbone=parcnet_xs", "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("runs/sweeps/*/*/results.json"))) == 2
