@@ -152,6 +152,7 @@ def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
 
     def interrupted(path, text):
+        assert path.name != "results.json"
         with path.open("w") as stream:
             stream.write(text[:5])
         raise KeyboardInterrupt

@@ -110,6 +110,13 @@ def test_training_image_differs_by(other):
     assert not any(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_seed_epoch_and_index_are_not_confused():
+    image = photo()
+    keys = [(1, 2, 4), (1, 4, 2), (2, 1, 4), (2, 4, 1), (4, 1, 2), (4, 2, 1), (1, 3, 3), (7, 0, 0)]
+    images = [TrainTransform((32, 32), Augmentation(), seed)(image, *key) for seed, *key in keys]
+    assert len({each.tobytes() for each in images}) == len(keys)
+
+
 def test_training_crop_lies_in_the_image_and_in_the_ranges():
     scale, ratio = (0.08, 1.0), (0.75, 1.3333)
     boxes, _ = recover(Augmentation())

@@ -60,6 +60,13 @@ def test_resumed_run_replaces_from_its_first_step(run):
     assert series["val/top1"] == ([4], [0.25])  # step 9 was not reached again
 
 
+def test_first_step_of_a_resumed_run_is_replaced_too(run):
+    write(run / "csv", 1, losses(4, 6, 1.0))
+    series = read_series(run / "csv")
+    assert series["train/lr"][0] == [0, 1, 2, 3]
+    assert 4 not in series["val/loss"][0]
+
+
 def test_versions_are_ordered_as_numbers(tmp_path):
     for version in (10, 2, 0):
         write(tmp_path, version, losses(0, 3, float(version)))
