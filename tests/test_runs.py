@@ -152,7 +152,6 @@ def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
 
     def interrupted(path, text):
-        assert path.name != "results.json"
         with path.open("w") as stream:
             stream.write(text[:5])
         raise KeyboardInterrupt
@@ -161,3 +160,17 @@ def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_results(tmp_path, {"epochs": 3})
     assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
+
+
+def test_results_are_never_written_in_place(tmp_path, monkeypatch):
+    write, written = Path.write_text, []
+
+    def recorded(path, text):
+        written.append(path.name)
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", recorded)
+    write_results(tmp_path, {"epochs": 1})
+    assert written
+    assert "results.json" not in written
+    assert (tmp_path / "results.json").is_file()
