@@ -1,1 +1,28 @@
-import parcnet_train.compat  # noqa: F401  before torchvision
+"""What all tests share: torchvision made importable, one thread, a small data set on disk."""
+
+import parcnet_train.compat  # noqa: F401  before torchvision, timm and albumentations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+CLASSES = ("cat", "ant", "bee")  # not sorted, as a file system may list them
+SIZES = ((40, 56), (64, 48), (50, 90), (72, 41))  # height, width
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """ImageNet's layout with 3 classes, of 4 images in `train` and 2 in `val`, PNG and JPEG."""
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 4), ("val", 2)):
+        for name in CLASSES:
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index, size in enumerate(SIZES[:number]):
+                extension = ("png", "jpg")[index % 2]
+                pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f"{index}.{extension}"), pixels)
+    return tmp_path

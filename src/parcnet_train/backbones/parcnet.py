@@ -19,6 +19,7 @@ from parcnet_train.blocks import ConvNormAct, InvertedResidual, initialize, loca
 from parcnet_train.features import Backbone, Level
 
 HEIGHT, WIDTH = 2, 3
+REDUCTION = 16  # of the channel attention (released value)
 
 
 def resize_along(parameter: Tensor, axis: int, length: int) -> Tensor:
@@ -112,11 +113,11 @@ class ParCMixer(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze and excitation of the channel mixer's output; reduction 16 as released."""
+    """Squeeze and excitation of the channel mixer's output."""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = channels // reduction
+        hidden = channels // REDUCTION
         self.squeeze = ConvNormAct(channels, hidden, activation=nn.Hardswish)
         self.excite = ConvNormAct(hidden, channels, activation=nn.Hardsigmoid)
 
@@ -210,7 +211,8 @@ class ParCNet(Backbone):
         dropout: probability behind each block's MLP (released value 0.1).
 
     Raises:
-        ValueError: where a width is odd, since its halves go along different axes.
+        ValueError: where a width is odd, since its halves go along different axes, or so small
+            that the channel attention has nothing left.
     """
 
     def __init__(
@@ -224,8 +226,10 @@ class ParCNet(Backbone):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if any(width % 2 for width in widths):
-            raise ValueError(f"backbone.widths={list(widths)}: each must be even")
+        if any(width % 2 or width < REDUCTION for width in widths):
+            raise ValueError(
+                f"backbone.widths={list(widths)}: each must be even and at least {REDUCTION}"
+            )
         self.stages = local_stages(stem_channels, expansion=4)
         before = stem_channels[-1]
         for out, width, depth, length in zip(channels, widths, depths, meta_lengths, strict=True):

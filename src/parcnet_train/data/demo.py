@@ -38,7 +38,8 @@ def write_digits(root: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # The source counts ink from 0 to 16.
         image = np.round(pixels * 255 / 16).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{number:04d}.png"), image)
+        # `cv2.imwrite` reports success on a full disk.
+        (folder / f"{number:04d}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
     partial.chmod(0o755)
     try:
         partial.rename(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +58,10 @@ class TrainTransform:
 
     def __call__(self, image: Image, epoch: int, index: int) -> Image:
         """Maps `(H, W, 3)` to `(size[0], size[1], 3)`."""
-        sequence = np.random.SeedSequence([self.seed, epoch, index])
-        self.compose.set_random_seed(int(sequence.generate_state(1)[0]))
+        seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
+        # Not `set_random_seed`, which starts every transform at the same number: the share of the
+        # area would decide the flip.
+        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return self.compose(image=image)["image"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,7 +26,7 @@ def read_series(folder: Path) -> dict[str, Series]:
     for file in files:
         with file.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
-        first = min((int(row["step"]) for row in rows), default=0)
+        first = min((int(row["step"]) for row in rows), default=math.inf)
         for values in points.values():
             for step in [step for step in values if step >= first]:
                 del values[step]

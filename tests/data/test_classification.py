@@ -1,0 +1,312 @@
+import itertools
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
+from PIL import Image
+
+from parcnet_train.data.classification import (
+    ImageFolderData,
+    ImageFolderDataset,
+    class_folders,
+    collate,
+    list_images,
+    read_image,
+)
+from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.transforms import Augmentation
+from parcnet_train.errors import DataError, message_of
+
+UNREADABLE = {
+    "empty": b"",
+    "text": b"not an image",
+    "header only": b"\x89PNG\r\n\x1a\n" + b"\x00" * 20,
+}
+
+
+def make_data(root, **settings):
+    defaults = {"image_size": 32, "batch_size": 2, "augmentation": Augmentation(), "num_workers": 0}
+    return ImageFolderData(str(root), **{**defaults, **settings})
+
+
+def make_dataset(folder, class_names, on_error="stop"):
+    return ImageFolderDataset(folder, class_names, lambda image, epoch, index: image, on_error)
+
+
+def fitted(root, **settings):
+    data = make_data(root, **settings)
+    data.setup("fit")
+    return data
+
+
+def save(array, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_classes_are_the_sorted_folders(image_folder):
+    (image_folder / "train" / "README.txt").touch()
+    assert class_folders(image_folder / "train") == ["ant", "bee", "cat"]
+    assert make_data(image_folder).class_names == ["ant", "bee", "cat"]
+
+
+def test_images_are_sorted_by_class_and_name(image_folder):
+    paths, labels = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    assert [path.decode() for path in paths] == [
+        f"{name}/{file}"
+        for name in ("ant", "bee", "cat")
+        for file in ("0.png", "1.jpg", "2.png", "3.jpg")
+    ]
+    assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert labels.dtype == np.int64
+
+
+def test_labels_follow_the_training_set_where_validation_lacks_a_class(image_folder):
+    shutil.rmtree(image_folder / "val" / "ant")
+    assert fitted(image_folder).val_set.labels.tolist() == [1, 1, 2, 2]
+
+
+def test_sets_have_all_images(image_folder):
+    data = fitted(image_folder)
+    assert (len(data.train_set), len(data.val_set)) == (12, 6)
+
+
+def test_other_files_and_upper_case_extensions(image_folder):
+    folder = image_folder / "train" / "ant"
+    (folder / "0.png").rename(folder / "0.PNG")
+    (folder / "1.jpg").rename(folder / "1.JPEG")
+    (folder / "notes.txt").write_text("no image")
+    paths, _ = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    names = ["ant/0.PNG", "ant/1.JPEG", "ant/2.png", "ant/3.jpg"]
+    assert [path.decode() for path in paths[:4]] == names
+
+
+def test_names_that_are_not_ascii(tmp_path):
+    save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "été" / "bild ü.png")
+    dataset = make_dataset(tmp_path, ["été"])
+    image, label = dataset[SampleKey(0, 0)]
+    assert (label, image.unique().tolist()) == (0, [7])
+
+
+def test_a_sample_is_the_image_of_its_path(image_folder):
+    names = ["ant", "bee", "cat"]
+    dataset = make_dataset(image_folder / "train", names)
+    for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
+        image, label = dataset[SampleKey(index, 0)]
+        assert names[label] == path.parent.name
+        assert image.shape[1:] == Image.open(path).size[::-1]
+        if path.suffix == ".png":
+            expected = torch.from_numpy(np.array(Image.open(path)))
+            assert torch.equal(image, expected.permute(2, 0, 1))
+
+
+def test_missing_root_is_named(tmp_path):
+    data = make_data(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"data\.root: .*nowhere/train does not exist; allowed is"):
+        data.setup("fit")
+
+
+def test_missing_training_folder_is_named_where_only_validation_is_there(image_folder):
+    shutil.rmtree(image_folder / "train")
+    with pytest.raises(DataError, match=r"train does not exist.*set data\.root, data\.train_dir"):
+        make_data(image_folder).setup("fit")
+
+
+def test_root_without_class_folders(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.png").touch()
+    with pytest.raises(DataError, match=r"data\.root: .*train holds no class folders"):
+        make_data(tmp_path).setup("fit")
+
+
+def test_empty_class_folder_is_named(image_folder):
+    (image_folder / "train" / "dog").mkdir()
+    with pytest.raises(
+        DataError, match=r"class folder .*train/dog holds no image \(\.jpg .*remove"
+    ):
+        make_data(image_folder).setup("fit")
+
+
+def test_class_that_only_validation_has(image_folder):
+    (image_folder / "val" / "ant").rename(image_folder / "val" / "wasp")
+    with pytest.raises(DataError, match=r"val/wasp is a class that the training set has not"):
+        make_data(image_folder).setup("fit")
+
+
+def test_number_of_classes_is_checked(image_folder):
+    assert len(make_data(image_folder, num_classes=3).class_names) == 3
+    expected = r"data\.num_classes=1000, but .* has 3 classes; data\.num_classes=null counts them"
+    with pytest.raises(DataError, match=expected):
+        make_data(image_folder, num_classes=1000).setup("fit")
+
+
+def test_names_of_the_folders_can_be_chosen(image_folder):
+    (image_folder / "train").rename(image_folder / "first")
+    (image_folder / "val").rename(image_folder / "second")
+    data = fitted(image_folder, train_dir="first", val_dir="second")
+    assert (len(data.train_set), len(data.val_set)) == (12, 6)
+
+
+def test_home_folder_is_expanded(image_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(image_folder.parent))
+    assert len(make_data(f"~/{image_folder.name}").class_names) == 3
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_image_stops_with_its_name(image_folder, content):
+    (image_folder / "train" / "bee" / "2.png").write_bytes(content)
+    dataset = make_dataset(image_folder / "train", ["ant", "bee", "cat"])
+    dataset[SampleKey(5, 0)]
+    with pytest.raises(DataError, match=r"bee/2\.png cannot be read as an image; .*data\.on_error"):
+        dataset[SampleKey(6, 0)]
+
+
+def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
+    (image_folder / "val" / "ant" / "0.png").write_bytes(b"")
+    data = fitted(image_folder, num_workers=1)
+    with pytest.raises(DataError) as raised:
+        list(data.val_dataloader())
+    assert message_of(raised.value).startswith(f"{image_folder}/val/ant/0.png cannot be read")
+    assert message_of(raised.value).endswith("data.on_error=skip")
+
+
+def test_link_to_nowhere_is_unreadable(tmp_path):
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    assert read_image(tmp_path / "a.png") is None
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_image_is_left_out_and_counted(image_folder, content):
+    (image_folder / "val" / "bee" / "0.png").write_bytes(content)
+    data = fitted(image_folder, batch_size=3, on_error="skip")
+    first, second = data.val_dataloader()
+    assert (first.images.shape[0], first.labels.tolist(), first.skipped.item()) == (2, [0, 0], 1)
+    assert (second.images.shape[0], second.labels.tolist(), second.skipped.item()) == (
+        *(3, [1, 2, 2]),
+        0,
+    )
+
+
+def test_whole_batch_unreadable(image_folder):
+    for path in (image_folder / "val" / "bee").iterdir():
+        path.write_bytes(b"")
+    loader = fitted(image_folder, on_error="skip").val_dataloader()
+    with pytest.raises(DataError, match="all 2 images of a batch are unreadable"):
+        list(loader)
+
+
+def test_collate_gives_typed_batches():
+    samples = [(torch.zeros(3, 4, 5, dtype=torch.uint8), 1), None, (torch.ones(3, 4, 5).byte(), 9)]
+    batch = collate(samples)
+    assert batch.images.shape == (2, 3, 4, 5)
+    assert batch.images.dtype == torch.uint8
+    assert batch.labels.tolist() == [1, 9]
+    assert batch.labels.dtype == torch.int64
+    assert (batch.skipped.shape, batch.skipped.dtype) == ((), torch.int64)
+    assert batch.skipped == 1
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "bmp", "webp", "tif"])
+def test_images_are_rgb(tmp_path, extension):
+    red = np.zeros((40, 50, 3), np.uint8)
+    red[..., 0] = 255
+    for split in ("train", "val"):
+        save(red, tmp_path / split / "red" / f"0.{extension}")
+    data = fitted(tmp_path, batch_size=1)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        (batch,) = loader
+        assert batch.images[:, 0].min() >= 250
+        assert batch.images[:, 1:].max() <= 5
+
+
+def test_grey_files_have_three_equal_channels(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    save(grey, tmp_path / "grey.png")
+    assert np.array_equal(read_image(tmp_path / "grey.png"), np.stack([grey] * 3, axis=-1))
+
+
+def test_transparency_is_dropped(tmp_path):
+    rgba = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    save(rgba, tmp_path / "rgba.png")
+    assert np.array_equal(read_image(tmp_path / "rgba.png"), rgba[..., :3])
+
+
+def test_palette_and_16_bit_files_become_rgb_bytes(tmp_path):
+    rgb = np.zeros((20, 30, 3), np.uint8)
+    rgb[:10] = (200, 100, 50)
+    Image.fromarray(rgb).quantize(2).save(tmp_path / "palette.png")
+    assert np.abs(read_image(tmp_path / "palette.png").astype(int) - rgb).max() <= 2
+    cv2.imwrite(str(tmp_path / "deep.png"), rgb[..., ::-1].astype(np.uint16) * 257)
+    assert np.array_equal(read_image(tmp_path / "deep.png"), rgb)
+
+
+def test_batches_are_uint8_of_the_input_size(image_folder):
+    data = fitted(image_folder, image_size=(24, 40), batch_size=5)
+    for loader, sizes in ((data.train_dataloader(), [5] * 3), (data.val_dataloader(), [5, 1])):
+        batches = list(loader)
+        assert [batch.images.shape for batch in batches] == [(size, 3, 24, 40) for size in sizes]
+        assert all(batch.images.dtype == torch.uint8 for batch in batches)
+
+
+def test_one_number_is_a_square(image_folder):
+    assert make_data(image_folder, image_size=24).image_size == (24, 24)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(image_folder, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    alone, shared = fitted(image_folder, seed=3), fitted(image_folder, seed=3, num_workers=2)
+    assert shared.num_workers == 2
+    for first, second in (
+        (alone.train_dataloader(), shared.train_dataloader()),
+        (alone.val_dataloader(), shared.val_dataloader()),
+    ):
+        assert all(itertools.starmap(equal, zip(first, second, strict=True)))
+
+
+def test_persistent_workers_see_the_next_epoch(image_folder):
+    loader = fitted(image_folder, num_workers=1).train_dataloader()
+    assert loader.persistent_workers
+    alone = fitted(image_folder).train_dataloader()
+    epochs = []
+    for epoch in range(2):
+        _set_sampler_epoch(loader, epoch)
+        _set_sampler_epoch(alone, epoch)
+        epochs.append(list(loader))
+        assert all(itertools.starmap(equal, zip(epochs[-1], alone, strict=True)))
+    assert not any(itertools.starmap(equal, zip(*epochs, strict=True)))
+
+
+def test_seed_changes_order_and_augmentation(image_folder):
+    first = list(fitted(image_folder, seed=0).train_dataloader())
+    second = list(fitted(image_folder, seed=1).train_dataloader())
+    assert [b.labels.tolist() for b in first] != [b.labels.tolist() for b in second]
+    assert not any(itertools.starmap(equal, zip(first, second, strict=True)))
+
+
+def test_workers_are_never_more_than_processors(image_folder, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert make_data(image_folder, num_workers=8).num_workers == 3
+    assert make_data(image_folder, num_workers=2).num_workers == 2
+
+
+def test_validation_set_alone_can_be_used(image_folder):
+    shutil.rmtree(image_folder / "train")
+    data = make_data(image_folder, num_classes=3)
+    data.setup("validate")
+    labels = torch.cat([batch.labels for batch in data.val_dataloader()])
+    assert data.class_names == ["ant", "bee", "cat"]
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_validation_lists_no_training_images(image_folder):
+    data = make_data(image_folder)
+    data.setup("validate")
+    assert not hasattr(data, "train_set")

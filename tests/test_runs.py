@@ -1,0 +1,176 @@
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from parcnet_train import runs
+from parcnet_train.errors import CheckpointError
+from parcnet_train.runs import (
+    checkpoint_of,
+    find_checkpoint,
+    named_runs,
+    run_dir,
+    run_of,
+    write_results,
+)
+
+NAME = ("classification", "parcnet_s", "demo")
+
+
+@pytest.fixture
+def two_runs(tmp_path):
+    """Two runs of one name; the later one was interrupted before its first validation."""
+    named = tmp_path / "classification" / "parcnet_s-demo"
+    for start, files in (
+        ("2024-01-01_00-00-00", ("best.ckpt", "last.ckpt")),
+        ("2024-01-02_00-00-00", ("last.ckpt",)),
+    ):
+        (named / start / "checkpoints").mkdir(parents=True)
+        for file in files:
+            (named / start / "checkpoints" / file).touch()
+    return named
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2024, 5, 6, 12, 7, 8)
+
+    monkeypatch.setattr(runs, "datetime", Clock)
+    return "2024-05-06_12-07-08"
+
+
+def test_runs_of_one_name_share_a_folder():
+    assert named_runs("runs", *NAME) == Path("runs/classification/parcnet_s-demo")
+
+
+def test_last_is_the_newest_run_with_the_checkpoint_of_the_action(two_runs):
+    resumed = two_runs / "2024-01-02_00-00-00" / "checkpoints" / "last.ckpt"
+    evaluated = two_runs / "2024-01-01_00-00-00" / "checkpoints" / "best.ckpt"
+    assert find_checkpoint("last", two_runs, "fit") == resumed
+    assert find_checkpoint("last", two_runs, "test") == evaluated
+
+
+@pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("test", "best.ckpt")])
+def test_last_without_a_run(tmp_path, action, file):
+    expected = rf"ckpt=last: no {file} under .*nothing/; name a run directory .*ckpt=PATH"
+    with pytest.raises(CheckpointError, match=expected):
+        find_checkpoint("last", tmp_path / "nothing", action)
+
+
+@pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("export", "best.ckpt")])
+def test_run_directory_means_its_checkpoint(two_runs, action, file):
+    run = two_runs / "2024-01-01_00-00-00"
+    assert find_checkpoint(str(run), Path("unused"), action) == run / "checkpoints" / file
+
+
+@pytest.mark.parametrize("action", ["fit", "test"])
+def test_file_means_itself(tmp_path, action):
+    (tmp_path / "some.ckpt").touch()
+    found = find_checkpoint(str(tmp_path / "some.ckpt"), Path("unused"), action)
+    assert found == tmp_path / "some.ckpt"
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "some.ckpt").touch()
+    assert find_checkpoint("~/some.ckpt", Path("unused"), "fit") == tmp_path / "some.ckpt"
+
+
+def test_missing_file_is_named(tmp_path):
+    expected = r"ckpt=.*none\.ckpt: .*none\.ckpt does not exist; allowed are `last`, a checkpoint"
+    with pytest.raises(CheckpointError, match=expected):
+        find_checkpoint(str(tmp_path / "none.ckpt"), tmp_path, "fit")
+
+
+def test_run_directory_without_the_checkpoint(two_runs):
+    run = two_runs / "2024-01-02_00-00-00"
+    with pytest.raises(
+        CheckpointError, match=rf"ckpt={run}: {run}/checkpoints/best\.ckpt does not"
+    ):
+        find_checkpoint(str(run), two_runs, "test")
+
+
+def test_checkpoint_of_a_configuration(two_runs):
+    root = two_runs.parents[1]
+    choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
+    config = {"paths": {"runs": str(root)}, "choices": choices, "ckpt": "last", "action": "fit"}
+    newest = two_runs / "2024-01-02_00-00-00" / "checkpoints" / "last.ckpt"
+    assert checkpoint_of(config) == newest
+    with pytest.raises(CheckpointError, match="parcnet_xs-demo"):
+        checkpoint_of({**config, "choices": {**choices, "backbone": "parcnet_xs"}})
+
+
+def test_run_of_a_checkpoint(two_runs):
+    run = two_runs / "2024-01-01_00-00-00"
+    assert run_of(run / "checkpoints" / "best.ckpt") == run
+    assert run_of(two_runs / "elsewhere.ckpt") is None
+
+
+def test_new_run_is_named_by_its_start(noon):
+    assert run_dir("runs", *NAME, "fit", None) == f"runs/classification/parcnet_s-demo/{noon}"
+
+
+@pytest.mark.parametrize("ckpt", [None, "last"])
+def test_evaluation_never_writes_into_the_training_run(two_runs, noon, ckpt):
+    folder = run_dir(str(two_runs.parents[1]), *NAME, "test", ckpt)
+    assert folder == str(two_runs / f"{noon}_test")
+
+
+def test_resumed_run_goes_on_in_its_directory(two_runs, noon):
+    root = str(two_runs.parents[1])
+    first, second = (str(two_runs / f"2024-01-0{day}_00-00-00") for day in (1, 2))
+    assert run_dir(root, *NAME, "fit", "last") == second
+    assert run_dir(root, *NAME, "fit", first) == first
+    assert run_dir(root, *NAME, "fit", f"{first}/checkpoints/last.ckpt") == first
+
+
+def test_training_from_a_file_from_elsewhere_is_a_new_run(two_runs, noon):
+    file = two_runs / "elsewhere.ckpt"
+    file.touch()
+    assert run_dir(str(two_runs.parents[1]), *NAME, "fit", str(file)) == str(two_runs / noon)
+
+
+def test_resuming_nothing_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match=r"ckpt=last: no last\.ckpt under"):
+        run_dir(str(tmp_path), *NAME, "fit", "last")
+
+
+def test_results_are_json_with_the_given_keys(tmp_path):
+    results = {"val/top1": 0.5, "parameters": 12, "backbone": "parcnet_s"}
+    write_results(tmp_path, results)
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert list(tmp_path.iterdir()) == [tmp_path / "results.json"]
+
+
+def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
+    write_results(tmp_path, {"epochs": 1, "old": True})
+    write_results(tmp_path, {"epochs": 2})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
+
+    def interrupted(path, text):
+        with path.open("w") as stream:
+            stream.write(text[:5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_results(tmp_path, {"epochs": 3})
+    assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
+
+
+def test_results_are_never_written_in_place(tmp_path, monkeypatch):
+    write, written = Path.write_text, []
+
+    def recorded(path, text):
+        written.append(path.name)
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", recorded)
+    write_results(tmp_path, {"epochs": 1})
+    assert written
+    assert "results.json" not in written
+    assert (tmp_path / "results.json").is_file()
