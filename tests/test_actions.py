@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import math
 import shutil
 
 import numpy as np
@@ -146,6 +147,19 @@ def test_resuming_goes_on_in_the_same_directory(tmp_path, caplog):
     assert len(rows(resumed, "train/loss_step")) == 6
 
 
+def test_a_resumed_run_obeys_its_new_configuration(tmp_path):
+    run([*TINY, "recipe.schedule.warmup_steps=0"], tmp_path)
+    overrides = ["trainer.max_epochs=2", "recipe.optimizer.lr=0.004", "recipe.schedule.min_lr=0"]
+    overrides += ["recipe.optimizer.weight_decay=0.5", "recipe.schedule.warmup_steps=0"]
+    run([*TINY, *overrides, f"ckpt={tmp_path}"], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert (group["initial_lr"], group["weight_decay"], group["lr"]) == (0.004, 0.5, 0)
+    # Cosine over the four steps of both epochs.
+    expected = [0.002 * (1 + math.cos(math.pi * step / 4)) for step in (2, 3)]
+    assert rows(tmp_path, "train/lr")[2:] == pytest.approx(expected)
+
+
 def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
     output, _ = trained
     for overrides in (["action=test"], []):
@@ -176,7 +190,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
     run([*TINY], tmp_path)
     before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
-    overrides = [*TINY, "trainer.max_epochs=2", f"ckpt={tmp_path}", "recipe.optimizer.lr=1e30"]
+    overrides = [*TINY, "trainer.max_epochs=2", f"ckpt={tmp_path}", "recipe.optimizer.lr=1e38"]
     with pytest.raises(TrainingError, match=r"not finite at step 3 \(epoch 1, batch 1") as caught:
         run([*overrides, "recipe.schedule.warmup_steps=0"], tmp_path)
     assert "recipe.optimizer.lr" in str(caught.value)

@@ -93,12 +93,19 @@ class Progress(Callback):
         self.images = 0
         self.seconds = 0.0
         self.started = 0.0
+        self.lr = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
         self.images = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers the learning rate of the step, which the schedule changes right after it."""
+        self.lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
         self,
@@ -111,7 +118,7 @@ class Progress(Callback):
         """Counts images, of all devices."""
         self.images += len(batch.images) * trainer.world_size
         self.seconds = time.perf_counter() - self.started
-        pl_module.log("train/lr", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        pl_module.log("train/lr", self.lr, prog_bar=True)
         pl_module.log("train/images_per_second", self.images / self.seconds, prog_bar=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

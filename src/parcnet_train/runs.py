@@ -7,6 +7,7 @@ runs/<task>/<backbone>-<data>/<start time>/
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,18 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:
             return str(resumed)
-    start = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return str(named / (start if action == "fit" else f"{start}_{action}"))
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("" if action == "fit" else f"_{action}")
+    taken = sum(1 for _ in named.glob(f"{name}*"))
+    return str(named / (f"{name}_{taken + 1}" if taken else name))
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
     partial = folder / "results.json.partial"
-    partial.write_text(json.dumps(results, indent=2) + "\n")
+    # JSON has no word for what is not a number.
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in results.items()
+    }
+    partial.write_text(json.dumps(finite, indent=2) + "\n")
     partial.replace(folder / "results.json")

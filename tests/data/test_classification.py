@@ -219,12 +219,24 @@ def test_images_are_rgb(tmp_path, extension):
     red = np.zeros((40, 50, 3), np.uint8)
     red[..., 0] = 255
     for split in ("train", "val"):
-        save(red, tmp_path / split / "red" / f"0.{extension}")
-    data = fitted(tmp_path, batch_size=1)
+        for name in ("red", "scarlet"):
+            save(red, tmp_path / split / name / f"0.{extension}")
+    data = fitted(tmp_path, batch_size=2)
     for loader in (data.train_dataloader(), data.val_dataloader()):
         (batch,) = loader
         assert batch.images[:, 0].min() >= 250
         assert batch.images[:, 1:].max() <= 5
+
+
+def test_one_class_cannot_be_classified(tmp_path):
+    save(np.zeros((40, 50, 3), np.uint8), tmp_path / "train" / "cat" / "0.png")
+    with pytest.raises(DataError, match="has one class, a classifier needs two or more"):
+        _ = fitted(tmp_path).class_names
+
+
+def test_hidden_folders_are_no_classes(image_folder):
+    (image_folder / "train" / ".cache").mkdir()
+    assert class_folders(image_folder / "train") == ["ant", "bee", "cat"]
 
 
 def test_grey_files_have_three_equal_channels(tmp_path):

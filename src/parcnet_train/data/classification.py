@@ -37,7 +37,8 @@ def class_folders(folder: Path) -> list[str]:
             f"data.root: {folder} does not exist; allowed is a folder that holds one folder of "
             "images per class; set data.root, data.train_dir, data.val_dir"
         )
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    entries = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
+    names = sorted(entry.name for entry in entries if entry.is_dir())
     if not names:
         raise DataError(f"data.root: {folder} holds no class folders")
     return names

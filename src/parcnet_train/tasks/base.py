@@ -55,7 +55,23 @@ class Task(pl.LightningModule):
                 max_lr,
                 total_steps,
             )
+        # Kept for `on_train_start`: a resumed optimizer brings the values of the old configuration.
+        self.settings = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Makes this run's configuration hold, also where a checkpoint brought other values."""
+        (optimizer,) = self.trainer.optimizers
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        for group, settings in zip(optimizer.param_groups, self.settings, strict=True):
+            group.update(settings, initial_lr=settings["lr"])
+        scheduler.base_lrs = [settings["lr"] for settings in self.settings]
+        for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)
