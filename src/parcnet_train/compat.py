@@ -4,15 +4,24 @@
   for which no such binary exists, `import torchvision` therefore fails, and torchmetrics with it.
   Where the binary is absent, both operators are defined here.
 - albumentations asks the network for updates when it is imported.
+- Lightning warns of what a user of this package can neither cause nor mend.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import torch
+
+# https://github.com/Lightning-AI/pytorch-lightning/issues/21326
+warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+# A resumed run goes on in its own directory.
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+# `data.num_workers` is the user's choice, and 0 is right for small files.
+warnings.filterwarnings("ignore", ".* does not have many workers")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

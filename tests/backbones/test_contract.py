@@ -1,0 +1,72 @@
+"""What every config of `conf/backbone/` promises."""
+
+import pytest
+import torch
+
+from parcnet_train.build import make
+from parcnet_train.config import CONF
+from parcnet_train.features import Backbone, Level
+from running import configure
+
+NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backbone(request):
+    values, faults = configure([f"backbone={request.param}"])
+    assert faults == []
+    torch.manual_seed(0)
+    return make(values["backbone"])
+
+
+def test_levels_are_stated_finest_first(backbone):
+    assert isinstance(backbone, Backbone)
+    assert all(isinstance(level, Level) for level in backbone.levels)
+    strides = [level.stride for level in backbone.levels]
+    assert strides == sorted(strides)
+    assert strides[-1] == 32
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 32)], ids=str)
+def test_strides_and_channels_told_are_those_seen(backbone, size):
+    with torch.inference_mode():
+        maps = backbone.eval()(torch.rand(2, 3, *size))
+    told = [(2, lv.channels, size[0] // lv.stride, size[1] // lv.stride) for lv in backbone.levels]
+    assert [tuple(each.shape) for each in maps] == told
+    assert all(each.isfinite().all() for each in maps)
+
+
+def test_every_parameter_gets_a_finite_gradient(backbone):
+    backbone.train().zero_grad()
+    # Noise, since a constant image would be all zero behind the first norm.
+    loss = sum(each.square().mean() for each in backbone(torch.rand(3, 3, 96, 64)))
+    loss.backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_evaluation_is_deterministic_and_per_image(backbone):
+    images = torch.rand(3, 3, 64, 64)
+    with torch.inference_mode():
+        whole = backbone.eval()(images)
+        again = backbone(images)
+        alone = backbone(images[1:2])
+    for first, second, single in zip(whole, again, alone, strict=True):
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first[1:2], single, rtol=1e-4, atol=1e-4)
+
+
+def test_memory_layout_changes_nothing(backbone):
+    images = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        plain = backbone.eval()(images)
+        other = backbone(images.to(memory_format=torch.channels_last))
+    for first, second in zip(plain, other, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-4)
+
+
+def test_no_entry_of_the_state_dict_is_an_alias(backbone):
+    tensors = [value for value in backbone.state_dict().values() if value.numel() > 1]
+    assert len({value.data_ptr() for value in tensors}) == len(tensors)

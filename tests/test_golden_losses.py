@@ -1,0 +1,36 @@
+"""Ten training steps per task, against losses kept in a file.
+
+A change that should not move numbers must not. One that should writes the file anew,
+    PARCNET_TRAIN_WRITE_LOSSES=1 python -m pytest tests/test_golden_losses.py
+and says before and after in its commit.
+"""
+
+import csv
+import os
+
+import pytest
+
+import golden
+from running import run
+
+RUNS = {
+    "classification": [
+        *("backbone=parcnet_xs", "recipe.batch_size=8", "recipe.schedule.warmup_steps=3"),
+        *("trainer.max_epochs=1", "trainer.limit_train_batches=10", "trainer.limit_val_batches=2"),
+        *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),
+    ],
+}
+
+
+@pytest.mark.parametrize("task", RUNS)
+def test_ten_steps_lose_what_they_always_lost(task, tmp_path):
+    run([f"task={task}", *RUNS[task]], tmp_path)
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        column = [row["train/loss_step"] for row in csv.DictReader(stream)]
+    losses = [float(value) for value in column if value]
+    assert len(losses) == 10
+    file = golden.FOLDER / f"losses_{task}.txt"
+    if os.environ.get("PARCNET_TRAIN_WRITE_LOSSES"):
+        file.write_text("".join(f"{loss:.6f}\n" for loss in losses))
+    # Ten steps let rounding, which differs between processors, grow to about 1e-4.
+    assert losses == pytest.approx([float(line) for line in file.read_text().split()], rel=1e-3)
