@@ -2,12 +2,17 @@
 
 import parcnet_train.compat  # noqa: F401  before torchvision, timm and albumentations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+# One thread a process, of the ones that tests start too: two processes that each want all cores
+# slow each other down a hundredfold.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 CLASSES = ("cat", "ant", "bee")  # not sorted, as a file system may list them
 SIZES = ((40, 56), (64, 48), (50, 90), (72, 41))  # height, width

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from parcnet_train.build import make
+from parcnet_train.build import build_model, make, meta_device
 from parcnet_train.config import CONF
 from parcnet_train.features import Backbone, Level
 from running import configure
@@ -70,3 +70,21 @@ def test_memory_layout_changes_nothing(backbone):
 def test_no_entry_of_the_state_dict_is_an_alias(backbone):
     tensors = [value for value in backbone.state_dict().values() if value.numel() > 1]
     assert len({value.data_ptr() for value in tensors}) == len(tensors)
+
+
+# With a classifier of 1000 classes: paper's tables and the authors' configurations.
+PARAMETERS = {
+    "parcnet_s": 5_037_088,
+    "parcnet_xs": 2_185_384,
+    "mobilevit_s": 5_578_632,
+    "mobilevit_xs": 2_317_848,
+    "mobilevit_xxs": 1_272_024,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_those_published(name):
+    values, _ = configure([f"backbone={name}"])
+    with meta_device():
+        model = build_model(values, num_classes=1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]

@@ -102,7 +102,8 @@ def test_a_sample_is_the_image_of_its_path(image_folder):
     for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
         image, label = dataset[SampleKey(index, 0)]
         assert names[label] == path.parent.name
-        assert image.shape[1:] == Image.open(path).size[::-1]
+        with Image.open(path) as file:
+            assert image.shape[1:] == file.size[::-1]
         if path.suffix == ".png":
             expected = torch.from_numpy(np.array(Image.open(path)))
             assert torch.equal(image, expected.permute(2, 0, 1))
