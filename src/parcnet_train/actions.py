@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
 from parcnet_train.build import (
@@ -55,7 +56,8 @@ def fit(config: Config) -> Results:
     }
     output = Path(config["paths"]["output"])
     trainer = build_trainer(config, build_callbacks(config, task, contents), build_loggers(config))
-    trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    with logging_redirect_tqdm():  # log lines go above the progress bar, not through it
+        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     last = trainer.callback_metrics
     trained = {
         "train/loss": float(last["train/loss_epoch"]),

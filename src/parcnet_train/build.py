@@ -15,10 +15,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress
+from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar
 from parcnet_train.model import Model
 from parcnet_train.runs import BEST, LAST
 from parcnet_train.tasks.base import Task
@@ -119,7 +119,7 @@ def build_trainer(
     return make(
         settings,
         logger=list(loggers),
-        callbacks=[*callbacks, *([RichProgressBar()] if in_terminal else [])],
+        callbacks=[*callbacks, *([ProgressBar()] if in_terminal else [])],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),

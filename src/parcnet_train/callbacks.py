@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 from parcnet_train.errors import TrainingError
 
 log = logging.getLogger(__name__)
+
+IMAGES_PER_SECOND = "train/images_per_second"
 
 
 class CheckpointContents(Callback):
@@ -83,20 +86,31 @@ class FiniteLoss(Callback):
         )
 
 
-class Progress(Callback):
-    """Logs learning rate and images per second, and writes one line per epoch.
+class ProgressBar(TQDMProgressBar):
+    """Progress of the epoch in one line: time left, loss, learning rate, images per second."""
 
-    The line is for log files and for terminals without a progress bar.
-    """
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Short names, and no version number of a logger."""
+        shown = {"loss": "train/loss_step", "lr": "train/lr", "images/s": IMAGES_PER_SECOND}
+        values = trainer.progress_bar_metrics
+        return {name: f"{values[key]:.4g}" for name, key in shown.items() if key in values}
+
+
+class Progress(Callback):
+    """Logs learning rate and images per second, and writes one line per epoch."""
 
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
         self.started = 0.0
         self.lr = 0.0
+        self.first: tuple[int, float] | None = None  # epoch and time at the start of this process
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
+        self.first = self.first or (trainer.current_epoch, time.perf_counter())
         self.images = 0
         self.seconds = 0.0
         self.started = time.perf_counter()
@@ -119,7 +133,7 @@ class Progress(Callback):
         self.images += len(batch.images) * trainer.world_size
         self.seconds = time.perf_counter() - self.started
         pl_module.log("train/lr", self.lr, prog_bar=True)
-        pl_module.log("train/images_per_second", self.images / self.seconds, prog_bar=True)
+        pl_module.log(IMAGES_PER_SECOND, self.images / self.seconds, prog_bar=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the line of the epoch."""
@@ -130,11 +144,21 @@ class Progress(Callback):
             f"{name} {value:.4f}" for name, value in values.items() if name.startswith("val/")
         )
         log.info(
-            "epoch %d/%s: loss %.4f, %s, lr %.2e, %.0f images/s",
+            "epoch %d/%s: loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
             trainer.current_epoch + 1,
             trainer.max_epochs,
             values["train/loss_step"],
             shown,
             values["train/lr"],
-            values["train/images_per_second"],
+            values[IMAGES_PER_SECOND],
+            self.time_left(trainer),
         )
+
+    def time_left(self, trainer: pl.Trainer) -> str:
+        """Hours, minutes and seconds until the last epoch, at the pace of this process."""
+        assert self.first is not None
+        assert trainer.max_epochs is not None
+        epoch, started = self.first
+        done = trainer.current_epoch + 1 - epoch
+        left = (trainer.max_epochs - trainer.current_epoch - 1) / done
+        return str(timedelta(seconds=round(left * (time.perf_counter() - started))))

@@ -19,7 +19,7 @@ def print_summary(results: dict[str, Any]) -> None:
         **{
             name.removeprefix("val/"): f"{value:.4f}"
             for name, value in results.items()
-            if name.startswith("val/")
+            if name.startswith("val/") and not (name == "val/skipped" and value == 0)
         },
         "epochs": str(results.get("epochs", results["checkpoint_epoch"])),
         "best epoch": str(results["checkpoint_epoch"]),
