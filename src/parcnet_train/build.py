@@ -116,10 +116,12 @@ def build_trainer(
         on_cuda = may_use_gpu and torch.cuda.is_available()
         settings["precision"] = "16-mixed" if on_cuda else "32-true"
     in_terminal = sys.stdout.isatty()
+    # The bar reads the loss, which waits for the device: as often as the loggers do.
+    bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
     return make(
         settings,
         logger=list(loggers),
-        callbacks=[*callbacks, *([ProgressBar()] if in_terminal else [])],
+        callbacks=[*callbacks, *bars],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),

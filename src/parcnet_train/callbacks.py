@@ -140,8 +140,10 @@ class Progress(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or not self.seconds:
             return
         values = trainer.callback_metrics
-        shown = " ".join(
-            f"{name} {value:.4f}" for name, value in values.items() if name.startswith("val/")
+        shown = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in values.items()
+            if name.startswith("val/") and not (name == "val/skipped" and value == 0)
         )
         log.info(
             "epoch %d/%s: loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
