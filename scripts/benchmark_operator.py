@@ -9,6 +9,7 @@ from __future__ import annotations
 import parcnet_train.compat  # noqa: F401
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -38,10 +39,13 @@ LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last
 
 
 def compare(variants: Mapping[str, Callable[[], object]], repeats: int) -> str:
-    """Runs the variants in turn, once to warm up and `repeats` times by the clock."""
+    """Runs the variants in turn, once to warm up and `repeats` times by the clock.
+
+    Their order changes with every turn, since each one finds the caches as another left them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for repeat in range(repeats + 1):
-        for name, run in variants.items():
+        for name, run in random.sample(list(variants.items()), len(variants)):
             start = time.perf_counter()
             run()
             if repeat:
