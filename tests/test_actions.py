@@ -275,3 +275,7 @@ def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         run([*TINY], tmp_path)
     assert "shorten recipe.schedule.warmup_steps" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        run([*TINY, "recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"], tmp_path)
+    assert "warm" not in caplog.text

@@ -6,16 +6,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from parcnet_train.backbones.parcnet import (
-    HEIGHT,
-    WIDTH,
-    ParC,
-    ParCBlock,
-    ParCMixer,
-    ParCNet,
-    circular_conv,
-    resize_along,
-)
+from parcnet_train.backbones.parcnet import ParC, ParCBlock, ParCMixer, ParCNet, resize_along
+from parcnet_train.circular import HEIGHT, WIDTH, circular_conv
 from parcnet_train.config import CONF
 from parcnet_train.heads.classifier import Classifier
 
@@ -56,15 +48,6 @@ def from_config(name):
 def tiny(**settings):
     defaults = {"widths": (16, 24, 32), "depths": (2, 1, 2), "meta_lengths": (8, 4, 2)}
     return ParCNet((4, 8, 8), (16, 24, 32), **{**defaults, **settings})
-
-
-@AXES
-@pytest.mark.parametrize("size", [(5, 7), (7, 4), (1, 3), (6, 1)])
-def test_circular_conv_is_its_definition(axis, size):
-    x = np.random.default_rng(0).standard_normal((2, 3, *size))
-    kernel = np.random.default_rng(1).standard_normal((3, size[axis - 2]))
-    y = circular_conv(torch.from_numpy(x), torch.from_numpy(column(kernel, axis)), axis)
-    np.testing.assert_allclose(y.numpy(), naive_circular_conv(x, kernel, axis), atol=1e-12)
 
 
 @AXES

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parcnet_train.blocks import ConvNormAct, InvertedResidual, initialize, local_stages
+from parcnet_train.circular import HEIGHT, WIDTH, circular_conv
 from parcnet_train.features import Backbone, Level
 
-HEIGHT, WIDTH = 2, 3
 REDUCTION = 16  # of the channel attention (released value)
 
 
@@ -36,20 +36,6 @@ def resize_along(parameter: Tensor, axis: int, length: int) -> Tensor:
         return parameter
     size = (length, 1) if axis == HEIGHT else (1, length)
     return functional.interpolate(parameter, size, mode="bilinear", align_corners=True)
-
-
-def circular_conv(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """Global circular depthwise convolution along one axis.
-
-    `y[i] = sum over t of kernel[t] * x[(i + t) mod length]`: equations 1 and 2 of the paper.
-
-    Args:
-        x: `(B, C, H, W)`.
-        kernel: `(C, 1, H, 1)` for axis 2 or `(C, 1, 1, W)` for axis 3.
-        axis: 2 (the paper's ParC-V) or 3 (ParC-H).
-    """
-    wrapped = torch.cat([x, x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
-    return functional.conv2d(wrapped, kernel, groups=x.shape[1])
 
 
 class ParC(nn.Module):

@@ -46,12 +46,12 @@ class Task(pl.LightningModule):
         def factor(step: int) -> float:
             return self.schedule(step, max_lr=max_lr, total_steps=total_steps)
 
-        peak = max(map(factor, range(total_steps)))
-        if peak < 1:
+        final = factor(total_steps - 1)
+        if final < 1 and final >= max(map(factor, range(total_steps))):
             log.warning(
                 "the learning rate reaches %.1e, not recipe.optimizer.lr=%s: the run of %d steps "
                 "ends in its warm-up; shorten recipe.schedule.warmup_steps",
-                peak * max_lr,
+                final * max_lr,
                 max_lr,
                 total_steps,
             )
