@@ -4,16 +4,24 @@ import csv
 import json
 import logging
 import math
+import re
 import shutil
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import parcnet_train
-from parcnet_train.checkpoints import model_state, read_checkpoint
+from parcnet_train.checkpoints import check_same_classes, model_state, read_checkpoint
 from parcnet_train.errors import CheckpointError, DataError, TrainingError
+from parcnet_train.tasks.base import Task
 from running import TINY, configure, run
+
+# The first step ruins the weights.
+DIVERGING = [*TINY, "trainer.max_epochs=2", "recipe.schedule.warmup_steps=0"]
+DIVERGING += ["recipe.optimizer.lr=100", "recipe.optimizer.weight_decay=1e36"]
 
 KEYS = {
     *("status", "action", "task", "backbone", "head", "data", "recipe", "trainer", "logger"),
@@ -134,24 +142,85 @@ def test_same_seed_same_losses_other_seed_others(tmp_path):
     assert runs["a"] != runs["c"]
 
 
-def test_resuming_goes_on_in_the_same_directory(tmp_path, caplog):
+def stop_before_epoch(number):
+    def hook(task):
+        if task.current_epoch == number:
+            raise KeyboardInterrupt
+
+    return hook
+
+
+def test_resuming_draws_and_loses_what_was_never_stopped(tmp_path, monkeypatch):
     overrides = [*TINY, "trainer.max_epochs=3", "recipe.epochs=3"]
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     run(overrides, straight)
-    run([*TINY, "trainer.max_epochs=2", "recipe.epochs=3"], resumed)
-    with caplog.at_level(logging.WARNING):
-        results = run([*overrides, f"ckpt={resumed}"], resumed)
-    assert "trainer.max_epochs is 3 now, the checkpoint was trained with 2" in caplog.text
+    # As a run that is killed leaves it: the schedule is that of three epochs.
+    monkeypatch.setattr(Task, "on_train_epoch_start", stop_before_epoch(2), raising=False)
+    with pytest.raises(SystemExit):
+        run(overrides, resumed)
+    monkeypatch.undo()
+    results = run([*overrides, f"ckpt={resumed}"], resumed)
     assert (results["epochs"], results["steps"]) == (3, 6)
-    assert len(rows(resumed, "val/top1")) == 3
+    for column in ("train/loss_step", "train/lr", "val/loss"):
+        assert rows(resumed, column) == rows(straight, column), column
     assert len(rows(resumed, "train/loss_step")) == 6
 
 
-def test_a_resumed_run_obeys_its_new_configuration(tmp_path):
+def test_resuming_a_finished_run_writes_its_results(tmp_path):
+    first = run([*TINY], tmp_path)
+    (tmp_path / "results.json").unlink()
+    results = run([*TINY, f"ckpt={tmp_path}"], tmp_path)
+    for key in ("val/top1", "val/loss", "epochs", "steps", "checkpoint"):
+        assert results[key] == first[key]
+    assert results["train/loss"] is None
+    with pytest.raises(CheckpointError, match=r"trained for 1 epochs, trainer.max_epochs=0"):
+        parcnet_train.actions.refuse_finished({"epoch": 0}, tmp_path, 0)
+
+
+def test_a_run_that_fails_leaves_no_old_results(tmp_path):
+    run([*TINY], tmp_path)
+    with pytest.raises(TrainingError):
+        run([*DIVERGING, f"ckpt={tmp_path}"], tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+# Lightning tells of callbacks that came or went; so does our comparison of the configurations.
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
+@pytest.mark.filterwarnings("ignore:The checkpoint was not created with WeightAveraging")
+@pytest.mark.parametrize(("before", "after"), [("recipe.ema.decay=0.5", "null"), ("null", "on")])
+def test_ema_can_be_switched_when_resuming(before, after, tmp_path):
+    on = ["recipe.ema.decay=0.5"]
+    run([*TINY, *(on if before != "null" else ["recipe.ema=null"])], tmp_path)
+    trained = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    overrides = [*TINY, *(on if after == "on" else ["recipe.ema=null"]), "trainer.max_epochs=2"]
+    # A learning rate that moves nothing: what is saved again is what was gone on from.
+    still = ["recipe.optimizer.lr=1e-30", "recipe.schedule.warmup_steps=0"]
+    run([*overrides, *still, "recipe.schedule.min_lr=0", f"ckpt={tmp_path}"], tmp_path)
+    resumed = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    name = "head.linear.weight"
+    expected = model_state(trained, ema=False)[name]
+    torch.testing.assert_close(model_state(resumed, ema=False)[name], expected)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (SIGTERMException(), 143)])
+def test_a_stopped_run_says_how_to_go_on(error, code, tmp_path, monkeypatch, caplog):
+    def stop(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr(pl.Trainer, "fit", stop)
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
+        run([*TINY], tmp_path)
+    assert caught.value.code == code
+    assert f"stopped in epoch 1; go on with ckpt={tmp_path}" in caplog.text
+
+
+def test_a_resumed_run_obeys_its_new_configuration(tmp_path, caplog):
     run([*TINY, "recipe.schedule.warmup_steps=0"], tmp_path)
     overrides = ["trainer.max_epochs=2", "recipe.optimizer.lr=0.004", "recipe.schedule.min_lr=0"]
     overrides += ["recipe.optimizer.weight_decay=0.5", "recipe.schedule.warmup_steps=0"]
-    run([*TINY, *overrides, f"ckpt={tmp_path}"], tmp_path)
+    with caplog.at_level(logging.WARNING):
+        run([*TINY, *overrides, f"ckpt={tmp_path}"], tmp_path)
+    assert "trainer.max_epochs is 2 now, the checkpoint was trained with 1" in caplog.text
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     assert (group["initial_lr"], group["weight_decay"], group["lr"]) == (0.004, 0.5, 0)
@@ -163,17 +232,34 @@ def test_a_resumed_run_obeys_its_new_configuration(tmp_path):
 def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
     output, _ = trained
     for overrides in (["action=test"], []):
-        with pytest.raises(CheckpointError) as caught:
-            run([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"], tmp_path)
-        message = str(caught.value)
+        _, (message,) = configure([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"])
         assert "holds task=classification backbone=parcnet_xs" in message
         assert "this run has task=classification backbone=mobilevit_xxs" in message
         assert "add backbone=parcnet_xs" in message
 
 
 def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
-    with pytest.raises(CheckpointError, match=r"first at .*use the values it was trained with"):
-        run([*TINY, "action=test", "backbone.depths=[1,1,1]", f"ckpt={trained[0]}"], tmp_path)
+    _, (message,) = configure([*TINY, "backbone.depths=[1,1,1]", f"ckpt={trained[0]}"])
+    assert re.search(r"first at .*use the values it was trained with", message)
+
+
+def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
+    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
+    checkpoint["config"]["backbone"] = {"_target_": "pathlib.Path.touch", "self": "here"}
+    torch.save(checkpoint, tmp_path / "crafted.ckpt")
+    with pytest.raises(CheckpointError, match=r"its backbone is pathlib\.Path\.touch; allowed are"):
+        parcnet_train.load(tmp_path / "crafted.ckpt")
+    with pytest.raises(CheckpointError, match=r"packages=\[\.\.\.\]"):
+        parcnet_train.load(trained[0] / "checkpoints" / "last.ckpt", packages=["mine"])
+
+
+def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
+    output, _ = trained
+    overrides = [*TINY, "action=test", "data=imagefolder", f"ckpt={output}"]
+    with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3; give it the"):
+        run([*overrides, f"data.root={image_folder}"], tmp_path)
+    with pytest.raises(CheckpointError, match="calls a class '1' that the data set calls 'ten'"):
+        check_same_classes({"class_names": ["0", "1"]}, ["0", "ten"], tmp_path)
 
 
 def test_files_that_are_no_checkpoints(tmp_path):
@@ -181,7 +267,8 @@ def test_files_that_are_no_checkpoints(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
     with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read as a checkpoint"):
         parcnet_train.load(tmp_path / "text.ckpt")
-    with pytest.raises(CheckpointError, match=r"bare\.ckpt is not a checkpoint of parcnet_train"):
+    lacks = r"bare\.ckpt is not a checkpoint of parcnet_train: it has no config, choices"
+    with pytest.raises(CheckpointError, match=lacks):
         parcnet_train.load(tmp_path / "bare.ckpt")
     with pytest.raises(CheckpointError, match=r"none\.ckpt cannot be read"):
         parcnet_train.load(tmp_path / "none.ckpt")
@@ -190,11 +277,16 @@ def test_files_that_are_no_checkpoints(tmp_path):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
     run([*TINY], tmp_path)
     before = (tmp_path / "checkpoints" / "last.ckpt").read_bytes()
-    overrides = [*TINY, "trainer.max_epochs=2", f"ckpt={tmp_path}", "recipe.optimizer.lr=1e38"]
     with pytest.raises(TrainingError, match=r"not finite at step 3 \(epoch 1, batch 1") as caught:
-        run([*overrides, "recipe.schedule.warmup_steps=0"], tmp_path)
+        run([*DIVERGING, f"ckpt={tmp_path}"], tmp_path)
     assert "recipe.optimizer.lr" in str(caught.value)
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_weights_that_lose_their_mind_in_the_last_step_are_not_saved(tmp_path):
+    with pytest.raises(TrainingError, match=r"val/loss is not finite after epoch 0"):
+        run([*DIVERGING, "trainer.max_epochs=1", "trainer.limit_train_batches=1"], tmp_path)
+    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ def faults_of(*overrides):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
-def test_every_config_file_has_no_fault(file, tmp_path):
+def test_every_config_file_has_no_fault(file, imagenet):
     group, choice = file.parent.name, file.stem
-    overrides = [f"{group}={choice}", f"data.root={tmp_path}"]
+    overrides = [f"{group}={choice}", f"data.root={imagenet}"]
     if group == "tuned":
         recipe = next(
             f.stem for f in FILES if f.parent.name == "recipe" and choice.startswith(f.stem)
@@ -35,6 +35,16 @@ def test_every_group_of_the_folder_is_known():
     assert {f.parent.name for f in FILES} - {"tuned"} <= set(GROUPS)
 
 
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """Folders of a thousand classes, which is what `check` looks at."""
+    root = tmp_path_factory.mktemp("imagenet")
+    for split in ("train", "val"):
+        for number in range(1000):
+            (root / split / f"n{number:08}").mkdir(parents=True)
+    return root
+
+
 def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):
     values, _ = running.configure(["experiment=imagenet_mobilevit_s", f"data.root={tmp_path}"])
     assert values["recipe"]["optimizer"]["lr"] == 0.002  # tuned for the experiment's backbone
@@ -45,8 +55,17 @@ def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):
     assert values["recipe"]["optimizer"]["lr"] == 0.5
 
 
-def test_imagenet_gets_the_recipe_of_the_paper_untouched(tmp_path):
-    values, faults = running.configure(["data=imagenet", f"data.root={tmp_path}"])
+def test_a_null_of_an_optional_group_is_what_it_has_anyway():
+    assert faults_of("debug=null", "experiment=null", "ablation=null") == []
+
+
+def test_folders_of_another_number_of_classes(imagenet):
+    (fault,) = faults_of("data=imagenet", f"data.root={imagenet}", "data.num_classes=3")
+    assert f"data.num_classes=3, but {imagenet} has 1000 classes" in fault
+
+
+def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
+    values, faults = running.configure(["data=imagenet", f"data.root={imagenet}"])
     recipe = values["recipe"]
     assert faults == []
     # Paper, section 4.1.
@@ -82,7 +101,10 @@ def test_all_faults_are_reported_at_once():
         (["recipe.epochs=0"], "recipe.epochs=0: allowed is a whole number of at least 1"),
         (["recipe.epochs=1.5"], "recipe.epochs=1.5: allowed is a whole number"),
         (["recipe.batch_size=true"], "recipe.batch_size=True: allowed is a whole number"),
-        (["recipe.optimizer.lr=-1"], "recipe.optimizer.lr=-1: allowed is a number above 0"),
+        (
+            ["recipe.optimizer.lr=-1"],
+            "lr=-1: allowed is a number above 0 and up to 100",
+        ),
         (["recipe.optimizer.lr=fast"], "recipe.optimizer.lr=fast: allowed is a number above 0"),
         (["recipe.label_smoothing=1"], "recipe.label_smoothing=1: allowed is a number from 0 to"),
         (["recipe.gradient_clip=0"], "recipe.gradient_clip=0: allowed is null or a number above 0"),
@@ -94,7 +116,7 @@ def test_all_faults_are_reported_at_once():
         (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
         (["data.on_error=skp"], "data.on_error=skp: allowed is one of stop, skip; did you mean s"),
-        (["seed=x"], "seed=x: allowed is a whole number of at least 0"),
+        (["seed=x"], "seed=x: allowed is a whole number from 0 to below 2^32"),
         (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
         (["backbone.widths=[192,256]"], "backbone.widths=[192,256]: allowed is tuple"),
         (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
@@ -107,7 +129,18 @@ def test_all_faults_are_reported_at_once():
         (["~backbone.widths"], "backbone.widths is missing; ParCNet needs it"),
         (["backbone._target_=a.b"], "backbone._target_=a.b: there is no such class or function"),
         (["data=imagenet"], "data.root has no value; give it one: data.root=..."),
-        (["data=imagenet", "data.root=/nowhere"], "data.root=/nowhere: there is no such folder"),
+        (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
+        (["recipe.batch_size=1"], "recipe.batch_size=1: allowed is a whole number of at least 2"),
+        (["recipe.optimizer.lr=1e38"], "recipe.optimizer.lr=1e+38: allowed is a number above 0"),
+        (["trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: allowed is a whole number"),
+        (["recipe.augmentation.crop_scale=[1,0.1]"], "crop_scale=[1,0.1]: … the smaller one first"),
+        (["recipe.optimizer=null"], "recipe.optimizer=null: allowed is a mapping with a _target_"),
+        (["recipe.ema=3"], "recipe.ema=3: allowed is null or a mapping with a _target_"),
+        (["~logger"], "logger is missing"),
+        (["+logger.mine={a:1}"], "logger.mine={'a':1}: allowed is a mapping with a _target_"),
+        (["backbone=null"], "backbone=null: there is no such config; allowed are mobilevit_s"),
+        (["paths.runs=/dev/null/x"], "/dev/null is not a folder that can be written to"),
+        (["paths.runs=null"], "paths.runs=null: allowed is the path of a folder"),
         (["action=test"], "ckpt has no value; action=test needs one"),
         (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; allowed are `last`"),
         (["paths.runs=nowhere", "ckpt=last"], "ckpt=last: no last.ckpt under nowhere/"),

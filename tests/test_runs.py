@@ -27,6 +27,7 @@ def two_runs(tmp_path):
         ("2024-01-02_00-00-00", ("last.ckpt",)),
     ):
         (named / start / "checkpoints").mkdir(parents=True)
+        (named / start / ".hydra").mkdir()
         for file in files:
             (named / start / "checkpoints" / file).touch()
     return named
@@ -47,16 +48,23 @@ def test_runs_of_one_name_share_a_folder():
     assert named_runs("runs", *NAME) == Path("runs/classification/parcnet_s-demo")
 
 
-def test_last_is_the_newest_run_with_the_checkpoint_of_the_action(two_runs):
-    resumed = two_runs / "2024-01-02_00-00-00" / "checkpoints" / "last.ckpt"
-    evaluated = two_runs / "2024-01-01_00-00-00" / "checkpoints" / "best.ckpt"
-    assert find_checkpoint("last", two_runs, "fit") == resumed
-    assert find_checkpoint("last", two_runs, "test") == evaluated
+def test_last_is_the_newest_training_run(two_runs):
+    newest = two_runs / "2024-01-02_00-00-00"
+    (two_runs / "2024-01-03_00-00-00_test").mkdir()
+    assert find_checkpoint("last", two_runs, "fit") == newest / "checkpoints" / "last.ckpt"
+
+
+def test_last_is_never_an_older_run(two_runs):
+    newest = "2024-01-02_00-00-00"
+    with pytest.raises(CheckpointError, match=rf"no best.ckpt .*the newest run, .*{newest}, has"):
+        find_checkpoint("last", two_runs, "test")
 
 
 @pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("test", "best.ckpt")])
 def test_last_without_a_run(tmp_path, action, file):
-    expected = rf"ckpt=last: no {file} under .*nothing/; name a run directory .*ckpt=PATH"
+    expected = (
+        rf"ckpt=last: no {file} under .*nothing/, there is no run; name a run directory .*ckpt=PATH"
+    )
     with pytest.raises(CheckpointError, match=expected):
         find_checkpoint("last", tmp_path / "nothing", action)
 
@@ -106,8 +114,11 @@ def test_checkpoint_of_a_configuration(two_runs):
 
 def test_run_of_a_checkpoint(two_runs):
     run = two_runs / "2024-01-01_00-00-00"
-    assert run_of(run / "checkpoints" / "best.ckpt") == run
+    assert run_of(run / "checkpoints" / "last.ckpt") == run
+    # Going on from these must not rewrite what came after them, or what is not a run.
+    assert run_of(run / "checkpoints" / "best.ckpt") is None
     assert run_of(two_runs / "elsewhere.ckpt") is None
+    assert run_of(two_runs / "zoo" / "checkpoints" / "last.ckpt") is None
 
 
 def test_new_run_is_named_by_its_start(noon):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
@@ -21,10 +23,16 @@ from parcnet_train.build import (
     build_task,
     build_trainer,
 )
-from parcnet_train.checkpoints import check_same_model, model_state, read_checkpoint
+from parcnet_train.checkpoints import (
+    check_same_classes,
+    check_same_model,
+    model_state,
+    read_checkpoint,
+)
+from parcnet_train.errors import CheckpointError
 from parcnet_train.report.curves import draw_curves
 from parcnet_train.report.summary import print_summary
-from parcnet_train.runs import BEST, checkpoint_of, write_results
+from parcnet_train.runs import BEST, RESULTS, checkpoint_of, write_results
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -42,11 +50,16 @@ def fit(config: Config) -> Results:
         What `results.json` holds.
     """
     started = time.perf_counter()
+    output = Path(config["paths"]["output"])
+    # Until this process ends well, nothing may read the results of an earlier one as its own.
+    (output / RESULTS).unlink(missing_ok=True)
     data, task = prepare(config)
     resumed = None
     if config["ckpt"] is not None:
         resumed = checkpoint_of(config)
-        compare_configs(read_model(resumed, task, config), config)
+        checkpoint = read_model(resumed, task, data, config)
+        refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"])
+        compare_configs(checkpoint, config)
         log.info("going on from %s", resumed)
     contents = {
         "config": config,
@@ -54,20 +67,24 @@ def fit(config: Config) -> Results:
         "class_names": data.class_names,
         "parcnet_train_version": __version__,
     }
-    output = Path(config["paths"]["output"])
-    trainer = build_trainer(config, build_callbacks(config, task, contents), build_loggers(config))
-    with logging_redirect_tqdm():  # log lines go above the progress bar, not through it
-        trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
-    last = trainer.callback_metrics
-    trained = {
-        "train/loss": float(last["train/loss_epoch"]),
-        "train/skipped": float(last["train/skipped"]),
-        "train/images_per_second": float(last["train/images_per_second"]),
-    }
+    loggers = build_loggers(config)
+    for logger in loggers:
+        logger.log_hyperparams(flatten(config))
+    trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
+    try:
+        with logging_redirect_tqdm():  # log lines go above the progress bar, not through it
+            trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        log.warning("stopped in epoch %d; go on with ckpt=%s", trainer.current_epoch + 1, output)
+        # As shells count: 128 and the number of SIGTERM or SIGINT.
+        sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+    last = trainer.callback_metrics  # without training metrics where all epochs were done before
     results = {
         **describe(config, task),
         **evaluate(config, task, data, output / BEST),
-        **trained,
+        "train/loss": value_of(last, "train/loss_epoch"),
+        "train/skipped": value_of(last, "train/skipped"),
+        "train/images_per_second": value_of(last, "train/images_per_second"),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
@@ -111,20 +128,40 @@ def prepare(config: Config) -> tuple[Any, Task]:
     return data, task
 
 
-def read_model(path: Path, task: Task, config: Config) -> dict[str, Any]:
-    """Reads a checkpoint and makes sure that its model is that of the task.
+def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
+    """A metric as a number, None where it was not logged."""
+    return float(metrics[name]) if name in metrics else None
+
+
+def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, Any]:
+    """Reads a checkpoint and makes sure that its model and classes are those of this run.
 
     Raises:
-        CheckpointError: where it is not.
+        CheckpointError: where they are not.
     """
     checkpoint = read_checkpoint(path)
+    check_same_classes(checkpoint, data.class_names, path)
     check_same_model(checkpoint, task.model, config["choices"], path)
     return checkpoint
 
 
+def refuse_finished(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) -> None:
+    """Refuses a checkpoint that was trained for longer than this run is to be.
+
+    Raises:
+        CheckpointError: where it was.
+    """
+    epochs = checkpoint["epoch"] + 1
+    if epochs > max_epochs:
+        raise CheckpointError(
+            f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "
+            "allowed is at least as many: raise recipe.epochs, or evaluate it with action=test"
+        )
+
+
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
     """Metrics of a checkpoint (its EMA weights where it has them) on the validation set."""
-    checkpoint = read_model(path, task, config)
+    checkpoint = read_model(path, task, data, config)
     task.model.load_state_dict(model_state(checkpoint))
     trainer = build_trainer(config)
     (metrics,) = trainer.validate(task, data, verbose=False)

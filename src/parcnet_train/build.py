@@ -14,11 +14,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
-from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar
+from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
+from parcnet_train.errors import ConfigError
 from parcnet_train.model import Model
 from parcnet_train.runs import BEST, LAST
 from parcnet_train.tasks.base import Task
@@ -29,7 +31,18 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
 
-make = functools.partial(instantiate, _convert_="all")
+
+def make(config: Config, **arguments: Any) -> Any:
+    """Calls the `_target_` of a config with its arguments and some more.
+
+    Raises:
+        ConfigError: where it refuses them.
+    """
+    try:
+        return instantiate(config, _convert_="all", **arguments)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"{config['_target_']}: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -93,6 +106,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     folder = Path(config["paths"]["output"]) / BEST.parent
     checkpoint = functools.partial(ModelCheckpoint, folder, enable_version_counter=False)
     callbacks: list[Callback] = [
+        SeedStep(config["seed"]),
         CheckpointContents(contents),
         FiniteLoss(config["trainer"]["log_every_n_steps"]),
         Progress(),

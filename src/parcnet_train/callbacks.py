@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
@@ -16,6 +17,10 @@ from parcnet_train.errors import TrainingError
 
 log = logging.getLogger(__name__)
 
+WAY_OUT = (
+    "the checkpoints written before are kept. Try a lower recipe.optimizer.lr, "
+    "recipe.gradient_clip=1.0 or trainer.precision=32-true, and go on with ckpt=last"
+)
 IMAGES_PER_SECOND = "train/images_per_second"
 
 
@@ -70,6 +75,14 @@ class FiniteLoss(Callback):
         """Looks before validation, and so before the checkpoints that follow it."""
         self._read()
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks at what the weights of the last step do, before they are saved."""
+        if not torch.isfinite(torch.as_tensor(trainer.callback_metrics.get("val/loss", 0.0))):
+            raise TrainingError(
+                f"val/loss is not finite after epoch {trainer.current_epoch} (counted from 0); "
+                + WAY_OUT
+            )
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Looks where an epoch ends without validation."""
         self._read()
@@ -81,9 +94,28 @@ class FiniteLoss(Callback):
         epoch, batch, step = next(where for *where, is_finite in unread if not is_finite)
         raise TrainingError(
             f"the loss is not finite at step {step} (epoch {epoch}, batch {batch}, counted from "
-            "0); the checkpoints written before are kept. Try a lower recipe.optimizer.lr, "
-            "recipe.gradient_clip=1.0 or trainer.precision=32-true, and go on with ckpt=last"
+            f"0); {WAY_OUT}"
         )
+
+
+class SeedStep(Callback):
+    """Seeds dropout anew in every step, from (seed, epoch, batch, rank).
+
+    A resumed run thus draws what the run that was never stopped draws.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seeds torch's generators, of all devices."""
+        key = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 class ProgressBar(TQDMProgressBar):
@@ -146,7 +178,7 @@ class Progress(Callback):
             if name.startswith("val/") and not (name == "val/skipped" and value == 0)
         )
         log.info(
-            "epoch %d/%s: loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
+            "epoch %d/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
             trainer.current_epoch + 1,
             trainer.max_epochs,
             values["train/loss_step"],

@@ -8,6 +8,7 @@ through.
 from __future__ import annotations
 
 import inspect
+import os
 import pydoc
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import build_model, meta_device
+from parcnet_train.build import build_data, build_model, meta_device
+from parcnet_train.checkpoints import check_same_model, read_checkpoint
 from parcnet_train.config import nearest
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, ConfigError, DataError
 from parcnet_train.rules import RULES, conforms, hints_of, in_words, words_of
 from parcnet_train.runs import checkpoint_of
 
@@ -38,6 +40,12 @@ KEYS = {
         *("image_size", "label_smoothing", "optimizer", "schedule"),
     ),
 }
+
+# Parts that build.py makes objects of.
+BUILT = (
+    *("task", "backbone", "head", "data", "trainer"),
+    *("recipe.optimizer", "recipe.schedule", "recipe.augmentation"),
+)
 
 # Arguments that build.py adds to those of a config.
 SUPPLIED = {
@@ -62,7 +70,10 @@ def check(config: Config, borrowed: Container[str] = ()) -> list[str]:
     for key, node in nodes(config, borrowed):
         if "_target_" in node:
             faults += wrong_arguments(key, node, borrowed)
-    for find_faults in (wrong_network, wrong_data, wrong_checkpoint, wrong_device):
+    faults += wrong_nodes(config)
+    if faults:
+        return faults  # the rest would only repeat them
+    for find_faults in (wrong_paths, wrong_network, wrong_data, wrong_checkpoint, wrong_device):
         faults += find_faults(config)
     return faults
 
@@ -89,10 +100,44 @@ def value_of(config: Config, key: str) -> Any:
 def unknown_keys(config: Config) -> Iterator[str]:
     """Keys that nothing reads."""
     for part, allowed in KEYS.items():
-        for name in value_of(config, part) if part else config:
+        node = value_of(config, part) if part else config
+        for name in node if isinstance(node, dict) else ():
             if name not in allowed:
                 key = f"{part}.{name}" if part else name
                 yield f"{key}: there is no such key{nearest(name, allowed)}"
+
+
+def wrong_nodes(config: Config) -> Iterator[str]:
+    """Parts that are missing, or are not what build.py makes objects of."""
+    for part, keys in KEYS.items():
+        node = value_of(config, part) if part else config
+        for name in keys:
+            if isinstance(node, dict) and name not in node:
+                yield f"{part}.{name}".lstrip(".") + " is missing"
+    for key in BUILT:
+        node = value_of(config, key)
+        if node is not MISSING and not (isinstance(node, dict) and "_target_" in node):
+            yield f"{show(key, node)}: allowed is a mapping with a _target_"
+    ema = value_of(config, "recipe.ema")
+    if ema not in (None, MISSING) and not (isinstance(ema, dict) and "_target_" in ema):
+        yield f"{show('recipe.ema', ema)}: allowed is null or a mapping with a _target_"
+    for name, node in (config.get("logger") or {}).items():
+        if not (isinstance(node, dict) and "_target_" in node):
+            yield f"{show(f'logger.{name}', node)}: allowed is a mapping with a _target_"
+
+
+def wrong_paths(config: Config) -> Iterator[str]:
+    """Folders that cannot be written to."""
+    for key in ("paths.runs", "paths.cache"):
+        path = value_of(config, key)
+        if not isinstance(path, str) or not path:
+            yield f"{show(key, path)}: allowed is the path of a folder"
+            continue
+        folder = Path(path).expanduser().absolute()
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            yield f"{show(key, path)}: {folder} is not a folder that can be written to"
 
 
 def wrong_values(config: Config, borrowed: Container[str]) -> Iterator[str]:
@@ -135,14 +180,11 @@ def wrong_arguments(key: str, node: Config, borrowed: Container[str]) -> Iterato
 
 def wrong_network(config: Config) -> Iterator[str]:
     """Backbone and head that refuse their arguments, images that do not fit their strides."""
-    if not all("_target_" in (config.get(part) or {}) for part in ("backbone", "head")):
-        return
     try:
         with meta_device():
             levels = build_model(config, num_classes=2).backbone.levels
     except Exception as error:  # whatever a constructor raises is about its arguments
-        cause = error.__cause__ or error
-        yield f"backbone, head: {str(cause).splitlines()[0]}"
+        yield f"backbone, head: {str(error).splitlines()[0]}"
         return
     size = value_of(config, "recipe.image_size")
     stride = levels[-1].stride
@@ -156,26 +198,28 @@ def wrong_network(config: Config) -> Iterator[str]:
 
 
 def wrong_data(config: Config) -> Iterator[str]:
-    """A data folder that is not there."""
-    root = value_of(config, "data.root")
-    target = locate(config.get("data") or {})
-    if not isinstance(root, str) or target is None or Path(root).expanduser().is_dir():
+    """Data folders that are not there, or hold other classes than expected."""
+    target = locate(config["data"])
+    if getattr(target, "writes_root", False):
         return
-    if not vars(target).get("writes_root", False):
-        yield (
-            f"data.root={root}: there is no such folder; allowed is one that holds a folder for "
-            "training and one for validation (data.train_dir, data.val_dir)"
-        )
+    try:
+        build_data(config).check_folders(config["action"])
+    except (DataError, ConfigError) as error:
+        yield str(error)
 
 
 def wrong_checkpoint(config: Config) -> Iterator[str]:
     """A checkpoint that is needed or named, and not there."""
-    if config.get("ckpt") is None:
+    if config["ckpt"] is None:
         if config.get("action") == "test":
             yield "ckpt has no value; action=test needs one: last, a checkpoint file, or a run"
         return
     try:
-        checkpoint_of(config)
+        path = checkpoint_of(config)
+        checkpoint = read_checkpoint(path)
+        with meta_device():
+            model = build_model(config, len(checkpoint["class_names"]))
+        check_same_model(checkpoint, model, config["choices"], path)
     except CheckpointError as error:
         yield str(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from parcnet_train.build import build_model
 from parcnet_train.errors import CheckpointError
 from parcnet_train.model import Model
 
+KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
 
 
@@ -28,9 +29,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"ckpt={path} cannot be read: {error.strerror}") from error
     except Exception as error:  # bytes of something else make the unpickler raise nearly anything
         raise CheckpointError(f"ckpt={path} cannot be read as a checkpoint of torch") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "config"} <= checkpoint.keys():
+    lacking = [key for key in KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if lacking:
         raise CheckpointError(
-            f"ckpt={path} is not a checkpoint of parcnet_train: it has no state_dict and config"
+            f"ckpt={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}"
         )
     return checkpoint
 
@@ -76,21 +78,50 @@ def check_same_model(
     )
 
 
-def load(path: str | Path, ema: bool = True) -> Model:
+def check_same_classes(
+    checkpoint: Mapping[str, Any], class_names: Sequence[str], path: Path
+) -> None:
+    """Compares the classes: a logit must mean what it meant in training.
+
+    Raises:
+        CheckpointError: where they differ.
+    """
+    held = checkpoint["class_names"]
+    if held == list(class_names):
+        return
+    if len(held) != len(class_names):
+        difference = f"has {len(held)} classes, the data set has {len(class_names)}"
+    else:
+        differing = (pair for pair in zip(held, class_names, strict=True) if pair[0] != pair[1])
+        difference = "calls a class {!r} that the data set calls {!r}".format(*next(differing))
+    raise CheckpointError(
+        f"ckpt={path} {difference}; give it the data it was trained for: data, data.root"
+    )
+
+
+def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet_train",)) -> Model:
     """Gives the model of a checkpoint back, ready to be called on images.
 
     Args:
         path: a checkpoint file of this package.
         ema: EMA weights where the run kept them; false takes the weights that were trained.
+        packages: whose classes a checkpoint may name as its backbone and head; add your own.
 
     Returns:
         The model in eval mode on the CPU: `(B, 3, H, W)` RGB images, uint8 or float in [0, 1], to
         what its head returns (a classifier: logits `(B, classes)`).
 
     Raises:
-        CheckpointError: where the file cannot be read.
+        CheckpointError: where the file cannot be read, or names a class of another package.
     """
     checkpoint = read_checkpoint(Path(path))
+    for part in ("backbone", "head"):
+        target = str(checkpoint["config"][part]["_target_"])
+        if target.split(".")[0] not in packages:
+            raise CheckpointError(
+                f"ckpt={path}: its {part} is {target}; allowed are classes of "
+                f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
+            )
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
     model.load_state_dict(model_state(checkpoint, ema))
     return model.eval()

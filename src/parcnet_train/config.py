@@ -38,6 +38,9 @@ GROUPS = (
 )
 
 
+OPTIONAL = ("experiment", "ablation", "debug")
+
+
 def register_resolvers() -> None:
     """Makes `${run_dir:...}` known to configs; it answers the same all through a process."""
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
@@ -72,10 +75,14 @@ def compose_config(
         paths = [text for text in overrides if text.startswith("hydra.searchpath=")]
         groups, values = [], []
         for override in parsed:
+            if override.value() is None and override.key_or_group in OPTIONAL:
+                continue  # the value it has anyway
             options = config_loader().get_group_options(
                 override.key_or_group, config_name="config", overrides=paths
             )
             unknown = [name for name in choices_of(override) if name not in options]
+            if options and not override.is_delete() and not choices_of(override):
+                unknown = ["null"]
             if not options:
                 values.append(override)
             elif not unknown:

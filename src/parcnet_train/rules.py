@@ -42,23 +42,42 @@ def pair_of(rule: Rule) -> Rule:
     )
 
 
+def range_of(rule: Rule) -> Rule:
+    """A list of two such values, the smaller one first."""
+    pair = pair_of(rule)
+    return Rule(
+        lambda value: pair.accepts(value) and value[0] <= value[1],
+        f"{pair.words}, the smaller one first",
+    )
+
+
 POSITIVE = number("a number above 0", lambda value: value > 0)
 NOT_NEGATIVE = number("a number of at least 0", lambda value: value >= 0)
+RATE = number("a number above 0 and up to 100", lambda value: 0 < value <= 100)
 COUNT = number("a whole number of at least 1", lambda value: value >= 1, int)
 WHOLE = number("a whole number of at least 0", lambda value: value >= 0, int)
 PROBABILITY = number("a number from 0 to 1", lambda value: 0 <= value <= 1)
+POSITIVE_SHARE = number("a number above 0 and up to 1", lambda value: 0 < value <= 1)
 SHARE = number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+
+LIMIT = Rule(
+    lambda value: COUNT.accepts(value) or (isinstance(value, float) and 0 < value <= 1),
+    "a whole number of at least 1, or a share above 0 and up to 1.0",
+)
 
 RULES = {
     "action": one_of("fit", "test", "check"),
-    "seed": WHOLE,
+    "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": Rule(lambda value: isinstance(value, bool), "true or false"),
     "channels_last": Rule(lambda value: isinstance(value, bool), "true or false"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
     "head.dropout": SHARE,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
-    "recipe.batch_size": COUNT,
+    "recipe.batch_size": Rule(
+        lambda value: COUNT.accepts(value) and value >= 2,
+        "a whole number of at least 2, since BatchNorm has no statistics of one image",
+    ),
     "recipe.image_size": Rule(
         lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
         "a number of pixels, or [height, width]",
@@ -66,17 +85,19 @@ RULES = {
     "recipe.label_smoothing": SHARE,
     "recipe.accumulate": COUNT,
     "recipe.gradient_clip": optional(POSITIVE),
-    "recipe.optimizer.lr": POSITIVE,
+    "recipe.optimizer.lr": RATE,
     "recipe.optimizer.betas": pair_of(SHARE),
     "recipe.optimizer.weight_decay": NOT_NEGATIVE,
     "recipe.schedule.warmup_steps": WHOLE,
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
-    "recipe.augmentation.crop_scale": pair_of(PROBABILITY),
-    "recipe.augmentation.crop_ratio": pair_of(POSITIVE),
+    "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
+    "recipe.augmentation.crop_ratio": range_of(POSITIVE),
     "recipe.augmentation.flip": PROBABILITY,
     "trainer.max_epochs": COUNT,
+    "trainer.limit_train_batches": LIMIT,
+    "trainer.limit_val_batches": LIMIT,
     "trainer.log_every_n_steps": COUNT,
     "trainer.precision": one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),

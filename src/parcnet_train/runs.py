@@ -15,6 +15,7 @@ from typing import Any
 from parcnet_train.errors import CheckpointError
 
 LAST = Path("checkpoints") / "last.ckpt"
+RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
 
 
@@ -31,13 +32,14 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        found = sorted(runs_of_name.glob(f"*/{wanted}"))
-        if not found:
+        runs = sorted(each for each in runs_of_name.glob("*") if not each.name.endswith("_test"))
+        if not runs or not (runs[-1] / wanted).is_file():
+            newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
             raise CheckpointError(
-                f"ckpt=last: no {wanted.name} under {runs_of_name}/; "
+                f"ckpt=last: no {wanted.name} under {runs_of_name}/, {newest}; "
                 "name a run directory or a checkpoint file: ckpt=PATH"
             )
-        return found[-1]
+        return runs[-1] / wanted
     path = Path(ckpt).expanduser()
     path = path / wanted if path.is_dir() else path
     if not path.is_file():
@@ -67,9 +69,10 @@ def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run directory that a checkpoint lies in, None for a file from elsewhere."""
-    folder = checkpoint.resolve().parent
-    return folder.parent if folder.name == LAST.parent.name else None
+    """The run directory that a checkpoint is the last one of, None for any other file."""
+    run = checkpoint.resolve().parent.parent
+    is_last = checkpoint.resolve() == run / LAST
+    return run if is_last and (run / ".hydra").is_dir() else None
 
 
 def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:
@@ -95,11 +98,11 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
-    partial = folder / "results.json.partial"
+    partial = folder / f"{RESULTS}.partial"
     # JSON has no word for what is not a number.
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in results.items()
     }
     partial.write_text(json.dumps(finite, indent=2) + "\n")
-    partial.replace(folder / "results.json")
+    partial.replace(folder / RESULTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -44,10 +45,20 @@ def class_folders(folder: Path) -> list[str]:
     return names
 
 
+def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
+    """Refuses a class folder that the training set has not.
+
+    Raises:
+        DataError: where it has not.
+    """
+    if name not in class_names:
+        raise DataError(f"data.root: {folder / name} is a class that the training set has not")
+
+
 def list_images(
     folder: Path, class_names: Sequence[str]
 ) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Paths, relative to the folder, and class indices of all images below its class folders.
+    """Paths, relative to the folder, and class indices of all images in its class folders.
 
     Both are flat arrays: a million Python strings would be copied into every worker bit by bit.
 
@@ -57,12 +68,13 @@ def list_images(
     paths: list[bytes] = []
     labels: list[int] = []
     for name in class_folders(folder):
-        if name not in class_names:
-            raise DataError(f"data.root: {folder / name} is a class that the training set has not")
+        refuse_unknown(folder, name, class_names)
         found = sorted(
             f"{name}/{entry.name}"
             for entry in os.scandir(folder / name)
             if entry.name.lower().endswith(EXTENSIONS)
+            and not entry.name.startswith(".")
+            and entry.is_file()
         )
         if not found:
             raise DataError(
@@ -131,19 +143,27 @@ class ImageFolderDataset(Dataset[Sample]):
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
 
-def collate(samples: Sequence[Sample]) -> ClassificationBatch:
+def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
     """Stacks samples and counts those that were left out.
+
+    Args:
+        samples: None where an image was unreadable.
+        fill: take others of the batch twice instead, so that the batch stays full.
 
     Raises:
         DataError: where none is left.
     """
     kept = [sample for sample in samples if sample is not None]
     if not kept:
-        raise DataError(f"all {len(samples)} images of a batch are unreadable")
+        raise DataError(
+            f"all {len(samples)} images of a batch are unreadable; look at the files under "
+            "data.root, or raise recipe.batch_size"
+        )
+    skipped = len(samples) - len(kept)
+    if fill:
+        kept = [kept[number % len(kept)] for number in range(len(samples))]
     images, labels = zip(*kept, strict=True)
-    return ClassificationBatch(
-        torch.stack(images), torch.tensor(labels), torch.tensor(len(samples) - len(kept))
-    )
+    return ClassificationBatch(torch.stack(images), torch.tensor(labels), torch.tensor(skipped))
 
 
 def _start_worker(worker: int) -> None:
@@ -215,6 +235,20 @@ class ImageFolderData(pl.LightningDataModule):
             raise DataError(f"data.root: {self.root} has one class, a classifier needs two or more")
         return names
 
+    def check_folders(self, action: str) -> None:
+        """Looks whether the class folders of an action are there; opens no image.
+
+        Args:
+            action: `fit` needs the training and the validation set, the rest validation alone.
+
+        Raises:
+            DataError: where one is missing, or its classes are not those of the training set.
+        """
+        folders = [self.train_folder] if action == "fit" else []
+        for folder in [*folders, self.val_folder]:
+            for name in class_folders(folder):
+                refuse_unknown(folder, name, self.class_names)
+
     def setup(self, stage: str) -> None:
         """Lists the files of the sets that the stage (`fit` or `validate`) needs."""
         if stage == "fit":
@@ -245,7 +279,7 @@ class ImageFolderData(pl.LightningDataModule):
                 len(dataset), self.batch_size, self.seed, train, rank, world_size
             ),
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=functools.partial(collate, fill=train),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_start_worker,

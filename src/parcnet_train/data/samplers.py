@@ -21,8 +21,8 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
     """Batches of sample keys, sharded over the processes of a run.
 
     Training batches are always full: the last one is topped up from the beginning of the epoch's
-    order, so at most `batch_size * world_size - 1` samples are seen twice in an epoch and none is
-    left out. Evaluation sees every sample exactly once.
+    order, so at most `batch_size * world_size - 1` samples are seen again in an epoch and none is
+    left out; a set smaller than that repeats as a whole. Evaluation sees every sample exactly once.
 
     Args:
         length: samples in the data set.

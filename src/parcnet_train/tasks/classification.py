@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -38,13 +39,13 @@ class ClassificationTask(Task):
     ) -> None:
         super().__init__(model, optimizer, schedule)
         self.label_smoothing = label_smoothing
+        # Validation of arguments would look at every batch, and wait for the device.
+        accuracy = functools.partial(MulticlassAccuracy, average="micro", validate_args=False)
         self.metrics = nn.ModuleDict(
             {
-                "val/top1": MulticlassAccuracy(num_classes, top_k=1, average="micro"),
-                "val/top5": MulticlassAccuracy(
-                    num_classes, top_k=min(5, num_classes), average="micro"
-                ),
-                "val/loss": MeanMetric(),
+                "val/top1": accuracy(num_classes, top_k=1),
+                "val/top5": accuracy(num_classes, top_k=min(5, num_classes)),
+                "val/loss": MeanMetric(nan_strategy="disable"),
                 "val/skipped": SumMetric(),
             }
         )
@@ -54,7 +55,15 @@ class ClassificationTask(Task):
         logits = self.model(batch.images)
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         size = len(batch.labels)
-        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
+        self.log(
+            "train/loss",
+            loss,
+            prog_bar=True,
+            on_step=True,
+            on_epoch=True,
+            batch_size=size,
+            sync_dist=True,
+        )
         self.log(
             "train/skipped",
             batch.skipped.float(),
@@ -62,6 +71,7 @@ class ClassificationTask(Task):
             on_epoch=True,
             reduce_fx="sum",
             batch_size=size,
+            sync_dist=True,
         )
         return loss
 
