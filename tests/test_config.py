@@ -171,8 +171,20 @@ def test_more_devices_than_there_are(monkeypatch):
     )
 
 
-def test_a_borrowed_fault_is_reported_once():
+def test_a_fault_is_reported_once():
     assert len(faults_of("recipe.epochs=-1")) == 1
+    assert len(faults_of("data=imagefolder")) == 1
+    assert len(faults_of("recipe.augmentation.flip=${oc.env:NOT_SET}")) == 1
+
+
+def test_faults_of_several_parts_are_reported_together():
+    found = faults_of(
+        *("trainer.max_epochs=0", "data=imagefolder", "data.root=/nowhere", "ckpt=nowhere.ckpt"),
+        *("backbone.fusion=sum", "paths.cache=/dev/null"),
+    )
+    keys = ("trainer.max_epochs=0", "data.root:", "backbone.fusion=sum", "paths.cache=/dev/null")
+    assert len(found) == len(keys)  # the checkpoint is not compared with a backbone in fault
+    assert all(any(fault.startswith(key) for fault in found) for key in keys)
 
 
 def test_a_broken_file_beside_ours_is_a_fault(tmp_path):

@@ -1,8 +1,7 @@
 """`check`: compares a configuration with what the code can take, before anything is built.
 
 To extend it: arguments and their types are read from constructors; a number with a range gets a
-row in `rules.py`; a fact that joins two parts gets a function in the list that `check` goes
-through.
+row in `rules.py`; a fact that joins several parts gets a function, named in `JOINTS`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import inspect
 import os
 import pydoc
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,13 @@ SUPPLIED = {
 }
 
 
-def check(config: Config, borrowed: Container[str] = ()) -> list[str]:
+def check(config: Config, borrowed: Collection[str] = ()) -> list[str]:
     """Finds every fault of a configuration.
 
     Args:
         config: plain values, with `choices`; a value may be missing where that was reported.
-        borrowed: keys that interpolate another one, under which their fault is reported.
+        borrowed: keys whose faults are reported elsewhere: they interpolate another key, or have no
+            value.
 
     Returns:
         One line per fault: its key, what was given, what is allowed.
@@ -70,16 +71,17 @@ def check(config: Config, borrowed: Container[str] = ()) -> list[str]:
     for key, node in nodes(config, borrowed):
         if "_target_" in node:
             faults += wrong_arguments(key, node, borrowed)
-    faults += wrong_nodes(config)
-    if faults:
-        return faults  # the rest would only repeat them
-    for find_faults in (wrong_paths, wrong_network, wrong_data, wrong_checkpoint, wrong_device):
-        faults += find_faults(config)
+    faults += wrong_nodes(config, borrowed)
+    unset = [key for key in borrowed if value_of(config, key) is MISSING]
+    broken = {re.split(r"[.=: ]", line)[0] for line in (*faults, *unset)}
+    for find_faults, parts in JOINTS.items():
+        if broken.isdisjoint(parts):  # else they would only repeat what was found
+            faults += find_faults(config)
     return faults
 
 
 def nodes(
-    config: Config, borrowed: Container[str], prefix: str = ""
+    config: Config, borrowed: Collection[str], prefix: str = ""
 ) -> Iterator[tuple[str, Config]]:
     """All nested dicts with their dotted keys, outer ones first."""
     for name, value in config.items():
@@ -107,13 +109,14 @@ def unknown_keys(config: Config) -> Iterator[str]:
                 yield f"{key}: there is no such key{nearest(name, allowed)}"
 
 
-def wrong_nodes(config: Config) -> Iterator[str]:
+def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
     for part, keys in KEYS.items():
         node = value_of(config, part) if part else config
         for name in keys:
-            if isinstance(node, dict) and name not in node:
-                yield f"{part}.{name}".lstrip(".") + " is missing"
+            key = f"{part}.{name}" if part else name
+            if isinstance(node, dict) and name not in node and key not in borrowed:
+                yield f"{key} is missing"
     for key in BUILT:
         node = value_of(config, key)
         if node is not MISSING and not (isinstance(node, dict) and "_target_" in node):
@@ -140,7 +143,7 @@ def wrong_paths(config: Config) -> Iterator[str]:
             yield f"{show(key, path)}: {folder} is not a folder that can be written to"
 
 
-def wrong_values(config: Config, borrowed: Container[str]) -> Iterator[str]:
+def wrong_values(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Values outside their range."""
     for key, rule in RULES.items():
         value = value_of(config, key)
@@ -148,7 +151,7 @@ def wrong_values(config: Config, borrowed: Container[str]) -> Iterator[str]:
             yield f"{show(key, value)}: allowed is {rule.words}{nearest(str(value), rule.allowed)}"
 
 
-def wrong_arguments(key: str, node: Config, borrowed: Container[str]) -> Iterator[str]:
+def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Arguments of a `_target_` that it does not take, lacks, or takes of another type."""
     target = locate(node)
     if target is None:
@@ -174,7 +177,8 @@ def wrong_arguments(key: str, node: Config, borrowed: Container[str]) -> Iterato
                 )
     for name in names:
         needed = parameters[name].default is inspect.Parameter.empty
-        if needed and name not in given and name not in SUPPLIED.get(key, ()):
+        expected = needed and name not in SUPPLIED.get(key, ()) and f"{key}.{name}" not in borrowed
+        if expected and name not in given:
             yield f"{key}.{name} is missing; {shorten(target)} needs it"
 
 
@@ -258,3 +262,13 @@ def show(key: str, value: Any) -> str:
 def shorten(target: Any) -> str:
     """Name of a class or function."""
     return str(getattr(target, "__name__", target))
+
+
+# What joins several parts, with those parts: looked at where none of them has a fault of its own.
+JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
+    wrong_paths: ("paths",),
+    wrong_network: ("backbone", "head", "recipe"),
+    wrong_data: ("data", "recipe", "action"),
+    wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
+    wrong_device: ("trainer",),
+}

@@ -169,7 +169,8 @@ class PlainConfig:
 
     Attributes:
         values: the configuration without the keys that have a fault, and `choices`.
-        borrowed: keys that interpolate another key.
+        borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
+            reported elsewhere.
         faults: one line per key without a value or with a broken interpolation.
     """
 
@@ -200,11 +201,14 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
             except InterpolationToMissingValueError:
                 continue  # reported where the value is missing
             except MissingMandatoryValue:
+                plain.borrowed.add(key)
                 if own:
                     plain.faults.append(f"{key} has no value; give it one: {key}=...")
                 continue
             except InterpolationResolutionError as error:
-                plain.faults.append(f"{key}: {str(error).splitlines()[0]}")
+                plain.borrowed.add(key)
+                if own:
+                    plain.faults.append(f"{key}: {str(error).splitlines()[0]}")
                 continue
             if isinstance(value, DictConfig):
                 values[name] = resolve(value, f"{key}.", own and key not in plain.borrowed)
