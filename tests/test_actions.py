@@ -289,6 +289,15 @@ def test_weights_that_lose_their_mind_in_the_last_step_are_not_saved(tmp_path):
     assert not list(tmp_path.glob("checkpoints/*"))
 
 
+def test_a_refused_resume_keeps_the_results(tmp_path, image_folder):
+    run([*TINY], tmp_path / "run")
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    overrides = ["data=imagefolder", f"data.root={image_folder}", f"ckpt={tmp_path / 'run'}"]
+    with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3"):
+        run([*TINY, *overrides], tmp_path / "run")
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+
+
 @pytest.fixture
 def broken_folder(tmp_path):
     values, _ = configure([])

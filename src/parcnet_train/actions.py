@@ -51,8 +51,6 @@ def fit(config: Config) -> Results:
     """
     started = time.perf_counter()
     output = Path(config["paths"]["output"])
-    # Until this process ends well, nothing may read the results of an earlier one as its own.
-    (output / RESULTS).unlink(missing_ok=True)
     data, task = prepare(config)
     resumed = None
     if config["ckpt"] is not None:
@@ -61,6 +59,8 @@ def fit(config: Config) -> Results:
         refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"])
         compare_configs(checkpoint, config)
         log.info("going on from %s", resumed)
+    # From here on until this process ends well, nothing may read earlier results as its own.
+    (output / RESULTS).unlink(missing_ok=True)
     contents = {
         "config": config,
         "choices": config["choices"],
