@@ -21,6 +21,7 @@ class ConvNormAct(nn.Sequential):
         kernel_size: int = 1,
         stride: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         activation: type[nn.Module] | None = nn.SiLU,
     ) -> None:
         super().__init__()
@@ -29,7 +30,8 @@ class ConvNormAct(nn.Sequential):
             out_channels,
             kernel_size,
             stride,
-            padding=(kernel_size - 1) // 2,
+            padding=(kernel_size - 1) // 2 * dilation,
+            dilation=dilation,
             groups=groups,
             bias=False,
         )
@@ -45,12 +47,17 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, expansion: int = 4
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        expansion: int = 4,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         hidden = make_divisible(in_channels * expansion)
         self.expand = ConvNormAct(in_channels, hidden)
-        self.depthwise = ConvNormAct(hidden, hidden, 3, stride, groups=hidden)
+        self.depthwise = ConvNormAct(hidden, hidden, 3, stride, hidden, dilation)
         self.project = ConvNormAct(hidden, out_channels, activation=None)
         self.has_skip = stride == 1 and in_channels == out_channels
 
@@ -60,18 +67,22 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_skip else y
 
 
-def local_stages(stem_channels: tuple[int, int, int], expansion: int) -> nn.ModuleList:
+def local_stages(
+    stem_channels: tuple[int, int, int], expansion: int, stem_kernel: int = 3
+) -> nn.ModuleList:
     """The convolutional start that ParC-Net and MobileViT share: strides 2 and 4.
 
     Args:
         stem_channels: channels of the first convolution and of the two stages.
         expansion: of the inverted residuals.
+        stem_kernel: pixels, along both axes, of the first convolution; odd.
     """
     stem, first, second = stem_channels
     return nn.ModuleList(
         [
             nn.Sequential(
-                ConvNormAct(3, stem, 3, stride=2), InvertedResidual(stem, first, 1, expansion)
+                ConvNormAct(3, stem, stem_kernel, stride=2),
+                InvertedResidual(stem, first, 1, expansion),
             ),
             nn.Sequential(
                 InvertedResidual(first, second, 2, expansion),

@@ -1,47 +1,70 @@
-"""Global circular depthwise convolution along one axis: equations 1 and 2 of the ParC-Net paper.
+"""Global circular convolution along one axis: equations 1 and 2 of the ParC-Net paper.
 
-`y[i] = sum over t of kernel[t] * x[(i + t) mod length]`, one kernel per channel and as long as the
-axis. Two forms give the same numbers: a depthwise convolution of the input wrapped around, and one
-matrix product per channel with the circulant matrix of its kernel. The matrices are the faster way
-to train, since the gradients of a long depthwise convolution are slow; the convolution is what
-deployment tools understand. `scripts/benchmark_operator.py` measures both.
+`y[i] = sum over t of kernel[t] * x[(i + t) mod length]`, with kernels as long as the axis. Three
+algorithms give the same numbers: a convolution of the input wrapped around (the definition, and
+what deployment tools understand), one matrix product per channel with the circulant matrix of its
+kernel, and a product of Fourier transforms. `action=benchmark` measures them side by side.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Algorithm = Literal["auto", "convolution", "products", "fourier"]
+
 HEIGHT, WIDTH = 2, 3
 
-# On CPUs the products lose below this length: their matrices are too small for the BLAS.
+# Where the choice turns, by docs/benchmarks.md; a CPU's BLAS is slow with smaller matrices.
 SHORTEST_PRODUCT = 8
 
 
-def circular_conv(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """Circular convolution in the form that is faster for these inputs.
+def circular_conv(
+    x: Tensor,
+    kernel: Tensor,
+    axis: int,
+    bias: Tensor | None = None,
+    groups: int | None = None,
+    algorithm: Algorithm = "auto",
+) -> Tensor:
+    """Circular convolution along one axis.
 
     Args:
         x: `(B, C, H, W)` of any memory format.
-        kernel: `(C, 1, H, 1)` for axis 2 or `(C, 1, 1, W)` for axis 3.
+        kernel: `(C, C / groups, H, 1)` for axis 2 or `(C, C / groups, 1, W)` for axis 3.
         axis: 2 (the paper's ParC-V) or 3 (ParC-H).
+        bias: `(C,)`, or none.
+        groups: C, the default, for a depthwise convolution; fewer are convolved, whatever the
+            algorithm.
+        algorithm: `auto` takes the one that was measured to be the fastest for these inputs; all
+            of them are replaced by the convolution in an export.
 
     Returns:
-        `(B, C, H, W)`; the strides depend on the form.
+        `(B, C, H, W)`; the strides depend on the algorithm.
     """
-    form = circular_by_products if _products_pay(x, kernel, axis) else circular_by_convolution
-    return form(x, kernel, axis)
+    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    if groups not in (None, x.shape[1]) or exporting:
+        return circular_by_convolution(x, kernel, axis, bias, groups)
+    if algorithm == "auto":
+        algorithm = "products" if _products_pay(x, kernel, axis) else "convolution"
+    return ALGORITHMS[algorithm](x, kernel, axis, bias)
 
 
-def circular_by_convolution(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """The form for export and for inference; arguments as for `circular_conv`."""
+def circular_by_convolution(
+    x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None, groups: int | None = None
+) -> Tensor:
+    """The algorithm for export and for inference; arguments as for `circular_conv`."""
     wrapped = torch.cat([x, x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
-    return functional.conv2d(wrapped, kernel, groups=x.shape[1])
+    return functional.conv2d(wrapped, kernel, bias, groups=groups or x.shape[1])
 
 
-def circular_by_products(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """The form for training; arguments as for `circular_conv`.
+def circular_by_products(
+    x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None
+) -> Tensor:
+    """The algorithm for training, depthwise only; arguments as for `circular_conv`.
 
     Works on `(C, H, B, W)`, where neither axis needs a copy: height is a product from the left,
     width one from the right. The result is a view of such a tensor, so that a second convolution
@@ -57,7 +80,29 @@ def circular_by_products(x: Tensor, kernel: Tensor, axis: int) -> Tensor:
         product = torch.bmm(matrices, rows.view(channels, height, batch * width))
     else:
         product = torch.bmm(rows.view(channels, height * batch, width), matrices.mT)
-    return product.view(channels, height, batch, width).permute(2, 0, 1, 3)
+    y = product.view(channels, height, batch, width).permute(2, 0, 1, 3)
+    return y if bias is None else y + bias.view(-1, 1, 1).to(y.dtype)
+
+
+def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None) -> Tensor:
+    """The algorithm for very long axes, depthwise only; arguments as for `circular_conv`.
+
+    Computed in float32 at least, since there are no Fourier transforms of lower precision on CPUs.
+    """
+    length = x.shape[axis]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    spectrum = torch.fft.rfft(x.contiguous().to(wide), dim=axis)
+    # No flip of the kernel: conj turns the convolution of the theorem into a correlation.
+    response = torch.fft.rfft(kernel.to(wide).transpose(0, 1), dim=axis).conj()
+    y = torch.fft.irfft(spectrum * response, n=length, dim=axis).to(x.dtype)
+    return y if bias is None else y + bias.view(-1, 1, 1).to(y.dtype)
+
+
+ALGORITHMS = {
+    "convolution": circular_by_convolution,
+    "products": circular_by_products,
+    "fourier": circular_by_fourier,
+}
 
 
 def circulant(kernel: Tensor, axis: int) -> Tensor:
@@ -70,9 +115,7 @@ def circulant(kernel: Tensor, axis: int) -> Tensor:
 
 
 def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:
-    """Whether the products are the faster form, by the measurements on CPUs."""
-    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
-        return False
+    """Whether the products are faster than the convolution, by the measurements on CPUs."""
     if x.shape[axis] < SHORTEST_PRODUCT:
         return False
     if x.stride(1) > 1:

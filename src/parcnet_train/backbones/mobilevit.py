@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parcnet_train.blocks import ConvNormAct, InvertedResidual, initialize, local_stages
-from parcnet_train.features import Backbone, Level
+from parcnet_train.features import Backbone, Level, OutputStride, last_stages
 
 PATCH = 2  # pixels: attention runs over the pixels at one place of every 2x2 patch
 
@@ -73,18 +73,22 @@ class MobileViTStage(nn.Module):
         depth: number of transformer layers.
         heads: attention heads.
         dropout: of the transformer layers.
+        dilation: of the 3x3 convolutions.
     """
 
-    def __init__(self, channels: int, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, width: int, depth: int, heads: int, dropout: float, dilation: int
+    ) -> None:
         super().__init__()
         self.local = nn.Sequential(
-            ConvNormAct(channels, channels, 3), nn.Conv2d(channels, width, 1, bias=False)
+            ConvNormAct(channels, channels, 3, dilation=dilation),
+            nn.Conv2d(channels, width, 1, bias=False),
         )
         self.blocks = nn.Sequential(
             *(TransformerLayer(width, heads, dropout) for _ in range(depth)), nn.LayerNorm(width)
         )
         self.project = ConvNormAct(width, channels)
-        self.fuse = ConvNormAct(2 * channels, channels, 3)
+        self.fuse = ConvNormAct(2 * channels, channels, 3, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
@@ -109,6 +113,9 @@ class MobileViT(Backbone):
         depths: their numbers of transformer layers.
         expansion: of the inverted residuals (2 in XXS).
         heads: attention heads.
+        output_stride: of the last level; smaller ones take the stride from the last stages.
+        dilated: whether the 3x3 convolutions of stages that lost their stride are dilated; the
+            release dilates only the next stage's strided one.
         dropout: probability behind attention and MLP (released value 0.1).
 
     Raises:
@@ -123,26 +130,32 @@ class MobileViT(Backbone):
         depths: tuple[int, int, int],
         expansion: int = 4,
         heads: int = 4,
+        output_stride: OutputStride = 32,
+        dilated: bool = False,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if any(width % heads for width in widths):
             raise ValueError(f"backbone.widths={list(widths)}: backbone.heads={heads} must divide")
         self.stages = local_stages(stem_channels, expansion)
+        samplings = last_stages(output_stride)
         before = stem_channels[-1]
-        for out, width, depth in zip(channels, widths, depths, strict=True):
+        for sampling, out, width, depth in zip(samplings, channels, widths, depths, strict=True):
+            dilation = sampling.dilation if dilated else 1
             self.stages.append(
                 nn.Sequential(
-                    InvertedResidual(before, out, 2, expansion),
-                    MobileViTStage(out, width, depth, heads, dropout),
+                    InvertedResidual(
+                        before, out, sampling.stride, expansion, sampling.dilation_before
+                    ),
+                    MobileViTStage(out, width, depth, heads, dropout, dilation),
                 )
             )
             before = out
         self.levels = (
             Level(2, stem_channels[1]),
             Level(4, stem_channels[2]),
-            Level(8, channels[0]),
-            Level(16, channels[1]),
-            Level(32, channels[2], expansion=4 * channels[2]),
+            Level(samplings[0].output_stride, channels[0]),
+            Level(samplings[1].output_stride, channels[1]),
+            Level(samplings[2].output_stride, channels[2], expansion=4 * channels[2]),
         )
         self.apply(initialize)

@@ -11,7 +11,7 @@ from parcnet_train.features import Level
 
 
 class Classifier(nn.Module):
-    """Expansion where the family has one, global average pooling, dropout, linear layer.
+    """Expansion, global average pooling, norm, as the family has them, dropout, linear layer.
 
     Args:
         levels: of the backbone; the last one is classified.
@@ -23,11 +23,20 @@ class Classifier(nn.Module):
         super().__init__()
         last = levels[-1]
         channels = last.expansion or last.channels
-        self.expand = ConvNormAct(last.channels, channels) if last.expansion else nn.Identity()
+        self.expand = (
+            ConvNormAct(last.channels, channels, activation=last.activation)
+            if last.expansion
+            else nn.Identity()
+        )
+        self.norm = (
+            nn.Identity()
+            if last.pooled_norm is None
+            else nn.LayerNorm(channels, eps=last.pooled_norm)
+        )
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels, num_classes)
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Classifies the last map `(B, C, H, W)`; returns logits `(B, num_classes)`."""
-        return self.linear(self.dropout(self.expand(maps[-1]).mean((2, 3))))
+        return self.linear(self.dropout(self.norm(self.expand(maps[-1]).mean((2, 3)))))
