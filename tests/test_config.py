@@ -120,7 +120,7 @@ def test_all_faults_are_reported_at_once():
         (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
         (["backbone.widths=[192,256]"], "backbone.widths=[192,256]: allowed is tuple"),
         (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
-        (["backbone=mobilevit_s", "+backbone.heads=5"], "backbone.heads=5 must divide"),
+        (["backbone=mobilevit_s", "backbone.heads=5"], "backbone.heads=5 must divide"),
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["+backbone.depth=3"], "backbone.depth: ParCNet takes no such argument; … depths?"),
         (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),

@@ -76,6 +76,7 @@ def test_no_entry_of_the_state_dict_is_an_alias(backbone):
 PARAMETERS = {
     "parcnet_s": 5_037_088,
     "parcnet_xs": 2_185_384,
+    "parcnet_h": 20_403_940,
     "mobilevit_s": 5_578_632,
     "mobilevit_xs": 2_317_848,
     "mobilevit_xxs": 1_272_024,
