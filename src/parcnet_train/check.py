@@ -219,6 +219,8 @@ def wrong_data(config: Config) -> Iterator[str]:
 def wrong_checkpoint(config: Config) -> Iterator[str]:
     """A checkpoint that is needed or named, and not there."""
     if config["action"] in WITHOUT_DATA:
+        if config["ckpt"] is not None:
+            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
         return
     if config["ckpt"] is None:
         if config.get("action") == "test":
