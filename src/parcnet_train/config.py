@@ -237,13 +237,12 @@ def compose_plain(overrides: Sequence[str]) -> PlainConfig:
     Raises:
         ConfigError: where it cannot be composed.
     """
-    state = GlobalHydra.instance()
-    running = state.hydra
-    state.clear()  # Hydra refuses to compose where it is already running a job
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
     try:
         config, faults = compose_config(overrides)
     finally:
-        state.hydra = running
+        GlobalHydra.instance().hydra = running
     plain = to_plain(config, choices(config.hydra))
     plain.faults = [*faults, *plain.faults]
     return plain
