@@ -48,8 +48,8 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def on_meta(network: nn.Module) -> nn.Module:
-    """A copy for inference that has shapes and no values."""
-    network = copy.deepcopy(network).to("meta").eval()
+    """A copy for inference, float32, that has shapes and no values."""
+    network = copy.deepcopy(network).to("meta", torch.float32).eval()
     for module in network.modules():
         if isinstance(module, CircularConv):
             module.algorithm = "convolution"
