@@ -66,9 +66,7 @@ def definition(parc, x, groups):
         per_group = half // groups
         for out in range(half):
             start = out // per_group * per_group
-            total = sum(
-                spectrum[:, start + i] * response[out, i][None] for i in range(per_group)
-            )
+            total = sum(spectrum[:, start + i] * response[out, i][None] for i in range(per_group))
             y[:, first + out] = np.fft.ifft(total, axis=axis - 1).real + conv.bias[out].item()
     return y
 
