@@ -9,12 +9,13 @@ import torchvision
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
+import parcnet_train
 from parcnet_train.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from parcnet_train.backbones.resnet import ParCBottleneck
 from parcnet_train.build import build_model, make, meta_device
 from parcnet_train.parc import CircularConv, ParallelParC, PositionEmbedding
 from parcnet_train.profiling import counts
-from running import configure
+from running import configure, run
 
 HALF_WIDTH = [CNBlockConfig(48, 96, 3), CNBlockConfig(96, 192, 3), CNBlockConfig(192, 384, 9)]
 
@@ -273,3 +274,15 @@ def test_other_patterns_of_parc_are_a_matter_of_configuration():
     assert [tuple(m.height[1].weight.shape[2:]) for m in layers] == [(16, 1)] * 3
     assert [tuple(m.width[1].weight.shape[2:]) for m in layers] == [(1, 24)] * 3
     assert all(isinstance(m.height[0], nn.Identity) for m in layers)
+
+
+def test_a_run_leaves_a_checkpoint_that_normalises_as_it_was_trained(tmp_path):
+    out = tmp_path / "run"
+    overrides = ("debug=tiny", "backbone=parc_mobilenetv2", "backbone.mean=[0.1,0.2,0.3]")
+    run([*overrides, "recipe.image_size=32", f"paths.runs={tmp_path}"], out)
+    model = parcnet_train.load(out / "checkpoints" / "best.ckpt")
+    assert model.backbone.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert not any("normalize" in key for key in model.state_dict())
+    logits = model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    assert logits.shape == (1, 10)
+    assert logits.isfinite().all()

@@ -70,5 +70,5 @@ def test_each_refusal_is_one_clear_line(name, output_stride, message):
 
 def test_timm_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"backbone\.name=resnet18 needs timm, .* pip install timm"):
+    with pytest.raises(ConfigError, match=r"name=resnet18 needs timm, .*: pip install timm$"):
         Timm("resnet18")
