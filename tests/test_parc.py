@@ -97,7 +97,7 @@ def test_initial_values_are_as_released():
 @pytest.mark.parametrize("size", [(6, 4), (9, 7)])
 def test_dense_plug_in_mixes_the_channels_of_each_half(size):
     torch.manual_seed(0)
-    parc = ParallelParC(4, (6, 4), depthwise=False).double()
+    parc = ParallelParC(4, (6, 4), groups=1).double()
     x = torch.randn(2, 4, *size, dtype=torch.float64)
     halves = []
     for half, axis in enumerate((HEIGHT, WIDTH)):
@@ -121,15 +121,16 @@ def test_dense_plug_in_mixes_the_channels_of_each_half(size):
 
 def test_plug_in_has_the_parameters_asked_for():
     counts = {
-        (depthwise, embeds): sum(
-            p.numel() for p in ParallelParC(8, (6, 4), depthwise, embeds).parameters()
+        (groups, embeds): sum(
+            p.numel() for p in ParallelParC(8, (6, 4), groups, embeds).parameters()
         )
-        for depthwise in (True, False)
+        for groups in (None, 8, 4, 1)
         for embeds in (True, False)
     }
-    assert counts[True, False] == 4 * (6 + 4) + 8
-    assert counts[True, True] == counts[True, False] + 4 * (6 + 4)
-    assert counts[False, False] == 4 * 4 * (6 + 4) + 8
+    assert counts[None, False] == counts[8, False] == 4 * (6 + 4) + 8
+    assert counts[8, True] == counts[8, False] + 4 * (6 + 4)
+    assert counts[4, False] == 4 * 2 * (6 + 4) + 8
+    assert counts[1, False] == 4 * 4 * (6 + 4) + 8
 
 
 def test_plug_in_refuses_odd_channels():

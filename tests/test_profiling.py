@@ -120,17 +120,18 @@ def test_a_backbone_without_stages_has_its_children_and_the_rest():
             super().__init__()
             self.levels = (Level(1, 4),)
             children = {"stem": nn.Conv2d(3, 4, 1), "late": nn.Conv2d(4, 4, 1)}
+            self.normalize = nn.Identity()
             self.network = nn.Module()
             for name, child in children.items():
                 self.network.add_module(name, child)
             self.network.scale = nn.Parameter(torch.ones(7))
 
         def forward(self, images):
-            maps = self.network.late(self.network.stem(images))
+            maps = self.network.late(self.network.stem(self.normalize(images)))
             return [nn.functional.conv2d(maps, self.network.late.weight)]
 
     *stages, total = profile(Model(Wrapped(), Pooled(4, 5)), (4, 4))
-    assert [stage.name for stage in stages] == ["stem", "late", "head", "rest"]
+    assert [stage.name for stage in stages] == ["normalize", "stem", "late", "head", "rest"]
     rest = stages[-1]
     assert (rest.parameters, rest.multiply_adds, rest.activations) == (7, 16 * 16, 16 * 4)
     assert total.parameters == 16 + 20 + 25 + 7

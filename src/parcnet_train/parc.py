@@ -46,6 +46,9 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
                 f"meta kernel of {meta_length}; use smaller images or kernel_resize=interpolate"
             )
         return parameter.narrow(axis, 0, length)
+    if parameter.device.type == "meta":
+        # There is only a shape, which torch takes 10 ms to find out.
+        return parameter.new_empty((*parameter.shape[:2], *along(axis, length)))
     return functional.interpolate(
         parameter, along(axis, length), mode="bilinear", align_corners=True
     )
@@ -134,7 +137,8 @@ class ParallelParC(nn.Module):
     Args:
         channels: of the input and the output; even.
         size: meta height and width, in feature pixels.
-        depthwise: whether each channel has its own kernels; false mixes the channels of a half.
+        groups: of the convolution that it replaces: as many as channels (depthwise, the default),
+            or fewer; each half has half of them, and 1 mixes all channels of a half.
         position_embedding: whether there is one.
 
     Raises:
@@ -145,19 +149,20 @@ class ParallelParC(nn.Module):
         self,
         channels: int,
         size: tuple[int, int],
-        depthwise: bool = True,
+        groups: int | None = None,
         position_embedding: bool = True,
     ) -> None:
         super().__init__()
         if channels % 2:
             raise ValueError(f"ParC halves its channels; {channels} is odd")
         half = channels // 2
+        groups = max(1, (groups or channels) // 2)
         self.height, self.width = (
             nn.Sequential(
                 PositionEmbedding(half, axis, length, std=0.02)
                 if position_embedding
                 else nn.Identity(),
-                CircularConv(half, axis, length, groups=half if depthwise else 1, bias=True),
+                CircularConv(half, axis, length, groups=groups, bias=True),
             )
             for axis, length in zip((HEIGHT, WIDTH), size, strict=True)
         )

@@ -123,19 +123,22 @@ def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
 
 
 def parts_of(model: Model) -> dict[str, nn.Module]:
-    """The backbone's stages by number, and the head.
-
-    A backbone without `stages` has its children instead, or those of the one network that it wraps.
-    """
+    """The backbone's stages by number, its children where it has none, and the head."""
     stages = getattr(model.backbone, "stages", None)
-    if stages is not None:
-        parts = {str(number): stage for number, stage in enumerate(stages, 1)}
+    if stages is None:
+        parts = dict(children_of(model.backbone))
     else:
-        parts = dict(model.backbone.named_children())
-        if len(parts) == 1:
-            (network,) = parts.values()
-            parts = dict(network.named_children())
+        parts = {str(number): stage for number, stage in enumerate(stages, 1)}
     return {**parts, "head": model.head}
+
+
+def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Children by name; those of a wrapped network, which holds all parameters, for itself."""
+    for name, child in module.named_children():
+        if list(child.children()) and count_parameters(child) == count_parameters(module):
+            yield from children_of(child)
+        else:
+            yield name, child
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -144,8 +147,8 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def on_meta(network: nn.Module) -> Any:
-    """A copy for inference that has shapes and no values."""
-    network = copy.deepcopy(network).to("meta").eval()
+    """A copy for inference, float32, that has shapes and no values."""
+    network = copy.deepcopy(network).to("meta", torch.float32).eval()
     for module in network.modules():
         if isinstance(module, CircularConv):
             module.algorithm = "convolution"
