@@ -41,28 +41,23 @@ def profile_composed(config: Config) -> Results:
     with meta_device():
         model = build_model(config, settings["num_classes"])
     *parts, total = profile_network(model, size, batch_size)
-    title = (
-        f"{config['choices']['backbone']}, {batch_size} x 3 x {size[0]} x {size[1]}, "
-        f"{settings['num_classes']} classes"
-    )
-    weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    images = f"{batch_size} x 3 x {size[0]} x {size[1]}"
+    title = f"{config['choices']['backbone']}, {images}, {settings['num_classes']} classes"
     print_stages(title, parts, total, weights)
-    return {
+    results = {
         **config["choices"],
         "image_size": list(size),
         "batch_size": batch_size,
         "num_classes": settings["num_classes"],
         **costs(total),
         "weight_bytes": weights,
-        **{
-            f"stage/{part.name}/{name}": value
-            for part in parts
-            for name, value in (
-                ("output_shapes", [list(shape) for shape in part.output_shapes]),
-                *costs(part).items(),
-            )
-        },
     }
+    for part in parts:
+        shapes = [list(shape) for shape in part.output_shapes]
+        for name, value in {"output_shapes": shapes, **costs(part)}.items():
+            results[f"stage/{part.name}/{name}"] = value
+    return results
 
 
 def compare_table(table: str) -> Results:
