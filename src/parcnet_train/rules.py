@@ -74,14 +74,13 @@ LIMIT = Rule(
     "a whole number of at least 1, or a share above 0 and up to 1.0",
 )
 FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
+PIXELS = Rule(
+    lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
+    "a number of pixels, or [height, width]",
+)
 BATCH = Rule(
     lambda value: COUNT.accepts(value) and value >= 2,
     "a whole number of at least 2, since BatchNorm has no statistics of one image",
-)
-
-IMAGE_SIZE = Rule(
-    lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
-    "a number of pixels, or [height, width]",
 )
 
 RULES = {
@@ -90,23 +89,23 @@ RULES = {
     "compile": FLAG,
     "channels_last": FLAG,
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
-    "backbone.meta_size": IMAGE_SIZE,
+    "backbone.meta_size": PIXELS,
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
     "head.dropout": SHARE,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),
-    "profile.image_size": IMAGE_SIZE,
+    "profile.image_size": PIXELS,
     "profile.batch_size": COUNT,
     "profile.num_classes": COUNT,
     "benchmark.target": one_of("operator", "train_step"),
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,
-    "benchmark.image_size": IMAGE_SIZE,
+    "benchmark.image_size": PIXELS,
     "benchmark.compile": FLAG,
     "recipe.batch_size": BATCH,
-    "recipe.image_size": IMAGE_SIZE,
+    "recipe.image_size": PIXELS,
     "recipe.label_smoothing": SHARE,
     "recipe.accumulate": COUNT,
     "recipe.gradient_clip": optional(POSITIVE),

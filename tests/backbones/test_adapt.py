@@ -11,7 +11,6 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 import parcnet_train
 from parcnet_train.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from parcnet_train.backbones.resnet import ParCBottleneck
 from parcnet_train.build import build_model, make, meta_device
 from parcnet_train.parc import CircularConv, ParallelParC, PositionEmbedding
 from parcnet_train.profiling import counts
@@ -203,27 +202,6 @@ def test_parc_stands_where_the_release_has_it(name, output_stride):
             assert conv.bias.shape == (half,)
             found[place] = (length, inputs, isinstance(embedding, PositionEmbedding))
     assert found == RELEASED[name]
-
-
-def test_no_relu_stands_in_front_of_parc_in_resnet():
-    torch.manual_seed(0)
-    block = randomize(torchvision.models.resnet.Bottleneck(8, 2))
-    block.conv2 = ParallelParC(2, (4, 4), groups=1)
-    ours = ParCBottleneck(block).double()
-    x = torch.randn(2, 8, 4, 6, dtype=torch.float64)
-
-    def norm(layer, y):
-        scale = layer.weight / (layer.running_var + layer.eps).sqrt()
-        return (y - layer.running_mean[:, None, None]) * scale[:, None, None] + layer.bias[
-            :, None, None
-        ]
-
-    y = norm(block.bn1, torch.einsum("oc,bchw->bohw", block.conv1.weight[:, :, 0, 0], x))
-    assert (y < 0).any()
-    y = norm(block.bn2, block.conv2(y)).clamp(min=0)
-    y = norm(block.bn3, torch.einsum("oc,bchw->bohw", block.conv3.weight[:, :, 0, 0], y))
-    torch.testing.assert_close(ours(x), (x + y).clamp(min=0))
-    assert list(ours.state_dict()) == list(block.state_dict())
 
 
 def fan_out(kernel):
