@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -71,6 +72,10 @@ RULES = {
     "compile": Rule(lambda value: isinstance(value, bool), "true or false"),
     "channels_last": Rule(lambda value: isinstance(value, bool), "true or false"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
+    "backbone.pretrained": Rule(
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "null or the path of a checkpoint",
+    ),
     "head.dropout": SHARE,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
@@ -102,6 +107,15 @@ RULES = {
     "trainer.precision": one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
 }
+
+
+def locate(node: Mapping[str, Any]) -> Any:
+    """The class or function of a `_target_`, None where there is none."""
+    try:
+        target = pydoc.locate(str(node.get("_target_")))
+    except pydoc.ErrorDuringImport:
+        return None
+    return target if callable(target) else None
 
 
 def hints_of(target: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from parcnet_train.build import build_model, make, meta_device
+from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.config import CONF
 from parcnet_train.features import Backbone, Level
 from running import configure
@@ -16,7 +16,7 @@ def backbone(request):
     values, faults = configure([f"backbone={request.param}"])
     assert faults == []
     torch.manual_seed(0)
-    return make(values["backbone"])
+    return build_backbone(values)
 
 
 def test_levels_are_stated_finest_first(backbone):

@@ -332,8 +332,6 @@ class ParCNet(Backbone):
             Level(4, stem_channels[2]),
             Level(samplings[0].output_stride, channels[0]),
             Level(samplings[1].output_stride, channels[1]),
-            Level(
-                samplings[2].output_stride, channels[2], expansion=min(4 * channels[2], 960)
-            ),
+            Level(samplings[2].output_stride, channels[2], expansion=min(4 * channels[2], 960)),
         )
         self.apply(initialize)
