@@ -12,7 +12,7 @@ from torch import Tensor
 from parcnet_train import __version__
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.check import check
-from parcnet_train.checkpoints import KEYS, PREFIX
+from parcnet_train.checkpoints import PREFIX
 from parcnet_train.config import choices, compose_config, to_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
 from parcnet_train.conversion.published import read_published
@@ -59,8 +59,6 @@ def convert(
         reason = "exists already" if target.exists() else "is in a folder that does not exist"
         raise CheckpointError(f"{target} {reason}; name another target, nothing is overwritten")
     published, taken = read_published(source)
-    if all(key in published for key in KEYS):
-        raise CheckpointError(f"{source} is a checkpoint of parcnet_train already")
     entries = translate(published, layout)
     names = read_classes(classes) if classes else None
     count = count_classes(entries, config, source)

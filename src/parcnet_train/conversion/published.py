@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parcnet_train.checkpoints import KEYS
 from parcnet_train.errors import CheckpointError
 
 # Under which a training checkpoint keeps its weights, the averaged ones first: the authors and
@@ -36,17 +37,19 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; allowed is a file of published weights")
     content = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    if isinstance(content, Mapping) and all(key in content for key in KEYS):
+        raise CheckpointError(f"{path} is a checkpoint of parcnet_train already")
     state, taken = unwrap(content)
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
-            f"{path} holds {describe(state)}; allowed is a state dict, bare or under one of "
+            f"the content of {path} is {describe(state)}; allowed is a state dict, bare or under one of "
             f"{', '.join(NESTED)}"
         )
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: its entry {key!r} is {describe(value)}; allowed are tensors, bare or "
-                f"under one of {', '.join(NESTED)}"
+                f"{path}: its entry {key!r} is {describe(value)}; allowed are names with tensors, "
+                f"bare or under one of {', '.join(NESTED)}"
             )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
     return {key.removeprefix(prefix): value for key, value in state.items()}, taken
@@ -91,4 +94,4 @@ def unwrap(content: Any) -> tuple[Any, str | None]:
 
 def describe(value: Any) -> str:
     """What a value is, in words."""
-    return "nothing" if value is None or value == {} else f"a {type(value).__name__}"
+    return "nothing" if value is None or value == {} else f"of type {type(value).__name__}"

@@ -35,8 +35,8 @@ def translate(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Entr
         if key.startswith(layout.aliases):
             continue
         name = rename(key, layout)
-        # A second entry of one name keeps its own, so that it is found to be too many.
-        entries[key if name in entries else name] = Entry(value, key)
+        # A second entry of one name gets one that no network has, and is found to be too many.
+        entries[f"{key}, again" if name in entries else name] = Entry(value, key)
     entries = join_attention(number_last_norms(entries))
     stem = entries.get(layout.bgr_stem or "")
     if stem is not None and stem.value.dim() == 4:
