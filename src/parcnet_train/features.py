@@ -66,11 +66,12 @@ class Backbone(nn.Module):
     """An image encoder that states its feature maps in `levels`, finest first.
 
     A subclass sets `levels`, and `stages`: one module per level, each reading the map of the one
-    before. A network of another shape overrides `forward`.
+    before. They may be a plain list, where their layers are registered under other names. A network
+    of another shape overrides `forward`.
     """
 
     levels: tuple[Level, ...]
-    stages: nn.ModuleList
+    stages: nn.ModuleList | list[nn.Module]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encodes images.

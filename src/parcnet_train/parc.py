@@ -134,7 +134,8 @@ class ParallelParC(nn.Module):
     Args:
         channels: of the input and the output; even.
         size: meta height and width, in feature pixels.
-        depthwise: whether each channel has its own kernels; false mixes the channels of a half.
+        groups: of the convolution that it replaces: as many as channels (depthwise, the default),
+            or fewer; each half has half of them, and 1 mixes all channels of a half.
         position_embedding: whether there is one.
 
     Raises:
@@ -145,19 +146,20 @@ class ParallelParC(nn.Module):
         self,
         channels: int,
         size: tuple[int, int],
-        depthwise: bool = True,
+        groups: int | None = None,
         position_embedding: bool = True,
     ) -> None:
         super().__init__()
         if channels % 2:
             raise ValueError(f"ParC halves its channels; {channels} is odd")
         half = channels // 2
+        groups = max(1, (groups or channels) // 2)
         self.height, self.width = (
             nn.Sequential(
                 PositionEmbedding(half, axis, length, std=0.02)
                 if position_embedding
                 else nn.Identity(),
-                CircularConv(half, axis, length, groups=half if depthwise else 1, bias=True),
+                CircularConv(half, axis, length, groups=groups, bias=True),
             )
             for axis, length in zip((HEIGHT, WIDTH), size, strict=True)
         )

@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from torchvision import models
 
 import golden
 import parcnet_train
@@ -10,6 +11,9 @@ from parcnet_train.backbones.parcnet import ParCNet
 from parcnet_train.conversion.convert import convert
 from parcnet_train.conversion.layouts import CVNETS
 from parcnet_train.conversion.translate import translate
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def converted(state, folder, publisher, backbone, *overrides):
@@ -20,6 +24,13 @@ def converted(state, folder, publisher, backbone, *overrides):
     return parcnet_train.load(target)
 
 
+def images_of(backbone, shape):
+    """The images of a golden file as ours take them: RGB in [0, 1]."""
+    images = golden.image(shape)
+    # ParC-ResNet-50's are RGB, normalised already; the others' are BGR.
+    return images * STD + MEAN if backbone == "parc_resnet50" else images.flip(1)
+
+
 # transformers' own outputs: version 5.23.0, for weights of the same formula.
 @pytest.mark.parametrize(
     ("stored", "publisher", "backbone"),
@@ -27,6 +38,7 @@ def converted(state, folder, publisher, backbone, *overrides):
         ("parcnet_s_classification", "parcnet-official", "parcnet_s"),
         ("mobilevit_s_classification", "parcnet-official", "mobilevit_s"),
         ("mobilevit_s_classification", "cvnets", "mobilevit_s"),
+        ("parc_resnet50_classification", "parcnet-official", "parc_resnet50"),
         ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
     ],
 )
@@ -36,7 +48,7 @@ def test_golden_outputs(stored, publisher, backbone, tmp_path):
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     for case in stored["cases"]:
         with torch.inference_mode():
-            logits = model(golden.image(case["image"]).flip(1)).double().flatten()
+            logits = model(images_of(backbone, case["image"])).double().flatten()
         want = case["outputs"]["logits"]
         # Far below the promised 1e-4: with the formula's weights activations fade, and even turned
         # channels would move these logits by no more than 1e-5 of their spread.
@@ -58,6 +70,36 @@ def test_timms_mobilevit(size, tmp_path):
         turned = model(images.flip(1))
     assert (got - expected).abs().max() < 1e-4 * expected.std()
     assert (turned - expected).abs().max() > 0.1 * expected.std()  # the image matters
+
+
+@pytest.mark.parametrize(
+    ("backbone", "make", "overrides"),
+    [
+        ("resnet50", models.resnet50, []),
+        ("mobilenetv2", models.mobilenet_v2, []),
+        (
+            "convnext_xt",
+            models.convnext_tiny,
+            ["backbone.channels=[96,192,384,768]", "backbone.depths=[3,3,9,3]"],
+        ),
+    ],
+)
+def test_torchvisions_networks(backbone, make, overrides, tmp_path):
+    torch.manual_seed(0)
+    reference = make().eval()
+    state = golden.weights_of(reference)
+    if backbone == "convnext_xt":  # whose fading layer scale the formula would blow up
+        state = reference.state_dict()
+        for value in state.values():
+            value.mul_(10 if value.dim() == 3 else 1)
+    reference.load_state_dict(state)
+    model = converted(state, tmp_path, "torchvision", backbone, *overrides)
+    images = torch.rand(1, 3, 96, 160)
+    with torch.inference_mode():
+        got, expected = model(images), reference((images - MEAN) / STD)
+        turned = model(images.flip(1))
+    assert (got - expected).abs().max() < 1e-4 * expected.std()
+    assert (turned - expected).abs().max() > 0.01 * expected.std()  # the image matters
 
 
 def test_parcnet_s_with_addition(tmp_path):

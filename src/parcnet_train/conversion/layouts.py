@@ -145,10 +145,47 @@ HUGGINGFACE_MOBILEVIT = Layout(
     bgr_stem="backbone.stages.0.0.conv.weight",
 )
 
+TORCHVISION_RESNET = Layout(
+    ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1."))
+)
+
+TORCHVISION_MOBILENETV2 = Layout(
+    (
+        (r"^features\.18\.0\.", r"head.expand.conv."),
+        (r"^features\.18\.1\.", r"head.expand.norm."),
+        (r"^classifier\.1\.", r"head.linear."),
+        (r"^features\.", r"backbone.network.features."),
+    )
+)
+
+TORCHVISION_CONVNEXT = Layout(
+    (
+        (r"^classifier\.0\.", r"head.norm."),
+        (r"^classifier\.2\.", r"head.linear."),
+        (r"^features\.", r"backbone.network.features."),
+    )
+)
+
+# The authors' ParC-ResNet-50: torchvision's names but for ParC; takes RGB, as torchvision's.
+PARC_RESNET = Layout(
+    (
+        (r"\.parc_H\.pe$", r".conv2.height.0.weight"),
+        (r"\.parc_W\.pe$", r".conv2.width.0.weight"),
+        (r"\.parc_H\.gcc_conv\.", r".conv2.height.1."),
+        (r"\.parc_W\.gcc_conv\.", r".conv2.width.1."),
+        *TORCHVISION_RESNET.renames,
+    )
+)
+
 # By publisher, then by the class of the backbone.
 LAYOUTS = {
-    "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS},
+    "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS, "ResNet": PARC_RESNET},
     "cvnets": {"MobileViT": CVNETS},
     "timm": {"MobileViT": TIMM_MOBILEVIT},
     "huggingface": {"MobileViT": HUGGINGFACE_MOBILEVIT},
+    "torchvision": {
+        "ResNet": TORCHVISION_RESNET,
+        "MobileNetV2": TORCHVISION_MOBILENETV2,
+        "ConvNeXt": TORCHVISION_CONVNEXT,
+    },
 }

@@ -42,8 +42,8 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
     state, taken = unwrap(content)
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
-            f"the content of {path} is {describe(state)}; allowed is a state dict, bare or under one of "
-            f"{', '.join(NESTED)}"
+            f"the content of {path} is {describe(state)}; allowed is a state dict, bare or under "
+            f"one of {', '.join(NESTED)}"
         )
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
