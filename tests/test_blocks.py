@@ -7,6 +7,7 @@ from torch import nn
 from torchvision.models._utils import _make_divisible
 
 from parcnet_train.blocks import (
+    Conv,
     ConvNormAct,
     InvertedResidual,
     initialize,
@@ -117,3 +118,28 @@ def test_layers_without_bias_and_norms_are_initialized():
     block.apply(initialize)
     assert not torch.equal(block.conv.weight, before)
     assert block.norm.weight.unique().tolist() == [3.0]  # norms keep torch's own start
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_strided_depthwise_convolution_is_float32_under_autocast(dtype):
+    torch.manual_seed(0)
+    conv = Conv(8, 8, 3, stride=2, padding=1, groups=8)
+    x = torch.randn(2, 8, 12, 12).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype):
+        y = conv(x)
+    assert y.dtype == dtype
+    expected = torch.nn.functional.conv2d(
+        x.float(), conv.weight, conv.bias, stride=2, padding=1, groups=8
+    )
+    assert torch.equal(y, expected.to(dtype))
+    y.float().square().sum().backward()
+    assert x.grad.dtype == dtype
+    assert conv.weight.grad.dtype == torch.float32
+
+
+def test_other_convolutions_follow_autocast():
+    x = torch.randn(2, 8, 12, 12)
+    weights = Conv(8, 8, 3, groups=8), Conv(8, 8, 3, stride=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert [conv(x).dtype for conv in weights] == [torch.bfloat16] * 2
+    assert Conv(8, 8, 3, stride=2, groups=8)(x).dtype == torch.float32

@@ -120,7 +120,45 @@ def test_all_faults_are_reported_at_once():
         (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
         (["backbone.widths=[192,256]"], "backbone.widths=[192,256]: allowed is tuple"),
         (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
-        (["backbone=mobilevit_s", "+backbone.heads=5"], "backbone.heads=5 must divide"),
+        (["backbone=mobilevit_s", "backbone.heads=5"], "backbone.heads=5 must divide"),
+        (
+            ["backbone.kernel_resize=crop", "recipe.image_size=[256,288]"],
+            "backbone, head at recipe.image_size=[256,288]: backbone.kernel_resize=crop: a feature "
+            "map of 36 pixels is longer than the meta kernel of 32; use smaller images or",
+        ),
+        (
+            ["backbone=resnet50", "backbone.parc_layers=[layer4.0.conv2]"],
+            "ResNet: ParC layer layer4.0.conv2: has stride 2; allowed is 1",
+        ),
+        (
+            ["backbone=parc_mobilenetv2", "backbone.position_embeddings=[features.8.conv.1.0]"],
+            "MobileNetV2: position embedding of features.8.conv.1.0: allowed are the ParC layers f",
+        ),
+        (["backbone=resnet50", "backbone.std=[1,1,0]"], "backbone.std=[1,1,0]: allowed is a list"),
+        (["backbone=resnet50", "backbone.mean=[0.5]"], "backbone.mean=[0.5]: allowed is tuple"),
+        (["backbone=parc_resnet50", "backbone.meta_size=0"], "meta_size=0: allowed is a number of"),
+        (
+            ["backbone=parc_convnext_xt", "backbone.meta_size=3"],
+            "ParC: ConvNeXt does not run on images of 3x3: Calculated padded input size",
+        ),
+        (["backbone=convnext_xt", "backbone.stochastic_depth=1"], "allowed is a number from 0 to"),
+        (
+            ["backbone=timm", "backbone.name=mobilenetv9_100"],
+            "backbone.name=mobilenetv9_100: timm … has no such network; near are mobilenet",
+        ),
+        (
+            ["backbone=timm", "backbone.name=ghostnet_100", "backbone.output_stride=16"],
+            "backbone.output_stride=16: timm cannot make ghostnet_100 with it; use 32, or another",
+        ),
+        (
+            ["backbone=timm", "backbone.name=resnet18.nobody"],
+            "backbone.name=resnet18.nobody: timm cannot make it (Invalid pretrained tag",
+        ),
+        (
+            ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],
+            "backbone, head at recipe.image_size=256: Input height (256) doesn't match model (224)",
+        ),
+        (["backbone=timm", "backbone.name=null"], "backbone.name=null: allowed is str"),
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["+backbone.depth=3"], "backbone.depth: ParCNet takes no such argument; … depths?"),
         (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),
@@ -138,7 +176,7 @@ def test_all_faults_are_reported_at_once():
         (["recipe.ema=3"], "recipe.ema=3: allowed is null or a mapping with a _target_"),
         (["~logger"], "logger is missing"),
         (["+logger.mine={a:1}"], "logger.mine={'a':1}: allowed is a mapping with a _target_"),
-        (["backbone=null"], "backbone=null: there is no such config; allowed are mobilevit_s"),
+        (["backbone=null"], "backbone=null: there is no such config; allowed are convnext_xt"),
         (["paths.runs=/dev/null/x"], "/dev/null is not a folder that can be written to"),
         (["paths.runs=null"], "paths.runs=null: allowed is the path of a folder"),
         (["action=test"], "ckpt has no value; action=test needs one"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -9,6 +10,22 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     """Nearest multiple of `divisor`, never below 90 % of `value` (MobileNetV2's rule)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class Conv(nn.Conv2d):
+    """Convolution that leaves bfloat16 where a CPU has no fast gradients of it.
+
+    Under autocast, the gradients of a depthwise convolution with a stride take ten times as long in
+    bfloat16 as in float32 (docs/benchmarks.md); it is computed in float32 then.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        slow = self.groups > 1 and self.stride[0] > 1 and x.device.type == "cpu"
+        if not (slow and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
 
 
 class ConvNormAct(nn.Sequential):
@@ -25,7 +42,7 @@ class ConvNormAct(nn.Sequential):
         activation: type[nn.Module] | None = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = Conv(
             in_channels,
             out_channels,
             kernel_size,

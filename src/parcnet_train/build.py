@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
+from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Backbone
@@ -133,9 +134,11 @@ def build_trainer(
 ) -> pl.Trainer:
     """The Trainer; without callbacks and loggers it is for evaluation."""
     settings = dict(config["trainer"])
+    may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
+    on_cuda = may_use_gpu and torch.cuda.is_available()
+    if not on_cuda:
+        keep_freed_memory()
     if settings["precision"] == "auto":
-        may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
-        on_cuda = may_use_gpu and torch.cuda.is_available()
         settings["precision"] = "16-mixed" if on_cuda else "32-true"
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.

@@ -185,22 +185,28 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
 
 
 def wrong_network(config: Config) -> Iterator[str]:
-    """Backbone and head that refuse their arguments, images that do not fit their strides."""
+    """Backbone and head that refuse their arguments, or images of the size that is wanted."""
     try:
         with meta_device():
-            levels = build_model(config, num_classes=2).backbone.levels
+            model = build_model(config, num_classes=2).eval()
     except Exception as error:  # whatever a constructor raises is about its arguments
-        yield f"backbone, head: {str(error).splitlines()[0]}"
+        yield f"backbone, head: {first_line(error)}"
         return
     size = value_of(config, "recipe.image_size")
-    stride = levels[-1].stride
-    lengths = size if isinstance(size, list) else [size]
-    if all(isinstance(length, int) for length in lengths) and any(n % stride for n in lengths):
+    lengths = size if isinstance(size, list) else [size, size]
+    stride = max(level.stride for level in model.backbone.levels)
+    if any(length % stride for length in lengths):
         yield (
             f"{show('recipe.image_size', size)}: allowed are multiples of {stride}, the last "
             f"stride of backbone={config['choices']['backbone']}; near are "
-            + ", ".join(str(max(1, round(n / stride)) * stride) for n in lengths)
+            + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths))
         )
+        return
+    try:
+        with torch.no_grad():
+            model(torch.empty(1, 3, *lengths, device="meta"))
+    except Exception as error:  # whatever a network raises here is about shapes
+        yield f"backbone, head at {show('recipe.image_size', size)}: {first_line(error)}"
 
 
 def wrong_data(config: Config) -> Iterator[str]:
@@ -229,6 +235,11 @@ def wrong_device(config: Config) -> Iterator[str]:
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
     if on_cpu and value_of(config, "trainer.precision") == "16-mixed":
         yield "trainer.precision=16-mixed needs a GPU; use 32-true or bf16-mixed on a CPU"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, or what it is called where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def show(key: str, value: Any) -> str:

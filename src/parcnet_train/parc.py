@@ -46,6 +46,9 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
                 f"meta kernel of {meta_length}; use smaller images or kernel_resize=interpolate"
             )
         return parameter.narrow(axis, 0, length)
+    if parameter.device.type == "meta":
+        # There is only a shape, which torch takes 10 ms to find out.
+        return parameter.new_empty((*parameter.shape[:2], *along(axis, length)))
     return functional.interpolate(
         parameter, along(axis, length), mode="bilinear", align_corners=True
     )

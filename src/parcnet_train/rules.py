@@ -35,12 +35,19 @@ def optional(rule: Rule) -> Rule:
     return Rule(lambda value: value is None or rule.accepts(value), f"null or {rule.words}")
 
 
+def list_of(length: int, in_words: str, rule: Rule) -> Rule:
+    """A list of so many such values."""
+    return Rule(
+        lambda value: (
+            isinstance(value, list) and len(value) == length and all(map(rule.accepts, value))
+        ),
+        f"a list of {in_words}: {rule.words}",
+    )
+
+
 def pair_of(rule: Rule) -> Rule:
     """A list of two such values."""
-    return Rule(
-        lambda value: isinstance(value, list) and len(value) == 2 and all(map(rule.accepts, value)),
-        f"a list of two: {rule.words}",
-    )
+    return list_of(2, "two", rule)
 
 
 def range_of(rule: Rule) -> Rule:
@@ -66,6 +73,11 @@ LIMIT = Rule(
     "a whole number of at least 1, or a share above 0 and up to 1.0",
 )
 
+IMAGE_SIZE = Rule(
+    lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
+    "a number of pixels, or [height, width]",
+)
+
 RULES = {
     "action": one_of("fit", "test", "check"),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
@@ -76,6 +88,9 @@ RULES = {
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null or the path of a checkpoint",
     ),
+    "backbone.meta_size": IMAGE_SIZE,
+    "backbone.std": list_of(3, "three", POSITIVE),
+    "backbone.stochastic_depth": SHARE,
     "head.dropout": SHARE,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
@@ -83,10 +98,7 @@ RULES = {
         lambda value: COUNT.accepts(value) and value >= 2,
         "a whole number of at least 2, since BatchNorm has no statistics of one image",
     ),
-    "recipe.image_size": Rule(
-        lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
-        "a number of pixels, or [height, width]",
-    ),
+    "recipe.image_size": IMAGE_SIZE,
     "recipe.label_smoothing": SHARE,
     "recipe.accumulate": COUNT,
     "recipe.gradient_clip": optional(POSITIVE),

@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from parcnet_train.backbones.mobilevit import MobileViT, MobileViTStage, fold, unfold
-from parcnet_train.config import CONF
-from parcnet_train.heads.classifier import Classifier
-from parcnet_train.model import Model
+from parcnet_train.build import build_model
+from running import configure
 
 # timm's names to ours, tried in this order.
 RENAMES = (
@@ -71,8 +68,8 @@ def randomize(model):
 def pair():
     reference = timm.create_model("mobilevit_s").eval()
     randomize(reference)
-    backbone = instantiate(OmegaConf.load(CONF / "backbone" / "mobilevit_s.yaml"), _convert_="all")
-    ours = Model(backbone, Classifier(backbone.levels, 1000)).eval()
+    values, _ = configure(["backbone=mobilevit_s"])
+    ours = build_model(values, num_classes=1000).eval()
     ours.load_state_dict(from_timm(reference.state_dict()))
     return ours, reference
 
@@ -128,7 +125,7 @@ def test_heads_must_divide_the_widths():
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 7), (5, 7), (1, 1)])
 def test_stage_keeps_the_size_of_its_map(size):
-    stage = MobileViTStage(6, 8, 1, 4, 0.0).eval()
+    stage = MobileViTStage(6, 8, 1, 4, dropout=0.0, dilation=1).eval()
     y = stage(torch.randn(2, 6, *size))
     assert y.shape == (2, 6, *size)
     assert y.isfinite().all()

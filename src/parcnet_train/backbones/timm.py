@@ -64,7 +64,7 @@ class Timm(Backbone):
                 f"backbone.output_stride={output_stride}: timm cannot make {name} with it; use 32, "
                 f"or another network ({reason})"
             )
-        return f"backbone.name={name}: timm has no feature maps of it ({reason})"
+        return f"backbone.name={name}: timm cannot make it ({reason})"
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encodes images, as `Backbone.forward`."""
