@@ -2,13 +2,12 @@
 
 The network is torchvision's, of the kind "V1.5": a stage's stride is in its 3x3 convolution. Which
 of them ParC replaces, and how it is initialised, follows the released ParC-ResNet-50 (section 4.5
-of ParC-Net's paper): kernels are dense within each half of the channels, and no ReLU stands in
-front of them.
+of ParC-Net's paper): kernels are dense within each half of the channels.
 """
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import resnet
 
 from parcnet_train.backbones.adapt import (
@@ -20,29 +19,7 @@ from parcnet_train.backbones.adapt import (
     insert_parc,
 )
 from parcnet_train.features import Backbone, Level, OutputStride, last_stages
-from parcnet_train.parc import CircularConv, ParallelParC
-
-
-class ParCBottleneck(nn.Module):
-    """torchvision's bottleneck without the ReLU in front of ParC (released).
-
-    Args:
-        block: whose layers it takes over, under their names.
-    """
-
-    def __init__(self, block: resnet.Bottleneck) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = block.conv1, block.bn1
-        self.conv2, self.bn2 = block.conv2, block.bn2
-        self.conv3, self.bn3 = block.conv3, block.bn3
-        self.relu = block.relu
-        self.downsample = block.downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to `(B, C', H, W)`."""
-        y = self.relu(self.bn2(self.conv2(self.bn1(self.conv1(x)))))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.bn3(self.conv3(y)) + shortcut)
+from parcnet_train.parc import CircularConv
 
 
 class ResNet(Backbone):
@@ -77,10 +54,6 @@ class ResNet(Backbone):
         insert_parc(network, parc_layers, position_embeddings, meta_size)
         del network.avgpool, network.fc
         layers = (network.layer1, network.layer2, network.layer3, network.layer4)
-        for layer in layers:
-            for name, block in layer.named_children():
-                if isinstance(block.conv2, ParallelParC):
-                    setattr(layer, name, ParCBottleneck(block))
         samplings = last_stages(output_stride)
         for layer, sampling in zip(layers[1:], samplings, strict=True):
             dilate(layer, sampling)
