@@ -6,7 +6,6 @@ import torch
 
 import golden
 from parcnet_train.checkpoints import model_state, read_checkpoint
-from parcnet_train.config import CONF
 from parcnet_train.conversion.convert import convert
 from parcnet_train.tasks.base import Task
 from running import TINY, configure, run
@@ -132,9 +131,3 @@ def test_classes_are_compared_before_anything_is_written(converted, trained, ima
     assert fault.startswith(f"ckpt={trained} has 10 classes, the data set has 3; give it the")
     (fault,) = configure([*MOBILEVIT, *overrides, f"ckpt={converted}"])[1]
     assert fault.startswith(f"ckpt={converted} has 1000 classes, the data set has 3; give it")
-
-
-def test_every_backbone_shows_the_key():
-    for file in (CONF / "backbone").glob("*.yaml"):
-        values, _ = configure([f"backbone={file.stem}"])
-        assert values["backbone"]["pretrained"] is None, file

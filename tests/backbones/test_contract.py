@@ -109,6 +109,11 @@ def test_every_output_stride_is_as_told(name, output_stride):
     assert {key: value.shape for key, value in backbone.state_dict().items()} == theirs
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
+    assert values_of(name)["backbone"]["pretrained"] is None
+
+
 # With a classifier of 1000 classes: paper's tables and the authors' configurations.
 PARAMETERS = {
     "parcnet_h": 20_403_940,
