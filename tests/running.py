@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from parcnet_train import actions
+from parcnet_train.__main__ import action_of
 from parcnet_train.check import check
 from parcnet_train.config import choices, compose_config, register_resolvers, to_plain
 
@@ -24,4 +24,4 @@ def run(overrides, output):
     values, faults = configure(overrides, output)
     assert faults == []
     Path(output).mkdir(parents=True, exist_ok=True)
-    return getattr(actions, values["action"])(values)
+    return action_of(values)(values)

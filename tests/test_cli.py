@@ -66,6 +66,17 @@ def test_check_trains_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_profile_compares_with_the_paper_and_touches_no_data(tmp_path):
+    settings = ["action=profile", "profile.compare=table3", "data=imagenet", "paths.cache=cache"]
+    done = call(*settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("Paper, Table 3")
+    (file,) = tmp_path.glob("runs/profile/*/results.json")
+    assert json.loads(file.read_text())["table3/row10/model"] == "ParC-ConvNext-T (0.5x W)"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_an_error_while_running_is_one_line(tmp_path):
     for split in ("train", "val"):
         for name in ("a", "b"):

@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 import running
-from parcnet_train.config import CONF, GROUPS
+from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain
 from parcnet_train.errors import ConfigError
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
@@ -112,7 +114,7 @@ def test_all_faults_are_reported_at_once():
         (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
         (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
         (["recipe.image_size=big"], "recipe.image_size=big: allowed is a number of pixels, or"),
-        (["action=fitt"], "action=fitt: allowed is one of fit, test, check; did you mean fit?"),
+        (["action=fitt"], "action=fitt: allowed is one of fit, test, profile, … mean fit?"),
         (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
         (["data.on_error=skp"], "data.on_error=skp: allowed is one of stop, skip; did you mean s"),
@@ -186,6 +188,19 @@ def test_all_faults_are_reported_at_once():
         (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
         (["seed=${seeed}"], "seed: Interpolation key 'seeed' not found"),
+        (["profile.compare=table4"], "compare=table4: allowed is null or one of … mean table3?"),
+        (["profile.image_size=big"], "profile.image_size=big: allowed is a number of pixels, or"),
+        (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),
+        (["action=benchmark", "benchmark.image_size=40"], "benchmark.image_size=40: … 32, the"),
+        (["profile.num_classes=0"], "profile.num_classes=0: allowed is a whole number of at least"),
+        (["profile.batch_size=0"], "profile.batch_size=0: allowed is a whole number of at least 1"),
+        (["action=profile", "ckpt=last"], "ckpt=last: action=profile reads none; leave it out"),
+        (["benchmark.target=operators"], "benchmark.target=operators: … did you mean operator?"),
+        (["benchmark.repeats=0"], "benchmark.repeats=0: allowed is a whole number of at least 1"),
+        (["benchmark.batch_size=1"], "benchmark.batch_size=1: allowed is … since BatchNorm"),
+        (["benchmark.compile=1"], "benchmark.compile=1: allowed is true or false"),
+        (["+benchmark.size=3"], "benchmark.size: there is no such key"),
+        (["~profile"], "profile is missing"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -223,6 +238,21 @@ def test_faults_of_several_parts_are_reported_together():
     keys = ("trainer.max_epochs=0", "data.root:", "backbone.fusion=sum", "paths.cache=/dev/null")
     assert len(found) == len(keys)  # the checkpoint is not compared with a backbone in fault
     assert all(any(fault.startswith(key) for fault in found) for key in keys)
+
+
+@pytest.mark.parametrize("action", ["profile", "benchmark"])
+def test_what_reads_no_data_needs_none(action):
+    assert faults_of(f"action={action}", "data=imagenet") == []
+    assert faults_of(f"action={action}", "data=imagefolder", "data.root=/nowhere") == []
+
+
+def test_another_configuration_can_be_composed_while_hydra_runs():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plain = compose_plain(["backbone=parcnet_xs", "data=nowhere", "data.root=${none}"])
+        assert GlobalHydra.instance().is_initialized()
+    assert plain.values["choices"]["backbone"] == "parcnet_xs"
+    assert [NO_CONFIG in fault for fault in plain.faults] == [True, False]
+    assert not GlobalHydra.instance().is_initialized()
 
 
 def test_a_broken_file_beside_ours_is_a_fault(tmp_path):

@@ -230,6 +230,6 @@ def test_it_is_public_and_its_import_is_lazy():
     assert parcnet_train.parcify is parcify
     code = (
         "import sys, parcnet_train; assert 'torch' not in sys.modules;"
-        "import parcnet_train.backbones.resnet; assert callable(parcnet_train.parcify)"
+        "import parcnet_train.plugin; assert callable(parcnet_train.parcify)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

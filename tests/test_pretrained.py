@@ -99,6 +99,10 @@ def test_a_file_that_is_not_there_or_no_checkpoint(tmp_path):
     assert fault == "backbone.pretraind: ParCNet takes no such argument; did you mean pretrained?"
 
 
+def test_a_network_that_is_only_counted_needs_no_weights():
+    assert faults_of("action=profile", "backbone.pretrained=/nowhere.ckpt") == []
+
+
 def test_another_architecture_is_named_with_every_difference(converted, trained):
     first, *lines = faults_of(f"backbone.pretrained={converted}")
     assert first == (

@@ -1,15 +1,22 @@
 """Counting: against the published sizes, formulas, and other packages' networks."""
 
+import dataclasses
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 from parcnet_train.backbones.mobilevit import TransformerLayer
+from parcnet_train.blocks import ConvNormAct
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.circular import ALGORITHMS
+from parcnet_train.config import CONF
+from parcnet_train.features import Backbone, Level
+from parcnet_train.meter import Meter, tensors_of
+from parcnet_train.model import Model
 from parcnet_train.parc import CircularConv
-from parcnet_train.profiling import counts
+from parcnet_train.profiling import counts, on_meta, profile
 from running import configure
 
 # Parameters, and multiply-adds of 256x256 pixels in millions: of the authors' implementation.
@@ -72,3 +79,125 @@ def test_the_network_stays_as_it_is():
     assert conv.training
     for name, value in conv.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+class Pooled(nn.Linear):
+    def forward(self, maps):
+        return super().forward(maps[-1].mean((2, 3)))
+
+
+class Staged(Backbone):
+    def __init__(self):
+        super().__init__()
+        self.levels = (Level(1, 8), Level(2, 16))
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU()),
+                nn.Conv2d(8, 16, 2, stride=2),
+            ]
+        )
+
+
+def test_stages_by_hand():
+    first, second, head, total = profile(Model(Staged(), Pooled(16, 5)), (6, 10), batch_size=2)
+    pixels = 2 * 6 * 10
+    image, wide, narrow = 4 * pixels * 3, 4 * pixels * 8, 4 * pixels // 4 * 16
+    assert first.output_shapes == ((2, 8, 6, 10),)
+    assert (first.parameters, first.multiply_adds) == (27 * 8, pixels * 27 * 8)
+    assert first.activations == pixels * 8
+    assert first.peak_memory_bytes == image + 2 * wide  # in front of and behind the ReLU
+    assert (second.parameters, second.multiply_adds) == (33 * 16, pixels // 4 * 32 * 16)
+    assert second.peak_memory_bytes == image + wide + narrow  # the first map is kept for the head
+    assert (head.output_shapes, head.activations) == (((2, 5),), 2 * 5)
+    assert head.peak_memory_bytes == image + wide + narrow + 4 * 2 * 16 + 4 * 2 * 5
+    assert total.peak_memory_bytes == image + 2 * wide
+    assert [stage.name for stage in (first, second, head, total)] == ["1", "2", "head", "total"]
+
+
+def test_a_backbone_without_stages_has_its_children_and_the_rest():
+    class Wrapped(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.levels = (Level(1, 4),)
+            children = {"stem": nn.Conv2d(3, 4, 1), "late": nn.Conv2d(4, 4, 1)}
+            self.network = nn.Module()
+            for name, child in children.items():
+                self.network.add_module(name, child)
+            self.network.scale = nn.Parameter(torch.ones(7))
+
+        def forward(self, images):
+            maps = self.network.late(self.network.stem(images))
+            return [nn.functional.conv2d(maps, self.network.late.weight)]
+
+    *stages, total = profile(Model(Wrapped(), Pooled(4, 5)), (4, 4))
+    assert [stage.name for stage in stages] == ["stem", "late", "head", "rest"]
+    rest = stages[-1]
+    assert (rest.parameters, rest.multiply_adds, rest.activations) == (7, 16 * 16, 16 * 4)
+    assert total.parameters == 16 + 20 + 25 + 7
+
+
+@pytest.mark.parametrize("backbone", sorted(f.stem for f in CONF.glob("backbone/*.yaml")))
+def test_stages_add_up_for_every_backbone(backbone):
+    values, faults = configure([f"backbone={backbone}"])
+    if faults:
+        pytest.skip(f"needs more than its name: {faults[0]}")
+    with meta_device():
+        model = build_model(values, 1000)
+    *stages, total = profile(model, (96, 64), batch_size=2)
+    whole = counts(model, (96, 64))
+    assert (total.parameters, total.multiply_adds) == (whole.parameters, 2 * whole.multiply_adds)
+    assert len(stages) > 3
+    for name in ("parameters", "multiply_adds", "activations"):
+        values = [getattr(stage, name) for stage in stages]
+        assert sum(values) == getattr(total, name)
+        assert min(values) >= 0
+    peaks = [stage.peak_memory_bytes for stage in stages if stage.name != "rest"]
+    assert min(peaks) > 0
+    assert max(peaks) <= total.peak_memory_bytes
+
+
+@pytest.mark.parametrize("backbone", ["parcnet_xs", "mobilevit_xs"])
+def test_activations_are_the_outputs_of_the_layers(backbone):
+    model = network(f"backbone={backbone}")
+    copy, seen = on_meta(model), []
+    for module in copy.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, CircularConv)):
+            module.register_forward_hook(lambda _, __, output: seen.append(output.numel()))
+    with torch.no_grad():
+        copy(torch.empty(1, 3, 64, 96, device="meta"))
+    assert profile(model, (64, 96))[-1].activations == sum(seen)
+
+
+def test_shapes_hold_what_real_tensors_hold():
+    values, _ = configure(["backbone=parcnet_xs", "backbone.algorithm=convolution"])
+    model = build_model(values, 1000).eval()
+    images = torch.zeros(1, 3, 64, 64)
+    meter = Meter([*model.parameters(), *model.buffers()], images)
+    meter.start()
+    with torch.no_grad(), meter:
+        model(images)
+    # Shapes have a few hundred bytes more: the statistics of a BatchNorm.
+    assert meter.end()[2] == pytest.approx(profile(model, (64, 64))[-1].peak_memory_bytes, rel=0.01)
+
+
+def test_memory_is_given_back():
+    layer = ConvNormAct(3, 3).eval()
+    images = torch.zeros(1, 3, 8, 8)
+    meter = Meter([*layer.parameters(), *layer.buffers()], images)
+    with torch.no_grad(), meter:
+        output = layer(images)
+    assert meter.held() == images.nbytes + output.nbytes
+    del output
+    assert meter.held() == images.nbytes
+
+
+def test_tensors_are_found_in_what_heads_return():
+    a, b, c = torch.arange(3).unbind()
+    assert list(map(int, tensors_of({"logits": a, "boxes": [(b, c)], "name": "x"}))) == [0, 1, 2]
+    assert list(map(int, tensors_of(Counted(b, c)))) == [1, 2]
+
+
+@dataclasses.dataclass
+class Counted:
+    first: torch.Tensor
+    second: torch.Tensor

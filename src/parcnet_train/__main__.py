@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -49,10 +50,19 @@ def run(config: DictConfig) -> None:
         plain = to_plain(config, choices(HydraConfig.get()))
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
-        from parcnet_train import actions  # imports torch: seconds, and only now
+        action_of(plain.values)(plain.values)
 
-        action = {"fit": actions.fit, "test": actions.test}[plain.values["action"]]
-        action(plain.values)
+
+def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The function that a configuration's `action` names; imports torch: seconds, and only now."""
+    from parcnet_train import action_benchmark, action_profile, actions
+
+    return {
+        "fit": actions.fit,
+        "test": actions.test,
+        "profile": action_profile.profile,
+        "benchmark": action_benchmark.benchmark,
+    }[config["action"]]
 
 
 def refuse_faults(plain: PlainConfig, faults: Sequence[str] = ()) -> None:

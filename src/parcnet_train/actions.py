@@ -34,6 +34,7 @@ from parcnet_train.checkpoints import (
     read_checkpoint,
 )
 from parcnet_train.errors import CheckpointError
+from parcnet_train.profiling import count_parameters
 from parcnet_train.report.curves import draw_curves
 from parcnet_train.report.summary import print_summary
 from parcnet_train.runs import BEST, RESULTS, checkpoint_of, write_results
@@ -129,7 +130,7 @@ def prepare(config: Config) -> tuple[Any, Task]:
     log.info(
         "%s with %s parameters, %d classes; writing into %s",
         config["choices"]["backbone"],
-        f"{count_parameters(task):,}",
+        f"{count_parameters(task.model):,}",
         len(data.class_names),
         config["paths"]["output"],
     )
@@ -180,7 +181,7 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """Warns of every value that differs from the one the checkpoint was trained with."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in ("ckpt", "choices", "paths", "action"):
+        if key.split(".")[0] in ("ckpt", "choices", "paths", "action", "profile", "benchmark"):
             continue
         old, new = before.get(key), now.get(key)
         if old != new:
@@ -196,20 +197,22 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def count_parameters(task: Task) -> int:
-    """Trainable parameters of the network."""
-    return sum(p.numel() for p in task.model.parameters() if p.requires_grad)
-
-
 def describe(config: Config, task: Task) -> Results:
     """What was run, for `results.json`."""
     return {
-        "status": "done",
-        "action": config["action"],
+        **about(config),
         **config["choices"],
         "monitor": task.monitor,
-        "parameters": count_parameters(task),
+        "parameters": count_parameters(task.model),
         "seed": config["seed"],
+    }
+
+
+def about(config: Config) -> Results:
+    """What `results.json` says of every action."""
+    return {
+        "status": "done",
+        "action": config["action"],
         "run_dir": config["paths"]["output"],
         "parcnet_train_version": __version__,
         "torch_version": torch.__version__,

@@ -6,6 +6,7 @@ import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics impor
 
 import contextlib
 import functools
+import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torchvision
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
@@ -73,6 +76,28 @@ def build_model(config: Config, num_classes: int) -> Model:
     backbone = build_backbone(config)
     head = make(config["head"])(levels=backbone.levels, num_classes=num_classes)
     return Model(backbone, head)
+
+
+def height_and_width(size: int | list[int]) -> tuple[int, int]:
+    """An image size of a configuration: one number of pixels stands for both."""
+    height, width = size if isinstance(size, list) else (size, size)
+    return height, width
+
+
+def published_network(name: str) -> nn.Module:
+    """Another package's own network, with 1000 classes.
+
+    Args:
+        name: `torchvision.NAME` or `timm.NAME`.
+
+    Raises:
+        ModuleNotFoundError: where timm, which is optional, is not installed.
+    """
+    package, _, model = name.partition(".")
+    if package == "timm":
+        timm = importlib.import_module("timm")
+        return timm.create_model(model)
+    return torchvision.models.get_model(model)
 
 
 def build_task(config: Config, num_classes: int) -> Task:

@@ -20,6 +20,7 @@ from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_p
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
 from parcnet_train.rules import RULES, conforms, hints_of, in_words, locate, words_of
+from parcnet_train.runs import WITHOUT_DATA
 
 Config = dict[str, Any]
 
@@ -29,10 +30,12 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 # Keys of the parts that have no constructor to be compared with.
 KEYS = {
     "": (
-        *("action", "backbone", "channels_last", "choices", "ckpt", "compile", "data", "head"),
-        *("logger", "paths", "recipe", "seed", "task", "trainer"),
+        *("action", "backbone", "benchmark", "channels_last", "choices", "ckpt", "compile"),
+        *("data", "head", "logger", "paths", "profile", "recipe", "seed", "task", "trainer"),
     ),
+    "benchmark": ("batch_size", "compile", "image_size", "repeats", "target"),
     "paths": ("cache", "output", "runs"),
+    "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "gradient_clip"),
         *("image_size", "label_smoothing", "optimizer", "schedule"),
@@ -192,12 +195,16 @@ def wrong_network(config: Config) -> Iterator[str]:
     except Exception as error:  # whatever a constructor raises is about its arguments
         yield f"backbone, head: {first_line(error)}"
         return
-    size = value_of(config, "recipe.image_size")
+    action = value_of(config, "action")
+    part = action if action in WITHOUT_DATA else "recipe"
+    size = value_of(config, f"{part}.image_size")
     lengths = size if isinstance(size, list) else [size, size]
+    if not all(isinstance(length, int) for length in lengths):
+        return  # reported by its rule
     stride = max(level.stride for level in model.backbone.levels)
     if any(length % stride for length in lengths):
         yield (
-            f"{show('recipe.image_size', size)}: allowed are multiples of {stride}, the last "
+            f"{show(f'{part}.image_size', size)}: allowed are multiples of {stride}, the last "
             f"stride of backbone={config['choices']['backbone']}; near are "
             + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths))
         )
@@ -206,13 +213,13 @@ def wrong_network(config: Config) -> Iterator[str]:
         with torch.no_grad():
             model(torch.empty(1, 3, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
-        yield f"backbone, head at {show('recipe.image_size', size)}: {first_line(error)}"
+        yield f"backbone, head at {show(f'{part}.image_size', size)}: {first_line(error)}"
 
 
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
-    if getattr(target, "writes_root", False):
+    if getattr(target, "writes_root", False) or config["action"] in WITHOUT_DATA:
         return
     try:
         build_data(config).check_folders(config["action"])
@@ -255,10 +262,10 @@ def shorten(target: Any) -> str:
 # What joins several parts, with those parts: looked at where none of them has a fault of its own.
 JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
-    wrong_network: ("backbone", "head", "recipe"),
+    wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_data: ("data", "recipe", "action"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
-    wrong_pretrained: ("backbone", "ckpt"),
+    wrong_pretrained: ("backbone", "ckpt", "action"),
     wrong_device: ("trainer",),
 }

@@ -21,15 +21,19 @@ from parcnet_train.checkpoints import (
 )
 from parcnet_train.errors import CheckpointError, ConfigError, UserError
 from parcnet_train.rules import locate
-from parcnet_train.runs import checkpoint_of
+from parcnet_train.runs import WITHOUT_DATA, checkpoint_of
 
 Config = dict[str, Any]
 
 
 def wrong_checkpoint(config: Config) -> Iterator[str]:
     """A checkpoint that is needed or named, and is not there or of another network."""
+    if config["action"] in WITHOUT_DATA:
+        if config["ckpt"] is not None:
+            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
+        return
     if config["ckpt"] is None:
-        if config.get("action") == "test":
+        if config["action"] == "test":
             yield "ckpt has no value; action=test needs one: last, a checkpoint file, or a run"
         return
     try:
@@ -48,7 +52,9 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
 
 def wrong_classes(config: Config) -> Iterator[str]:
     """A checkpoint of other classes than the data has, where that can be told without writing."""
-    if config["ckpt"] is None or getattr(locate(config["data"]), "writes_root", False):
+    if config["ckpt"] is None or config["action"] in WITHOUT_DATA:
+        return
+    if getattr(locate(config["data"]), "writes_root", False):
         return
     try:
         path = checkpoint_of(config)
@@ -64,7 +70,8 @@ def wrong_classes(config: Config) -> Iterator[str]:
 def wrong_pretrained(config: Config) -> Iterator[str]:
     """Weights to start from that are not there, or of another backbone."""
     path = config["backbone"].get(PRETRAINED)
-    if path is None or config["ckpt"] is not None:  # which brings its own weights
+    # A checkpoint brings its own weights, and nothing else but training needs any.
+    if path is None or config["ckpt"] is not None or config["action"] in WITHOUT_DATA:
         return
     try:
         with meta_device():

@@ -26,7 +26,7 @@ from omegaconf.errors import (
 )
 
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs import run_dir
+from parcnet_train.runs import WITHOUT_DATA, run_dir
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -37,6 +37,8 @@ GROUPS = (
     *("experiment", "ablation", "debug"),
 )
 
+
+NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
 OPTIONAL = ("experiment", "ablation", "debug")
 
@@ -88,7 +90,7 @@ def compose_config(
             elif not unknown:
                 groups.append(first_job(override))
             faults += [
-                f"{override.key_or_group}={name}: there is no such config; allowed are "
+                f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
                 f"{', '.join(options)}{nearest(name, options)}"
                 for name in unknown
                 if options
@@ -218,4 +220,29 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
         return values
 
     plain.values = {**resolve(config, "", True), "choices": chosen}
+    if plain.values.get("action") in WITHOUT_DATA:
+        plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
+    return plain
+
+
+def compose_plain(overrides: Sequence[str]) -> PlainConfig:
+    """Composes another configuration than the one of the command line.
+
+    Args:
+        overrides: as on the command line.
+
+    Returns:
+        The configuration; its faults include those of the overrides.
+
+    Raises:
+        ConfigError: where it cannot be composed.
+    """
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
+    try:
+        config, faults = compose_config(overrides)
+    finally:
+        GlobalHydra.instance().hydra = running
+    plain = to_plain(config, choices(config.hydra))
+    plain.faults = [*faults, *plain.faults]
     return plain

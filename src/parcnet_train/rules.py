@@ -32,7 +32,9 @@ def number(words: str, accepts: Callable[[float], bool], kind: type = float) -> 
 
 def optional(rule: Rule) -> Rule:
     """The same or null."""
-    return Rule(lambda value: value is None or rule.accepts(value), f"null or {rule.words}")
+    return Rule(
+        lambda value: value is None or rule.accepts(value), f"null or {rule.words}", rule.allowed
+    )
 
 
 def list_of(length: int, in_words: str, rule: Rule) -> Rule:
@@ -72,33 +74,43 @@ LIMIT = Rule(
     lambda value: COUNT.accepts(value) or (isinstance(value, float) and 0 < value <= 1),
     "a whole number of at least 1, or a share above 0 and up to 1.0",
 )
-
-IMAGE_SIZE = Rule(
+FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
+PIXELS = Rule(
     lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
     "a number of pixels, or [height, width]",
 )
+BATCH = Rule(
+    lambda value: COUNT.accepts(value) and value >= 2,
+    "a whole number of at least 2, since BatchNorm has no statistics of one image",
+)
 
 RULES = {
-    "action": one_of("fit", "test", "check"),
+    "action": one_of("fit", "test", "profile", "benchmark", "check"),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
-    "compile": Rule(lambda value: isinstance(value, bool), "true or false"),
-    "channels_last": Rule(lambda value: isinstance(value, bool), "true or false"),
+    "compile": FLAG,
+    "channels_last": FLAG,
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
     "backbone.pretrained": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null or the path of a checkpoint",
     ),
-    "backbone.meta_size": IMAGE_SIZE,
+    "backbone.meta_size": PIXELS,
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
     "head.dropout": SHARE,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
-    "recipe.batch_size": Rule(
-        lambda value: COUNT.accepts(value) and value >= 2,
-        "a whole number of at least 2, since BatchNorm has no statistics of one image",
-    ),
-    "recipe.image_size": IMAGE_SIZE,
+    "profile.compare": optional(one_of("table1", "table2", "table3")),
+    "profile.image_size": PIXELS,
+    "profile.batch_size": COUNT,
+    "profile.num_classes": COUNT,
+    "benchmark.target": one_of("operator", "train_step"),
+    "benchmark.repeats": COUNT,
+    "benchmark.batch_size": BATCH,
+    "benchmark.image_size": PIXELS,
+    "benchmark.compile": FLAG,
+    "recipe.batch_size": BATCH,
+    "recipe.image_size": PIXELS,
     "recipe.label_smoothing": SHARE,
     "recipe.accumulate": COUNT,
     "recipe.gradient_clip": optional(POSITIVE),

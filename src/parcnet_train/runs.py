@@ -1,6 +1,6 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
-runs/<task>/<backbone>-<data>/<start time>/
+runs/<task>/<backbone>-<data>/<start time>/ (profile and benchmark: runs/<action>/<start time>/)
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
 """
 
@@ -17,6 +17,8 @@ from parcnet_train.errors import CheckpointError
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
+
+WITHOUT_DATA = ("profile", "benchmark")  # actions that read neither data nor a checkpoint
 
 
 def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
@@ -87,11 +89,13 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         ckpt: as given on the command line.
     """
     named = named_runs(runs, task, backbone, data)
+    if action in WITHOUT_DATA:
+        named = Path(runs) / action
     if ckpt is not None and action == "fit":
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:
             return str(resumed)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("" if action == "fit" else f"_{action}")
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_test" if action == "test" else "")
     taken = sum(1 for _ in named.glob(f"{name}*"))
     return str(named / (f"{name}_{taken + 1}" if taken else name))
 

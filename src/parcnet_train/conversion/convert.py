@@ -13,7 +13,7 @@ from parcnet_train import __version__
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.check import check
 from parcnet_train.checkpoints import PREFIX
-from parcnet_train.config import choices, compose_config, to_plain
+from parcnet_train.config import compose_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
 from parcnet_train.conversion.published import read_published
 from parcnet_train.conversion.translate import Entry, translate
@@ -94,10 +94,10 @@ def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
     """
     # Any data would do that leaves the recipe of the task as it is; it is taken out again.
     fixed = [f"task={task}", f"backbone={backbone}", "data=imagefolder", "data.root=none"]
-    composed, faults = compose_config([*fixed, *overrides])
-    plain = to_plain(composed, {**choices(composed.hydra), "data": None})
+    plain = compose_plain([*fixed, *overrides])
     del plain.values["data"]
-    found = [*faults, *plain.faults, *check(plain.values, plain.borrowed | {"data"})]
+    plain.values["choices"]["data"] = None
+    found = [*plain.faults, *check(plain.values, plain.borrowed | {"data"})]
     if found:
         raise ConfigError(found)
     return plain.values

@@ -1,0 +1,73 @@
+"""`action=benchmark`: the circular convolution, or a whole training step, by the clock."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from parcnet_train import benchmark_operator, benchmark_step
+from parcnet_train.actions import Results, about
+from parcnet_train.build import Config, height_and_width
+from parcnet_train.report.timings import print_operators, print_steps
+from parcnet_train.runs import write_results
+from parcnet_train.timing import device_of, hardware
+
+
+def benchmark(config: Config) -> Results:
+    """Prints times and ratios to the convolution form, and leaves `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs. Its
+            data and its checkpoint are not looked at.
+
+    Returns:
+        What `results.json` holds.
+    """
+    pl.seed_everything(config["seed"], verbose=False)
+    settings = config["benchmark"]
+    device = device_of(config["trainer"]["accelerator"])
+    target = {"operator": operators, "train_step": steps}[settings["target"]]
+    results = {
+        **about(config),
+        "target": settings["target"],
+        "repeats": settings["repeats"],
+        **hardware(device),
+        "timm_version": installed_version("timm"),
+        **dict(target(config, device)),
+    }
+    write_results(Path(config["paths"]["output"]), results)
+    return results
+
+
+def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the circular convolution at every shape."""
+    for shape in benchmark_operator.SHAPES:
+        timings = benchmark_operator.time_operators(shape, config["benchmark"]["repeats"], device)
+        print_operators(shape, timings)
+        yield from benchmark_operator.results_of(shape, timings)
+
+
+def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the training step of the composed network."""
+    settings = config["benchmark"]
+    size = height_and_width(settings["image_size"])
+    timings = benchmark_step.time_steps(config, size, device)
+    title = f"training step, {settings['batch_size']} x 3 x {size[0]} x {size[1]}, {device.type}"
+    print_steps(title, timings)
+    yield "backbone", config["choices"]["backbone"]
+    yield "batch_size", settings["batch_size"]
+    yield "image_size", list(size)
+    yield from benchmark_step.results_of(timings)
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,81 @@
+"""`action=profile`: what a network costs, or the tables of the paper beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parcnet_train.actions import Results, about
+from parcnet_train.build import Config, build_model, height_and_width, meta_device
+from parcnet_train.comparison import compare
+from parcnet_train.profiling import Stage
+from parcnet_train.profiling import profile as profile_network
+from parcnet_train.report.costs import print_comparison, print_stages
+from parcnet_train.report.paper_tables import TABLES
+from parcnet_train.runs import write_results
+
+
+def profile(config: Config) -> Results:
+    """Prints what the parts of the composed network cost, and leaves `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs. Its
+            data and its checkpoint are not looked at.
+
+    Returns:
+        What `results.json` holds.
+    """
+    table = config["profile"]["compare"]
+    results = {
+        **about(config),
+        "compare": table,
+        **(profile_composed(config) if table is None else compare_table(table)),
+    }
+    write_results(Path(config["paths"]["output"]), results)
+    return results
+
+
+def profile_composed(config: Config) -> Results:
+    """Profiles backbone and head of a configuration."""
+    settings = config["profile"]
+    size, batch_size = height_and_width(settings["image_size"]), settings["batch_size"]
+    with meta_device():
+        model = build_model(config, settings["num_classes"])
+    *parts, total = profile_network(model, size, batch_size)
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    images = f"{batch_size} x 3 x {size[0]} x {size[1]}"
+    title = f"{config['choices']['backbone']}, {images}, {settings['num_classes']} classes"
+    print_stages(title, parts, total, weights)
+    results = {
+        **config["choices"],
+        "image_size": list(size),
+        "batch_size": batch_size,
+        "num_classes": settings["num_classes"],
+        **costs(total),
+        "weight_bytes": weights,
+    }
+    for part in parts:
+        shapes = [list(shape) for shape in part.output_shapes]
+        for name, value in {"output_shapes": shapes, **costs(part)}.items():
+            results[f"stage/{part.name}/{name}"] = value
+    return results
+
+
+def compare_table(table: str) -> Results:
+    """Counts every row of a table of the paper."""
+    rows = compare(TABLES[table])
+    print_comparison(table, rows)
+    return {
+        f"{table}/row{each.row.number}/{name}": value
+        for each in rows
+        for name, value in each.results().items()
+    }
+
+
+def costs(stage: Stage) -> Results:
+    """The numbers of a part, or of the whole."""
+    return {
+        "parameters": stage.parameters,
+        "multiply_adds": stage.multiply_adds,
+        "activations": stage.activations,
+        "peak_memory_bytes": stage.peak_memory_bytes,
+    }

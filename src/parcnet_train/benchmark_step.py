@@ -1,0 +1,128 @@
+"""Times the training step of a backbone against other settings and against timm's MobileViT-S."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from parcnet_train.build import Config, build_model, published_network
+from parcnet_train.timing import LAYOUTS, Timing, take_turns
+
+log = logging.getLogger(__name__)
+
+CLASSES = 1000
+DTYPES = ("float32", "bfloat16")
+RIVAL = "timm.mobilevit_s"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A setting of the training step.
+
+    Attributes:
+        network: a name, which ends in `_convolution` where every circular convolution is computed
+            as the paper writes it, and in `_compiled` where torch.compile was used.
+        layout: of weights and images, key of `LAYOUTS`.
+        dtype: float32, or bfloat16 for autocast.
+    """
+
+    network: str
+    layout: str
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.layout}/{self.dtype}"
+
+
+def time_steps(
+    config: Config, size: tuple[int, int], device: torch.device
+) -> dict[Variant, Timing]:
+    """Times all variants in turn; the first one is the reference.
+
+    Args:
+        config: the whole configuration.
+        size: height and width of the images, in pixels.
+        device: where to.
+    """
+    settings = config["benchmark"]
+    steps = {
+        variant: training_step(network, variant, settings["batch_size"], size, device)
+        for variant, network in variants_of(config)
+    }
+    return take_turns(steps, settings["repeats"], device)
+
+
+def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
+    """The variants with a network for each.
+
+    A backbone with circular convolutions starts with their convolution form in float32 and NCHW;
+    any other one with itself.
+    """
+    name = config["choices"]["backbone"]
+    everything = list(itertools.product(LAYOUTS, DTYPES))
+    if "algorithm" in config["backbone"]:
+        plain = {**config, "backbone": {**config["backbone"], "algorithm": "convolution"}}
+        yield Variant(f"{name}_convolution", "nchw", "float32"), build_model(plain, CLASSES)
+    for compiled in (False, True) if config["benchmark"]["compile"] else (False,):
+        suffix = "_compiled" if compiled else ""
+        for layout, dtype in everything:
+            yield (
+                Variant(name + suffix, layout, dtype),
+                maybe_compiled(build_model(config, CLASSES), compiled),
+            )
+        try:
+            for layout, dtype in everything:
+                rival = maybe_compiled(published_network(RIVAL), compiled)
+                yield Variant(RIVAL + suffix, layout, dtype), rival
+        except ModuleNotFoundError as error:
+            log.warning("%s is left out: %s is not installed", RIVAL, error.name)
+
+
+def maybe_compiled(network: nn.Module, compiled: bool) -> nn.Module:
+    """The network, to be compiled when it first runs where that is wanted."""
+    if compiled:
+        network.compile()
+    return network
+
+
+def training_step(
+    network: nn.Module, variant: Variant, batch: int, size: tuple[int, int], device: torch.device
+) -> Callable[[], None]:
+    """A function that runs forward, backward and AdamW once.
+
+    Args:
+        network: a classifier.
+        variant: its layout and dtype.
+        batch: images per step.
+        size: their height and width in pixels.
+        device: where to.
+    """
+    layout: Any = LAYOUTS[variant.layout]
+    network.train().to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    images = torch.rand(batch, 3, *size, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(CLASSES, (batch,), device=device)
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=variant.dtype == "bfloat16"):
+            loss = functional.cross_entropy(network(images), labels)
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+    return step
+
+
+def results_of(timings: dict[Variant, Timing]) -> Iterator[tuple[str, float]]:
+    """Keys and values for `results.json`."""
+    reference = next(iter(timings.values()))
+    for variant, timing in timings.items():
+        for key, value in timing.results(reference).items():
+            yield f"train_step/{variant}/{key}", value

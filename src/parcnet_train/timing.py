@@ -1,0 +1,127 @@
+"""Times variants of one computation against each other, and names the machine that did."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+Name = TypeVar("Name")
+
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one variant, in milliseconds: one per turn."""
+
+    milliseconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """In milliseconds."""
+        return statistics.median(self.milliseconds)
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(
+            tuple(a + b for a, b in zip(self.milliseconds, other.milliseconds, strict=True))
+        )
+
+    def results(self, reference: Timing) -> dict[str, float]:
+        """For `results.json`; `ratio` is how many times faster this is than the reference."""
+        return {
+            "milliseconds": self.median,
+            "milliseconds_min": min(self.milliseconds),
+            "milliseconds_max": max(self.milliseconds),
+            "ratio": reference.median / self.median,
+        }
+
+    def words(self, reference: Timing) -> str:
+        """The same for people: median, spread, ratio."""
+        least, median, most = map(
+            in_digits, (min(self.milliseconds), self.median, max(self.milliseconds))
+        )
+        return f"{median} ({least}-{most}) {reference.median / self.median:.2f}x"
+
+
+def in_digits(milliseconds: float) -> str:
+    """Three digits, none of them behind the microseconds."""
+    decimals = 2 - math.floor(math.log10(milliseconds))
+    return f"{milliseconds:.{min(3, max(0, decimals))}f}"
+
+
+def take_turns(
+    variants: Mapping[Name, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    calls: int = 1,
+) -> dict[Name, Timing]:
+    """Runs the variants in turn, once to warm up and `repeats` times by the clock.
+
+    Other work on the machine so meets all of them alike. Their order changes with every turn,
+    since each one finds the caches as another left them.
+
+    Args:
+        variants: by name.
+        repeats: turns.
+        device: where they run; waited for at both ends.
+        calls: of a variant in its turn; their mean is its time.
+    """
+    times: dict[Name, list[float]] = {name: [] for name in variants}
+    for repeat in range(repeats + 1):
+        for name, run in random.sample(list(variants.items()), len(variants)):
+            wait_for(device)
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            wait_for(device)
+            if repeat:
+                times[name].append(1e3 * (time.perf_counter() - start) / calls)
+    return {name: Timing(tuple(each)) for name, each in times.items()}
+
+
+def wait_for(device: torch.device) -> None:
+    """Returns when a device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that `trainer.accelerator` means here."""
+    if accelerator in ("gpu", "cuda"):
+        return torch.device("cuda")
+    if accelerator == "auto" and torch.accelerator.is_available():
+        device = torch.accelerator.current_accelerator()
+        assert device is not None
+        return device
+    return torch.device("cpu" if accelerator == "auto" else accelerator)
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What a time depends on, for `results.json`."""
+    return {
+        "hardware/device": device.type,
+        "hardware/cpu": cpu_model(),
+        "hardware/cores": os.cpu_count(),
+        "hardware/threads": torch.get_num_threads(),
+        "hardware/gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "python_version": platform.python_version(),
+        "cuda_version": torch.version.cuda,
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,79 @@
+"""Turns, medians and ratios."""
+
+import time
+
+import pytest
+import torch
+
+from parcnet_train import timing
+from parcnet_train.timing import Timing, device_of, hardware, take_turns
+
+CPU = torch.device("cpu")
+
+
+def test_every_variant_warms_up_and_then_takes_its_turns_in_changing_order():
+    calls = []
+    variants = {name: lambda name=name: calls.append(name) for name in "abcdef"}
+    timings = take_turns(variants, repeats=9, device=CPU)
+    turns = [calls[start : start + 6] for start in range(0, 60, 6)]
+    assert all(sorted(turn) == sorted(variants) for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1
+    assert list(timings) == list(variants)
+    assert all(len(each.milliseconds) == 9 for each in timings.values())
+
+
+def test_several_calls_give_their_mean():
+    (slept,) = take_turns({"": lambda: time.sleep(0.004)}, 2, CPU, calls=3).values()
+    assert 4 <= min(slept.milliseconds) < 12
+
+
+def test_the_slower_one_has_a_ratio_below_one():
+    variants = {"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.02)}
+    timings = take_turns(variants, 3, CPU)
+    assert timings["long"].results(timings["short"])["ratio"] < 0.5
+
+
+def test_median_spread_ratio_and_sum():
+    a, b = Timing((1.0, 9.0, 2.0)), Timing((3.0, 1.0, 30.0))
+    assert b.results(a) == {
+        "milliseconds": 3.0,
+        "milliseconds_min": 1.0,
+        "milliseconds_max": 30.0,
+        "ratio": 2 / 3,
+    }
+    assert b.words(a) == "3.00 (1.00-30.0) 0.67x"
+    assert (a + b).milliseconds == (4.0, 10.0, 32.0)
+    assert Timing((0.01234, 1234.0)).words(a) == "617 (0.012-1234) 0.00x"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "current", "device"),
+    [
+        ("auto", None, "cpu"),
+        ("auto", "cuda", "cuda"),
+        ("cpu", "cuda", "cpu"),
+        ("gpu", "cuda", "cuda"),
+        ("cuda", "cuda", "cuda"),
+        ("mps", "mps", "mps"),
+    ],
+)
+def test_the_device_of_an_accelerator(accelerator, current, device, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: current is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(current))
+    assert device_of(accelerator) == torch.device(device)
+
+
+def test_a_device_beside_the_processor_is_waited_for(monkeypatch):
+    waits = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waits.append)
+    take_turns({"": lambda: None}, 2, torch.device("cuda"))
+    assert waits == [torch.device("cuda")] * 6
+    timing.wait_for(CPU)
+    assert len(waits) == 6
+
+
+def test_the_machine_is_named():
+    named = hardware(CPU)
+    assert named["hardware/threads"] == torch.get_num_threads()
+    assert named["hardware/cpu"]
+    assert (named["hardware/device"], named["hardware/gpu"]) == ("cpu", None)
