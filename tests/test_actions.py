@@ -256,8 +256,11 @@ def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
 def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     output, _ = trained
     overrides = [*TINY, "action=test", "data=imagefolder", f"ckpt={output}"]
+    # The command line tells before anything is written; from Python, the action itself does.
+    values, (fault,) = configure([*overrides, f"data.root={image_folder}"], tmp_path)
+    assert "has 10 classes, the data set has 3; give it the data" in fault
     with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3; give it the"):
-        run([*overrides, f"data.root={image_folder}"], tmp_path)
+        parcnet_train.actions.test(values)
     with pytest.raises(CheckpointError, match="calls a class '1' that the data set calls 'ten'"):
         check_same_classes({"class_names": ["0", "1"]}, ["0", "ten"], tmp_path)
 
@@ -293,8 +296,9 @@ def test_a_refused_resume_keeps_the_results(tmp_path, image_folder):
     run([*TINY], tmp_path / "run")
     before = (tmp_path / "run" / "results.json").read_bytes()
     overrides = ["data=imagefolder", f"data.root={image_folder}", f"ckpt={tmp_path / 'run'}"]
+    values, _ = configure([*TINY, *overrides], tmp_path / "run")
     with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3"):
-        run([*TINY, *overrides], tmp_path / "run")
+        parcnet_train.actions.fit(values)
     assert (tmp_path / "run" / "results.json").read_bytes() == before
 
 

@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
 from parcnet_train.build import (
+    PRETRAINED,
     Config,
     build_callbacks,
     build_data,
@@ -29,6 +30,7 @@ from parcnet_train.checkpoints import (
     check_same_classes,
     check_same_model,
     model_state,
+    pretrained_state,
     read_checkpoint,
 )
 from parcnet_train.errors import CheckpointError
@@ -62,6 +64,10 @@ def fit(config: Config) -> Results:
         refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"])
         compare_configs(checkpoint, config)
         log.info("going on from %s", resumed)
+    elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
+        backbone = task.model.backbone
+        backbone.load_state_dict(pretrained_state(pretrained, backbone, config["choices"]))
+        log.info("the backbone starts from %s", pretrained)
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
     contents = {

@@ -25,6 +25,7 @@ from torch import nn
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
 from parcnet_train.errors import ConfigError
+from parcnet_train.features import Backbone
 from parcnet_train.model import Model
 from parcnet_train.runs import BEST, LAST
 from parcnet_train.tasks.base import Task
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
+
+PRETRAINED = "pretrained"  # key beside a backbone's arguments: a checkpoint to start it from
 
 
 def make(config: Config, **arguments: Any) -> Any:
@@ -63,9 +66,14 @@ def build_data(config: Config) -> Any:
     return data
 
 
+def build_backbone(config: Config) -> Backbone:
+    """The backbone, its weights drawn: `backbone.pretrained` is for the start of a training."""
+    return make({key: value for key, value in config["backbone"].items() if key != PRETRAINED})
+
+
 def build_model(config: Config, num_classes: int) -> Model:
     """Backbone and head, the head completed with the backbone's levels."""
-    backbone = make(config["backbone"])
+    backbone = build_backbone(config)
     head = make(config["head"])(levels=backbone.levels, num_classes=num_classes)
     return Model(backbone, head)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import pydoc
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import build_data, build_model, meta_device
-from parcnet_train.checkpoints import check_same_model, read_checkpoint
+from parcnet_train.build import PRETRAINED, build_data, build_model, meta_device
+from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
-from parcnet_train.errors import CheckpointError, ConfigError, DataError
-from parcnet_train.rules import RULES, conforms, hints_of, in_words, words_of
-from parcnet_train.runs import WITHOUT_DATA, checkpoint_of
+from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.rules import RULES, conforms, hints_of, in_words, locate, words_of
+from parcnet_train.runs import WITHOUT_DATA
 
 Config = dict[str, Any]
 
@@ -56,6 +55,9 @@ SUPPLIED = {
     "recipe.schedule": {"step", "max_lr", "total_steps"},
     "task": {"model", "num_classes", "optimizer", "schedule"},
 }
+
+# Keys beside those arguments that build.py keeps for itself.
+KEPT = {"backbone": (PRETRAINED,)}
 
 
 def check(config: Config, borrowed: Collection[str] = ()) -> list[str]:
@@ -164,11 +166,12 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
     names = [name for name, kind in kinds.items() if kind not in UNNAMED]
     hints = hints_of(target)
-    given = [name for name in node if name not in ("_target_", "_partial_")]
+    kept = KEPT.get(key, ())
+    given = [name for name in node if name not in ("_target_", "_partial_", *kept)]
     for name in given:
         argument = f"{key}.{name}"
         # Where any name would do, one very near to a declared name is still a slip.
-        meant = nearest(name, names, cutoff=0.8 if takes_any else 0.6)
+        meant = nearest(name, [*names, *kept], cutoff=0.8 if takes_any else 0.6)
         if name not in names and (meant or not takes_any):
             yield f"{argument}: {shorten(target)} takes no such argument{meant}"
         elif argument not in RULES and argument not in borrowed:
@@ -222,26 +225,6 @@ def wrong_data(config: Config) -> Iterator[str]:
         yield str(error)
 
 
-def wrong_checkpoint(config: Config) -> Iterator[str]:
-    """A checkpoint that is needed or named, and not there."""
-    if config["action"] in WITHOUT_DATA:
-        if config["ckpt"] is not None:
-            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
-        return
-    if config["ckpt"] is None:
-        if config.get("action") == "test":
-            yield "ckpt has no value; action=test needs one: last, a checkpoint file, or a run"
-        return
-    try:
-        path = checkpoint_of(config)
-        checkpoint = read_checkpoint(path)
-        with meta_device():
-            model = build_model(config, len(checkpoint["class_names"]))
-        check_same_model(checkpoint, model, config["choices"], path)
-    except CheckpointError as error:
-        yield str(error)
-
-
 def wrong_device(config: Config) -> Iterator[str]:
     """Devices and precisions that this machine does not have."""
     accelerator = value_of(config, "trainer.accelerator")
@@ -257,15 +240,6 @@ def wrong_device(config: Config) -> Iterator[str]:
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
     if on_cpu and value_of(config, "trainer.precision") == "16-mixed":
         yield "trainer.precision=16-mixed needs a GPU; use 32-true or bf16-mixed on a CPU"
-
-
-def locate(node: Config) -> Any:
-    """The class or function of a `_target_`, None where there is none."""
-    try:
-        target = pydoc.locate(str(node.get("_target_")))
-    except pydoc.ErrorDuringImport:
-        return None
-    return target if callable(target) else None
 
 
 def first_line(error: Exception) -> str:
@@ -289,5 +263,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_data: ("data", "recipe", "action"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
+    wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
+    wrong_pretrained: ("backbone", "ckpt", "action"),
     wrong_device: ("trainer",),
 }

@@ -10,15 +10,23 @@ import torch
 from torch import Tensor
 
 from parcnet_train.build import build_model
+from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
+from parcnet_train.features import Backbone
 from parcnet_train.model import Model
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
+BACKBONE = "backbone."  # of the backbone's entries among those of the network
+NAMING = ("task", "backbone", "head", "data")  # groups whose choices name what was trained
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     """Reads a checkpoint of this package onto the CPU, executing nothing that is in it.
+
+    Args:
+        path: the file.
+        key: of the configuration that names it, for the message.
 
     Raises:
         CheckpointError: where the file is not one.
@@ -26,13 +34,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"ckpt={path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{key}={path} cannot be read: {error.strerror}") from error
     except Exception as error:  # bytes of something else make the unpickler raise nearly anything
-        raise CheckpointError(f"ckpt={path} cannot be read as a checkpoint of torch") from error
-    lacking = [key for key in KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
+        raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
+    lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
     if lacking:
         raise CheckpointError(
-            f"ckpt={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}"
+            f"{key}={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}; "
+            "published weights become one by scripts/convert_weights.py"
         )
     return checkpoint
 
@@ -49,7 +58,7 @@ def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Te
 
 
 def check_same_model(
-    checkpoint: Mapping[str, Any], model: Model, choices: Mapping[str, str], path: Path
+    checkpoint: Mapping[str, Any], model: Model, choices: Mapping[str, str | None], path: Path
 ) -> None:
     """Compares names and shapes of the weights.
 
@@ -66,16 +75,20 @@ def check_same_model(
     ours = {name: value.shape for name, value in model.state_dict().items()}
     if theirs == ours:
         return
-    groups = ("task", "backbone", "head", "data")
     held = checkpoint["choices"]
-    differing = [group for group in groups if held[group] != choices[group]]
+    differing = [group for group in NAMING if held[group] != choices[group]]
     reason = next(iter(sorted(theirs.items() ^ ours.items())))[0]
     way_out = " ".join(f"{group}={held[group]}" for group in differing if held[group])
     raise CheckpointError(
-        f"ckpt={path} holds {' '.join(f'{group}={held[group]}' for group in groups)}, this run has "
-        f"{' '.join(f'{group}={choices[group]}' for group in groups)}; their weights differ, first "
-        f"at {reason}; {f'add {way_out}' if way_out else 'use the values it was trained with'}"
+        f"ckpt={path} holds {in_words(held)}, this run has {in_words(choices)}; their weights "
+        f"differ, first at {reason}; "
+        f"{f'add {way_out}' if way_out else 'use the values it was trained with'}"
     )
+
+
+def in_words(choices: Mapping[str, str | None]) -> str:
+    """The chosen configs that name a network, as one types them."""
+    return " ".join(f"{group}={choices[group]}" for group in NAMING if choices[group])
 
 
 def check_same_classes(
@@ -83,11 +96,14 @@ def check_same_classes(
 ) -> None:
     """Compares the classes: a logit must mean what it meant in training.
 
+    Of a converted checkpoint that names no classes, only their number.
+
     Raises:
         CheckpointError: where they differ.
     """
     held = checkpoint["class_names"]
-    if held == list(class_names):
+    named = checkpoint.get("names_classes", True)
+    if held == list(class_names) or (not named and len(held) == len(class_names)):
         return
     if len(held) != len(class_names):
         difference = f"has {len(held)} classes, the data set has {len(class_names)}"
@@ -97,6 +113,50 @@ def check_same_classes(
     raise CheckpointError(
         f"ckpt={path} {difference}; give it the data it was trained for: data, data.root"
     )
+
+
+def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuses to go on from weights alone.
+
+    Raises:
+        CheckpointError: where there is no state of an optimizer, as in converted checkpoints.
+    """
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(
+            f"ckpt={path} holds weights without the state of a training, so there is nothing to go "
+            f"on from; start a new run from them with backbone.pretrained={path}, or evaluate them "
+            "with action=test"
+        )
+
+
+def pretrained_state(
+    path: str, backbone: Backbone, choices: Mapping[str, str | None]
+) -> dict[str, Tensor]:
+    """The weights that `backbone.pretrained` starts a backbone from; EMA where the file has it.
+
+    Args:
+        path: a checkpoint of this package, trained or converted; any head, any classes.
+        backbone: of this run.
+        choices: this run's chosen configs, by group.
+
+    Raises:
+        CheckpointError: where the file is none, or its backbone is another; names every entry that
+            differs.
+    """
+    file = Path(path).expanduser()
+    checkpoint = read_checkpoint(file, key="backbone.pretrained")
+    state = {
+        name.removeprefix(BACKBONE): value
+        for name, value in model_state(checkpoint).items()
+        if name.startswith(BACKBONE)
+    }
+    if lines := weight_differences(state, backbone.state_dict()):
+        first = (
+            f"backbone.pretrained={path} holds {in_words(checkpoint['choices'])}, this run has "
+            f"{in_words(choices)}; the weights of their backbones differ"
+        )
+        raise CheckpointError("\n".join([first, *lines]))
+    return state
 
 
 def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet_train",)) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -89,6 +90,10 @@ RULES = {
     "compile": FLAG,
     "channels_last": FLAG,
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
+    "backbone.pretrained": Rule(
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "null or the path of a checkpoint",
+    ),
     "backbone.meta_size": PIXELS,
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
@@ -126,6 +131,15 @@ RULES = {
     "trainer.precision": one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
 }
+
+
+def locate(node: Mapping[str, Any]) -> Any:
+    """The class or function of a `_target_`, None where there is none."""
+    try:
+        target = pydoc.locate(str(node.get("_target_")))
+    except pydoc.ErrorDuringImport:
+        return None
+    return target if callable(target) else None
 
 
 def hints_of(target: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 import parcnet_train
 from parcnet_train.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from parcnet_train.build import build_model, make, meta_device
+from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.parc import CircularConv, ParallelParC, PositionEmbedding
 from parcnet_train.profiling import counts
 from running import configure, run
@@ -41,6 +41,11 @@ def values_of(*overrides):
     values, faults = configure(overrides)
     assert faults == []
     return values
+
+
+def with_stride(name, output_stride):
+    """A backbone of ours with another output stride."""
+    return build_backbone(values_of(f"backbone={name}", f"backbone.output_stride={output_stride}"))
 
 
 def randomize(network):
@@ -105,8 +110,7 @@ def test_dilation_of_resnet_is_that_of_torchvision(output_stride, replaced):
     theirs = torchvision.models.resnet50(replace_stride_with_dilation=[*map(bool, replaced)])
     randomize(theirs)
     del theirs.fc
-    settings = values_of("backbone=resnet50")["backbone"]
-    ours = make({**settings, "output_stride": output_stride}).eval()
+    ours = with_stride("resnet50", output_stride).eval()
     ours.network.load_state_dict(theirs.state_dict())
     images = torch.rand(1, 3, 96, 160)
     with torch.inference_mode():
@@ -130,8 +134,7 @@ TIMMS = {
 @pytest.mark.parametrize("name", TIMMS)
 def test_dilation_of_the_others_is_that_of_timm(name, output_stride):
     torch.manual_seed(0)
-    settings = values_of(f"backbone={name}")["backbone"]
-    ours = randomize(make({**settings, "output_stride": output_stride}))
+    ours = randomize(with_stride(name, output_stride))
     theirs = TIMMS[name](output_stride).eval()
     state = ours.network.state_dict()
     # Both libraries define their layers in one order, up to the head of theirs.
@@ -190,9 +193,8 @@ RELEASED = {
 @pytest.mark.parametrize("output_stride", [8, 32])
 @pytest.mark.parametrize("name", RELEASED)
 def test_parc_stands_where_the_release_has_it(name, output_stride):
-    settings = values_of(f"backbone={name}")["backbone"]
     with meta_device():
-        network = make({**settings, "output_stride": output_stride}).network
+        network = with_stride(name, output_stride).network
     found = {}
     for place, module in network.named_modules():
         if isinstance(module, ParallelParC):
@@ -220,7 +222,7 @@ STARTS = {
 @pytest.mark.parametrize("name", STARTS)
 def test_parc_starts_as_released(name):
     torch.manual_seed(0)
-    backbone = make(values_of(f"backbone={name}")["backbone"])
+    backbone = build_backbone(values_of(f"backbone={name}"))
     std_of, bound_of = STARTS[name]
     for module in backbone.modules():
         if isinstance(module, CircularConv):
@@ -235,7 +237,7 @@ def test_parc_starts_as_released(name):
 @pytest.mark.parametrize("name", ["resnet50", "parc_convnext_xt"])
 def test_a_network_can_be_exported(name):
     torch.manual_seed(0)
-    backbone = make(values_of(f"backbone={name}")["backbone"]).eval()
+    backbone = build_backbone(values_of(f"backbone={name}")).eval()
     images = torch.rand(1, 3, 64, 96)
     exported = torch.export.export(backbone, (images,)).module()
     for got, expected in zip(exported(images), backbone(images), strict=True):
@@ -247,7 +249,7 @@ def test_other_patterns_of_parc_are_a_matter_of_configuration():
         *("backbone=resnet50", 'backbone.parc_layers=["layer2.[123].conv2"]'),
         *("backbone.position_embeddings=false", "backbone.meta_size=[128,192]"),
     )
-    backbone = make(values["backbone"])
+    backbone = build_backbone(values)
     layers = [m for m in backbone.modules() if isinstance(m, ParallelParC)]
     assert [tuple(m.height[1].weight.shape[2:]) for m in layers] == [(16, 1)] * 3
     assert [tuple(m.width[1].weight.shape[2:]) for m in layers] == [(1, 24)] * 3

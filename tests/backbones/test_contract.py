@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from parcnet_train.build import build_model, make, meta_device
+from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.config import CONF
 from parcnet_train.features import Backbone, Level
 from running import configure
@@ -23,7 +23,7 @@ def values_of(name):
 @pytest.fixture(scope="module", params=NAMES)
 def backbone(request):
     torch.manual_seed(0)
-    return make(values_of(request.param)["backbone"])
+    return build_backbone(values_of(request.param))
 
 
 def assert_close(first, second):
@@ -87,9 +87,9 @@ def test_no_entry_of_the_state_dict_is_an_alias(backbone):
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_output_stride_is_as_told(name, output_stride):
-    settings = values_of(name)["backbone"]
+    values = values_of(name)
     torch.manual_seed(0)
-    backbone = make({**settings, "output_stride": output_stride})
+    backbone = build_backbone({"backbone": {**values["backbone"], "output_stride": output_stride}})
     size = (64, 96)
     maps = backbone(torch.rand(2, 3, *size))
     told = [(2, lv.channels, size[0] // lv.stride, size[1] // lv.stride) for lv in backbone.levels]
@@ -103,10 +103,15 @@ def test_every_output_stride_is_as_told(name, output_stride):
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
     with meta_device():
-        state = make(settings).state_dict()
+        state = build_backbone(values).state_dict()
     # Weights that were trained at stride 32 fit.
     theirs = {key: value.shape for key, value in state.items()}
     assert {key: value.shape for key, value in backbone.state_dict().items()} == theirs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
+    assert values_of(name)["backbone"]["pretrained"] is None
 
 
 # With a classifier of 1000 classes: paper's tables and the authors' configurations.

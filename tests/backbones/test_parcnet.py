@@ -8,7 +8,7 @@ import torch
 
 from arithmetic import column, interpolate, naive_circular_conv, values_of
 from parcnet_train.backbones.parcnet import Design, MetaFormerBlock, Mixer, ParCNet, ResNeXtBlock
-from parcnet_train.build import build_model, make, meta_device
+from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.circular import HEIGHT, WIDTH
 from parcnet_train.parc import CircularConv
 from running import configure
@@ -238,7 +238,7 @@ def test_shown_values_are_the_constructor_s_defaults(name):
     import inspect
 
     values, _ = configure([f"backbone={name}_s"])
-    network = make(values["backbone"])
+    network = build_backbone(values)
     for key, parameter in inspect.signature(type(network)).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
             assert values["backbone"][key] == (

@@ -1,0 +1,36 @@
+"""Turns published weights into a checkpoint of parcnet_train.
+
+  python scripts/convert_weights.py mobilevit_s.pt mobilevit_s.ckpt --from cvnets --backbone mobilevit_s
+
+The checkpoint is for ckpt= (action=test), backbone.pretrained= and parcnet_train.load.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parcnet_train.__main__ import user_errors
+from parcnet_train.conversion.convert import convert
+from parcnet_train.conversion.layouts import LAYOUTS
+
+
+def main() -> None:
+    """Entry point; exits 2 with one line per fault of the user's."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors")
+    parser.add_argument("target", type=Path, help="the checkpoint; must not exist")
+    parser.add_argument("--from", dest="publisher", choices=LAYOUTS, required=True)
+    parser.add_argument("--backbone", required=True, help="a config of conf/backbone")
+    parser.add_argument("--task", default="classification", help="a config of conf/task")
+    parser.add_argument("--classes", type=Path, help="file with one class name per line")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="backbone.fusion=add")
+    given = parser.parse_intermixed_args()
+    with user_errors():
+        print(convert(**vars(given)))
+
+
+if __name__ == "__main__":
+    main()

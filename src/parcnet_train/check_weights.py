@@ -1,0 +1,83 @@
+"""What `check` finds out about files of weights: `ckpt` and `backbone.pretrained`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from parcnet_train.build import (
+    PRETRAINED,
+    build_backbone,
+    build_data,
+    build_model,
+    meta_device,
+)
+from parcnet_train.checkpoints import (
+    check_resumable,
+    check_same_classes,
+    check_same_model,
+    pretrained_state,
+    read_checkpoint,
+)
+from parcnet_train.errors import CheckpointError, ConfigError, UserError
+from parcnet_train.rules import locate
+from parcnet_train.runs import WITHOUT_DATA, checkpoint_of
+
+Config = dict[str, Any]
+
+
+def wrong_checkpoint(config: Config) -> Iterator[str]:
+    """A checkpoint that is needed or named, and is not there or of another network."""
+    if config["action"] in WITHOUT_DATA:
+        if config["ckpt"] is not None:
+            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
+        return
+    if config["ckpt"] is None:
+        if config["action"] == "test":
+            yield "ckpt has no value; action=test needs one: last, a checkpoint file, or a run"
+        return
+    try:
+        path = checkpoint_of(config)
+        checkpoint = read_checkpoint(path)
+        if config["action"] == "fit":
+            check_resumable(checkpoint, path)
+        with meta_device():
+            model = build_model(config, len(checkpoint["class_names"]))
+        check_same_model(checkpoint, model, config["choices"], path)
+    except CheckpointError as error:
+        yield str(error)
+    except ConfigError:  # `wrong_network` tells
+        return
+
+
+def wrong_classes(config: Config) -> Iterator[str]:
+    """A checkpoint of other classes than the data has, where that can be told without writing."""
+    if config["ckpt"] is None or config["action"] in WITHOUT_DATA:
+        return
+    if getattr(locate(config["data"]), "writes_root", False):
+        return
+    try:
+        path = checkpoint_of(config)
+        checkpoint, class_names = read_checkpoint(path), build_data(config).class_names
+    except UserError:  # `wrong_checkpoint` or `wrong_data` tells
+        return
+    try:
+        check_same_classes(checkpoint, class_names, path)
+    except CheckpointError as error:
+        yield str(error)
+
+
+def wrong_pretrained(config: Config) -> Iterator[str]:
+    """Weights to start from that are not there, or of another backbone."""
+    path = config["backbone"].get(PRETRAINED)
+    # A checkpoint brings its own weights, and nothing else but training needs any.
+    if path is None or config["ckpt"] is not None or config["action"] in WITHOUT_DATA:
+        return
+    try:
+        with meta_device():
+            backbone = build_backbone(config)
+        pretrained_state(path, backbone, config["choices"])
+    except CheckpointError as error:
+        yield from str(error).splitlines()
+    except ConfigError:  # `wrong_network` tells
+        return

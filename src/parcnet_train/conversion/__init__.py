@@ -1,0 +1,1 @@
+"""Published weights to checkpoints of this package; `scripts/convert_weights.py` is its front."""

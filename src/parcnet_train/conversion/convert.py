@@ -1,0 +1,186 @@
+"""From a published file to a checkpoint of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parcnet_train import __version__
+from parcnet_train.build import build_model, meta_device
+from parcnet_train.check import check
+from parcnet_train.checkpoints import PREFIX
+from parcnet_train.config import compose_plain
+from parcnet_train.conversion.layouts import LAYOUTS, Layout
+from parcnet_train.conversion.published import read_published
+from parcnet_train.conversion.translate import Entry, translate
+from parcnet_train.differences import weight_differences
+from parcnet_train.errors import CheckpointError, ConfigError
+
+Config = dict[str, Any]
+
+# By task: the entry whose length is the number of classes.
+CLASS_ENTRIES = {"classification": "head.linear.bias"}
+
+
+def convert(
+    source: Path,
+    target: Path,
+    publisher: str,
+    backbone: str,
+    task: str,
+    overrides: Sequence[str] = (),
+    classes: Path | None = None,
+) -> str:
+    """Writes a checkpoint with the weights of a published file.
+
+    Args:
+        source: a state dict or training checkpoint; `.safetensors`, or any file of `torch.save`.
+        target: the checkpoint; must not exist.
+        publisher: key of `LAYOUTS`.
+        backbone: config of the same network.
+        task: config that the weights were trained for.
+        overrides: of the configuration, such as `backbone.fusion=add`.
+        classes: file with one class name per line; without it, the checkpoint names no classes.
+
+    Returns:
+        What was done, for people.
+
+    Raises:
+        ConfigError: where the configuration has faults.
+        CheckpointError: where a file is not as it should be; names every entry that does not fit.
+    """
+    config = compose_for(task, backbone, overrides)
+    layout = find_layout(publisher, config)
+    if target.exists() or not target.parent.is_dir():
+        reason = "exists already" if target.exists() else "is in a folder that does not exist"
+        raise CheckpointError(f"{target} {reason}; name another target, nothing is overwritten")
+    published, taken = read_published(source)
+    entries = translate(published, layout)
+    names = read_classes(classes) if classes else None
+    count = count_classes(entries, config, source)
+    if names is not None and len(names) != count:
+        raise CheckpointError(f"{classes} names {len(names)} classes, {source} has {count}")
+    state = fit_entries(entries, config, count, source)
+    write(
+        target,
+        {
+            "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
+            "config": config,
+            "choices": config["choices"],
+            "class_names": names or [str(index) for index in range(count)],
+            "names_classes": names is not None,
+            "epoch": -1,  # none was trained here
+            "global_step": 0,
+            "converted": {"from": publisher, "file": source.name, "entry": taken},
+            "parcnet_train_version": __version__,
+        },
+    )
+    return (
+        f"{target}: {backbone} for {task}, {count} classes, {len(state)} tensors"
+        f"{f', taken from {taken} of the training checkpoint' if taken else ''}"
+        f"{'' if layout.bgr_stem is None else '; first convolution turned from BGR to RGB'}"
+    )
+
+
+def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
+    """The configuration of a network without data.
+
+    Raises:
+        ConfigError: where it has faults.
+    """
+    # Any data would do that leaves the recipe of the task as it is; it is taken out again.
+    fixed = [f"task={task}", f"backbone={backbone}", "data=imagefolder", "data.root=none"]
+    plain = compose_plain([*fixed, *overrides])
+    del plain.values["data"]
+    plain.values["choices"]["data"] = None
+    found = [*plain.faults, *check(plain.values, plain.borrowed | {"data"})]
+    if found:
+        raise ConfigError(found)
+    return plain.values
+
+
+def find_layout(publisher: str, config: Config) -> Layout:
+    """The layout of a publisher's files for a backbone.
+
+    Raises:
+        ConfigError: where none is known.
+    """
+    family = config["backbone"]["_target_"].rpartition(".")[-1]
+    known = LAYOUTS.get(publisher, {})
+    if family not in known:
+        allowed = [name for name, families in LAYOUTS.items() if family in families]
+        raise ConfigError(
+            f"--from {publisher}: no layout of backbone={config['choices']['backbone']} is known; "
+            f"allowed are {', '.join(allowed) or 'none for this backbone'}"
+        )
+    return known[family]
+
+
+def read_classes(path: Path) -> list[str]:
+    """Class names of a file, one per line.
+
+    Raises:
+        CheckpointError: where it cannot be read.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"--classes {path} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) -> int:
+    """Number of classes that the weights tell apart.
+
+    Raises:
+        CheckpointError: where they do not tell.
+    """
+    task = config["choices"]["task"]
+    entry = entries.get(CLASS_ENTRIES.get(task, ""))
+    if entry is None or entry.value.dim() != 1:
+        raise CheckpointError(
+            f"{source} has no entry that counts the classes of task={task}: is it another "
+            "publisher's file (--from), or one without a head?"
+        )
+    return len(entry.value)
+
+
+def fit_entries(
+    entries: Mapping[str, Entry], config: Config, num_classes: int, source: Path
+) -> dict[str, Tensor]:
+    """The network's state dict.
+
+    Raises:
+        CheckpointError: where entries are missing, too many or misshapen; names them all.
+    """
+    with meta_device():
+        expected = build_model(config, num_classes).state_dict()
+    held = {name: entry.value for name, entry in entries.items()}
+    for name, value in expected.items():
+        # Files from before torch 1.0 lack these counts, which only a momentum of None reads.
+        if name.endswith(".num_batches_tracked"):
+            held.setdefault(name, torch.zeros(value.shape))
+    published = {name: entry.published for name, entry in entries.items()}
+    if lines := weight_differences(held, expected, published):
+        backbone = config["choices"]["backbone"]
+        first = f"{source} does not fit backbone={backbone}; nothing was written"
+        raise CheckpointError("\n".join([first, *lines]))
+    # Copies: a view would be saved with all of the tensor that it is a view of.
+    return {
+        name: held[name].to(value.dtype, copy=True).contiguous() for name, value in expected.items()
+    }
+
+
+def write(target: Path, checkpoint: Config) -> None:
+    """Writes a checkpoint, whole or not at all."""
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        torch.save(checkpoint, partial)
+        partial.replace(target)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{target} cannot be written: {error}") from error

@@ -1,0 +1,191 @@
+"""How published state dicts are laid out: their names, as regular expressions, and ours.
+
+To add one: a table of renames, and a row in `LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Renames = tuple[tuple[str, str], ...]
+
+LAST = ".blocks.last."  # of the norm behind a stage's blocks, where a layout does not number it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The layout of one publisher for one family of networks.
+
+    Attributes:
+        renames: regular expressions and replacements, tried in this order, each on the result of
+            the one before.
+        bgr_stem: our name of the first convolution, where the published one takes images whose
+            channels are blue, green, red; None where it takes ours.
+        aliases: published names that start so repeat other entries.
+    """
+
+    renames: Renames
+    bgr_stem: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+# The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, which
+# it descends from. Detection and segmentation call the backbone `encoder`.
+CVNETS = Layout(
+    (
+        (r"^encoder\.", r""),
+        (r"^conv_1\.", r"backbone.stages.0.0."),
+        (r"^layer_1\.0\.", r"backbone.stages.0.1."),
+        (r"^layer_2\.", r"backbone.stages.1."),
+        (r"^layer_3\.", r"backbone.stages.2."),
+        (r"^layer_4\.", r"backbone.stages.3."),
+        (r"^layer_5\.", r"backbone.stages.4."),
+        (r"^conv_1x1_exp\.", r"head.expand."),
+        (r"^classifier\.fc\.", r"head.linear."),
+        # Inverted residuals.
+        (r"\.block\.exp_1x1\.", r".expand."),
+        (r"\.block\.conv_3x3\.", r".depthwise."),
+        (r"\.block\.red_1x1\.", r".project."),
+        # ParC-Net's stages and blocks.
+        (r"\.dim_adaptive\.0\.", r".local.0."),
+        (r"\.dim_adaptive\.1\.block\.conv\.", r".local.1."),
+        (r"\.channel_adaptive\.", r".project."),
+        (r"\.local_global_fusion\.", r".fuse."),
+        (r"\.spatial_global_rep\.", r".blocks."),
+        (r"\.meta_kernel_1_H$", r".mixer.height_first.first.weight"),
+        (r"\.meta_kernel_1_W$", r".mixer.width_first.first.weight"),
+        (r"\.meta_kernel_2_W$", r".mixer.height_first.second.weight"),
+        (r"\.meta_kernel_2_H$", r".mixer.width_first.second.weight"),
+        (r"\.meta_pe_1_H$", r".mixer.height_first.first_embedding.weight"),
+        (r"\.meta_pe_1_W$", r".mixer.width_first.first_embedding.weight"),
+        (r"\.meta_pe_2_W$", r".mixer.height_first.second_embedding.weight"),
+        (r"\.meta_pe_2_H$", r".mixer.width_first.second_embedding.weight"),
+        (r"\.pre_Norm_1\.", r".mixer.height_first.norm."),
+        (r"\.pre_Norm_2\.", r".mixer.width_first.norm."),
+        (r"\.ffn\.([01])\.", r".mlp.\1."),
+        (r"\.ffn\.4\.", r".mlp.3."),
+        (r"\.ca\.fc\.0\.", r".attention.squeeze.conv."),
+        (r"\.ca\.fc\.1\.", r".attention.squeeze.norm."),
+        (r"\.ca\.fc\.3\.", r".attention.excite.conv."),
+        (r"\.ca\.fc\.4\.", r".attention.excite.norm."),
+        # MobileViT's stages and layers.
+        (r"\.local_rep\.conv_3x3\.", r".local.0."),
+        (r"\.local_rep\.conv_1x1\.block\.conv\.", r".local.1."),
+        (r"\.global_rep\.", r".blocks."),
+        (r"\.pre_norm_mha\.0\.", r".attention_norm."),
+        (r"\.pre_norm_mha\.1\.qkv_proj\.", r".qkv."),
+        (r"\.pre_norm_mha\.1\.out_proj\.", r".attention_project."),
+        (r"\.pre_norm_ffn\.([01])\.", r".mlp.\1."),
+        (r"\.pre_norm_ffn\.4\.", r".mlp.3."),
+        (r"\.conv_proj\.", r".project."),
+        (r"\.fusion\.", r".fuse."),
+        (r"\.block\.(conv|norm)\.", r".\1."),
+    ),
+    bgr_stem="backbone.stages.0.0.conv.weight",
+    # Of the last stage's inverted residual, which the released network registers twice.
+    aliases=("residual.", "encoder.residual."),
+)
+
+TIMM_MOBILEVIT = Layout(
+    (
+        (r"^stem\.", r"backbone.stages.0.0."),
+        (r"^stages\.0\.0\.", r"backbone.stages.0.1."),
+        (r"^stages\.", r"backbone.stages."),
+        (r"^final_conv\.", r"head.expand."),
+        (r"^head\.fc\.", r"head.linear."),
+        (r"\.conv1_1x1\.", r".expand."),
+        (r"\.conv2_kxk\.", r".depthwise."),
+        (r"\.conv3_1x1\.", r".project."),
+        (r"\.conv_kxk\.", r".local.0."),
+        (r"\.conv_1x1\.", r".local.1."),
+        (r"\.conv_proj\.", r".project."),
+        (r"\.conv_fusion\.", r".fuse."),
+        (r"^(backbone\.stages\.\d\.1)\.norm\.", rf"\1{LAST}"),
+        (r"\.bn\.", r".norm."),
+        (r"\.transformer\.", r".blocks."),
+        (r"\.norm1\.", r".attention_norm."),
+        (r"\.attn\.qkv\.", r".qkv."),
+        (r"\.attn\.proj\.", r".attention_project."),
+        (r"\.norm2\.", r".mlp.0."),
+        (r"\.mlp\.fc1\.", r".mlp.1."),
+        (r"\.mlp\.fc2\.", r".mlp.3."),
+    ),
+)
+
+# transformers' MobileViTForImageClassification: apple/mobilevit-small and its kin are the weights
+# of ml-cvnets, so they take BGR (its image processor turns the channels round).
+HUGGINGFACE_MOBILEVIT = Layout(
+    (
+        (r"^mobilevit\.", r""),
+        (r"^conv_stem\.", r"backbone.stages.0.0."),
+        (r"^encoder\.layer\.0\.layer\.0\.", r"backbone.stages.0.1."),
+        (r"^encoder\.layer\.1\.layer\.", r"backbone.stages.1."),
+        (r"^encoder\.layer\.(\d)\.downsampling_layer\.", r"backbone.stages.\1.0."),
+        (r"^encoder\.layer\.(\d)\.", r"backbone.stages.\1.1."),
+        (r"^conv_1x1_exp\.", r"head.expand."),
+        (r"^classifier\.", r"head.linear."),
+        (r"\.expand_1x1\.", r".expand."),
+        (r"\.conv_3x3\.", r".depthwise."),
+        (r"\.reduce_1x1\.", r".project."),
+        (r"\.conv_kxk\.", r".local.0."),
+        (r"\.conv_1x1\.convolution\.", r".local.1."),
+        (r"\.conv_projection\.", r".project."),
+        (r"\.fusion\.", r".fuse."),
+        (r"\.layernorm\.", LAST),
+        (r"\.transformer\.layer\.", r".blocks."),
+        (r"\.layernorm_before\.", r".attention_norm."),
+        (r"\.attention\.attention\.(query|key|value)\.", r".qkv.\1."),
+        (r"\.attention\.output\.dense\.", r".attention_project."),
+        (r"\.layernorm_after\.", r".mlp.0."),
+        (r"\.intermediate\.dense\.", r".mlp.1."),
+        (r"\.output\.dense\.", r".mlp.3."),
+        (r"\.convolution\.", r".conv."),
+        (r"\.normalization\.", r".norm."),
+    ),
+    bgr_stem="backbone.stages.0.0.conv.weight",
+)
+
+TORCHVISION_RESNET = Layout(
+    ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1."))
+)
+
+TORCHVISION_MOBILENETV2 = Layout(
+    (
+        (r"^features\.18\.0\.", r"head.expand.conv."),
+        (r"^features\.18\.1\.", r"head.expand.norm."),
+        (r"^classifier\.1\.", r"head.linear."),
+        (r"^features\.", r"backbone.network.features."),
+    )
+)
+
+TORCHVISION_CONVNEXT = Layout(
+    (
+        (r"^classifier\.0\.", r"head.norm."),
+        (r"^classifier\.2\.", r"head.linear."),
+        (r"^features\.", r"backbone.network.features."),
+    )
+)
+
+# The authors' ParC-ResNet-50: torchvision's names but for ParC; takes RGB, as torchvision's.
+PARC_RESNET = Layout(
+    (
+        (r"\.parc_H\.pe$", r".conv2.height.0.weight"),
+        (r"\.parc_W\.pe$", r".conv2.width.0.weight"),
+        (r"\.parc_H\.gcc_conv\.", r".conv2.height.1."),
+        (r"\.parc_W\.gcc_conv\.", r".conv2.width.1."),
+        *TORCHVISION_RESNET.renames,
+    )
+)
+
+# By publisher, then by the class of the backbone.
+LAYOUTS = {
+    "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS, "ResNet": PARC_RESNET},
+    "cvnets": {"MobileViT": CVNETS},
+    "timm": {"MobileViT": TIMM_MOBILEVIT},
+    "huggingface": {"MobileViT": HUGGINGFACE_MOBILEVIT},
+    "torchvision": {
+        "ResNet": TORCHVISION_RESNET,
+        "MobileNetV2": TORCHVISION_MOBILENETV2,
+        "ConvNeXt": TORCHVISION_CONVNEXT,
+    },
+}

@@ -1,0 +1,97 @@
+"""Reading published files: a state dict of tensors, and nothing that is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parcnet_train.checkpoints import KEYS
+from parcnet_train.errors import CheckpointError
+
+# Under which a training checkpoint keeps its weights, the averaged ones first: the authors and
+# ml-cvnets, timm, ConvNeXt.
+NESTED = (
+    *("ema_state_dict", "state_dict_ema", "model_ema"),
+    *("model_state_dict", "state_dict", "model"),
+)
+
+
+def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Reads a published file onto the CPU.
+
+    Args:
+        path: `.safetensors`, or a file of `torch.save`: a state dict, or a training checkpoint
+            that has one under a name of `NESTED`.
+
+    Returns:
+        The state dict without `module.` in front of its names, and the entry of the training
+        checkpoint that it was taken from.
+
+    Raises:
+        CheckpointError: where the file is missing, unreadable, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; allowed is a file of published weights")
+    content = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    if isinstance(content, Mapping) and all(key in content for key in KEYS):
+        raise CheckpointError(f"{path} is a checkpoint of parcnet_train already")
+    state, taken = unwrap(content)
+    if not isinstance(state, Mapping) or not state:
+        raise CheckpointError(
+            f"the content of {path} is {describe(state)}; allowed is a state dict, bare or under "
+            f"one of {', '.join(NESTED)}"
+        )
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{path}: its entry {key!r} is {describe(value)}; allowed are names with tensors, "
+                f"bare or under one of {', '.join(NESTED)}"
+            )
+    prefix = "module." if all(key.startswith("module.") for key in state) else ""
+    return {key.removeprefix(prefix): value for key, value in state.items()}, taken
+
+
+def read_torch(path: Path) -> Any:
+    """Contents of a file of `torch.save`."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
+        raise CheckpointError(
+            f"{path} cannot be read: it is no file of torch.save, or holds more than tensors and "
+            "plain values, and nothing in it is executed. Where you trust it, save its state dict "
+            "alone: torch.save(model.state_dict(), PATH)"
+        ) from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Contents of a `.safetensors` file."""
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(
+            f"{path}: safetensors is not installed, and needed to read it: pip install safetensors"
+        ) from error
+    try:
+        return load_file(path)
+    except Exception as error:  # its errors are of its own kinds, one of them per version
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def unwrap(content: Any) -> tuple[Any, str | None]:
+    """The weights of a training checkpoint, its average where it has one, and their key."""
+    if isinstance(content, Mapping):
+        for key in NESTED:
+            if isinstance(content.get(key), Mapping) and content[key]:
+                return content[key], key
+    return content, None
+
+
+def describe(value: Any) -> str:
+    """What a value is, in words."""
+    return "nothing" if value is None or value == {} else f"of type {type(value).__name__}"

@@ -1,0 +1,294 @@
+"""The converter: what it writes, and what it refuses."""
+
+import collections
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import golden
+import parcnet_train
+from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.conversion.convert import convert
+from parcnet_train.conversion.layouts import LAYOUTS
+from parcnet_train.conversion.published import read_published
+from parcnet_train.errors import CheckpointError, ConfigError
+from running import TINY, run
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
+SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classification"}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """timm's smallest MobileViT with three classes."""
+    model = timm.create_model("mobilevit_xxs", num_classes=3).eval()
+    model.load_state_dict(golden.weights_of(model))
+    return model
+
+
+@pytest.fixture
+def source(reference, tmp_path):
+    torch.save(reference.state_dict(), tmp_path / "published.pt")
+    return tmp_path / "published.pt"
+
+
+def refused(source, error=CheckpointError, **settings):
+    """The message of a conversion that must fail and write nothing."""
+    target = settings.pop("target", source.parent / "never.ckpt")
+    before = sorted(source.parent.iterdir())
+    with pytest.raises(error) as caught:
+        convert(source, target, **{**SETTINGS, **settings})
+    assert sorted(source.parent.iterdir()) == before
+    return str(caught.value)
+
+
+def call(*arguments, cwd):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_converts_what_load_and_test_take(
+    source, reference, image_folder, tmp_path
+):
+    target = tmp_path / "converted.ckpt"
+    options = ["--from", "timm", "--backbone", "mobilevit_xxs", "--task", "classification"]
+    done = call(source, target, *options, "head.dropout=0.3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mobilevit_xxs for classification, 3 classes, 311 tensors" in done.stdout
+    assert read_checkpoint(target)["config"]["head"]["dropout"] == 0.3
+    images = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(parcnet_train.load(target)(images), reference(images))
+    # The data calls its classes otherwise than "0", "1", "2": the file names none.
+    overrides = [*TINY, "backbone=mobilevit_xxs", "action=test", f"ckpt={target}"]
+    overrides += ["data=imagefolder", f"data.root={image_folder}"]
+    results = run(overrides, tmp_path / "run")
+    assert (results["status"], results["checkpoint_epoch"]) == ("done", 0)
+
+
+def test_a_converted_checkpoint_holds_what_a_trained_one_holds(source, tmp_path):
+    convert(source, tmp_path / "converted.ckpt", **SETTINGS)
+    checkpoint = read_checkpoint(tmp_path / "converted.ckpt")
+    assert checkpoint["class_names"] == ["0", "1", "2"]
+    assert not checkpoint["names_classes"]
+    assert checkpoint["choices"]["backbone"] == "mobilevit_xxs"
+    assert checkpoint["choices"]["data"] is None
+    assert "data" not in checkpoint["config"]
+    # Not shortened by any data set.
+    assert checkpoint["config"]["recipe"]["image_size"] == 256
+    assert checkpoint["converted"] == {"from": "timm", "file": "published.pt", "entry": None}
+    assert all(name.startswith("model.") for name in checkpoint["state_dict"])
+
+
+def test_class_names_of_a_file(source, image_folder, tmp_path):
+    overrides = [*TINY, "backbone=mobilevit_xxs", "action=test", "data=imagefolder"]
+    overrides += [f"data.root={image_folder}", f"ckpt={tmp_path / 'named.ckpt'}"]
+    classes = tmp_path / "classes.txt"
+    classes.write_text("ant\nbee\ncat\n")
+    convert(source, tmp_path / "named.ckpt", **SETTINGS, classes=classes)
+    assert read_checkpoint(tmp_path / "named.ckpt")["class_names"] == ["ant", "bee", "cat"]
+    assert run(overrides, tmp_path / "run")["status"] == "done"
+    classes.write_text("ant\nbee\n")
+    assert refused(source, classes=classes).endswith(f"classes.txt names 2 classes, {source} has 3")
+    assert "--classes nowhere.txt cannot be read" in refused(source, classes=Path("nowhere.txt"))
+
+
+def wrapped(state, kind):
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    return {
+        "bare": (state, None),
+        "parallel": ({f"module.{name}": value for name, value in state.items()}, None),
+        "authors": (
+            {"epoch": 3, "model_state_dict": other, "ema_state_dict": state, "best_metric": 0.5},
+            "ema_state_dict",
+        ),
+        "without average": ({"model_state_dict": state, "ema_state_dict": None}, None),
+        "timm": ({"state_dict": other, "state_dict_ema": state, "arch": "x"}, "state_dict_ema"),
+        "lightning": ({"state_dict": state}, "state_dict"),
+        "model": ({"model": {f"module.{n}": value for n, value in state.items()}}, "model"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["bare", "parallel", "authors", "without average", "timm", "lightning", "model"]
+)
+def test_weights_are_found_inside_training_checkpoints(kind, tmp_path):
+    state = {"a.weight": torch.rand(2), "a.bias": torch.rand(2)}
+    content, entry = wrapped(state, kind)
+    torch.save(content, tmp_path / "checkpoint.pt")
+    found, taken = read_published(tmp_path / "checkpoint.pt")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    assert taken == (entry if kind != "without average" else "model_state_dict")
+
+
+def test_the_entry_that_was_taken_is_told(reference, tmp_path):
+    state = reference.state_dict()
+    torch.save({"model_state_dict": {}, "ema_state_dict": state}, tmp_path / "published.pt")
+    told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **SETTINGS)
+    assert "taken from ema_state_dict of the training checkpoint" in told
+
+
+def test_safetensors_and_half_precision(source, reference, tmp_path):
+    save_file(
+        {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
+    )
+    convert(tmp_path / "a.safetensors", tmp_path / "a.ckpt", **SETTINGS)
+    for name, value in parcnet_train.load(tmp_path / "a.ckpt").state_dict().items():
+        if name == "head.linear.weight":
+            assert torch.equal(value, reference.state_dict()["head.fc.weight"])
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+    assert "bad.safetensors cannot be read as safetensors" in refused(tmp_path / "bad.safetensors")
+    half = {n: v.half() if v.is_floating_point() else v for n, v in reference.state_dict().items()}
+    torch.save(half, tmp_path / "half.pt")
+    convert(tmp_path / "half.pt", tmp_path / "half.ckpt", **SETTINGS)
+    assert {p.dtype for p in parcnet_train.load(tmp_path / "half.ckpt").parameters()} == {
+        torch.float32
+    }
+
+
+def test_without_safetensors_one_is_told_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    assert "safetensors is not installed, and needed to read it: pip install" in refused(
+        tmp_path / "a.safetensors"
+    )
+
+
+def test_counts_of_batches_may_be_absent(reference, tmp_path):
+    state = {k: v for k, v in reference.state_dict().items() if "num_batches" not in k}
+    torch.save(state, tmp_path / "old.pt")
+    convert(tmp_path / "old.pt", tmp_path / "old.ckpt", **SETTINGS)
+    parcnet_train.load(tmp_path / "old.ckpt")
+
+
+def test_everything_missing_too_many_and_misshapen_is_named(reference, tmp_path):
+    state = dict(reference.state_dict())
+    for name in ("weight", "bias"):
+        del state[f"stages.2.1.norm.{name}"]
+    del state["stem.conv.weight"]
+    state["stages.9.conv.weight"] = state["another.bias"] = torch.zeros(2)
+    state["head.fc.weight"] = torch.zeros(3, 7)
+    for name in ("weight", "bias"):
+        state[f"final_conv.bn.{name}"] = torch.zeros(5)
+    torch.save(state, tmp_path / "published.pt")
+    lines = refused(tmp_path / "published.pt").splitlines()
+    assert lines == [
+        f"{tmp_path / 'published.pt'} does not fit backbone=mobilevit_xxs; nothing was written",
+        "missing: backbone.stages.0.0.conv.weight",
+        "missing: backbone.stages.2.1.blocks.2.{weight,bias}",
+        "too many: stages.9.conv.weight",
+        "too many: another.bias",
+        "misshapen: head.expand.norm.{weight,bias} (there: final_conv.bn) is 5, not 320",
+        "misshapen: head.linear.weight (there: head.fc) is 3x7, not 3x320",
+    ]
+    options = ["--from", "timm", "--backbone", "mobilevit_xxs"]
+    done = call("published.pt", "never.ckpt", *options, cwd=tmp_path)
+    assert done.returncode == 2
+    errors = done.stderr.splitlines()
+    assert [line.removeprefix("error: ") for line in errors[1:]] == lines[1:]
+    assert all(line.startswith("error: ") for line in errors)
+    assert list(tmp_path.iterdir()) == [tmp_path / "published.pt"]
+
+
+def test_a_part_of_query_key_and_value_is_missing(tmp_path):
+    state = golden.state_dict(golden.read("mobilevit_xxs_huggingface"))
+    layer = "mobilevit.encoder.layer.2.transformer.layer.0.attention.attention"
+    del state[f"{layer}.key.bias"]
+    torch.save(state, tmp_path / "published.bin")
+    lines = refused(tmp_path / "published.bin", publisher="huggingface").splitlines()
+    assert lines[1:] == [
+        "missing: backbone.stages.2.1.blocks.0.qkv.bias",
+        f"too many: {layer}.query.bias",
+        f"too many: {layer}.value.bias",
+    ]
+
+
+def test_two_entries_of_one_meaning(reference, tmp_path):
+    state = {**reference.state_dict(), "head.linear.bias": torch.zeros(3)}
+    torch.save(state, tmp_path / "published.pt")
+    assert "too many: head.linear.bias" in refused(tmp_path / "published.pt")
+
+
+class Code:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Code()}, tmp_path / "crafted.pt")
+    message = refused(tmp_path / "crafted.pt")
+    assert "crafted.pt cannot be read: it is no file of torch.save, or holds more than" in message
+    (tmp_path / "crafted.bin").write_bytes(pickle.dumps(Code()))
+    assert "nothing in it is executed" in refused(tmp_path / "crafted.bin")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"a": torch.zeros(1), "b": 3},
+            "its entry 'b' is of type int; allowed are names with tensors, bare or",
+        ),
+        ({"state_dict": {"a": [1.0]}}, "its entry 'a' is of type list; allowed are"),
+        ({3: torch.zeros(1)}, "its entry 3 is of type Tensor; allowed are names with tensors"),
+        ([torch.zeros(1)], "published.pt is of type list; allowed is a state dict, bare or under"),
+        ({}, "published.pt is nothing; allowed is a state dict"),
+        (collections.OrderedDict(a=torch.zeros(1)), "has no entry that counts the classes of"),
+    ],
+    ids=str,
+)
+def test_files_of_something_else(content, message, tmp_path):
+    torch.save(content, tmp_path / "published.pt")
+    assert message in refused(tmp_path / "published.pt")
+
+
+def test_files_that_are_not_there_or_are_ours(source, tmp_path):
+    assert "nowhere.pt does not exist; allowed is a file of" in refused(tmp_path / "nowhere.pt")
+    away = tmp_path / "nowhere" / "a.ckpt"
+    assert f"{away} is in a folder that does not exist" in refused(source, target=away)
+    convert(source, tmp_path / "ours.ckpt", **SETTINGS)
+    assert refused(source, target=tmp_path / "ours.ckpt").endswith(
+        "ours.ckpt exists already; name another target, nothing is overwritten"
+    )
+    assert "ours.ckpt is a checkpoint of parcnet_train already" in refused(tmp_path / "ours.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "unheard"}, r"^task=unheard: there is no such config; allowed are "),
+        ({"backbone": "mobilevit_xx"}, r"^backbone=mobilevit_xx: .* did you mean mobilevit_xxs\?"),
+        ({"backbone": "parcnet_s"}, r"^--from timm: no layout of backbone=parcnet_s is known; al"),
+        ({"overrides": ["backbone.head=2"]}, r"^backbone\.head: there is no such key; did you m"),
+        ({"overrides": ["backbone.heads=5"]}, r"backbone\.heads=5 must divide"),
+    ],
+    ids=str,
+)
+def test_faults_of_the_configuration(settings, message, source):
+    found = refused(source, ConfigError, **settings)
+    assert re.search(message, found), found
+    assert "\n" not in found
+
+
+def test_every_publisher_is_in_the_readme():
+    readme = (SCRIPT.parents[1] / "README.md").read_text()
+    assert [name for name in LAYOUTS if f"\n| `{name}` |" not in readme] == []
+
+
+def test_a_full_disk_leaves_no_half_file(source, tmp_path, monkeypatch):
+    def fail(checkpoint, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    assert "never.ckpt cannot be written: no space left" in refused(source)

@@ -1,0 +1,131 @@
+"""Converted weights give the outputs of the network that they were published for."""
+
+import pytest
+import timm
+import torch
+from torchvision import models
+
+import golden
+import parcnet_train
+from parcnet_train.backbones.parcnet import ParCNet
+from parcnet_train.conversion.convert import convert
+from parcnet_train.conversion.layouts import CVNETS
+from parcnet_train.conversion.translate import translate
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+def converted(state, folder, publisher, backbone, *overrides):
+    """The model of a published state dict, by way of files."""
+    torch.save(state, folder / "published.pt")
+    source, target = folder / "published.pt", folder / "converted.ckpt"
+    convert(source, target, publisher, backbone, "classification", overrides)
+    return parcnet_train.load(target)
+
+
+def images_of(backbone, shape):
+    """The images of a golden file as ours take them: RGB in [0, 1]."""
+    images = golden.image(shape)
+    # ParC-ResNet-50's are RGB, normalised already; the others' are BGR.
+    return images * STD + MEAN if backbone == "parc_resnet50" else images.flip(1)
+
+
+# transformers' own outputs: version 5.23.0, for weights of the same formula.
+@pytest.mark.parametrize(
+    ("stored", "publisher", "backbone"),
+    [
+        ("parcnet_s_classification", "parcnet-official", "parcnet_s"),
+        ("mobilevit_s_classification", "parcnet-official", "mobilevit_s"),
+        ("mobilevit_s_classification", "cvnets", "mobilevit_s"),
+        ("parc_resnet50_classification", "parcnet-official", "parc_resnet50"),
+        ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
+    ],
+)
+def test_golden_outputs(stored, publisher, backbone, tmp_path):
+    stored = golden.read(stored)
+    model = converted(golden.state_dict(stored), tmp_path, publisher, backbone)
+    assert sum(p.numel() for p in model.parameters()) == stored["params"]
+    for case in stored["cases"]:
+        with torch.inference_mode():
+            logits = model(images_of(backbone, case["image"])).double().flatten()
+        want = case["outputs"]["logits"]
+        # Far below the promised 1e-4: with the formula's weights activations fade, and even turned
+        # channels would move these logits by no more than 1e-5 of their spread.
+        tolerance = 2e-6 * want["std"]
+        got = logits[want["index"]]
+        assert torch.allclose(got, torch.tensor(want["value"]).double(), rtol=0, atol=tolerance)
+        assert logits.mean().item() == pytest.approx(want["mean"], abs=tolerance)
+        assert logits.std().item() == pytest.approx(want["std"], abs=tolerance)
+
+
+@pytest.mark.parametrize("size", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
+def test_timms_mobilevit(size, tmp_path):
+    reference = timm.create_model(size).eval()
+    reference.load_state_dict(golden.weights_of(reference))
+    model = converted(reference.state_dict(), tmp_path, "timm", size)
+    images = torch.rand(1, 3, 192, 320, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        got, expected = model(images), reference(images)
+        turned = model(images.flip(1))
+    assert (got - expected).abs().max() < 1e-4 * expected.std()
+    assert (turned - expected).abs().max() > 0.1 * expected.std()  # the image matters
+
+
+@pytest.mark.parametrize(
+    ("backbone", "make", "overrides"),
+    [
+        ("resnet50", models.resnet50, []),
+        ("mobilenetv2", models.mobilenet_v2, []),
+        (
+            "convnext_xt",
+            models.convnext_tiny,
+            ["backbone.channels=[96,192,384,768]", "backbone.depths=[3,3,9,3]"],
+        ),
+    ],
+)
+def test_torchvisions_networks(backbone, make, overrides, tmp_path):
+    torch.manual_seed(0)
+    reference = make().eval()
+    state = golden.weights_of(reference)
+    if backbone == "convnext_xt":  # whose fading layer scale the formula would blow up
+        state = reference.state_dict()
+        for value in state.values():
+            value.mul_(10 if value.dim() == 3 else 1)
+    reference.load_state_dict(state)
+    model = converted(state, tmp_path, "torchvision", backbone, *overrides)
+    images = torch.rand(1, 3, 96, 160)
+    with torch.inference_mode():
+        got, expected = model(images), reference((images - MEAN) / STD)
+        turned = model(images.flip(1))
+    assert (got - expected).abs().max() < 1e-4 * expected.std()
+    assert (turned - expected).abs().max() > 0.01 * expected.std()  # the image matters
+
+
+def test_parcnet_s_with_addition(tmp_path):
+    stored = golden.read("parcnet_s_classification")
+    for entry in stored["state_dict"]:
+        if entry[0].endswith("local_global_fusion.block.conv.weight"):
+            entry[1][1] //= 2  # addition has half of concatenation's channels
+    state = golden.state_dict(stored)
+    model = converted(state, tmp_path, "parcnet-official", "parcnet_s", "backbone.fusion=add")
+    assert sum(p.numel() for p in model.parameters()) == 4_576_288  # authors' implementation
+    fuse = model.backbone.stages[4][1].fuse.conv.weight
+    assert torch.equal(fuse, state["layer_5.1.local_global_fusion.block.conv.weight"])
+    stem = model.backbone.stages[0][0].conv.weight
+    assert torch.equal(stem.flip(1), state["conv_1.block.conv.weight"])
+    kernel = model.backbone.stages[3][1].blocks[1].mixer.width_first.second.weight
+    assert torch.equal(kernel, state["layer_4.1.spatial_global_rep.1.meta_kernel_2_H"])
+
+
+def test_encoders_of_detection_and_segmentation_are_the_backbone():
+    published = golden.state_dict(golden.read("parcnet_s_classification"))
+    encoder = {
+        f"encoder.{key}": value
+        for key, value in published.items()
+        if not key.startswith(("conv_1x1_exp", "classifier"))
+    }
+    network = ParCNet((16, 32, 64), (96, 128, 160), (192, 256, 320), (2, 4, 3))
+    expected = {f"backbone.{name}": value.shape for name, value in network.state_dict().items()}
+    entries = translate(encoder, CVNETS)
+    assert {name: entry.value.shape for name, entry in entries.items()} == expected
