@@ -12,6 +12,7 @@ import torch
 
 from parcnet_train import benchmark_operator, benchmark_step
 from parcnet_train.actions import Results, about
+from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.build import Config, height_and_width
 from parcnet_train.report.timings import print_operators, print_steps
 from parcnet_train.runs import write_results
@@ -31,6 +32,8 @@ def benchmark(config: Config) -> Results:
     pl.seed_everything(config["seed"], verbose=False)
     settings = config["benchmark"]
     device = device_of(config["trainer"]["accelerator"])
+    if device.type == "cpu":
+        keep_freed_memory()  # as training does
     target = {"operator": operators, "train_step": steps}[settings["target"]]
     results = {
         **about(config),
