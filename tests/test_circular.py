@@ -77,19 +77,33 @@ def test_autocast(axis, layout, dtype, algorithm):
     assert x.grad.dtype == kernel.grad.dtype == torch.float32
 
 
-def test_choice():
-    def takes_products(shape, layout=torch.contiguous_format, axis=2):
-        x, kernel, _ = inputs(shape, axis, layout)
+def takes_products(shape, axis=2, layout=torch.contiguous_format, dtype=torch.float32):
+    x, kernel, _ = inputs(shape, axis, layout, dtype)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         products = circular_conv(x, kernel, axis, algorithm="products")
-        return circular_conv(x, kernel, axis).stride() == products.stride()
+        chosen = circular_conv(x, kernel, axis).stride()
+        assert products.stride() != circular_conv(x, kernel, axis, algorithm="convolution").stride()
+    return chosen == products.stride()
 
-    assert takes_products((2, 4, 16, 16))
-    assert takes_products((2, 4, 16, 16), torch.channels_last)
-    assert not takes_products((2, 4, 3, 3))
-    assert not takes_products((1, 4, 16, 16), torch.channels_last)
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_choice_in_nchw(axis):
+    assert takes_products((2, 4, 16, 16), axis)
+    assert takes_products((2, 4, 3, 3), axis)
     with torch.inference_mode():
-        assert takes_products((2, 4, 16, 16))
-        assert not takes_products((2, 4, 16, 16), torch.channels_last)
+        assert takes_products((2, 4, 8, 8), axis)
+        assert not takes_products((2, 4, 7, 7), axis)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_choice_in_channels_last(axis):
+    layout = torch.channels_last
+    assert takes_products((2, 4, 12, 12), axis, layout)
+    assert not takes_products((2, 4, 8, 8), axis, layout)
+    assert takes_products((2, 4, 8, 8), axis, layout, torch.bfloat16) == (axis == 3)
+    assert not takes_products((1, 4, 16, 16), axis, layout)
+    with torch.inference_mode():
+        assert not takes_products((2, 4, 16, 16), axis, layout)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

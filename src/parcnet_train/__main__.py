@@ -55,13 +55,13 @@ def run(config: DictConfig) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train import action_benchmark, action_profile, actions
+    from parcnet_train.actions import benchmark, profile, training
 
     return {
-        "fit": actions.fit,
-        "test": actions.test,
-        "profile": action_profile.profile,
-        "benchmark": action_benchmark.benchmark,
+        "fit": training.fit,
+        "test": training.test,
+        "profile": profile.profile,
+        "benchmark": benchmark.benchmark,
     }[config["action"]]
 
 

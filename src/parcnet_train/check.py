@@ -33,7 +33,7 @@ KEYS = {
         *("action", "backbone", "benchmark", "channels_last", "choices", "ckpt", "compile"),
         *("data", "head", "logger", "paths", "profile", "recipe", "seed", "task", "trainer"),
     ),
-    "benchmark": ("batch_size", "compile", "image_size", "repeats", "target"),
+    "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (

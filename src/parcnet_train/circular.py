@@ -18,8 +18,9 @@ Algorithm = Literal["auto", "convolution", "products", "fourier"]
 
 HEIGHT, WIDTH = 2, 3
 
-# Where the choice turns, by docs/benchmarks.md; a CPU's BLAS is slow with smaller matrices.
-SHORTEST_PRODUCT = 8
+# Where the choice turns on CPUs, by docs/benchmarks.md: lengths from which products pay.
+INFERENCE_LENGTH = 8  # in NCHW
+CHANNELS_LAST_LENGTH = 12  # in training
 
 
 def circular_conv(
@@ -115,11 +116,15 @@ def circulant(kernel: Tensor, axis: int) -> Tensor:
 
 
 def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:
-    """Whether the products are faster than the convolution, by the measurements on CPUs."""
-    if x.shape[axis] < SHORTEST_PRODUCT:
-        return False
-    if x.stride(1) > 1:
-        return True
-    # Channels_last: the change of layout costs more than a forward pass, or than a single image.
+    """Whether the products are faster than the convolution, by docs/benchmarks.md."""
+    length = x.shape[axis]
     trains = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-    return trains and x.shape[0] > 1
+    if x.device.type != "cpu":  # not measured; the gradients of a long depthwise kernel decide
+        return trains
+    if x.stride(1) > 1:
+        return trains or length >= INFERENCE_LENGTH
+    # Channels_last: the change of layout costs more than a forward pass, or than a single image.
+    if not trains or x.shape[0] == 1:
+        return False
+    # Along the width, the convolution has no fast gradient in half precision.
+    return length >= CHANNELS_LAST_LENGTH or (axis == WIDTH and x.dtype.itemsize < 4)

@@ -140,6 +140,7 @@ class ParallelParC(nn.Module):
         groups: of the convolution that it replaces: as many as channels (depthwise, the default),
             or fewer; each half has half of them, and 1 mixes all channels of a half.
         position_embedding: whether there is one.
+        algorithm: see `circular_conv`.
 
     Raises:
         ValueError: where the channels are odd.
@@ -151,6 +152,7 @@ class ParallelParC(nn.Module):
         size: tuple[int, int],
         groups: int | None = None,
         position_embedding: bool = True,
+        algorithm: Algorithm = "auto",
     ) -> None:
         super().__init__()
         if channels % 2:
@@ -162,7 +164,7 @@ class ParallelParC(nn.Module):
                 PositionEmbedding(half, axis, length, std=0.02)
                 if position_embedding
                 else nn.Identity(),
-                CircularConv(half, axis, length, groups=groups, bias=True),
+                CircularConv(half, axis, length, groups=groups, bias=True, algorithm=algorithm),
             )
             for axis, length in zip((HEIGHT, WIDTH), size, strict=True)
         )

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.circular import Algorithm
 from parcnet_train.errors import ConfigError
 from parcnet_train.parc import ParallelParC
 from parcnet_train.profiling import Counts, counts, on_meta
@@ -81,6 +82,7 @@ def parcify(
     layers: str | Sequence[str],
     image_size: int | Size = 224,
     position_embeddings: bool | str | Sequence[str] = True,
+    algorithm: Algorithm = "auto",
 ) -> Report:
     """Replaces convolutions of stride 1 by ParC, in place; all other weights stay as they are.
 
@@ -95,6 +97,7 @@ def parcify(
             and embeddings get the size of the feature maps at that size, and are resized for
             others.
         position_embeddings: for all of these layers, for none, or for the named ones.
+        algorithm: of depthwise ParC, see `parcnet_train.circular.circular_conv`.
 
     Returns:
         What was replaced, and parameters and multiply-adds before and after. `print` shows it.
@@ -106,7 +109,7 @@ def parcify(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     planned = plan(model, layers, size, position_embeddings)
     before = counts(model, size)
-    replace(model, planned)
+    replace(model, planned, algorithm)
     return Report(size, planned, before, counts(model, size))
 
 
@@ -126,11 +129,15 @@ def plan(
     )
 
 
-def replace(model: nn.Module, planned: Iterable[Replacement]) -> None:
+def replace(
+    model: nn.Module, planned: Iterable[Replacement], algorithm: Algorithm = "auto"
+) -> None:
     """Puts ParC in place of what was planned, on the same device and of the same dtype."""
     for each in planned:
         old = model.get_submodule(each.name)
-        parc = ParallelParC(each.channels, each.size, each.groups, each.position_embedding)
+        parc = ParallelParC(
+            each.channels, each.size, each.groups, each.position_embedding, algorithm
+        )
         weight = old.weight
         assert isinstance(weight, Tensor)  # for the type checker
         model.set_submodule(each.name, parc.to(weight.device, weight.dtype).train(old.training))

@@ -109,6 +109,7 @@ RULES = {
     "benchmark.batch_size": BATCH,
     "benchmark.image_size": PIXELS,
     "benchmark.compile": FLAG,
+    "benchmark.keep_memory": FLAG,
     "recipe.batch_size": BATCH,
     "recipe.image_size": PIXELS,
     "recipe.label_smoothing": SHARE,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.circular import Algorithm
 from parcnet_train.features import StageSampling
 from parcnet_train.plugin import plan, replace
 
@@ -62,8 +63,9 @@ def insert_parc(
     layers: Sequence[str],
     position_embeddings: bool | Sequence[str],
     meta_size: int | tuple[int, int],
+    algorithm: Algorithm = "auto",
 ) -> None:
     """What `parcnet_train.parcify` does, without its report; nothing where no layer is named."""
     if layers:
         size = (meta_size, meta_size) if isinstance(meta_size, int) else meta_size
-        replace(network, plan(network, layers, size, position_embeddings))
+        replace(network, plan(network, layers, size, position_embeddings), algorithm)

@@ -19,6 +19,7 @@ from parcnet_train.backbones.adapt import (
     dilate,
     insert_parc,
 )
+from parcnet_train.circular import Algorithm
 from parcnet_train.features import Backbone, Level, OutputStride, StageSampling, last_stages
 from parcnet_train.parc import CircularConv
 
@@ -54,6 +55,7 @@ class ConvNeXt(Backbone):
         position_embeddings: for all of them, none, or the named ones.
         meta_size: pixels, or height and width, of the images whose feature sizes kernels and
             embeddings of ParC have; they are resized for others.
+        algorithm: of ParC's depthwise convolutions, see `circular_conv`.
         mean: of the images, that is subtracted: red, green, blue in [0, 1].
         std: that they are divided by.
     """
@@ -67,6 +69,7 @@ class ConvNeXt(Backbone):
         parc_layers: tuple[str, ...] = (),
         position_embeddings: bool | tuple[str, ...] = True,
         meta_size: int | tuple[int, int] = 224,
+        algorithm: Algorithm = "auto",
         mean: Triple = IMAGENET_MEAN,
         std: Triple = IMAGENET_STD,
     ) -> None:
@@ -76,7 +79,7 @@ class ConvNeXt(Backbone):
             for before, after, depth in zip(channels, (*channels[1:], None), depths, strict=True)
         ]
         network = convnext.ConvNeXt(settings, stochastic_depth)
-        insert_parc(network, parc_layers, position_embeddings, meta_size)
+        insert_parc(network, parc_layers, position_embeddings, meta_size, algorithm)
         del network.avgpool, network.classifier
         samplings = last_stages(output_stride)
         for place, sampling in zip((2, 4, 6), samplings, strict=True):

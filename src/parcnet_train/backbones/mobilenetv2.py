@@ -17,6 +17,7 @@ from parcnet_train.backbones.adapt import (
     dilate,
     insert_parc,
 )
+from parcnet_train.circular import Algorithm
 from parcnet_train.features import Backbone, Level, OutputStride, last_stages
 from parcnet_train.parc import CircularConv
 
@@ -34,6 +35,7 @@ class MobileNetV2(Backbone):
         position_embeddings: for all of them, none, or the named ones.
         meta_size: pixels, or height and width, of the images whose feature sizes kernels and
             embeddings of ParC have; they are resized for others.
+        algorithm: of ParC's depthwise convolutions, see `circular_conv`.
         mean: of the images, that is subtracted: red, green, blue in [0, 1].
         std: that they are divided by.
     """
@@ -44,12 +46,13 @@ class MobileNetV2(Backbone):
         parc_layers: tuple[str, ...] = (),
         position_embeddings: bool | tuple[str, ...] = True,
         meta_size: int | tuple[int, int] = 224,
+        algorithm: Algorithm = "auto",
         mean: Triple = IMAGENET_MEAN,
         std: Triple = IMAGENET_STD,
     ) -> None:
         super().__init__()
         network = torchvision.models.mobilenet_v2()
-        insert_parc(network, parc_layers, position_embeddings, meta_size)
+        insert_parc(network, parc_layers, position_embeddings, meta_size, algorithm)
         expansion = network.last_channel
         network.features = network.features[:18]
         del network.classifier

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from parcnet_train.comparison import Compared
 from parcnet_train.profiling import Stage
+from parcnet_train.report.comparison import Compared
 from parcnet_train.report.console import wide_console
 
 MIB = 2**20

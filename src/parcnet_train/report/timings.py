@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rich.table import Table
 
-from parcnet_train.benchmark_operator import CHOICES, REFERENCE, Shape, Timings
-from parcnet_train.benchmark_step import Variant
+from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
+from parcnet_train.benchmarks.timing import Timing
+from parcnet_train.benchmarks.training_step import Variant
 from parcnet_train.report.console import wide_console
-from parcnet_train.timing import Timing
 
 WIDTH = 170  # characters that the widest table needs
 PASSES = {"forward": "forward", "forward_backward": "+ backward"}
@@ -42,11 +43,18 @@ def print_steps(title: str, timings: Mapping[Variant, Timing]) -> None:
         title: what was measured.
         timings: the first one is the reference.
     """
-    reference = next(iter(timings))
-    table = Table(title=f"{title}; {LEGEND} {reference}", title_justify="left")
-    for heading in ("network", "layout", "dtype", "time"):
+    first, *others = timings
+    # The same network with the memory settings that all others have.
+    twin = next((each for each in others if replace(first, keeps_memory=True) == each), None)
+    table = Table(title=f"{title}; {LEGEND} {first}", title_justify="left")
+    for heading in ("network", "layout", "dtype", "memory", "time"):
         table.add_column(heading, no_wrap=True)
+    if twin is not None:
+        table.add_column(f"than {twin}")
     for variant, timing in timings.items():
-        words = timing.words(timings[reference])
-        table.add_row(variant.network, variant.layout, variant.dtype, words)
+        cells = [variant.network, variant.layout, variant.dtype]
+        cells += ["kept" if variant.keeps_memory else "system", timing.words(timings[first])]
+        if twin is not None:
+            cells.append(f"{timings[twin].median / timing.median:.2f}x")
+        table.add_row(*cells)
     wide_console(WIDTH).print(table)

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 import parcnet_train
+from parcnet_train.actions import training
 from parcnet_train.checkpoints import check_same_classes, model_state, read_checkpoint
 from parcnet_train.errors import CheckpointError, DataError, TrainingError
 from parcnet_train.tasks.base import Task
@@ -174,7 +175,7 @@ def test_resuming_a_finished_run_writes_its_results(tmp_path):
         assert results[key] == first[key]
     assert results["train/loss"] is None
     with pytest.raises(CheckpointError, match=r"trained for 1 epochs, trainer.max_epochs=0"):
-        parcnet_train.actions.refuse_finished({"epoch": 0}, tmp_path, 0)
+        training.refuse_finished({"epoch": 0}, tmp_path, 0)
 
 
 def test_a_run_that_fails_leaves_no_old_results(tmp_path):
@@ -260,7 +261,7 @@ def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     values, (fault,) = configure([*overrides, f"data.root={image_folder}"], tmp_path)
     assert "has 10 classes, the data set has 3; give it the data" in fault
     with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3; give it the"):
-        parcnet_train.actions.test(values)
+        training.test(values)
     with pytest.raises(CheckpointError, match="calls a class '1' that the data set calls 'ten'"):
         check_same_classes({"class_names": ["0", "1"]}, ["0", "ten"], tmp_path)
 
@@ -298,7 +299,7 @@ def test_a_refused_resume_keeps_the_results(tmp_path, image_folder):
     overrides = ["data=imagefolder", f"data.root={image_folder}", f"ckpt={tmp_path / 'run'}"]
     values, _ = configure([*TINY, *overrides], tmp_path / "run")
     with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3"):
-        parcnet_train.actions.fit(values)
+        training.fit(values)
     assert (tmp_path / "run" / "results.json").read_bytes() == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from parcnet_train.build import Config, build_model, published_network
-from parcnet_train.timing import LAYOUTS, Timing, take_turns
+from parcnet_train.benchmarks.other_process import OtherProcess
+from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
+from parcnet_train.build import Config, build_model, meta_device, published_network
+from parcnet_train.parc import CircularConv
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +34,18 @@ class Variant:
             as the paper writes it, and in `_compiled` where torch.compile was used.
         layout: of weights and images, key of `LAYOUTS`.
         dtype: float32, or bfloat16 for autocast.
+        keeps_memory: whether freed memory is used again, as in training on CPUs; false leaves it to
+            the C library.
     """
 
     network: str
     layout: str
     dtype: str
+    keeps_memory: bool = True
 
     def __str__(self) -> str:
-        return f"{self.network}/{self.layout}/{self.dtype}"
+        name = f"{self.network}/{self.layout}/{self.dtype}"
+        return name if self.keeps_memory else f"{name}/system_memory"
 
 
 def time_steps(
@@ -46,30 +53,64 @@ def time_steps(
 ) -> dict[Variant, Timing]:
     """Times all variants in turn; the first one is the reference.
 
+    With circular convolutions on a CPU, that is the step as the release would run it: convolutions
+    as the paper writes them, NCHW, float32, and memory as the C library has it.
+
     Args:
         config: the whole configuration.
         size: height and width of the images, in pixels.
         device: where to.
     """
-    settings = config["benchmark"]
-    steps = {
-        variant: training_step(network, variant, settings["batch_size"], size, device)
-        for variant, network in variants_of(config)
-    }
-    return take_turns(steps, settings["repeats"], device)
+    batch, repeats = config["benchmark"]["batch_size"], config["benchmark"]["repeats"]
+    steps: dict[Variant, Callable[[], object]] = {}
+    with contextlib.ExitStack() as stack:
+        if device.type == "cpu" and has_circular_convolutions(config):
+            released = Variant(reference_name(config), "nchw", "float32", keeps_memory=False)
+            step = OtherProcess(released_step, config, released, batch, size)
+            steps[released] = stack.enter_context(step)
+        for variant, network in variants_of(config):
+            steps[variant] = training_step(network, variant, batch, size, device)
+        return take_turns(steps, repeats, device)
+
+
+def released_step(
+    config: Config, variant: Variant, batch: int, size: tuple[int, int]
+) -> Callable[[], None]:
+    """The step with the convolution as the paper writes it, on a CPU."""
+    network = build_model(with_convolutions(config), CLASSES)
+    return training_step(network, variant, batch, size, torch.device("cpu"))
+
+
+def with_convolutions(config: Config) -> Config:
+    """The configuration with every circular convolution as the paper writes it."""
+    return {**config, "backbone": {**config["backbone"], "algorithm": "convolution"}}
+
+
+def reference_name(config: Config) -> str:
+    """Of the network of `with_convolutions`."""
+    return f"{config['choices']['backbone']}_convolution"
+
+
+def has_circular_convolutions(config: Config) -> bool:
+    """Whether the backbone has any whose algorithm can be chosen."""
+    if "algorithm" not in config["backbone"]:
+        return False
+    with meta_device():
+        modules = build_model(config, CLASSES).modules()
+    return any(isinstance(module, CircularConv) for module in modules)
 
 
 def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
     """The variants with a network for each.
 
-    A backbone with circular convolutions starts with their convolution form in float32 and NCHW;
-    any other one with itself.
+    A backbone with circular convolutions starts with them as the paper writes them, in float32 and
+    NCHW; any other one with itself.
     """
     name = config["choices"]["backbone"]
     everything = list(itertools.product(LAYOUTS, DTYPES))
-    if "algorithm" in config["backbone"]:
-        plain = {**config, "backbone": {**config["backbone"], "algorithm": "convolution"}}
-        yield Variant(f"{name}_convolution", "nchw", "float32"), build_model(plain, CLASSES)
+    if has_circular_convolutions(config):
+        plain = Variant(reference_name(config), "nchw", "float32")
+        yield plain, build_model(with_convolutions(config), CLASSES)
     for compiled in (False, True) if config["benchmark"]["compile"] else (False,):
         suffix = "_compiled" if compiled else ""
         for layout, dtype in everything:

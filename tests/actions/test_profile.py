@@ -6,7 +6,7 @@ import sys
 
 from torch import nn
 
-from parcnet_train import benchmark_operator
+from parcnet_train.benchmarks import operator
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.config import CONF
 from running import configure, run
@@ -102,7 +102,7 @@ def test_flops_are_compared_as_the_paper_counts_them(tmp_path, capsys):
 
 def test_every_key_is_in_the_readme(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.setattr(benchmark_operator, "SHAPES", ((1, 2, 3, 4),))
+    monkeypatch.setattr(operator, "SHAPES", ((1, 2, 3, 4),))
     fast = ["benchmark.repeats=1", "benchmark.batch_size=2", "benchmark.image_size=32"]
     keys = set()
     for overrides in (

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from parcnet_train import benchmark_operator, benchmark_step
-from parcnet_train.benchmark_operator import time_operators, variant
-from parcnet_train.benchmark_step import variants_of
+from parcnet_train.benchmarks import operator, training_step
+from parcnet_train.benchmarks.operator import time_operators, variant
+from parcnet_train.benchmarks.training_step import variants_of
 from parcnet_train.circular import ALGORITHMS, circular_conv
 from running import configure, run
 
@@ -19,7 +19,7 @@ SPEEDS = ("milliseconds", "milliseconds_min", "milliseconds_max", "ratio")
 
 
 def test_operator_writes_every_setting(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_operator, "SHAPES", (SHAPE,))
+    monkeypatch.setattr(operator, "SHAPES", (SHAPE,))
     overrides = ["action=benchmark", "benchmark.repeats=2", "trainer.accelerator=cpu"]
     results = run(overrides, tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
@@ -55,7 +55,7 @@ def test_a_variant_runs_what_it_is_called(layout, dtype, axis, which, monkeypatc
                 tensor.register_hook(lambda gradient, name=name: seen.update({name: gradient}))
         return y
 
-    monkeypatch.setattr(benchmark_operator, "circular_conv", record)
+    monkeypatch.setattr(operator, "circular_conv", record)
     variant(SHAPE, layout, dtype, axis, which, "convolution", torch.device("cpu"))()
     assert (seen["axis"], seen["algorithm"]) == ({"height": 2, "width": 3}[axis], "convolution")
     assert seen["x"].shape == SHAPE
@@ -80,12 +80,12 @@ def test_both_is_the_sum_of_the_axes_turn_by_turn():
 
 
 def test_the_shapes_are_those_of_the_paper_and_the_awkward_ones():
-    shapes = benchmark_operator.SHAPES
+    shapes = operator.SHAPES
     assert shapes[:3] == ((32, 96, 32, 32), (32, 128, 16, 16), (32, 160, 8, 8))
     assert any(height != width for _, _, height, width in shapes)
     assert any(batch == 1 for batch, *_ in shapes)
     assert any(height < 8 for _, _, height, _ in shapes)
-    assert set(benchmark_operator.CHOICES) == {*ALGORITHMS, "auto"}
+    assert set(operator.CHOICES) == {*ALGORITHMS, "auto"}
 
 
 STEP = ("action=benchmark", "benchmark.target=train_step", "benchmark.repeats=1")
@@ -95,7 +95,8 @@ EVERYTHING = tuple(itertools.product(("nchw", "channels_last"), ("float32", "bfl
 
 def test_train_step_writes_every_variant(tmp_path, capsys):
     results = run([*STEP, *TINY, "backbone=parcnet_xs"], tmp_path)
-    variants = ["parcnet_xs_convolution/nchw/float32"]
+    released = "parcnet_xs_convolution/nchw/float32/system_memory"
+    variants = [released, "parcnet_xs_convolution/nchw/float32"]
     variants += [
         f"{network}/{layout}/{dtype}"
         for network in ("parcnet_xs", "timm.mobilevit_s")
@@ -103,12 +104,12 @@ def test_train_step_writes_every_variant(tmp_path, capsys):
     ]
     keys = [f"train_step/{variant}/{name}" for variant in variants for name in SPEEDS]
     assert [key for key in results if key.startswith("train_step/")] == keys
-    assert results["train_step/parcnet_xs_convolution/nchw/float32/ratio"] == 1
+    assert results[f"train_step/{released}/ratio"] == 1
     assert (results["backbone"], results["image_size"]) == ("parcnet_xs", [32, 64])
     assert results == json.loads((tmp_path / "results.json").read_text())
     out = capsys.readouterr().out
     assert "training step, 2 x 3 x 32 x 64, cpu; ms" in out
-    assert "faster than parcnet_xs_convolution/nchw/float32" in " ".join(out.split())
+    assert f"faster than {released}" in " ".join(out.split())
 
 
 def named_networks(*overrides):
@@ -155,8 +156,8 @@ def test_a_step_trains_in_its_layout_and_dtype():
 
     network = Network().eval()
     before = network.conv.weight.clone()
-    wanted = benchmark_step.Variant("any", "channels_last", "bfloat16")
-    benchmark_step.training_step(network, wanted, 2, (4, 8), torch.device("cpu"))()
+    wanted = training_step.Variant("any", "channels_last", "bfloat16")
+    training_step.training_step(network, wanted, 2, (4, 8), torch.device("cpu"))()
     images, output = network.seen
     assert network.training
     assert tuple(images.shape) == (2, 3, 4, 8)

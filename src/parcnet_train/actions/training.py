@@ -1,4 +1,4 @@
-"""What `action=` can be: each a function of a checked configuration that writes `results.json`."""
+"""`action=fit` and `action=test`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
+from parcnet_train.actions.results import Results, about, finish, is_first_process
 from parcnet_train.build import (
     PRETRAINED,
     Config,
@@ -36,13 +36,10 @@ from parcnet_train.checkpoints import (
 from parcnet_train.errors import CheckpointError
 from parcnet_train.profiling import count_parameters
 from parcnet_train.report.curves import draw_curves
-from parcnet_train.report.summary import print_summary
-from parcnet_train.runs import BEST, RESULTS, checkpoint_of, write_results
+from parcnet_train.runs import BEST, RESULTS, checkpoint_of
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
-
-Results = dict[str, Any]
 
 
 def fit(config: Config) -> Results:
@@ -206,27 +203,3 @@ def describe(config: Config, task: Task) -> Results:
         "parameters": count_parameters(task.model),
         "seed": config["seed"],
     }
-
-
-def about(config: Config) -> Results:
-    """What `results.json` says of every action."""
-    return {
-        "status": "done",
-        "action": config["action"],
-        "run_dir": config["paths"]["output"],
-        "parcnet_train_version": __version__,
-        "torch_version": torch.__version__,
-    }
-
-
-def is_first_process() -> bool:
-    """Whether this process writes what a run of several writes once."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def finish(output: Path, results: Results) -> Results:
-    """Writes and shows the results of a run, from its first process."""
-    if is_first_process():
-        write_results(output, results)
-        print_summary(results)
-    return results

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from parcnet_train import timing
-from parcnet_train.timing import Timing, device_of, hardware, take_turns
+from parcnet_train.benchmarks import timing
+from parcnet_train.benchmarks.timing import Timing, device_of, hardware, take_turns
 
 CPU = torch.device("cpu")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parcnet_train.actions import Results, about
+from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config, build_model, height_and_width, meta_device
-from parcnet_train.comparison import compare
 from parcnet_train.profiling import Stage
 from parcnet_train.profiling import profile as profile_network
+from parcnet_train.report.comparison import compare
 from parcnet_train.report.costs import print_comparison, print_stages
 from parcnet_train.report.paper_tables import TABLES
 from parcnet_train.runs import write_results

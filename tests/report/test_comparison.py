@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from parcnet_train import config
-from parcnet_train.comparison import compare
 from parcnet_train.config import CONF
+from parcnet_train.report.comparison import compare
 from parcnet_train.report.paper_tables import TABLES
 
 # Of the authors' implementation; row 4, which they never released, of the block described in

@@ -10,13 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from parcnet_train import benchmark_operator, benchmark_step
-from parcnet_train.actions import Results, about
+from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
+from parcnet_train.benchmarks import operator, training_step
+from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, height_and_width
 from parcnet_train.report.timings import print_operators, print_steps
 from parcnet_train.runs import write_results
-from parcnet_train.timing import device_of, hardware
 
 
 def benchmark(config: Config) -> Results:
@@ -32,13 +32,13 @@ def benchmark(config: Config) -> Results:
     pl.seed_everything(config["seed"], verbose=False)
     settings = config["benchmark"]
     device = device_of(config["trainer"]["accelerator"])
-    if device.type == "cpu":
-        keep_freed_memory()  # as training does
+    keeps_memory = device.type == "cpu" and settings["keep_memory"] and keep_freed_memory()
     target = {"operator": operators, "train_step": steps}[settings["target"]]
     results = {
         **about(config),
         "target": settings["target"],
         "repeats": settings["repeats"],
+        "keeps_memory": keeps_memory,
         **hardware(device),
         "timm_version": installed_version("timm"),
         **dict(target(config, device)),
@@ -49,23 +49,23 @@ def benchmark(config: Config) -> Results:
 
 def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Times the circular convolution at every shape."""
-    for shape in benchmark_operator.SHAPES:
-        timings = benchmark_operator.time_operators(shape, config["benchmark"]["repeats"], device)
+    for shape in operator.SHAPES:
+        timings = operator.time_operators(shape, config["benchmark"]["repeats"], device)
         print_operators(shape, timings)
-        yield from benchmark_operator.results_of(shape, timings)
+        yield from operator.results_of(shape, timings)
 
 
 def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Times the training step of the composed network."""
     settings = config["benchmark"]
     size = height_and_width(settings["image_size"])
-    timings = benchmark_step.time_steps(config, size, device)
+    timings = training_step.time_steps(config, size, device)
     title = f"training step, {settings['batch_size']} x 3 x {size[0]} x {size[1]}, {device.type}"
     print_steps(title, timings)
     yield "backbone", config["choices"]["backbone"]
     yield "batch_size", settings["batch_size"]
     yield "image_size", list(size)
-    yield from benchmark_step.results_of(timings)
+    yield from training_step.results_of(timings)
 
 
 def installed_version(package: str) -> str | None:

@@ -9,9 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
 from parcnet_train.circular import ALGORITHMS, HEIGHT, WIDTH, Algorithm, circular_conv
 from parcnet_train.parc import along
-from parcnet_train.timing import LAYOUTS, Timing, take_turns
 
 Shape = tuple[int, int, int, int]
 

@@ -1,0 +1,1 @@
+"""What `action=` can be: each a function of a checked configuration that writes `results.json`."""

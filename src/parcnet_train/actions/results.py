@@ -1,0 +1,38 @@
+"""What every action leaves in `results.json`, and shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parcnet_train import __version__
+from parcnet_train.report.summary import print_summary
+from parcnet_train.runs import write_results
+
+Results = dict[str, Any]
+
+
+def about(config: dict[str, Any]) -> Results:
+    """What `results.json` says of every action."""
+    return {
+        "status": "done",
+        "action": config["action"],
+        "run_dir": config["paths"]["output"],
+        "parcnet_train_version": __version__,
+        "torch_version": torch.__version__,
+    }
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what a run of several writes once."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def finish(output: Path, results: Results) -> Results:
+    """Writes and shows the results of a run, from its first process."""
+    if is_first_process():
+        write_results(output, results)
+        print_summary(results)
+    return results

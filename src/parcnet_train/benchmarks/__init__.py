@@ -1,0 +1,1 @@
+"""Measurements by the clock: variants of one computation that take turns."""

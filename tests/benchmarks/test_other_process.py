@@ -1,0 +1,42 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from parcnet_train.benchmarks.other_process import OtherProcess
+from parcnet_train.errors import TrainingError
+
+
+def writing(path):
+    def run():
+        with Path(path).open("a") as file:
+            file.write(f"{os.getpid()} {torch.get_num_threads()}\n")
+
+    return run
+
+
+def killing_itself():
+    return lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_variant_runs_elsewhere_once_per_call(tmp_path):
+    path = tmp_path / "runs.txt"
+    with OtherProcess(writing, str(path)) as variant:
+        assert not path.exists()
+        variant()
+        variant()
+        first, second = path.read_text().splitlines()
+        assert first == second == f"{variant.process.pid} {torch.get_num_threads()}"
+        assert variant.process.pid != os.getpid()
+    assert not variant.process.is_alive()
+
+
+def test_a_process_that_ends_is_told_in_one_line():
+    with OtherProcess(killing_itself) as variant, pytest.raises(TrainingError) as caught:
+        variant()
+    assert str(caught.value) == (
+        "a variant's process ended with exit code -9; "
+        "use a smaller benchmark.batch_size or benchmark.image_size"
+    )
