@@ -50,7 +50,8 @@ def test_runs_of_one_name_share_a_folder():
 
 def test_last_is_the_newest_training_run(two_runs):
     newest = two_runs / "2024-01-02_00-00-00"
-    (two_runs / "2024-01-03_00-00-00_test").mkdir()
+    for evaluation in ("2024-01-03_00-00-00_test", "2024-01-03_00-00-00_test_2"):
+        (two_runs / evaluation).mkdir()
     assert find_checkpoint("last", two_runs, "fit") == newest / "checkpoints" / "last.ckpt"
 
 

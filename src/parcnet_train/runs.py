@@ -34,7 +34,7 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        runs = sorted(each for each in runs_of_name.glob("*") if not each.name.endswith("_test"))
+        runs = sorted(each for each in runs_of_name.glob("*") if "_test" not in each.name)
         if not runs or not (runs[-1] / wanted).is_file():
             newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
             raise CheckpointError(

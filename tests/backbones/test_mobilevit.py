@@ -1,5 +1,4 @@
 import math
-import re
 
 import numpy as np
 import pytest
@@ -8,46 +7,9 @@ import torch
 
 from parcnet_train.backbones.mobilevit import MobileViT, MobileViTStage, fold, unfold
 from parcnet_train.build import build_model
+from parcnet_train.conversion.layouts import TIMM_MOBILEVIT
+from parcnet_train.conversion.translate import translate
 from running import configure
-
-# timm's names to ours, tried in this order.
-RENAMES = (
-    (r"^stem\.", r"backbone.stages.0.0."),
-    (r"^stages\.0\.0\.", r"backbone.stages.0.1."),
-    (r"^stages\.", r"backbone.stages."),
-    (r"^final_conv\.", r"head.expand."),
-    (r"^head\.fc\.", r"head.linear."),
-    (r"\.conv1_1x1\.", r".expand."),
-    (r"\.conv2_kxk\.", r".depthwise."),
-    (r"\.conv3_1x1\.", r".project."),
-    (r"\.conv_kxk\.", r".local.0."),
-    (r"\.conv_1x1\.", r".local.1."),
-    (r"\.conv_proj\.", r".project."),
-    (r"\.conv_fusion\.", r".fuse."),
-    (r"\.bn\.", r".norm."),
-    (r"\.transformer\.", r".blocks."),
-    (r"\.norm1\.", r".attention_norm."),
-    (r"\.attn\.qkv\.", r".qkv."),
-    (r"\.attn\.proj\.", r".attention_project."),
-    (r"\.norm2\.", r".mlp.0."),
-    (r"\.mlp\.fc1\.", r".mlp.1."),
-    (r"\.mlp\.fc2\.", r".mlp.3."),
-)
-DEPTHS = {2: 2, 3: 4, 4: 3}  # the norm behind the transformers is the last of our blocks
-
-
-def from_timm(state):
-    renamed = {}
-    for key, value in state.items():
-        for pattern, replacement in RENAMES:
-            key = re.sub(pattern, replacement, key)
-        key = re.sub(
-            r"^(backbone\.stages\.(\d)\.1)\.norm\.",
-            lambda match: f"{match[1]}.blocks.{DEPTHS[int(match[2])]}.",
-            key,
-        )
-        renamed[key] = value
-    return renamed
 
 
 def randomize(model):
@@ -70,7 +32,8 @@ def pair():
     randomize(reference)
     values, _ = configure(["backbone=mobilevit_s"])
     ours = build_model(values, num_classes=1000).eval()
-    ours.load_state_dict(from_timm(reference.state_dict()))
+    entries = translate(reference.state_dict(), TIMM_MOBILEVIT)
+    ours.load_state_dict({name: entry.value for name, entry in entries.items()})
     return ours, reference
 
 
