@@ -133,7 +133,7 @@ def read_classes(path: Path) -> list[str]:
     names = [line.strip() for line in lines if line.strip()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise CheckpointError(
-            f"--classes {path} names more than once: {', '.join(twice)}; allowed is a name per class"
+            f"--classes {path} names more than once: {', '.join(twice)}; allowed is one per class"
         )
     return names
 
