@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from parcnet_train import __version__
 from parcnet_train.build import build_model
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
+from parcnet_train.rules import locate
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
@@ -172,16 +175,50 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
         what its head returns (a classifier: logits `(B, classes)`).
 
     Raises:
-        CheckpointError: where the file cannot be read, or names a class of another package.
+        CheckpointError: where the file cannot be read, names anything but classes of those
+            packages, or holds weights of another network than it names.
     """
     checkpoint = read_checkpoint(Path(path))
     for part in ("backbone", "head"):
-        target = str(checkpoint["config"][part]["_target_"])
-        if target.split(".")[0] not in packages:
-            raise CheckpointError(
-                f"ckpt={path}: its {part} is {target}; allowed are classes of "
-                f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
-            )
+        for target in named_targets(checkpoint["config"][part]):
+            if not is_class_of(target, packages):
+                raise CheckpointError(
+                    f"ckpt={path}: its {part} is {target}; allowed are classes of "
+                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
+                )
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
-    model.load_state_dict(model_state(checkpoint, ema))
+    state = model_state(checkpoint, ema)
+    if lines := weight_differences(state, model.state_dict()):
+        first = (
+            f"ckpt={path}: its weights are not those of its configuration in parcnet_train "
+            f"{__version__}, it was written by {checkpoint.get('parcnet_train_version')}"
+        )
+        raise CheckpointError("\n".join([first, *lines]))
+    model.load_state_dict(state)
     return model.eval()
+
+
+def named_targets(node: Any) -> Iterator[str]:
+    """Everything in a part of a checkpoint's configuration that building it would call."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from named_targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from named_targets(value)
+    elif isinstance(node, str) and "${" in node:
+        yield node  # ours hold values; an interpolation can make anything, targets too
+
+
+def is_class_of(target: str, packages: Sequence[str]) -> bool:
+    """Whether a name is that of a class which one of the packages defines itself.
+
+    A module of theirs also leads to what it imports, such as `parcnet_train.build.torch`.
+    """
+    if target.split(".")[0] not in packages:
+        return False
+    found = locate({"_target_": target})
+    return inspect.isclass(found) and found.__module__.split(".")[0] in packages

@@ -254,6 +254,40 @@ def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
         parcnet_train.load(trained[0] / "checkpoints" / "last.ckpt", packages=["mine"])
 
 
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        {"_target_": "parcnet_train.build.logging.FileHandler", "filename": "opened"},
+        {"dropout": {"_target_": "logging.FileHandler", "filename": "opened"}},
+        {"dropout": [{"_target_": "logging.FileHandler", "filename": "opened"}]},
+        {"dropout": "${oc.create:{_target_:logging.FileHandler,filename:opened}}"},
+        {"_target_": "parcnet_train.runs.write_results", "folder": ".", "results": {}},
+    ],
+    ids=str,
+)
+def test_load_calls_nothing_but_our_classes(crafted, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
+    head = checkpoint["config"]["head"]
+    checkpoint["config"]["head"] = crafted if "_target_" in crafted else {**head, **crafted}
+    torch.save(checkpoint, tmp_path / "crafted.ckpt")
+    with pytest.raises(CheckpointError, match=r"its head is .*; allowed are classes of"):
+        parcnet_train.load(tmp_path / "crafted.ckpt")
+    assert list(tmp_path.iterdir()) == [tmp_path / "crafted.ckpt"]
+
+
+def test_load_names_weights_that_its_configuration_does_not_have(trained, tmp_path):
+    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
+    weights = checkpoint["state_dict"]
+    weights["model.head.old"] = weights.pop("model.head.linear.bias")
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError) as caught:
+        parcnet_train.load(tmp_path / "old.ckpt")
+    first, *lines = str(caught.value).splitlines()
+    assert "its weights are not those of its configuration in parcnet_train" in first
+    assert lines == ["missing: head.linear.bias", "too many: head.old"]
+
+
 def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     output, _ = trained
     overrides = [*TINY, "action=test", "data=imagefolder", f"ckpt={output}"]
