@@ -241,7 +241,7 @@ def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
 
 def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
     _, (message,) = configure([*TINY, "backbone.depths=[1,1,1]", f"ckpt={trained[0]}"])
-    assert re.search(r"first at .*use the values it was trained with", message)
+    assert re.search(r"first at .*; add backbone\.depths=\[2,3,2\]$", message)
 
 
 def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
