@@ -121,6 +121,36 @@ def test_all_faults_are_reported_at_once():
         (["seed=x"], "seed=x: allowed is a whole number from 0 to below 2^32"),
         (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
         (["backbone.widths=[192,256]"], "backbone.widths=[192,256]: allowed is tuple"),
+        (
+            ["backbone.widths=[1,2,x]"],
+            "allowed is a list of whole numbers of at",
+        ),
+        (
+            ["backbone.depths=[0,2,2]"],
+            "backbone.depths=[0,2,2]: allowed is a list of whole numbers",
+        ),
+        (["backbone.depths=[-1,2,2]"], "backbone.depths=[-1,2,2]: allowed is a list of whole"),
+        (["backbone.channels=[0,1,2]"], "backbone.channels=[0,1,2]: allowed is a list of whole"),
+        (["backbone.stem_channels=[0,1,2]"], "backbone.stem_channels=[0,1,2]: allowed is a list"),
+        (["backbone.meta_lengths=[0,1,2]"], "backbone.meta_lengths=[0,1,2]: allowed is a list"),
+        (["backbone.meta_lengths=[32,16]"], "backbone.meta_lengths=[32,16]: allowed is tuple[int,"),
+        (["backbone=resnet50", "backbone.depths=[3,4,6]"], "depths=[3,4,6]: allowed is tuple[int,"),
+        (["backbone.stem_kernel=-1"], "backbone.stem_kernel=-1: allowed is an odd number of at"),
+        (["backbone.stem_kernel=4"], "backbone.stem_kernel=4: allowed is an odd number of at"),
+        (
+            ["backbone.kernel_share=0"],
+            "backbone.kernel_share=0: allowed is a number above 0 and up",
+        ),
+        (["backbone.dropout=1.5"], "backbone.dropout=1.5: allowed is a number from 0 to below 1"),
+        (["backbone.output_stride=16.0"], "output_stride=16.0: allowed is one of 8, 16, 32"),
+        (
+            ["backbone=mobilevit_s", "backbone.heads=0"],
+            "backbone.heads=0: allowed is a whole number",
+        ),
+        (
+            ["backbone=mobilevit_s", "backbone.expansion=0"],
+            "backbone.expansion=0: allowed is a who",
+        ),
         (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
         (["backbone=mobilevit_s", "backbone.heads=5"], "backbone.heads=5 must divide"),
         (

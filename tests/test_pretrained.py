@@ -89,6 +89,10 @@ def faults_of(*overrides):
 def test_a_file_that_is_not_there_or_no_checkpoint(tmp_path):
     (fault,) = faults_of("backbone.pretrained=/nowhere.ckpt")
     assert fault.startswith("backbone.pretrained=/nowhere.ckpt cannot be read: No such file")
+    (fault,) = faults_of(f"backbone.pretrained={tmp_path}")
+    assert fault.endswith(
+        "directory; allowed is a checkpoint file, such as RUN/checkpoints/best.ckpt"
+    )
     torch.save({"a": torch.zeros(1)}, tmp_path / "bare.pt")
     (fault,) = faults_of(f"backbone.pretrained={tmp_path / 'bare.pt'}")
     assert fault.startswith(f"backbone.pretrained={tmp_path / 'bare.pt'} is not a checkpoint of")
@@ -115,9 +119,27 @@ def test_another_architecture_is_named_with_every_difference(converted, trained)
     assert "misshapen: stages.0.1.expand.conv.weight is 32x16x1x1, not 64x16x1x1" in lines
     _, *lines = faults_of(f"backbone.pretrained={trained}", "backbone.stem_kernel=5")
     assert lines == ["misshapen: stages.0.0.conv.weight is 16x3x3x3, not 16x3x5x5"]
+    first, *_ = faults_of(f"backbone.pretrained={trained}", "backbone.stem_kernel=5")
+    assert first.endswith("the weights of their backbones differ, it has backbone.stem_kernel=3")
+    (fault,) = faults_of("action=test", f"ckpt={trained}", "backbone.fusion=concat")
+    assert fault.endswith("; add backbone.fusion=add")
     # A network that refuses its arguments is told once.
     (fault,) = faults_of(f"backbone.pretrained={converted}", "backbone.widths=[191,2,2]")
     assert "each must be even" in fault
+
+
+def test_values_that_the_weights_do_not_tell_are_told(converted, trained, tmp_path, caplog):
+    overrides = ["backbone.heads=8", "backbone.dropout=0.0"]
+    run([*MOBILEVIT, *overrides, f"backbone.pretrained={converted}"], tmp_path / "fit")
+    told = "was trained with other values than this run's: "
+    assert f"{converted} {told}backbone.heads=4 backbone.dropout=0.1" in caplog.messages
+    caplog.clear()
+    overrides = ["action=test", f"ckpt={trained}", "backbone.kernel_resize=crop"]
+    run([*TINY, *overrides], tmp_path / "test")
+    assert f"{trained} {told}backbone.kernel_resize=interpolate" in caplog.messages
+    caplog.clear()
+    run([*TINY, "action=test", f"ckpt={trained}"], tmp_path / "test")
+    assert not any(told in message for message in caplog.messages)
 
 
 def test_training_does_not_go_on_from_weights_alone(converted):

@@ -174,7 +174,11 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
         meant = nearest(name, [*names, *kept], cutoff=0.8 if takes_any else 0.6)
         if name not in names and (meant or not takes_any):
             yield f"{argument}: {shorten(target)} takes no such argument{meant}"
-        elif argument not in RULES and argument not in borrowed:
+        elif argument not in borrowed and (
+            # A rule stands for the type, but of the length of a list it says nothing.
+            argument not in RULES
+            or (isinstance(node[name], list) and RULES[argument].accepts(node[name]))
+        ):
             hint = hints.get(name, Any)
             if not conforms(node[name], hint):
                 yield f"{show(argument, node[name])}: allowed is {in_words(hint)}" + nearest(

@@ -43,7 +43,7 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
             check_resumable(checkpoint, path)
         with meta_device():
             model = build_model(config, len(checkpoint["class_names"]))
-        check_same_model(checkpoint, model, config["choices"], path)
+        check_same_model(checkpoint, model, config, path)
     except CheckpointError as error:
         yield str(error)
     except ConfigError:  # `wrong_network` tells
@@ -76,7 +76,7 @@ def wrong_pretrained(config: Config) -> Iterator[str]:
     try:
         with meta_device():
             backbone = build_backbone(config)
-        pretrained_state(path, backbone, config["choices"])
+        pretrained_state(path, backbone, config)
     except CheckpointError as error:
         yield from str(error).splitlines()
     except ConfigError:  # `wrong_network` tells

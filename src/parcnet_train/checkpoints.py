@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from parcnet_train.build import build_model
+from parcnet_train import __version__
+from parcnet_train.build import PRETRAINED, build_model
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
+from parcnet_train.rules import locate
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
@@ -34,7 +37,10 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"{key}={path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(
+            f"{key}={path} cannot be read: {error.strerror}; allowed is a checkpoint file, such as "
+            "RUN/checkpoints/best.ckpt"
+        ) from error
     except Exception as error:  # bytes of something else make the unpickler raise nearly anything
         raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
     lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
@@ -58,14 +64,14 @@ def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Te
 
 
 def check_same_model(
-    checkpoint: Mapping[str, Any], model: Model, choices: Mapping[str, str | None], path: Path
+    checkpoint: Mapping[str, Any], model: Model, config: Mapping[str, Any], path: Path
 ) -> None:
     """Compares names and shapes of the weights.
 
     Args:
         checkpoint: as read.
         model: of this run.
-        choices: this run's chosen configs, by group.
+        config: of this run.
         path: of the checkpoint, for the message.
 
     Raises:
@@ -75,15 +81,36 @@ def check_same_model(
     ours = {name: value.shape for name, value in model.state_dict().items()}
     if theirs == ours:
         return
-    held = checkpoint["choices"]
-    differing = [group for group in NAMING if held[group] != choices[group]]
+    held, choices = checkpoint["choices"], config["choices"]
+    # Other data has other classes, and those were compared before.
+    differing = [group for group in NAMING if group != "data" and held[group] != choices[group]]
     reason = next(iter(sorted(theirs.items() ^ ours.items())))[0]
     way_out = " ".join(f"{group}={held[group]}" for group in differing if held[group])
+    way_out = way_out or " ".join(other_values(checkpoint, config))
     raise CheckpointError(
         f"ckpt={path} holds {in_words(held)}, this run has {in_words(choices)}; their weights "
         f"differ, first at {reason}; "
         f"{f'add {way_out}' if way_out else 'use the values it was trained with'}"
     )
+
+
+def other_values(
+    checkpoint: Mapping[str, Any],
+    config: Mapping[str, Any],
+    parts: Sequence[str] = ("backbone", "head"),
+) -> list[str]:
+    """Values of a checkpoint's network that a run has otherwise, as one types them.
+
+    Keys that one of them does not have are left out: they came or went with a version.
+    """
+    found = []
+    for part in parts:
+        for key, value in checkpoint["config"][part].items():
+            is_other = value != config[part].get(key, value)
+            if is_other and key not in ("_target_", PRETRAINED):
+                word = "null" if value is None else str(value).replace(" ", "")
+                found.append(f"{part}.{key}={word}")
+    return found
 
 
 def in_words(choices: Mapping[str, str | None]) -> str:
@@ -130,14 +157,17 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def pretrained_state(
-    path: str, backbone: Backbone, choices: Mapping[str, str | None]
-) -> dict[str, Tensor]:
+    path: str, backbone: Backbone, config: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], list[str]]:
     """The weights that `backbone.pretrained` starts a backbone from; EMA where the file has it.
 
     Args:
         path: a checkpoint of this package, trained or converted; any head, any classes.
         backbone: of this run.
-        choices: this run's chosen configs, by group.
+        config: of this run.
+
+    Returns:
+        The state dict, and the values of the file's backbone that this run has otherwise.
 
     Raises:
         CheckpointError: where the file is none, or its backbone is another; names every entry that
@@ -150,13 +180,17 @@ def pretrained_state(
         for name, value in model_state(checkpoint).items()
         if name.startswith(BACKBONE)
     }
+    others = other_values(checkpoint, config, ["backbone"])
     if lines := weight_differences(state, backbone.state_dict()):
+        held, choices = checkpoint["choices"], config["choices"]
+        is_same = held["backbone"] == choices["backbone"]
+        way_out = f", it has {' '.join(others)}" if is_same and others else ""
         first = (
-            f"backbone.pretrained={path} holds {in_words(checkpoint['choices'])}, this run has "
-            f"{in_words(choices)}; the weights of their backbones differ"
+            f"backbone.pretrained={path} holds {in_words(held)}, this run has {in_words(choices)}; "
+            f"the weights of their backbones differ{way_out}"
         )
         raise CheckpointError("\n".join([first, *lines]))
-    return state
+    return state, others
 
 
 def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet_train",)) -> Model:
@@ -172,16 +206,50 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
         what its head returns (a classifier: logits `(B, classes)`).
 
     Raises:
-        CheckpointError: where the file cannot be read, or names a class of another package.
+        CheckpointError: where the file cannot be read, names anything but classes of those
+            packages, or holds weights of another network than it names.
     """
     checkpoint = read_checkpoint(Path(path))
     for part in ("backbone", "head"):
-        target = str(checkpoint["config"][part]["_target_"])
-        if target.split(".")[0] not in packages:
-            raise CheckpointError(
-                f"ckpt={path}: its {part} is {target}; allowed are classes of "
-                f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
-            )
+        for target in named_targets(checkpoint["config"][part]):
+            if not is_class_of(target, packages):
+                raise CheckpointError(
+                    f"ckpt={path}: its {part} is {target}; allowed are classes of "
+                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
+                )
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
-    model.load_state_dict(model_state(checkpoint, ema))
+    state = model_state(checkpoint, ema)
+    if lines := weight_differences(state, model.state_dict()):
+        first = (
+            f"ckpt={path}: its weights are not those of its configuration in parcnet_train "
+            f"{__version__}, it was written by {checkpoint.get('parcnet_train_version')}"
+        )
+        raise CheckpointError("\n".join([first, *lines]))
+    model.load_state_dict(state)
     return model.eval()
+
+
+def named_targets(node: Any) -> Iterator[str]:
+    """Everything in a part of a checkpoint's configuration that building it would call."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from named_targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from named_targets(value)
+    elif isinstance(node, str) and "${" in node:
+        yield node  # ours hold values; an interpolation can make anything, targets too
+
+
+def is_class_of(target: str, packages: Sequence[str]) -> bool:
+    """Whether a name is that of a class which one of the packages defines itself.
+
+    A module of theirs also leads to what it imports, such as `parcnet_train.build.torch`.
+    """
+    if target.split(".")[0] not in packages:
+        return False
+    found = locate({"_target_": target})
+    return inspect.isclass(found) and found.__module__.split(".")[0] in packages

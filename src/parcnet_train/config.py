@@ -237,6 +237,7 @@ def compose_plain(overrides: Sequence[str]) -> PlainConfig:
     Raises:
         ConfigError: where it cannot be composed.
     """
+    several = sweeps(overrides)
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
     try:
@@ -244,5 +245,18 @@ def compose_plain(overrides: Sequence[str]) -> PlainConfig:
     finally:
         GlobalHydra.instance().hydra = running
     plain = to_plain(config, choices(config.hydra))
-    plain.faults = [*faults, *plain.faults]
+    plain.faults = [*several, *faults, *plain.faults]
     return plain
+
+
+def sweeps(overrides: Sequence[str]) -> list[str]:
+    """One line per override with several values, where only one configuration is wanted."""
+    faults = []
+    for text in overrides:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except HydraException:
+            continue  # `parse` tells
+        if override.is_sweep_override():
+            faults.append(f"{text}: allowed is one value, a list in brackets: KEY=[1,2]")
+    return faults

@@ -79,6 +79,11 @@ PIXELS = Rule(
     lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
     "a number of pixels, or [height, width]",
 )
+COUNTS = Rule(  # how many, the constructor says
+    lambda value: isinstance(value, list) and all(map(COUNT.accepts, value)),
+    "a list of whole numbers of at least 1",
+)
+ODD = number("an odd number of at least 1", lambda value: value >= 1 and value % 2 == 1, int)
 BATCH = Rule(
     lambda value: COUNT.accepts(value) and value >= 2,
     "a whole number of at least 2, since BatchNorm has no statistics of one image",
@@ -94,6 +99,16 @@ RULES = {
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null or the path of a checkpoint",
     ),
+    "backbone.stem_channels": COUNTS,
+    "backbone.channels": COUNTS,
+    "backbone.widths": COUNTS,
+    "backbone.depths": COUNTS,
+    "backbone.meta_lengths": COUNTS,
+    "backbone.stem_kernel": ODD,
+    "backbone.kernel_share": POSITIVE_SHARE,
+    "backbone.expansion": COUNT,
+    "backbone.heads": COUNT,
+    "backbone.dropout": SHARE,
     "backbone.meta_size": PIXELS,
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
@@ -158,7 +173,7 @@ def conforms(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(conforms(value, argument) for argument in arguments)
     if origin is typing.Literal:
-        return value in arguments
+        return any(value == word and type(value) is type(word) for word in arguments)
     if hint is types.NoneType:
         return value is None
     if isinstance(value, dict) and "_target_" not in value:

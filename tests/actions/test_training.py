@@ -241,7 +241,7 @@ def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
 
 def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
     _, (message,) = configure([*TINY, "backbone.depths=[1,1,1]", f"ckpt={trained[0]}"])
-    assert re.search(r"first at .*use the values it was trained with", message)
+    assert re.search(r"first at .*; add backbone\.depths=\[2,3,2\]$", message)
 
 
 def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
@@ -252,6 +252,40 @@ def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
         parcnet_train.load(tmp_path / "crafted.ckpt")
     with pytest.raises(CheckpointError, match=r"packages=\[\.\.\.\]"):
         parcnet_train.load(trained[0] / "checkpoints" / "last.ckpt", packages=["mine"])
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        {"_target_": "parcnet_train.build.logging.FileHandler", "filename": "opened"},
+        {"dropout": {"_target_": "logging.FileHandler", "filename": "opened"}},
+        {"dropout": [{"_target_": "logging.FileHandler", "filename": "opened"}]},
+        {"dropout": "${oc.create:{_target_:logging.FileHandler,filename:opened}}"},
+        {"_target_": "parcnet_train.runs.write_results", "folder": ".", "results": {}},
+    ],
+    ids=str,
+)
+def test_load_calls_nothing_but_our_classes(crafted, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
+    head = checkpoint["config"]["head"]
+    checkpoint["config"]["head"] = crafted if "_target_" in crafted else {**head, **crafted}
+    torch.save(checkpoint, tmp_path / "crafted.ckpt")
+    with pytest.raises(CheckpointError, match=r"its head is .*; allowed are classes of"):
+        parcnet_train.load(tmp_path / "crafted.ckpt")
+    assert list(tmp_path.iterdir()) == [tmp_path / "crafted.ckpt"]
+
+
+def test_load_names_weights_that_its_configuration_does_not_have(trained, tmp_path):
+    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
+    weights = checkpoint["state_dict"]
+    weights["model.head.old"] = weights.pop("model.head.linear.bias")
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(CheckpointError) as caught:
+        parcnet_train.load(tmp_path / "old.ckpt")
+    first, *lines = str(caught.value).splitlines()
+    assert "its weights are not those of its configuration in parcnet_train" in first
+    assert lines == ["missing: head.linear.bias", "too many: head.old"]
 
 
 def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):

@@ -98,6 +98,11 @@ def test_class_names_of_a_file(source, image_folder, tmp_path):
     classes.write_text("ant\nbee\n")
     assert refused(source, classes=classes).endswith(f"classes.txt names 2 classes, {source} has 3")
     assert "--classes nowhere.txt cannot be read" in refused(source, classes=Path("nowhere.txt"))
+    classes.write_text("ant\nbee\nant\n")
+    assert "classes.txt names more than once: ant; allowed is" in refused(source, classes=classes)
+    classes.write_text("\ufeffänt\r\nbee\r\ncat\r\n", "utf-8")
+    convert(source, tmp_path / "windows.ckpt", **SETTINGS, classes=classes)
+    assert read_checkpoint(tmp_path / "windows.ckpt")["class_names"] == ["änt", "bee", "cat"]
 
 
 def wrapped(state, kind):
@@ -243,6 +248,12 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
         ({3: torch.zeros(1)}, "its entry 3 is of type Tensor; allowed are names with tensors"),
         ([torch.zeros(1)], "published.pt is of type list; allowed is a state dict, bare or under"),
         ({}, "published.pt is nothing; allowed is a state dict"),
+        (
+            {"a": torch.eye(2).to_sparse()},
+            "'a' is a tensor of sparse_coo float32 on the cpu device",
+        ),
+        ({"a": torch.zeros(1, device="meta")}, "'a' is a tensor of strided float32 on the meta d"),
+        ({"a": torch.zeros(1, dtype=torch.cfloat)}, "'a' is a tensor of strided complex64 on the"),
         (collections.OrderedDict(a=torch.zeros(1)), "has no entry that counts the classes of"),
     ],
     ids=str,
@@ -270,6 +281,11 @@ def test_files_that_are_not_there_or_are_ours(source, tmp_path):
         ({"backbone": "mobilevit_xx"}, r"^backbone=mobilevit_xx: .* did you mean mobilevit_xxs\?"),
         ({"backbone": "parcnet_s"}, r"^--from timm: no layout of backbone=parcnet_s is known; al"),
         ({"overrides": ["backbone.head=2"]}, r"^backbone\.head: there is no such key; did you m"),
+        (
+            {"overrides": ["backbone.dropout=0.1,0.2"]},
+            r"^backbone\.dropout=0\.1,0\.2: .* one value",
+        ),
+        ({"overrides": ["~data"]}, r"^data\.root: there is no such key"),
         ({"overrides": ["backbone.heads=5"]}, r"backbone\.heads=5 must divide"),
     ],
     ids=str,

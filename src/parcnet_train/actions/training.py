@@ -7,7 +7,7 @@ import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics impor
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from parcnet_train.checkpoints import (
     check_same_classes,
     check_same_model,
     model_state,
+    other_values,
     pretrained_state,
     read_checkpoint,
 )
@@ -63,8 +64,10 @@ def fit(config: Config) -> Results:
         log.info("going on from %s", resumed)
     elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
         backbone = task.model.backbone
-        backbone.load_state_dict(pretrained_state(pretrained, backbone, config["choices"]))
+        state, others = pretrained_state(pretrained, backbone, config)
+        backbone.load_state_dict(state)
         log.info("the backbone starts from %s", pretrained)
+        warn_of_others(pretrained, others)
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
     contents = {
@@ -111,9 +114,11 @@ def test(config: Config) -> Results:
     """
     started = time.perf_counter()
     data, task = prepare(config)
+    path = checkpoint_of(config)
+    warn_of_others(path, other_values(read_checkpoint(path), config))
     results = {
         **describe(config, task),
-        **evaluate(config, task, data, checkpoint_of(config)),
+        **evaluate(config, task, data, path),
         "seconds": time.perf_counter() - started,
     }
     return finish(Path(config["paths"]["output"]), results)
@@ -134,6 +139,12 @@ def prepare(config: Config) -> tuple[Any, Task]:
     return data, task
 
 
+def warn_of_others(path: Path | str, others: Sequence[str]) -> None:
+    """Warns of values with which a checkpoint's weights fit, and mean something else."""
+    if others:
+        log.warning("%s was trained with other values than this run's: %s", path, " ".join(others))
+
+
 def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
     """A metric as a number, None where it was not logged."""
     return float(metrics[name]) if name in metrics else None
@@ -147,7 +158,7 @@ def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, A
     """
     checkpoint = read_checkpoint(path)
     check_same_classes(checkpoint, data.class_names, path)
-    check_same_model(checkpoint, task.model, config["choices"], path)
+    check_same_model(checkpoint, task.model, config, path)
     return checkpoint
 
 

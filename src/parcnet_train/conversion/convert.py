@@ -95,7 +95,7 @@ def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
     # Any data would do that leaves the recipe of the task as it is; it is taken out again.
     fixed = [f"task={task}", f"backbone={backbone}", "data=imagefolder", "data.root=none"]
     plain = compose_plain([*fixed, *overrides])
-    del plain.values["data"]
+    plain.values.pop("data", None)
     plain.values["choices"]["data"] = None
     found = [*plain.faults, *check(plain.values, plain.borrowed | {"data"})]
     if found:
@@ -124,13 +124,18 @@ def read_classes(path: Path) -> list[str]:
     """Class names of a file, one per line.
 
     Raises:
-        CheckpointError: where it cannot be read.
+        CheckpointError: where it cannot be read, or has a name twice.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()  # editors may put a mark in front
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"--classes {path} cannot be read: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise CheckpointError(
+            f"--classes {path} names more than once: {', '.join(twice)}; allowed is one per class"
+        )
+    return names
 
 
 def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) -> int:

@@ -51,6 +51,11 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
                 f"{path}: its entry {key!r} is {describe(value)}; allowed are names with tensors, "
                 f"bare or under one of {', '.join(NESTED)}"
             )
+        if not is_plain(value):
+            raise CheckpointError(
+                f"{path}: its entry {key!r} is {describe_tensor(value)}; allowed are dense tensors "
+                "of real numbers"
+            )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
     return {key.removeprefix(prefix): value for key, value in state.items()}, taken
 
@@ -90,6 +95,18 @@ def unwrap(content: Any) -> tuple[Any, str | None]:
             if isinstance(content.get(key), Mapping) and content[key]:
                 return content[key], key
     return content, None
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor has its values as real numbers, one after the other."""
+    dense = value.layout == torch.strided and not value.is_meta
+    return dense and not value.is_complex() and not value.is_quantized
+
+
+def describe_tensor(value: Tensor) -> str:
+    """Kind of a tensor, in torch's words."""
+    layout, dtype = (str(part).removeprefix("torch.") for part in (value.layout, value.dtype))
+    return f"a tensor of {layout} {dtype} on the {value.device.type} device"
 
 
 def describe(value: Any) -> str:
