@@ -42,14 +42,15 @@ class OtherProcess:
         Raises:
             TrainingError: where its process has ended, for want of memory in most cases.
         """
-        self.connection.send(None)
-        self.wait()
+        self.wait(go_on=True)
 
-    def wait(self) -> None:
-        """Until the other process is done with what it does."""
+    def wait(self, go_on: bool = False) -> None:
+        """Until the other process is done with what it does, or is to do now."""
         try:
+            if go_on:
+                self.connection.send(None)
             self.connection.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:  # it ended while it worked, or while it waited
             self.process.join()
             raise TrainingError(
                 f"a variant's process ended with exit code {self.process.exitcode}; "
