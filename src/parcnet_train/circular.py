@@ -41,12 +41,14 @@ def circular_conv(
         groups: C, the default, for a depthwise convolution; fewer are convolved, whatever the
             algorithm.
         algorithm: `auto` takes the one that was measured to be the fastest for these inputs; all
-            of them are replaced by the convolution in an export.
+            of them are replaced by the convolution in an export or a trace.
 
     Returns:
         `(B, C, H, W)`; the strides depend on the algorithm.
     """
-    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    exporting = (
+        torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
+    )
     if groups not in (None, x.shape[1]) or exporting:
         return circular_by_convolution(x, kernel, axis, bias, groups)
     if algorithm == "auto":
