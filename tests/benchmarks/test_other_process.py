@@ -45,6 +45,13 @@ def test_a_process_that_ends_is_told_in_one_line():
     assert str(caught.value) == ENDED
 
 
+def test_ctrl_c_is_left_to_the_first_process(tmp_path):
+    with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
+        os.kill(variant.process.pid, signal.SIGINT)
+        variant()
+    assert not variant.process.is_alive()
+
+
 def test_so_is_one_that_ends_between_its_turns(tmp_path):
     with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
         variant()

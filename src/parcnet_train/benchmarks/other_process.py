@@ -6,6 +6,7 @@ Those of this process cannot be taken back for a single variant: see `parcnet_tr
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -74,6 +75,8 @@ def serve(
     arguments: tuple[Any, ...],
 ) -> None:
     """The other process: makes the variant, then runs it whenever it is told to."""
+    # Ctrl-C reaches both processes; the first one ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     run = make(*arguments)
     while True:
