@@ -137,6 +137,15 @@ def test_strided_depthwise_convolution_is_float32_under_autocast(dtype):
     assert conv.weight.grad.dtype == torch.float32
 
 
+def test_strided_depthwise_convolution_takes_weights_of_half_precision_under_autocast():
+    conv = Conv(8, 8, 3, stride=2, groups=8).to(torch.bfloat16)
+    x = torch.randn(2, 8, 12, 12)
+    expected = conv.float()(x.bfloat16().float()).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv.to(torch.bfloat16)(x.bfloat16())
+    torch.testing.assert_close(y, expected)
+
+
 def test_other_convolutions_follow_autocast():
     x = torch.randn(2, 8, 12, 12)
     weights = Conv(8, 8, 3, groups=8), Conv(8, 8, 3, stride=2)

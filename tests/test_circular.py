@@ -156,6 +156,18 @@ def test_export_takes_the_convolution(algorithm):
     torch.testing.assert_close(program.module()(x), network(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("algorithm", NAMES)
+def test_a_trace_takes_the_convolution_too(algorithm):
+    network = both_axes(algorithm).eval()
+    x = torch.randn(2, 8, 16, 16)
+    traced = torch.jit.trace(network, x)
+    graph = str(traced.inlined_graph)
+    assert "aten::_convolution" in graph or "aten::conv2d" in graph
+    assert not any(word in graph for word in ("bmm", "index_select", "fft"))
+    torch.testing.assert_close(traced(x), network(x), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_compiles_without_graph_breaks_once_per_size(layout):

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from parcnet_train.__main__ import user_errors
+
 COMMAND = [sys.executable, "-m", "parcnet_train"]
 
 
@@ -86,6 +88,13 @@ def test_an_error_while_running_is_one_line(tmp_path):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert re.search(r"data\.root: class folder .*train.a holds no image", line)
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_in_any_action_is_one_word_and_the_code_of_shells(capsys):
+    with pytest.raises(SystemExit) as caught, user_errors():
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_tab_completion_knows_groups_choices_and_keys(tmp_path):

@@ -247,6 +247,15 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     assert "use trainer.accelerator=cpu" in fault
 
 
+def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    (fault,) = faults_of("trainer.accelerator=mps")
+    assert fault == (
+        "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
+    )
+
+
 def test_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert "trainer.devices=8: this machine has 2; allowed are 1 to 2" in faults_of(

@@ -175,6 +175,41 @@ def test_the_report_by_formulas():
     ]
 
 
+@pytest.mark.parametrize("name", ["first", "again", "[af]*"])
+def test_a_shared_layer_is_replaced_under_all_its_names(name):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 1)
+            self.first = nn.Conv2d(4, 4, 3, padding=1)
+            self.again = self.first
+
+        def forward(self, x):
+            return self.again(self.first(self.stem(x)))
+
+    model = Recurrent()
+    report = parcify(model, name, 12)
+    assert [layer.name for layer in report.layers] == ["first"]
+    assert isinstance(model.first, ParallelParC)
+    assert model.again is model.first
+    assert report.after.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_a_model_with_other_inputs_is_refused():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+            self.mix = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, images, masks):
+            return self.mix(self.conv(images)) * masks
+
+    message = "^ParC: Pair does not run on images of 12x12: .* missing 1 required positional .*"
+    with pytest.raises(ConfigError, match=message):
+        parcify(Pair(), "mix", 12)
+
+
 def test_one_name_may_stand_alone_and_one_number_be_the_size():
     model = Small()
     report = parcify(model, "grouped", 12, position_embeddings="grouped")

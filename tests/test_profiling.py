@@ -157,6 +157,46 @@ def test_stages_add_up_for_every_backbone(backbone):
     assert max(peaks) <= total.peak_memory_bytes
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("mobilenetv3_small_050", "blocks.5"),  # keeps maps of a chain of blocks
+        ("coat_lite_tiny", "serial_blocks1.0"),  # whose blocks share layers
+        ("deit_tiny_patch16_224", "blocks.11"),
+    ],
+)
+def test_the_blocks_of_timms_networks_are_parts_too(name, part):
+    model = network("backbone=timm", f"backbone.name={name}")
+    *stages, total = profile(model, (224, 224))
+    names = [stage.name for stage in stages]
+    assert part in names
+    assert len(set(names)) == len(names)
+    for key in ("parameters", "multiply_adds", "activations"):
+        values = [getattr(stage, key) for stage in stages]
+        assert sum(values) == getattr(total, key)
+        assert min(values) >= 0
+    assert sum(stage.multiply_adds for stage in stages if stage.name == "rest") == 0
+
+
+def test_a_part_that_runs_twice_is_added_up():
+    class Recurrent(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.levels = (Level(1, 4),)
+            self.stem = nn.Conv2d(3, 4, 1)
+            self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, images):
+            return [self.again(self.again(self.stem(images)))]
+
+    _, again, _, total = profile(Model(Recurrent(), Pooled(4, 5)), (8, 6))
+    maps = 8 * 6 * 4  # elements
+    assert (again.parameters, again.multiply_adds) == (4 * 37, 2 * maps * 36)
+    assert (again.activations, again.output_shapes) == (2 * maps, ((1, 4, 8, 6),) * 2)
+    assert again.peak_memory_bytes == total.peak_memory_bytes == 4 * (8 * 6 * 3 + 2 * maps)
+    assert total.parameters == 16 + again.parameters + 25
+
+
 @pytest.mark.parametrize("backbone", ["parcnet_xs", "mobilevit_xs"])
 def test_activations_are_the_outputs_of_the_layers(backbone):
     model = network(f"backbone={backbone}")

@@ -80,13 +80,16 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = ()) -> None:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns what a user can mend into lines on stderr and exit code 2."""
+    """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130."""
     try:
         yield
     except UserError as error:
         for line in message_of(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class Conv(nn.Conv2d):
         if not (slow and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+            bias = None if self.bias is None else self.bias.float()
+            return self._conv_forward(x.float(), self.weight.float(), bias).to(x.dtype)
 
 
 class ConvNormAct(nn.Sequential):

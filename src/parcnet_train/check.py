@@ -239,6 +239,8 @@ def wrong_device(config: Config) -> Iterator[str]:
             f"trainer.accelerator={accelerator}: torch {torch.__version__} sees no GPU here; "
             "use trainer.accelerator=cpu, or install a CUDA build of torch and its driver"
         )
+    elif accelerator == "mps" and not torch.backends.mps.is_available():
+        yield "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
     elif count and accelerator != "cpu" and isinstance(devices, int) and devices > count:
         yield f"trainer.devices={devices}: this machine has {count}; allowed are 1 to {count}"
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)

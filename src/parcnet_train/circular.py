@@ -41,13 +41,12 @@ def circular_conv(
         groups: C, the default, for a depthwise convolution; fewer are convolved, whatever the
             algorithm.
         algorithm: `auto` takes the one that was measured to be the fastest for these inputs; all
-            of them are replaced by the convolution in an export.
+            of them are replaced by the convolution in an export or a trace.
 
     Returns:
         `(B, C, H, W)`; the strides depend on the algorithm.
     """
-    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
-    if groups not in (None, x.shape[1]) or exporting:
+    if groups not in (None, x.shape[1]) or _is_exporting():
         return circular_by_convolution(x, kernel, axis, bias, groups)
     if algorithm == "auto":
         algorithm = "products" if _products_pay(x, kernel, axis) else "convolution"
@@ -113,6 +112,12 @@ def circulant(kernel: Tensor, axis: int) -> Tensor:
     taps = (index - index[:, None]) % length
     # Unlike `kernel[:, taps]`, this has a fast backward on CPUs.
     return kernel.view(channels, length).index_select(1, taps.flatten()).view(-1, length, length)
+
+
+def _is_exporting() -> bool:
+    """Whether this call is recorded for another runtime."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or tracing
 
 
 def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:

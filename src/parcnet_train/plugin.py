@@ -140,7 +140,11 @@ def replace(
         )
         weight = old.weight
         assert isinstance(weight, Tensor)  # for the type checker
-        model.set_submodule(each.name, parc.to(weight.device, weight.dtype).train(old.training))
+        parc.to(weight.device, weight.dtype).train(old.training)
+        # A layer that the model uses under several names stays one layer.
+        for name, module in list(model.named_modules(remove_duplicate=False)):
+            if module is old:
+                model.set_submodule(name, parc)
 
 
 def patterns_of(names: str | Sequence[str]) -> Sequence[str]:
@@ -154,11 +158,12 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
     Raises:
         ConfigError: where one means nothing, or something that ParC cannot stand for.
     """
-    modules = {name: module for name, module in model.named_modules() if name}
+    # A shared layer may go by any of its names.
+    modules = {name: layer for name, layer in model.named_modules(remove_duplicate=False) if name}
     every = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
     if not patterns:
         raise ConfigError(f"ParC layers: none is named; allowed are convolutions, as {every[-1:]}")
-    found: dict[str, nn.Conv2d] = {}
+    found: set[nn.Conv2d] = set()
     for pattern in patterns:
         exact = [pattern] if pattern in modules else []
         names = exact or [name for name in every if fnmatchcase(name, pattern)]
@@ -173,8 +178,12 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
             if fault := fault_of(layer):
                 raise ConfigError(f"ParC layer {name}: {fault}")
             assert isinstance(layer, nn.Conv2d)  # for the type checker
-            found[name] = layer
-    return {name: found[name] for name in modules if name in found}
+            found.add(layer)
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer in found
+    }
 
 
 def fault_of(layer: nn.Module) -> str | None:
@@ -234,7 +243,7 @@ def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[
     try:
         with torch.no_grad():
             twin(torch.empty(1, 3, *image_size, device="meta"))
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         height, width = image_size
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(

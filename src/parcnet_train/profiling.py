@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from parcnet_train.meter import Meter, tensors_of
@@ -41,7 +41,7 @@ class Stage(Counts):
 
     Attributes:
         name: of the part.
-        output_shapes: of the tensors that it returns, the batch first.
+        output_shapes: of the tensors that it returns in all its runs, the batch first.
         activations: elements of all outputs of convolutions and linear layers (arXiv 2003.13678).
         peak_memory_bytes: the most that tensors hold at one moment while the part runs: images,
             maps that earlier stages left for the head, results, and what lies between. Weights
@@ -85,31 +85,60 @@ def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[St
     """
     model = on_meta(model)
     images = torch.empty(batch_size, 3, *size, device="meta")
+    parts = parts_of(model, images)
     meter = Meter([*model.parameters(), *model.buffers()], images)
-    stages: list[Stage] = []
-    watch("total", model, meter, stages)
-    for name, part in parts_of(model).items():
-        watch(name, part, meter, stages)
+    stages: dict[str, Stage] = {}
+    watch("total", model, meter, stages, set())
+    counted: set[Tensor] = set()
+    for name, part in parts.items():
+        watch(name, part, meter, stages, counted)
     with torch.no_grad(), meter.counter, meter:
         model(images)
-    *parts, total = stages
-    return [*parts, *rest_of(parts, total), total]
+    *noted, total = stages.values()
+    return [*noted, *rest_of(noted, total), total]
 
 
-def watch(name: str, module: nn.Module, meter: Meter, stages: list[Stage]) -> None:
-    """Makes a module append its `Stage` to a list whenever it ran."""
+def watch(
+    name: str, module: nn.Module, meter: Meter, stages: dict[str, Stage], counted: set[Tensor]
+) -> None:
+    """Makes a module note its `Stage` when it ran; runs of it within another part are that part's.
+
+    Args:
+        name: of the part.
+        module: the part.
+        meter: that counts.
+        stages: where it is noted; what a part costs in several runs is added up.
+        counted: parameters that earlier parts have already, and this one then has.
+    """
 
     def start(*_: object) -> None:
         meter.start()
 
     def end(module: nn.Module, _: object, output: object) -> None:
         multiply_adds, activations, peak = meter.end()
+        if len(meter.started) > 1:
+            return
         shapes = tuple(tuple(tensor.shape) for tensor in tensors_of(output))
-        parameters = count_parameters(module)
-        stages.append(Stage(parameters, multiply_adds, name, shapes, activations, peak))
+        own = {p for p in module.parameters() if p.requires_grad} - counted
+        counted.update(own)
+        stage = Stage(sum(p.numel() for p in own), multiply_adds, name, shapes, activations, peak)
+        stages[name] = joined(stages[name], stage) if name in stages else stage
 
     module.register_forward_pre_hook(start)
     module.register_forward_hook(end)
+
+
+def joined(first: Stage, second: Stage) -> Stage:
+    """Two runs of a part."""
+    peaks = (run.peak_memory_bytes for run in (first, second))
+    return Stage(
+        first.parameters + second.parameters,
+        first.multiply_adds + second.multiply_adds,
+        first.name,
+        first.output_shapes + second.output_shapes,
+        first.activations + second.activations,
+        max(peak for peak in peaks if peak is not None),
+    )
 
 
 def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
@@ -122,23 +151,42 @@ def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
         yield Stage(parameters, multiply_adds, "rest", (), activations, None)
 
 
-def parts_of(model: Model) -> dict[str, nn.Module]:
-    """The backbone's stages by number, its children where it has none, and the head."""
+def parts_of(model: Model, images: Tensor) -> dict[str, nn.Module]:
+    """The backbone's stages by number, its children that run where it has none, and the head."""
     stages = getattr(model.backbone, "stages", None)
     if stages is None:
-        parts = dict(children_of(model.backbone))
+        parts = dict(children_of(model.backbone, modules_that_run(model, images)))
     else:
         parts = {str(number): stage for number, stage in enumerate(stages, 1)}
     return {**parts, "head": model.head}
 
 
-def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Children by name; those of a wrapped network, which holds all parameters, for itself."""
+def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
+    """Those that are called; a list of blocks, or a chain of which some maps are kept, is not."""
+    ran: set[nn.Module] = set()
+    handles = [
+        module.register_forward_hook(lambda module, _, __: ran.add(module))
+        for module in model.modules()
+    ]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    return ran
+
+
+def children_of(module: nn.Module, ran: Container[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Children by name; instead of one that does not run, its own, as `blocks.0`.
+
+    Those of a wrapped network, which holds all parameters, stand for itself.
+    """
     for name, child in module.named_children():
         if list(child.children()) and count_parameters(child) == count_parameters(module):
-            yield from children_of(child)
-        else:
+            yield from children_of(child, ran)
+        elif child in ran:
             yield name, child
+        else:
+            yield from ((f"{name}.{inner}", part) for inner, part in children_of(child, ran))
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -33,10 +33,30 @@ def test_variant_runs_elsewhere_once_per_call(tmp_path):
     assert not variant.process.is_alive()
 
 
+ENDED = (
+    "a variant's process ended with exit code -9; "
+    "use a smaller benchmark.batch_size or benchmark.image_size"
+)
+
+
 def test_a_process_that_ends_is_told_in_one_line():
     with OtherProcess(killing_itself) as variant, pytest.raises(TrainingError) as caught:
         variant()
-    assert str(caught.value) == (
-        "a variant's process ended with exit code -9; "
-        "use a smaller benchmark.batch_size or benchmark.image_size"
-    )
+    assert str(caught.value) == ENDED
+
+
+def test_ctrl_c_is_left_to_the_first_process(tmp_path):
+    with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
+        os.kill(variant.process.pid, signal.SIGINT)
+        variant()
+    assert not variant.process.is_alive()
+
+
+def test_so_is_one_that_ends_between_its_turns(tmp_path):
+    with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
+        variant()
+        variant.process.kill()
+        variant.process.join()
+        with pytest.raises(TrainingError) as caught:
+            variant()
+    assert str(caught.value) == ENDED

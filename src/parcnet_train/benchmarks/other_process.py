@@ -6,6 +6,7 @@ Those of this process cannot be taken back for a single variant: see `parcnet_tr
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -42,14 +43,15 @@ class OtherProcess:
         Raises:
             TrainingError: where its process has ended, for want of memory in most cases.
         """
-        self.connection.send(None)
-        self.wait()
+        self.wait(go_on=True)
 
-    def wait(self) -> None:
-        """Until the other process is done with what it does."""
+    def wait(self, go_on: bool = False) -> None:
+        """Until the other process is done with what it does, or is to do now."""
         try:
+            if go_on:
+                self.connection.send(None)
             self.connection.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:  # it ended while it worked, or while it waited
             self.process.join()
             raise TrainingError(
                 f"a variant's process ended with exit code {self.process.exitcode}; "
@@ -73,6 +75,8 @@ def serve(
     arguments: tuple[Any, ...],
 ) -> None:
     """The other process: makes the variant, then runs it whenever it is told to."""
+    # Ctrl-C reaches both processes; the first one ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     run = make(*arguments)
     while True:
