@@ -71,6 +71,7 @@ def test_autocast(axis, layout, dtype, algorithm):
     with torch.autocast("cpu", dtype):
         half = (x * 1).to(dtype)  # as the layer in front would hand it over
         y = circular_conv(half, kernel, axis, bias, algorithm=algorithm)
+        assert circular_conv(x, kernel, axis, bias, algorithm=algorithm).dtype == dtype
     assert y.dtype == dtype
     torch.testing.assert_close(y.float(), by_loops(x, kernel, axis, bias), rtol=0.02, atol=0.15)
     y.float().sum().backward()

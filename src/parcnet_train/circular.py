@@ -94,7 +94,9 @@ def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | Non
     spectrum = torch.fft.rfft(x.contiguous().to(wide), dim=axis)
     # No flip of the kernel: conj turns the convolution of the theorem into a correlation.
     response = torch.fft.rfft(kernel.to(wide).transpose(0, 1), dim=axis).conj()
-    y = torch.fft.irfft(spectrum * response, n=length, dim=axis).to(x.dtype)
+    y = torch.fft.irfft(spectrum * response, n=length, dim=axis)
+    device = x.device.type
+    y = y.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype)
     return y if bias is None else y + bias.view(-1, 1, 1).to(y.dtype)
 
 
