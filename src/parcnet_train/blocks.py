@@ -15,8 +15,8 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 class Conv(nn.Conv2d):
     """Convolution that leaves bfloat16 where a CPU has no fast gradients of it.
 
-    Under autocast, the gradients of a depthwise convolution with a stride take ten times as long in
-    bfloat16 as in float32 (docs/benchmarks.md); it is computed in float32 then.
+    Under autocast, the gradients of a depthwise convolution with a stride take about ten times as
+    long in bfloat16 as in float32 (docs/benchmarks.md); it is computed in float32 then.
     """
 
     def forward(self, x: Tensor) -> Tensor:
