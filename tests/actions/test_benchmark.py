@@ -112,6 +112,15 @@ def test_train_step_writes_every_variant(tmp_path, capsys):
     assert f"faster than {released}" in " ".join(out.split())
 
 
+def test_memory_can_be_left_to_the_c_library_for_all(tmp_path):
+    overrides = ("backbone=parcnet_xs", "benchmark.keep_memory=false")
+    results = run([*STEP, *TINY, *overrides], tmp_path)
+    assert results["keeps_memory"] is False
+    steps = [key for key in results if key.startswith("train_step/")]
+    assert steps[0] == "train_step/parcnet_xs_convolution/nchw/float32/system_memory/milliseconds"
+    assert all("/system_memory/" in key for key in steps)
+
+
 def named_networks(*overrides):
     values, faults = configure([*STEP, *overrides])
     assert faults == []

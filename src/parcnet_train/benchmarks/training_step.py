@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,7 +55,8 @@ def time_steps(
     """Times all variants in turn; the first one is the reference.
 
     With circular convolutions on a CPU, that is the step as the release would run it: convolutions
-    as the paper writes them, NCHW, float32, and memory as the C library has it.
+    as the paper writes them, NCHW, float32, and memory as the C library has it; in a process of its
+    own, unless all have memory so.
 
     Args:
         config: the whole configuration.
@@ -64,7 +66,8 @@ def time_steps(
     batch, repeats = config["benchmark"]["batch_size"], config["benchmark"]["repeats"]
     steps: dict[Variant, Callable[[], object]] = {}
     with contextlib.ExitStack() as stack:
-        if device.type == "cpu" and has_circular_convolutions(config):
+        keeps_memory = device.type == "cpu" and config["benchmark"]["keep_memory"]
+        if keeps_memory and has_circular_convolutions(config):
             released = Variant(reference_name(config), "nchw", "float32", keeps_memory=False)
             step = OtherProcess(released_step, config, released, batch, size)
             steps[released] = stack.enter_context(step)
@@ -107,21 +110,22 @@ def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
     NCHW; any other one with itself.
     """
     name = config["choices"]["backbone"]
+    variant = partial(Variant, keeps_memory=config["benchmark"]["keep_memory"])
     everything = list(itertools.product(LAYOUTS, DTYPES))
     if has_circular_convolutions(config):
-        plain = Variant(reference_name(config), "nchw", "float32")
+        plain = variant(reference_name(config), "nchw", "float32")
         yield plain, build_model(with_convolutions(config), CLASSES)
     for compiled in (False, True) if config["benchmark"]["compile"] else (False,):
         suffix = "_compiled" if compiled else ""
         for layout, dtype in everything:
             yield (
-                Variant(name + suffix, layout, dtype),
+                variant(name + suffix, layout, dtype),
                 maybe_compiled(build_model(config, CLASSES), compiled),
             )
         try:
             for layout, dtype in everything:
                 rival = maybe_compiled(published_network(RIVAL), compiled)
-                yield Variant(RIVAL + suffix, layout, dtype), rival
+                yield variant(RIVAL + suffix, layout, dtype), rival
         except ModuleNotFoundError as error:
             log.warning("%s is left out: %s is not installed", RIVAL, error.name)
 
