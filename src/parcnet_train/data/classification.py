@@ -18,11 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from parcnet_train.data.batches import ClassificationBatch
-from parcnet_train.data.samplers import EpochBatchSampler, SampleKey
+from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.data.transforms import Augmentation, EvalTransform, Image, TrainTransform
 from parcnet_train.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+UNLABELED = -1  # label of an image that does not count
 
 Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
 
@@ -103,7 +105,7 @@ class ImageFolderDataset(Dataset[Sample]):
     Args:
         folder: holds one folder per class.
         class_names: in the order of the class indices.
-        transform: maps an image, its epoch and its index to an image of the input size.
+        transform: maps an image to one of the size of its key.
         on_error: `stop` raises for an unreadable image, `skip` leaves it out.
     """
 
@@ -111,7 +113,7 @@ class ImageFolderDataset(Dataset[Sample]):
         self,
         folder: Path,
         class_names: Sequence[str],
-        transform: Callable[[Image, int, int], Image],
+        transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
     ) -> None:
         self.folder = folder
@@ -123,11 +125,13 @@ class ImageFolderDataset(Dataset[Sample]):
         return len(self.paths)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """The image as `(3, H, W)` uint8 RGB and its class index.
+        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
 
         Raises:
             DataError: for an unreadable image, where `on_error` is `stop`.
         """
+        if key.sample == PADDING:
+            return torch.zeros(3, *key.size, dtype=torch.uint8), UNLABELED
         path = self.folder / os.fsdecode(self.paths[key.sample])
         image = read_image(path)
         if image is None:
@@ -137,7 +141,7 @@ class ImageFolderDataset(Dataset[Sample]):
                 f"{path} cannot be read as an image; mend or remove it, or go on without such "
                 "files: data.on_error=skip"
             )
-        image = self.transform(image, key.epoch, key.sample)
+        image = self.transform(image, key)
         # A crop is a view of a larger image: only its own pixels go to the main process.
         pixels = torch.from_numpy(np.ascontiguousarray(image))
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
@@ -181,6 +185,7 @@ class ImageFolderData(pl.LightningDataModule):
         image_size: height and width of the network's input, in pixels; one number for a square.
         batch_size: images per step and device, in training and in evaluation.
         augmentation: of the training images.
+        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
         seed: of order and augmentation.
         num_workers: loader processes per set; never more than the machine's processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
@@ -200,6 +205,7 @@ class ImageFolderData(pl.LightningDataModule):
         train_dir: str = "train",
         val_dir: str = "val",
         num_classes: int | None = None,
+        multi_scale: MultiScale | None = None,
         seed: int = 0,
         num_workers: int = 8,
         on_error: Literal["stop", "skip"] = "stop",
@@ -213,6 +219,7 @@ class ImageFolderData(pl.LightningDataModule):
         self.image_size = (height, width)
         self.batch_size = batch_size
         self.augmentation = augmentation
+        self.multi_scale = multi_scale
         self.seed = seed
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_error = on_error
@@ -252,34 +259,49 @@ class ImageFolderData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Lists the files of the sets that the stage (`fit` or `validate`) needs."""
         if stage == "fit":
-            transform = TrainTransform(self.image_size, self.augmentation, self.seed)
+            transform = TrainTransform(self.augmentation, self.seed)
             self.train_set = self._dataset(self.train_folder, transform)
-        self.val_set = self._dataset(self.val_folder, EvalTransform(self.image_size))
+        self.val_set = self._dataset(self.val_folder, EvalTransform())
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""
-        return self._loader(self.train_set, train=True)
+        rank, world_size = self._place()
+        batches = TrainBatches(
+            len(self.train_set),
+            self.batch_size,
+            self.image_size,
+            self.seed,
+            rank,
+            world_size,
+            self.multi_scale,
+        )
+        return self._loader(self.train_set, batches, functools.partial(collate, fill=True))
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Batches of the validation set, each image once."""
-        return self._loader(self.val_set, train=False)
+        batches = EvalBatches(len(self.val_set), self.batch_size, self.image_size, *self._place())
+        return self._loader(self.val_set, batches, collate)
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process, and their number."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _dataset(
-        self, folder: Path, transform: Callable[[Image, int, int], Image]
+        self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> ImageFolderDataset:
         return ImageFolderDataset(folder, self.class_names, transform, self.on_error)
 
-    def _loader(self, dataset: ImageFolderDataset, train: bool) -> DataLoader[Sample]:
-        rank, world_size = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
+    def _loader(
+        self,
+        dataset: ImageFolderDataset,
+        batches: TrainBatches | EvalBatches,
+        collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
+    ) -> DataLoader[Sample]:
         return DataLoader(
             dataset,
-            batch_sampler=EpochBatchSampler(
-                len(dataset), self.batch_size, self.seed, train, rank, world_size
-            ),
+            batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=functools.partial(collate, fill=train),
+            collate_fn=collate_samples,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_start_worker,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from parcnet_train.data.samplers import SampleKey, Size
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
 
@@ -34,51 +37,50 @@ class Augmentation:
 
 
 class TrainTransform:
-    """Random resized crop and flip, drawn from (seed, epoch, sample index) and nothing else.
+    """Random resized crop and flip, drawn from (seed, epoch, sample, copy) and nothing else.
 
     Args:
-        size: height and width of the result, in pixels.
         augmentation: ranges to draw from.
         seed: of the run.
     """
 
-    def __init__(self, size: tuple[int, int], augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, augmentation: Augmentation, seed: int) -> None:
+        self.augmentation = augmentation
         self.seed = seed
-        self.compose: Any = albumentations.Compose(
+        self.compose = cache(self._compose)  # one per size
+
+    def _compose(self, size: Size) -> Any:
+        ranges = self.augmentation
+        return albumentations.Compose(
             [
                 albumentations.RandomResizedCrop(
                     size=size,
-                    scale=tuple(augmentation.crop_scale),
-                    ratio=tuple(augmentation.crop_ratio),
+                    scale=tuple(ranges.crop_scale),
+                    ratio=tuple(ranges.crop_ratio),
                     interpolation=cv2.INTER_LINEAR,
                 ),
-                albumentations.HorizontalFlip(p=augmentation.flip),
+                albumentations.HorizontalFlip(p=ranges.flip),
             ]
         )
 
-    def __call__(self, image: Image, epoch: int, index: int) -> Image:
-        """Maps `(H, W, 3)` to `(size[0], size[1], 3)`."""
-        seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
+    def __call__(self, image: Image, key: SampleKey) -> Image:
+        """Maps `(H, W, 3)` to `(*key.size, 3)`."""
+        entropy = [self.seed, key.epoch, key.sample, key.copy]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        compose = self.compose(key.size)
         # Not `set_random_seed`, which starts every transform at the same number: the share of the
         # area would decide the flip.
-        self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return self.compose(image=image)["image"]
+        compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return compose(image=image)["image"]
 
 
 class EvalTransform:
-    """Resizes until the image covers 9/8 of the input, aspect kept, and crops its centre.
+    """Resizes until the image covers 9/8 of the input, aspect kept, and crops its centre."""
 
-    Args:
-        size: height and width of the result, in pixels.
-    """
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
-
-    def __call__(self, image: Image, epoch: int, index: int) -> Image:
-        """Maps `(H, W, 3)` to `(size[0], size[1], 3)`; epoch and index change nothing."""
-        height, width = self.size
-        cover_height, cover_width = (round(length * RESIZE_RATIO) for length in self.size)
+    def __call__(self, image: Image, key: SampleKey) -> Image:
+        """Maps `(H, W, 3)` to `(*key.size, 3)`; nothing is random."""
+        height, width = key.size
+        cover_height, cover_width = (round(length * RESIZE_RATIO) for length in key.size)
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
         # The slack keeps a side that fits exactly from losing a pixel to rounding.
         resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
