@@ -1,36 +1,50 @@
-"""Learning rate as a function of the step."""
+"""Learning rate as a function of how far a training has come."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """How far a training has come when a step begins."""
+
+    samples: int  # seen so far, by all processes
+    epochs: float  # done so far, the current one in part: its share of samples
+    total_epochs: int  # of the whole run
 
 
 def warmup_cosine(
-    step: int,
+    position: Position,
     *,
     max_lr: float,
-    total_steps: int,
+    reference_batch: int,
     warmup_steps: int = 0,
     warmup_lr: float = 0.0,
     min_lr: float = 0.0,
+    per_epoch: bool = False,
 ) -> float:
     """Linear warm-up, then a cosine from `max_lr` to `min_lr` (paper, section 4.1).
 
     As released, the cosine spans the whole run and is not shifted by the warm-up, which only
-    replaces its beginning. Learning rates are per step of the optimizer.
+    replaces its beginning. Everything is counted in samples, so that a smaller batch takes more
+    steps through the same curve.
 
     Args:
-        step: optimizer steps taken so far.
-        max_lr: learning rate at the top.
-        total_steps: optimizer steps of the whole run.
-        warmup_steps: optimizer steps of the warm-up.
+        position: of the step.
+        max_lr: learning rate at the top, like the other two for a step of `reference_batch`.
+        reference_batch: samples of a step for which the numbers are given.
+        warmup_steps: of `reference_batch` samples each.
         warmup_lr: learning rate of the first step.
         min_lr: learning rate at the end.
+        per_epoch: the cosine changes between epochs only, as released.
 
     Returns:
-        The learning rate of the next step, as a factor of `max_lr`.
+        The learning rate of a step of `reference_batch` samples.
     """
-    if step < warmup_steps:
-        return (warmup_lr + (max_lr - warmup_lr) * step / warmup_steps) / max_lr
-    share = min(step / max(total_steps, 1), 1.0)
-    return (min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * share))) / max_lr
+    warmup = warmup_steps * reference_batch
+    if position.samples < warmup:
+        return warmup_lr + (max_lr - warmup_lr) * position.samples / warmup
+    epochs = math.floor(position.epochs) if per_epoch else position.epochs
+    share = min(epochs / position.total_epochs, 1.0)
+    return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * share))

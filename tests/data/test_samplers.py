@@ -1,11 +1,14 @@
 import collections
 import itertools
 
+import numpy as np
 import pytest
 from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch.utils.data import DataLoader
 
-from parcnet_train.data.samplers import EpochBatchSampler, SampleKey
+from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
+
+SIZE = (32, 32)
 
 
 def indices(sampler):
@@ -16,21 +19,27 @@ def flat(batches):
     return list(itertools.chain.from_iterable(batches))
 
 
-def ranks(length, batch_size, world_size, train, epoch=0):
-    samplers = [
-        EpochBatchSampler(length, batch_size, 1, train, r, world_size) for r in range(world_size)
+def training(length, batch_size=8, seed=0, **settings):
+    return TrainBatches(length, batch_size, SIZE, seed, **settings)
+
+
+def ranks(length, batch_size, world_size, epoch=0, **settings):
+    return [
+        training(length, batch_size, 1, rank=r, world_size=world_size, epoch=epoch, **settings)
+        for r in range(world_size)
     ]
-    for sampler in samplers:
-        sampler.set_epoch(epoch)
-    return samplers
+
+
+def evaluation(length, batch_size, world_size=1):
+    return [EvalBatches(length, batch_size, SIZE, r, world_size) for r in range(world_size)]
 
 
 def test_order_is_a_function_of_seed_and_epoch():
     def order(seed, epochs):
-        sampler = EpochBatchSampler(50, 8, seed, train=True)
+        sampler = training(50, seed=seed, multi_scale=MultiScale())
         for epoch in epochs:
             sampler.set_epoch(epoch)
-            batches = indices(sampler)
+            batches = list(sampler)
         return batches
 
     assert order(3, [5]) == order(3, [0, 1, 5, 5])
@@ -40,12 +49,12 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 
 def test_order_is_not_that_of_the_data_set():
-    assert flat(indices(EpochBatchSampler(64, 8, 0, train=True))) != list(range(64))
+    assert flat(indices(training(64))) != list(range(64))
 
 
 def test_every_position_has_every_sample_equally_often():
     firsts = collections.Counter()
-    sampler = EpochBatchSampler(4, 1, 0, train=True)
+    sampler = training(4, 1)
     for epoch in range(2000):
         sampler.set_epoch(epoch)
         firsts[next(iter(sampler))[0].sample] += 1
@@ -53,17 +62,18 @@ def test_every_position_has_every_sample_equally_often():
     assert all(abs(firsts[index] - 500) < 97 for index in range(4))
 
 
-def test_keys_carry_the_epoch():
-    sampler = EpochBatchSampler(5, 2, 0, train=True)
+def test_keys_carry_the_epoch_and_the_size():
+    sampler = training(5, 2)
     sampler.set_epoch(7)
-    assert {key.epoch for batch in sampler for key in batch} == {7}
-    assert all(isinstance(key, SampleKey) for batch in sampler for key in batch)
-    assert all(type(key.sample) is int for batch in sampler for key in batch)
+    keys = flat(sampler)
+    assert {key.epoch for key in keys} == {7}
+    assert {key.size for key in keys} == {SIZE}
+    assert all(isinstance(key, SampleKey) and type(key.sample) is int for key in keys)
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 23, 24])
 def test_training_sees_every_sample_in_full_batches(length):
-    sampler = EpochBatchSampler(length, 8, 0, train=True)
+    sampler = training(length)
     batches = indices(sampler)
     assert {len(batch) for batch in batches} == {8}
     assert set(flat(batches)) == set(range(length))
@@ -71,73 +81,159 @@ def test_training_sees_every_sample_in_full_batches(length):
 
 
 def test_the_last_batch_is_topped_up_from_the_beginning_of_the_order():
-    order = flat(indices(EpochBatchSampler(10, 4, 0, train=True)))
+    order = flat(indices(training(10, 4)))
     assert sorted(order[:10]) == list(range(10))
     assert order[10:] == order[:2]
 
 
 def test_a_data_set_smaller_than_a_batch_wraps_more_than_once():
-    (batch,) = indices(EpochBatchSampler(3, 8, 0, train=True))
+    (batch,) = indices(training(3))
     assert sorted(batch[:3]) == [0, 1, 2]
     assert batch == (batch[:3] * 3)[:8]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_training_ranks_are_disjoint_and_together_complete(world_size):
-    seen = flat(flat(indices(s)) for s in ranks(24, 4, world_size, train=True, epoch=2))
+    seen = flat(flat(indices(s)) for s in ranks(24, 4, world_size, epoch=2))
     assert sorted(seen) == list(range(24))
 
 
+@pytest.mark.parametrize("multi_scale", [None, MultiScale(), MultiScale("balanced")])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_training_ranks_share_the_topping_up(world_size):
-    length, batch_size = 23, 4
-    samplers = ranks(length, batch_size, world_size, train=True)
-    batches = [indices(sampler) for sampler in samplers]
-    assert len({len(of_rank) for of_rank in batches}) == 1
-    assert {len(batch) for of_rank in batches for batch in of_rank} == {batch_size}
-    counts = collections.Counter(flat(flat(batches)))
-    assert set(counts) == set(range(length))
-    assert max(counts.values()) <= 2
-    assert sum(counts.values()) - length <= batch_size * world_size - 1
+def test_training_ranks_share_sizes_and_the_topping_up(world_size, multi_scale):
+    length = 211
+    for epoch in range(5):
+        samplers = [
+            TrainBatches(length, 4, (256, 256), 1, rank, world_size, multi_scale, epoch=epoch)
+            for rank in range(world_size)
+        ]
+        shapes = [[(len(batch), batch[0].size) for batch in sampler] for sampler in samplers]
+        assert shapes.count(shapes[0]) == world_size
+        assert all(len({key.size for key in batch}) == 1 for s in samplers for batch in s)
+        counts = collections.Counter(flat(flat(map(indices, samplers))))
+        assert set(counts) == set(range(length))
+        assert max(counts.values()) <= 2
+        # Fewer repetitions than the last step of all processes takes.
+        assert sum(counts.values()) - length < shapes[0][-1][0] * world_size
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_training_ranks_divide_the_batches_of_one_order(world_size):
-    single = indices(EpochBatchSampler(24, 4 * world_size, 1, train=True))
-    divided = zip(*map(indices, ranks(24, 4, world_size, train=True)), strict=True)
+    single = indices(training(24, 4 * world_size, seed=1))
+    divided = zip(*map(indices, ranks(24, 4, world_size)), strict=True)
     assert [set(batch) for batch in single] == [set(flat(batches)) for batches in divided]
+
+
+RELEASED = {
+    8: (328, 224, 128, 128, 128),
+    4: (328, 228, 128, 128, 128),
+    1: (327, 227, 128, 128, 128),
+}
+
+
+@pytest.mark.parametrize("world_size", RELEASED)
+def test_released_rule_gives_the_released_batches(world_size):
+    scales = MultiScale("released").scales((256, 256), 128, world_size)
+    assert [scale.size for scale in scales] == [(n, n) for n in (160, 192, 256, 288, 320)]
+    assert tuple(scale.batch_size for scale in scales) == RELEASED[world_size]
+
+
+def test_balanced_rule_gives_the_batches_of_ml_cvnets():
+    scales = MultiScale("balanced").scales((256, 256), 128, 8)
+    assert [scale.batch_size for scale in scales] == [327, 227, 128, 101, 81]
+
+
+def test_both_sides_are_scaled_and_rounded_apart():
+    # 80, 100, 120, 140 and 160 rows beside 160, 200, 240, 280 and 320 columns, in multiples of 32.
+    sizes = [scale.size for scale in MultiScale().scales((128, 256), 16, 1)]
+    assert sizes == [(96, 160), (96, 192), (128, 256), (128, 288), (160, 320)]
+
+
+def test_all_sizes_are_drawn_equally_often():
+    sampler = TrainBatches(100_000, 8, (256, 256), 0, multi_scale=MultiScale())
+    counts = collections.Counter(scale.size for scale in sampler.plan(0).scales)
+    share = np.array(list(counts.values())) / sum(counts.values())
+    assert len(counts) == 5
+    # Binomial of at least 5,000 draws: standard deviation 0.0057; five of them.
+    assert np.abs(share - 0.2).max() < 0.0285
+
+
+def test_an_epoch_of_imagenet_has_as_many_steps_as_the_release():
+    sampler = TrainBatches(1_281_167, 128, (256, 256), 0, 0, 8, MultiScale())
+    steps = [len(sampler.plan(epoch).scales) for epoch in range(50)]
+    # The release: about 855 on average, simulated epochs of 846, 862 and 873.
+    assert np.mean(steps) == pytest.approx(855, abs=5)
+
+
+def test_length_follows_the_epoch_of_a_multi_scale_training():
+    sampler = TrainBatches(500, 4, (256, 256), 0, multi_scale=MultiScale())
+    lengths = set()
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        assert len(sampler) == len(list(sampler))
+        lengths.add(len(sampler))
+    assert len(lengths) > 1
+
+
+def test_a_resumed_epoch_goes_on_at_its_batch_and_the_next_one_is_whole():
+    settings = {"length": 100, "batch_size": 4, "size": (256, 256), "seed": 3}
+    whole = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2)
+    resumed = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2, first_batch=5)
+    resumed.set_epoch(2)
+    assert list(resumed) == list(whole)[5:]
+    assert len(resumed) == len(whole)
+    for sampler in (whole, resumed):
+        sampler.set_epoch(3)
+    assert list(resumed) == list(whole)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_repeated_augmentation_shows_fewer_samples_more_often(world_size):
+    samplers = ranks(90, 5, world_size, repeats=3)
+    keys = flat(flat(samplers))
+    assert len(keys) == 90
+    copies = collections.defaultdict(set)
+    for key in keys:
+        copies[key.sample].add(key.copy)
+    assert len(copies) == 30
+    assert all(each == {0, 1, 2} for each in copies.values())
+
+
+def test_repeated_augmentation_tops_up_where_the_length_is_no_multiple():
+    counts = collections.Counter(flat(indices(training(10, 5, repeats=3))))
+    assert sorted(counts.values()) == [1, 3, 3, 3]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("length", [1, 2, 13, 31, 36])
-def test_evaluation_sees_every_sample_exactly_once(length, world_size):
-    samplers = ranks(length, 5, world_size, train=False)
-    batches = [indices(sampler) for sampler in samplers]
-    assert sorted(flat(flat(batches))) == list(range(length))
-    assert [len(of_rank) for of_rank in batches] == [len(sampler) for sampler in samplers]
-    assert all(len(batch) == 5 for of_rank in batches for batch in of_rank[:-1])
-    assert all(batch for of_rank in batches for batch in of_rank)
+def test_evaluation_sees_every_sample_exactly_once_in_full_batches(length, world_size):
+    batches = [indices(sampler) for sampler in evaluation(length, 5, world_size)]
+    samples = [sample for sample in flat(flat(batches)) if sample != PADDING]
+    assert sorted(samples) == list(range(length))
+    assert {len(batch) for of_rank in batches for batch in of_rank} == {min(5, length)}
+    assert len({len(of_rank) for of_rank in batches}) == 1
+    assert len(batches[0]) == len(evaluation(length, 5, world_size)[0])
 
 
-def test_evaluation_keeps_the_order_of_the_data_set_in_every_epoch():
-    sampler = EpochBatchSampler(7, 3, 0, train=False)
-    sampler.set_epoch(4)
-    assert indices(sampler) == [[0, 1, 2], [3, 4, 5], [6]]
+def test_evaluation_keeps_the_order_of_the_data_set():
+    (sampler,) = evaluation(7, 3)
+    assert indices(sampler) == [[0, 1, 2], [3, 4, 5], [6, PADDING, PADDING]]
 
 
-@pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_length_is_the_number_of_batches(train, world_size):
+def test_length_is_the_number_of_batches(world_size):
     for length, batch_size in itertools.product(range(1, 30), (1, 4, 7)):
-        for sampler in ranks(length, batch_size, world_size, train):
+        for sampler in (
+            *ranks(length, batch_size, world_size),
+            *evaluation(length, batch_size, world_size),
+        ):
             assert len(sampler) == len(list(sampler))
 
 
 def test_lightning_sets_the_epoch_through_the_loader():
-    sampler = EpochBatchSampler(6, 2, 0, train=True)
+    sampler = training(6, 2)
     loader = DataLoader(range(6), batch_sampler=sampler, collate_fn=list)
     _set_sampler_epoch(loader, 3)
     assert sampler.epoch == 3
-    expected = EpochBatchSampler(6, 2, 0, train=True)
-    expected.set_epoch(3)
+    expected = training(6, 2, epoch=3)
     assert list(loader.batch_sampler) == list(expected)
