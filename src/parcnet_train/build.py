@@ -5,7 +5,6 @@ from __future__ import annotations
 import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
 
 import contextlib
-import functools
 import importlib
 import logging
 import sys
@@ -23,7 +22,14 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from parcnet_train.allocator import keep_freed_memory
-from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
+from parcnet_train.callbacks.progress import Progress, ProgressBar
+from parcnet_train.callbacks.saving import (
+    BestEpochs,
+    CheckpointContents,
+    LastCheckpoint,
+    WholeFiles,
+)
+from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
@@ -130,7 +136,7 @@ def build_loggers(config: Config) -> list[Logger]:
 
 
 def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callback]:
-    """What training needs: EMA, guards, and the two checkpoints of a run, its best and its last.
+    """What training needs: EMA, guards, and the checkpoints of a run, its best and its last.
 
     Args:
         config: the whole configuration.
@@ -138,20 +144,40 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         contents: plain values that every checkpoint carries.
     """
     folder = Path(config["paths"]["output"]) / BEST.parent
-    checkpoint = functools.partial(ModelCheckpoint, folder, enable_version_counter=False)
+    log_every, saving = config["trainer"]["log_every_n_steps"], config["checkpoint"]
     callbacks: list[Callback] = [
+        EpochLength(),
         SeedStep(config["seed"]),
         CheckpointContents(contents),
-        FiniteLoss(config["trainer"]["log_every_n_steps"]),
+        FiniteLoss(log_every),
         Progress(),
     ]
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))
+    if saving["keep_best"] > 1:
+        callbacks.append(BestEpochs(folder, saving["keep_best"], task.monitor, task.mode))
     return [
         *callbacks,
-        checkpoint(filename=BEST.stem, monitor=task.monitor, mode=task.mode),
-        checkpoint(filename=LAST.stem),
+        ModelCheckpoint(
+            folder,
+            filename=BEST.stem,
+            monitor=task.monitor,
+            mode=task.mode,
+            enable_version_counter=False,
+        ),
+        LastCheckpoint(
+            folder / LAST.name, saving["every_n_steps"], saving["every_minutes"], log_every
+        ),
     ]
+
+
+def accumulation(config: Config) -> int:
+    """Batches per optimizer step; `auto` takes as many as come nearest to the reference batch."""
+    recipe = config["recipe"]
+    if recipe["accumulate"] != "auto":
+        return recipe["accumulate"]
+    batch = recipe["batch_size"] * config["trainer"]["devices"]
+    return max(1, round(recipe["reference_batch"] / batch))
 
 
 def build_trainer(
@@ -165,6 +191,7 @@ def build_trainer(
         keep_freed_memory()
     if settings["precision"] == "auto":
         settings["precision"] = "16-mixed" if on_cuda else "32-true"
+    settings["accumulate_grad_batches"] = accumulation(config)
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
@@ -172,6 +199,7 @@ def build_trainer(
         settings,
         logger=list(loggers),
         callbacks=[*callbacks, *bars],
+        plugins=[WholeFiles()],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),

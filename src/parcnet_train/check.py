@@ -30,15 +30,24 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 # Keys of the parts that have no constructor to be compared with.
 KEYS = {
     "": (
-        *("action", "backbone", "benchmark", "channels_last", "choices", "ckpt", "compile"),
+        *("action", "backbone", "benchmark", "channels_last", "checkpoint", "choices", "ckpt"),
+        *("compile",),
         *("data", "head", "logger", "paths", "profile", "recipe", "seed", "task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
+    "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "gradient_clip"),
-        *("image_size", "label_smoothing", "optimizer", "schedule"),
+        *(
+            "image_size",
+            "label_smoothing",
+            "multi_scale",
+            "optimizer",
+            "reference_batch",
+            "schedule",
+        ),
     ),
 }
 
@@ -48,11 +57,14 @@ BUILT = (
     *("recipe.optimizer", "recipe.schedule", "recipe.augmentation"),
 )
 
+# The same, or null.
+OPTIONAL = ("recipe.ema", "recipe.multi_scale")
+
 # Arguments that build.py adds to those of a config.
 SUPPLIED = {
     "head": {"levels", "num_classes"},
     "recipe.optimizer": {"params"},
-    "recipe.schedule": {"step", "max_lr", "total_steps"},
+    "recipe.schedule": {"position", "max_lr", "reference_batch"},
     "task": {"model", "num_classes", "optimizer", "schedule"},
 }
 
@@ -125,9 +137,10 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
         node = value_of(config, key)
         if node is not MISSING and not (isinstance(node, dict) and "_target_" in node):
             yield f"{show(key, node)}: allowed is a mapping with a _target_"
-    ema = value_of(config, "recipe.ema")
-    if ema not in (None, MISSING) and not (isinstance(ema, dict) and "_target_" in ema):
-        yield f"{show('recipe.ema', ema)}: allowed is null or a mapping with a _target_"
+    for key in OPTIONAL:
+        node = value_of(config, key)
+        if node not in (None, MISSING) and not (isinstance(node, dict) and "_target_" in node):
+            yield f"{show(key, node)}: allowed is null or a mapping with a _target_"
     for name, node in (config.get("logger") or {}).items():
         if not (isinstance(node, dict) and "_target_" in node):
             yield f"{show(f'logger.{name}', node)}: allowed is a mapping with a _target_"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
@@ -26,6 +26,7 @@ from parcnet_train.build import (
     build_task,
     build_trainer,
 )
+from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.checkpoints import (
     check_same_classes,
     check_same_model,
@@ -83,10 +84,12 @@ def fit(config: Config) -> Results:
     try:
         with logging_redirect_tqdm():  # log lines go above the progress bar, not through it
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
-    except (KeyboardInterrupt, SystemExit) as stop:
+    except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         log.warning("stopped in epoch %d; go on with ckpt=%s", trainer.current_epoch + 1, output)
-        # As shells count: 128 and the number of SIGTERM or SIGINT.
-        sys.exit(143 if isinstance(stop, SIGTERMException) else 130)
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        if signum == signal.SIGUSR1 and is_first_process():
+            requeue()
+        sys.exit(128 + signum)  # as shells count
     last = trainer.callback_metrics  # without training metrics where all epochs were done before
     results = {
         **describe(config, task),

@@ -223,6 +223,7 @@ class ImageFolderData(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = min(num_workers, os.cpu_count() or 1)
         self.on_error = on_error
+        self.begin = (0, 0)  # epoch and batch
 
     def prepare(self) -> None:
         """Makes what must be there before classes can be counted; here it is all there."""
@@ -265,8 +266,31 @@ class ImageFolderData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""
+        return self._loader(
+            self.train_set, self._train_batches(), functools.partial(collate, fill=True)
+        )
+
+    def go_on(self, epoch: int, batch: int, samples: int) -> bool:
+        """Lets a resumed training begin where it stood.
+
+        Args:
+            epoch: counted from 0.
+            batch: of the epoch, the next one to be trained.
+            samples: of the epoch, seen by all processes before that batch.
+
+        Returns:
+            Whether it can: not in the middle of an epoch whose batches were others. It then
+            begins that epoch again.
+        """
+        starts = self._train_batches().plan(epoch).starts
+        fits = batch < len(starts) and bool(starts[batch] == samples)
+        self.begin = (epoch, batch if fits else 0)
+        return fits
+
+    def _train_batches(self) -> TrainBatches:
         rank, world_size = self._place()
-        batches = TrainBatches(
+        epoch, first_batch = self.begin
+        return TrainBatches(
             len(self.train_set),
             self.batch_size,
             self.image_size,
@@ -274,8 +298,9 @@ class ImageFolderData(pl.LightningDataModule):
             rank,
             world_size,
             self.multi_scale,
+            epoch=epoch,
+            first_batch=first_batch,
         )
-        return self._loader(self.train_set, batches, functools.partial(collate, fill=True))
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Batches of the validation set, each image once."""

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
 
+from parcnet_train.data.samplers import TrainBatches
 from parcnet_train.model import Model
+from parcnet_train.schedule import Position
 
 log = logging.getLogger(__name__)
 
@@ -23,62 +26,161 @@ Schedule = Callable[..., float]
 class Task(pl.LightningModule):
     """Base of the tasks; `monitor` names the metric that chooses the best epoch, `mode` its sense.
 
+    A task fills `train_metrics`, whose values are logged at the end of an epoch, and whose states
+    are whole numbers or counts, so that their sum over processes is exact.
+
     Args:
         model: backbone and head.
         optimizer: makes an optimizer of parameters.
-        schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
+        schedule: maps a `Position`, `max_lr` and `reference_batch` to the learning rate of a step
+            of the reference batch.
+        reference_batch: samples of a step for which the learning rates are given; they are
+            proportional to the batch that runs (arXiv 1706.02677).
     """
 
     monitor: ClassVar[str]
     mode: ClassVar[str]
+    train_metrics: MetricCollection
 
-    def __init__(self, model: Model, optimizer: OptimizerFactory, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        model: Model,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        reference_batch: int,
+    ) -> None:
         super().__init__()
         self.model = model
         self.make_optimizer = optimizer
         self.schedule = schedule
+        self.reference_batch = reference_batch
 
-    def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, its learning rate set for every step."""
+    def configure_optimizers(self) -> Optimizer:
+        """One optimizer over all parameters."""
         optimizer = self.make_optimizer(self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        max_lr = optimizer.defaults["lr"]
-
-        def factor(step: int) -> float:
-            return self.schedule(step, max_lr=max_lr, total_steps=total_steps)
-
-        final = factor(total_steps - 1)
-        if final < 1 and final >= max(map(factor, range(total_steps))):
-            log.warning(
-                "the learning rate reaches %.1e, not recipe.optimizer.lr=%s: the run of %d steps "
-                "ends in its warm-up; shorten recipe.schedule.warmup_steps",
-                final * max_lr,
-                max_lr,
-                total_steps,
-            )
         # Kept for `on_train_start`: a resumed optimizer brings the values of the old configuration.
         self.settings = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
         ]
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
-        }
+        return optimizer
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on from the trained weights where EMA was on before and is off now."""
-        averages = any(isinstance(each, WeightAveraging) for each in self.trainer.callbacks)  # type: ignore[attr-defined]
-        if not averages and "current_model_state" in checkpoint:
-            checkpoint["state_dict"] = checkpoint["current_model_state"]
+    @property
+    def batches(self) -> TrainBatches:
+        """The plan of the training."""
+        loader: Any = self.trainer.train_dataloader
+        return loader.batch_sampler
+
+    @property
+    def reference_share(self) -> float:
+        """The batch of an optimizer step, at the base size of the images, in reference batches."""
+        batch = self.batches.batch_size * self.batches.world_size
+        return batch * self.trainer.accumulate_grad_batches / self.reference_batch
+
+    def starts(self, epoch: int) -> list[int]:
+        """Samples of all processes before every batch of an epoch, and after the last."""
+        batches = int(self.trainer.num_training_batches)  # fewer than planned where limited
+        return self.batches.plan(epoch).starts[: batches + 1].tolist()
+
+    def position(self, batch_idx: int) -> Position:
+        """How far the training has come before a batch of the current epoch."""
+        epoch, total_epochs = self.trainer.current_epoch, self.trainer.max_epochs
+        assert total_epochs is not None
+        starts = self.starts(epoch)
+        before = epoch * min(self.batches.length, starts[-1])
+        return Position(
+            before + starts[batch_idx], epoch + starts[batch_idx] / starts[-1], total_epochs
+        )
+
+    def learning_rate(self, position: Position) -> float:
+        """The learning rate of a step of the batch that runs."""
+        max_lr = self.settings[0]["lr"]
+        rate = self.schedule(position, max_lr=max_lr, reference_batch=self.reference_batch)
+        return rate * self.reference_share
 
     def on_train_start(self) -> None:
         """Makes this run's configuration hold, also where a checkpoint brought other values."""
         (optimizer,) = self.trainer.optimizers
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, LambdaLR)
         for group, settings in zip(optimizer.param_groups, self.settings, strict=True):
-            group.update(settings, initial_lr=settings["lr"])
-        scheduler.base_lrs = [settings["lr"] for settings in self.settings]
-        for group, factor in zip(optimizer.param_groups, scheduler.lr_lambdas, strict=True):
-            group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)
+            group.update(settings)
+        self.warn_of_warmup()
+
+    def warn_of_warmup(self) -> None:
+        """Tells where the run is shorter than its warm-up."""
+        epochs = self.trainer.max_epochs
+        assert epochs is not None
+        samples = epochs * min(self.batches.length, self.starts(self.trainer.current_epoch)[-1])
+        half = self.learning_rate(Position(samples // 2, epochs / 2, epochs))
+        end = self.learning_rate(Position(samples, epochs, epochs))
+        top = self.settings[0]["lr"] * self.reference_share
+        if half < end < top:
+            log.warning(
+                "the learning rate reaches %.1e, not %.1e: the run of %d images ends in its "
+                "warm-up; shorten recipe.schedule.warmup_steps",
+                end,
+                top,
+                samples,
+            )
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Sets the learning rate; batches of one optimizer step share it."""
+        first = batch_idx - batch_idx % self.trainer.accumulate_grad_batches
+        rate = self.learning_rate(self.position(first))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the metrics of the epoch."""
+        self.log_dict(self.train_metrics.compute())
+        self.train_metrics.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds where the training stands, and its metrics so far, of all processes."""
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        batch = 0 if progress.is_last_batch else progress.current.ready
+        epoch = self.trainer.current_epoch + progress.is_last_batch
+        checkpoint["position"] = {
+            "epoch": epoch,
+            "batch": batch,
+            "samples": int(self.batches.plan(epoch).starts[batch]),
+        }
+        if batch:
+            checkpoint["train_metrics"] = {
+                name: {key: sum_of_processes(state) for key, state in metric.metric_state.items()}
+                for name, metric in self.train_metrics.items()
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on where the training stood; from its weights where EMA is off now and was on."""
+        averages = any(isinstance(each, WeightAveraging) for each in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if not averages and "current_model_state" in checkpoint:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+        position = checkpoint["position"]
+        if not self.trainer.datamodule.go_on(**position):  # type: ignore[attr-defined]
+            log.warning(
+                "epoch %d begins again, its first %d images are seen twice: the checkpoint is from "
+                "its middle, and the batches were others (devices, batch size, sizes or data)",
+                position["epoch"] + 1,
+                position["samples"],
+            )
+            begin_epoch_again(checkpoint)
+        elif "train_metrics" in checkpoint and self.trainer.is_global_zero:
+            for name, states in checkpoint["train_metrics"].items():
+                for key, state in states.items():
+                    metric = self.train_metrics[name]
+                    setattr(metric, key, state.to(metric.device))
+
+
+def sum_of_processes(state: Any) -> torch.Tensor:
+    """The sum of a tensor over all processes, in each of them."""
+    total: torch.Tensor = state.clone()
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def begin_epoch_again(checkpoint: dict[str, Any]) -> None:
+    """Takes the batches of an unfinished epoch out of the state of Lightning's loops."""
+    loops = checkpoint["loops"]["fit_loop"]
+    current = loops["epoch_loop.batch_progress"]["current"]
+    current.update(dict.fromkeys(current, 0))

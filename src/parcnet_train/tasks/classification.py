@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric, Metric, SumMetric
+from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 
@@ -22,7 +23,8 @@ class ClassificationTask(Task):
         model: makes logits of images.
         num_classes: length of the logits.
         optimizer: makes an optimizer of parameters.
-        schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
+        schedule: of the learning rate, see `Task`.
+        reference_batch: samples of a step for which the learning rates are given.
         label_smoothing: share of the target that all classes divide (paper: 0.1); training only.
     """
 
@@ -35,10 +37,14 @@ class ClassificationTask(Task):
         num_classes: int,
         optimizer: OptimizerFactory,
         schedule: Schedule,
+        reference_batch: int,
         label_smoothing: float = 0.1,
     ) -> None:
-        super().__init__(model, optimizer, schedule)
+        super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing
+        self.train_metrics = MetricCollection(
+            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric()}, compute_groups=False
+        )
         # Validation of arguments would look at every batch, and wait for the device.
         accuracy = functools.partial(MulticlassAccuracy, average="micro", validate_args=False)
         self.metrics = nn.ModuleDict(
@@ -53,26 +59,13 @@ class ClassificationTask(Task):
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Loss of one batch, a scalar."""
         logits = self.model(batch.images)
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
-        size = len(batch.labels)
-        self.log(
-            "train/loss",
-            loss,
-            prog_bar=True,
-            on_step=True,
-            on_epoch=True,
-            batch_size=size,
-            sync_dist=True,
+        losses = functional.cross_entropy(
+            logits, batch.labels, label_smoothing=self.label_smoothing, reduction="none"
         )
-        self.log(
-            "train/skipped",
-            batch.skipped.float(),
-            on_step=False,
-            on_epoch=True,
-            reduce_fx="sum",
-            batch_size=size,
-            sync_dist=True,
-        )
+        loss = losses.mean()
+        self.train_metrics["train/loss_epoch"].update(losses.detach())
+        self.train_metrics["train/skipped"].update(batch.skipped)
+        self.log("train/loss_step", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:

@@ -1,0 +1,231 @@
+"""Checkpoints of a training: when they are written, what they carry, how they reach the disk."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from parcnet_train.callbacks.steps import anywhere
+from parcnet_train.errors import TrainingError
+
+log = logging.getLogger(__name__)
+
+# SLURM's usual warning before a time limit (`--signal=USR1@120`), and what ends processes.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class CheckpointContents(Callback):
+    """Adds plain values, such as the configuration, to every checkpoint.
+
+    Args:
+        contents: numbers, strings, lists and dicts only: checkpoints are read with
+            `weights_only=True`.
+    """
+
+    def __init__(self, contents: dict[str, Any]) -> None:
+        self.contents = contents
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds them."""
+        checkpoint.update(self.contents)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it when it is on the disk.
+
+    Whenever a process or a machine stops, there is the previous checkpoint or the new one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Writes a checkpoint file.
+
+        Raises:
+            TrainingError: where the disk does not take it; the previous file is still there.
+        """
+        place = Path(path)
+        partial = place.with_name(f"{place.name}.partial")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(place)
+            sync_folder(place.parent)
+        except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
+            partial.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{place} cannot be written: {first_reason(error)}; the checkpoint written before "
+                "it is kept. Make room, and go on with ckpt=last"
+            ) from error
+
+
+def first_reason(error: BaseException) -> str:
+    """What the system said, also where torch's writer wrapped it."""
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    return getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlive a power cut, where the system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class BestEpochs(ModelCheckpoint):
+    """The best epochs beside `best.ckpt`; a class of its own, since Lightning tells them by class.
+
+    Args:
+        folder: of the checkpoints.
+        count: how many are kept.
+        monitor: metric that ranks them.
+        mode: `max` or `min`.
+    """
+
+    def __init__(self, folder: Path, count: int, monitor: str, mode: str) -> None:
+        super().__init__(
+            folder,
+            filename="best_epoch{epoch:03d}",
+            auto_insert_metric_name=False,
+            monitor=monitor,
+            mode=mode,
+            save_top_k=count,
+            enable_version_counter=False,
+        )
+
+
+class Stopped(Exception):  # noqa: N818  no error: somebody wanted it
+    """A signal ended the training, its checkpoint written.
+
+    Args:
+        signum: of the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps the newest state of a training: after every epoch, in its middle, and at a signal.
+
+    Processes agree on the clock and on signals, which reach them at different moments: one process
+    looks after every step, several after every `agree_every`th.
+
+    Args:
+        path: of the file.
+        every_n_steps: optimizer steps between two checkpoints; None: only the others.
+        every_minutes: minutes between two checkpoints; None: only the others.
+        agree_every: optimizer steps between two agreements of several processes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = None,
+        agree_every: int = 1,
+    ) -> None:
+        self.path = path
+        self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self.agree_every = agree_every
+        self.saved_at = 0.0
+        self.received = 0  # number of the signal
+        self.handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock and listens to signals, in place of Lightning."""
+        self.saved_at = time.monotonic()
+        self.handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        while self.handlers:
+            signal.signal(*self.handlers.popitem())
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Saves behind an optimizer step where it is time to.
+
+        The last step of an epoch is saved with the epoch, after its validation.
+        """
+        loop = trainer.fit_loop.epoch_loop
+        if loop.batch_progress.is_last_batch or loop._should_accumulate():
+            return
+        step = trainer.global_step
+        by_step = self.every_n_steps is not None and step % self.every_n_steps == 0
+        looks = trainer.world_size == 1 or step % self.agree_every == 0
+        by_clock, stop = self._agree(pl_module.device) if looks else (False, 0)
+        if by_step or by_clock or stop:
+            self._save(trainer)
+        if stop:
+            raise Stopped(stop)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves the epoch."""
+        self._save(trainer)
+        _, stop = self._agree(pl_module.device)
+        assert trainer.max_epochs is not None
+        if stop and trainer.current_epoch + 1 < trainer.max_epochs:
+            raise Stopped(stop)
+
+    def _agree(self, device: torch.device) -> tuple[bool, int]:
+        """Whether any process finds it time to save, and which signal any of them received."""
+        minutes = (time.monotonic() - self.saved_at) / 60
+        is_due = self.every_minutes is not None and minutes >= self.every_minutes
+        wishes = anywhere(
+            torch.tensor([is_due, *(self.received == number for number in SIGNALS)], device=device)
+        ).tolist()
+        received = (number for number, wish in zip(SIGNALS, wishes[1:], strict=True) if wish)
+        return wishes[0], next(received, 0)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved_at = time.monotonic()
+
+
+def requeue() -> None:
+    """Puts this SLURM job back into its queue; outside of SLURM nothing happens."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job is None or not re.fullmatch(r"[0-9_]+", job):
+        return
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        log.info("SLURM job %s is back in its queue", job)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = str(getattr(error, "stderr", None) or error).strip()
+        log.warning("SLURM job %s cannot be requeued: %s; submit it again", job, reason)

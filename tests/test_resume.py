@@ -1,0 +1,117 @@
+"""A run that is killed and started again, against the one that was never stopped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.report.curves import read_series
+
+RUN = [
+    *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=4", "trainer=cpu"),
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
+    *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
+    "recipe.schedule.warmup_steps=0",
+]
+STEPS = 24
+TIMES = ("seconds", "train/images_per_second", "run_dir", "checkpoint")
+
+
+def command(folder, *overrides):
+    python = [sys.executable, "-m", "parcnet_train"]
+    return [*python, *RUN, *overrides, f"hydra.run.dir={folder}"]
+
+
+def start(folder, *overrides):
+    # A session of its own, so that one signal reaches all of its processes.
+    return subprocess.Popen(
+        command(folder, *overrides), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def finish(process, code=0):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == code, errors
+    return errors
+
+
+def steps_logged(folder):
+    return len(read_series(folder / "csv").get("train/loss_step", ([], []))[0])
+
+
+def wait_for_step(process, folder, step):
+    deadline = time.monotonic() + 240
+    while steps_logged(folder) < step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill_at(step, folder, *overrides):
+    process = start(folder, *overrides)
+    wait_for_step(process, folder, step)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def differing(one, other, key=""):
+    """Keys under which two nested values are not the same, bit by bit."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in one.keys() | other.keys():
+            yield from differing(one.get(name), other.get(name), f"{key}/{name}")
+    elif isinstance(one, list | tuple) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differing(*pair, f"{key}/{number}")
+    elif isinstance(one, torch.Tensor):
+        if not torch.equal(one, other):
+            yield key
+    elif one != other:
+        yield key
+
+
+def without_folder(value, folder):
+    """Nested values with the run's folder cut out of its paths."""
+    if isinstance(value, dict):
+        return {
+            without_folder(key, folder): without_folder(each, folder) for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [without_folder(each, folder) for each in value]
+    return value.replace(str(folder), "") if isinstance(value, str) else value
+
+
+def assert_same_end(straight, resumed):
+    for name in ("last", "best"):
+        ends = []
+        for folder in (straight, resumed):
+            end = without_folder(read_checkpoint(folder / f"checkpoints/{name}.ckpt"), folder)
+            del end["config"]["ckpt"]
+            ends.append(end)
+        assert list(differing(*ends)) == []
+    results = [json.loads((folder / "results.json").read_text()) for folder in (straight, resumed)]
+    assert [k for k in results[0] if k not in TIMES and results[0][k] != results[1][k]] == []
+    series = [read_series(folder / "csv") for folder in (straight, resumed)]
+    assert len(series[0]["train/loss_step"][0]) == STEPS
+    for name in ("train/loss_step", "train/loss_epoch", "train/lr", "val/loss", "val/top1"):
+        assert series[0][name] == series[1][name], name
+
+
+def kill_and_resume(tmp_path, *overrides):
+    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
+    finish(start(straight, *overrides))
+    step = random.randrange(3, STEPS - 2)  # after the first checkpoint, before the last step
+    print("killed at step", step)
+    kill_at(step, resumed, *overrides)
+    assert not (resumed / "results.json").exists()
+    finish(start(resumed, *overrides, f"ckpt={resumed}"))
+    assert_same_end(straight, resumed)
+
+
+def test_a_killed_run_ends_bit_for_bit_as_one_that_was_never_stopped(tmp_path):
+    kill_and_resume(tmp_path)
