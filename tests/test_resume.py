@@ -17,7 +17,7 @@ RUN = [
     *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=4", "trainer=cpu"),
     *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
     *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
-    "recipe.schedule.warmup_steps=0",
+    *("recipe.schedule.warmup_steps=0", "recipe.multi_scale.rule=balanced"),
 ]
 STEPS = 24
 TIMES = ("seconds", "train/images_per_second", "run_dir", "checkpoint")
@@ -69,7 +69,7 @@ def differing(one, other, key=""):
         for number, pair in enumerate(zip(one, other, strict=True)):
             yield from differing(*pair, f"{key}/{number}")
     elif isinstance(one, torch.Tensor):
-        if not torch.equal(one, other):
+        if not isinstance(other, torch.Tensor) or not torch.equal(one, other):
             yield key
     elif one != other:
         yield key
@@ -92,6 +92,9 @@ def assert_same_end(straight, resumed):
         for folder in (straight, resumed):
             end = without_folder(read_checkpoint(folder / f"checkpoints/{name}.ckpt"), folder)
             del end["config"]["ckpt"]
+            for state in end["callbacks"].values():
+                # Lightning saves it, reads it nowhere, and does not restore it.
+                state.pop("current_score", None)
             ends.append(end)
         assert list(differing(*ends)) == []
     results = [json.loads((folder / "results.json").read_text()) for folder in (straight, resumed)]

@@ -150,7 +150,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         SeedStep(config["seed"]),
         CheckpointContents(contents),
         FiniteLoss(log_every),
-        Progress(),
+        Progress(log_every),
     ]
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))

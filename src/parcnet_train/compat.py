@@ -20,6 +20,8 @@ import torch
 warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
 # A resumed run goes on in its own directory.
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+# Our loaders take up an epoch in its middle, through the data module.
+warnings.filterwarnings("ignore", ".*ended before the epoch ended and your dataloader is not resum")
 # `data.num_workers` is the user's choice, and 0 is right for small files.
 warnings.filterwarnings("ignore", ".* does not have many workers")
 

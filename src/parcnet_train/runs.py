@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,13 @@ def run_of(checkpoint: Path) -> Path | None:
     run = checkpoint.resolve().parent.parent
     is_last = checkpoint.resolve() == run / LAST
     return run if is_last and (run / ".hydra").is_dir() else None
+
+
+def begun_before(output: Path) -> Path | None:
+    """The last checkpoint of a run that SLURM or torchrun started again by the same command."""
+    counts = (os.environ.get(f"{name}_RESTART_COUNT", "0") for name in ("SLURM", "TORCHELASTIC"))
+    is_restarted = any(count != "0" for count in counts)
+    return output / LAST if is_restarted and (output / LAST).is_file() else None
 
 
 def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:

@@ -38,7 +38,7 @@ from parcnet_train.checkpoints import (
 from parcnet_train.errors import CheckpointError
 from parcnet_train.profiling import count_parameters
 from parcnet_train.report.curves import draw_curves
-from parcnet_train.runs import BEST, RESULTS, checkpoint_of
+from parcnet_train.runs import BEST, RESULTS, begun_before, checkpoint_of
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ def fit(config: Config) -> Results:
     started = time.perf_counter()
     output = Path(config["paths"]["output"])
     data, task = prepare(config)
-    resumed = None
-    if config["ckpt"] is not None:
-        resumed = checkpoint_of(config)
+    resumed = begun_before(output) if config["ckpt"] is None else checkpoint_of(config)
+    if resumed is not None:
         checkpoint = read_model(resumed, task, data, config)
         refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"])
         compare_configs(checkpoint, config)

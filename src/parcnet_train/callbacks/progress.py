@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+
+from parcnet_train.collectives import mean
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +27,26 @@ class ProgressBar(TQDMProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Short names, and no version number of a logger."""
         shown = {"loss": "train/loss_step", "lr": "train/lr", "images/s": IMAGES_PER_SECOND}
-        values = trainer.progress_bar_metrics
-        return {name: f"{values[key]:.4g}" for name, key in shown.items() if key in values}
+        rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
+        row = next(rows, {})
+        return {name: f"{row[key]:.4g}" for name, key in shown.items() if key in row}
 
 
 class Progress(Callback):
-    """Logs learning rate and images per second, and writes one line per epoch."""
+    """Logs loss, learning rate and images per second, and writes one line per epoch.
 
-    def __init__(self) -> None:
+    It logs within a step, not behind it as Lightning does: what a checkpoint has behind it is
+    logged when the checkpoint is written.
+
+    Args:
+        every_n_steps: optimizer steps between two rows of the loggers.
+    """
+
+    def __init__(self, every_n_steps: int) -> None:
+        self.every_n_steps = every_n_steps
+        self.row: dict[str, float] = {}  # the newest one
+        self.loss = torch.tensor(math.nan)
         self.images = 0
-        self.seconds = 0.0
         self.started = 0.0
         self.began = (0.0, 0.0)  # epochs done and time at the start of this process
 
@@ -48,7 +62,6 @@ class Progress(Callback):
 
     def _start_epoch(self) -> None:
         self.images = 0
-        self.seconds = 0.0
         self.started = time.perf_counter()
 
     def on_train_batch_end(
@@ -59,30 +72,48 @@ class Progress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Counts images, of all devices."""
+        """Counts images, of all processes, and logs a row where it is time to."""
+        self.loss = outputs["loss"]
         self.images += len(batch.images) * trainer.world_size
-        self.seconds = time.perf_counter() - self.started
-        pl_module.log("train/lr", trainer.optimizers[0].param_groups[-1]["lr"], prog_bar=True)
-        pl_module.log(IMAGES_PER_SECOND, self.images / self.seconds, prog_bar=True)
+        step = trainer.global_step
+        if trainer.fit_loop._should_accumulate() or step % self.every_n_steps:
+            return
+        self.row = self._row(trainer)
+        for logger in trainer.loggers:
+            logger.log_metrics({**self.row, "epoch": trainer.current_epoch}, step - 1)
+
+    def _row(self, trainer: pl.Trainer) -> dict[str, float]:
+        return {
+            "train/loss_step": mean(self.loss).item(),
+            "train/lr": trainer.optimizers[0].param_groups[-1]["lr"],
+            IMAGES_PER_SECOND: self.images / (time.perf_counter() - self.started),
+        }
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leaves the pace for the results."""
+        pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes the numbers of the epoch's last step, before validation takes its time."""
+        self.row = self._row(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the line of the epoch."""
-        if trainer.sanity_checking or not trainer.is_global_zero or not self.seconds:
+        if not trainer.is_global_zero:
             return
-        values = trainer.callback_metrics
         shown = ", ".join(
             f"{name} {value:.4f}"
-            for name, value in values.items()
+            for name, value in trainer.callback_metrics.items()
             if name.startswith("val/") and not (name == "val/skipped" and value == 0)
         )
         log.info(
             "epoch %d/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
             trainer.current_epoch + 1,
             trainer.max_epochs,
-            values["train/loss_step"],
+            self.row["train/loss_step"],
             shown,
-            values["train/lr"],
-            values[IMAGES_PER_SECOND],
+            self.row["train/lr"],
+            self.row[IMAGES_PER_SECOND],
             self.time_left(trainer),
         )
 

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from parcnet_train.callbacks.steps import anywhere
+from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
 
 log = logging.getLogger(__name__)
@@ -212,6 +212,8 @@ class LastCheckpoint(Checkpoint):
         return wishes[0], next(received, 0)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a resumed run logs what comes after the checkpoint
         trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
 

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
 
 WAY_OUT = (
@@ -122,12 +123,3 @@ class EpochLength(Callback):
         batches = min(length, limit) if isinstance(limit, int) else int(length * limit)
         loop._combined_loader.limits = [batches]
         loop.max_batches = trainer.val_check_batch = batches
-
-
-def anywhere(flags: Tensor) -> Tensor:
-    """Which of the flags are set in any process; every process gets the same answer."""
-    if torch.distributed.is_initialized():
-        numbers = flags.int()  # no backend adds booleans
-        torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
-        return numbers.bool()
-    return flags

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
+from parcnet_train.collectives import total
 from parcnet_train.data.samplers import TrainBatches
 from parcnet_train.model import Model
 from parcnet_train.schedule import Position
@@ -131,7 +132,13 @@ class Task(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs the metrics of the epoch."""
-        self.log_dict(self.train_metrics.compute())
+        values = self.train_metrics.compute()
+        self.log_dict(values, logger=False)
+        # Lightning would log them behind the checkpoint of the epoch, and lose them to a kill.
+        for logger in self.trainer.loggers:
+            logger.log_metrics(
+                {**values, "epoch": self.trainer.current_epoch}, self.trainer.global_step - 1
+            )
         self.train_metrics.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -146,7 +153,9 @@ class Task(pl.LightningModule):
         }
         if batch:
             checkpoint["train_metrics"] = {
-                name: {key: sum_of_processes(state) for key, state in metric.metric_state.items()}
+                name: {
+                    key: total(torch.as_tensor(state)) for key, state in metric.metric_state.items()
+                }
                 for name, metric in self.train_metrics.items()
             }
 
@@ -171,16 +180,11 @@ class Task(pl.LightningModule):
                     setattr(metric, key, state.to(metric.device))
 
 
-def sum_of_processes(state: Any) -> torch.Tensor:
-    """The sum of a tensor over all processes, in each of them."""
-    total: torch.Tensor = state.clone()
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(total)
-    return total
-
-
 def begin_epoch_again(checkpoint: dict[str, Any]) -> None:
     """Takes the batches of an unfinished epoch out of the state of Lightning's loops."""
     loops = checkpoint["loops"]["fit_loop"]
-    current = loops["epoch_loop.batch_progress"]["current"]
-    current.update(dict.fromkeys(current, 0))
+    progress = loops["epoch_loop.batch_progress"]
+    progress["current"] = dict.fromkeys(progress["current"], 0)
+    # It was saved within the last step; no step of the epoch is under way now.
+    progress["total"]["completed"] = progress["total"]["processed"]
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1

@@ -65,7 +65,6 @@ class ClassificationTask(Task):
         loss = losses.mean()
         self.train_metrics["train/loss_epoch"].update(losses.detach())
         self.train_metrics["train/skipped"].update(batch.skipped)
-        self.log("train/loss_step", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:

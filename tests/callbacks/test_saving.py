@@ -1,0 +1,251 @@
+"""When a training writes its checkpoints, and that they reach the disk whole."""
+
+import csv
+import logging
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from parcnet_train.callbacks.saving import WholeFiles, requeue
+from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.errors import TrainingError
+from parcnet_train.report.curves import read_series
+from parcnet_train.tasks.classification import ClassificationTask
+from running import TINY, run
+
+LAST = "checkpoints/last.ckpt"
+STEPS = [*TINY, "trainer.limit_train_batches=6", "trainer.max_epochs=2"]
+
+
+def after_batch(batch, act):
+    """A hook that does something once, behind one batch of the first epoch."""
+
+    def hook(task, outputs, images, batch_idx):
+        if batch_idx == batch and task.current_epoch == 0:
+            act()
+
+    return hook
+
+
+class Killed(BaseException):
+    """As SIGKILL, nothing is written any more."""
+
+
+def kill():
+    raise Killed
+
+
+def position(folder):
+    return read_checkpoint(folder / LAST)["position"]
+
+
+def test_files_replace_the_previous_one_as_a_whole(tmp_path):
+    place = tmp_path / "new" / "last.ckpt"
+    for number in (1, 2):
+        WholeFiles().save_checkpoint({"number": number}, place)
+        assert torch.load(place, weights_only=True) == {"number": number}
+    assert [file.name for file in place.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_kill_while_writing_leaves_the_previous_file(tmp_path, monkeypatch):
+    place = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"number": 1}, place)
+
+    def half(checkpoint, file):
+        file.write(b"half of it")
+        raise Killed
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(Killed):
+        WholeFiles().save_checkpoint({"number": 2}, place)
+    monkeypatch.undo()
+    assert torch.load(place, weights_only=True) == {"number": 1}
+    WholeFiles().save_checkpoint({"number": 3}, place)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(is_folder(descriptor)))
+    monkeypatch.setattr(
+        type(tmp_path), "replace", lambda self, place: done.append(f"{self.name} {place.name}")
+    )
+    WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
+    assert done == [False, "last.ckpt.partial last.ckpt", True]
+
+
+def is_folder(descriptor):
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_previous_file(tmp_path, monkeypatch):
+    place = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"number": 1}, place)
+
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match=r"last.ckpt cannot be written: No space left on dev"):
+        WholeFiles().save_checkpoint({"number": 2}, place)
+    assert torch.load(place, weights_only=True) == {"number": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_that_is_full_while_torch_writes_is_the_same_line(tmp_path):
+    (tmp_path / "last.ckpt.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"last.ckpt cannot be written: No space left on dev"):
+        WholeFiles().save_checkpoint({"weights": torch.zeros(10**6)}, tmp_path / "last.ckpt")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "killed_behind", "batch"),
+    [
+        (["checkpoint.every_n_steps=2"], 4, 4),
+        (["checkpoint.every_n_steps=2"], 3, 4),
+        (["checkpoint.every_n_steps=3"], 4, 3),
+        # An optimizer step takes two batches; the gradients of half a step are not saved.
+        (["checkpoint.every_n_steps=1", "recipe.accumulate=2"], 4, 4),
+        (["checkpoint.every_minutes=1e-9"], 2, 3),
+    ],
+    ids=str,
+)
+def test_checkpoints_by_steps_and_minutes(overrides, killed_behind, batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", after_batch(killed_behind, kill))
+    with pytest.raises(Killed):
+        run([*STEPS, *overrides], tmp_path)
+    assert position(tmp_path) == {"epoch": 0, "batch": batch, "samples": 4 * batch}
+
+
+def test_without_either_an_epoch_is_the_first_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", after_batch(5, kill))
+    with pytest.raises(Killed):
+        run(STEPS, tmp_path)
+    assert not (tmp_path / LAST).exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_saves_after_the_step_and_stops(number, code, tmp_path, monkeypatch, caplog):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(2, lambda: os.kill(os.getpid(), number)),
+    )
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
+        run(STEPS, tmp_path)
+    assert caught.value.code == code
+    assert f"stopped in epoch 1; go on with ckpt={tmp_path}" in caplog.text
+    # The signal came behind the third batch: the fourth one is the next to look.
+    assert position(tmp_path) == {"epoch": 0, "batch": 4, "samples": 16}
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_saves_the_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(5, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    )
+    with pytest.raises(SystemExit):
+        run(STEPS, tmp_path)
+    assert position(tmp_path) == {"epoch": 1, "batch": 0, "samples": 0}
+
+
+def test_a_signal_at_the_end_of_the_run_lets_it_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(5, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    )
+    assert run([*STEPS, "trainer.max_epochs=1"], tmp_path)["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"])
+def test_a_requeued_job_goes_on_by_the_same_command(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(2, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
+    )
+    with pytest.raises(SystemExit):
+        run(STEPS, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv(name, "1")
+    assert run(STEPS, tmp_path)["steps"] == 12
+    assert read_series(tmp_path / "csv")["train/loss_step"][0] == list(range(12))
+    # The second process began at the fourth batch, not anew.
+    with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
+        assert next(csv.DictReader(stream))["step"] == "4"
+
+
+@pytest.fixture
+def scontrol(tmp_path, monkeypatch):
+    """A stand-in for SLURM's command, which writes down what it was given."""
+    program = tmp_path / "scontrol"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/given\nexit $(cat {tmp_path}/code)\n')
+    program.chmod(0o755)
+    (tmp_path / "code").write_text("0")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_a_job_is_requeued_by_its_number(scontrol, monkeypatch):
+    requeue()
+    assert not (scontrol / "given").exists()  # outside of SLURM
+    monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    requeue()
+    assert (scontrol / "given").read_text() == "requeue 1234\n"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1230")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    requeue()
+    assert (scontrol / "given").read_text() == "requeue 1230_4\n"
+
+
+def test_a_job_that_cannot_be_requeued_is_told(scontrol, monkeypatch, caplog):
+    monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    (scontrol / "code").write_text("1")
+    with caplog.at_level(logging.WARNING):
+        requeue()
+    assert "SLURM job 1234 cannot be requeued" in caplog.text
+    assert "submit it again" in caplog.text
+
+
+def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    for number, requeued in ((signal.SIGTERM, False), (signal.SIGUSR1, True)):
+        monkeypatch.setattr(
+            ClassificationTask,
+            "on_train_batch_end",
+            after_batch(1, lambda number=number: os.kill(os.getpid(), number)),
+        )
+        with pytest.raises(SystemExit):
+            run(STEPS, tmp_path / str(number))
+        assert (scontrol / "given").exists() == requeued
+
+
+def test_weights_that_are_not_finite_are_not_saved_within_an_epoch(tmp_path, monkeypatch):
+    def ruin(task, outputs, images, batch_idx):
+        if batch_idx == 1:
+            next(task.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", ruin)
+    with pytest.raises(TrainingError, match="not finite"):
+        run([*STEPS, "checkpoint.every_n_steps=3"], tmp_path)
+    assert not (tmp_path / LAST).exists()
+
+
+def test_the_best_epochs_are_kept(tmp_path):
+    run([*TINY, "trainer.max_epochs=4", "checkpoint.keep_best=2"], tmp_path)
+    names = {file.name for file in (tmp_path / "checkpoints").iterdir()}
+    kept = {name for name in names if name.startswith("best_epoch")}
+    assert names - kept == {"best.ckpt", "last.ckpt"}
+    assert len(kept) == 2
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    assert f"best_epoch{best['epoch']:03d}.ckpt" in kept

@@ -1,0 +1,152 @@
+"""The learning rate that runs, epochs of several lengths, and where a resumed run begins."""
+
+import csv
+import logging
+import math
+
+import pytest
+
+from parcnet_train.build import accumulation
+from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.data.samplers import MultiScale, TrainBatches
+from parcnet_train.report.curves import read_series
+from parcnet_train.tasks.classification import ClassificationTask
+from running import TINY, configure, run
+
+LAST = "checkpoints/last.ckpt"
+MULTI_SCALE = ["recipe.image_size=64", "recipe.multi_scale.rule=balanced"]
+COSINE = ["recipe.schedule.warmup_steps=0", "recipe.schedule.min_lr=0", "recipe.optimizer.lr=0.01"]
+
+
+def rates(folder):
+    return read_series(folder / "csv")["train/lr"][1]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (8, 1), (4, 2)])
+def test_rates_are_proportional_to_the_batch_and_counted_in_samples(
+    batch_size, accumulate, tmp_path
+):
+    # 16 samples of an epoch, whatever the batch.
+    settings = [f"recipe.batch_size={batch_size}", f"recipe.accumulate={accumulate}"]
+    settings += [f"trainer.limit_train_batches={16 // batch_size}", "recipe.reference_batch=32"]
+    run([*TINY, *COSINE, *settings], tmp_path)
+    step = batch_size * accumulate
+    expected = [
+        0.01 * step / 32 * 0.5 * (1 + math.cos(math.pi * samples / 16))
+        for samples in range(0, 16, step)
+    ]
+    assert rates(tmp_path) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rate_per_epoch_is_constant_within_one(tmp_path):
+    settings = ["recipe.schedule.per_epoch=true", "trainer.max_epochs=2"]
+    run([*TINY, *COSINE, *settings, "recipe.reference_batch=4"], tmp_path)
+    assert rates(tmp_path) == pytest.approx([0.01, 0.01, 0.005, 0.005], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "expected"), [(128, 8, 1), (128, 1, 8), (32, 4, 8), (500, 1, 2)]
+)
+def test_accumulation_comes_as_near_to_the_reference_batch_as_it_can(batch_size, devices, expected):
+    recipe = {"accumulate": "auto", "batch_size": batch_size, "reference_batch": 1024}
+    trainer = {"devices": devices, "num_nodes": 1, "accelerator": "cpu"}
+    assert accumulation({"recipe": recipe, "trainer": trainer}) == expected
+
+
+def test_accumulation_reaches_the_reference_batch(tmp_path):
+    settings = ["recipe.accumulate=auto", "recipe.reference_batch=16", *COSINE]
+    results = run([*TINY, *settings, "trainer.limit_train_batches=8"], tmp_path)
+    assert results["steps"] == 2
+    assert rates(tmp_path) == pytest.approx([0.01, 0.005], rel=1e-6)
+
+
+def test_epochs_have_the_lengths_of_their_plans_and_see_every_digit(tmp_path, monkeypatch):
+    shapes = []
+    step = ClassificationTask.training_step
+
+    def watched(task, batch, batch_idx):
+        shapes.append((task.current_epoch, len(batch.images), *batch.images.shape[2:]))
+        return step(task, batch, batch_idx)
+
+    monkeypatch.setattr(ClassificationTask, "training_step", watched)
+    settings = ["recipe.batch_size=40", "recipe.image_size=64", "trainer.max_epochs=3"]
+    settings += ["trainer.limit_train_batches=1.0", "trainer.limit_val_batches=1"]
+    settings += ["recipe.multi_scale.rule=balanced"]
+    results = run([*TINY, *settings], tmp_path)
+    plans = TrainBatches(1442, 40, (64, 64), 0, multi_scale=MultiScale("balanced"))
+    expected = [
+        (epoch, scale.batch_size, *scale.size)
+        for epoch in range(3)
+        for scale in plans.plan(epoch).scales
+    ]
+    assert shapes == expected
+    assert len({len(plans.plan(epoch).scales) for epoch in range(3)}) > 1
+    assert results["steps"] == len(expected)
+
+
+class Killed(BaseException):
+    """As SIGKILL, nothing is written any more."""
+
+
+def kill_behind(number):
+    def hook(task, outputs, batch, batch_idx):
+        if task.trainer.fit_loop.total_batch_idx + 1 == number:
+            raise Killed
+
+    return hook
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that was never stopped: two epochs of five batches."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, run(RESUMABLE, folder)
+
+
+RESUMABLE = [*TINY, *MULTI_SCALE, *COSINE, "trainer.max_epochs=2", "trainer.limit_train_batches=5"]
+RESUMABLE += ["checkpoint.every_n_steps=1", "recipe.reference_batch=4"]
+
+
+SLOWLY = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 3, 6, 7, 9)]
+
+
+@pytest.mark.parametrize("killed_behind", [4, 5, 8, *SLOWLY])
+def test_a_run_killed_behind_any_step_ends_the_same(killed_behind, straight, tmp_path, monkeypatch):
+    folder, results = straight
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
+    with pytest.raises(Killed):
+        run(RESUMABLE, tmp_path)
+    monkeypatch.undo()
+    resumed = run([*RESUMABLE, f"ckpt={tmp_path}"], tmp_path)
+    for key in ("train/loss", "train/skipped", "val/loss", "val/top1", "steps", "epochs"):
+        assert resumed[key] == results[key], key
+    series = [read_series(each / "csv") for each in (folder, tmp_path)]
+    for name in ("train/loss_step", "train/loss_epoch", "train/lr", "val/loss"):
+        assert series[0][name] == series[1][name], name
+    ends = [read_checkpoint(each / LAST) for each in (folder, tmp_path)]
+    for state in ("state_dict", "current_model_state"):
+        assert all((ends[0][state][name] == value).all() for name, value in ends[1][state].items())
+
+
+def test_a_resume_with_other_batches_begins_the_epoch_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(8))
+    with pytest.raises(Killed):
+        run(RESUMABLE, tmp_path)
+    monkeypatch.undo()
+    assert read_checkpoint(tmp_path / LAST)["position"]["batch"] == 3
+    with caplog.at_level(logging.WARNING):
+        results = run([*RESUMABLE, "recipe.batch_size=8", f"ckpt={tmp_path}"], tmp_path)
+    assert "epoch 2 begins again" in caplog.text
+    assert results["steps"] == 13  # 8 before, and 5
+    with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
+        assert next(csv.DictReader(stream))["step"] == "8"
+
+
+def test_configured_recipe_reaches_the_plan(tmp_path):
+    values, faults = configure([*TINY, "recipe.multi_scale.rule=balance"], tmp_path)
+    assert faults == [
+        "recipe.multi_scale.rule=balance: allowed is one of released, balanced; "
+        "did you mean balanced?",
+        *faults[1:],
+    ]
+    assert values["recipe"]["multi_scale"]["count"] == 5
