@@ -25,9 +25,8 @@ def test_every_config_file_has_no_fault(file, imagenet):
     group, choice = file.parent.name, file.stem
     overrides = [f"{group}={choice}", f"data.root={imagenet}"]
     if group == "tuned":
-        recipe = next(
-            f.stem for f in FILES if f.parent.name == "recipe" and choice.startswith(f.stem)
-        )
+        recipes = (f.stem for f in FILES if f.parent.name == "recipe")
+        recipe = max((name for name in recipes if choice.startswith(name)), key=len)
         overrides[0] = f"backbone={choice.removeprefix(recipe + '_')}"
         overrides.append(f"recipe={recipe}")
     assert faults_of(*overrides) == []
@@ -111,6 +110,29 @@ def test_all_faults_are_reported_at_once():
         (["recipe.label_smoothing=1"], "recipe.label_smoothing=1: allowed is a number from 0 to"),
         (["recipe.gradient_clip=0"], "recipe.gradient_clip=0: allowed is null or a number above 0"),
         (["recipe.augmentation.crop_scale=[0.5]"], "crop_scale=[0.5]: allowed is a list of two"),
+        (
+            ["recipe.multi_scale.rule=balance"],
+            "recipe.multi_scale.rule=balance: allowed is one of released, balanced; did you mean b",
+        ),
+        (
+            ["recipe.multi_scale=on"],
+            "recipe.multi_scale=on: allowed is null or a mapping with a _t",
+        ),
+        (["recipe.multi_scale.largest=0.5"], "largest=0.5: allowed is a number from 1 to 10"),
+        (["recipe.multi_scale.divisor=48"], "divisor=48: allowed are multiples of 32, the last s"),
+        (
+            ["recipe.multi_scale.rule=balanced", "recipe.batch_size=2", "recipe.image_size=256"],
+            "recipe.batch_size=2: with recipe.multi_scale.rule=balanced a step takes 1 of 288x288 "
+            "pixels; allowed is a whole number of at least 2 … or use recipe.multi_scale.rule=rel",
+        ),
+        (["recipe.accumulate=automatic"], "automatic: allowed is auto, or a whole number … auto?"),
+        (["recipe.reference_batch=0"], "recipe.reference_batch=0: allowed is a whole number of at"),
+        (
+            ["checkpoint.every_n_steps=0"],
+            "every_n_steps=0: allowed is null or a whole number of at",
+        ),
+        (["checkpoint.every_minutes=-1"], "every_minutes=-1: allowed is null or a number above 0"),
+        (["checkpoint.keep_best=0"], "checkpoint.keep_best=0: allowed is a whole number of at lea"),
         (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
         (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
         (["recipe.image_size=big"], "recipe.image_size=big: allowed is a number of pixels, or"),
@@ -194,7 +216,7 @@ def test_all_faults_are_reported_at_once():
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["+backbone.depth=3"], "backbone.depth: ParCNet takes no such argument; … depths?"),
         (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),
-        (["+recipe.ema.decayy=3"], "recipe.ema.decayy: EMAWeightAveraging takes … decay?"),
+        (["+recipe.ema.decayy=3"], "recipe.ema.decayy: EMA takes … decay?"),
         (["+trane=3"], "trane: there is no such key; did you mean trainer?"),
         (["~backbone.widths"], "backbone.widths is missing; ParCNet needs it"),
         (["backbone._target_=a.b"], "backbone._target_=a.b: there is no such class or function"),

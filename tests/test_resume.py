@@ -14,7 +14,7 @@ from parcnet_train.checkpoints import read_checkpoint
 from parcnet_train.report.curves import read_series
 
 RUN = [
-    *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=4", "trainer=cpu"),
+    *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=6", "trainer=cpu"),
     *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
     *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
     *("recipe.schedule.warmup_steps=0", "recipe.multi_scale.rule=balanced"),

@@ -15,11 +15,18 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import PRETRAINED, build_data, build_model, meta_device
+from parcnet_train.build import (
+    PRETRAINED,
+    build_data,
+    build_model,
+    height_and_width,
+    make,
+    meta_device,
+)
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
-from parcnet_train.rules import RULES, conforms, hints_of, in_words, locate, words_of
+from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, words_of
 from parcnet_train.runs import WITHOUT_DATA
 
 Config = dict[str, Any]
@@ -229,6 +236,29 @@ def wrong_network(config: Config) -> Iterator[str]:
             model(torch.empty(1, 3, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
         yield f"backbone, head at {show(f'{part}.image_size', size)}: {first_line(error)}"
+    yield from wrong_scales(config, stride)
+
+
+def wrong_scales(config: Config, stride: int) -> Iterator[str]:
+    """Sizes of a multi-scale training that the network cannot take, or too few images of one."""
+    node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
+    if not isinstance(node, dict) or config["action"] in WITHOUT_DATA:
+        return
+    scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
+    if any(length % stride for scale in scales for length in scale.size):
+        yield (
+            f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: allowed are multiples of "
+            f"{stride}, the last stride of backbone={config['choices']['backbone']}"
+        )
+    least = min(scales, key=lambda scale: scale.batch_size)
+    if not BATCH.accepts(least.batch_size):
+        height, width = least.size
+        yield (
+            f"recipe.batch_size={recipe['batch_size']}: with "
+            f"recipe.multi_scale.rule={node.get('rule')} a step takes {least.batch_size} of "
+            f"{height}x{width} pixels; allowed is {BATCH.words}. Raise recipe.batch_size, or use "
+            "recipe.multi_scale.rule=released"
+        )
 
 
 def wrong_data(config: Config) -> Iterator[str]:
