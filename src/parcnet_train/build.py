@@ -24,15 +24,18 @@ from torch import nn
 
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks import CheckpointContents, FiniteLoss, Progress, ProgressBar, SeedStep
+from parcnet_train.distributed import SharedBuffers, cluster_environment
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
-from parcnet_train.runs import BEST, LAST
+from parcnet_train.processes import place
+from parcnet_train.runs import BEST, LAST, WITHOUT_DATA
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
 # Lightning tells of devices and products; what a run needs to tell, it tells itself.
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for _package in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(_package).setLevel(logging.WARNING)
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
 
@@ -144,6 +147,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         CheckpointContents(contents),
         FiniteLoss(config["trainer"]["log_every_n_steps"]),
         Progress(),
+        SharedBuffers(),
     ]
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))
@@ -152,6 +156,28 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         checkpoint(filename=BEST.stem, monitor=task.monitor, mode=task.mode),
         checkpoint(filename=LAST.stem),
     ]
+
+
+def devices_of(config: Config) -> int:
+    """Devices of each machine, one process each."""
+    trainer = config["trainer"]
+    if trainer["devices"] != "auto":
+        return trainer["devices"]
+    if not place().is_alone:
+        return place().local_world_size
+    on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda")
+    return max(1, torch.cuda.device_count()) if on_gpu else 1
+
+
+def world_size(config: Config) -> int:
+    """Processes of a training or an evaluation, on all machines."""
+    return devices_of(config) * config["trainer"].get("num_nodes", 1)
+
+
+def processes_to_start(config: Config) -> int:
+    """How many processes this one has to start; 1: none, it does the work itself."""
+    is_parallel = config["action"] not in WITHOUT_DATA
+    return world_size(config) if is_parallel and place().is_alone else 1
 
 
 def build_trainer(
@@ -165,6 +191,9 @@ def build_trainer(
         keep_freed_memory()
     if settings["precision"] == "auto":
         settings["precision"] = "16-mixed" if on_cuda else "32-true"
+    settings["devices"], processes = devices_of(config), world_size(config)
+    if processes == 1:
+        settings["strategy"] = "auto"
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
@@ -172,6 +201,7 @@ def build_trainer(
         settings,
         logger=list(loggers),
         callbacks=[*callbacks, *bars],
+        plugins=[cluster_environment(processes)],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),

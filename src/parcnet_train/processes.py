@@ -1,12 +1,15 @@
-"""Where this process stands among those of its run, as torchrun or SLURM has told it.
+"""Where this process stands among those of its run, as whatever started it has told it.
 
-Reads environment variables only, so that `--help` needs no torch.
+All of that is in environment variables: `--help` needs no torch.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +17,9 @@ from typing import Literal
 # Of torchrun (docs.pytorch.org/docs/stable/elastic/run.html) and of our launcher.
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 NO_RUN_ID = "none"  # what torchrun calls a run that was given no name
+
+LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, told to what it starts
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 # Of tasks that srun starts; a batch script and a shell of `salloc` are no numbered steps.
 SRUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
@@ -91,3 +97,19 @@ def _place_in_slurm(environment: Mapping[str, str]) -> Place:
         # A script may call srun several times: the second run is job.1, as SLURM writes it.
         run_name=f"slurm-{job}" + ("" if step == "0" else f".{step}"),
     )
+
+
+def follow_launcher() -> bool:
+    """Makes a process of our launcher end with it, even where it is killed; Linux only.
+
+    Returns:
+        Whether this is such a process.
+    """
+    launcher = os.environ.pop(LAUNCHER, None)
+    if launcher is None:
+        return False
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(launcher):  # it ended before the line above
+        sys.exit(1)
+    return True
