@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def two_runs(tmp_path):
     ):
         (named / start / "checkpoints").mkdir(parents=True)
         (named / start / ".hydra").mkdir()
+        begin = datetime.strptime(start, "%Y-%m-%d_%H-%M-%S").timestamp()
+        os.utime(named / start / ".hydra", (begin, begin))
         for file in files:
             (named / start / "checkpoints" / file).touch()
     return named
@@ -53,6 +56,27 @@ def test_last_is_the_newest_training_run(two_runs):
     for evaluation in ("2024-01-03_00-00-00_test", "2024-01-03_00-00-00_test_2"):
         (two_runs / evaluation).mkdir()
     assert find_checkpoint("last", two_runs, "fit") == newest / "checkpoints" / "last.ckpt"
+
+
+def test_last_is_the_newest_whatever_it_is_called(two_runs):
+    for name, time in (("slurm-7", "2024-01-03"), ("torchrun-my-test", "2024-01-04")):
+        first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
+        assert find_checkpoint("last", two_runs, "fit").parents[1] == second
+        begin = datetime.fromisoformat(time).timestamp()
+        first.rename(two_runs / name)
+        os.utime(two_runs / name / ".hydra", (begin, begin))
+        assert find_checkpoint("last", two_runs, "fit").parents[1] == two_runs / name
+        (two_runs / name).rename(first)
+        os.utime(first / ".hydra", (0, 0))
+
+
+def test_going_on_does_not_make_a_run_newer(two_runs):
+    first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
+    (first / ".hydra" / "config.yaml").touch()
+    os.utime(first / ".hydra", (0, 0))
+    (first / ".hydra" / "config.yaml").write_text("again")
+    (first / "checkpoints" / "last.ckpt").write_text("again")
+    assert find_checkpoint("last", two_runs, "fit").parents[1] == second
 
 
 def test_last_is_never_an_older_run(two_runs):
@@ -120,6 +144,19 @@ def test_run_of_a_checkpoint(two_runs):
     assert run_of(run / "checkpoints" / "best.ckpt") is None
     assert run_of(two_runs / "elsewhere.ckpt") is None
     assert run_of(two_runs / "zoo" / "checkpoints" / "last.ckpt") is None
+
+
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a/b_1"}
+
+
+def test_processes_of_torchrun_share_a_directory(tmp_path, monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "classification" / "parcnet_s-demo" / "torchrun-a-b-1"
+    assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
+    folder.mkdir(parents=True)  # another process was faster
+    assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
+    assert run_dir(str(tmp_path), *NAME, "test", None) == f"{folder}_test"
 
 
 def test_new_run_is_named_by_its_start(noon):

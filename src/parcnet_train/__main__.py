@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,29 +19,44 @@ from parcnet_train.config import (
     CONF,
     PlainConfig,
     choices,
+    command_of,
     compose_config,
+    names_its_directory,
     register_resolvers,
     to_plain,
 )
 from parcnet_train.errors import ConfigError, UserError, message_of
+from parcnet_train.processes import follow_launcher, place
+
+FIRST_WORD = 3.0  # seconds in which one process can report what others then trip over
 
 
 def main() -> None:
     """Runs one action, or several with `-m`; exits 2 with one line per fault of the user's."""
     register_resolvers()
+    if follow_launcher():  # which has checked the configuration
+        run()
+        return
     arguments = get_args_parser().parse_args()
     for_hydra = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info)
     if not any((*for_hydra, arguments.shell_completion)):
         with user_errors():
             config, faults = compose_config(arguments.overrides, arguments.config_dir)
             plain = to_plain(config, choices(config.hydra))
-            refuse_faults(plain, faults)
+            is_sweep = arguments.multirun or config.hydra.mode == RunMode.MULTIRUN
+            launcher = config.hydra.runtime.choices["hydra/launcher"]
+            faults += wrong_place(is_sweep, names_its_directory(config))
+            refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
         if plain.values["action"] == "check":
             print(
                 "no faults: "
                 + " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
             )
             return
+        if place().rank > 0:  # the first process alone writes `.hydra`
+            first = [*arguments.overrides, None][0]
+            where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
+            sys.argv.insert(where, "hydra.output_subdir=null")
     run()
 
 
@@ -47,10 +64,26 @@ def main() -> None:
 def run(config: DictConfig) -> None:
     """One job; Hydra has made its run directory and opened its log."""
     with user_errors():
+        if place().rank > 0:
+            logging.disable(logging.WARNING)  # the first process says the same
         plain = to_plain(config, choices(HydraConfig.get()))
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
-        action_of(plain.values)(plain.values)
+        act(plain.values)
+
+
+def act(config: dict[str, Any]) -> None:
+    """Does what `action` says, in this process or in as many as the run has devices."""
+    from parcnet_train.build import processes_to_start
+
+    processes = processes_to_start(config)
+    if processes == 1:
+        action_of(config)(config)
+        return
+    from parcnet_train.launch import launch
+
+    if code := launch(command_of(HydraConfig.get()), processes):
+        sys.exit(code)
 
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -65,31 +98,71 @@ def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, An
     }[config["action"]]
 
 
-def refuse_faults(plain: PlainConfig, faults: Sequence[str] = ()) -> None:
+def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[str]:
+    """What torchrun and srun cannot be asked to do.
+
+    Args:
+        is_sweep: several runs are wanted.
+        names_its_directory: the run chooses where it writes.
+    """
+    here = place()
+    if here.world_size > 1 and is_sweep:
+        return [
+            f"-m: {here.started_by} has started {here.world_size} processes of the same sweep; "
+            f"leave {here.started_by} out, every run starts its own: trainer=ddp trainer.devices=N"
+        ]
+    if here.world_size > 1 and here.run_name is None and names_its_directory:
+        return [
+            "torchrun gave no name to this run, so its processes cannot agree on a directory; use "
+            "torchrun --standalone on one machine, --rdzv-id=NAME on several, or give "
+            "hydra.run.dir=PATH"
+        ]
+    return []
+
+
+def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool = True) -> None:
     """Raises every fault of a configuration at once.
+
+    Args:
+        plain: the configuration.
+        faults: found before.
+        is_here: whether it is this machine that is to run it.
 
     Raises:
         ConfigError: where there is any.
     """
     from parcnet_train.check import check
 
-    found = [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+    found = [*faults, *plain.faults, *check(plain.values, plain.borrowed, is_here)]
     if found:
         raise ConfigError(found)
 
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130."""
+    """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130.
+
+    Of several processes, the first speaks at once. What the others find, it may have found too;
+    what is no fault of the user's may be that a process is gone. Whatever started them ends them
+    while they wait.
+    """
+    here = place()
     try:
         yield
     except UserError as error:
+        if here.rank > 0:
+            time.sleep(FIRST_WORD)
         for line in message_of(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if here.rank == 0:
+            print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        if here.world_size > 1:
+            time.sleep(2 * FIRST_WORD)
+        raise
 
 
 if __name__ == "__main__":

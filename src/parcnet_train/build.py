@@ -30,15 +30,18 @@ from parcnet_train.callbacks.saving import (
     WholeFiles,
 )
 from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
+from parcnet_train.distributed import SharedBuffers, cluster_environment
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
-from parcnet_train.runs import BEST, LAST
+from parcnet_train.processes import place
+from parcnet_train.runs import BEST, LAST, WITHOUT_DATA
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
 # Lightning tells of devices and products; what a run needs to tell, it tells itself.
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+for _package in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(_package).setLevel(logging.WARNING)
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
 
@@ -151,6 +154,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         CheckpointContents(contents),
         FiniteLoss(log_every),
         Progress(log_every),
+        SharedBuffers(),
     ]
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))
@@ -171,12 +175,34 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     ]
 
 
+def devices_of(config: Config) -> int:
+    """Devices of each machine, one process each."""
+    trainer = config["trainer"]
+    if trainer["devices"] != "auto":
+        return trainer["devices"]
+    if not place().is_alone:
+        return place().local_world_size
+    on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda")
+    return max(1, torch.cuda.device_count()) if on_gpu else 1
+
+
+def world_size(config: Config) -> int:
+    """Processes of a training or an evaluation, on all machines."""
+    return devices_of(config) * config["trainer"].get("num_nodes", 1)
+
+
+def processes_to_start(config: Config) -> int:
+    """How many processes this one has to start; 1: none, it does the work itself."""
+    is_parallel = config["action"] not in WITHOUT_DATA
+    return world_size(config) if is_parallel and place().is_alone else 1
+
+
 def accumulation(config: Config) -> int:
     """Batches per optimizer step; `auto` takes as many as come nearest to the reference batch."""
     recipe = config["recipe"]
     if recipe["accumulate"] != "auto":
         return recipe["accumulate"]
-    batch = recipe["batch_size"] * config["trainer"]["devices"]
+    batch = recipe["batch_size"] * world_size(config)
     return max(1, round(recipe["reference_batch"] / batch))
 
 
@@ -192,6 +218,9 @@ def build_trainer(
     if settings["precision"] == "auto":
         settings["precision"] = "16-mixed" if on_cuda else "32-true"
     settings["accumulate_grad_batches"] = accumulation(config)
+    settings["devices"], processes = devices_of(config), world_size(config)
+    if processes == 1:
+        settings["strategy"] = "auto"
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
@@ -199,7 +228,7 @@ def build_trainer(
         settings,
         logger=list(loggers),
         callbacks=[*callbacks, *bars],
-        plugins=[WholeFiles()],
+        plugins=[WholeFiles(), cluster_environment(processes)],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),

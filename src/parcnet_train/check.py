@@ -22,10 +22,12 @@ from parcnet_train.build import (
     height_and_width,
     make,
     meta_device,
+    world_size,
 )
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.processes import place
 from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, words_of
 from parcnet_train.runs import WITHOUT_DATA
 
@@ -79,13 +81,14 @@ SUPPLIED = {
 KEPT = {"backbone": (PRETRAINED,)}
 
 
-def check(config: Config, borrowed: Collection[str] = ()) -> list[str]:
+def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) -> list[str]:
     """Finds every fault of a configuration.
 
     Args:
         config: plain values, with `choices`; a value may be missing where that was reported.
         borrowed: keys whose faults are reported elsewhere: they interpolate another key, or have no
             value.
+        is_here: whether this machine runs it; else nothing is said of its devices.
 
     Returns:
         One line per fault: its key, what was given, what is allowed.
@@ -98,6 +101,8 @@ def check(config: Config, borrowed: Collection[str] = ()) -> list[str]:
     unset = [key for key in borrowed if value_of(config, key) is MISSING]
     broken = {re.split(r"[.=: ]", line)[0] for line in (*faults, *unset)}
     for find_faults, parts in JOINTS.items():
+        if not is_here and find_faults in OF_THIS_MACHINE:
+            continue
         if broken.isdisjoint(parts):  # else they would only repeat what was found
             faults += find_faults(config)
     return faults
@@ -289,6 +294,44 @@ def wrong_device(config: Config) -> Iterator[str]:
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
     if on_cpu and value_of(config, "trainer.precision") == "16-mixed":
         yield "trainer.precision=16-mixed needs a GPU; use 32-true or bf16-mixed on a CPU"
+    if on_cpu and value_of(config, "trainer.sync_batchnorm") is True:
+        yield (
+            "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
+        )
+
+
+def wrong_strategy(config: Config) -> Iterator[str]:
+    """Several devices for a trainer of one."""
+    trainer = config["trainer"]
+    if world_size(config) > 1 and trainer.get("strategy") != "ddp":
+        shown = show("trainer.devices", trainer["devices"])
+        yield (
+            f"{shown}: trainer={config['choices']['trainer']} is for one device; several need "
+            "trainer=ddp"
+        )
+
+
+def wrong_start(config: Config) -> Iterator[str]:
+    """Processes that were started, and others that were configured."""
+    here, nodes = place(), config["trainer"].get("num_nodes", 1)
+    if config["action"] in ("check", *WITHOUT_DATA):
+        if here.world_size > 1:
+            yield (
+                f"action={config['action']} runs in one process, {here.started_by} has started "
+                f"{here.world_size}; leave {here.started_by} out"
+            )
+    elif here.is_alone and nodes > 1:
+        yield (
+            f"trainer.num_nodes={nodes}: this process was started alone; start one torchrun on "
+            "each machine, or the tasks of all by srun"
+        )
+    elif not here.is_alone and (world_size(config), nodes) != (here.world_size, here.nodes):
+        yield (
+            f"{show('trainer.devices', config['trainer']['devices'])}, trainer.num_nodes={nodes}: "
+            f"{here.started_by} has started {here.world_size} processes on {here.nodes} machines; "
+            "start as many on each, and give trainer=ddp "
+            f"trainer.devices={here.local_world_size} trainer.num_nodes={here.nodes}"
+        )
 
 
 def first_line(error: Exception) -> str:
@@ -315,4 +358,8 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
     wrong_pretrained: ("backbone", "ckpt", "action"),
     wrong_device: ("trainer",),
+    wrong_strategy: ("trainer",),
+    wrong_start: ("trainer", "action"),
 }
+
+OF_THIS_MACHINE = (wrong_device, wrong_start)

@@ -7,6 +7,7 @@ With the entry and `build.py`, the only module that knows Hydra. Nothing here im
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -41,6 +42,12 @@ GROUPS = (
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
 OPTIONAL = ("experiment", "ablation", "debug")
+
+# Hydra's own settings that belong to a whole command, or to the first process of a run.
+OF_THE_COMMAND = (
+    *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
+    *("hydra.job.", "hydra.output_subdir"),
+)
 
 
 def register_resolvers() -> None:
@@ -163,6 +170,34 @@ def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
 def choices(hydra_config: Any) -> dict[str, str | None]:
     """The chosen config of every group, from the `hydra` node of a configuration."""
     return {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
+
+
+def command_of(hydra_config: Any) -> list[str]:
+    """The command line that runs a job of Hydra once more, in the directory that it has.
+
+    Args:
+        hydra_config: the `hydra` node of the job.
+    """
+    sources = hydra_config.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    own = [
+        text
+        for text in hydra_config.overrides.hydra
+        if not text.lstrip("+~").startswith(OF_THE_COMMAND)
+    ]
+    output = QuotedString(hydra_config.runtime.output_dir, Quote.single).with_quotes()
+    return [
+        *(sys.executable, "-m", "parcnet_train"),
+        *(f"--config-dir={folder}" for folder in folders),
+        *hydra_config.overrides.task,
+        *own,
+        *(f"hydra.run.dir={output}", "hydra.output_subdir=null"),
+    ]
+
+
+def names_its_directory(config: DictConfig) -> bool:
+    """Whether a run takes its directory from `run_dir`, and not from the command line."""
+    return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
 
 
 @dataclass

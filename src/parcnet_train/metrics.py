@@ -1,34 +1,64 @@
-"""Metrics that do not depend on how samples are spread over processes."""
+"""Metrics that come out the same, however the samples are split over batches and processes."""
 
 from __future__ import annotations
+
+import parcnet_train.compat  # noqa: F401  before torchmetrics, which imports torchvision
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-UNIT = 2.0**-32
+UNITS = 2**32  # parts of 1 that a value is rounded to
+LARGEST = 2**31  # a value of this size and above counts as not finite
 
 
 class ExactMean(Metric):
-    """Mean in whole units of 2^-32."""
+    """Mean of values, the same to the last digit for every order and every sharding of them.
 
-    total: Tensor
-    count: Tensor
-    broken: Tensor
+    Sums of floating-point numbers depend on their order; these are sums of integers: each value,
+    rounded to a multiple of 2^-32, adds its whole part to one and the rest to another. Both hold
+    the sum of 2^31 values, each below 2^31 in size.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = None
+    whole: Tensor  # () int64
+    units: Tensor  # () int64, of 2^-32
+    count: Tensor  # () int64
+    not_finite: Tensor  # () int64
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("total", "count", "broken"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("whole", "units", "count", "not_finite"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, values: Tensor) -> None:
-        """Adds values of any shape."""
-        finite = values.isfinite()
-        self.total += (values.double().where(finite, 0.0) / UNIT).round().long().sum()
-        self.count += values.numel()
-        self.broken += (~finite).sum()
+    def update(self, values: Tensor, counts: Tensor | None = None) -> None:
+        """Adds values.
+
+        Args:
+            values: of any shape and floating-point type.
+            counts: of the same shape, whole or bool: how many times each value counts, 0 leaves it
+                out, the size of a batch weighs its mean; None counts each once.
+        """
+        values = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+        counts = torch.ones_like(values, dtype=torch.int64) if counts is None else counts.long()
+        is_good = values.isfinite() & (values.abs() < LARGEST)
+        values = values.where(is_good, 0)
+        whole = values.trunc()
+        # Both steps are exact in every type of floating-point number, and so need none of 64 bits,
+        # which Apple's GPUs have not.
+        units = ((values - whole) * UNITS).round()
+        self.whole += (whole.long() * counts).sum()
+        self.units += (units.long() * counts).sum()
+        self.count += counts.sum()
+        self.not_finite += (counts * ~is_good).sum()
 
     def compute(self) -> Tensor:
-        """The mean, float64; nan where a value was not finite."""
-        mean = self.total.double() * UNIT / self.count
-        return mean.where(self.broken == 0, torch.nan)
+        """The mean, rounded once; not a number where a value was none, or where there was none."""
+        count = int(self.count)
+        if not count or self.not_finite:
+            return torch.tensor(torch.nan, device=self.count.device)
+        # Python's integers have no limit, and its division rounds correctly.
+        mean = (int(self.whole) * UNITS + int(self.units)) / (count * UNITS)
+        return torch.tensor(mean, dtype=torch.float32, device=self.count.device)

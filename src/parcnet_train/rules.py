@@ -158,6 +158,14 @@ RULES = {
     "trainer.log_every_n_steps": COUNT,
     "trainer.precision": one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.strategy": one_of("auto", "ddp"),
+    "trainer.devices": Rule(
+        lambda value: value == "auto" or COUNT.accepts(value),
+        "auto, or a whole number of at least 1",
+        ("auto",),
+    ),
+    "trainer.num_nodes": COUNT,
+    "trainer.sync_batchnorm": FLAG,
 }
 
 

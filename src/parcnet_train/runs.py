@@ -1,6 +1,7 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
 runs/<task>/<backbone>-<data>/<start time>/ (profile and benchmark: runs/<action>/<start time>/)
+Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
 """
 
@@ -9,17 +10,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from parcnet_train.errors import CheckpointError
+from parcnet_train.processes import place
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
 
 WITHOUT_DATA = ("profile", "benchmark")  # actions that read neither data nor a checkpoint
+
+EVALUATION = re.compile(r"_test(_\d+)?$")  # ends the names of evaluations
 
 
 def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
@@ -35,7 +40,8 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        runs = sorted(each for each in runs_of_name.glob("*") if "_test" not in each.name)
+        trained = (each for each in runs_of_name.glob("*") if not EVALUATION.search(each.name))
+        runs = sorted(trained, key=started_at)
         if not runs or not (runs[-1] / wanted).is_file():
             newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
             raise CheckpointError(
@@ -51,6 +57,12 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
             "allowed are `last`, a checkpoint file, or a run directory"
         )
     return path
+
+
+def started_at(run: Path) -> float:
+    """When a run was made, in seconds: not every name tells, and what it writes comes later."""
+    notes = run / ".hydra"  # going on rewrites the files in it, and leaves the folder as it is
+    return (notes if notes.is_dir() else run).stat().st_mtime
 
 
 def checkpoint_of(config: dict[str, Any]) -> Path:
@@ -103,7 +115,10 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:
             return str(resumed)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_test" if action == "test" else "")
+    ending = "_test" if action == "test" else ""
+    if shared_name := place().run_name:
+        return str(named / f"{shared_name}{ending}")
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ending
     taken = sum(1 for _ in named.glob(f"{name}*"))
     return str(named / (f"{name}_{taken + 1}" if taken else name))
 

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+UNLABELED = -1  # label of a place in a batch that does not count
+
 
 class ClassificationBatch(NamedTuple):
     """Images with one class each."""
 
     images: Tensor  # (B, 3, H, W) uint8, RGB; scaled to [0, 1] by the model, on its device
-    labels: Tensor  # (B,) int64, class indices; -1: does not count (padding of an evaluation)
-    skipped: Tensor  # () int64, unreadable images that were left out of this batch
+    labels: Tensor  # (B,) int64, class indices, or UNLABELED (in evaluations)
+    skipped: Tensor  # () int64, unreadable images whose places do not count

@@ -17,14 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.data.transforms import Augmentation, EvalTransform, Image, TrainTransform
 from parcnet_train.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-UNLABELED = -1  # label of an image that does not count
 
 Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
 
@@ -148,11 +146,11 @@ class ImageFolderDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples and counts those that were left out.
+    """Stacks samples and counts those that could not be read; the batch stays full.
 
     Args:
         samples: None where an image was unreadable.
-        fill: take others of the batch twice instead, so that the batch stays full.
+        fill: take others of the batch twice instead; else its place is one that does not count.
 
     Raises:
         DataError: where none is left.
@@ -166,6 +164,8 @@ def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatc
     skipped = len(samples) - len(kept)
     if fill:
         kept = [kept[number % len(kept)] for number in range(len(samples))]
+    else:
+        kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * skipped
     images, labels = zip(*kept, strict=True)
     return ClassificationBatch(torch.stack(images), torch.tensor(labels), torch.tensor(skipped))
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
+from torchmetrics import Metric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
@@ -46,12 +46,14 @@ class ClassificationTask(Task):
             {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric()}, compute_groups=False
         )
         # Validation of arguments would look at every batch, and wait for the device.
-        accuracy = functools.partial(MulticlassAccuracy, average="micro", validate_args=False)
+        accuracy = functools.partial(
+            MulticlassAccuracy, average="micro", ignore_index=UNLABELED, validate_args=False
+        )
         self.metrics = nn.ModuleDict(
             {
                 "val/top1": accuracy(num_classes, top_k=1),
                 "val/top5": accuracy(num_classes, top_k=min(5, num_classes)),
-                "val/loss": MeanMetric(nan_strategy="disable"),
+                "val/loss": ExactMean(),
                 "val/skipped": SumMetric(),
             }
         )
@@ -68,14 +70,16 @@ class ClassificationTask(Task):
         return loss
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Adds one batch to the metrics; the loss is not smoothed."""
+        """Adds one batch to the metrics, its empty places left out; the loss is not smoothed."""
         logits = self.model(batch.images).float()
-        losses = functional.cross_entropy(logits, batch.labels, reduction="none")
-        values = {"val/loss": losses, "val/skipped": batch.skipped}
+        losses = functional.cross_entropy(
+            logits, batch.labels, reduction="none", ignore_index=UNLABELED
+        )
+        values: dict[str, tuple[Tensor, ...]] = {
+            "val/loss": (losses, batch.labels != UNLABELED),
+            "val/skipped": (batch.skipped,),
+        }
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
-            if name in values:
-                metric.update(values[name])
-            else:
-                metric.update(logits, batch.labels)
+            metric.update(*values.get(name, (logits, batch.labels)))
             self.log(name, metric, prog_bar=name == self.monitor)

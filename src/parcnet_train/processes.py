@@ -1,0 +1,115 @@
+"""Where this process stands among those of its run, as whatever started it has told it.
+
+All of that is in environment variables: `--help` needs no torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+# Of torchrun (docs.pytorch.org/docs/stable/elastic/run.html) and of our launcher.
+TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+NO_RUN_ID = "none"  # what torchrun calls a run that was given no name
+
+LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, told to what it starts
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+
+# Of tasks that srun starts; a batch script and a shell of `salloc` are no numbered steps.
+SRUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
+FIRST_UNNUMBERED_STEP = 0xFFFFFFF0  # SLURM_MAX_NORMAL_STEP_ID of slurm.h
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a process among those of its run.
+
+    Attributes:
+        started_by: what has started it as one of several; None where it was started alone.
+        rank: its number among all processes.
+        local_rank: its number among those of this machine.
+        world_size: number of all processes.
+        nodes: number of machines.
+        run_name: the same in all processes, and in those of a job that was requeued; None where
+            they have none.
+    """
+
+    started_by: Literal["torchrun", "srun"] | None = None
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    nodes: int = 1
+    run_name: str | None = None
+
+    @property
+    def local_world_size(self) -> int:
+        """Number of processes on this machine."""
+        return self.world_size // self.nodes
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing has started the other processes of a run; then we do."""
+        return self.started_by is None or (self.started_by == "srun" and self.world_size == 1)
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """The place of this process."""
+    if all(environment.get(name) for name in TORCHRUN):
+        return _place_in_torchrun(environment)
+    is_task = all(environment.get(name) for name in SRUN)
+    if is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP:
+        return _place_in_slurm(environment)
+    return Place()
+
+
+def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
+    world_size = int(environment["WORLD_SIZE"])
+    run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
+    # What runs.py puts behind names, `_test`, cannot be part of one.
+    word = re.sub(r"[^A-Za-z0-9.]+", "-", run_id)
+    return Place(
+        started_by="torchrun",
+        rank=int(environment["RANK"]),
+        local_rank=int(environment["LOCAL_RANK"]),
+        world_size=world_size,
+        nodes=world_size // int(environment.get("LOCAL_WORLD_SIZE", world_size)),
+        run_name=None if run_id == NO_RUN_ID else f"torchrun-{word}",
+    )
+
+
+def _place_in_slurm(environment: Mapping[str, str]) -> Place:
+    job = environment["SLURM_JOB_ID"]
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
+    step = environment["SLURM_STEP_ID"]
+    return Place(
+        started_by="srun",
+        rank=int(environment["SLURM_PROCID"]),
+        local_rank=int(environment["SLURM_LOCALID"]),
+        world_size=int(environment["SLURM_NTASKS"]),
+        nodes=int(environment.get("SLURM_NNODES", "1")),
+        # A script may call srun several times: the second run is job.1, as SLURM writes it.
+        run_name=f"slurm-{job}" + ("" if step == "0" else f".{step}"),
+    )
+
+
+def follow_launcher() -> bool:
+    """Makes a process of our launcher end with it, even where it is killed; Linux only.
+
+    Returns:
+        Whether this is such a process.
+    """
+    launcher = os.environ.pop(LAUNCHER, None)
+    if launcher is None:
+        return False
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(launcher):  # it ended before the line above
+        sys.exit(1)
+    return True
