@@ -109,7 +109,7 @@ def kill_and_resume(tmp_path, *overrides):
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     finish(start(straight, *overrides))
     step = random.randrange(3, STEPS - 2)  # after the first checkpoint, before the last step
-    print("killed at step", step)
+    print("killed at step", step)  # shown where it fails
     kill_at(step, resumed, *overrides)
     assert not (resumed / "results.json").exists()
     finish(start(resumed, *overrides, f"ckpt={resumed}"))
@@ -118,3 +118,7 @@ def kill_and_resume(tmp_path, *overrides):
 
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_never_stopped(tmp_path):
     kill_and_resume(tmp_path)
+
+
+def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(tmp_path):
+    kill_and_resume(tmp_path, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
