@@ -94,8 +94,9 @@ def test_processes_see_disjoint_samples_and_the_same_sizes(training):
     assert order[TRAIN:] == order[: len(order) - TRAIN]
 
 
-def test_processes_end_with_the_same_weights_and_buffers(training):
-    first, *others = training.states
+@pytest.mark.parametrize("moment", ["saved", "end"])  # at the end the average is the weights
+def test_processes_end_with_the_same_weights_and_buffers(moment, training):
+    first, *others = (states[moment] for states in training.states)
     assert any("running_mean" in name for name in first)
     for other in others:
         assert first.keys() == other.keys()
@@ -104,8 +105,10 @@ def test_processes_end_with_the_same_weights_and_buffers(training):
 
 def test_saved_weights_are_those_of_all_processes(training):
     checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
-    state = checkpoint["state_dict"]
-    assert all(torch.equal(state[name], value) for name, value in training.states[0].items())
+    for key, moment in {"current_model_state": "saved", "state_dict": "end"}.items():
+        held = checkpoint[key]
+        seen = training.states[0][moment]
+        assert all(torch.equal(held[name], value) for name, value in seen.items()), key
 
 
 def test_processes_write_one_directory_and_speak_once(training):
