@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from parcnet_train.data.batches import ClassificationBatch
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.mixing import Mixing
 
 
 class ClassificationTask(Task):
@@ -24,6 +26,7 @@ class ClassificationTask(Task):
         optimizer: makes an optimizer of parameters.
         schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
         label_smoothing: share of the target that all classes divide (paper: 0.1); training only.
+        mixing: alphas of `mixup` and `cutmix`, see `Mixing`; None: off; training only.
     """
 
     monitor: ClassVar[str] = "val/top1"
@@ -36,9 +39,11 @@ class ClassificationTask(Task):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         label_smoothing: float = 0.1,
+        mixing: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(model, optimizer, schedule)
         self.label_smoothing = label_smoothing
+        self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         # Validation of arguments would look at every batch, and wait for the device.
         accuracy = functools.partial(MulticlassAccuracy, average="micro", validate_args=False)
         self.metrics = nn.ModuleDict(
@@ -52,8 +57,11 @@ class ClassificationTask(Task):
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Loss of one batch, a scalar."""
-        logits = self.model(batch.images)
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        images, labels = batch.images, batch.labels
+        if self.mixing is not None:
+            images, labels = self.mixing(images, labels)
+        logits = self.model(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         size = len(batch.labels)
         self.log(
             "train/loss",
