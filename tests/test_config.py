@@ -251,6 +251,38 @@ def test_all_faults_are_reported_at_once():
         (["benchmark.repeats=0"], "benchmark.repeats=0: allowed is a whole number of at least 1"),
         (["benchmark.batch_size=1"], "benchmark.batch_size=1: allowed is … since BatchNorm"),
         (["benchmark.compile=1"], "benchmark.compile=1: allowed is true or false"),
+        (["recipe.mixing=0.2"], "recipe.mixing=0.2: allowed is null or {mixup: 0.2, cutmix: 1.0}"),
+        (["recipe.mixing={mixup: 0.2}"], "recipe.mixing.cutmix is missing"),
+        (
+            ["recipe.mixing={mixup: 0.2, cutmixx: 1}"],
+            "recipe.mixing.cutmixx: there is no such key; did you mean cutmix?",
+        ),
+        (["recipe.mixing={mixup: -1, cutmix: 1}"], "mixup=-1: allowed is a number of at least 0"),
+        (["recipe.augmentation.repeats=0"], "repeats=0: allowed is a whole number of at least 1"),
+        (["recipe.augmentation.random_erasing=2"], "random_erasing=2: allowed is a number from 0"),
+        (
+            ["recipe.augmentation.randaugment=true"],
+            "randaugment=True: allowed is null or {operations: 2, magnitude: 9}",
+        ),
+        (
+            ["recipe.augmentation.randaugment={operations: 2, magnitude: 31}"],
+            "randaugment.magnitude=31: allowed is a whole number from 0 to 30",
+        ),
+        (
+            ["recipe.augmentation.randaugment={operations: 2}"],
+            "recipe.augmentation.randaugment.magnitude is missing",
+        ),
+        (
+            ["recipe.augmentation.color_jitter={brightness: 0.4, huee: 0.1}"],
+            "color_jitter.huee: there is no such key; did you mean hue?",
+        ),
+        (
+            [
+                "recipe.augmentation.color_jitter="
+                "{brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.6}"
+            ],
+            "color_jitter.hue=0.6: allowed is a number from 0 to 0.5",
+        ),
         (["+benchmark.size=3"], "benchmark.size: there is no such key"),
         (["~profile"], "profile is missing"),
     ],

@@ -16,6 +16,7 @@ from running import run
 RUNS = {
     "classification": [
         *("backbone=parcnet_xs", "recipe.batch_size=8", "recipe.schedule.warmup_steps=3"),
+        *("recipe.reference_batch=8",),
         *("trainer.max_epochs=1", "trainer.limit_train_batches=10", "trainer.limit_val_batches=2"),
         *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),
     ],

@@ -42,6 +42,13 @@ def test_bytes_are_scaled_to_0_to_1():
     assert (seen[0, 1].flatten() - expected).abs().max() < 1e-7
 
 
+def test_layout_in_memory_is_not_that_of_the_disk():
+    images = bytes_of_all_values().contiguous(memory_format=torch.channels_last)
+    (seen,) = Model(Identity(), Seen())(images)
+    assert seen.is_contiguous()
+    assert torch.equal(seen, Model(Identity(), Seen())(images.contiguous())[0])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_floats_are_taken_as_they_are(dtype):
     images = torch.rand(1, 3, 4, 4).to(dtype)

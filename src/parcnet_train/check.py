@@ -29,7 +29,7 @@ from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
 from parcnet_train.processes import place
 from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, words_of
-from parcnet_train.runs import WITHOUT_DATA
+from parcnet_train.runs import WITHOUT_DATA, reads_data
 
 Config = dict[str, Any]
 
@@ -49,15 +49,12 @@ KEYS = {
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "gradient_clip"),
-        *(
-            "image_size",
-            "label_smoothing",
-            "multi_scale",
-            "optimizer",
-            "reference_batch",
-            "schedule",
-        ),
+        *("image_size", "label_smoothing", "mixing", "multi_scale", "optimizer"),
+        *("reference_batch", "schedule"),
     ),
+    "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
+    "recipe.augmentation.randaugment": ("magnitude", "operations"),
+    "recipe.mixing": ("cutmix", "mixup"),
 }
 
 # Parts that build.py makes objects of.
@@ -269,7 +266,7 @@ def wrong_scales(config: Config, stride: int) -> Iterator[str]:
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
-    if getattr(target, "writes_root", False) or config["action"] in WITHOUT_DATA:
+    if getattr(target, "writes_root", False) or not reads_data(config):
         return
     try:
         build_data(config).check_folders(config["action"])
@@ -353,7 +350,7 @@ def shorten(target: Any) -> str:
 JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
-    wrong_data: ("data", "recipe", "action"),
+    wrong_data: ("data", "recipe", "action", "benchmark"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
     wrong_pretrained: ("backbone", "ckpt", "action"),

@@ -27,7 +27,7 @@ from omegaconf.errors import (
 )
 
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs import WITHOUT_DATA, run_dir
+from parcnet_train.runs import reads_data, run_dir
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -255,7 +255,7 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
         return values
 
     plain.values = {**resolve(config, "", True), "choices": chosen}
-    if plain.values.get("action") in WITHOUT_DATA:
+    if not reads_data(plain.values):
         plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
     return plain
 

@@ -10,6 +10,19 @@ from torch import Tensor, nn
 from parcnet_train.features import Backbone
 
 
+def scaled(images: Tensor) -> Tensor:
+    """Images as numbers from 0 to 1.
+
+    Args:
+        images: `(B, 3, H, W)` RGB; uint8, or float in [0, 1], which stays as it is.
+    """
+    if images.is_floating_point():
+        return images
+    # The colours of a pixel come side by side; which layout to compute in is the weights' choice.
+    numbers = images.to(torch.get_default_dtype(), memory_format=torch.contiguous_format)
+    return numbers / 255
+
+
 class Model(nn.Module):
     """A backbone and a head; takes images as they come from the disk, RGB.
 
@@ -32,6 +45,4 @@ class Model(nn.Module):
         Returns:
             What the head returns.
         """
-        if not images.is_floating_point():
-            images = images.to(torch.get_default_dtype()) / 255
-        return self.head(self.backbone(images))
+        return self.head(self.backbone(scaled(images)))

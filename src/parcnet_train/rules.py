@@ -61,6 +61,11 @@ def range_of(rule: Rule) -> Rule:
     )
 
 
+def options(example: str) -> Rule:
+    """Null or a mapping, whose keys `check.KEYS` has and whose values have rules of their own."""
+    return Rule(lambda value: value is None or isinstance(value, dict), f"null or {example}")
+
+
 POSITIVE = number("a number above 0", lambda value: value > 0)
 NOT_NEGATIVE = number("a number of at least 0", lambda value: value >= 0)
 RATE = number("a number above 0 and up to 100", lambda value: 0 < value <= 100)
@@ -119,7 +124,7 @@ RULES = {
     "profile.image_size": PIXELS,
     "profile.batch_size": COUNT,
     "profile.num_classes": COUNT,
-    "benchmark.target": one_of("operator", "train_step"),
+    "benchmark.target": one_of("operator", "train_step", "loader"),
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,
     "benchmark.image_size": PIXELS,
@@ -152,6 +157,25 @@ RULES = {
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),
     "recipe.augmentation.flip": PROBABILITY,
+    "recipe.augmentation.randaugment": options("{operations: 2, magnitude: 9}"),
+    "recipe.augmentation.randaugment.operations": COUNT,
+    "recipe.augmentation.randaugment.magnitude": number(
+        "a whole number from 0 to 30", lambda value: 0 <= value <= 30, int
+    ),
+    "recipe.augmentation.color_jitter": options(
+        "{brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.0}"
+    ),
+    "recipe.augmentation.color_jitter.brightness": NOT_NEGATIVE,
+    "recipe.augmentation.color_jitter.contrast": NOT_NEGATIVE,
+    "recipe.augmentation.color_jitter.saturation": NOT_NEGATIVE,
+    "recipe.augmentation.color_jitter.hue": number(
+        "a number from 0 to 0.5", lambda value: 0 <= value <= 0.5
+    ),
+    "recipe.augmentation.random_erasing": PROBABILITY,
+    "recipe.augmentation.repeats": COUNT,
+    "recipe.mixing": options("{mixup: 0.2, cutmix: 1.0}"),
+    "recipe.mixing.mixup": NOT_NEGATIVE,
+    "recipe.mixing.cutmix": NOT_NEGATIVE,
     "trainer.max_epochs": COUNT,
     "trainer.limit_train_batches": LIMIT,
     "trainer.limit_val_batches": LIMIT,

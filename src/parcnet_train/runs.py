@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
 
-WITHOUT_DATA = ("profile", "benchmark")  # actions that read neither data nor a checkpoint
+# Actions that read no checkpoint, and no data but for the loader's benchmark.
+WITHOUT_DATA = ("profile", "benchmark")
+
+
+def reads_data(config: Mapping[str, Any]) -> bool:
+    """Whether a run with these values looks at its data."""
+    if config.get("action") == "benchmark":
+        return config.get("benchmark", {}).get("target") == "loader"
+    return config.get("action") not in WITHOUT_DATA
+
 
 EVALUATION = re.compile(r"_test(_\d+)?$")  # ends the names of evaluations
 

@@ -2,22 +2,22 @@ import itertools
 import os
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
+from pytorch_lightning import Trainer
 
+from parcnet_train.data import classification
 from parcnet_train.data.classification import (
     ImageFolderData,
     ImageFolderDataset,
     class_folders,
     collate,
     list_images,
-    read_image,
 )
-from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.samplers import PADDING, MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, message_of
 
@@ -34,7 +34,11 @@ def make_data(root, **settings):
 
 
 def make_dataset(folder, class_names, on_error="stop"):
-    return ImageFolderDataset(folder, class_names, lambda image, epoch, index: image, on_error)
+    return ImageFolderDataset(folder, class_names, lambda image, key: image, on_error)
+
+
+def key(sample):
+    return SampleKey(sample, 0, (32, 32))
 
 
 def fitted(root, **settings):
@@ -92,7 +96,7 @@ def test_other_files_and_upper_case_extensions(image_folder):
 def test_names_that_are_not_ascii(tmp_path):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "été" / "bild ü.png")
     dataset = make_dataset(tmp_path, ["été"])
-    image, label = dataset[SampleKey(0, 0)]
+    image, label = dataset[key(0)]
     assert (label, image.unique().tolist()) == (0, [7])
 
 
@@ -100,7 +104,7 @@ def test_a_sample_is_the_image_of_its_path(image_folder):
     names = ["ant", "bee", "cat"]
     dataset = make_dataset(image_folder / "train", names)
     for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
-        image, label = dataset[SampleKey(index, 0)]
+        image, label = dataset[key(index)]
         assert names[label] == path.parent.name
         with Image.open(path) as file:
             assert image.shape[1:] == file.size[::-1]
@@ -165,9 +169,9 @@ def test_home_folder_is_expanded(image_folder, monkeypatch):
 def test_unreadable_image_stops_with_its_name(image_folder, content):
     (image_folder / "train" / "bee" / "2.png").write_bytes(content)
     dataset = make_dataset(image_folder / "train", ["ant", "bee", "cat"])
-    dataset[SampleKey(5, 0)]
+    dataset[key(5)]
     with pytest.raises(DataError, match=r"bee/2\.png cannot be read as an image; .*data\.on_error"):
-        dataset[SampleKey(6, 0)]
+        dataset[key(6)]
 
 
 def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
@@ -177,11 +181,6 @@ def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
         list(data.val_dataloader())
     assert message_of(raised.value).startswith(f"{image_folder}/val/ant/0.png cannot be read")
     assert message_of(raised.value).endswith("data.on_error=skip")
-
-
-def test_link_to_nowhere_is_unreadable(tmp_path):
-    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
-    assert read_image(tmp_path / "a.png") is None
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
@@ -240,33 +239,52 @@ def test_hidden_folders_are_no_classes(image_folder):
     assert class_folders(image_folder / "train") == ["ant", "bee", "cat"]
 
 
-def test_grey_files_have_three_equal_channels(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
-    save(grey, tmp_path / "grey.png")
-    assert np.array_equal(read_image(tmp_path / "grey.png"), np.stack([grey] * 3, axis=-1))
-
-
-def test_transparency_is_dropped(tmp_path):
-    rgba = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
-    save(rgba, tmp_path / "rgba.png")
-    assert np.array_equal(read_image(tmp_path / "rgba.png"), rgba[..., :3])
-
-
-def test_palette_and_16_bit_files_become_rgb_bytes(tmp_path):
-    rgb = np.zeros((20, 30, 3), np.uint8)
-    rgb[:10] = (200, 100, 50)
-    Image.fromarray(rgb).quantize(2).save(tmp_path / "palette.png")
-    assert np.abs(read_image(tmp_path / "palette.png").astype(int) - rgb).max() <= 2
-    cv2.imwrite(str(tmp_path / "deep.png"), rgb[..., ::-1].astype(np.uint16) * 257)
-    assert np.array_equal(read_image(tmp_path / "deep.png"), rgb)
-
-
 def test_batches_are_uint8_of_the_input_size(image_folder):
     data = fitted(image_folder, image_size=(24, 40), batch_size=5)
-    for loader, sizes in ((data.train_dataloader(), [5] * 3), (data.val_dataloader(), [5, 1])):
+    for loader, count in ((data.train_dataloader(), 3), (data.val_dataloader(), 2)):
         batches = list(loader)
-        assert [batch.images.shape for batch in batches] == [(size, 3, 24, 40) for size in sizes]
+        assert [batch.images.shape for batch in batches] == [(5, 3, 24, 40)] * count
         assert all(batch.images.dtype == torch.uint8 for batch in batches)
+        channels_last = torch.channels_last
+        assert all(b.images.is_contiguous(memory_format=channels_last) for b in batches)
+
+
+def test_an_empty_place_is_black_and_reads_no_file(tmp_path, monkeypatch):
+    save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "ant" / "0.png")
+    dataset = make_dataset(tmp_path, ["ant"])
+    monkeypatch.setattr(classification, "read_image", None)
+    image, label = dataset[SampleKey(PADDING, 0, (24, 40))]
+    assert (image.shape, image.dtype, label) == ((3, 24, 40), torch.uint8, -1)
+    assert not image.any()
+
+
+def test_validation_is_filled_up_with_empty_places(image_folder):
+    first, second = fitted(image_folder, batch_size=5).val_dataloader()
+    assert first.labels.tolist() == [0, 0, 1, 1, 2]
+    assert second.labels.tolist() == [2, -1, -1, -1, -1]
+    assert first.images.flatten(1).any(dim=1).all()
+    assert second.images.flatten(1).any(dim=1).tolist() == [True, False, False, False, False]
+
+
+def test_images_are_repeated_on_request(image_folder):
+    data = fitted(image_folder, batch_size=4, augmentation=Augmentation(repeats=2))
+    batches = list(data.train_dataloader())
+    assert [len(batch.labels) for batch in batches] == [4, 4, 4]
+    for batch in batches:
+        assert batch.labels[::2].tolist() == batch.labels[1::2].tolist()
+        assert not (batch.images[::2] == batch.images[1::2]).all()
+
+
+def test_sizes_vary_on_request(image_folder):
+    scales = MultiScale(smallest=0.5, largest=1.5, count=3)
+    data = fitted(image_folder, image_size=64, batch_size=2, multi_scale=scales, num_workers=1)
+    assert {batch.images.shape[2:] for batch in data.val_dataloader()} == {(64, 64)}
+    loader = data.train_dataloader()
+    sizes = set()
+    for epoch in range(4):
+        _set_sampler_epoch(loader, epoch)
+        sizes |= {batch.images.shape[2:] for batch in loader}
+    assert sizes == {(32, 32), (64, 64), (96, 96)}
 
 
 def test_one_number_is_a_square(image_folder):
@@ -275,8 +293,9 @@ def test_one_number_is_a_square(image_folder):
 
 def test_batches_do_not_depend_on_the_number_of_workers(image_folder, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(2), raising=False)
     alone, shared = fitted(image_folder, seed=3), fitted(image_folder, seed=3, num_workers=2)
-    assert shared.num_workers == 2
+    assert shared.workers() == 2
     for first, second in (
         (alone.train_dataloader(), shared.train_dataloader()),
         (alone.val_dataloader(), shared.val_dataloader()),
@@ -304,10 +323,29 @@ def test_seed_changes_order_and_augmentation(image_folder):
     assert not any(itertools.starmap(equal, zip(first, second, strict=True)))
 
 
-def test_workers_are_never_more_than_processors(image_folder, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert make_data(image_folder, num_workers=8).num_workers == 3
-    assert make_data(image_folder, num_workers=2).num_workers == 2
+@pytest.mark.parametrize("cores", [(3, 8), (8, 3)], ids=["machine", "scheduler"])
+def test_workers_are_never_more_than_processors(image_folder, monkeypatch, cores):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores[0])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(cores[1]), raising=False)
+    assert make_data(image_folder, num_workers=8).workers() == 3
+    assert make_data(image_folder, num_workers=2).workers() == 2
+    assert make_data(image_folder, num_workers=0).workers() == 0
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(1, 8), (3, 2), (4, 2), (16, 1)])
+def test_processes_of_a_machine_share_its_processors(
+    image_folder, processes, expected, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8), raising=False)
+    data = make_data(image_folder, num_workers=8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert data.workers() == expected
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    data.trainer = Trainer(accelerator="cpu", devices=processes, logger=False)
+    assert data.workers() == expected
+    data.setup("fit")
+    assert data.train_dataloader().num_workers == expected
 
 
 def test_validation_set_alone_can_be_used(image_folder):

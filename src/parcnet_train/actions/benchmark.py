@@ -1,4 +1,4 @@
-"""`action=benchmark`: the circular convolution, or a whole training step, by the clock."""
+"""`action=benchmark`: the circular convolution, a training step, or the loader, by the clock."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
-from parcnet_train.benchmarks import operator, training_step
+from parcnet_train.benchmarks import loader, operator, training_step
 from parcnet_train.benchmarks.timing import device_of, hardware
-from parcnet_train.build import Config, height_and_width
-from parcnet_train.report.timings import print_operators, print_steps
+from parcnet_train.build import Config, build_data, height_and_width
+from parcnet_train.report.timings import print_loaders, print_operators, print_steps
 from parcnet_train.runs import write_results
 
 
@@ -24,7 +24,7 @@ def benchmark(config: Config) -> Results:
 
     Args:
         config: the whole configuration as plain values, with `choices`: the chosen configs. Its
-            data and its checkpoint are not looked at.
+            checkpoint is not looked at, and its data only to time the loader.
 
     Returns:
         What `results.json` holds.
@@ -32,8 +32,11 @@ def benchmark(config: Config) -> Results:
     pl.seed_everything(config["seed"], verbose=False)
     settings = config["benchmark"]
     device = device_of(config["trainer"]["accelerator"])
-    keeps_memory = device.type == "cpu" and settings["keep_memory"] and keep_freed_memory()
-    target = {"operator": operators, "train_step": steps}[settings["target"]]
+    # The ordinary loader has the memory of an ordinary process.
+    computes = device.type == "cpu" and settings["target"] != "loader"
+    keeps_memory = computes and settings["keep_memory"] and keep_freed_memory()
+    targets = {"operator": operators, "train_step": steps, "loader": loaders}
+    target = targets[settings["target"]]
     results = {
         **about(config),
         "target": settings["target"],
@@ -66,6 +69,22 @@ def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     yield "batch_size", settings["batch_size"]
     yield "image_size", list(size)
     yield from training_step.results_of(timings)
+
+
+def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the loading of the data's training images."""
+    data = build_data(config)
+    speeds = loader.time_loaders(data, config["benchmark"]["repeats"])
+    height, width = data.image_size
+    print_loaders(
+        f"loading, {data.batch_size} x 3 x {height} x {width}, {speeds.workers} workers", speeds
+    )
+    yield "data", config["choices"]["data"]
+    yield "num_workers", speeds.workers
+    yield "batch_size", data.batch_size
+    yield "image_size", [height, width]
+    yield "images_per_turn", speeds.images
+    yield from loader.results_of(speeds)
 
 
 def installed_version(package: str) -> str | None:

@@ -12,6 +12,7 @@ UNLABELED = -1  # label of a place in a batch that does not count
 class ClassificationBatch(NamedTuple):
     """Images with one class each."""
 
-    images: Tensor  # (B, 3, H, W) uint8, RGB; scaled to [0, 1] by the model, on its device
+    # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
+    images: Tensor
     labels: Tensor  # (B,) int64, class indices, or UNLABELED (in evaluations)
     skipped: Tensor  # () int64, unreadable images whose places do not count

@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
+from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
-from parcnet_train.data.transforms import Augmentation, EvalTransform, Image, TrainTransform
+from parcnet_train.data.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -86,17 +87,6 @@ def list_images(
     return np.array(paths), np.array(labels)
 
 
-def read_image(path: Path) -> Image | None:
-    """Decodes an image file to `(H, W, 3)` RGB; None where it cannot be read."""
-    # Through a buffer, since OpenCV prints a warning of its own for a path that it cannot read.
-    try:
-        buffer = np.fromfile(path, dtype=np.uint8)
-        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
-    except (OSError, cv2.error):
-        return None
-    return image
-
-
 class ImageFolderDataset(Dataset[Sample]):
     """Images of class folders, transformed.
 
@@ -125,11 +115,14 @@ class ImageFolderDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey) -> Sample:
         """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
 
+        In memory, the image is `(H, W, 3)`, as it is decoded.
+
         Raises:
             DataError: for an unreadable image, where `on_error` is `stop`.
         """
         if key.sample == PADDING:
-            return torch.zeros(3, *key.size, dtype=torch.uint8), UNLABELED
+            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
+            return black.permute(2, 0, 1), UNLABELED
         path = self.folder / os.fsdecode(self.paths[key.sample])
         image = read_image(path)
         if image is None:
@@ -139,14 +132,12 @@ class ImageFolderDataset(Dataset[Sample]):
                 f"{path} cannot be read as an image; mend or remove it, or go on without such "
                 "files: data.on_error=skip"
             )
-        image = self.transform(image, key)
-        # A crop is a view of a larger image: only its own pixels go to the main process.
-        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        pixels = torch.from_numpy(self.transform(image, key))
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples and counts those that could not be read; the batch stays full.
+    """Stacks samples, in a worker into memory of both processes, and counts the unreadable ones.
 
     Args:
         samples: None where an image was unreadable.
@@ -166,8 +157,17 @@ def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatc
         kept = [kept[number % len(kept)] for number in range(len(samples))]
     else:
         kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * skipped
-    images, labels = zip(*kept, strict=True)
-    return ClassificationBatch(torch.stack(images), torch.tensor(labels), torch.tensor(skipped))
+    # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
+    images = default_collate([image.permute(1, 2, 0) for image, _ in kept]).permute(0, 3, 1, 2)
+    labels = torch.tensor([label for _, label in kept])
+    return ClassificationBatch(images, labels, torch.tensor(skipped))
+
+
+def processors_of_this_process() -> int:
+    """How many it may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _start_worker(worker: int) -> None:
@@ -187,7 +187,8 @@ class ImageFolderData(pl.LightningDataModule):
         augmentation: of the training images.
         multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
         seed: of order and augmentation.
-        num_workers: loader processes per set; never more than the machine's processors.
+        num_workers: loader processes per set and device; all of a machine's devices together never
+            start more per set than it has processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
 
     Raises:
@@ -221,7 +222,7 @@ class ImageFolderData(pl.LightningDataModule):
         self.augmentation = augmentation
         self.multi_scale = multi_scale
         self.seed = seed
-        self.num_workers = min(num_workers, os.cpu_count() or 1)
+        self.num_workers = num_workers
         self.on_error = on_error
         self.begin = (0, 0)  # epoch and batch
 
@@ -247,22 +248,28 @@ class ImageFolderData(pl.LightningDataModule):
         """Looks whether the class folders of an action are there; opens no image.
 
         Args:
-            action: `fit` needs the training and the validation set, the rest validation alone.
+            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
+                the latter alone.
 
         Raises:
             DataError: where one is missing, or its classes are not those of the training set.
         """
-        folders = [self.train_folder] if action == "fit" else []
-        for folder in [*folders, self.val_folder]:
+        training = [self.train_folder] if action in ("fit", "benchmark") else []
+        validation = [self.val_folder] if action != "benchmark" else []
+        for folder in [*training, *validation]:
             for name in class_folders(folder):
                 refuse_unknown(folder, name, self.class_names)
 
     def setup(self, stage: str) -> None:
         """Lists the files of the sets that the stage (`fit` or `validate`) needs."""
         if stage == "fit":
-            transform = TrainTransform(self.augmentation, self.seed)
-            self.train_set = self._dataset(self.train_folder, transform)
+            self.list_training_images()
         self.val_set = self._dataset(self.val_folder, EvalTransform())
+
+    def list_training_images(self) -> None:
+        """Makes the training set, which needs no validation set beside it."""
+        transform = TrainTransform(self.augmentation, self.seed)
+        self.train_set = self._dataset(self.train_folder, transform)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""
@@ -298,6 +305,7 @@ class ImageFolderData(pl.LightningDataModule):
             rank,
             world_size,
             self.multi_scale,
+            self.augmentation.repeats,
             epoch=epoch,
             first_batch=first_batch,
         )
@@ -311,6 +319,15 @@ class ImageFolderData(pl.LightningDataModule):
         """Rank of this process, and their number."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def workers(self) -> int:
+        """Loader processes of each set, which share the machine with those of other devices."""
+        # Without a trainer, torchrun says how many processes this machine runs.
+        alone = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        processes = self.trainer.num_devices if self.trainer else alone
+        share = max(1, (os.cpu_count() or 1) // processes)
+        # A scheduler may have given this process fewer processors.
+        return min(self.num_workers, share, processors_of_this_process())
+
     def _dataset(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> ImageFolderDataset:
@@ -322,12 +339,13 @@ class ImageFolderData(pl.LightningDataModule):
         batches: TrainBatches | EvalBatches,
         collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
     ) -> DataLoader[Sample]:
+        workers = self.workers()
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            num_workers=self.num_workers,
+            num_workers=workers,
             collate_fn=collate_samples,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=workers > 0,
             worker_init_fn=_start_worker,
         )

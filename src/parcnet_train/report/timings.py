@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from rich.table import Table
 
+from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
+from parcnet_train.benchmarks.loader import Speeds
 from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
 from parcnet_train.benchmarks.timing import Timing
 from parcnet_train.benchmarks.training_step import Variant
@@ -57,4 +59,20 @@ def print_steps(title: str, timings: Mapping[Variant, Timing]) -> None:
         if twin is not None:
             cells.append(f"{timings[twin].median / timing.median:.2f}x")
         table.add_row(*cells)
+    wide_console(WIDTH).print(table)
+
+
+def print_loaders(title: str, speeds: Speeds) -> None:
+    """Prints one line per loader.
+
+    Args:
+        title: what was measured.
+        speeds: of all loaders.
+    """
+    table = Table(title=title, title_justify="left")
+    for heading in ("loader", "images/s: median (least-most)", f"times {ORDINARY}"):
+        table.add_column(heading, no_wrap=True)
+    for variant in speeds.timings:
+        median, least, most, ratio = speeds.of(variant).values()
+        table.add_row(variant, f"{median:.0f} ({least:.0f}-{most:.0f})", f"{ratio:.2f}x")
     wide_console(WIDTH).print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.mixing import Mixing
 
 
 class ClassificationTask(Task):
@@ -26,6 +28,7 @@ class ClassificationTask(Task):
         schedule: of the learning rate, see `Task`.
         reference_batch: samples of a step for which the learning rates are given.
         label_smoothing: share of the target that all classes divide (paper: 0.1); training only.
+        mixing: alphas of `mixup` and `cutmix`, see `Mixing`; None: off; training only.
     """
 
     monitor: ClassVar[str] = "val/top1"
@@ -39,9 +42,11 @@ class ClassificationTask(Task):
         schedule: Schedule,
         reference_batch: int,
         label_smoothing: float = 0.1,
+        mixing: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing
+        self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         self.train_metrics = MetricCollection(
             {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric()}, compute_groups=False
         )
@@ -60,9 +65,11 @@ class ClassificationTask(Task):
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Loss of one batch, a scalar."""
-        logits = self.model(batch.images)
+        images, labels = batch.images, batch.labels
+        if self.mixing is not None:
+            images, labels = self.mixing(images, labels)
         losses = functional.cross_entropy(
-            logits, batch.labels, label_smoothing=self.label_smoothing, reduction="none"
+            self.model(images), labels, label_smoothing=self.label_smoothing, reduction="none"
         )
         loss = losses.mean()
         self.train_metrics["train/loss_epoch"].update(losses.detach())
