@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import PRETRAINED, build_data, build_model, meta_device
+from parcnet_train.build import PRETRAINED, build_backbone, build_data, build_model, meta_device
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
@@ -37,9 +37,10 @@ KEYS = {
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
-        *("accumulate", "augmentation", "batch_size", "ema", "epochs", "gradient_clip"),
-        *("image_size", "label_smoothing", "optimizer", "schedule"),
+        *("accumulate", "augmentation", "batch_size", "ema", "epochs", "finetuning"),
+        *("gradient_clip", "image_size", "label_smoothing", "optimizer", "schedule"),
     ),
+    "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
 }
 
 # Parts that build.py makes objects of.
@@ -117,6 +118,8 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
     for part, keys in KEYS.items():
         node = value_of(config, part) if part else config
+        if node is not MISSING and not isinstance(node, dict):
+            yield f"{show(part, node)}: allowed is a mapping of {', '.join(keys)}"
         for name in keys:
             key = f"{part}.{name}" if part else name
             if isinstance(node, dict) and name not in node and key not in borrowed:
@@ -218,6 +221,23 @@ def wrong_network(config: Config) -> Iterator[str]:
         yield f"backbone, head at {show(f'{part}.image_size', size)}: {first_line(error)}"
 
 
+def wrong_finetuning(config: Config) -> Iterator[str]:
+    """More stages to freeze than the backbone has."""
+    stages = config["recipe"]["finetuning"]["freeze_stages"]
+    if stages in (0, "all") or config["action"] in WITHOUT_DATA:
+        return
+    try:
+        with meta_device():
+            count = len(build_backbone(config).levels)
+    except ConfigError:  # `wrong_network` tells
+        return
+    if stages > count:
+        yield (
+            f"{show('recipe.finetuning.freeze_stages', stages)}: allowed are 0 to {count}, the "
+            f"stages of backbone={config['choices']['backbone']}, or all"
+        )
+
+
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
@@ -267,6 +287,7 @@ def shorten(target: Any) -> str:
 JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
+    wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_data: ("data", "recipe", "action"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

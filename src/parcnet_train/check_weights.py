@@ -16,6 +16,7 @@ from parcnet_train.checkpoints import (
     check_resumable,
     check_same_classes,
     check_same_model,
+    check_same_parameters,
     pretrained_state,
     read_checkpoint,
 )
@@ -41,6 +42,7 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
         checkpoint = read_checkpoint(path)
         if config["action"] == "fit":
             check_resumable(checkpoint, path)
+            check_same_parameters(checkpoint, config, path)
         with meta_device():
             model = build_model(config, len(checkpoint["class_names"]))
         check_same_model(checkpoint, model, config, path)

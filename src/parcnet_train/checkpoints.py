@@ -156,6 +156,25 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
         )
 
 
+def check_same_parameters(
+    checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
+) -> None:
+    """Compares what is trained: the state of an optimizer is that of its parameters.
+
+    Raises:
+        CheckpointError: where another part of the network was frozen, or in other groups.
+    """
+    now = config["recipe"]["finetuning"]
+    before = checkpoint["config"]["recipe"].get("finetuning", now)
+    if before != now:
+        way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
+        raise CheckpointError(
+            f"ckpt={path} was trained with {' '.join(way_out).lower()}, this run has another value "
+            "that its optimizer's state does not fit; add what it was trained with, or start a new "
+            f"run from its backbone: backbone.pretrained={path}"
+        )
+
+
 def pretrained_state(
     path: str, backbone: Backbone, config: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], list[str]]:

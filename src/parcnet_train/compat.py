@@ -22,6 +22,8 @@ warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 # `data.num_workers` is the user's choice, and 0 is right for small files.
 warnings.filterwarnings("ignore", ".* does not have many workers")
+# Frozen parts are, since `recipe.finetuning` says so.
+warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

@@ -137,6 +137,13 @@ RULES = {
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
+    "recipe.finetuning.freeze_stages": Rule(
+        lambda value: value == "all" or WHOLE.accepts(value),
+        f"{WHOLE.words}, or all",
+        ("all",),
+    ),
+    "recipe.finetuning.layer_decay": POSITIVE_SHARE,
+    "recipe.finetuning.freeze_batchnorm": FLAG,
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),
     "recipe.augmentation.flip": PROBABILITY,

@@ -68,6 +68,11 @@ def fit(config: Config) -> Results:
         backbone.load_state_dict(state)
         log.info("the backbone starts from %s", pretrained)
         warn_of_others(pretrained, others)
+    elif not all(each.requires_grad for each in task.model.parameters()):
+        log.warning(
+            "recipe.finetuning freezes weights that were just drawn at random; start from trained "
+            "ones: backbone.pretrained=PATH"
+        )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
     contents = {

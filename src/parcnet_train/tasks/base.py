@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -16,7 +15,7 @@ from parcnet_train.model import Model
 
 log = logging.getLogger(__name__)
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Model], Optimizer]
 Schedule = Callable[..., float]
 
 
@@ -25,7 +24,7 @@ class Task(pl.LightningModule):
 
     Args:
         model: backbone and head.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of a model.
         schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
     """
 
@@ -39,8 +38,8 @@ class Task(pl.LightningModule):
         self.schedule = schedule
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, its learning rate set for every step."""
-        optimizer = self.make_optimizer(self.parameters())
+        """One optimizer over all that is trained, its learning rate set for every step."""
+        optimizer = self.make_optimizer(self.model)
         total_steps = int(self.trainer.estimated_stepping_batches)
         max_lr = optimizer.defaults["lr"]
 

@@ -21,7 +21,7 @@ class ClassificationTask(Task):
     Args:
         model: makes logits of images.
         num_classes: length of the logits.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of a model.
         schedule: maps a step, `max_lr` and `total_steps` to a factor of the learning rate.
         label_smoothing: share of the target that all classes divide (paper: 0.1); training only.
     """
