@@ -52,6 +52,21 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     return checkpoint
 
 
+def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        CheckpointError: where the disk does not take it.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        torch.save(dict(checkpoint), partial)
+        partial.replace(target)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
+
+
 def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
     """The network's state dict; EMA weights where the run kept them, unless `ema` is false."""
     # Lightning's EMA callback files its average as state_dict, and the trained weights beside it.

@@ -90,7 +90,7 @@ BATCH = Rule(
 )
 
 RULES = {
-    "action": one_of("fit", "test", "profile", "benchmark", "check"),
+    "action": one_of("fit", "test", "profile", "benchmark", "average", "check"),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,

@@ -17,7 +17,10 @@ from parcnet_train.errors import CheckpointError
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
+AVERAGE = Path("checkpoints") / "average.ckpt"
+EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
 
+EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
 WITHOUT_DATA = ("profile", "benchmark")  # actions that read neither data nor a checkpoint
 
 
@@ -34,7 +37,11 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        runs = sorted(each for each in runs_of_name.glob("*") if "_test" not in each.name)
+        runs = sorted(
+            each
+            for each in runs_of_name.glob("*")
+            if not any(f"_{name}" in each.name for name in EVALUATIONS)
+        )
         if not runs or not (runs[-1] / wanted).is_file():
             newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
             raise CheckpointError(
@@ -63,6 +70,24 @@ def checkpoint_of(config: dict[str, Any]) -> Path:
         config["paths"]["runs"], choices["task"], choices["backbone"], choices["data"]
     )
     return find_checkpoint(config["ckpt"], named, config["action"])
+
+
+def evaluated_by(config: dict[str, Any]) -> list[Path]:
+    """The checkpoint files that an evaluation reads: one, or the best epochs for their average.
+
+    Raises:
+        CheckpointError: where there is none, or no two to be averaged.
+    """
+    path = checkpoint_of(config)
+    if config["action"] != "average":
+        return [path]
+    epochs = sorted(path.parent.glob(EPOCHS))
+    if len(epochs) < 2:
+        raise CheckpointError(
+            f"ckpt={config['ckpt']}: {path.parent} holds {len(epochs)} of {EPOCHS}, an average "
+            "needs two or more; train with checkpoint.keep_best=5, and name the run directory"
+        )
+    return epochs
 
 
 def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
@@ -95,7 +120,9 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:
             return str(resumed)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ("_test" if action == "test" else "")
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + (
+        f"_{action}" if action in EVALUATIONS else ""
+    )
     taken = sum(1 for _ in named.glob(f"{name}*"))
     return str(named / (f"{name}_{taken + 1}" if taken else name))
 

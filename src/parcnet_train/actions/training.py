@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
@@ -184,10 +185,17 @@ def refuse_finished(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) 
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
     """Metrics of a checkpoint (its EMA weights where it has them) on the validation set."""
     checkpoint = read_model(path, task, data, config)
-    task.model.load_state_dict(model_state(checkpoint))
-    trainer = build_trainer(config)
-    (metrics,) = trainer.validate(task, data, verbose=False)
+    metrics = validate(config, task, data, model_state(checkpoint))
     return {**metrics, "checkpoint": str(path), "checkpoint_epoch": checkpoint["epoch"] + 1}
+
+
+def validate(
+    config: Config, task: Task, data: Any, state: Mapping[str, Tensor]
+) -> Mapping[str, float]:
+    """Metrics of weights on the validation set."""
+    task.model.load_state_dict(state)
+    (metrics,) = build_trainer(config).validate(task, data, verbose=False)
+    return metrics
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
