@@ -18,18 +18,20 @@ COUNTER = "backbone.stages.0.0.norm.num_batches_tracked"
 
 @pytest.fixture(scope="module")
 def epochs(tmp_path_factory):
-    """A run that kept three epochs; they are those of three runs, and the second is the newest."""
-    root = tmp_path_factory.mktemp("epochs")
-    (root / "run" / "checkpoints").mkdir(parents=True)
-    for seed, epoch in enumerate((0, 5, 2)):
-        overrides = ["recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0", f"seed={seed}"]
-        run([*TINY, *overrides], root / str(seed))
-        checkpoint = read_checkpoint(root / str(seed) / "checkpoints" / "best.ckpt")
+    """A run that kept three epochs, the second of which is the newest; noise tells them apart."""
+    folder = tmp_path_factory.mktemp("run")
+    run([*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0"], folder)
+    torch.manual_seed(0)
+    for number, epoch in enumerate((0, 5, 2)):
+        checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+        for name in (f"model.{name}" for name in model_state(checkpoint)):
+            value = checkpoint["state_dict"][name]
+            if value.is_floating_point():
+                value.mul_(1 + 0.1 * torch.rand_like(value))
+        checkpoint["state_dict"][f"model.{COUNTER}"].fill_(100 + number)
         checkpoint["epoch"] = epoch
-        checkpoint["state_dict"][f"model.{COUNTER}"].fill_(100 + seed)
-        torch.save(checkpoint, root / "run" / "checkpoints" / f"best_epoch{epoch:03d}.ckpt")
-    shutil.copy(root / "1" / "checkpoints" / "best.ckpt", root / "run" / "checkpoints")
-    return root / "run"
+        torch.save(checkpoint, folder / "checkpoints" / f"best_epoch{epoch:03d}.ckpt")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +118,10 @@ def test_epochs_of_another_network_or_other_classes(epochs, tmp_path, image_fold
         average(values)
     assert not (tmp_path / "average").exists()
     shutil.copytree(epochs, tmp_path / "mixed")
-    overrides = ["backbone=mobilevit_xxs", "trainer.limit_train_batches=1"]
-    run([*TINY, *overrides], tmp_path / "other")
-    other = tmp_path / "other" / "checkpoints" / "best.ckpt"
-    shutil.copy(other, tmp_path / "mixed" / "checkpoints" / "best_epoch002.ckpt")
-    _, (fault, *_) = configure([*AVERAGE, f"ckpt={tmp_path / 'mixed'}"])
+    file = tmp_path / "mixed" / "checkpoints" / "best_epoch002.ckpt"
+    checkpoint = read_checkpoint(file)
+    checkpoint["choices"]["backbone"] = "mobilevit_xxs"
+    del checkpoint["state_dict"][f"model.{COUNTER}"]
+    torch.save(checkpoint, file)
+    _, (fault,) = configure([*AVERAGE, f"ckpt={tmp_path / 'mixed'}"])
     assert "best_epoch002.ckpt holds task=classification backbone=mobilevit_xxs" in fault
