@@ -15,8 +15,8 @@ from parcnet_train.data.classification import (
     class_folders,
     collate,
     list_images,
-    read_image,
 )
+from parcnet_train.data.decoding import read_image
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, message_of

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.decoding import read_image
 from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.data.transforms import Augmentation, EvalTransform, Image, TrainTransform
 from parcnet_train.errors import DataError
@@ -88,19 +89,60 @@ def list_images(
     return np.array(paths), np.array(labels)
 
 
-def read_image(path: Path) -> Image | None:
-    """Decodes an image file to `(H, W, 3)` RGB; None where it cannot be read."""
-    # Through a buffer, since OpenCV prints a warning of its own for a path that it cannot read.
-    try:
-        buffer = np.fromfile(path, dtype=np.uint8)
-        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
-    except (OSError, cv2.error):
-        return None
-    return image
+class ImageDataset(Dataset[Sample]):
+    """Images with classes, transformed; a subclass reads them.
+
+    Args:
+        labels: class index of every image.
+        transform: maps an image to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+    """
+
+    def __init__(
+        self,
+        labels: npt.NDArray[np.int64],
+        transform: Callable[[Image, SampleKey], Image],
+        on_error: Literal["stop", "skip"],
+    ) -> None:
+        self.labels = labels
+        self.transform = transform
+        self.on_error = on_error
+
+    def read(self, sample: int) -> Image | None:
+        """One image, None where it cannot be read."""
+        raise NotImplementedError
+
+    def place(self, sample: int) -> str:
+        """Where that image lies, for messages."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
+
+        Raises:
+            DataError: for an unreadable image, where `on_error` is `stop`.
+        """
+        if key.sample == PADDING:
+            return torch.zeros(3, *key.size, dtype=torch.uint8), UNLABELED
+        image = self.read(key.sample)
+        if image is None:
+            if self.on_error == "skip":
+                return None
+            raise DataError(
+                f"{self.place(key.sample)} cannot be read as an image; mend or remove it, or go on "
+                "without such files: data.on_error=skip"
+            )
+        image = self.transform(image, key)
+        # A crop is a view of a larger image: only its own pixels go to the main process.
+        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
 
-class ImageFolderDataset(Dataset[Sample]):
-    """Images of class folders, transformed.
+class ImageFolderDataset(ImageDataset):
+    """Images of class folders.
 
     Args:
         folder: holds one folder per class.
@@ -117,34 +159,16 @@ class ImageFolderDataset(Dataset[Sample]):
         on_error: Literal["stop", "skip"],
     ) -> None:
         self.folder = folder
-        self.transform = transform
-        self.on_error = on_error
-        self.paths, self.labels = list_images(folder, class_names)
+        self.paths, labels = list_images(folder, class_names)
+        super().__init__(labels, transform, on_error)
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def read(self, sample: int) -> Image | None:
+        """Decodes a file."""
+        return read_image(Path(self.place(sample)))
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
-
-        Raises:
-            DataError: for an unreadable image, where `on_error` is `stop`.
-        """
-        if key.sample == PADDING:
-            return torch.zeros(3, *key.size, dtype=torch.uint8), UNLABELED
-        path = self.folder / os.fsdecode(self.paths[key.sample])
-        image = read_image(path)
-        if image is None:
-            if self.on_error == "skip":
-                return None
-            raise DataError(
-                f"{path} cannot be read as an image; mend or remove it, or go on without such "
-                "files: data.on_error=skip"
-            )
-        image = self.transform(image, key)
-        # A crop is a view of a larger image: only its own pixels go to the main process.
-        pixels = torch.from_numpy(np.ascontiguousarray(image))
-        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+    def place(self, sample: int) -> str:
+        """The path of the file."""
+        return str(self.folder / os.fsdecode(self.paths[sample]))
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
@@ -230,9 +254,7 @@ class ImageFolderData(pl.LightningDataModule):
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their indices."""
-        # A validation set alone can be evaluated.
-        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
-        names = class_folders(self.train_folder if has_train else self.val_folder)
+        names = self.find_classes()
         if self.expected_classes not in (None, len(names)):
             raise DataError(
                 f"data.num_classes={self.expected_classes}, but {self.root} has {len(names)} "
@@ -241,6 +263,12 @@ class ImageFolderData(pl.LightningDataModule):
         if len(names) < 2:
             raise DataError(f"data.root: {self.root} has one class, a classifier needs two or more")
         return names
+
+    def find_classes(self) -> list[str]:
+        """Names of the classes, as the data set has them."""
+        # A validation set alone can be evaluated.
+        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
+        return class_folders(self.train_folder if has_train else self.val_folder)
 
     def check_folders(self, action: str) -> None:
         """Looks whether the class folders of an action are there; opens no image.
@@ -288,12 +316,12 @@ class ImageFolderData(pl.LightningDataModule):
 
     def _dataset(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
-    ) -> ImageFolderDataset:
+    ) -> ImageDataset:
         return ImageFolderDataset(folder, self.class_names, transform, self.on_error)
 
     def _loader(
         self,
-        dataset: ImageFolderDataset,
+        dataset: ImageDataset,
         batches: TrainBatches | EvalBatches,
         collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
     ) -> DataLoader[Sample]:
