@@ -18,6 +18,21 @@ CLASSES = ("cat", "ant", "bee")  # not sorted, as a file system may list them
 SIZES = ((40, 56), (64, 48), (50, 90), (72, 41))  # height, width
 
 
+@pytest.fixture(scope="session")
+def huggingface_folder(tmp_path_factory):
+    """The same three classes as `DatasetDict.save_to_disk` writes them, one image each."""
+    import datasets
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    file = {"bytes": cv2.imencode(".png", pixels)[1].tobytes(), "path": None}
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=sorted(CLASSES))}
+    columns = {"image": [file] * len(CLASSES), "label": list(range(len(CLASSES)))}
+    split = datasets.Dataset.from_dict(columns, datasets.Features(features))
+    root = tmp_path_factory.mktemp("huggingface")
+    datasets.DatasetDict(train=split, validation=split).save_to_disk(str(root))
+    return root
+
+
 @pytest.fixture
 def image_folder(tmp_path):
     """ImageNet's layout with 3 classes, of 4 images in `train` and 2 in `val`, PNG and JPEG."""

@@ -21,9 +21,10 @@ def faults_of(*overrides):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
-def test_every_config_file_has_no_fault(file, imagenet):
+def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder):
     group, choice = file.parent.name, file.stem
-    overrides = [f"{group}={choice}", f"data.root={imagenet}"]
+    root = huggingface_folder if choice == "huggingface" else imagenet
+    overrides = [f"{group}={choice}", f"data.root={root}"]
     if group == "tuned":
         recipes = (f.stem for f in FILES if f.parent.name == "recipe")
         recipe = max((name for name in recipes if choice.startswith(name)), key=len)

@@ -17,7 +17,11 @@ RUN = [
     *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=6", "trainer=cpu"),
     *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
     *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
-    *("recipe.schedule.warmup_steps=0", "recipe.multi_scale.rule=balanced"),
+    *(
+        "recipe.schedule.warmup_steps=0",
+        "recipe.multi_scale.rule=balanced",
+        "recipe.multi_scale.largest=1.25",
+    ),
 ]
 STEPS = 24
 TIMES = ("seconds", "train/images_per_second", "run_dir", "checkpoint")

@@ -53,7 +53,8 @@ def test_runs_of_one_name_share_a_folder():
 
 def test_last_is_the_newest_training_run(two_runs):
     newest = two_runs / "2024-01-02_00-00-00"
-    for evaluation in ("2024-01-03_00-00-00_test", "2024-01-03_00-00-00_test_2"):
+    for evaluation in ("test", "test_2", "average"):
+        evaluation = f"2024-01-03_00-00-00_{evaluation}"
         (two_runs / evaluation).mkdir()
     assert find_checkpoint("last", two_runs, "fit") == newest / "checkpoints" / "last.ckpt"
 
@@ -163,10 +164,11 @@ def test_new_run_is_named_by_its_start(noon):
     assert run_dir("runs", *NAME, "fit", None) == f"runs/classification/parcnet_s-demo/{noon}"
 
 
+@pytest.mark.parametrize("action", ["test", "average"])
 @pytest.mark.parametrize("ckpt", [None, "last"])
-def test_evaluation_never_writes_into_the_training_run(two_runs, noon, ckpt):
-    folder = run_dir(str(two_runs.parents[1]), *NAME, "test", ckpt)
-    assert folder == str(two_runs / f"{noon}_test")
+def test_evaluation_never_writes_into_the_training_run(two_runs, noon, ckpt, action):
+    folder = run_dir(str(two_runs.parents[1]), *NAME, action, ckpt)
+    assert folder == str(two_runs / f"{noon}_{action}")
 
 
 def test_resumed_run_goes_on_in_its_directory(two_runs, noon):

@@ -88,11 +88,12 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import benchmark, profile, training
+    from parcnet_train.actions import average, benchmark, profile, training
 
     return {
         "fit": training.fit,
         "test": training.test,
+        "average": average.average,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,
     }[config["action"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
 
 import contextlib
+import functools
 import importlib
 import logging
 import sys
@@ -20,6 +21,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch import nn
+from torch.optim import Optimizer
 
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks.progress import Progress, ProgressBar
@@ -33,6 +35,7 @@ from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
 from parcnet_train.distributed import SharedBuffers, cluster_environment
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Backbone
+from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.model import Model
 from parcnet_train.processes import place
 from parcnet_train.runs import BEST, LAST, WITHOUT_DATA
@@ -109,9 +112,17 @@ def published_network(name: str) -> nn.Module:
     return torchvision.models.get_model(model)
 
 
+def build_optimizer(config: Config, model: Model) -> Optimizer:
+    """The optimizer over all that is trained; its groups carry `lr_scale`."""
+    groups = parameter_groups(model, config["recipe"]["finetuning"]["layer_decay"])
+    return make(config["recipe"]["optimizer"])(groups)
+
+
 def build_task(config: Config, num_classes: int) -> Task:
     """The Lightning module around backbone and head, with optimizer and schedule."""
     model = build_model(config, num_classes)
+    finetuning = config["recipe"]["finetuning"]
+    freeze(model, finetuning["freeze_stages"], finetuning["freeze_batchnorm"])
     if config["channels_last"]:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
@@ -120,7 +131,7 @@ def build_task(config: Config, num_classes: int) -> Task:
         config["task"],
         model=model,
         num_classes=num_classes,
-        optimizer=make(config["recipe"]["optimizer"]),
+        optimizer=functools.partial(build_optimizer, config),
         schedule=make(config["recipe"]["schedule"]),
     )
 

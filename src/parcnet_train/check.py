@@ -17,6 +17,7 @@ import torch
 
 from parcnet_train.build import (
     PRETRAINED,
+    build_backbone,
     build_data,
     build_model,
     height_and_width,
@@ -48,12 +49,13 @@ KEYS = {
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
-        *("accumulate", "augmentation", "batch_size", "ema", "epochs", "gradient_clip"),
-        *("image_size", "label_smoothing", "mixing", "multi_scale", "optimizer"),
+        *("accumulate", "augmentation", "batch_size", "ema", "epochs", "finetuning"),
+        *("gradient_clip", "image_size", "label_smoothing", "mixing", "multi_scale", "optimizer"),
         *("reference_batch", "schedule"),
     ),
     "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
     "recipe.augmentation.randaugment": ("magnitude", "operations"),
+    "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
     "recipe.mixing": ("cutmix", "mixup"),
 }
 
@@ -138,6 +140,8 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
     for part, keys in KEYS.items():
         node = value_of(config, part) if part else config
+        if node is not MISSING and not isinstance(node, dict):
+            yield f"{show(part, node)}: allowed is a mapping of {', '.join(keys)}"
         for name in keys:
             key = f"{part}.{name}" if part else name
             if isinstance(node, dict) and name not in node and key not in borrowed:
@@ -263,6 +267,23 @@ def wrong_scales(config: Config, stride: int) -> Iterator[str]:
         )
 
 
+def wrong_finetuning(config: Config) -> Iterator[str]:
+    """More stages to freeze than the backbone has."""
+    stages = config["recipe"]["finetuning"]["freeze_stages"]
+    if stages in (0, "all") or config["action"] in WITHOUT_DATA:
+        return
+    try:
+        with meta_device():
+            count = len(build_backbone(config).levels)
+    except ConfigError:  # `wrong_network` tells
+        return
+    if stages > count:
+        yield (
+            f"{show('recipe.finetuning.freeze_stages', stages)}: allowed are 0 to {count}, the "
+            f"stages of backbone={config['choices']['backbone']}, or all"
+        )
+
+
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
@@ -350,6 +371,7 @@ def shorten(target: Any) -> str:
 JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
+    wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_data: ("data", "recipe", "action", "benchmark"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

@@ -16,12 +16,13 @@ from parcnet_train.checkpoints import (
     check_resumable,
     check_same_classes,
     check_same_model,
+    check_same_parameters,
     pretrained_state,
     read_checkpoint,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, UserError
 from parcnet_train.rules import locate
-from parcnet_train.runs import WITHOUT_DATA, checkpoint_of
+from parcnet_train.runs import EVALUATIONS, WITHOUT_DATA, checkpoint_of, evaluated_by
 
 Config = dict[str, Any]
 
@@ -33,17 +34,23 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
             yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
         return
     if config["ckpt"] is None:
-        if config["action"] == "test":
-            yield "ckpt has no value; action=test needs one: last, a checkpoint file, or a run"
+        if config["action"] in EVALUATIONS:
+            file = (
+                "a checkpoint file, or a run"
+                if config["action"] == "test"
+                else "or a run directory"
+            )
+            yield f"ckpt has no value; action={config['action']} needs one: last, {file}"
         return
     try:
-        path = checkpoint_of(config)
-        checkpoint = read_checkpoint(path)
-        if config["action"] == "fit":
-            check_resumable(checkpoint, path)
-        with meta_device():
-            model = build_model(config, len(checkpoint["class_names"]))
-        check_same_model(checkpoint, model, config, path)
+        for path in evaluated_by(config):
+            checkpoint = read_checkpoint(path)
+            if config["action"] == "fit":
+                check_resumable(checkpoint, path)
+                check_same_parameters(checkpoint, config, path)
+            with meta_device():
+                model = build_model(config, len(checkpoint["class_names"]))
+            check_same_model(checkpoint, model, config, path)
     except CheckpointError as error:
         yield str(error)
     except ConfigError:  # `wrong_network` tells

@@ -52,6 +52,21 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     return checkpoint
 
 
+def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        CheckpointError: where the disk does not take it.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        torch.save(dict(checkpoint), partial)
+        partial.replace(target)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
+
+
 def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
     """The network's state dict; EMA weights where the run kept them, unless `ema` is false."""
     # Lightning's EMA callback files its average as state_dict, and the trained weights beside it.
@@ -153,6 +168,25 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
             f"ckpt={path} holds weights without the state of a training, so there is nothing to go "
             f"on from; start a new run from them with backbone.pretrained={path}, or evaluate them "
             "with action=test"
+        )
+
+
+def check_same_parameters(
+    checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
+) -> None:
+    """Compares what is trained: the state of an optimizer is that of its parameters.
+
+    Raises:
+        CheckpointError: where another part of the network was frozen, or in other groups.
+    """
+    now = config["recipe"]["finetuning"]
+    before = checkpoint["config"]["recipe"].get("finetuning", now)
+    if before != now:
+        way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
+        raise CheckpointError(
+            f"ckpt={path} was trained with {' '.join(way_out).lower()}, this run has another value "
+            "that its optimizer's state does not fit; add what it was trained with, or start a new "
+            f"run from its backbone: backbone.pretrained={path}"
         )
 
 

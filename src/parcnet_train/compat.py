@@ -24,6 +24,8 @@ warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not emp
 warnings.filterwarnings("ignore", ".*ended before the epoch ended and your dataloader is not resum")
 # `data.num_workers` is the user's choice, and 0 is right for small files.
 warnings.filterwarnings("ignore", ".* does not have many workers")
+# Frozen parts are, since `recipe.finetuning` says so.
+warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

@@ -67,11 +67,15 @@ class Backbone(nn.Module):
 
     A subclass sets `levels`, and `stages`: one module per level, each reading the map of the one
     before. They may be a plain list, where their layers are registered under other names. A network
-    of another shape overrides `forward`.
+    of another shape overrides `forward` and `stage_parameters`.
     """
 
     levels: tuple[Level, ...]
     stages: nn.ModuleList | list[nn.Module]
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """The parameters of each stage, one stage per level, finest first."""
+        return [list(stage.parameters()) for stage in self.stages]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encodes images.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,15 @@ class Model(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what holds nothing but frozen parameters stays in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(each.requires_grad for each in parameters):
+                module.train(False)
+        return self
 
     def forward(self, images: Tensor) -> Any:
         """Runs the network.

@@ -95,7 +95,7 @@ BATCH = Rule(
 )
 
 RULES = {
-    "action": one_of("fit", "test", "profile", "benchmark", "check"),
+    "action": one_of("fit", "test", "profile", "benchmark", "average", "check"),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,
@@ -154,6 +154,13 @@ RULES = {
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
+    "recipe.finetuning.freeze_stages": Rule(
+        lambda value: value == "all" or WHOLE.accepts(value),
+        f"{WHOLE.words}, or all",
+        ("all",),
+    ),
+    "recipe.finetuning.layer_decay": POSITIVE_SHARE,
+    "recipe.finetuning.freeze_batchnorm": FLAG,
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),
     "recipe.augmentation.flip": PROBABILITY,

@@ -22,7 +22,11 @@ from parcnet_train.processes import place
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 BEST = Path("checkpoints") / "best.ckpt"
+AVERAGE = Path("checkpoints") / "average.ckpt"
+EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
 
+EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
+ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 # Actions that read no checkpoint, and no data but for the loader's benchmark.
 WITHOUT_DATA = ("profile", "benchmark")
 
@@ -32,9 +36,6 @@ def reads_data(config: Mapping[str, Any]) -> bool:
     if config.get("action") == "benchmark":
         return config.get("benchmark", {}).get("target") == "loader"
     return config.get("action") not in WITHOUT_DATA
-
-
-EVALUATION = re.compile(r"_test(_\d+)?$")  # ends the names of evaluations
 
 
 def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
@@ -50,7 +51,7 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        trained = (each for each in runs_of_name.glob("*") if not EVALUATION.search(each.name))
+        trained = (each for each in runs_of_name.glob("*") if not ENDING.search(each.name))
         runs = sorted(trained, key=started_at)
         if not runs or not (runs[-1] / wanted).is_file():
             newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
@@ -86,6 +87,24 @@ def checkpoint_of(config: dict[str, Any]) -> Path:
         config["paths"]["runs"], choices["task"], choices["backbone"], choices["data"]
     )
     return find_checkpoint(config["ckpt"], named, config["action"])
+
+
+def evaluated_by(config: dict[str, Any]) -> list[Path]:
+    """The checkpoint files that an evaluation reads: one, or the best epochs for their average.
+
+    Raises:
+        CheckpointError: where there is none, or no two to be averaged.
+    """
+    path = checkpoint_of(config)
+    if config["action"] != "average":
+        return [path]
+    epochs = sorted(path.parent.glob(EPOCHS))
+    if len(epochs) < 2:
+        raise CheckpointError(
+            f"ckpt={config['ckpt']}: {path.parent} holds {len(epochs)} of {EPOCHS}, an average "
+            "needs two or more; train with checkpoint.keep_best=5, and name the run directory"
+        )
+    return epochs
 
 
 def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
@@ -125,7 +144,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:
             return str(resumed)
-    ending = "_test" if action == "test" else ""
+    ending = f"_{action}" if action in EVALUATIONS else ""
     if shared_name := place().run_name:
         return str(named / f"{shared_name}{ending}")
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ending

@@ -14,7 +14,11 @@ from parcnet_train.tasks.classification import ClassificationTask
 from running import TINY, run
 
 LAST = "checkpoints/last.ckpt"
-MULTI_SCALE = ["recipe.image_size=64", "recipe.multi_scale.rule=balanced"]
+MULTI_SCALE = [
+    "recipe.image_size=64",
+    "recipe.multi_scale.rule=balanced",
+    "recipe.multi_scale.largest=1.25",
+]
 COSINE = ["recipe.schedule.warmup_steps=0", "recipe.schedule.min_lr=0", "recipe.optimizer.lr=0.01"]
 
 
@@ -71,7 +75,7 @@ def test_epochs_have_the_lengths_of_their_plans_and_see_every_digit(tmp_path, mo
     monkeypatch.setattr(ClassificationTask, "training_step", watched)
     settings = ["recipe.batch_size=40", "recipe.image_size=64", "trainer.max_epochs=3"]
     settings += ["trainer.limit_train_batches=1.0", "trainer.limit_val_batches=1"]
-    settings += ["recipe.multi_scale.rule=balanced"]
+    settings += ["recipe.multi_scale.rule=balanced", "recipe.multi_scale.largest=1.25"]
     results = run([*TINY, *settings], tmp_path)
     plans = TrainBatches(1442, 40, (64, 64), 0, multi_scale=MultiScale("balanced"))
     expected = [

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train import __version__
@@ -68,6 +69,11 @@ def fit(config: Config) -> Results:
         backbone.load_state_dict(state)
         log.info("the backbone starts from %s", pretrained)
         warn_of_others(pretrained, others)
+    elif not all(each.requires_grad for each in task.model.parameters()):
+        log.warning(
+            "recipe.finetuning freezes weights that were just drawn at random; start from trained "
+            "ones: backbone.pretrained=PATH"
+        )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
     contents = {
@@ -181,10 +187,17 @@ def refuse_finished(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) 
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
     """Metrics of a checkpoint (its EMA weights where it has them) on the validation set."""
     checkpoint = read_model(path, task, data, config)
-    task.model.load_state_dict(model_state(checkpoint))
-    trainer = build_trainer(config)
-    (metrics,) = trainer.validate(task, data, verbose=False)
+    metrics = validate(config, task, data, model_state(checkpoint))
     return {**metrics, "checkpoint": str(path), "checkpoint_epoch": checkpoint["epoch"] + 1}
+
+
+def validate(
+    config: Config, task: Task, data: Any, state: Mapping[str, Tensor]
+) -> Mapping[str, float]:
+    """Metrics of weights on the validation set."""
+    task.model.load_state_dict(state)
+    (metrics,) = build_trainer(config).validate(task, data, verbose=False)
+    return metrics
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:

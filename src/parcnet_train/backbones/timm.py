@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from parcnet_train.backbones.adapt import Normalize
 from parcnet_train.errors import ConfigError
@@ -54,6 +56,25 @@ class Timm(Backbone):
         self.normalize = Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
         info = network.feature_info
         self.levels = tuple(map(Level, info.reduction(), info.channels()))
+
+    def stage_parameters(self) -> list[list[nn.Parameter]]:
+        """As `Backbone.stage_parameters`: those that the map of a level is the first to depend on.
+
+        timm's networks have parts of many kinds, so that is asked of the gradient, without values.
+        """
+        twin = copy.deepcopy(self).to("meta").requires_grad_(True).eval()
+        images = torch.empty(1, *self.network.pretrained_cfg["input_size"], device="meta")
+        with torch.enable_grad():
+            maps = twin(images)
+        owners = list(self.parameters())
+        first = dict.fromkeys(owners, len(maps) - 1)  # what no map depends on goes with the last
+        for number in reversed(range(len(maps))):
+            gradients = torch.autograd.grad(
+                maps[number].sum(), list(twin.parameters()), retain_graph=True, allow_unused=True
+            )
+            pairs = zip(owners, gradients, strict=True)
+            first.update((owner, number) for owner, gradient in pairs if gradient is not None)
+        return [[each for each in owners if first[each] == n] for n in range(len(maps))]
 
     @staticmethod
     def refusal(name: str, output_stride: OutputStride, error: Exception) -> str:

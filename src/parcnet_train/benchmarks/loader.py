@@ -95,20 +95,24 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
     Raises:
         ConfigError: where it is of another kind.
     """
-    if not isinstance(data, ImageFolderData):
+    if isinstance(data, ImageFolderData):
+        data.list_training_images()
+    photos = getattr(data, "train_set", None)
+    if not isinstance(photos, ImageFolderDataset):
         raise ConfigError("benchmark.target=loader reads folders of images; use data=imagefolder")
-    data.list_training_images()
-    photos, workers = data.train_set, data.workers()
+    workers = data.workers()
     images = BATCHES * max(1, workers) * data.batch_size
     chosen = np.arange(images) % len(photos)
     photos.paths, photos.labels = photos.paths[chosen], photos.labels[chosen]
     data.multi_scale = None
     loaders = {
         OURS: data.train_dataloader(),
-        REFERENCE: ordinary_loader(data, [*crop_and_flip(data.image_size), v2.PILToTensor()]),
+        REFERENCE: ordinary_loader(
+            data, photos, [*crop_and_flip(data.image_size), v2.PILToTensor()]
+        ),
         # What torchvision's documents advise for speed.
         "ordinary_tensors": ordinary_loader(
-            data, [v2.PILToTensor(), *crop_and_flip(data.image_size)]
+            data, photos, [v2.PILToTensor(), *crop_and_flip(data.image_size)]
         ),
     }
     variants = {name: functools.partial(read, loader) for name, loader in loaders.items()}
@@ -126,12 +130,14 @@ def crop_and_flip(size: tuple[int, int]) -> list[Any]:
     return [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
 
 
-def ordinary_loader(data: ImageFolderData, steps: list[Any]) -> DataLoader[Any]:
+def ordinary_loader(
+    data: ImageFolderData, photos: ImageFolderDataset, steps: list[Any]
+) -> DataLoader[Any]:
     """A loader that ends with numbers from 0 to 1, as the documents of torchvision show it."""
     transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
     workers = data.workers()
     return DataLoader(
-        OrdinaryImages(data.train_set, transform),
+        OrdinaryImages(photos, transform),
         batch_size=data.batch_size,
         shuffle=True,
         num_workers=workers,

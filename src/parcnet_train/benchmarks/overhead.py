@@ -104,7 +104,7 @@ def bare_step(config: Config, data: Any, device: torch.device) -> Callable[[], N
     """A function that trains a network of its own for one batch of a loader of its own."""
     task = build_task(config, len(data.class_names))
     network: nn.Module = task.model.to(device).train()
-    optimizer = task.make_optimizer(network.parameters())
+    optimizer = task.make_optimizer(task.model)
     batches = iter(data.train_dataloader())
     smoothing = config["recipe"]["label_smoothing"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from parcnet_train import __version__
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.check import check
-from parcnet_train.checkpoints import PREFIX
+from parcnet_train.checkpoints import PREFIX, write_checkpoint
 from parcnet_train.config import compose_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
 from parcnet_train.conversion.published import read_published
@@ -65,7 +65,7 @@ def convert(
     if names is not None and len(names) != count:
         raise CheckpointError(f"{classes} names {len(names)} classes, {source} has {count}")
     state = fit_entries(entries, config, count, source)
-    write(
+    write_checkpoint(
         target,
         {
             "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
@@ -178,14 +178,3 @@ def fit_entries(
     return {
         name: held[name].to(value.dtype, copy=True).contiguous() for name, value in expected.items()
     }
-
-
-def write(target: Path, checkpoint: Config) -> None:
-    """Writes a checkpoint, whole or not at all."""
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        torch.save(checkpoint, partial)
-        partial.replace(target)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(f"{target} cannot be written: {error}") from error

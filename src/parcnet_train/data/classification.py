@@ -87,8 +87,61 @@ def list_images(
     return np.array(paths), np.array(labels)
 
 
-class ImageFolderDataset(Dataset[Sample]):
-    """Images of class folders, transformed.
+class ImageDataset(Dataset[Sample]):
+    """Images with classes, transformed; a subclass reads them.
+
+    Args:
+        labels: class index of every image.
+        transform: maps an image to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+    """
+
+    def __init__(
+        self,
+        labels: npt.NDArray[np.int64],
+        transform: Callable[[Image, SampleKey], Image],
+        on_error: Literal["stop", "skip"],
+    ) -> None:
+        self.labels = labels
+        self.transform = transform
+        self.on_error = on_error
+
+    def read(self, sample: int) -> Image | None:
+        """One image, None where it cannot be read."""
+        raise NotImplementedError
+
+    def place(self, sample: int) -> str:
+        """Where that image lies, for messages."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
+
+        In memory, the image is `(H, W, 3)`, as it is decoded.
+
+        Raises:
+            DataError: for an unreadable image, where `on_error` is `stop`.
+        """
+        if key.sample == PADDING:
+            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
+            return black.permute(2, 0, 1), UNLABELED
+        image = self.read(key.sample)
+        if image is None:
+            if self.on_error == "skip":
+                return None
+            raise DataError(
+                f"{self.place(key.sample)} cannot be read as an image; mend or remove it, or go on "
+                "without such files: data.on_error=skip"
+            )
+        pixels = torch.from_numpy(self.transform(image, key))
+        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+
+
+class ImageFolderDataset(ImageDataset):
+    """Images of class folders.
 
     Args:
         folder: holds one folder per class.
@@ -105,35 +158,16 @@ class ImageFolderDataset(Dataset[Sample]):
         on_error: Literal["stop", "skip"],
     ) -> None:
         self.folder = folder
-        self.transform = transform
-        self.on_error = on_error
-        self.paths, self.labels = list_images(folder, class_names)
+        self.paths, labels = list_images(folder, class_names)
+        super().__init__(labels, transform, on_error)
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def read(self, sample: int) -> Image | None:
+        """Decodes a file."""
+        return read_image(Path(self.place(sample)))
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
-
-        In memory, the image is `(H, W, 3)`, as it is decoded.
-
-        Raises:
-            DataError: for an unreadable image, where `on_error` is `stop`.
-        """
-        if key.sample == PADDING:
-            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
-            return black.permute(2, 0, 1), UNLABELED
-        path = self.folder / os.fsdecode(self.paths[key.sample])
-        image = read_image(path)
-        if image is None:
-            if self.on_error == "skip":
-                return None
-            raise DataError(
-                f"{path} cannot be read as an image; mend or remove it, or go on without such "
-                "files: data.on_error=skip"
-            )
-        pixels = torch.from_numpy(self.transform(image, key))
-        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+    def place(self, sample: int) -> str:
+        """The path of the file."""
+        return str(self.folder / os.fsdecode(self.paths[sample]))
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
@@ -232,9 +266,7 @@ class ImageFolderData(pl.LightningDataModule):
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their indices."""
-        # A validation set alone can be evaluated.
-        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
-        names = class_folders(self.train_folder if has_train else self.val_folder)
+        names = self.find_classes()
         if self.expected_classes not in (None, len(names)):
             raise DataError(
                 f"data.num_classes={self.expected_classes}, but {self.root} has {len(names)} "
@@ -243,6 +275,12 @@ class ImageFolderData(pl.LightningDataModule):
         if len(names) < 2:
             raise DataError(f"data.root: {self.root} has one class, a classifier needs two or more")
         return names
+
+    def find_classes(self) -> list[str]:
+        """Names of the classes, as the data set has them."""
+        # A validation set alone can be evaluated.
+        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
+        return class_folders(self.train_folder if has_train else self.val_folder)
 
     def check_folders(self, action: str) -> None:
         """Looks whether the class folders of an action are there; opens no image.
@@ -330,12 +368,12 @@ class ImageFolderData(pl.LightningDataModule):
 
     def _dataset(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
-    ) -> ImageFolderDataset:
+    ) -> ImageDataset:
         return ImageFolderDataset(folder, self.class_names, transform, self.on_error)
 
     def _loader(
         self,
-        dataset: ImageFolderDataset,
+        dataset: ImageDataset,
         batches: TrainBatches | EvalBatches,
         collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
     ) -> DataLoader[Sample]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
@@ -20,7 +19,7 @@ from parcnet_train.schedule import Position
 
 log = logging.getLogger(__name__)
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Model], Optimizer]
 Schedule = Callable[..., float]
 
 
@@ -32,7 +31,7 @@ class Task(pl.LightningModule):
 
     Args:
         model: backbone and head.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of a model.
         schedule: maps a `Position`, `max_lr` and `reference_batch` to the learning rate of a step
             of the reference batch.
         reference_batch: samples of a step for which the learning rates are given; they are
@@ -57,8 +56,8 @@ class Task(pl.LightningModule):
         self.reference_batch = reference_batch
 
     def configure_optimizers(self) -> Optimizer:
-        """One optimizer over all parameters."""
-        optimizer = self.make_optimizer(self.parameters())
+        """One optimizer over all that is trained."""
+        optimizer = self.make_optimizer(self.model)
         # Kept for `on_train_start`: a resumed optimizer brings the values of the old configuration.
         self.settings = [
             {name: value for name, value in group.items() if name != "params"}

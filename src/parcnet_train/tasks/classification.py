@@ -24,7 +24,7 @@ class ClassificationTask(Task):
     Args:
         model: makes logits of images.
         num_classes: length of the logits.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of a model.
         schedule: of the learning rate, see `Task`.
         reference_batch: samples of a step for which the learning rates are given.
         label_smoothing: share of the target that all classes divide (paper: 0.1); training only.

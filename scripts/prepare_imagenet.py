@@ -1,0 +1,32 @@
+"""Unpacks ImageNet-1k (ILSVRC2012) from its official files into one folder of images per class.
+
+  python scripts/prepare_imagenet.py /downloads /data/imagenet
+  python -m parcnet_train data=imagenet data.root=/data/imagenet
+
+/downloads holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz,
+from image-net.org. Killed at any moment and started again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parcnet_train.__main__ import user_errors
+from parcnet_train.data.prepare_imagenet import prepare_imagenet
+
+
+def main() -> None:
+    """Entry point; exits 2 with one line for a fault of the user's."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="folder with the three official files")
+    parser.add_argument("root", type=Path, help="where train, val and classes.txt are written")
+    given = parser.parse_args()
+    with user_errors():
+        print(prepare_imagenet(given.source, given.root))
+
+
+if __name__ == "__main__":
+    main()

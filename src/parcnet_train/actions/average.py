@@ -1,0 +1,84 @@
+"""`action=average`: the best epochs of a run as one checkpoint, as released weights are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parcnet_train import __version__
+from parcnet_train.actions.results import Results, finish, is_first_process
+from parcnet_train.actions.training import describe, prepare, read_model, validate
+from parcnet_train.build import Config
+from parcnet_train.checkpoints import PREFIX, model_state, write_checkpoint
+from parcnet_train.runs import AVERAGE, evaluated_by
+
+
+def average(config: Config) -> Results:
+    """Averages the epochs that a run kept, and evaluates the average and each of them.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        CheckpointError: where an epoch is not of this run's model or classes.
+    """
+    started = time.perf_counter()
+    output = Path(config["paths"]["output"])
+    data, task = prepare(config)
+    paths = evaluated_by(config)
+    checkpoints = [read_model(path, task, data, config) for path in paths]
+    newest = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
+    states = [model_state(checkpoint) for checkpoint in checkpoints]
+    mean = average_states(states, model_state(newest))
+    results = {
+        **describe(config, task),
+        **validate(config, task, data, mean),
+        "checkpoint": str(output / AVERAGE),
+        "checkpoint_epoch": newest["epoch"] + 1,
+        "sources": [str(path) for path in paths],
+    }
+    for path, state in zip(paths, states, strict=True):
+        for name, value in validate(config, task, data, state).items():
+            results[f"source/{path.stem}/{name}"] = value
+    if is_first_process():
+        (output / AVERAGE).parent.mkdir(exist_ok=True)
+        write_checkpoint(output / AVERAGE, contents(newest, mean, paths))
+    return finish(output, {**results, "seconds": time.perf_counter() - started})
+
+
+def average_states(
+    states: Sequence[Mapping[str, Tensor]], newest: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The mean of weights and statistics, computed in float64; counters are those of the newest.
+
+    Args:
+        states: of one network, EMA weights where a run kept them.
+        newest: one of them.
+    """
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in newest.items()
+    }
+
+
+def contents(
+    newest: Mapping[str, Any], state: Mapping[str, Tensor], paths: Sequence[Path]
+) -> dict[str, Any]:
+    """A checkpoint of weights alone, for `load`, `action=test` and `backbone.pretrained`."""
+    kept = ("config", "choices", "class_names", "epoch", "global_step")
+    return {
+        "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
+        **{name: newest[name] for name in kept},
+        "averaged": [path.name for path in paths],
+        "parcnet_train_version": __version__,
+    }

@@ -1,0 +1,191 @@
+"""A local copy of a data set of Hugging Face, read with `datasets`, an optional dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from parcnet_train.data.classification import ImageDataset, ImageFolderData
+from parcnet_train.data.decoding import decode, read_image
+from parcnet_train.data.huggingface_splits import (
+    features_of,
+    import_datasets,
+    is_there,
+    rows_of,
+)
+from parcnet_train.data.samplers import MultiScale, SampleKey
+from parcnet_train.data.transforms import Augmentation, Image
+from parcnet_train.errors import DataError
+
+
+class HuggingFaceDataset(ImageDataset):
+    """Images in the rows of a table.
+
+    Args:
+        rows: a `datasets.Dataset`, its images as the bytes of their files.
+        image_column: of the images.
+        label_column: of the class indices.
+        transform: maps an image to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+        folder: where the rows come from, for messages.
+
+    Raises:
+        DataError: where a row has no class.
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        image_column: str,
+        label_column: str,
+        transform: Callable[[Image, SampleKey], Image],
+        on_error: Literal["stop", "skip"],
+        folder: Path,
+    ) -> None:
+        labels = np.asarray(rows.with_format("numpy")[label_column][:])
+        if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
+            raise DataError(
+                f"data.root: {folder} has rows without a class, as sets for tests have; name "
+                "another split: data.train_dir, data.val_dir"
+            )
+        super().__init__(labels, transform, on_error)
+        self.rows = rows.select_columns([image_column])
+        self.image_column = image_column
+        self.folder = folder
+
+    def read(self, sample: int) -> Image | None:
+        """Decodes the bytes of a row, or the file that it names."""
+        file = self.rows[sample][self.image_column]
+        if file is None:
+            return None
+        return decode(file["bytes"]) if file["bytes"] else read_image(Path(file["path"] or ""))
+
+    def place(self, sample: int) -> str:
+        """Split and number of the row."""
+        return f"{self.folder} row {sample}"
+
+
+class HuggingFaceData(ImageFolderData):
+    """Training and validation images in a data set of Hugging Face that lies on this machine.
+
+    `root` is what `DatasetDict.save_to_disk` wrote, with a folder per split, or a folder of Parquet
+    files as the hub has them: `SPLIT-*.parquet`, `data/SPLIT-*.parquet` or `SPLIT/*.parquet`.
+    `datasets` writes those into its own cache once, as tables that rows can be picked from. Nothing
+    is asked from the network. Classes are those of the label column's `ClassLabel`.
+
+    Args:
+        root: the folder.
+        image_size: height and width of the network's input, in pixels; one number for a square.
+        batch_size: images per step and device, in training and in evaluation.
+        augmentation: of the training images.
+        train_dir: split of the training set.
+        val_dir: split of the validation set.
+        image_column: name of the column of the images.
+        label_column: name of the column of the class indices.
+        num_classes: expected number of classes; None takes what is there.
+        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
+        seed: of order and augmentation.
+        num_workers: loader processes per set; never more than the machine's processors.
+        on_error: `stop` at an unreadable image, or `skip` and count it.
+
+    Raises:
+        ConfigError: where `datasets` is not installed.
+        DataError: where splits, columns or classes are not as they should be.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int],
+        batch_size: int,
+        augmentation: Augmentation,
+        train_dir: str = "train",
+        val_dir: str = "validation",
+        image_column: str = "image",
+        label_column: str = "label",
+        num_classes: int | None = None,
+        multi_scale: MultiScale | None = None,
+        seed: int = 0,
+        num_workers: int = 8,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__(
+            root,
+            image_size,
+            batch_size,
+            augmentation,
+            train_dir,
+            val_dir,
+            num_classes,
+            multi_scale,
+            seed,
+            num_workers,
+            on_error,
+        )
+        self.image_column = image_column
+        self.label_column = label_column
+
+    def find_classes(self) -> list[str]:
+        """Names of the label column's classes."""
+        # A validation set alone can be evaluated.
+        has_train = is_there(self.train_folder) or not is_there(self.val_folder)
+        return self.split_classes(self.train_folder if has_train else self.val_folder)
+
+    def check_folders(self, action: str) -> None:
+        """Looks whether the splits of an action are there; opens no image.
+
+        Args:
+            action: `fit` needs the training and the validation set, the rest validation alone.
+
+        Raises:
+            DataError: where one is missing, or its classes are not those of the training set.
+        """
+        folders = [self.train_folder] if action == "fit" else []
+        for folder in [*folders, self.val_folder]:
+            if self.split_classes(folder) != self.class_names:
+                raise DataError(
+                    f"data.root: {folder} has other classes than the training set, or has them in "
+                    "another order"
+                )
+
+    def split_classes(self, folder: Path) -> list[str]:
+        """Names of the classes of a split, read from what describes it.
+
+        Raises:
+            DataError: where its columns are not as they should be.
+        """
+        datasets = import_datasets()
+        features = features_of(folder)
+        for key in ("image_column", "label_column"):
+            column = getattr(self, key)
+            if column not in features:
+                raise DataError(
+                    f"data.{key}={column}: {folder} has no such column; allowed are "
+                    f"{', '.join(features)}"
+                )
+        images, labels = features[self.image_column], features[self.label_column]
+        if not isinstance(images, datasets.Image):
+            raise DataError(
+                f"data.image_column={self.image_column}: {folder} has {type(images).__name__} "
+                "there; allowed is a column of images (datasets.Image)"
+            )
+        if not isinstance(labels, datasets.ClassLabel):
+            raise DataError(
+                f"data.label_column={self.label_column}: {folder} has {type(labels).__name__} "
+                "there, which names no classes; allowed is a ClassLabel: class_encode_column makes "
+                "one"
+            )
+        return list(labels.names)
+
+    def _dataset(
+        self, folder: Path, transform: Callable[[Image, SampleKey], Image]
+    ) -> HuggingFaceDataset:
+        self.split_classes(folder)
+        rows = rows_of(folder, [self.image_column, self.label_column])
+        rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
+        return HuggingFaceDataset(
+            rows, self.image_column, self.label_column, transform, self.on_error, folder
+        )

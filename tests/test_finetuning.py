@@ -1,0 +1,273 @@
+"""Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
+
+import functools
+import logging
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from parcnet_train.build import build_model, meta_device
+from parcnet_train.checkpoints import model_state, read_checkpoint
+from parcnet_train.config import CONF
+from parcnet_train.finetuning import freeze, parameter_groups
+from parcnet_train.profiling import on_meta
+from running import TINY, configure, run
+
+NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
+# Larger sizes of a network are the same code.
+LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
+RUNNING = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in NAMES]
+
+
+@functools.cache
+def values_of(name):
+    return configure([f"backbone={name}"])[0]
+
+
+def model_of(name):
+    """Shapes without values, for which autograd says what depends on what."""
+    with meta_device():
+        return on_meta(build_model(values_of(name), num_classes=3))
+
+
+def images_for(name):
+    """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
+    size = values_of(name)["backbone"].get("meta_size", 256)
+    return torch.empty(2, 3, size, size, device="meta")
+
+
+def stage_numbers(backbone, images):
+    """By definition: a parameter is of the first stage whose map depends on it."""
+    maps = backbone(images)
+    found = {}
+    for number, each in enumerate(maps):
+        parameters = dict(backbone.named_parameters())
+        gradients = torch.autograd.grad(
+            each.sum(), parameters.values(), retain_graph=True, allow_unused=True
+        )
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                found.setdefault(name, number)
+    return found
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_stages_are_what_each_level_adds(name):
+    backbone = model_of(name).backbone
+    stages = backbone.stage_parameters()
+    assert len(stages) == len(backbone.levels)
+    names = {parameter: each for each, parameter in backbone.named_parameters()}
+    told = {names[each]: number for number, stage in enumerate(stages) for each in stage}
+    assert sum(map(len, stages)) == len(told)
+    assert told == stage_numbers(backbone, images_for(name))
+
+
+def names_of(model, parameters):
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {names[each] for each in parameters}
+
+
+def with_gradients(model, images):
+    model(images).sum().backward()
+    return names_of(model, [each for each in model.parameters() if each.grad is not None])
+
+
+def norms_of(model):
+    """The BatchNorms of the backbone, with the names of their parameters."""
+    return [
+        (each, names_of(model, each.parameters()))
+        for each in model.backbone.modules()
+        if isinstance(each, _BatchNorm)
+    ]
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics(name):
+    model = model_of(name)
+    freeze(model, 2, batchnorm=False)
+    model.eval().train()
+    parts = model.backbone.stage_parameters()[:2]
+    frozen = names_of(model, [parameter for part in parts for parameter in part])
+    assert len(frozen) > 0
+    assert with_gradients(model, images_for(name)) == names_of(model, model.parameters()) - frozen
+    assert all(norm.training is not (names <= frozen) for norm, names in norms_of(model))
+    assert all(each.training for each in model.head.modules())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
+    model = model_of(name)
+    freeze(model, 0, batchnorm=True)
+    model.eval().train()
+    norms = norms_of(model)
+    assert not any(norm.training for norm, _ in norms)
+    frozen = {each for _, names in norms for each in names}
+    assert names_of(model, [p for p in model.parameters() if not p.requires_grad]) == frozen
+    assert ("convnext" in name) is (frozen == set())  # which has layer norms
+    freeze(model, "all", batchnorm=False)
+    trained = names_of(model, [p for p in model.parameters() if p.requires_grad])
+    assert trained == {f"head.{each}" for each, _ in model.head.named_parameters()}
+    assert not any(each.training for each in model.backbone.modules() if list(each.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_groups_cover_what_is_trained_once(name):
+    model = model_of(name)
+    freeze(model, 1, batchnorm=False)
+    groups = parameter_groups(model, layer_decay=0.5)
+    # Head 1, last stage 1/2, ...
+    count = len(model.backbone.levels) - 1
+    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in range(count + 1)]
+    grouped = [each for group in groups for each in group["params"]]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    assert len(grouped) == len(trained)
+    assert set(grouped) == set(trained)
+    assert set(groups[0]["params"]) == set(model.head.parameters())
+    assert set(groups[-1]["params"]) == set(model.backbone.stage_parameters()[1])
+    assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
+
+
+def test_batchnorm_of_several_processes_stays_frozen():
+    model = model_of("parcnet_xs")
+    freeze(model, 2, batchnorm=True)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model).train()
+    norms = [each for each in model.backbone.modules() if isinstance(each, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(each.training for each in norms)
+    assert model.head.training
+
+
+def test_a_frozen_stage_drops_nothing():
+    model = model_of("mobilevit_xxs")
+    freeze(model, 3, batchnorm=False)
+    model.train()
+    drops = [
+        [each.training for each in stage.modules() if isinstance(each, nn.Dropout)]
+        for stage in model.backbone.stages
+    ]
+    assert [any(each) for each in drops] == [False, False, False, True, True]
+    assert len(drops[2]) > 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained")
+    run([*TINY, "recipe.schedule.warmup_steps=0"], output)
+    return output / "checkpoints" / "last.ckpt"
+
+
+# Full steps, and EMA weights that lie elsewhere than the trained ones.
+FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_epochs=1"]
+FROZEN = ["recipe.finetuning.freeze_stages=all"]
+
+
+def test_a_frozen_backbone_learns_other_classes(trained, image_folder, tmp_path, caplog):
+    overrides = [*FROZEN, f"backbone.pretrained={trained}", "recipe.batch_size=3"]
+    overrides += ["trainer.max_epochs=2"]
+    data = ["data=imagefolder", f"data.root={image_folder}", "trainer.limit_val_batches=2"]
+    results = run([*TINY, *FAST, *data, *overrides], tmp_path)
+    assert results["steps"] == 4
+    assert "just drawn at random" not in caplog.text
+    start = model_state(read_checkpoint(trained))
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    for ema in (True, False):
+        end = model_state(checkpoint, ema)
+        names = [name for name in end if name.startswith("backbone.")]
+        assert all(torch.equal(start[name], end[name]) for name in names)
+    assert end["head.linear.weight"].shape[0] == 3
+    # Only the head has a state of the optimizer, and counts as trained.
+    head = [end[name] for name in end if re.match(r"head\..*(weight|bias)", name)]
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert (len(group["params"]), group["lr_scale"]) == (len(head), 1.0)
+    assert results["parameters"] == sum(value.numel() for value in head)
+
+
+def test_freezing_holds_after_a_resume(trained, tmp_path):
+    overrides = [
+        *TINY,
+        *FAST,
+        "recipe.finetuning.freeze_stages=2",
+        f"backbone.pretrained={trained}",
+    ]
+    run(overrides, tmp_path)
+    run([*overrides, "trainer.max_epochs=2", f"ckpt={tmp_path}"], tmp_path)
+    start = model_state(read_checkpoint(trained))
+    end = model_state(read_checkpoint(tmp_path / "checkpoints" / "last.ckpt"), ema=False)
+    same = {name: torch.equal(start[name], end[name]) for name in start}
+    for name, value in same.items():
+        if value:
+            assert not name.startswith("head.")
+        if name.startswith(("backbone.stages.0.", "backbone.stages.1.")):
+            assert value, name
+    assert not same["backbone.stages.2.0.expand.conv.weight"]
+    assert not same["backbone.stages.2.0.expand.norm.running_mean"]
+
+
+def test_weights_at_random_are_frozen_with_a_warning(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        run([*TINY, *FROZEN], tmp_path)
+    assert (
+        "recipe.finetuning freezes weights that were just drawn at random; start from trained ones:"
+        " backbone.pretrained=PATH"
+    ) in caplog.text
+
+
+def test_another_part_cannot_be_frozen_when_resuming(trained):
+    overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
+    (fault,) = configure([*TINY, *overrides, f"ckpt={trained}"])[1]
+    assert fault == (
+        f"ckpt={trained} was trained with recipe.finetuning.freeze_stages=0 "
+        "recipe.finetuning.freeze_batchnorm=false, this run has another value that its optimizer's "
+        "state does not fit; add what it was trained with, or start a new run from its backbone: "
+        f"backbone.pretrained={trained}"
+    )
+    assert configure([*TINY, *overrides, "action=test", f"ckpt={trained}"])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["recipe.finetuning.freeze_stages=6"],
+            "recipe.finetuning.freeze_stages=6: allowed are 0 to 5, the stages of "
+            "backbone=parcnet_s, or all",
+        ),
+        (
+            ["backbone=convnext_xt", "recipe.finetuning.freeze_stages=5"],
+            "recipe.finetuning.freeze_stages=5: allowed are 0 to 4, the stages of "
+            "backbone=convnext_xt, or all",
+        ),
+        (
+            ["recipe.finetuning.freeze_stages=al"],
+            "recipe.finetuning.freeze_stages=al: allowed is a whole number of at least 0, or all; "
+            "did you mean all?",
+        ),
+        (
+            ["recipe.finetuning.layer_decay=1.5"],
+            "recipe.finetuning.layer_decay=1.5: allowed is a number above 0 and up to 1",
+        ),
+        (
+            ["recipe.finetuning.freeze_batchnorm=1"],
+            "recipe.finetuning.freeze_batchnorm=1: allowed is true or false",
+        ),
+        (
+            ["+recipe.finetuning.layer_decy=1"],
+            "recipe.finetuning.layer_decy: there is no such key; did you mean layer_decay?",
+        ),
+        (
+            ["recipe.finetuning=null"],
+            "recipe.finetuning=null: allowed is a mapping of freeze_batchnorm, freeze_stages, "
+            "layer_decay",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_each_fault_is_named(overrides, message):
+    assert configure(overrides)[1] == [message]
+
+
+def test_a_network_that_is_only_counted_freezes_nothing():
+    assert configure(["action=profile", "recipe.finetuning.freeze_stages=6"])[1] == []
