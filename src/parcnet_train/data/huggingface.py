@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from parcnet_train.data.classification import ImageDataset, ImageFolderData
-from parcnet_train.data.decoding import decode, read_image
+from parcnet_train.data.decoding import Image, decode, read_image
 from parcnet_train.data.huggingface_splits import (
     features_of,
     import_datasets,
@@ -17,7 +17,7 @@ from parcnet_train.data.huggingface_splits import (
     rows_of,
 )
 from parcnet_train.data.samplers import MultiScale, SampleKey
-from parcnet_train.data.transforms import Augmentation, Image
+from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError
 
 
