@@ -7,11 +7,20 @@ import sys
 import pytest
 import torch
 from hydra import initialize_config_dir
+from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
 
 import running
 from parcnet_train.check import check
-from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain
+from parcnet_train.config import (
+    CONF,
+    GROUPS,
+    NO_CONFIG,
+    command_of,
+    compose_config,
+    compose_plain,
+    names_its_directory,
+)
 from parcnet_train.errors import ConfigError
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
@@ -368,6 +377,25 @@ def test_another_configuration_can_be_composed_while_hydra_runs():
     assert plain.values["choices"]["backbone"] == "parcnet_xs"
     assert [NO_CONFIG in fault for fault in plain.faults] == [True, False]
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
+    folder = tmp_path / "it's here"
+    typed = ["seed=3", "hydra.sweep.dir=elsewhere", "hydra.verbose=true", "hydra.mode=MULTIRUN"]
+    config, faults = compose_config(typed)
+    assert faults == []
+    hydra = config.hydra
+    hydra.runtime.output_dir = str(folder)
+    source = ConfigSourceInfo(path=str(tmp_path), schema="file", provider="command-line")
+    hydra.runtime.config_sources.append(source)
+    python, *module, config_dir, seed, verbose, run_dir, notes = command_of(hydra)
+    assert (python, module) == (sys.executable, ["-m", "parcnet_train"])
+    assert (config_dir, seed) == (f"--config-dir={tmp_path}", "seed=3")
+    assert (verbose, notes) == ("hydra.verbose=true", "hydra.output_subdir=null")
+    again, faults = compose_config([run_dir])
+    assert (again.hydra.run.dir, faults) == (str(folder), [])
+    assert names_its_directory(config)
+    assert not names_its_directory(again)
 
 
 def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
