@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from parcnet_train.__main__ import user_errors
+from parcnet_train import __main__ as entry
+from parcnet_train.__main__ import user_errors, wrong_place
 
 COMMAND = [sys.executable, "-m", "parcnet_train"]
 
@@ -95,6 +96,46 @@ def test_ctrl_c_in_any_action_is_one_word_and_the_code_of_shells(capsys):
         raise KeyboardInterrupt
     assert caught.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
+
+
+def test_processes_of_torchrun_need_a_name_to_meet_under(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    (fault,) = wrong_place(is_sweep=False, names_its_directory=True)
+    assert "use torchrun --standalone on one machine, --rdzv-id=NAME on several, or" in fault
+    assert "hydra.run.dir=PATH" in fault
+    assert wrong_place(is_sweep=False, names_its_directory=False) == []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert wrong_place(is_sweep=False, names_its_directory=True) == []
+    (fault,) = wrong_place(is_sweep=True, names_its_directory=True)
+    assert fault.startswith("-m: torchrun has started 2 processes of the same sweep; leave torch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_named"),
+    [([], False), (["hydra.run.dir=here"], True)],
+    ids=["no directory", "directory"],
+)
+def test_the_front_door_looks_for_the_name(arguments, is_named, monkeypatch, capsys):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(entry, "FIRST_WORD", 0)
+    several = ["trainer=ddp", "trainer.accelerator=cpu"]
+    monkeypatch.setattr(sys, "argv", ["parcnet_train", *several, *arguments])
+    seen = []
+    monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))
+    if is_named:
+        entry.main()
+        (argv,) = seen
+        assert sorted(argv[1:]) == sorted([*several, *arguments, "hydra.output_subdir=null"])
+        return
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 2
+    assert "gave no name to this run" in capsys.readouterr().err
 
 
 def test_tab_completion_knows_groups_choices_and_keys(tmp_path):

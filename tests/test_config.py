@@ -7,10 +7,20 @@ import sys
 import pytest
 import torch
 from hydra import initialize_config_dir
+from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
 
 import running
-from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain
+from parcnet_train.check import check
+from parcnet_train.config import (
+    CONF,
+    GROUPS,
+    NO_CONFIG,
+    command_of,
+    compose_config,
+    compose_plain,
+    names_its_directory,
+)
 from parcnet_train.errors import ConfigError
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
@@ -141,6 +151,11 @@ def test_all_faults_are_reported_at_once():
         (["action=fitt"], "action=fitt: allowed is one of fit, test, profile, … mean fit?"),
         (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
+        (["trainer=ddp", "trainer.devices=0"], "trainer.devices=0: allowed is auto, or a whole"),
+        (["trainer=ddp", "trainer.devices=all"], "trainer.devices=all: allowed is auto, or a"),
+        (["trainer=ddp", "trainer.num_nodes=0"], "trainer.num_nodes=0: allowed is a whole number"),
+        (["trainer=ddp", "trainer.strategy=dpp"], "strategy=dpp: … did you mean ddp?"),
+        (["trainer=ddp", "trainer.sync_batchnorm=1"], "sync_batchnorm=1: allowed is true or false"),
         (["data.on_error=skp"], "data.on_error=skp: allowed is one of stop, skip; did you mean s"),
         (["seed=x"], "seed=x: allowed is a whole number from 0 to below 2^32"),
         (["backbone.fusion=cat"], "backbone.fusion=cat: allowed is one of concat, add"),
@@ -319,6 +334,76 @@ def test_more_devices_than_there_are(monkeypatch):
     )
 
 
+SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {
+    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+    **{"SLURM_NTASKS": "8", "SLURM_NNODES": "1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("started", "overrides", "message"),
+    [
+        (
+            {},
+            ["trainer.devices=2"],
+            "trainer.devices=2: trainer=default is for one device; several",
+        ),
+        ({}, ["trainer=cpu", "trainer.devices=2"], "trainer=cpu is for one device; several need"),
+        (
+            {},
+            [*SEVERAL, "trainer.num_nodes=2"],
+            "trainer.num_nodes=2: this process was started alone; start one torchrun on each",
+        ),
+        (
+            TORCHRUN,
+            [*SEVERAL, "trainer.devices=4"],
+            "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
+            "machines; start as many on each, and give trainer=ddp trainer.devices=2 "
+            "trainer.num_nodes=2",
+        ),
+        (TORCHRUN, [], "trainer.devices=1, trainer.num_nodes=1: torchrun has started 4 processes"),
+        (SRUN, [*SEVERAL, "trainer.devices=4"], "trainer.devices=4, … srun has started 8 proc"),
+        (
+            TORCHRUN,
+            [*SEVERAL, "trainer.num_nodes=2", "action=profile"],
+            "action=profile runs in one process, torchrun has started 4; leave torchrun out",
+        ),
+    ],
+    ids=str,
+)
+def test_processes_that_were_started_must_be_those_that_are_wanted(
+    started, overrides, message, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    (fault,) = faults_of(*overrides)
+    assert re.search(".*".join(re.escape(part.strip()) for part in message.split("…")), fault)
+
+
+def test_processes_that_were_started_as_wanted_are_no_fault(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    for devices in ("2", "auto"):
+        assert faults_of(*SEVERAL, f"trainer.devices={devices}", "trainer.num_nodes=2") == []
+
+
+def test_what_runs_elsewhere_may_have_other_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    values, _ = running.configure(["trainer=ddp", "trainer.accelerator=gpu", "trainer.devices=8"])
+    assert check(values)[0].startswith("trainer.accelerator=gpu: torch")
+    assert check(values, is_here=False) == []
+
+
+def test_batchnorm_over_processes_needs_gpus():
+    (fault,) = faults_of(*SEVERAL, "trainer.sync_batchnorm=true")
+    assert fault == (
+        "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
+    )
+
+
 def test_a_fault_is_reported_once():
     assert len(faults_of("recipe.epochs=-1")) == 1
     assert len(faults_of("data=imagefolder")) == 1
@@ -348,6 +433,25 @@ def test_another_configuration_can_be_composed_while_hydra_runs():
     assert plain.values["choices"]["backbone"] == "parcnet_xs"
     assert [NO_CONFIG in fault for fault in plain.faults] == [True, False]
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
+    folder = tmp_path / "it's here"
+    typed = ["seed=3", "hydra.sweep.dir=elsewhere", "hydra.verbose=true", "hydra.mode=MULTIRUN"]
+    config, faults = compose_config(typed)
+    assert faults == []
+    hydra = config.hydra
+    hydra.runtime.output_dir = str(folder)
+    source = ConfigSourceInfo(path=str(tmp_path), schema="file", provider="command-line")
+    hydra.runtime.config_sources.append(source)
+    python, *module, config_dir, seed, verbose, run_dir, notes = command_of(hydra)
+    assert (python, module) == (sys.executable, ["-m", "parcnet_train"])
+    assert (config_dir, seed) == (f"--config-dir={tmp_path}", "seed=3")
+    assert (verbose, notes) == ("hydra.verbose=true", "hydra.output_subdir=null")
+    again, faults = compose_config([run_dir])
+    assert (again.hydra.run.dir, faults) == (str(folder), [])
+    assert names_its_directory(config)
+    assert not names_its_directory(again)
 
 
 def test_a_broken_file_beside_ours_is_a_fault(tmp_path):

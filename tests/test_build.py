@@ -1,0 +1,93 @@
+import pytest
+import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+
+import running
+from parcnet_train.build import build_trainer, processes_to_start, world_size
+from parcnet_train.distributed import cluster_environment
+
+TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {
+    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"},
+    **{"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_NODEID": "1"},
+}
+
+
+def configured(*overrides):
+    return running.configure(overrides)[0]
+
+
+def start(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "processes"),
+    [
+        ([], 1),
+        (["trainer=ddp", "trainer.devices=8"], 8),
+        (["trainer=ddp", "trainer.devices=8", "trainer.num_nodes=2"], 16),
+        (["trainer=ddp"], 3),
+        (["trainer=ddp", "trainer.accelerator=cpu"], 1),
+    ],
+    ids=str,
+)
+def test_world_size_is_devices_times_machines(overrides, processes, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert world_size(configured(*overrides)) == processes
+
+
+def test_auto_is_one_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert world_size(configured("trainer=ddp")) == 1
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, SRUN], ids=["torchrun", "srun"])
+def test_auto_is_what_was_started(environment, monkeypatch):
+    start(monkeypatch, environment)
+    assert world_size(configured("trainer=ddp", "trainer.num_nodes=2")) == 4
+
+
+@pytest.mark.parametrize(("action", "processes"), [("fit", 4), ("test", 4), ("benchmark", 1)])
+def test_only_trainings_and_evaluations_have_several(action, processes, monkeypatch):
+    config = configured("trainer=ddp", "trainer.devices=4", f"action={action}")
+    assert processes_to_start(config) == processes
+    start(monkeypatch, TORCHRUN)
+    assert processes_to_start(config) == 1
+
+
+def test_one_task_of_slurm_starts_the_processes_of_its_machine(monkeypatch):
+    start(monkeypatch, {**SRUN, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"})
+    assert processes_to_start(configured("trainer=ddp", "trainer.devices=4")) == 4
+
+
+def test_one_device_needs_no_other_process(tmp_path):
+    config = configured("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    config["paths"]["output"] = str(tmp_path)
+    assert isinstance(build_trainer(config).strategy, SingleDeviceStrategy)
+
+
+def test_lightning_takes_its_place_from_torchrun(tmp_path, monkeypatch):
+    start(monkeypatch, TORCHRUN)
+    several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2")
+    config = configured(*several)
+    config["paths"]["output"] = str(tmp_path)
+    trainer = build_trainer(config)
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert (trainer.global_rank, trainer.local_rank, trainer.world_size) == (3, 1, 4)
+    assert trainer.strategy.cluster_environment.creates_processes_externally
+
+
+def test_lightning_takes_its_place_from_slurm_and_leaves_signals_to_us(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    start(monkeypatch, SRUN)
+    environment = cluster_environment(4)
+    assert isinstance(environment, SLURMEnvironment)
+    assert not environment.auto_requeue
+    ranks = environment.global_rank(), environment.local_rank(), environment.world_size()
+    assert ranks == (3, 1, 4)
+    # Lightning refuses tasks without it; whether they are as many on each machine, `check` knows.
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    cluster_environment(4).validate_settings(num_devices=2, num_nodes=2)
