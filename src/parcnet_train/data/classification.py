@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.data.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-UNLABELED = -1  # label of an image that does not count
 
 Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
 
@@ -139,11 +137,13 @@ class ImageFolderDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples, in a worker into memory of both processes, and counts those left out.
+    """Stacks samples and counts those that could not be read; the batch stays full.
+
+    A worker stacks them in memory that it shares with the main process.
 
     Args:
         samples: None where an image was unreadable.
-        fill: take others of the batch twice instead, so that the batch stays full.
+        fill: take others of the batch twice instead; else its place is one that does not count.
 
     Raises:
         DataError: where none is left.
@@ -157,6 +157,8 @@ def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatc
     skipped = len(samples) - len(kept)
     if fill:
         kept = [kept[number % len(kept)] for number in range(len(samples))]
+    else:
+        kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * skipped
     # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
     images = default_collate([image.permute(1, 2, 0) for image, _ in kept]).permute(0, 3, 1, 2)
     labels = torch.tensor([label for _, label in kept])
