@@ -137,9 +137,7 @@ class ImageFolderDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples and counts those that could not be read; the batch stays full.
-
-    A worker stacks them in memory that it shares with the main process.
+    """Stacks samples, in a worker into memory of both processes, and counts the unreadable ones.
 
     Args:
         samples: None where an image was unreadable.
