@@ -34,7 +34,8 @@ WITHOUT_DATA = ("profile", "benchmark")
 def reads_data(config: Mapping[str, Any]) -> bool:
     """Whether a run with these values looks at its data."""
     if config.get("action") == "benchmark":
-        return config.get("benchmark", {}).get("target") == "loader"
+        settings = config.get("benchmark")
+        return isinstance(settings, dict) and settings.get("target") == "loader"
     return config.get("action") not in WITHOUT_DATA
 
 

@@ -188,11 +188,9 @@ def test_unreadable_image_is_left_out_and_counted(image_folder, content):
     (image_folder / "val" / "bee" / "0.png").write_bytes(content)
     data = fitted(image_folder, batch_size=3, on_error="skip")
     first, second = data.val_dataloader()
-    assert (first.images.shape[0], first.labels.tolist(), first.skipped.item()) == (2, [0, 0], 1)
-    assert (second.images.shape[0], second.labels.tolist(), second.skipped.item()) == (
-        *(3, [1, 2, 2]),
-        0,
-    )
+    assert (first.labels.tolist(), first.skipped.item()) == ([0, 0, -1], 1)
+    assert (second.labels.tolist(), second.skipped.item()) == ([1, 2, 2], 0)
+    assert first.images.flatten(1).any(dim=1).tolist() == [True, True, False]
 
 
 def test_whole_batch_unreadable(image_folder):
@@ -203,15 +201,24 @@ def test_whole_batch_unreadable(image_folder):
         list(loader)
 
 
+SAMPLES = [(torch.zeros(3, 4, 5).byte(), 1), None, (torch.ones(3, 4, 5).byte(), 9)]
+
+
 def test_collate_gives_typed_batches():
-    samples = [(torch.zeros(3, 4, 5, dtype=torch.uint8), 1), None, (torch.ones(3, 4, 5).byte(), 9)]
-    batch = collate(samples)
-    assert batch.images.shape == (2, 3, 4, 5)
+    batch = collate(SAMPLES)
+    assert batch.images.shape == (3, 3, 4, 5)
     assert batch.images.dtype == torch.uint8
-    assert batch.labels.tolist() == [1, 9]
+    assert batch.images.flatten(1).float().mean(dim=1).tolist() == [0, 1, 0]
+    assert batch.labels.tolist() == [1, 9, -1]
     assert batch.labels.dtype == torch.int64
     assert (batch.skipped.shape, batch.skipped.dtype) == ((), torch.int64)
     assert batch.skipped == 1
+
+
+def test_training_fills_the_places_of_unreadable_images():
+    batch = collate(SAMPLES, fill=True)
+    assert (batch.labels.tolist(), batch.skipped.item()) == ([1, 9, 1], 1)
+    assert torch.equal(batch.images[2], batch.images[0])
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "bmp", "webp", "tif"])

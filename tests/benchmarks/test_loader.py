@@ -1,0 +1,121 @@
+"""`benchmark.target=loader`: what is compared, and what it leaves."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from parcnet_train.benchmarks import loader
+from parcnet_train.benchmarks.loader import OrdinaryImages, Speeds, ordinary_loader, time_loaders
+from parcnet_train.benchmarks.timing import Timing
+from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.samplers import MultiScale
+from parcnet_train.data.transforms import Augmentation
+from parcnet_train.errors import ConfigError, DataError, message_of
+from running import configure, run
+
+OVERRIDES = ("action=benchmark", "benchmark.target=loader", "data=imagefolder")
+TINY = ("benchmark.repeats=2", "recipe.image_size=32", "recipe.batch_size=4")
+LOADERS = ("parcnet_train", "ordinary", "ordinary_tensors")
+
+
+def make_data(root, **settings):
+    return ImageFolderData(str(root), 32, 4, Augmentation(), **{"num_workers": 0, **settings})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_it_writes_every_loader(image_folder, tmp_path_factory, workers, capsys):
+    shutil.rmtree(image_folder / "val")  # is not looked at
+    output = tmp_path_factory.mktemp("run")
+    overrides = [*OVERRIDES, *TINY, f"data.root={image_folder}", f"data.num_workers={workers}"]
+    results = run(overrides, output)
+    assert results == json.loads((output / "results.json").read_text())
+    numbers = ("images_per_second", "images_per_second_min", "images_per_second_max", "ratio")
+    expected = [f"loader/{name}/{number}" for name in LOADERS for number in numbers]
+    assert [key for key in results if key.startswith("loader/")] == expected
+    assert results["loader/ordinary/ratio"] == 1
+    assert (results["target"], results["data"]) == ("loader", "imagefolder")
+    assert (results["num_workers"], results["batch_size"]) == (workers, 4)
+    assert (results["image_size"], results["images_per_turn"]) == ([32, 32], 16)
+    assert not results["keeps_memory"]
+    out = capsys.readouterr().out
+    assert f"loading, 4 x 3 x 32 x 32, {workers} workers" in out
+    assert all(name in out for name in LOADERS)
+
+
+def test_all_loaders_read_the_same_number_of_images_at_one_size(image_folder, monkeypatch):
+    seen = []
+
+    def record(batches):
+        seen.append([(len(images), images.shape[1:], images.dtype) for images, *_ in batches])
+
+    monkeypatch.setattr(loader, "read", record)
+    scales = MultiScale(smallest=1, largest=2, count=2)
+    speeds = time_loaders(make_data(image_folder, multi_scale=scales), repeats=1)
+    assert speeds.images == 16
+    assert len(seen) == 6
+    assert {tuple(each[:2] for each in turn) for turn in seen} == {((4, (3, 32, 32)),) * 4}
+    kinds = [kind for turn in seen[3:] for *_, kind in turn[:1]]
+    assert sorted(map(str, kinds)) == ["torch.float32", "torch.float32", "torch.uint8"]
+
+
+def test_the_ordinary_loader_reads_our_files(image_folder):
+    data = make_data(image_folder)
+    data.list_training_images()
+    ordinary = OrdinaryImages(data.train_set, v2.PILToTensor())
+    assert len(ordinary) == 12
+    for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
+        image, label = ordinary[index]
+        with Image.open(path) as file:
+            assert np.array_equal(image.permute(1, 2, 0), np.array(file))
+        assert data.class_names[label] == path.parent.name
+
+
+def test_the_ordinary_loader_gives_numbers_from_0_to_1(image_folder):
+    data = make_data(image_folder)
+    data.list_training_images()
+    images, labels = next(iter(ordinary_loader(data, [v2.Resize((32, 32)), v2.PILToTensor()])))
+    assert (images.shape, images.dtype) == ((4, 3, 32, 32), torch.float32)
+    assert 0 <= images.min() < 0.3 < 0.7 < images.max() <= 1
+    assert labels.dtype == torch.int64
+
+
+def test_speeds_are_images_by_seconds():
+    speeds = Speeds(
+        100, 2, {"ordinary": Timing((100.0, 50.0, 400.0)), "other": Timing((25.0, 25.0, 50.0))}
+    )
+    assert speeds.of("ordinary") == {
+        "images_per_second": 1000.0,
+        "images_per_second_min": 250.0,
+        "images_per_second_max": 2000.0,
+        "ratio": 1.0,
+    }
+    assert speeds.of("other")["images_per_second"] == 4000.0
+    assert speeds.of("other")["ratio"] == 4.0  # of 4, 2 and 8
+
+
+def test_data_is_checked():
+    assert configure(OVERRIDES)[1] == ["data.root has no value; give it one: data.root=..."]
+    (fault,) = configure([*OVERRIDES, "data.root=/nowhere"])[1]
+    assert fault.startswith("data.root: /nowhere/train does not exist")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_pillow_cannot_read_is_named(image_folder, workers):
+    (image_folder / "train" / "bee" / "2.png").write_bytes(b"not an image")
+    data = make_data(image_folder, on_error="skip", num_workers=workers)
+    with pytest.raises(DataError) as raised:
+        time_loaders(data, repeats=1)
+    assert message_of(raised.value).startswith(
+        f"{image_folder}/train/bee/2.png cannot be read by Pillow, which benchmark.target=loader"
+    )
+    assert message_of(raised.value).endswith("choose another data.root")
+
+
+def test_data_of_another_kind_is_refused():
+    with pytest.raises(ConfigError, match="reads folders of images; use data=imagefolder"):
+        time_loaders(object(), repeats=1)

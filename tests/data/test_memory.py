@@ -1,0 +1,83 @@
+"""What workers keep in memory of a list of files as long as ImageNet's."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lightning_fabric.utilities.data import _set_sampler_epoch
+
+from parcnet_train.data.classification import ImageFolderData, ImageFolderDataset
+from parcnet_train.data.transforms import Augmentation, TrainTransform
+
+LENGTH = 1_281_167
+WORKERS = 2
+BATCH_SIZE = 64
+IMAGES = WORKERS * BATCH_SIZE  # of an epoch
+MIB = 2**20
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="reads /proc; other systems start workers otherwise"
+)
+
+
+class WholeEpoch(ImageFolderDataset):
+    """Looks at a share of the list for every image, so that few images make an epoch of it."""
+
+    def __getitem__(self, key):
+        # Not at every entry: neighbours lie in one page of memory, even as objects of Python.
+        for index in range(16 * (key.sample % IMAGES), len(self.paths), 16 * IMAGES):
+            _ = self.paths[index], self.labels[index]
+        return super().__getitem__(key)
+
+
+def private_memory(process):
+    """Bytes that a process shares with no other."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def ten_epochs(photos, data):
+    """Private bytes of each worker after the first and after the tenth epoch."""
+    data.train_set = photos
+    data.workers = lambda: WORKERS
+    loader = data.train_dataloader()
+    seen = []
+    for epoch in range(10):
+        _set_sampler_epoch(loader, epoch)
+        assert len(list(itertools.islice(loader, WORKERS))) == WORKERS
+        seen.append([private_memory(worker.pid) for worker in loader._iterator._workers])
+    return np.array(seen[0]), np.array(seen[-1])
+
+
+@pytest.fixture
+def data(image_folder):
+    return ImageFolderData(str(image_folder), 32, BATCH_SIZE, Augmentation())
+
+
+@pytest.fixture
+def photos(data):
+    """A list as long and as wide as ImageNet's, of a dozen files."""
+    for path in data.train_folder.glob("*/*"):
+        path.rename(path.with_name(f"ILSVRC2012_n01440764_{path.name}"))
+    dataset = WholeEpoch(
+        data.train_folder, data.class_names, TrainTransform(data.augmentation, 0), "stop"
+    )
+    chosen = np.arange(LENGTH) % len(dataset)
+    dataset.paths, dataset.labels = dataset.paths[chosen], dataset.labels[chosen]
+    return dataset
+
+
+def test_the_list_of_files_is_not_copied_into_workers(photos, data):
+    size = photos.paths.nbytes + photos.labels.nbytes
+    assert size > 40 * MIB
+    first, last = ten_epochs(photos, data)
+    assert (last - first).max() < 8 * MIB
+    assert last.max() < size / 2
+
+
+def test_a_list_of_python_objects_would_be_noticed(photos, data):
+    photos.paths, photos.labels = photos.paths.tolist(), photos.labels.tolist()
+    _, last = ten_epochs(photos, data)
+    assert last.min() > 40 * MIB
