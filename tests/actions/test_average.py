@@ -103,7 +103,7 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
             epochs / "checkpoints" / "best.ckpt", run_folder / "checkpoints" / "best_epoch000.ckpt"
         )
     assert configure(AVERAGE)[1] == [
-        "ckpt has no value; action=average needs one: last, or a run directory"
+        "ckpt has no value; action=average needs one: last, a checkpoint file, or a run"
     ]
 
 
