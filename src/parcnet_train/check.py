@@ -118,8 +118,6 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
     for part, keys in KEYS.items():
         node = value_of(config, part) if part else config
-        if node is not MISSING and not isinstance(node, dict):
-            yield f"{show(part, node)}: allowed is a mapping of {', '.join(keys)}"
         for name in keys:
             key = f"{part}.{name}" if part else name
             if isinstance(node, dict) and name not in node and key not in borrowed:
