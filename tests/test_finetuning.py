@@ -1,5 +1,6 @@
 """Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
 
+import csv
 import functools
 import logging
 import re
@@ -118,15 +119,15 @@ def test_groups_cover_what_is_trained_once(name):
     model = model_of(name)
     freeze(model, 1, batchnorm=False)
     groups = parameter_groups(model, layer_decay=0.5)
-    # Head 1, last stage 1/2, ...
-    count = len(model.backbone.levels) - 1
-    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in range(count + 1)]
+    # Head 1, in front of it last stage 1/2, ...
+    depths = reversed(range(len(model.backbone.levels)))
+    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in depths]
     grouped = [each for group in groups for each in group["params"]]
     trained = [each for each in model.parameters() if each.requires_grad]
     assert len(grouped) == len(trained)
     assert set(grouped) == set(trained)
-    assert set(groups[0]["params"]) == set(model.head.parameters())
-    assert set(groups[-1]["params"]) == set(model.backbone.stage_parameters()[1])
+    assert set(groups[-1]["params"]) == set(model.head.parameters())
+    assert set(groups[0]["params"]) == set(model.backbone.stage_parameters()[1])
     assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
 
 
@@ -204,6 +205,17 @@ def test_freezing_holds_after_a_resume(trained, tmp_path):
             assert value, name
     assert not same["backbone.stages.2.0.expand.conv.weight"]
     assert not same["backbone.stages.2.0.expand.norm.running_mean"]
+
+
+def test_learning_rates_fall_towards_the_images(tmp_path):
+    run([*TINY, *FAST, "recipe.finetuning.layer_decay=0.5"], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    head = groups[-1]["lr"]
+    assert [group["lr"] / head for group in groups] == [0.5**n for n in reversed(range(6))]
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(head)  # as configured
 
 
 def test_weights_at_random_are_frozen_with_a_warning(tmp_path, caplog):

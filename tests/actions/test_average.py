@@ -88,6 +88,15 @@ def test_an_average_is_loaded_and_starts_a_backbone(averaged, tmp_path):
     assert "holds weights without the state of a training" in fault
 
 
+def test_a_run_keeps_the_epochs_that_are_averaged(tmp_path):
+    overrides = ["trainer.max_epochs=3", "checkpoint.keep_best=2"]
+    run([*TINY, *overrides], tmp_path / "run")
+    results = run([*AVERAGE, f"ckpt={tmp_path / 'run'}"], tmp_path / "average")
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("best_epoch*"))
+    assert len(kept) == 2
+    assert [path.rpartition("/")[2] for path in results["sources"]] == kept
+
+
 def test_one_epoch_is_no_average(epochs, tmp_path):
     run_folder = tmp_path / "run"
     (run_folder / "checkpoints").mkdir(parents=True)
