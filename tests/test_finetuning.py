@@ -1,5 +1,6 @@
 """Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
 
+import csv
 import functools
 import logging
 import re
@@ -118,15 +119,15 @@ def test_groups_cover_what_is_trained_once(name):
     model = model_of(name)
     freeze(model, 1, batchnorm=False)
     groups = parameter_groups(model, layer_decay=0.5)
-    # Head 1, last stage 1/2, ...
-    count = len(model.backbone.levels) - 1
-    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in range(count + 1)]
+    # Head 1, in front of it last stage 1/2, ...
+    depths = reversed(range(len(model.backbone.levels)))
+    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in depths]
     grouped = [each for group in groups for each in group["params"]]
     trained = [each for each in model.parameters() if each.requires_grad]
     assert len(grouped) == len(trained)
     assert set(grouped) == set(trained)
-    assert set(groups[0]["params"]) == set(model.head.parameters())
-    assert set(groups[-1]["params"]) == set(model.backbone.stage_parameters()[1])
+    assert set(groups[-1]["params"]) == set(model.head.parameters())
+    assert set(groups[0]["params"]) == set(model.backbone.stage_parameters()[1])
     assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
 
 
@@ -206,9 +207,17 @@ def test_freezing_holds_after_a_resume(trained, tmp_path):
     assert not same["backbone.stages.2.0.expand.norm.running_mean"]
 
 
-def test_weights_at_random_are_frozen_with_a_warning(tmp_path, caplog):
+def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
+    overrides = ["recipe.finetuning.layer_decay=0.5", "recipe.finetuning.freeze_batchnorm=true"]
     with caplog.at_level(logging.WARNING):
-        run([*TINY, *FROZEN], tmp_path)
+        run([*TINY, *FAST, *overrides], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    head = groups[-1]["lr"]
+    assert [group["lr"] / head for group in groups] == [0.5**n for n in reversed(range(6))]
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(head)  # as configured
     assert (
         "recipe.finetuning freezes weights that were just drawn at random; start from trained ones:"
         " backbone.pretrained=PATH"
@@ -227,46 +236,28 @@ def test_another_part_cannot_be_frozen_when_resuming(trained):
     assert configure([*TINY, *overrides, "action=test", f"ckpt={trained}"])[1] == []
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ["recipe.finetuning.freeze_stages=6"],
-            "recipe.finetuning.freeze_stages=6: allowed are 0 to 5, the stages of "
-            "backbone=parcnet_s, or all",
-        ),
-        (
-            ["backbone=convnext_xt", "recipe.finetuning.freeze_stages=5"],
-            "recipe.finetuning.freeze_stages=5: allowed are 0 to 4, the stages of "
-            "backbone=convnext_xt, or all",
-        ),
-        (
-            ["recipe.finetuning.freeze_stages=al"],
-            "recipe.finetuning.freeze_stages=al: allowed is a whole number of at least 0, or all; "
-            "did you mean all?",
-        ),
-        (
-            ["recipe.finetuning.layer_decay=1.5"],
-            "recipe.finetuning.layer_decay=1.5: allowed is a number above 0 and up to 1",
-        ),
-        (
-            ["recipe.finetuning.freeze_batchnorm=1"],
-            "recipe.finetuning.freeze_batchnorm=1: allowed is true or false",
-        ),
-        (
-            ["+recipe.finetuning.layer_decy=1"],
-            "recipe.finetuning.layer_decy: there is no such key; did you mean layer_decay?",
-        ),
-        (
-            ["recipe.finetuning=null"],
-            "recipe.finetuning=null: allowed is a mapping of freeze_batchnorm, freeze_stages, "
-            "layer_decay",
-        ),
-    ],
-    ids=lambda value: value[-1] if isinstance(value, list) else "",
-)
-def test_each_fault_is_named(overrides, message):
-    assert configure(overrides)[1] == [message]
+@pytest.mark.parametrize(("backbone", "count"), [("parcnet_s", 5), ("convnext_xt", 4)])
+def test_more_stages_than_there_are(backbone, count):
+    stages = f"recipe.finetuning.freeze_stages={count + 1}"
+    assert configure([f"backbone={backbone}", stages])[1] == [
+        f"{stages}: allowed are 0 to {count}, the stages of backbone={backbone}, or all"
+    ]
+
+
+def test_each_fault_is_named():
+    prefix = "recipe.finetuning"
+    given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
+    faults = configure([*given, f"{prefix}.freeze_batchnorm=1"])[1]
+    assert set(faults) == {
+        f"{prefix}.freeze_stages=al: allowed is a whole number of at least 0, or all; did you mean "
+        "all?",
+        f"{prefix}.layer_decay=1.5: allowed is a number above 0 and up to 1",
+        f"{prefix}.freeze_batchnorm=1: allowed is true or false",
+        f"{prefix}.layer_decy: there is no such key; did you mean layer_decay?",
+    }
+    assert configure([f"{prefix}=null"])[1] == [
+        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, layer_decay"
+    ]
 
 
 def test_a_network_that_is_only_counted_freezes_nothing():

@@ -59,9 +59,6 @@ KEYS = {
     "recipe.mixing": ("cutmix", "mixup"),
 }
 
-# Those that may be left out.
-NULLABLE = ("recipe.augmentation.color_jitter", "recipe.augmentation.randaugment", "recipe.mixing")
-
 # Parts that build.py makes objects of.
 BUILT = (
     *("task", "backbone", "head", "data", "trainer"),
@@ -143,10 +140,6 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
     for part, keys in KEYS.items():
         node = value_of(config, part) if part else config
-        may_be_null = part in NULLABLE
-        if not (node is MISSING or isinstance(node, dict) or (node is None and may_be_null)):
-            words = f"{'null or ' if may_be_null else ''}a mapping of {', '.join(keys)}"
-            yield f"{show(part, node)}: allowed is {words}"
         for name in keys:
             key = f"{part}.{name}" if part else name
             if isinstance(node, dict) and name not in node and key not in borrowed:

@@ -35,12 +35,8 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
         return
     if config["ckpt"] is None:
         if config["action"] in EVALUATIONS:
-            file = (
-                "a checkpoint file, or a run"
-                if config["action"] == "test"
-                else "or a run directory"
-            )
-            yield f"ckpt has no value; action={config['action']} needs one: last, {file}"
+            needed = "last, a checkpoint file, or a run"
+            yield f"ckpt has no value; action={config['action']} needs one: {needed}"
         return
     try:
         for path in evaluated_by(config):

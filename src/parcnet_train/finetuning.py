@@ -57,7 +57,7 @@ def parameter_groups(model: Model, layer_decay: float) -> list[dict[str, Any]]:
         layer_decay: above 0; 1 gives one group.
 
     Returns:
-        Groups of an optimizer, the head's first, with `params` and `lr_scale`.
+        Groups of an optimizer, the head's last, with `params` and `lr_scale`.
     """
     scales = dict.fromkeys(model.parameters(), 1.0)
     if layer_decay != 1:
@@ -67,4 +67,4 @@ def parameter_groups(model: Model, layer_decay: float) -> list[dict[str, Any]]:
     for parameter, scale in scales.items():
         if parameter.requires_grad:
             groups.setdefault(scale, []).append(parameter)
-    return [{"params": groups[scale], "lr_scale": scale} for scale in sorted(groups, reverse=True)]
+    return [{"params": groups[scale], "lr_scale": scale} for scale in sorted(groups)]

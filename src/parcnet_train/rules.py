@@ -154,6 +154,10 @@ RULES = {
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
+    "recipe.finetuning": Rule(
+        lambda value: isinstance(value, dict),
+        "a mapping of freeze_batchnorm, freeze_stages, layer_decay",
+    ),
     "recipe.finetuning.freeze_stages": Rule(
         lambda value: value == "all" or WHOLE.accepts(value),
         f"{WHOLE.words}, or all",

@@ -65,12 +65,13 @@ def test_results_are_those_of_the_average_and_of_each_source(epochs, averaged, t
     files = sorted((epochs / "checkpoints").glob("best_epoch*.ckpt"))
     assert results["sources"] == list(map(str, files))
     prefixes = {"": output / "checkpoints" / "average.ckpt"}
-    prefixes |= {f"source/{file.stem}/": file for file in files}
+    prefixes["source/best_epoch005/"] = files[-1]
     for prefix, file in prefixes.items():
         tested = run([*TINY, "action=test", f"ckpt={file}"], tmp_path / file.stem)
         for name in ("val/top1", "val/top5", "val/loss", "val/skipped"):
             assert results[prefix + name] == tested[name], (prefix, name)
-    assert len({results[f"{prefix}val/loss"] for prefix in prefixes}) == 4
+    sources = {results[f"source/{file.stem}/val/loss"] for file in files}
+    assert len({results["val/loss"], *sources}) == 4
 
 
 def test_an_average_is_loaded_and_starts_a_backbone(averaged, tmp_path):
@@ -88,6 +89,15 @@ def test_an_average_is_loaded_and_starts_a_backbone(averaged, tmp_path):
     assert "holds weights without the state of a training" in fault
 
 
+def test_a_run_keeps_the_epochs_that_are_averaged(tmp_path):
+    overrides = ["trainer.max_epochs=3", "checkpoint.keep_best=2"]
+    run([*TINY, *overrides], tmp_path / "run")
+    results = run([*AVERAGE, f"ckpt={tmp_path / 'run'}"], tmp_path / "average")
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("best_epoch*"))
+    assert len(kept) == 2
+    assert [path.rpartition("/")[2] for path in results["sources"]] == kept
+
+
 def test_one_epoch_is_no_average(epochs, tmp_path):
     run_folder = tmp_path / "run"
     (run_folder / "checkpoints").mkdir(parents=True)
@@ -103,7 +113,7 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
             epochs / "checkpoints" / "best.ckpt", run_folder / "checkpoints" / "best_epoch000.ckpt"
         )
     assert configure(AVERAGE)[1] == [
-        "ckpt has no value; action=average needs one: last, or a run directory"
+        "ckpt has no value; action=average needs one: last, a checkpoint file, or a run"
     ]
 
 
