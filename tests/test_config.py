@@ -132,8 +132,10 @@ def test_all_faults_are_reported_at_once():
         (["recipe.multi_scale.largest=0.5"], "largest=0.5: allowed is a number from 1 to 10"),
         (["recipe.multi_scale.divisor=48"], "divisor=48: allowed are multiples of 32, the last s"),
         (
-            ["recipe.multi_scale={rule:balanced,largest:1.25}", "recipe.batch_size=2"]
-            + ["recipe.image_size=256"],
+            [
+                *("recipe.multi_scale={rule:balanced,largest:1.25}", "recipe.batch_size=2"),
+                "recipe.image_size=256",
+            ],
             "recipe.batch_size=2: with recipe.multi_scale.rule=balanced a step takes 1 of 288x288 "
             "pixels; allowed is a whole number of at least 2 … or use recipe.multi_scale.rule=rel",
         ),

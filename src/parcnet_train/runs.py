@@ -27,7 +27,7 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 
 EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
-# Actions that read no checkpoint, and no data but for the loader's benchmark.
+# Actions that read no checkpoint, and no data but for two of the benchmarks.
 WITHOUT_DATA = ("profile", "benchmark")
 
 
@@ -35,7 +35,7 @@ def reads_data(config: Mapping[str, Any]) -> bool:
     """Whether a run with these values looks at its data."""
     if config.get("action") == "benchmark":
         settings = config.get("benchmark")
-        return isinstance(settings, dict) and settings.get("target") == "loader"
+        return isinstance(settings, dict) and settings.get("target") in ("loader", "overhead")
     return config.get("action") not in WITHOUT_DATA
 
 

@@ -192,6 +192,10 @@ def scontrol(tmp_path, monkeypatch):
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/given\nexit $(cat {tmp_path}/code)\n')
     program.chmod(0o755)
     (tmp_path / "code").write_text("0")
+    # As srun tells its only task.
+    for name in ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return tmp_path
 
@@ -206,6 +210,15 @@ def test_a_job_is_requeued_by_its_number(scontrol, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
     requeue()
     assert (scontrol / "given").read_text() == "requeue 1230_4\n"
+
+
+def test_a_job_that_would_not_find_its_run_is_not_requeued(scontrol, monkeypatch, caplog):
+    monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    monkeypatch.delenv("SLURM_STEP_ID")
+    with caplog.at_level(logging.WARNING):
+        requeue()
+    assert "SLURM job 1234 is not requeued: it would begin anew without srun" in caplog.text
+    assert not (scontrol / "given").exists()
 
 
 def test_a_job_that_cannot_be_requeued_is_told(scontrol, monkeypatch, caplog):

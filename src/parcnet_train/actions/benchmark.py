@@ -12,10 +12,15 @@ import torch
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
-from parcnet_train.benchmarks import loader, operator, training_step
+from parcnet_train.benchmarks import loader, operator, overhead, training_step
 from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, build_data, height_and_width
-from parcnet_train.report.timings import print_loaders, print_operators, print_steps
+from parcnet_train.report.timings import (
+    print_loaders,
+    print_operators,
+    print_overheads,
+    print_steps,
+)
 from parcnet_train.runs import write_results
 
 
@@ -24,7 +29,7 @@ def benchmark(config: Config) -> Results:
 
     Args:
         config: the whole configuration as plain values, with `choices`: the chosen configs. Its
-            checkpoint is not looked at, and its data only to time the loader.
+            checkpoint is not looked at, and its data only to time the loader and the overhead.
 
     Returns:
         What `results.json` holds.
@@ -35,7 +40,12 @@ def benchmark(config: Config) -> Results:
     # The ordinary loader has the memory of an ordinary process.
     computes = device.type == "cpu" and settings["target"] != "loader"
     keeps_memory = computes and settings["keep_memory"] and keep_freed_memory()
-    targets = {"operator": operators, "train_step": steps, "loader": loaders}
+    targets = {
+        "operator": operators,
+        "train_step": steps,
+        "loader": loaders,
+        "overhead": overheads,
+    }
     target = targets[settings["target"]]
     results = {
         **about(config),
@@ -85,6 +95,22 @@ def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     yield "image_size", [height, width]
     yield "images_per_turn", speeds.images
     yield from loader.results_of(speeds)
+
+
+def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times training steps through the framework and bare ones."""
+    timings = overhead.time_overhead(config, device)
+    recipe = config["recipe"]
+    print_overheads(
+        f"training step, batch {recipe['batch_size']}, {config['choices']['backbone']} on "
+        f"{config['choices']['data']}, {device.type}",
+        timings,
+    )
+    yield "backbone", config["choices"]["backbone"]
+    yield "data", config["choices"]["data"]
+    yield "batch_size", recipe["batch_size"]
+    yield "image_size", recipe["image_size"]
+    yield from overhead.results_of(timings)
 
 
 def installed_version(package: str) -> str | None:

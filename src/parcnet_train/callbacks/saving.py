@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
+from parcnet_train.processes import place
 
 log = logging.getLogger(__name__)
 
@@ -219,12 +219,18 @@ class LastCheckpoint(Checkpoint):
 
 
 def requeue() -> None:
-    """Puts this SLURM job back into its queue; outside of SLURM nothing happens."""
+    """Puts this SLURM job back into its queue; it goes on in the same run directory.
+
+    Only what srun has started finds its run again: outside of it, nothing happens but a warning.
+    """
     job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    if place().started_by != "srun":
+        log.warning("SLURM job %s is not requeued: it would begin anew without srun in front", job)
+        return
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if job is None or not re.fullmatch(r"[0-9_]+", job):
-        return
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
         log.info("SLURM job %s is back in its queue", job)

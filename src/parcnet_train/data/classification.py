@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -206,6 +207,10 @@ def processors_of_this_process() -> int:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # the workers are the threads
+    # A signal to all processes of a job is for the one that trains: it still needs batches, and
+    # ends its workers itself.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ImageFolderData(pl.LightningDataModule):

@@ -76,3 +76,19 @@ def print_loaders(title: str, speeds: Speeds) -> None:
         median, least, most, ratio = speeds.of(variant).values()
         table.add_row(variant, f"{median:.0f} ({least:.0f}-{most:.0f})", f"{ratio:.2f}x")
     wide_console(WIDTH).print(table)
+
+
+def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> None:
+    """Prints what a step costs through the framework, and bare beside it.
+
+    Args:
+        title: what was measured.
+        pairs: of timings, the bare loop's first.
+    """
+    table = Table(title=f"{title}; {LEGEND} the bare loop", title_justify="left")
+    for heading in ("framework", "bare loop", "more time"):
+        table.add_column(heading, no_wrap=True)
+    for name, (bare, trained) in ((name, tuple(pair.values())) for name, pair in pairs.items()):
+        more = f"{100 * (trained.median / bare.median - 1):+.1f} %"
+        table.add_row(f"{name} {trained.words(bare)}", bare.words(bare), more)
+    wide_console(WIDTH).print(table)
