@@ -237,6 +237,8 @@ def test_all_faults_are_reported_at_once():
         (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),
         (["+recipe.ema.decayy=3"], "recipe.ema.decayy: EMA takes … decay?"),
         (["+trane=3"], "trane: there is no such key; did you mean trainer?"),
+        (["~trainer.devices"], "trainer.devices is missing"),
+        (["~trainer.precision"], "trainer.precision is missing"),
         (["~backbone.widths"], "backbone.widths is missing; ParCNet needs it"),
         (["backbone._target_=a.b"], "backbone._target_=a.b: there is no such class or function"),
         (["data=imagenet"], "data.root has no value; give it one: data.root=..."),

@@ -166,3 +166,16 @@ with entry.user_errors():
 def test_a_fault_of_the_users_is_one_line(finders, folder, capfd):
     assert run(FAULT.replace("{finders!r}", repr(finders)), 2) == 2
     assert capfd.readouterr().err == "error: data.root: a.png cannot be read\n"
+
+
+BUG = """
+import parcnet_train.__main__ as entry
+entry.FIRST_WORD = 0.3
+with entry.user_errors():
+    raise RuntimeError("a bug")
+"""
+
+
+def test_a_bug_of_ours_is_one_traceback(capfd):
+    assert run(BUG, 2) == 1
+    assert capfd.readouterr().err.count("RuntimeError: a bug") == 1

@@ -143,8 +143,8 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool 
 def user_errors() -> Iterator[None]:
     """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130.
 
-    Of several processes, the first speaks at once. What the others find, it may have found too;
-    what is no fault of the user's may be that a process is gone. Whatever started them ends them
+    Of several processes, one speaks: what the others find, the first may have found too, and what
+    is no fault of the user's may be that another process is gone. Whatever started them ends them
     while they wait.
     """
     here = place()
@@ -162,7 +162,7 @@ def user_errors() -> Iterator[None]:
         sys.exit(130)
     except Exception:
         if here.world_size > 1:
-            time.sleep(2 * FIRST_WORD)
+            time.sleep(2 * FIRST_WORD if here.rank == 0 else 3 * FIRST_WORD)
         raise
 
 

@@ -23,13 +23,12 @@ from parcnet_train.build import (
     height_and_width,
     make,
     meta_device,
-    world_size,
 )
+from parcnet_train.check_devices import wrong_device, wrong_start, wrong_strategy
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
-from parcnet_train.processes import place
-from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, words_of
+from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, show, words_of
 from parcnet_train.runs import WITHOUT_DATA, reads_data
 
 Config = dict[str, Any]
@@ -58,6 +57,9 @@ KEYS = {
     "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
     "recipe.mixing": ("cutmix", "mixup"),
 }
+
+# Keys that build.py reads itself, whatever a constructor has for them.
+NEEDED = {"trainer": ("accelerator", "devices", "log_every_n_steps", "precision")}
 
 # Parts that build.py makes objects of.
 BUILT = (
@@ -138,7 +140,7 @@ def unknown_keys(config: Config) -> Iterator[str]:
 
 def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     """Parts that are missing, or are not what build.py makes objects of."""
-    for part, keys in KEYS.items():
+    for part, keys in (*KEYS.items(), *NEEDED.items()):
         node = value_of(config, part) if part else config
         for name in keys:
             key = f"{part}.{name}" if part else name
@@ -293,71 +295,9 @@ def wrong_data(config: Config) -> Iterator[str]:
         yield str(error)
 
 
-def wrong_device(config: Config) -> Iterator[str]:
-    """Devices and precisions that this machine does not have."""
-    accelerator = value_of(config, "trainer.accelerator")
-    devices = value_of(config, "trainer.devices")
-    count = torch.cuda.device_count()
-    if accelerator in ("gpu", "cuda") and not count:
-        yield (
-            f"trainer.accelerator={accelerator}: torch {torch.__version__} sees no GPU here; "
-            "use trainer.accelerator=cpu, or install a CUDA build of torch and its driver"
-        )
-    elif accelerator == "mps" and not torch.backends.mps.is_available():
-        yield "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
-    elif count and accelerator != "cpu" and isinstance(devices, int) and devices > count:
-        yield f"trainer.devices={devices}: this machine has {count}; allowed are 1 to {count}"
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
-    if on_cpu and value_of(config, "trainer.precision") == "16-mixed":
-        yield "trainer.precision=16-mixed needs a GPU; use 32-true or bf16-mixed on a CPU"
-    if on_cpu and value_of(config, "trainer.sync_batchnorm") is True:
-        yield (
-            "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
-        )
-
-
-def wrong_strategy(config: Config) -> Iterator[str]:
-    """Several devices for a trainer of one."""
-    trainer = config["trainer"]
-    if world_size(config) > 1 and trainer.get("strategy") != "ddp":
-        shown = show("trainer.devices", trainer["devices"])
-        yield (
-            f"{shown}: trainer={config['choices']['trainer']} is for one device; several need "
-            "trainer=ddp"
-        )
-
-
-def wrong_start(config: Config) -> Iterator[str]:
-    """Processes that were started, and others that were configured."""
-    here, nodes = place(), config["trainer"].get("num_nodes", 1)
-    if config["action"] in ("check", *WITHOUT_DATA):
-        if here.world_size > 1:
-            yield (
-                f"action={config['action']} runs in one process, {here.started_by} has started "
-                f"{here.world_size}; leave {here.started_by} out"
-            )
-    elif here.is_alone and nodes > 1:
-        yield (
-            f"trainer.num_nodes={nodes}: this process was started alone; start one torchrun on "
-            "each machine, or the tasks of all by srun"
-        )
-    elif not here.is_alone and (world_size(config), nodes) != (here.world_size, here.nodes):
-        yield (
-            f"{show('trainer.devices', config['trainer']['devices'])}, trainer.num_nodes={nodes}: "
-            f"{here.started_by} has started {here.world_size} processes on {here.nodes} machines; "
-            "start as many on each, and give trainer=ddp "
-            f"trainer.devices={here.local_world_size} trainer.num_nodes={here.nodes}"
-        )
-
-
 def first_line(error: Exception) -> str:
     """What an error says, or what it is called where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def show(key: str, value: Any) -> str:
-    """Key and value as one types them."""
-    return f"{key}={'null' if value is None else str(value).replace(' ', '')}"
 
 
 def shorten(target: Any) -> str:

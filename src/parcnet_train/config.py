@@ -46,7 +46,7 @@ OPTIONAL = ("experiment", "ablation", "debug")
 # Hydra's own settings that belong to a whole command, or to the first process of a run.
 OF_THE_COMMAND = (
     *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
-    *("hydra.job.", "hydra.output_subdir"),
+    "hydra.output_subdir",
 )
 
 

@@ -261,3 +261,8 @@ def in_words(hint: Any) -> str:
         return "one of " + ", ".join(words)
     name = hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)
     return name.replace("typing.", "")
+
+
+def show(key: str, value: Any) -> str:
+    """Key and value as one types them."""
+    return f"{key}={'null' if value is None else str(value).replace(' ', '')}"
