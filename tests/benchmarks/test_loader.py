@@ -5,12 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torchvision.transforms import v2
 
 from parcnet_train.benchmarks import loader
-from parcnet_train.benchmarks.loader import OrdinaryImages, Speeds, ordinary_loader, time_loaders
+from parcnet_train.benchmarks.loader import OrdinaryImages, Speeds, time_loaders
 from parcnet_train.benchmarks.timing import Timing
 from parcnet_train.data.classification import ImageFolderData
 from parcnet_train.data.samplers import MultiScale
@@ -47,20 +46,22 @@ def test_it_writes_every_loader(image_folder, tmp_path_factory, workers, capsys)
     assert all(name in out for name in LOADERS)
 
 
-def test_all_loaders_read_the_same_number_of_images_at_one_size(image_folder, monkeypatch):
-    seen = []
-
-    def record(batches):
-        seen.append([(len(images), images.shape[1:], images.dtype) for images, *_ in batches])
-
-    monkeypatch.setattr(loader, "read", record)
+def test_all_loaders_read_as_many_images_at_one_size(image_folder, monkeypatch):
+    turns = []
+    monkeypatch.setattr(
+        loader, "read", lambda batches: turns.append([images for images, *_ in batches])
+    )
     scales = MultiScale(smallest=1, largest=2, count=2)
     speeds = time_loaders(make_data(image_folder, multi_scale=scales), repeats=1)
     assert speeds.images == 16
-    assert len(seen) == 6
-    assert {tuple(each[:2] for each in turn) for turn in seen} == {((4, (3, 32, 32)),) * 4}
-    kinds = [kind for turn in seen[3:] for *_, kind in turn[:1]]
-    assert sorted(map(str, kinds)) == ["torch.float32", "torch.float32", "torch.uint8"]
+    assert len(turns) == 6
+    for batches in turns:
+        assert [images.shape for images in batches] == [(4, 3, 32, 32)] * 4
+    highest = sorted((str(images.dtype), float(images.max())) for images, *_ in turns[3:])
+    # The images are noise, which loses contrast where it is antialiased.
+    assert [dtype for dtype, _ in highest] == ["torch.float32", "torch.float32", "torch.uint8"]
+    assert all(0.5 < value <= 1 for _, value in highest[:2])
+    assert highest[2][1] > 128
 
 
 def test_the_ordinary_loader_reads_our_files(image_folder):
@@ -73,15 +74,6 @@ def test_the_ordinary_loader_reads_our_files(image_folder):
         with Image.open(path) as file:
             assert np.array_equal(image.permute(1, 2, 0), np.array(file))
         assert data.class_names[label] == path.parent.name
-
-
-def test_the_ordinary_loader_gives_numbers_from_0_to_1(image_folder):
-    data = make_data(image_folder)
-    data.list_training_images()
-    images, labels = next(iter(ordinary_loader(data, [v2.Resize((32, 32)), v2.PILToTensor()])))
-    assert (images.shape, images.dtype) == ((4, 3, 32, 32), torch.float32)
-    assert 0 <= images.min() < 0.3 < 0.7 < images.max() <= 1
-    assert labels.dtype == torch.int64
 
 
 def test_speeds_are_images_by_seconds():

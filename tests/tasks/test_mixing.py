@@ -3,10 +3,10 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+from parcnet_train.build import build_task
 from parcnet_train.data.batches import ClassificationBatch
-from parcnet_train.tasks.classification import ClassificationTask
 from parcnet_train.tasks.mixing import Mixing
-from running import run
+from running import TINY, configure, run
 
 
 def flat_images(*values, size=(8, 8)):
@@ -82,15 +82,18 @@ class Recorder(torch.nn.Module):
         return self.logits
 
 
-def make_task(logits=None, **settings):
-    task = ClassificationTask(Recorder(logits), 3, None, None, **settings)
+def make_task(mixing, logits=None):
+    values, faults = configure([*TINY, f"recipe.mixing={mixing}"])
+    assert faults == []
+    task = build_task(values, 3)
+    task.model = Recorder(logits)
     task.log = lambda *arguments, **options: None
     return task
 
 
 def test_the_loss_of_mixed_labels_is_smoothed():
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
-    task = make_task(logits, label_smoothing=0.1, mixing={"mixup": 0.2, "cutmix": 0.0})
+    task = make_task("{mixup: 0.2, cutmix: 0}", logits)
     batch = ClassificationBatch(flat_images(0, 255), torch.tensor([0, 2]), torch.tensor(0))
     torch.manual_seed(3)
     loss = task.training_step(batch, 0)
@@ -101,14 +104,14 @@ def test_the_loss_of_mixed_labels_is_smoothed():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("mixing", [None, {"mixup": 0.0, "cutmix": 0}])
+@pytest.mark.parametrize("mixing", ["null", "{mixup: 0.0, cutmix: 0}"])
 def test_mixing_is_off(mixing):
-    assert make_task(mixing=mixing).mixing is None
+    assert make_task(mixing).mixing is None
 
 
 def test_a_run_with_every_option_is_a_function_of_its_seed(image_folder, tmp_path):
     options = [
-        *("debug=tiny", "backbone=parcnet_xs", "recipe.image_size=32", "recipe.batch_size=2"),
+        *(*TINY, "recipe.batch_size=2"),
         *("data=imagefolder", f"data.root={image_folder}", "recipe.mixing={mixup: 0.2, cutmix: 1}"),
         "recipe.augmentation.randaugment={operations: 2, magnitude: 9}",
         "recipe.augmentation.color_jitter={brightness: 1, contrast: 0, saturation: 0, hue: 0}",
