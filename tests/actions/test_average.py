@@ -30,6 +30,7 @@ def epochs(tmp_path_factory):
                 value.mul_(1 + 0.1 * torch.rand_like(value))
         checkpoint["state_dict"][f"model.{COUNTER}"].fill_(100 + number)
         checkpoint["epoch"] = epoch
+        del checkpoint["optimizer_states"]  # large, and of no use here
         torch.save(checkpoint, folder / "checkpoints" / f"best_epoch{epoch:03d}.ckpt")
     return folder
 

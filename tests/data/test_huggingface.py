@@ -153,32 +153,38 @@ def test_splits_that_are_not_there(root, tmp_path):
         "wrote, or one with test-*.parquet, data/test-*.parquet or test/*.parquet; set data.root, "
         "data.train_dir, data.val_dir"
     )
-    (fault,) = faults_of(tmp_path / "nowhere")
-    assert fault.startswith(f"data.root: {tmp_path / 'nowhere'} has no split train; allowed is a")
-    (fault,) = faults_of(root / "train")
-    assert "has no split train (it holds a Dataset; a DatasetDict has splits); allowed" in fault
+    with pytest.raises(DataError, match="nowhere has no split train; allowed is a folder that"):
+        HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_folders("fit")
+    alone = r"train has no split train \(it holds a Dataset; a DatasetDict has splits\); allowed"
+    with pytest.raises(DataError, match=alone):
+        HuggingFaceData(str(root / "train"), **SETTINGS).check_folders("fit")
     shutil.rmtree(root / "train")
-    assert faults_of(root, "data.num_classes=3", "action=benchmark") == []
     data = HuggingFaceData(str(root), **SETTINGS)
     data.check_folders("test")
     assert data.class_names == NAMES
 
 
-def test_columns_that_are_not_there_or_of_another_kind(root):
-    assert faults_of(root, "data.image_column=img") == [
-        f"data.image_column=img: {root}/train has no such column; allowed are image, label"
-    ]
-    assert faults_of(root, "data.label_column=fine") == [
-        f"data.label_column=fine: {root}/train has no such column; allowed are image, label"
-    ]
-    assert faults_of(root, "data.image_column=label") == [
-        f"data.image_column=label: {root}/train has ClassLabel there; allowed is a column of "
-        "images (datasets.Image)"
-    ]
-    assert faults_of(root, "data.label_column=image") == [
-        f"data.label_column=image: {root}/train has Image there, which names no classes; allowed "
-        "is a ClassLabel: class_encode_column makes one"
-    ]
+@pytest.mark.parametrize(
+    ("key", "column", "message"),
+    [
+        ("image_column", "img", "has no such column; allowed are image, label"),
+        ("label_column", "fine", "has no such column; allowed are image, label"),
+        (
+            *("image_column", "label"),
+            "has ClassLabel there; allowed is a column of images (datasets.Image)",
+        ),
+        (
+            *("label_column", "image"),
+            "has Image there, which names no classes; allowed is a ClassLabel: "
+            "class_encode_column makes one",
+        ),
+    ],
+)
+def test_columns_that_are_not_there_or_of_another_kind(root, key, column, message):
+    data = HuggingFaceData(str(root), **SETTINGS, **{key: column})
+    with pytest.raises(DataError) as caught:
+        data.check_folders("fit")
+    assert str(caught.value) == f"data.{key}={column}: {root}/train {message}"
 
 
 def test_classes_are_compared(root, image_folder, tmp_path):
