@@ -62,10 +62,13 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     """The place of this process."""
     if all(environment.get(name) for name in TORCHRUN):
         return _place_in_torchrun(environment)
+    return _place_in_slurm(environment) if is_srun_task(environment) else Place()
+
+
+def is_srun_task(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether srun has started this process, or the launcher that has: it has a run of the job."""
     is_task = all(environment.get(name) for name in SRUN)
-    if is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP:
-        return _place_in_slurm(environment)
-    return Place()
+    return is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP
 
 
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:

@@ -206,6 +206,12 @@ def test_a_job_is_requeued_by_its_number(scontrol, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
     requeue()
     assert (scontrol / "given").read_text() == "requeue 1234\n"
+    # As one of several processes that the task has started itself.
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    (scontrol / "given").unlink()
+    requeue()
+    assert (scontrol / "given").exists()
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "1230")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
     requeue()

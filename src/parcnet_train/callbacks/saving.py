@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
-from parcnet_train.processes import place
+from parcnet_train.processes import is_srun_task
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def requeue() -> None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
-    if place().started_by != "srun":
+    if not is_srun_task():
         log.warning("SLURM job %s is not requeued: it would begin anew without srun in front", job)
         return
     if "SLURM_ARRAY_JOB_ID" in os.environ:
