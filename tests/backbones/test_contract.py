@@ -137,3 +137,18 @@ def test_parameters_are_those_published(name):
     with meta_device():
         model = build_model(values_of(name), num_classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_batchnorm_that_runs_can_be_synchronized(name):
+    backbone = build_backbone(values_of(name)).eval()
+    norms = [each for each in backbone.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    ran = []
+    for norm in norms:
+        norm.register_forward_hook(lambda *_: ran.append(None))
+    with torch.inference_mode():
+        backbone(torch.rand(1, 3, 32, 32))
+        expected, ran[:] = len(ran), []
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)(torch.rand(1, 3, 32, 32))
+    assert ran == []
+    assert expected == len(norms)

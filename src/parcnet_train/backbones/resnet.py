@@ -7,7 +7,7 @@ of ParC-Net's paper): kernels are dense within each half of the channels.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet
 
 from parcnet_train.backbones.adapt import (
@@ -20,6 +20,24 @@ from parcnet_train.backbones.adapt import (
 )
 from parcnet_train.features import Backbone, Level, OutputStride, last_stages
 from parcnet_train.parc import CircularConv
+
+
+class Stem(nn.Sequential):
+    """The first layers of a network, looked up when they run: bn1 may become a SyncBatchNorm.
+
+    Args:
+        normalize: of the images.
+        network: of torchvision.
+    """
+
+    def __init__(self, normalize: nn.Module, network: resnet.ResNet) -> None:
+        super().__init__(normalize, network.conv1, network.bn1, network.relu)
+        self.network = [network]  # a list: it is registered elsewhere
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps `(B, 3, H, W)` to `(B, 64, H / 2, W / 2)`."""
+        (network,) = self.network
+        return network.relu(network.bn1(network.conv1(self[0](images))))
 
 
 class ResNet(Backbone):
@@ -61,7 +79,7 @@ class ResNet(Backbone):
         self.normalize = Normalize(mean, std)
         # A plain list: the layers belong to `network`, under torchvision's names.
         self.stages = [
-            nn.Sequential(self.normalize, network.conv1, network.bn1, network.relu),
+            Stem(self.normalize, network),
             nn.Sequential(network.maxpool, network.layer1),
             *layers[1:],
         ]
