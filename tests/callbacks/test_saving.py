@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from parcnet_train.actions import training
 from parcnet_train.callbacks.saving import WholeFiles, requeue
 from parcnet_train.checkpoints import read_checkpoint
 from parcnet_train.errors import TrainingError
@@ -241,6 +243,47 @@ def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
         with pytest.raises(SystemExit):
             run(STEPS, tmp_path / str(number))
         assert (scontrol / "given").exists() == requeued
+
+
+def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(1, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
+    )
+    monkeypatch.setattr(training, "requeue", lambda: done.append("requeued"))
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", lambda *_: done.append("waited"))
+    with pytest.raises(SystemExit):
+        run(STEPS, tmp_path)
+    assert done[-2:] == ["requeued", "waited"]
+
+
+def test_a_requeued_job_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
+    """Not from the file where its first process began."""
+    run([*TINY, "trainer.max_epochs=1"], tmp_path / "first")
+    file = tmp_path / "elsewhere.ckpt"
+    (tmp_path / "first" / LAST).rename(file)
+    again = [*TINY, "trainer.max_epochs=3", f"ckpt={file}"]
+    monkeypatch.setattr(
+        ClassificationTask, "on_validation_end", stop_in_epoch(1), raising=False
+    )
+    with pytest.raises(SystemExit):
+        run(again, tmp_path / "job")
+    monkeypatch.undo()
+    assert position(tmp_path / "job")["epoch"] == 2
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run(again, tmp_path / "job")
+    with (tmp_path / "job" / "csv" / "version_1" / "metrics.csv").open() as stream:
+        assert next(csv.DictReader(stream))["step"] == "4"
+
+
+def stop_in_epoch(number):
+    def hook(task):
+        if task.current_epoch == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return hook
 
 
 def test_weights_that_are_not_finite_are_not_saved_within_an_epoch(tmp_path, monkeypatch):

@@ -116,6 +116,20 @@ class BestEpochs(ModelCheckpoint):
         )
 
 
+def leave_signals(trainer: pl.Trainer) -> None:
+    """Keeps Lightning from listening to SIGTERM; at the end it gives back what it found.
+
+    An evaluation would not end at that signal, and its processes would answer it by a collective of
+    their own, between those of the metrics. A training has `LastCheckpoint`.
+    """
+    connector: Any = trainer._signal_connector
+
+    def remember() -> None:
+        connector._original_handlers = connector._get_current_signal_handlers()
+
+    connector.register_signal_handlers = remember
+
+
 class Stopped(Exception):  # noqa: N818  no error: somebody wanted it
     """A signal ended the training, its checkpoint written.
 
