@@ -229,6 +229,7 @@ def test_an_interrupted_run_without_a_checkpoint_names_none(tmp_path, monkeypatc
     assert "stopped in epoch 1; nothing is saved yet" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_an_epoch_without_validation_and_rows_trains(tmp_path):
     settings = ["+trainer.check_val_every_n_epoch=2", "trainer.log_every_n_steps=10"]
     assert run([*TINY, *settings, "trainer.max_epochs=2"], tmp_path)["epochs"] == 2
@@ -266,6 +267,8 @@ def test_ema_can_be_switched_when_resuming(before, after, tmp_path):
 )
 def test_a_stopped_run_says_how_to_go_on(error, code, tmp_path, monkeypatch, caplog):
     def stop(*arguments, **settings):
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "last.ckpt").touch()
         raise error
 
     monkeypatch.setattr(pl.Trainer, "fit", stop)
@@ -474,9 +477,10 @@ def test_options_train(overrides, tmp_path):
 
 def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        run([*TINY], tmp_path)
+        run([*TINY], tmp_path / "short")
     assert "shorten recipe.schedule.warmup_steps" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        run([*TINY, "recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"], tmp_path)
+        settings = ["recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"]
+        run([*TINY, *settings], tmp_path / "long")
     assert "warm" not in caplog.text

@@ -259,15 +259,14 @@ def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
     assert done[-2:] == ["requeued", "waited"]
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_requeued_job_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
     """Not from the file where its first process began."""
     run([*TINY, "trainer.max_epochs=1"], tmp_path / "first")
     file = tmp_path / "elsewhere.ckpt"
     (tmp_path / "first" / LAST).rename(file)
     again = [*TINY, "trainer.max_epochs=3", f"ckpt={file}"]
-    monkeypatch.setattr(
-        ClassificationTask, "on_validation_end", stop_in_epoch(1), raising=False
-    )
+    monkeypatch.setattr(ClassificationTask, "on_validation_end", stop_in_epoch(1), raising=False)
     with pytest.raises(SystemExit):
         run(again, tmp_path / "job")
     monkeypatch.undo()

@@ -89,10 +89,15 @@ def fit(config: Config) -> Results:
         logger.log_hyperparams(flatten(config))
     trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
     try:
-        with refusals(), logging_redirect_tqdm():  # log lines go above the progress bar, not through it
+        with (
+            refusals(),
+            logging_redirect_tqdm(),
+        ):  # log lines go above the progress bar, not through it
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
-        way_out = f"go on with ckpt={output}" if (output / LAST).is_file() else "nothing is saved yet"
+        way_out = (
+            f"go on with ckpt={output}" if (output / LAST).is_file() else "nothing is saved yet"
+        )
         log.warning("stopped in epoch %d; %s", trainer.current_epoch + 1, way_out)
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
         if signum == signal.SIGUSR1:

@@ -90,7 +90,7 @@ class Progress(Callback):
         }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the pace for the results, also of an epoch too short to log that has no validation."""
+        """Leaves the pace for the results; a short epoch without validation has no row yet."""
         self.row = self.row or self._row(trainer)
         pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
 
