@@ -304,3 +304,9 @@ def test_the_best_epochs_are_kept(tmp_path):
     assert len(kept) == 2
     best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
     assert f"best_epoch{best['epoch']:03d}.ckpt" in kept
+
+
+def test_a_resumed_run_may_keep_fewer_epochs(tmp_path):
+    run([*TINY, "trainer.max_epochs=3", "checkpoint.keep_best=3"], tmp_path)
+    run([*TINY, "trainer.max_epochs=4", "checkpoint.keep_best=2", f"ckpt={tmp_path}"], tmp_path)
+    assert len(list(tmp_path.glob("checkpoints/best_epoch*"))) == 2
