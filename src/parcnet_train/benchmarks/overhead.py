@@ -114,8 +114,8 @@ def refuse_too_many(repeats: int, batches: int) -> None:
     most = batches - WARM_UP - 1
     if repeats > most:
         raise ConfigError(
-            f"benchmark.repeats={repeats}: the training set has {batches} batches, {WARM_UP} to "
-            f"warm up and one to end; allowed are 1 to {most}. A smaller recipe.batch_size makes more"
+            f"benchmark.repeats={repeats}: the training set has {batches} batches, {WARM_UP} "
+            f"to warm up and one to end; allowed are 1 to {most}. A smaller recipe.batch_size makes more"
         )
 
 
