@@ -115,7 +115,7 @@ def refuse_too_many(repeats: int, batches: int) -> None:
     if repeats > most:
         raise ConfigError(
             f"benchmark.repeats={repeats}: the training set has {batches} batches, {WARM_UP} "
-            f"to warm up and one to end; allowed are 1 to {most}. A smaller recipe.batch_size makes more"
+            f"to warm up and one to end; allowed are 1 to {most}. Lower recipe.batch_size for more"
         )
 
 
