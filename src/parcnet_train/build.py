@@ -30,6 +30,7 @@ from parcnet_train.callbacks.saving import (
     CheckpointContents,
     LastCheckpoint,
     WholeFiles,
+    leave_signals,
 )
 from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
 from parcnet_train.distributed import SharedBuffers, cluster_environment
@@ -211,8 +212,9 @@ def processes_to_start(config: Config) -> int:
 def accumulation(config: Config) -> int:
     """Batches per optimizer step; `auto` takes as many as come nearest to the reference batch."""
     recipe = config["recipe"]
-    if recipe["accumulate"] != "auto":
-        return recipe["accumulate"]
+    batches = config["trainer"].get("accumulate_grad_batches", recipe["accumulate"])
+    if batches != "auto":
+        return batches
     batch = recipe["batch_size"] * world_size(config)
     return max(1, round(recipe["reference_batch"] / batch))
 
@@ -235,7 +237,7 @@ def build_trainer(
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
-    return make(
+    trainer = make(
         settings,
         logger=list(loggers),
         callbacks=[*callbacks, *bars],
@@ -247,3 +249,5 @@ def build_trainer(
         use_distributed_sampler=False,  # our samplers shard by themselves
         num_sanity_val_steps=0,
     )
+    leave_signals(trainer)
+    return trainer

@@ -188,6 +188,7 @@ RULES = {
     "recipe.mixing.mixup": NOT_NEGATIVE,
     "recipe.mixing.cutmix": NOT_NEGATIVE,
     "trainer.max_epochs": COUNT,
+    "trainer.accumulate_grad_batches": COUNT,
     "trainer.limit_train_batches": LIMIT,
     "trainer.limit_val_batches": LIMIT,
     "trainer.log_every_n_steps": COUNT,

@@ -120,11 +120,28 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if is_last and (run / ".hydra").is_dir() else None
 
 
-def begun_before(output: Path) -> Path | None:
-    """The last checkpoint of a run that SLURM or torchrun started again by the same command."""
+def goes_on_from(config: dict[str, Any]) -> Path | None:
+    """The checkpoint file that a training goes on from; None: it begins.
+
+    What SLURM or torchrun starts again by the same command goes on from what it has written itself.
+    No process sees what another one writes now: it does so once all of them have met, in the fit.
+
+    Raises:
+        CheckpointError: where there is none, or this run would overwrite those of another one.
+    """
+    output = Path(config["paths"]["output"])
     counts = (os.environ.get(f"{name}_RESTART_COUNT", "0") for name in ("SLURM", "TORCHELASTIC"))
-    is_restarted = any(count != "0" for count in counts)
-    return output / LAST if is_restarted and (output / LAST).is_file() else None
+    if any(count != "0" for count in counts) and (output / LAST).is_file():
+        return output / LAST
+    found = None if config["ckpt"] is None else checkpoint_of(config)
+    is_own = found is not None and found.resolve() == (output / LAST).resolve()
+    if (output / LAST).is_file() and not is_own:
+        raise CheckpointError(
+            f"{output} holds {LAST} of another training, which this one would overwrite; go on "
+            f"with that one by ckpt={output}, or name another directory: hydra.run.dir=PATH, or a "
+            "new --rdzv-id of torchrun"
+        )
+    return found
 
 
 def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:

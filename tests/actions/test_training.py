@@ -17,7 +17,7 @@ import parcnet_train
 from parcnet_train.actions import training
 from parcnet_train.callbacks.saving import Stopped
 from parcnet_train.checkpoints import check_same_classes, model_state, read_checkpoint
-from parcnet_train.errors import CheckpointError, DataError, TrainingError
+from parcnet_train.errors import CheckpointError, ConfigError, DataError, TrainingError
 from parcnet_train.tasks.base import Task
 from running import TINY, configure, run
 
@@ -187,7 +187,52 @@ def test_resuming_a_finished_run_writes_its_results(tmp_path):
         assert results[key] == first[key]
     assert results["train/loss"] is None
     with pytest.raises(CheckpointError, match=r"trained for 1 epochs, trainer.max_epochs=0"):
-        training.refuse_finished({"epoch": 0}, tmp_path, 0)
+        training.refuse_finished({"epoch": 0, "position": {"epoch": 1}}, tmp_path, 0, tmp_path)
+
+
+def test_a_finished_run_is_not_continued_elsewhere(trained, tmp_path):
+    file = tmp_path / "elsewhere.ckpt"
+    shutil.copy(trained[0] / "checkpoints" / "last.ckpt", file)
+    with pytest.raises(CheckpointError, match=r"max_epochs=1; allowed are more: raise recipe.ep"):
+        run([*TINY, f"ckpt={file}"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("overrides", [[], ["ckpt=elsewhere.ckpt"]], ids=str)
+def test_a_run_does_not_overwrite_another(overrides, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained[0] / "checkpoints", "run/checkpoints")
+    shutil.copy("run/checkpoints/last.ckpt", "elsewhere.ckpt")
+    with pytest.raises(CheckpointError, match=r"run holds .*last.ckpt of another .* ckpt=run, or"):
+        run([*TINY, *overrides], "run")
+
+
+@pytest.mark.parametrize("set_", ["train", "val"])
+def test_a_share_of_less_than_one_batch_is_one_line(set_, tmp_path):
+    with pytest.raises(ConfigError, match=rf"trainer: .*limit_{set_}_batches") as caught:
+        run([*TINY, f"trainer.limit_{set_}_batches=0.001"], tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_ends_at_sigterm(trained, tmp_path, monkeypatch):
+    before, seen = signal.getsignal(signal.SIGTERM), []
+    look = lambda task: seen.append(signal.getsignal(signal.SIGTERM))  # noqa: E731
+    monkeypatch.setattr(Task, "on_validation_start", look)
+    run([*TINY, "action=test", f"ckpt={trained[0]}"], tmp_path)
+    assert seen == [before]
+
+
+def test_an_interrupted_run_without_a_checkpoint_names_none(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Task, "on_train_epoch_start", stop_before_epoch(0), raising=False)
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
+        run([*TINY], tmp_path)
+    assert caught.value.code == 130
+    assert "stopped in epoch 1; nothing is saved yet" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+def test_an_epoch_without_validation_and_rows_trains(tmp_path):
+    settings = ["+trainer.check_val_every_n_epoch=2", "trainer.log_every_n_steps=10"]
+    assert run([*TINY, *settings, "trainer.max_epochs=2"], tmp_path)["epochs"] == 2
 
 
 def test_a_run_that_fails_leaves_no_old_results(tmp_path):
@@ -222,6 +267,8 @@ def test_ema_can_be_switched_when_resuming(before, after, tmp_path):
 )
 def test_a_stopped_run_says_how_to_go_on(error, code, tmp_path, monkeypatch, caplog):
     def stop(*arguments, **settings):
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "last.ckpt").touch()
         raise error
 
     monkeypatch.setattr(pl.Trainer, "fit", stop)
@@ -414,6 +461,7 @@ def test_wandb_without_a_key_is_offline(tmp_path, monkeypatch):
         ["trainer.precision=bf16-mixed"],
         ["channels_last=true"],
         ["recipe.gradient_clip=1.0", "recipe.accumulate=2"],
+        ["trainer.accumulate_grad_batches=2"],
         ["recipe.ema=null"],
         ["recipe.image_size=[64,96]"],
         ["backbone=mobilevit_xxs"],
@@ -424,14 +472,15 @@ def test_wandb_without_a_key_is_offline(tmp_path, monkeypatch):
 def test_options_train(overrides, tmp_path):
     results = run([*TINY, *overrides], tmp_path)
     assert np.isfinite(results["train/loss"])
-    assert results["steps"] == (1 if "recipe.accumulate=2" in overrides else 2)
+    assert results["steps"] == (1 if "accumulate" in str(overrides) else 2)
 
 
 def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        run([*TINY], tmp_path)
+        run([*TINY], tmp_path / "short")
     assert "shorten recipe.schedule.warmup_steps" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        run([*TINY, "recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"], tmp_path)
+        settings = ["recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"]
+        run([*TINY, *settings], tmp_path / "long")
     assert "warm" not in caplog.text

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from parcnet_train.actions import training
 from parcnet_train.callbacks.saving import WholeFiles, requeue
 from parcnet_train.checkpoints import read_checkpoint
 from parcnet_train.errors import TrainingError
@@ -249,6 +251,46 @@ def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
         assert (scontrol / "given").exists() == requeued
 
 
+def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        ClassificationTask,
+        "on_train_batch_end",
+        after_batch(1, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
+    )
+    monkeypatch.setattr(training, "requeue", lambda: done.append("requeued"))
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", lambda *_: done.append("waited"))
+    with pytest.raises(SystemExit):
+        run(STEPS, tmp_path)
+    assert done[-2:] == ["requeued", "waited"]
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_a_requeued_job_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
+    """Not from the file where its first process began."""
+    run([*TINY, "trainer.max_epochs=1"], tmp_path / "first")
+    file = tmp_path / "elsewhere.ckpt"
+    (tmp_path / "first" / LAST).rename(file)
+    again = [*TINY, "trainer.max_epochs=3", f"ckpt={file}"]
+    monkeypatch.setattr(ClassificationTask, "on_validation_end", stop_in_epoch(1), raising=False)
+    with pytest.raises(SystemExit):
+        run(again, tmp_path / "job")
+    monkeypatch.undo()
+    assert position(tmp_path / "job")["epoch"] == 2
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run(again, tmp_path / "job")
+    with (tmp_path / "job" / "csv" / "version_1" / "metrics.csv").open() as stream:
+        assert next(csv.DictReader(stream))["step"] == "4"
+
+
+def stop_in_epoch(number):
+    def hook(task):
+        if task.current_epoch == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return hook
+
+
 def test_weights_that_are_not_finite_are_not_saved_within_an_epoch(tmp_path, monkeypatch):
     def ruin(task, outputs, images, batch_idx):
         if batch_idx == 1:
@@ -268,3 +310,9 @@ def test_the_best_epochs_are_kept(tmp_path):
     assert len(kept) == 2
     best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
     assert f"best_epoch{best['epoch']:03d}.ckpt" in kept
+
+
+def test_a_resumed_run_may_keep_fewer_epochs(tmp_path):
+    run([*TINY, "trainer.max_epochs=3", "checkpoint.keep_best=3"], tmp_path)
+    run([*TINY, "trainer.max_epochs=4", "checkpoint.keep_best=2", f"ckpt={tmp_path}"], tmp_path)
+    assert len(list(tmp_path.glob("checkpoints/best_epoch*"))) == 2

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
 
+import contextlib
 import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -36,10 +38,10 @@ from parcnet_train.checkpoints import (
     pretrained_state,
     read_checkpoint,
 )
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, ConfigError
 from parcnet_train.profiling import count_parameters
 from parcnet_train.report.curves import draw_curves
-from parcnet_train.runs import BEST, RESULTS, begun_before, checkpoint_of
+from parcnet_train.runs import BEST, LAST, RESULTS, checkpoint_of, goes_on_from
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -57,10 +59,10 @@ def fit(config: Config) -> Results:
     started = time.perf_counter()
     output = Path(config["paths"]["output"])
     data, task = prepare(config)
-    resumed = begun_before(output) if config["ckpt"] is None else checkpoint_of(config)
+    resumed = goes_on_from(config)
     if resumed is not None:
         checkpoint = read_model(resumed, task, data, config)
-        refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"])
+        refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"], output)
         compare_configs(checkpoint, config)
         log.info("going on from %s", resumed)
     elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
@@ -87,13 +89,22 @@ def fit(config: Config) -> Results:
         logger.log_hyperparams(flatten(config))
     trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
     try:
-        with logging_redirect_tqdm():  # log lines go above the progress bar, not through it
+        with (
+            refusals(),
+            logging_redirect_tqdm(),
+        ):  # log lines go above the progress bar, not through it
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
-        log.warning("stopped in epoch %d; go on with ckpt=%s", trainer.current_epoch + 1, output)
+        way_out = (
+            f"go on with ckpt={output}" if (output / LAST).is_file() else "nothing is saved yet"
+        )
+        log.warning("stopped in epoch %d; %s", trainer.current_epoch + 1, way_out)
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-        if signum == signal.SIGUSR1 and is_first_process():
-            requeue()
+        if signum == signal.SIGUSR1:
+            if is_first_process():
+                requeue()
+            # The first one to end could end the others: `srun --kill-on-bad-exit`.
+            trainer.strategy.barrier()
         sys.exit(128 + signum)  # as shells count
     last = trainer.callback_metrics  # without training metrics where all epochs were done before
     results = {
@@ -170,17 +181,23 @@ def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, A
     return checkpoint
 
 
-def refuse_finished(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) -> None:
+def refuse_finished(
+    checkpoint: Mapping[str, Any], path: Path, max_epochs: int, output: Path
+) -> None:
     """Refuses a checkpoint that was trained for longer than this run is to be.
 
+    One trained for as long leaves nothing to do but to evaluate the best epoch of its own run.
+
     Raises:
-        CheckpointError: where it was.
+        CheckpointError: where it was, or where this run has no best epoch.
     """
     epochs = checkpoint["epoch"] + 1
-    if epochs > max_epochs:
+    is_done = checkpoint["position"]["epoch"] == max_epochs and not (output / BEST).is_file()
+    if epochs > max_epochs or is_done:
         raise CheckpointError(
             f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "
-            "allowed is at least as many: raise recipe.epochs, or evaluate it with action=test"
+            f"allowed are {'more' if is_done else 'at least as many'}: raise recipe.epochs, or "
+            "evaluate it with action=test"
         )
 
 
@@ -196,8 +213,22 @@ def validate(
 ) -> Mapping[str, float]:
     """Metrics of weights on the validation set."""
     task.model.load_state_dict(state)
-    (metrics,) = build_trainer(config).validate(task, data, verbose=False)
+    with refusals():
+        (metrics,) = build_trainer(config).validate(task, data, verbose=False)
     return metrics
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What Lightning refuses once it knows the data, such as a share of less than one batch.
+
+    Raises:
+        ConfigError: with its first line.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:

@@ -21,6 +21,7 @@ from parcnet_train.build import (
     build_task,
     build_trainer,
 )
+from parcnet_train.errors import ConfigError
 
 WARM_UP = 3  # steps that are not counted
 BARE = "bare"
@@ -72,7 +73,7 @@ def time_overhead(config: Config, device: torch.device) -> dict[str, dict[str, T
     """
     timings = {}
     for name, ema in (("framework", None), ("framework_ema", config["recipe"]["ema"])):
-        recipe = {**config["recipe"], "ema": ema, "accumulate": 1}
+        recipe = {**config["recipe"], "ema": ema}
         alternate = train({**config, "recipe": recipe}, device)
         timings[name] = {
             BARE: Timing(tuple(alternate.bare[WARM_UP:])),
@@ -88,16 +89,34 @@ def train(config: Config, device: torch.device) -> Alternate:
         "max_epochs": 1,
         "limit_train_batches": config["benchmark"]["repeats"] + WARM_UP + 1,
         "limit_val_batches": 1,
+        "accumulate_grad_batches": 1,
         "precision": "32-true",
+        "devices": 1,  # the bare loop has one
+        "num_nodes": 1,
     }
     config = {**config, "trainer": trainer_settings}
     data = build_data(config)
     data.setup("fit")
+    refuse_too_many(config["benchmark"]["repeats"], len(data.train_dataloader()))
     task = build_task(config, len(data.class_names))
     alternate = Alternate(bare_step(config, data, device))
     callbacks = [alternate, *build_callbacks(config, task, {})]
     build_trainer(config, callbacks, build_loggers(config)).fit(task, data)
     return alternate
+
+
+def refuse_too_many(repeats: int, batches: int) -> None:
+    """Refuses to count more steps than an epoch has.
+
+    Raises:
+        ConfigError: where that is asked for.
+    """
+    most = batches - WARM_UP - 1
+    if repeats > most:
+        raise ConfigError(
+            f"benchmark.repeats={repeats}: the training set has {batches} batches, {WARM_UP} "
+            f"to warm up and one to end; allowed are 1 to {most}. Lower recipe.batch_size for more"
+        )
 
 
 def bare_step(config: Config, data: Any, device: torch.device) -> Callable[[], None]:

@@ -90,7 +90,8 @@ class Progress(Callback):
         }
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the pace for the results."""
+        """Leaves the pace for the results; a short epoch without validation has no row yet."""
+        self.row = self.row or self._row(trainer)
         pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

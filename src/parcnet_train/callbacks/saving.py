@@ -115,6 +115,32 @@ class BestEpochs(ModelCheckpoint):
             enable_version_counter=False,
         )
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Removes the worst epochs where a resumed run keeps fewer than before."""
+        super().on_train_start(trainer, pl_module)
+        held = self.best_k_models
+        ranked = sorted(held, key=lambda path: float(held[path]), reverse=self.mode == "max")
+        for path in ranked[self.save_top_k :]:
+            del held[path]
+            self._remove_checkpoint(trainer, path)
+        if len(ranked) > self.save_top_k:
+            self.kth_best_model_path = ranked[self.save_top_k - 1]
+            self.kth_value = held[self.kth_best_model_path]
+
+
+def leave_signals(trainer: pl.Trainer) -> None:
+    """Keeps Lightning from listening to SIGTERM; at the end it gives back what it found.
+
+    An evaluation would not end at that signal, and its processes would answer it by a collective of
+    their own, between those of the metrics. A training has `LastCheckpoint`.
+    """
+    connector: Any = trainer._signal_connector
+
+    def remember() -> None:
+        connector._original_handlers = connector._get_current_signal_handlers()
+
+    connector.register_signal_handlers = remember
+
 
 class Stopped(Exception):  # noqa: N818  no error: somebody wanted it
     """A signal ended the training, its checkpoint written.

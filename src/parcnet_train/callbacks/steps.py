@@ -120,6 +120,6 @@ class EpochLength(Callback):
         loop, limit = trainer.fit_loop, trainer.limit_train_batches
         assert loop._combined_loader is not None
         length = len(loop._combined_loader.flattened[0])
-        batches = min(length, limit) if isinstance(limit, int) else int(length * limit)
+        batches = min(length, limit) if isinstance(limit, int) else max(1, int(length * limit))
         loop._combined_loader.limits = [batches]
         loop.max_batches = trainer.val_check_batch = batches
