@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pydoc
 import types
 import typing
@@ -26,8 +27,10 @@ def one_of(*allowed: str) -> Rule:
 
 
 def number(words: str, accepts: Callable[[float], bool], kind: type = float) -> Rule:
-    """A number, whole where `kind` is int, that passes a test."""
-    return Rule(lambda value: conforms(value, kind) and accepts(value), words)
+    """A finite number, whole where `kind` is int, that passes a test."""
+    return Rule(
+        lambda value: conforms(value, kind) and math.isfinite(value) and accepts(value), words
+    )
 
 
 def optional(rule: Rule) -> Rule:

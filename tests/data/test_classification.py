@@ -9,14 +9,11 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
 from pytorch_lightning import Trainer
 
-from parcnet_train.data import classification
-from parcnet_train.data.classification import (
-    ImageFolderData,
-    ImageFolderDataset,
-    class_folders,
-    collate,
-    list_images,
-)
+from parcnet_train.data import images
+from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.folders import class_folders, list_images
+from parcnet_train.data.images import ImageFolderDataset
+from parcnet_train.data.loading import collate
 from parcnet_train.data.samplers import PADDING, MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, message_of
@@ -259,7 +256,7 @@ def test_batches_are_uint8_of_the_input_size(image_folder):
 def test_an_empty_place_is_black_and_reads_no_file(tmp_path, monkeypatch):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "ant" / "0.png")
     dataset = make_dataset(tmp_path, ["ant"])
-    monkeypatch.setattr(classification, "read_image", None)
+    monkeypatch.setattr(images, "read_image", None)
     image, label = dataset[SampleKey(PADDING, 0, (24, 40))]
     assert (image.shape, image.dtype, label) == ((3, 24, 40), torch.uint8, -1)
     assert not image.any()

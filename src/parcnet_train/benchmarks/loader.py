@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
-from parcnet_train.data.classification import ImageFolderData, ImageFolderDataset
+from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.images import ImageFolderDataset
 from parcnet_train.errors import ConfigError, DataError
 
 BATCHES = 4  # of each worker per turn, so that all of them end it at once
@@ -80,7 +81,7 @@ class OrdinaryImages(Dataset[tuple[Tensor, int]]):
         try:
             with Image.open(self.files[index]) as file:
                 image = file.convert("RGB")
-        except OSError as error:
+        except Exception as error:  # Pillow raises nearly anything for bytes of something else
             raise DataError(
                 f"{self.files[index]} cannot be read by Pillow, which benchmark.target=loader "
                 "compares with; mend it, or choose another data.root"
@@ -122,7 +123,10 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
         ),
     }
     variants = {name: functools.partial(read, loader) for name, loader in loaders.items()}
-    return Speeds(images, workers, take_turns(variants, repeats, torch.device("cpu")))
+    try:
+        return Speeds(images, workers, take_turns(variants, repeats, torch.device("cpu")))
+    finally:
+        data.end_workers()
 
 
 def read(loader: Iterable[Sized]) -> None:

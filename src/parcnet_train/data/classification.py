@@ -4,213 +4,27 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader
 
-from parcnet_train.data.batches import UNLABELED, ClassificationBatch
-from parcnet_train.data.decoding import Image, read_image
-from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
+from parcnet_train.data.batches import ClassificationBatch
+from parcnet_train.data.decoding import Image
+from parcnet_train.data.folders import class_folders, refuse_unknown
+from parcnet_train.data.images import ImageDataset, ImageFolderDataset, Sample
+from parcnet_train.data.loading import (
+    collate,
+    end_workers_of,
+    make_loader,
+    processors_of_this_process,
+)
+from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.data.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.errors import DataError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders, whose position is the class index.
-
-    Raises:
-        DataError: where the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"data.root: {folder} does not exist; allowed is a folder that holds one folder of "
-            "images per class; set data.root, data.train_dir, data.val_dir"
-        )
-    entries = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
-    names = sorted(entry.name for entry in entries if entry.is_dir())
-    if not names:
-        raise DataError(f"data.root: {folder} holds no class folders")
-    return names
-
-
-def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
-    """Refuses a class folder that the training set has not.
-
-    Raises:
-        DataError: where it has not.
-    """
-    if name not in class_names:
-        raise DataError(f"data.root: {folder / name} is a class that the training set has not")
-
-
-def list_images(
-    folder: Path, class_names: Sequence[str]
-) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Paths, relative to the folder, and class indices of all images in its class folders.
-
-    Both are flat arrays: a million Python strings would be copied into every worker bit by bit.
-
-    Raises:
-        DataError: where a class folder is unknown or holds no image.
-    """
-    paths: list[bytes] = []
-    labels: list[int] = []
-    for name in class_folders(folder):
-        refuse_unknown(folder, name, class_names)
-        found = sorted(
-            f"{name}/{entry.name}"
-            for entry in os.scandir(folder / name)
-            if entry.name.lower().endswith(EXTENSIONS)
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        )
-        if not found:
-            raise DataError(
-                f"data.root: class folder {folder / name} holds no image "
-                f"({' '.join(EXTENSIONS)}); fill or remove it"
-            )
-        paths += map(os.fsencode, found)
-        labels += [class_names.index(name)] * len(found)
-    return np.array(paths), np.array(labels)
-
-
-class ImageDataset(Dataset[Sample]):
-    """Images with classes, transformed; a subclass reads them.
-
-    Args:
-        labels: class index of every image.
-        transform: maps an image to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
-    """
-
-    def __init__(
-        self,
-        labels: npt.NDArray[np.int64],
-        transform: Callable[[Image, SampleKey], Image],
-        on_error: Literal["stop", "skip"],
-    ) -> None:
-        self.labels = labels
-        self.transform = transform
-        self.on_error = on_error
-
-    def read(self, sample: int) -> Image | None:
-        """One image, None where it cannot be read."""
-        raise NotImplementedError
-
-    def place(self, sample: int) -> str:
-        """Where that image lies, for messages."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
-
-        In memory, the image is `(H, W, 3)`, as it is decoded.
-
-        Raises:
-            DataError: for an unreadable image, where `on_error` is `stop`.
-        """
-        if key.sample == PADDING:
-            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
-            return black.permute(2, 0, 1), UNLABELED
-        image = self.read(key.sample)
-        if image is None:
-            if self.on_error == "skip":
-                return None
-            raise DataError(
-                f"{self.place(key.sample)} cannot be read as an image; mend or remove it, or go on "
-                "without such files: data.on_error=skip"
-            )
-        pixels = torch.from_numpy(self.transform(image, key))
-        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
-
-
-class ImageFolderDataset(ImageDataset):
-    """Images of class folders.
-
-    Args:
-        folder: holds one folder per class.
-        class_names: in the order of the class indices.
-        transform: maps an image to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        class_names: Sequence[str],
-        transform: Callable[[Image, SampleKey], Image],
-        on_error: Literal["stop", "skip"],
-    ) -> None:
-        self.folder = folder
-        self.paths, labels = list_images(folder, class_names)
-        super().__init__(labels, transform, on_error)
-
-    def read(self, sample: int) -> Image | None:
-        """Decodes a file."""
-        return read_image(Path(self.place(sample)))
-
-    def place(self, sample: int) -> str:
-        """The path of the file."""
-        return str(self.folder / os.fsdecode(self.paths[sample]))
-
-
-def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples, in a worker into memory of both processes, and counts the unreadable ones.
-
-    Args:
-        samples: None where an image was unreadable.
-        fill: take others of the batch twice instead; else its place is one that does not count.
-
-    Raises:
-        DataError: where none is left.
-    """
-    kept = [sample for sample in samples if sample is not None]
-    if not kept:
-        raise DataError(
-            f"all {len(samples)} images of a batch are unreadable; look at the files under "
-            "data.root, or raise recipe.batch_size"
-        )
-    skipped = len(samples) - len(kept)
-    if fill:
-        kept = [kept[number % len(kept)] for number in range(len(samples))]
-    else:
-        kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * skipped
-    # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
-    images = default_collate([image.permute(1, 2, 0) for image, _ in kept]).permute(0, 3, 1, 2)
-    labels = torch.tensor([label for _, label in kept])
-    return ClassificationBatch(images, labels, torch.tensor(skipped))
-
-
-def processors_of_this_process() -> int:
-    """How many it may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _start_worker(worker: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the threads
-    # A signal to all processes of a job is for the one that trains: it still needs batches, and
-    # ends its workers itself.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 class ImageFolderData(pl.LightningDataModule):
@@ -264,6 +78,7 @@ class ImageFolderData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.on_error = on_error
         self.begin = (0, 0)  # epoch and batch
+        self.loaders: list[DataLoader[Sample]] = []
 
     def prepare(self) -> None:
         """Makes what must be there before classes can be counted; here it is all there."""
@@ -382,13 +197,15 @@ class ImageFolderData(pl.LightningDataModule):
         batches: TrainBatches | EvalBatches,
         collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
     ) -> DataLoader[Sample]:
-        workers = self.workers()
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            num_workers=workers,
-            collate_fn=collate_samples,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-            worker_init_fn=_start_worker,
-        )
+        loader = make_loader(dataset, batches, collate_samples, self.workers())
+        self.loaders.append(loader)
+        return loader
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Ends all loader processes; Lightning ends those of the set that was being read."""
+        self.end_workers()
+
+    def end_workers(self) -> None:
+        """Ends the processes of all loaders that this module has made."""
+        while self.loaders:
+            end_workers_of(self.loaders.pop())

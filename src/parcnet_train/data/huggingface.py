@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from parcnet_train.data.classification import ImageDataset, ImageFolderData
+from parcnet_train.data.classification import ImageFolderData
 from parcnet_train.data.decoding import Image, decode, read_image
 from parcnet_train.data.huggingface_splits import (
     features_of,
@@ -16,6 +16,7 @@ from parcnet_train.data.huggingface_splits import (
     is_there,
     rows_of,
 )
+from parcnet_train.data.images import ImageDataset
 from parcnet_train.data.samplers import MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError

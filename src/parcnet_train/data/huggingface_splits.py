@@ -74,12 +74,12 @@ def features_of(folder: Path) -> Any:
     refuse_missing(folder)
     if (folder / SAVED).is_file():
         return rows_of(folder, []).features
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
     path = parquet_files(folder)[0]
     try:
         return datasets.Features.from_arrow_schema(parquet.read_schema(path))
-    except (ArrowException, OSError) as error:
+    except Exception as error:  # whatever its readers raise is about this file
         raise unreadable(path, error) from error
 
 

@@ -224,8 +224,8 @@ def check_count(folder: Path, expected: int) -> None:
     count = count_images(folder, "[!.]*/*")
     if count != expected:
         raise DataError(
-            f"{folder} holds {count:,} images, ILSVRC2012 has {expected:,}; remove the folder if "
-            "something else wrote into it, else download the archive anew, and start again"
+            f"{folder} holds {count:,} images, ILSVRC2012 has {expected:,}; remove the folder, "
+            "download the archive anew unless something else wrote into it, and start again"
         )
 
 

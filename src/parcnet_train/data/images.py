@@ -1,0 +1,105 @@
+"""Data sets of images with classes: one image by its key, decoded and transformed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from parcnet_train.data.batches import UNLABELED
+from parcnet_train.data.decoding import Image, read_image
+from parcnet_train.data.folders import list_images
+from parcnet_train.data.samplers import PADDING, SampleKey
+from parcnet_train.errors import DataError
+
+Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
+
+
+class ImageDataset(Dataset[Sample]):
+    """Images with classes, transformed; a subclass reads them.
+
+    Args:
+        labels: class index of every image.
+        transform: maps an image to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+    """
+
+    def __init__(
+        self,
+        labels: npt.NDArray[np.int64],
+        transform: Callable[[Image, SampleKey], Image],
+        on_error: Literal["stop", "skip"],
+    ) -> None:
+        self.labels = labels
+        self.transform = transform
+        self.on_error = on_error
+
+    def read(self, sample: int) -> Image | None:
+        """One image, None where it cannot be read."""
+        raise NotImplementedError
+
+    def place(self, sample: int) -> str:
+        """Where that image lies, for messages."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
+
+        In memory, the image is `(H, W, 3)`, as it is decoded.
+
+        Raises:
+            DataError: for an unreadable image, where `on_error` is `stop`.
+        """
+        if key.sample == PADDING:
+            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
+            return black.permute(2, 0, 1), UNLABELED
+        image = self.read(key.sample)
+        if image is None:
+            if self.on_error == "skip":
+                return None
+            raise DataError(
+                f"{self.place(key.sample)} cannot be read as an image; mend or remove it, or go on "
+                "without such files: data.on_error=skip"
+            )
+        pixels = torch.from_numpy(self.transform(image, key))
+        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+
+
+class ImageFolderDataset(ImageDataset):
+    """Images of class folders.
+
+    Args:
+        folder: holds one folder per class.
+        class_names: in the order of the class indices.
+        transform: maps an image to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        transform: Callable[[Image, SampleKey], Image],
+        on_error: Literal["stop", "skip"],
+    ) -> None:
+        self.folder = folder
+        self.paths, labels = list_images(folder, class_names)
+        super().__init__(labels, transform, on_error)
+
+    def read(self, sample: int) -> Image | None:
+        """Decodes a file."""
+        return read_image(Path(self.place(sample)))
+
+    def place(self, sample: int) -> str:
+        """The path of the file."""
+        return str(self.folder / os.fsdecode(self.paths[sample]))
