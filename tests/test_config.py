@@ -246,6 +246,10 @@ def test_all_faults_are_reported_at_once():
         (["recipe.batch_size=1"], "recipe.batch_size=1: allowed is a whole number of at least 2"),
         (["recipe.optimizer.lr=1e38"], "recipe.optimizer.lr=1e+38: allowed is a number above 0"),
         (["trainer.limit_val_batches=0"], "trainer.limit_val_batches=0: allowed is a whole number"),
+        (
+            ["recipe.augmentation.crop_ratio=[1,inf]"],
+            "crop_ratio=[1,inf]: allowed is a list of two",
+        ),
         (["recipe.augmentation.crop_scale=[1,0.1]"], "crop_scale=[1,0.1]: … the smaller one first"),
         (["recipe.optimizer=null"], "recipe.optimizer=null: allowed is a mapping with a _target_"),
         (["recipe.ema=3"], "recipe.ema=3: allowed is null or a mapping with a _target_"),

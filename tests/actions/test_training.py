@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+import multiprocessing
 import re
 import shutil
 import signal
@@ -439,6 +440,17 @@ def test_an_error_in_a_worker_is_one_line(broken_folder, tmp_path):
     message = parcnet_train.errors.message_of(caught.value)
     assert message.startswith(str(broken_folder))
     assert "\n" not in message
+
+
+def test_no_process_is_left_behind_an_error_in_the_validation(broken_folder, tmp_path):
+    for file in sorted((broken_folder / "train" / "3").iterdir())[:2]:
+        file.unlink()
+    overrides = [*TINY, "data=imagefolder", f"data.root={broken_folder}", "data.num_workers=1"]
+    before = set(multiprocessing.active_children())
+    with pytest.raises(DataError, match=r"val.3.\d+\.png cannot be read"):
+        run([*overrides, "trainer.limit_val_batches=1.0"], tmp_path)
+    # They heed no signal, so the end of the program would wait for them forever.
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_loggers_write_beside_the_csv(tmp_path):

@@ -1,6 +1,7 @@
 """`benchmark.target=loader`: what is compared, and what it leaves."""
 
 import json
+import multiprocessing
 import shutil
 
 import numpy as np
@@ -106,6 +107,23 @@ def test_a_file_that_pillow_cannot_read_is_named(image_folder, workers):
         f"{image_folder}/train/bee/2.png cannot be read by Pillow, which benchmark.target=loader"
     )
     assert message_of(raised.value).endswith("choose another data.root")
+
+
+def test_what_pillow_raises_beside_errors_of_files(image_folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # of an archive bomb
+    with pytest.raises(DataError, match="cannot be read by Pillow"):
+        time_loaders(make_data(image_folder), repeats=1)
+
+
+def test_no_process_is_left_behind_an_error(image_folder):
+    (image_folder / "train" / "bee" / "2.png").write_bytes(b"not an image")
+    before = set(multiprocessing.active_children())
+    with pytest.raises(DataError, match="cannot be read"):  # whichever takes its turn first
+        time_loaders(make_data(image_folder, num_workers=1), repeats=1)
+    for process in set(multiprocessing.active_children()) - before:
+        process.terminate()  # as the end of the program does, and waits
+        process.join(10)
+        assert not process.is_alive()
 
 
 def test_data_of_another_kind_is_refused():

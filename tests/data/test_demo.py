@@ -11,6 +11,7 @@ from PIL import Image
 from parcnet_train.data import demo
 from parcnet_train.data.demo import DigitsData, write_digits
 from parcnet_train.data.transforms import Augmentation
+from running import configure
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,12 @@ def interrupt_after(monkeypatch, number, event):
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", interrupted)
+
+
+def test_it_goes_with_a_recipe_of_one_size():
+    values, faults = configure(["recipe=cifar10_30e"])
+    assert faults == []
+    assert values["recipe"]["multi_scale"]["largest"] == 1.0
 
 
 def test_every_digit_is_written_once(digits):

@@ -1,11 +1,13 @@
 """Data sets of Hugging Face on this disk: the same batches as class folders, and every refusal."""
 
+import json
 import re
 import shutil
 import sys
 
 import datasets
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -250,3 +252,33 @@ def test_the_labels_are_whole_numbers(root):
     data.setup("fit")
     assert data.train_set.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert data.train_set.labels.dtype == np.int64
+
+
+def rewritten(rows, root, change):
+    """Rows as the Parquet file of a split, its table changed without a check."""
+    table = change(rows.data.table)
+    (root / "data").mkdir(parents=True)
+    pyarrow.parquet.write_table(table, root / "data" / "validation-0.parquet")
+    return HuggingFaceData(str(root), **SETTINGS)
+
+
+def test_labels_that_no_class_has(image_folder, tmp_path):
+    def change(table):
+        labels = pyarrow.array([0, 1, 7, 2, 1, 0])
+        return table.set_column(1, "label", labels).replace_schema_metadata(table.schema.metadata)
+
+    data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
+    message = r"label: .*/validation has class 7 there, and names 3; copy the data set again"
+    with pytest.raises(DataError, match=message):
+        data.setup("validate")
+
+
+def test_features_of_another_version(image_folder, tmp_path):
+    def change(table):
+        features = {"image": {"_type": "Hologram"}}
+        metadata = json.dumps({"info": {"features": features}})
+        return table.replace_schema_metadata({"huggingface": metadata})
+
+    data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
+    with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read: .*'Hologram'"):
+        data.check_folders("test")

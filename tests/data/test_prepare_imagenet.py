@@ -271,6 +271,17 @@ def test_images_too_many_or_without_label(source):
         assert f"ILSVRC2012_val_{number:08d}.JPEG has no label" in refused(source)
 
 
+def test_a_class_that_lacks_an_image_is_mended_as_the_message_says(source, tmp_path):
+    short = class_tars() | {"n01440764.tar": tar(images("n01440764", 4))}
+    (source / TRAIN).write_bytes(tar(short))
+    train = tmp_path / "imagenet" / "train"
+    expected = f"{train} holds 9 images, ILSVRC2012 has 10; remove the folder, download the archive"
+    assert refused(source).startswith(expected)
+    (source / TRAIN).write_bytes(tar(class_tars()))
+    shutil.rmtree(train)
+    prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
+
+
 def test_too_little_space_is_told_before_anything_is_written(source, tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path)._replace(free=20_000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: free)

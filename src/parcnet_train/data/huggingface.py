@@ -184,9 +184,15 @@ class HuggingFaceData(ImageFolderData):
     def _dataset(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> HuggingFaceDataset:
-        self.split_classes(folder)
+        names = self.split_classes(folder)
         rows = rows_of(folder, [self.image_column, self.label_column])
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
-        return HuggingFaceDataset(
+        dataset = HuggingFaceDataset(
             rows, self.image_column, self.label_column, transform, self.on_error, folder
         )
+        if (largest := dataset.labels.max()) >= len(names):
+            raise DataError(
+                f"data.label_column={self.label_column}: {folder} has class {largest} there, and "
+                f"names {len(names)}; copy the data set again"
+            )
+        return dataset
