@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -57,6 +59,14 @@ def start_worker(worker: int) -> None:
     # ends its workers itself.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register  # behind multiprocessing's own, so that it runs before
+def kill_workers() -> None:
+    """At the end of a program: multiprocessing would ask its daemons to end, and wait for ever."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def make_loader(

@@ -1,0 +1,26 @@
+"""The processes of a loader."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import multiprocessing
+from parcnet_train.data.demo import DigitsData
+from parcnet_train.data.transforms import Augmentation
+
+data = DigitsData(root={root!r}, image_size=32, batch_size=4, augmentation=Augmentation())
+data.num_workers = 1
+data.prepare()
+data.setup("fit")
+batches = iter(data.train_dataloader())
+next(batches)
+print(len(multiprocessing.active_children()))
+"""
+
+
+def test_a_program_ends_though_its_loaders_still_run(tmp_path):
+    script = SCRIPT.format(root=str(tmp_path / "digits"))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "1\n"
