@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import weakref
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -66,7 +68,7 @@ def make_loader(
     workers: int,
 ) -> DataLoader[Sample]:
     """A loader whose processes, if any, stay from epoch to epoch."""
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
@@ -75,6 +77,15 @@ def make_loader(
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
     )
+    atexit.register(end_workers_behind, weakref.ref(loader))
+    return loader
+
+
+def end_workers_behind(reference: weakref.ref[DataLoader[Sample]]) -> None:
+    """Ends the processes of a loader that is still there when the program ends."""
+    loader = reference()
+    if loader is not None:
+        end_workers_of(loader)
 
 
 def end_workers_of(loader: DataLoader[Sample]) -> None:
