@@ -178,6 +178,7 @@ def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
         list(data.val_dataloader())
     assert message_of(raised.value).startswith(f"{image_folder}/val/ant/0.png cannot be read")
     assert message_of(raised.value).endswith("data.on_error=skip")
+    data.end_workers()
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
