@@ -24,3 +24,4 @@ def test_a_program_ends_though_its_loaders_still_run(tmp_path):
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "1\n"
+    assert "Error" not in done.stderr
