@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -16,6 +16,8 @@ from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.data.images import ImageDataset, Sample
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.errors import DataError
+
+SECONDS_AFTER_SIGTERM = 60  # as many as a process has for its checkpoint (launch.py)
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
@@ -53,20 +55,13 @@ def processors_of_this_process() -> int:
 
 
 def start_worker(worker: int) -> None:
-    """Makes a process a loader's: one thread, and deaf to signals."""
+    """Makes a process a loader's: one thread, and hard of hearing for signals."""
     cv2.setNumThreads(0)  # the workers are the threads
-    # A signal to all processes of a job is for the one that trains: it still needs batches, and
-    # ends its workers itself.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    # A signal to all processes of a job is for the one that trains: it still needs batches until
+    # its checkpoint is written, and ends its workers itself.
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-
-
-@atexit.register  # behind multiprocessing's own, so that it runs before
-def kill_workers() -> None:
-    """At the end of a program: multiprocessing would ask its daemons to end, and wait for ever."""
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 
 def make_loader(
@@ -76,7 +71,7 @@ def make_loader(
     workers: int,
 ) -> DataLoader[Sample]:
     """A loader whose processes, if any, stay from epoch to epoch."""
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
@@ -85,6 +80,15 @@ def make_loader(
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
     )
+    atexit.register(end_workers_behind, weakref.ref(loader))
+    return loader
+
+
+def end_workers_behind(reference: weakref.ref[DataLoader[Sample]]) -> None:
+    """Ends the processes of a loader that is still there when the program ends."""
+    loader = reference()
+    if loader is not None:
+        end_workers_of(loader)
 
 
 def end_workers_of(loader: DataLoader[Sample]) -> None:
