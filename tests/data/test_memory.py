@@ -59,12 +59,19 @@ def data(image_folder):
 
 @pytest.fixture
 def few(data):
-    """A dozen files, under names as long as ImageNet's."""
+    """A list of one epoch's length over a dozen files, under names as long as ImageNet's."""
     for path in data.train_folder.glob("*/*"):
         path.rename(path.with_name(f"ILSVRC2012_n01440764_{path.name}"))
-    return WholeEpoch(
+    dataset = WholeEpoch(
         data.train_folder, data.class_names, TrainTransform(data.augmentation, 0), "stop"
     )
+    lengthen(dataset, IMAGES)
+    return dataset
+
+
+def lengthen(dataset, length):
+    chosen = np.arange(length) % len(dataset)
+    dataset.paths, dataset.labels = dataset.paths[chosen], dataset.labels[chosen]
 
 
 @pytest.fixture
@@ -77,8 +84,7 @@ def otherwise(few, data):
 @pytest.fixture
 def photos(few, otherwise):
     """A list as long and as wide as ImageNet's, of those files."""
-    chosen = np.arange(LENGTH) % len(few)
-    few.paths, few.labels = few.paths[chosen], few.labels[chosen]
+    lengthen(few, LENGTH)
     return few
 
 
