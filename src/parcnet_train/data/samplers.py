@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from parcnet_train.blocks import make_divisible
+
 Size = tuple[int, int]  # height and width, in pixels
 
 PADDING = -1  # as `SampleKey.sample`: an empty place in a batch of an evaluation
@@ -31,12 +33,6 @@ class Scale(NamedTuple):
 
     size: Size
     batch_size: int  # of each process
-
-
-def make_divisible(value: float, divisor: int) -> int:
-    """The nearest multiple of the divisor, not below 90 % of the value (as in MobileNets)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 @dataclass(frozen=True)
