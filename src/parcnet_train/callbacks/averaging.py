@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
 
 
 class EMA(WeightAveraging):
@@ -32,8 +34,8 @@ class EMA(WeightAveraging):
             *zip(module.parameters(), pl_module.parameters(), strict=True),
             *zip(module.buffers(), pl_module.buffers(), strict=True),
         ]
-        self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]  # counters
+        self.averaged = columns(pair for pair in pairs if pair[0].is_floating_point())
+        self.copied = columns(pair for pair in pairs if not pair[0].is_floating_point())  # counters
         share: Any = pl_module.reference_share  # of a `Task`
         self.share = 1 - float(self.decay**share)
 
@@ -50,7 +52,12 @@ class EMA(WeightAveraging):
         if trainer.global_step == self._latest_update_step:
             return
         self._latest_update_step = trainer.global_step
-        averages, weights = map(list, zip(*self.averaged, strict=True))
-        torch._foreach_lerp_(averages, weights, self.share)
-        for average, source in self.copied:
-            average.copy_(source)
+        torch._foreach_lerp_(*self.averaged, self.share)
+        if self.copied[0]:  # a network without BatchNorm counts nothing
+            torch._foreach_copy_(*self.copied)
+
+
+def columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Averages and their sources as two lists, which may be empty."""
+    listed = list(pairs)
+    return [average for average, _ in listed], [source for _, source in listed]
