@@ -231,9 +231,9 @@ class LastCheckpoint(Checkpoint):
         """Whether any process finds it time to save, and which signal any of them received."""
         minutes = (time.monotonic() - self.saved_at) / 60
         is_due = self.every_minutes is not None and minutes >= self.every_minutes
-        wishes = anywhere(
-            torch.tensor([is_due, *(self.received == number for number in SIGNALS)], device=device)
-        ).tolist()
+        wishes = [is_due, *(self.received == number for number in SIGNALS)]
+        if torch.distributed.is_initialized():  # else no device has to be waited for
+            wishes = anywhere(torch.tensor(wishes, device=device)).tolist()
         received = (number for number, wish in zip(SIGNALS, wishes[1:], strict=True) if wish)
         return wishes[0], next(received, 0)
 

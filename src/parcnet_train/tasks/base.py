@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
@@ -77,20 +79,19 @@ class Task(pl.LightningModule):
         batch = self.batches.batch_size * self.batches.world_size
         return batch * self.trainer.accumulate_grad_batches / self.reference_batch
 
-    def starts(self, epoch: int) -> list[int]:
+    def starts(self, epoch: int) -> npt.NDArray[np.int64]:
         """Samples of all processes before every batch of an epoch, and after the last."""
         batches = int(self.trainer.num_training_batches)  # fewer than planned where limited
-        return self.batches.plan(epoch).starts[: batches + 1].tolist()
+        return self.batches.plan(epoch).starts[: batches + 1]
 
     def position(self, batch_idx: int) -> Position:
         """How far the training has come before a batch of the current epoch."""
         epoch, total_epochs = self.trainer.current_epoch, self.trainer.max_epochs
         assert total_epochs is not None
         starts = self.starts(epoch)
-        before = epoch * min(self.batches.length, starts[-1])
-        return Position(
-            before + starts[batch_idx], epoch + starts[batch_idx] / starts[-1], total_epochs
-        )
+        seen, epoch_length = int(starts[batch_idx]), int(starts[-1])
+        before = epoch * min(self.batches.length, epoch_length)
+        return Position(before + seen, epoch + seen / epoch_length, total_epochs)
 
     def learning_rate(self, position: Position) -> float:
         """The learning rate of a step of the batch that runs."""
@@ -109,7 +110,8 @@ class Task(pl.LightningModule):
         """Tells where the run is shorter than its warm-up."""
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        samples = epochs * min(self.batches.length, self.starts(self.trainer.current_epoch)[-1])
+        epoch_length = int(self.starts(self.trainer.current_epoch)[-1])
+        samples = epochs * min(self.batches.length, epoch_length)
         half = self.learning_rate(Position(samples // 2, epochs / 2, epochs))
         end = self.learning_rate(Position(samples, epochs, epochs))
         top = self.settings[0]["lr"] * self.reference_share

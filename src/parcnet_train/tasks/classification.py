@@ -47,8 +47,10 @@ class ClassificationTask(Task):
         super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
+        # Looking for what is not a number would wait for the device.
         self.train_metrics = MetricCollection(
-            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric()}, compute_groups=False
+            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
+            compute_groups=False,
         )
         # Validation of arguments would look at every batch, and wait for the device.
         accuracy = functools.partial(
@@ -59,7 +61,7 @@ class ClassificationTask(Task):
                 "val/top1": accuracy(num_classes, top_k=1),
                 "val/top5": accuracy(num_classes, top_k=min(5, num_classes)),
                 "val/loss": ExactMean(),
-                "val/skipped": SumMetric(),
+                "val/skipped": SumMetric("disable"),
             }
         )
 
