@@ -290,7 +290,7 @@ def wrong_data(config: Config) -> Iterator[str]:
     if getattr(target, "writes_root", False) or not reads_data(config):
         return
     try:
-        build_data(config).check_folders(config["action"])
+        build_data(config).check_files(config["action"])
     except (DataError, ConfigError) as error:
         yield str(error)
 

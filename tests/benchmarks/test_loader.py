@@ -67,7 +67,7 @@ def test_all_loaders_read_as_many_images_at_one_size(image_folder, monkeypatch):
 
 def test_the_ordinary_loader_reads_our_files(image_folder):
     data = make_data(image_folder)
-    data.list_training_images()
+    data.train_set = data.make_train_set()
     ordinary = OrdinaryImages(data.train_set, v2.PILToTensor())
     assert len(ordinary) == 12
     for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):

@@ -12,8 +12,7 @@ from pytorch_lightning import Trainer
 from parcnet_train.data import images
 from parcnet_train.data.classification import ImageFolderData
 from parcnet_train.data.folders import class_folders, list_images
-from parcnet_train.data.images import ImageFolderDataset
-from parcnet_train.data.loading import collate
+from parcnet_train.data.images import ImageFolderDataset, collate
 from parcnet_train.data.samplers import PADDING, MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, message_of

@@ -84,7 +84,7 @@ def test_batches_are_those_of_class_folders(image_folder, tmp_path, write):
     ours = HuggingFaceData(str(tmp_path / "copy"), **SETTINGS)
     folders = ImageFolderData(str(image_folder), **SETTINGS)
     assert ours.class_names == folders.class_names == NAMES
-    ours.check_folders("fit")
+    ours.check_files("fit")
     for data in (ours, folders):
         data.setup("fit")
     for name in ("train_dataloader", "val_dataloader"):
@@ -156,13 +156,13 @@ def test_splits_that_are_not_there(root, tmp_path):
         "data.train_dir, data.val_dir"
     )
     with pytest.raises(DataError, match="nowhere has no split train; allowed is a folder that"):
-        HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_folders("fit")
+        HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_files("fit")
     alone = r"train has no split train \(it holds a Dataset; a DatasetDict has splits\); allowed"
     with pytest.raises(DataError, match=alone):
-        HuggingFaceData(str(root / "train"), **SETTINGS).check_folders("fit")
+        HuggingFaceData(str(root / "train"), **SETTINGS).check_files("fit")
     shutil.rmtree(root / "train")
     data = HuggingFaceData(str(root), **SETTINGS)
-    data.check_folders("test")
+    data.check_files("test")
     assert data.class_names == NAMES
 
 
@@ -185,7 +185,7 @@ def test_splits_that_are_not_there(root, tmp_path):
 def test_columns_that_are_not_there_or_of_another_kind(root, key, column, message):
     data = HuggingFaceData(str(root), **SETTINGS, **{key: column})
     with pytest.raises(DataError) as caught:
-        data.check_folders("fit")
+        data.check_files("fit")
     assert str(caught.value) == f"data.{key}={column}: {root}/train {message}"
 
 
@@ -281,4 +281,4 @@ def test_features_of_another_version(image_folder, tmp_path):
 
     data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
     with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read: .*'Hologram'"):
-        data.check_folders("test")
+        data.check_files("test")

@@ -103,7 +103,7 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
         ConfigError: where it is of another kind.
     """
     if isinstance(data, ImageFolderData):
-        data.list_training_images()
+        data.train_set = data.make_train_set()
     photos = getattr(data, "train_set", None)
     if not isinstance(photos, ImageFolderDataset):
         raise ConfigError("benchmark.target=loader reads folders of images; use data=imagefolder")

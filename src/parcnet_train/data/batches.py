@@ -16,3 +16,16 @@ class ClassificationBatch(NamedTuple):
     images: Tensor
     labels: Tensor  # (B,) int64, class indices, or UNLABELED (in evaluations)
     skipped: Tensor  # () int64, unreadable images whose places do not count
+
+
+class DetectionBatch(NamedTuple):
+    """Images with boxes; images with fewer boxes than the most of the batch end in padding."""
+
+    # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
+    images: Tensor
+    boxes: Tensor  # (B, N, 4) float32, xyxy, pixels of `images`; padding: 0
+    labels: Tensor  # (B, N) int64, class indices from 1, 0 is the background; padding: UNLABELED
+    samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
+    # (B, 4) float64: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
+    placements: Tensor
+    skipped: Tensor  # () int64, unreadable images whose places do not count

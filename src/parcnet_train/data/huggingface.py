@@ -89,7 +89,8 @@ class HuggingFaceData(ImageFolderData):
         num_classes: expected number of classes; None takes what is there.
         multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
         seed: of order and augmentation.
-        num_workers: loader processes per set; never more than the machine's processors.
+        num_workers: loader processes per set and device; all of a machine's devices together never
+            start more per set than it has processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
 
     Raises:
@@ -135,17 +136,19 @@ class HuggingFaceData(ImageFolderData):
         has_train = is_there(self.train_folder) or not is_there(self.val_folder)
         return self.split_classes(self.train_folder if has_train else self.val_folder)
 
-    def check_folders(self, action: str) -> None:
+    def check_files(self, action: str) -> None:
         """Looks whether the splits of an action are there; opens no image.
 
         Args:
-            action: `fit` needs the training and the validation set, the rest validation alone.
+            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
+                the latter alone.
 
         Raises:
             DataError: where one is missing, or its classes are not those of the training set.
         """
-        folders = [self.train_folder] if action == "fit" else []
-        for folder in [*folders, self.val_folder]:
+        training = [self.train_folder] if action in ("fit", "benchmark") else []
+        validation = [self.val_folder] if action != "benchmark" else []
+        for folder in [*training, *validation]:
             if self.split_classes(folder) != self.class_names:
                 raise DataError(
                     f"data.root: {folder} has other classes than the training set, or has them in "
@@ -181,9 +184,14 @@ class HuggingFaceData(ImageFolderData):
             )
         return list(labels.names)
 
-    def _dataset(
+    def make_set(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> HuggingFaceDataset:
+        """Reads the labels of a split.
+
+        Raises:
+            DataError: where they are not those of its classes.
+        """
         names = self.split_classes(folder)
         rows = rows_of(folder, [self.image_column, self.label_column])
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from parcnet_train.data.batches import UNLABELED
+from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.folders import list_images
+from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import PADDING, SampleKey
 from parcnet_train.errors import DataError
 
@@ -103,3 +104,23 @@ class ImageFolderDataset(ImageDataset):
     def place(self, sample: int) -> str:
         """The path of the file."""
         return str(self.folder / os.fsdecode(self.paths[sample]))
+
+
+def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
+    """Makes a batch, and counts the unreadable images.
+
+    Args:
+        samples: None where an image was unreadable.
+        fill: take others of the batch twice instead; else its place is one that does not count.
+
+    Raises:
+        DataError: where none is left.
+    """
+    kept = readable(samples, fill)
+    empty = len(samples) - len(kept)
+    kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * empty
+    return ClassificationBatch(
+        stack_images([image for image, _ in kept]),
+        torch.tensor([label for _, label in kept]),
+        torch.tensor(samples.count(None)),
+    )

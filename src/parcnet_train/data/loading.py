@@ -7,25 +7,27 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from parcnet_train.data.batches import UNLABELED, ClassificationBatch
-from parcnet_train.data.images import ImageDataset, Sample
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.errors import DataError
+
+Loaded = TypeVar("Loaded")  # a sample
 
 SECONDS_AFTER_SIGTERM = 60  # as many as a process has for its checkpoint (launch.py)
 
 
-def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Stacks samples, in a worker into memory of both processes, and counts the unreadable ones.
+def readable(samples: Sequence[Loaded | None], fill: bool) -> list[Loaded]:
+    """The samples of a batch that could be read.
 
     Args:
         samples: None where an image was unreadable.
-        fill: take others of the batch twice instead; else its place is one that does not count.
+        fill: take others of the batch twice in the places of those, as a training does.
 
     Raises:
         DataError: where none is left.
@@ -36,15 +38,13 @@ def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatc
             f"all {len(samples)} images of a batch are unreadable; look at the files under "
             "data.root, or raise recipe.batch_size"
         )
-    skipped = len(samples) - len(kept)
-    if fill:
-        kept = [kept[number % len(kept)] for number in range(len(samples))]
-    else:
-        kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * skipped
+    return [kept[number % len(kept)] for number in range(len(samples))] if fill else kept
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """Stacks `(3, H, W)` images, in a worker into memory of both processes."""
     # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
-    images = default_collate([image.permute(1, 2, 0) for image, _ in kept]).permute(0, 3, 1, 2)
-    labels = torch.tensor([label for _, label in kept])
-    return ClassificationBatch(images, labels, torch.tensor(skipped))
+    return default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def processors_of_this_process() -> int:
@@ -65,11 +65,11 @@ def start_worker(worker: int) -> None:
 
 
 def make_loader(
-    dataset: ImageDataset,
+    dataset: Any,
     batches: TrainBatches | EvalBatches,
-    collate_samples: Callable[[Sequence[Sample]], ClassificationBatch],
+    collate_samples: Callable[[Sequence[Any]], Any],
     workers: int,
-) -> DataLoader[Sample]:
+) -> DataLoader[Any]:
     """A loader whose processes, if any, stay from epoch to epoch."""
     loader = DataLoader(
         dataset,
@@ -84,14 +84,14 @@ def make_loader(
     return loader
 
 
-def end_workers_behind(reference: weakref.ref[DataLoader[Sample]]) -> None:
+def end_workers_behind(reference: weakref.ref[DataLoader[Any]]) -> None:
     """Ends the processes of a loader that is still there when the program ends."""
     loader = reference()
     if loader is not None:
         end_workers_of(loader)
 
 
-def end_workers_of(loader: DataLoader[Sample]) -> None:
+def end_workers_of(loader: DataLoader[Any]) -> None:
     """Ends the processes of a loader, which heed no signal: a program's end waits for them."""
     iterator = loader._iterator  # kept from epoch to epoch; None without processes
     if iterator is not None:
