@@ -20,7 +20,7 @@ class CocoAnnotations:
         files: `(n,)` bytes, names of the image files.
         image_ids: `(n,)` int64.
         sizes: `(n, 2)` int64, height and width of the images in pixels.
-        starts: `(n + 1,)` int64; the boxes of image i are those from `starts[i]` to `starts[i + 1]`.
+        starts: `(n + 1,)` int64; boxes of image i: from `starts[i]` to before `starts[i + 1]`.
         boxes: `(m, 4)` float64, left, top, width, height, in pixels of the original image.
         labels: `(m,)` int64, class indices from 1.
         areas: `(m,)` float64, of the object, in pixels: chooses small, medium or large.
