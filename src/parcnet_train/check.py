@@ -49,7 +49,7 @@ KEYS = {
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "finetuning"),
-        *("gradient_clip", "image_size", "label_smoothing", "mixing", "multi_scale", "optimizer"),
+        *("gradient_clip", "image_size", "label_smoothing", "multi_scale", "optimizer"),
         *("reference_batch", "schedule"),
     ),
     "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
@@ -57,6 +57,9 @@ KEYS = {
     "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
     "recipe.mixing": ("cutmix", "mixup"),
 }
+
+# By task: keys of recipes that only its own have.
+RECIPE_KEYS = {"classification": ("mixing",)}
 
 # Keys that build.py reads itself, whatever a constructor has for them.
 NEEDED = {"trainer": ("accelerator", "devices", "log_every_n_steps", "precision")}
@@ -130,7 +133,9 @@ def value_of(config: Config, key: str) -> Any:
 
 def unknown_keys(config: Config) -> Iterator[str]:
     """Keys that nothing reads."""
-    for part, allowed in KEYS.items():
+    of_task = RECIPE_KEYS.get(value_of(config, "choices.task"), ())
+    for part, keys in KEYS.items():
+        allowed = (*keys, *of_task) if part == "recipe" else keys
         node = value_of(config, part) if part else config
         for name in node if isinstance(node, dict) else ():
             if name not in allowed:
