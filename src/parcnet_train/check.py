@@ -61,6 +61,14 @@ KEYS = {
 # By task: keys of recipes that only its own have.
 RECIPE_KEYS = {"classification": ("mixing",)}
 
+# By target of a benchmark: the task that it measures; the others measure any.
+MEASURED = {
+    "detection": "detection",
+    "loader": "classification",
+    "overhead": "classification",
+    "train_step": "classification",
+}
+
 # Keys that build.py reads itself, whatever a constructor has for them.
 NEEDED = {"trainer": ("accelerator", "devices", "log_every_n_steps", "precision")}
 
@@ -300,6 +308,14 @@ def wrong_data(config: Config) -> Iterator[str]:
         yield str(error)
 
 
+def wrong_target(config: Config) -> Iterator[str]:
+    """A benchmark of another task."""
+    target, task = config["benchmark"]["target"], config["choices"]["task"]
+    measured = MEASURED.get(target, task)
+    if config["action"] == "benchmark" and task != measured:
+        yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
+
+
 def first_line(error: Exception) -> str:
     """What an error says, or what it is called where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
@@ -315,6 +331,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_finetuning: ("backbone", "recipe", "action"),
+    wrong_target: ("action", "benchmark", "task"),
     wrong_data: ("data", "recipe", "action", "benchmark"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
@@ -118,19 +118,28 @@ class DetectionTask(Task):
             self.candidates,
             self.detections_per_class,
         )
-        found = [self.in_original(each, batch, place) for place, each in enumerate(found)]
+        found = self.in_originals(found, batch)
         self.coco.update(batch.samples, found)
         return found
 
-    def in_original(self, found: Detections, batch: DetectionBatch, place: int) -> Detections:
-        """The detections in one place of a batch, in pixels of its original image."""
-        sample = int(batch.samples[place])
-        if sample == PADDING:
-            return Detections(*(tensor[:0] for tensor in found))
-        boxes = to_original(
-            found.boxes,
-            batch.images.shape[2:],
-            batch.placements[place],
-            self.annotations.sizes[sample],
-        )
-        return found._replace(boxes=boxes)
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics, the same in all processes."""
+        values = {**self.val_metrics.compute(), **self.coco.compute()}
+        self.log_dict(values)
+        self.val_metrics.reset()
+        self.coco.reset()
+
+    def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
+        """The detections of a batch in pixels of the original images; none in its empty places."""
+        sizes = self.trainer.datamodule.val_set.annotations.sizes  # type: ignore[attr-defined]
+        placed = []
+        for each, sample, placement in zip(
+            found, batch.samples.tolist(), batch.placements.cpu(), strict=True
+        ):
+            each = Detections(*(tensor.cpu() for tensor in each))
+            if sample == PADDING:
+                placed.append(Detections(*(tensor[:0] for tensor in each)))
+                continue
+            boxes = to_original(each.boxes, batch.images.shape[2:], placement, sizes[sample])
+            placed.append(each._replace(boxes=boxes))
+        return placed
