@@ -115,7 +115,8 @@ def published_network(name: str) -> nn.Module:
 
 def build_optimizer(config: Config, model: Model) -> Optimizer:
     """The optimizer over all that is trained; its groups carry `lr_scale`."""
-    groups = parameter_groups(model, config["recipe"]["finetuning"]["layer_decay"])
+    finetuning = config["recipe"]["finetuning"]
+    groups = parameter_groups(model, finetuning["layer_decay"], finetuning["head_lr"])
     return make(config["recipe"]["optimizer"])(groups)
 
 

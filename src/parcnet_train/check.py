@@ -54,7 +54,7 @@ KEYS = {
     ),
     "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
     "recipe.augmentation.randaugment": ("magnitude", "operations"),
-    "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
+    "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "head_lr", "layer_decay"),
     "recipe.mixing": ("cutmix", "mixup"),
 }
 

@@ -180,7 +180,8 @@ def check_same_parameters(
         CheckpointError: where another part of the network was frozen, or in other groups.
     """
     now = config["recipe"]["finetuning"]
-    before = checkpoint["config"]["recipe"].get("finetuning", now)
+    # A version that had not all of the keys did what their defaults do.
+    before = {**now, **checkpoint["config"]["recipe"].get("finetuning", {})}
     if before != now:
         way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
         raise CheckpointError(

@@ -46,15 +46,18 @@ def frozen_parameters(
                 yield from module.parameters()
 
 
-def parameter_groups(model: Model, layer_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: Model, layer_decay: float, head_lr: float = 1.0
+) -> list[dict[str, Any]]:
     """The trainable parameters, by the share of the learning rate that they get.
 
     Layer-wise decay of the learning rate, as in ELECTRA (arXiv 2003.10555) and BEiT (2106.08254):
-    the head gets all of it, the last stage `layer_decay`, the one before its square, and so on.
+    the last stage gets `layer_decay` of it, the one before its square, and so on.
 
     Args:
         model: its parameters keep their order within a group.
-        layer_decay: above 0; 1 gives one group.
+        layer_decay: above 0; 1 gives the backbone one group.
+        head_lr: of the head, at least 1.
 
     Returns:
         Groups of an optimizer, the head's last, with `params` and `lr_scale`.
@@ -63,6 +66,7 @@ def parameter_groups(model: Model, layer_decay: float) -> list[dict[str, Any]]:
     if layer_decay != 1:
         for depth, stage in enumerate(reversed(model.backbone.stage_parameters()), 1):
             scales.update(dict.fromkeys(stage, layer_decay**depth))
+    scales.update(dict.fromkeys(model.head.parameters(), head_lr))
     groups: dict[float, list[nn.Parameter]] = {}
     for parameter, scale in scales.items():
         if parameter.requires_grad:

@@ -159,7 +159,7 @@ RULES = {
     "recipe.ema.decay": SHARE,
     "recipe.finetuning": Rule(
         lambda value: isinstance(value, dict),
-        "a mapping of freeze_batchnorm, freeze_stages, layer_decay",
+        "a mapping of freeze_batchnorm, freeze_stages, head_lr, layer_decay",
     ),
     "recipe.finetuning.freeze_stages": Rule(
         lambda value: value == "all" or WHOLE.accepts(value),
@@ -167,6 +167,7 @@ RULES = {
         ("all",),
     ),
     "recipe.finetuning.layer_decay": POSITIVE_SHARE,
+    "recipe.finetuning.head_lr": number("a number of at least 1", lambda value: value >= 1),
     "recipe.finetuning.freeze_batchnorm": FLAG,
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),

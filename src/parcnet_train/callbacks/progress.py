@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from torch.optim import Optimizer
 
 from parcnet_train.collectives import mean
 
@@ -30,6 +31,12 @@ class ProgressBar(TQDMProgressBar):
         rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
         row = next(rows, {})
         return {name: f"{row[key]:.4g}" for name, key in shown.items() if key in row}
+
+
+def learning_rate(optimizer: Optimizer) -> float:
+    """Of the parameters that have no scale of their own."""
+    group = optimizer.param_groups[-1]
+    return group["lr"] / group.get("lr_scale", 1.0)
 
 
 class Progress(Callback):
@@ -85,7 +92,7 @@ class Progress(Callback):
     def _row(self, trainer: pl.Trainer) -> dict[str, float]:
         return {
             "train/loss_step": mean(self.loss).item(),
-            "train/lr": trainer.optimizers[0].param_groups[-1]["lr"],
+            "train/lr": learning_rate(trainer.optimizers[0]),
             IMAGES_PER_SECOND: self.images / (time.perf_counter() - self.started),
         }
 

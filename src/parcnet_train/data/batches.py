@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 UNLABELED = -1  # label of a place in a batch that does not count
+IGNORED = 255  # class of a pixel that does not count (PASCAL VOC)
 
 
 class ClassificationBatch(NamedTuple):
@@ -28,4 +29,17 @@ class DetectionBatch(NamedTuple):
     samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
     # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
     placements: Tensor
+    skipped: Tensor  # () int64, unreadable images whose places do not count
+
+
+class SegmentationBatch(NamedTuple):
+    """Images with a class for every pixel."""
+
+    # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
+    images: Tensor
+    masks: Tensor  # (B, H, W) uint8, class indices, or IGNORED
+    samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
+    # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
+    placements: Tensor
+    originals: list[Tensor]  # in evaluations: (h, w) uint8 each, the masks of the original images
     skipped: Tensor  # () int64, unreadable images whose places do not count

@@ -1,0 +1,1 @@
+"""Arithmetic of class maps: pure functions of tensors, no modules."""

@@ -1,0 +1,109 @@
+"""Ways to run a network that classifies pixels: at several scales, mirrored, in windows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from parcnet_train.data.samplers import Size
+
+Network = Callable[[Tensor], Tensor]  # (B, 3, H, W) RGB in [0, 1] to (B, K, H, W)
+
+STRIDE = 32  # scaled heights and widths are multiples of it
+OVERLAP = 1 / 3  # least share of a window that the next one sees too
+
+
+def logits_of_scales(
+    network: Network, images: Tensor, scales: Sequence[float], mirror: bool
+) -> Tensor:
+    """Runs a network at several scales and mirrored, and averages the probabilities.
+
+    Args:
+        network: makes logits of images.
+        images: `(B, 3, H, W)` float RGB in [0, 1].
+        scales: of height and width.
+        mirror: whether to run mirrored images too.
+
+    Returns:
+        `(B, K, H, W)`: logarithms of the means, or the logits of one run.
+    """
+    size = images.shape[2:]
+    if list(scales) == [1.0] and not mirror:
+        return network(images)
+    total: Tensor | None = None
+    for scale in scales:
+        wanted = [max(1, round(length * scale / STRIDE)) * STRIDE for length in size]
+        scaled = functional.interpolate(images, wanted, mode="bilinear")
+        runs = [network(scaled)]
+        if mirror:
+            runs.append(network(scaled.flip(-1)).flip(-1))
+        for logits in runs:
+            probabilities = functional.interpolate(logits.softmax(dim=1), size, mode="bilinear")
+            total = probabilities if total is None else total + probabilities
+    assert total is not None  # there is at least one scale
+    return (total / (len(scales) * (1 + mirror))).log()
+
+
+class Span(NamedTuple):
+    """A window along one axis, in pixels of the image."""
+
+    start: int
+    kept: slice  # of the image: what this window decides
+
+
+def spans(length: int, window: int) -> list[Span]:
+    """Windows that cover an axis evenly; what two of them see belongs to the nearer one.
+
+    Args:
+        length: of the axis, at least that of the window.
+        window: pixels.
+    """
+    count = 1 + math.ceil((length - window) / (window * (1 - OVERLAP)))
+    starts = [round(index * (length - window) / max(1, count - 1)) for index in range(count)]
+    # Half way between the middles of two windows.
+    borders = [(first + second + window) // 2 for first, second in itertools.pairwise(starts)]
+    edges = [0, *borders, length]
+    return [
+        Span(start, slice(edge, next_edge))
+        for start, edge, next_edge in zip(starts, edges, edges[1:], strict=False)
+    ]
+
+
+def classes_of_windows(network: Network, image: Tensor, window: Size) -> Tensor:
+    """The class of every pixel of an image of any size, of which the network sees windows.
+
+    Memory is that of one window, and of the classes.
+
+    Args:
+        network: makes logits of images.
+        image: `(3, H, W)` float RGB in [0, 1]; black is added where it is smaller than the window.
+        window: height and width, in pixels.
+
+    Returns:
+        `(H, W)` int64.
+    """
+    height, width = image.shape[1:]
+    missing = [
+        max(0, wanted - length) for wanted, length in zip(window, (height, width), strict=True)
+    ]
+    image = functional.pad(image, (0, missing[1], 0, missing[0]))
+    classes = torch.empty(image.shape[1:], dtype=torch.int64, device=image.device)
+    for rows in spans(image.shape[1], window[0]):
+        for columns in spans(image.shape[2], window[1]):
+            part = image[
+                :,
+                rows.start : rows.start + window[0],
+                columns.start : columns.start + window[1],
+            ]
+            found = network(part[None])[0].argmax(dim=0)
+            classes[rows.kept, columns.kept] = found[
+                rows.kept.start - rows.start : rows.kept.stop - rows.start,
+                columns.kept.start - columns.start : columns.kept.stop - columns.start,
+            ]
+    return classes[:height, :width]

@@ -1,0 +1,165 @@
+"""Semantic segmentation: cross entropy of pixels, mean intersection over union."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import MetricCollection, SumMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+import parcnet_train.compat  # noqa: F401
+from parcnet_train.callbacks.pictures import Pictures
+from parcnet_train.collectives import mean
+from parcnet_train.data.batches import IGNORED, SegmentationBatch
+from parcnet_train.data.samplers import PADDING, Size
+from parcnet_train.metrics import ExactMean
+from parcnet_train.model import Model, scaled
+from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
+from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
+from parcnet_train.segmentation.overlap import intersection_over_union, pixel_accuracy
+from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+
+AUXILIARY_WEIGHT = 0.4  # of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
+
+
+class SegmentationTask(Task):
+    """Trains and evaluates a network that classifies pixels.
+
+    Args:
+        model: makes logits `(B, num_classes, H, W)` of images.
+        num_classes: of the logits.
+        optimizer: makes an optimizer of a model.
+        schedule: of the learning rate, see `Task`.
+        reference_batch: samples of a step for which the learning rates are given.
+        label_smoothing: share of the target that all classes divide; training only.
+        enlarge: how logits get to the size of the original image: `nearest` (released evaluation)
+            or `bilinear`.
+        scales: of the images of an evaluation, their probabilities averaged; one: their logits.
+        mirror: whether to average over mirrored images too.
+        pictures: images that an evaluation draws; 0: none.
+    """
+
+    monitor: ClassVar[str] = "val/miou"
+    mode: ClassVar[str] = "max"
+    shown: ClassVar[tuple[str, ...]] = ("val/miou", "val/pixel_accuracy", "val/loss")
+
+    def __init__(
+        self,
+        model: Model,
+        num_classes: int,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        reference_batch: int,
+        label_smoothing: float = 0.0,
+        enlarge: Mode = "nearest",
+        scales: Sequence[float] = (1.0,),
+        mirror: bool = False,
+        pictures: int = 4,
+    ) -> None:
+        super().__init__(model, optimizer, schedule, reference_batch)
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.enlarge: Mode = enlarge
+        self.scales = scales
+        self.mirror = mirror
+        self.pictures = pictures
+        # Looking for what is not a number would wait for the device.
+        self.train_metrics = MetricCollection(
+            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
+            compute_groups=False,
+        )
+        self.val_metrics = MetricCollection(
+            {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
+        )
+        self.confusion = MulticlassConfusionMatrix(
+            num_classes, ignore_index=IGNORED, validate_args=False
+        )
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What draws the pictures of an evaluation."""
+        return [Pictures(self.pictures, overlays)] if self.pictures else []
+
+    def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch, a scalar: per labelled pixel of the batches of all processes."""
+        outputs = self.model(batch.images)
+        main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        losses = self.pixel_losses(main, batch.masks, self.label_smoothing)
+        for logits in auxiliary:
+            losses = losses + AUXILIARY_WEIGHT * self.pixel_losses(
+                logits, batch.masks, self.label_smoothing
+            )
+        labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
+        # Gradients are averaged over the processes, so each divides by the mean of them.
+        share = mean(labelled.sum().float()).clamp(min=1)
+        self.train_metrics["train/loss_epoch"].update(
+            losses.detach() / labelled.clamp(min=1), labelled > 0
+        )
+        self.train_metrics["train/skipped"].update(batch.skipped)
+        return losses.sum() / share
+
+    def pixel_losses(self, logits: Tensor, masks: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Cross entropy of the labelled pixels, summed over each image: `(B,)`."""
+        return functional.cross_entropy(
+            logits.float(),
+            masks.long(),
+            ignore_index=IGNORED,
+            label_smoothing=label_smoothing,
+            reduction="none",
+        ).sum(dim=(1, 2))
+
+    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> list[Tensor]:
+        """Adds one batch to the metrics, its empty places left out.
+
+        Returns:
+            The classes of the pixels of each original image, `(h, w)` int64.
+        """
+        self.val_metrics["val/skipped"].update(batch.skipped)
+        images = scaled(batch.images)
+        window: Size | None = self.trainer.datamodule.window  # type: ignore[attr-defined]
+        if window is not None:
+            found = [classes_of_windows(self.logits, image, window) for image in images]
+        else:
+            found = self.classes_of_batch(images, batch)
+        for classes, truth, sample in zip(
+            found, batch.originals, batch.samples.tolist(), strict=True
+        ):
+            if sample != PADDING:
+                self.confusion.update(classes, truth.long())
+        return found
+
+    def classes_of_batch(self, images: Tensor, batch: SegmentationBatch) -> list[Tensor]:
+        """The classes of all pixels of the original images, from resized ones; adds the loss."""
+        logits = self.logits(images).float()
+        labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
+        losses = self.pixel_losses(logits, batch.masks) / labelled.clamp(min=1)
+        self.val_metrics["val/loss"].update(losses, labelled > 0)
+        found = []
+        for each, truth, placement in zip(logits, batch.originals, batch.placements, strict=True):
+            size = truth.shape[0], truth.shape[1]
+            rows, columns = covered(size, placement)
+            found.append(classes_at(each[:, rows, columns], size, self.enlarge))
+        return found
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits of images, over scales and mirrored where that is wanted."""
+        return logits_of_scales(self.model, images, self.scales, self.mirror)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics, the same in all processes."""
+        confusion = self.confusion.compute()
+        shares = intersection_over_union(confusion)
+        names: list[str] = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
+        self.log_dict(
+            {
+                "val/miou": shares.nanmean(),
+                "val/pixel_accuracy": pixel_accuracy(confusion),
+                **{f"val/iou/{name}": share for name, share in zip(names, shares, strict=True)},
+                **self.val_metrics.compute(),
+            }
+        )
+        self.val_metrics.reset()
+        self.confusion.reset()
