@@ -28,6 +28,7 @@ MIN_VISIBLE = 0.6  # share of a plate, and of its inner part; what is hidden fur
 INNER = 0.3  # radii from a plate's edge to where its digit lies
 TILT = 0.35  # radians, either way
 RIM = 0.08  # of a plate, in radii
+QUALITY = 90  # of the JPEG files
 SHADOW = np.array([[1, 0, 1.5], [0, 1, 2.0]])  # falls to the right and down, pixels
 
 Window = tuple[slice, slice]  # rows and columns
@@ -94,19 +95,24 @@ class Scene:
     owners: npt.NDArray[np.uint8]
 
 
-def draw_scenes(split: str) -> Iterator[Scene]:
+def draw_scenes(split: str) -> Iterator[tuple[int, Scene]]:
     """Draws all scenes of a half, the same ones in every call.
 
     Args:
         split: `train` or `val`, of the digits too.
+
+    Yields:
+        A number, counted from 1 through both halves, and its scene.
     """
-    rng = np.random.default_rng([SEED, list(COUNTS).index(split)])
+    half = list(COUNTS).index(split)
+    rng = np.random.default_rng([SEED, half])
     digits = [digit for digit in read_digits() if digit.split == split]
     # Each is shown once before any is shown again.
     order = cycle([digits[index] for index in rng.permutation(len(digits))])
-    for _ in range(COUNTS[split]):
+    before = sum(list(COUNTS.values())[:half])
+    for number in range(before + 1, before + COUNTS[split] + 1):
         count = rng.integers(*STICKERS, endpoint=True)
-        yield draw_scene([next(order) for _ in range(count)], rng)
+        yield number, draw_scene([next(order) for _ in range(count)], rng)
 
 
 def draw_scene(digits: list[Digit], rng: Rng) -> Scene:
