@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import simplejpeg
 
+from parcnet_train.data.detection import CocoData
 from parcnet_train.data.scenes import COUNTS, QUALITY, Scene, draw_scenes
 from parcnet_train.data.writing import write_once
+
+log = logging.getLogger(__name__)
 
 
 def write_detection_scenes(root: Path) -> None:
@@ -72,3 +76,20 @@ def annotate(scene: Scene) -> list[dict[str, Any]]:
             }
         )
     return annotations
+
+
+class DetectionScenes(CocoData):
+    """`CocoData` over scenes that it writes into `root` when they are not there yet."""
+
+    writes_root: ClassVar[bool] = True
+
+    def prepare(self) -> None:
+        """Writes the images and their annotations, and says what they are."""
+        write_detection_scenes(self.root)
+        log.info(
+            "data=demo_detection is demonstration data: %d drawn scenes of stickers in %s. For a "
+            "real run name a real set: data=coco data.root=/path, or data=coco_format "
+            "data.root=/path",
+            sum(COUNTS.values()),
+            self.root,
+        )
