@@ -24,8 +24,8 @@ def make_background(height: int, width: int, rng: Rng) -> Pixels:
         `(height, width, 3)`.
     """
     hue, value = rng.uniform(), rng.uniform(0.4, 0.95)
-    first = _colour(hue, rng.uniform(0.05, 0.4), value)
-    second = _colour(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.05, 0.4), value * 0.8)
+    first = colour(hue, rng.uniform(0.05, 0.4), value)
+    second = colour(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.05, 0.4), value * 0.8)
     share = _pattern(height, width, rng)[..., None]
     image = second + (first - second) * share
     for _ in range(rng.integers(0, 6)):
@@ -33,30 +33,23 @@ def make_background(height: int, width: int, rng: Rng) -> Pixels:
     return image
 
 
-def smooth_noise(height: int, width: int, cells: int, rng: Rng) -> Pixels:
-    """Smooth random values about 0.5, `cells` hills along either side.
+def colour(hue: float, saturation: float, value: float) -> Pixels:
+    """Red, green and blue, `(3,)`, of a colour whose hue is given in turns."""
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
-    Args:
-        height: in pixels.
-        width: in pixels.
-        cells: number of random values along a side.
-        rng: to draw from.
 
-    Returns:
-        `(height, width)`.
-    """
+def _smooth_noise(height: int, width: int, cells: int, rng: Rng) -> Pixels:
+    """Random values about 0.5, `(height, width)`, with `cells` hills along either side."""
     values = rng.random((cells, cells), dtype=np.float32)
     enlarged = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(enlarged, np.float32)
 
 
-def _colour(hue: float, saturation: float, value: float) -> Pixels:
-    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
-
-
 def _pattern(height: int, width: int, rng: Rng) -> Pixels:
     """Shares of the first of two colours, `(height, width)`."""
-    cloud = smooth_noise(height, width, 4, rng) + 0.5 * smooth_noise(height, width, 16, rng) - 0.25
+    cloud = (
+        _smooth_noise(height, width, 4, rng) + 0.5 * _smooth_noise(height, width, 16, rng) - 0.25
+    )
     y, x = (side.astype(np.float32) for side in np.ogrid[:height, :width])
     angle, period = rng.uniform(0, np.pi), rng.uniform(9, 24)  # period in pixels
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -80,8 +73,8 @@ def _pattern(height: int, width: int, rng: Rng) -> Pixels:
 def _draw_shape(image: Pixels, hue: float, rng: Rng) -> None:
     """Draws a faint line, ellipse or rectangle somewhere."""
     height, width, _ = image.shape
-    colour = _colour(hue + rng.uniform(-0.3, 0.3), rng.uniform(0.05, 0.45), rng.uniform(0.25, 0.9))
-    layer, ink = image.copy(), tuple(map(float, colour))
+    paint = colour(hue + rng.uniform(-0.3, 0.3), rng.uniform(0.05, 0.45), rng.uniform(0.25, 0.9))
+    layer, ink = image.copy(), tuple(map(float, paint))
     x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
     a, b = (int(side) for side in rng.integers(8, 48, 2))
     angle = float(rng.uniform(0, 180))

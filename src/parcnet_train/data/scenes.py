@@ -6,7 +6,6 @@ alone, from a fixed seed.
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.backgrounds import Pixels, Rng, make_background
+from parcnet_train.data.backgrounds import Pixels, Rng, colour, make_background
 from parcnet_train.data.digits import Digit, read_digits
 
 SEED = 2203
@@ -24,7 +23,9 @@ COUNTS = {"train": 480, "val": 120}  # scenes of each half
 SIZES = ((192, 192), (176, 208), (208, 176))  # height and width, in pixels
 STICKERS = (1, 4)  # fewest and most of a scene
 DIAMETER = (0.25, 0.5)  # smallest and largest, as a share of the image's shorter side
-MIN_VISIBLE = 0.6  # share of a plate, and of its inner part; what is hidden further cannot be read
+MIN_VISIBLE = (
+    0.6  # share of a plate and of its inner part; digits that are hidden further are guessed
+)
 INNER = 0.3  # radii from a plate's edge to where its digit lies
 TILT = 0.35  # radians, either way
 RIM = 0.08  # of a plate, in radii
@@ -102,17 +103,17 @@ def draw_scenes(split: str) -> Iterator[tuple[int, Scene]]:
         split: `train` or `val`, of the digits too.
 
     Yields:
-        A number, counted from 1 through both halves, and its scene.
+        Number, counted from 1 through both halves, and scene.
     """
     half = list(COUNTS).index(split)
-    rng = np.random.default_rng([SEED, half])
     digits = [digit for digit in read_digits() if digit.split == split]
     # Each is shown once before any is shown again.
-    order = cycle([digits[index] for index in rng.permutation(len(digits))])
+    order = cycle(np.random.default_rng([SEED, half]).permutation(len(digits)))
     before = sum(list(COUNTS.values())[:half])
     for number in range(before + 1, before + COUNTS[split] + 1):
+        rng = np.random.default_rng([SEED, half, number])
         count = rng.integers(*STICKERS, endpoint=True)
-        yield number, draw_scene([next(order) for _ in range(count)], rng)
+        yield number, draw_scene([digits[next(order)] for _ in range(count)], rng)
 
 
 def draw_scene(digits: list[Digit], rng: Rng) -> Scene:
@@ -189,22 +190,21 @@ def _cover(depth: Pixels) -> Pixels:
     return np.clip(depth + 0.5, 0, 1)
 
 
-def _blend(image: Pixels, colour: Pixels, share: Pixels) -> None:
-    image += (colour - image) * share[..., None]
+def _blend(image: Pixels, paint: Pixels, share: Pixels) -> None:
+    image += (paint - image) * share[..., None]
 
 
 def _colours(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
     """Colours of plate, rim and ink: light ink on dark plates, dark ink on light ones."""
-    hue, dark = rng.uniform(), bool(rng.integers(2))
-    plate = (hue, rng.uniform(0.65, 1), rng.uniform(0.3, 0.6))
-    ink = (hue + rng.uniform(-0.15, 0.15), rng.uniform(0, 0.15), 1.0)
-    if not dark:
-        plate, ink = (hue, rng.uniform(0.15, 0.6), 1.0), (ink[0], 0.7, rng.uniform(0.05, 0.25))
-    rim = (0.0, 0.0, 0.95) if rng.integers(2) else (hue, plate[1], 0.6 * plate[2])
-    return tuple(  # type: ignore[return-value]
-        np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
-        for hue, saturation, value in (plate, rim, ink)
-    )
+    hue, ink_hue = rng.uniform(), rng.uniform()
+    if rng.integers(2):
+        saturation, value = rng.uniform(0.65, 1), rng.uniform(0.3, 0.6)
+        ink = colour(ink_hue, rng.uniform(0, 0.15), 1)
+    else:
+        saturation, value = rng.uniform(0.15, 0.6), 1.0
+        ink = colour(ink_hue, 0.7, rng.uniform(0.05, 0.25))
+    rim = colour(0, 0, 0.95) if rng.integers(2) else colour(hue, saturation, 0.6 * value)
+    return colour(hue, saturation, value), rim, ink
 
 
 def _strokes(sticker: Sticker, window: Window) -> Pixels:
