@@ -110,10 +110,10 @@ def draw_scenes(split: str) -> Iterator[tuple[int, Scene]]:
     # Each is shown once before any is shown again.
     order = cycle(np.random.default_rng([SEED, half]).permutation(len(digits)))
     before = sum(list(COUNTS.values())[:half])
-    for number in range(before + 1, before + COUNTS[split] + 1):
+    for number in range(1, COUNTS[split] + 1):
         rng = np.random.default_rng([SEED, half, number])
         count = rng.integers(*STICKERS, endpoint=True)
-        yield number, draw_scene([digits[next(order)] for _ in range(count)], rng)
+        yield before + number, draw_scene([digits[next(order)] for _ in range(count)], rng)
 
 
 def draw_scene(digits: list[Digit], rng: Rng) -> Scene:
@@ -227,6 +227,6 @@ def _photograph(image: Pixels, rng: Rng) -> npt.NDArray[np.uint8]:
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     direction = rng.uniform(0, 2 * np.pi)
     light = 0.95 + 0.1 * (x * np.cos(direction) + y * np.sin(direction))
-    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.01, 0.025))
-    lit = image * light[..., None].astype(np.float32) + noise
+    noise = rng.standard_normal((height, width), np.float32) * np.float32(rng.uniform(0.01, 0.025))
+    lit = image * light.astype(np.float32)[..., None] + noise[..., None]
     return np.clip(lit * 255, 0, 255).round().astype(np.uint8)
