@@ -33,8 +33,7 @@ def make_anchors(
     anchors = []
     for (rows, columns), shapes in zip(map_sizes, box_shapes(len(map_sizes)), strict=True):
         x, y = (
-            torch.linspace(0.5 / n, 1 - 0.5 / n, n, dtype=torch.float32, device=device)
-            for n in (columns, rows)
+            (torch.arange(n, dtype=torch.float32, device=device) + 0.5) / n for n in (columns, rows)
         )
         # Copied without waiting for the device, which is busy with the maps.
         sides = torch.tensor(shapes, dtype=torch.float32, device="cpu")

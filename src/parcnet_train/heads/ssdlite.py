@@ -86,7 +86,7 @@ class SSDLite(nn.Module):
         predicted = torch.cat(
             [
                 # Channels are those of one anchor after another.
-                predict(each).permute(0, 2, 3, 1).reshape(len(each), -1, self.values)
+                predict(each).permute(0, 2, 3, 1).reshape(each.shape[0], -1, self.values)
                 for predict, each in zip(self.predictors, features, strict=True)
             ],
             dim=1,
