@@ -121,6 +121,8 @@ RULES = {
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
     "head.dropout": SHARE,
+    "head.projections": COUNTS,
+    "head.extra_channels": COUNTS,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),
