@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ def parse(file: Path) -> dict[str, Any]:
             document = json.loads(text, object_hook=without_outline)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{file} is no whole JSON file ({error}); fetch or write it again"
+            f"{file} is not JSON, or cut off ({error}); fetch or write it again"
         ) from error
     for name in LISTS:
         if not (isinstance(document, dict) and isinstance(document.get(name), list)):
@@ -153,10 +154,10 @@ class Entries:
         return numbers
 
     def texts(self, key: str) -> list[str]:
-        """Words that a name of a file can be, too."""
+        """Texts that a file's name can be, too."""
         values = self.values(key, None)
-        wrong = [not (isinstance(text, str) and text.isprintable() and text) for text in values]
-        self.refuse(np.array(wrong), (key,), "allowed is a text in printable letters")
+        wrong = [not is_name(text) for text in values]
+        self.refuse(np.array(wrong), (key,), "allowed is a text")
         return values
 
     def ids(self) -> npt.NDArray[np.int64]:
@@ -198,6 +199,14 @@ def array_of(value: Any) -> npt.NDArray[Any]:
         return np.asarray(value)
     except ValueError:  # lists of several lengths
         return np.array(None)
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value of JSON is a text that a file's name can be, too."""
+    try:
+        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half a letter
+        return False
 
 
 def short(value: Any) -> str:

@@ -90,11 +90,6 @@ class CocoData(TaskData):
         Raises:
             DataError: where they are not as they should be.
         """
-        if not file.exists():
-            raise DataError(
-                f"data.root: {file} does not exist; allowed is a folder with annotations in COCO's "
-                "format; set data.root, data.train_annotations, data.val_annotations"
-            )
         annotations = read_annotations(file)
         categories = len(annotations.class_names) - 1
         if self.expected_classes not in (None, categories):
@@ -157,11 +152,11 @@ def refuse_other_classes(
         DataError: where an id or a name is another one.
     """
     categories = [
-        dict(zip(each.category_ids.tolist(), each.class_names, strict=True))
+        dict(zip(each.category_ids.tolist(), map(repr, each.class_names), strict=True))
         for _, each in (first, second)
     ]
     for category in sorted({*categories[0], *categories[1]}):
-        mine, other = (each.get(category) for each in categories)
+        mine, other = (each.get(category, "absent") for each in categories)
         if mine != other:
             raise DataError(
                 f"{first[0]} and {second[0]} have other categories: id {category} is {mine} in the "
