@@ -33,7 +33,6 @@ class Place:
     Attributes:
         started_by: what has started it as one of several; None where it was started alone.
         rank: its number among all processes.
-        local_rank: its number among those of this machine.
         world_size: number of all processes.
         nodes: number of machines.
         run_name: the same in all processes, and in those of a job that was requeued; None where
@@ -42,7 +41,6 @@ class Place:
 
     started_by: Literal["torchrun", "srun"] | None = None
     rank: int = 0
-    local_rank: int = 0
     world_size: int = 1
     nodes: int = 1
     run_name: str | None = None
@@ -79,7 +77,6 @@ def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     return Place(
         started_by="torchrun",
         rank=int(environment["RANK"]),
-        local_rank=int(environment["LOCAL_RANK"]),
         world_size=world_size,
         nodes=world_size // int(environment.get("LOCAL_WORLD_SIZE", world_size)),
         run_name=None if run_id == NO_RUN_ID else f"torchrun-{word}",
@@ -94,7 +91,6 @@ def _place_in_slurm(environment: Mapping[str, str]) -> Place:
     return Place(
         started_by="srun",
         rank=int(environment["SLURM_PROCID"]),
-        local_rank=int(environment["SLURM_LOCALID"]),
         world_size=int(environment["SLURM_NTASKS"]),
         nodes=int(environment.get("SLURM_NNODES", "1")),
         # A script may call srun several times: the second run is job.1, as SLURM writes it.
