@@ -69,6 +69,13 @@ def is_srun_task(environment: Mapping[str, str] = os.environ) -> bool:
     return is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP
 
 
+def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """This SLURM job as SLURM's commands take it, 120_3 for one of an array; None outside of it."""
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID")
+
+
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     world_size = int(environment["WORLD_SIZE"])
     run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
@@ -84,9 +91,6 @@ def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
 
 
 def _place_in_slurm(environment: Mapping[str, str]) -> Place:
-    job = environment["SLURM_JOB_ID"]
-    if array := environment.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
     step = environment["SLURM_STEP_ID"]
     return Place(
         started_by="srun",
@@ -94,7 +98,7 @@ def _place_in_slurm(environment: Mapping[str, str]) -> Place:
         world_size=int(environment["SLURM_NTASKS"]),
         nodes=int(environment.get("SLURM_NNODES", "1")),
         # A script may call srun several times: the second run is job.1, as SLURM writes it.
-        run_name=f"slurm-{job}" + ("" if step == "0" else f".{step}"),
+        run_name=f"slurm-{slurm_job(environment)}" + ("" if step == "0" else f".{step}"),
     )
 
 
