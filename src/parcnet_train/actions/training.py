@@ -89,10 +89,8 @@ def fit(config: Config) -> Results:
         logger.log_hyperparams(flatten(config))
     trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
     try:
-        with (
-            refusals(),
-            logging_redirect_tqdm(),
-        ):  # log lines go above the progress bar, not through it
+        # Log lines go above the progress bar, not through it.
+        with refusals(), logging_redirect_tqdm():
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         way_out = (
