@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
-
 import contextlib
 import logging
 import signal
