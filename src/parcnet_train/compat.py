@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from parcnet_train.detection.suppression import nms
+
 # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
 # A resumed run goes on in its own directory.
@@ -50,3 +52,4 @@ if not _has_binary():
             f"torchvision::{_operator}",
             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         )
+    torch.library.impl("torchvision::nms", "CompositeExplicitAutograd")(nms)
