@@ -11,6 +11,7 @@ from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
 
 import running
+from coco_files import TRAIN, VAL, write_coco
 from parcnet_train.check import check
 from parcnet_train.config import (
     CONF,
@@ -23,6 +24,7 @@ from parcnet_train.config import (
 )
 from parcnet_train.errors import ConfigError
 
+OF_DETECTION = ("coco", "detection", "demo_detection", "ssdlite")
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
 
 
@@ -31,10 +33,13 @@ def faults_of(*overrides):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
-def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder):
+def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco):
     group, choice = file.parent.name, file.stem
-    root = huggingface_folder if choice == "huggingface" else imagenet
+    is_of_detection = choice.startswith(OF_DETECTION)
+    root = huggingface_folder if choice == "huggingface" else coco if is_of_detection else imagenet
     overrides = [f"{group}={choice}", f"data.root={root}"]
+    if is_of_detection and group != "task":
+        overrides.append("task=detection")
     if group == "tuned":
         recipes = (f.stem for f in FILES if f.parent.name == "recipe")
         recipe = max((name for name in recipes if choice.startswith(name)), key=len)
@@ -55,6 +60,15 @@ def imagenet(tmp_path_factory):
         for number in range(1000):
             (root / split / f"n{number:08}").mkdir(parents=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    """Annotations of eighty categories, and their images."""
+    categories = [{"id": number, "name": f"kind {number}"} for number in range(1, 81)]
+    lists = {"annotations": [], "categories": categories}
+    root = tmp_path_factory.mktemp("coco")
+    return write_coco(root, {**TRAIN, **lists}, {**VAL, **lists})
 
 
 def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):
