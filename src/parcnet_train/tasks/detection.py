@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MetricCollection, SumMetric
 
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
 from parcnet_train.data.batches import DetectionBatch
+from parcnet_train.data.coco import CocoAnnotations
 from parcnet_train.data.samplers import PADDING
-from parcnet_train.detection.evaluation import CocoMetrics
+from parcnet_train.detection.evaluation import (
+    FoundObjects,
+    GatherDetections,
+    coco_metrics,
+    write_predictions,
+)
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
+from parcnet_train.report.pictures import Pair, detection_pairs
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+
+PREDICTIONS = "predictions.json"
 
 
 class DetectionTask(Task):
@@ -76,11 +88,16 @@ class DetectionTask(Task):
         self.val_metrics = MetricCollection(
             {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
         )
-        self.coco = CocoMetrics()
+        self.found = GatherDetections()
 
     def configure_callbacks(self) -> list[Callback]:
         """What draws the pictures of an evaluation."""
-        return [Pictures(self.pictures)] if self.pictures else []
+        return [Pictures(self.pictures, self.draw)] if self.pictures else []
+
+    def draw(self, batch: DetectionBatch, found: dict[str, list[Detections]]) -> Iterator[Pair]:
+        """Pictures of a batch and of what `validation_step` returned for it."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return detection_pairs(batch, found["detections"], data.class_names)
 
     def losses(
         self, outputs: DetectionOutputs, batch: DetectionBatch, label_smoothing: float = 0.0
@@ -101,11 +118,12 @@ class DetectionTask(Task):
         self.train_metrics["train/skipped"].update(batch.skipped)
         return losses.sum() / share
 
-    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> list[Detections]:
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """Adds one batch to the metrics, its empty places left out; the loss is not smoothed.
 
         Returns:
-            What was found in each place of the batch, in pixels of the original images.
+            `detections`: what was found in each place of the batch, in pixels of the original
+            images.
         """
         outputs = self.model(batch.images)
         losses, positives = self.losses(outputs, batch)
@@ -119,27 +137,43 @@ class DetectionTask(Task):
             self.detections_per_class,
         )
         found = self.in_originals(found, batch)
-        self.coco.update(batch.samples, found)
-        return found
+        self.found.update(batch.samples, found)
+        return {"detections": found}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics, the same in all processes."""
-        values = {**self.val_metrics.compute(), **self.coco.compute()}
-        self.log_dict(values)
+        found = self.found.compute()
+        metrics = coco_metrics(self.annotations, found)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        self.log_dict(self.val_metrics.compute())
+        if self.save_predictions and self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.write_predictions(found)
         self.val_metrics.reset()
-        self.coco.reset()
+        self.found.reset()
+
+    def write_predictions(self, found: FoundObjects) -> None:
+        """Writes `predictions.json` into the run directory, from the first process."""
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            write_predictions(folder / PREDICTIONS, self.annotations, found)
 
     def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
         """The detections of a batch in pixels of the original images; none in its empty places."""
-        sizes = self.trainer.datamodule.val_set.annotations.sizes  # type: ignore[attr-defined]
+        sizes = self.annotations.sizes
+        height, width = batch.images.shape[2:]
         placed = []
         for each, sample, placement in zip(
-            found, batch.samples.tolist(), batch.placements.cpu(), strict=True
+            found, batch.samples.tolist(), batch.placements, strict=True
         ):
-            each = Detections(*(tensor.cpu() for tensor in each))
             if sample == PADDING:
                 placed.append(Detections(*(tensor[:0] for tensor in each)))
                 continue
-            boxes = to_original(each.boxes, batch.images.shape[2:], placement, sizes[sample])
+            boxes = to_original(each.boxes, (height, width), placement, sizes[sample])
             placed.append(each._replace(boxes=boxes))
         return placed
+
+    @property
+    def annotations(self) -> CocoAnnotations:
+        """Of the validation set."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.val_set.annotations
