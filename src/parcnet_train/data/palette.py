@@ -56,7 +56,7 @@ def read_mask(path: Path) -> Mask:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(
             f"{path} cannot be read as a mask ({unnamed(reason)}); allowed is a PNG of class "
-            "indices; mend it, or remove it from the list of images"
+            "indices; mend or remove it"
         ) from error
     if mode not in ("P", "L", "1"):
         raise DataError(

@@ -18,7 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, broken, read_devkit
+from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, read_devkit
+from parcnet_train.data.preparing import broken, progress
 from parcnet_train.errors import DataError
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -232,8 +233,3 @@ def check_count(folder: Path, expected: int) -> None:
 def count_images(folder: Path, pattern: str) -> int:
     """Number of entries that match."""
     return sum(1 for _ in folder.glob(pattern))
-
-
-def progress(name: str, total: int) -> tqdm[Any]:
-    """A bar that counts images; nothing where nobody looks."""
-    return tqdm(total=total, desc=name, unit=" images", disable=None, dynamic_ncols=True)
