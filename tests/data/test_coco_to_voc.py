@@ -167,7 +167,16 @@ def test_images_with_objects_of_the_classes_are_read(tmp_path):
         for i, size in enumerate([(256, 300), (300, 255)] + 3 * [(400, 256)])
     ]
     annotations = [(2, TRUCK), (4, PERSON), (0, DOG), (1, PERSON), (4, TRUCK), (4, DOG)]
-    read = read_coco(written(tmp_path, document(images, annotations)), 5)
+    written(tmp_path, document(images, annotations))
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017" / "000000000004.jpg").touch()
+    with pytest.raises(DataError) as caught:
+        read_coco(tmp_path, 5)
+    assert str(caught.value).startswith(
+        f"{tmp_path}/train2017: it lacks 1 of 2 files that are needed, first 000000000000.jpg; is"
+    )
+    (tmp_path / "train2017" / "000000000000.jpg").touch()
+    read = read_coco(tmp_path, 5)
     assert [(image.name, image.height, image.width) for image in read] == [
         ("000000000000", 256, 300),
         ("000000000004", 400, 256),

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.palette import Mask
-from parcnet_train.data.preparing import broken
+from parcnet_train.data.preparing import Folder, broken, refuse_missing
 from parcnet_train.data.voc_sources import IGNORED
 from parcnet_train.errors import DataError
 
@@ -62,11 +62,12 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
     """Images that are large enough and have an object of VOC's classes.
 
     Args:
-        folder: with `annotations/instances_train2017.json`.
+        folder: with `annotations/instances_train2017.json` and `train2017`.
         count: of the images of the file.
 
     Raises:
-        DataError: where there is no such file, or another number of images in it.
+        DataError: where there is no such file, or another number of images in it, or where an
+            image that is needed is missing.
     """
     path = folder / ANNOTATIONS
     if not path.is_file():
@@ -98,6 +99,7 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
     for image in images:
         if not NAME.fullmatch(image.name):
             raise broken(path, f"it names {image.name[:40]!r}, which is no image of COCO 2017")
+    refuse_missing(Folder(folder / IMAGES), [f"{image.name}.jpg" for image in images])
     return images
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, read_devkit
-from parcnet_train.data.preparing import broken, progress
+from parcnet_train.data.preparing import broken, in_one_line, progress
 from parcnet_train.errors import DataError
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -48,17 +48,12 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
             f"{DEVKIT} from image-net.org"
         )
     words, labels = read_devkit(paths[DEVKIT], counts)
-    try:
+    with in_one_line(root):
         check_space(paths, root, list(words))
         unpack_train(paths[TRAIN], root / "train", list(words), counts)
         unpack_val(paths[VAL], root / "val", labels, counts)
         lines = (f"{wnid}\t{words[wnid]}\n" for wnid in sorted(words))
         (root / "classes.txt").write_text("".join(lines), "utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or root}: {error.strerror or error}; mend that and start again, it "
-            "goes on where it was stopped"
-        ) from error
     return (
         f"{root}: {counts.train:,} training and {counts.val:,} validation images of "
         f"{counts.classes:,} classes; use data=imagenet data.root={root}"

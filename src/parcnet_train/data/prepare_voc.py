@@ -6,6 +6,7 @@
 
 A file appears under its name when it is whole, and the lists when all files have been looked at; a
 call that was killed is gone on with. SBD marks images of VOC, so its own copies are not read.
+Images of COCO are copied too, where the authors' release saves them as JPEG a second time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from parcnet_train.data.preparing import (
     Link,
     Source,
     broken,
+    in_one_line,
     open_source,
     place,
     progress,
@@ -84,14 +86,14 @@ def prepare_voc(
     Raises:
         DataError: where something is missing, not what its name says, or cannot be written.
     """
-    try:
+    with in_one_line(root):
         of_coco = read_coco(coco, counts.coco) if coco else []
         with (
             open_source(voc, VOC_FOLDER, VOC) as of_voc,
             open_source(sbd, SBD_FOLDER, SBD) as of_sbd,
         ):
             split = read_split(of_voc, of_sbd, counts)
-            refuse_source(root, [of_voc.path, of_sbd.path])
+            refuse_source(root, [of_voc.path, of_sbd.path, *([coco] if coco else [])])
             for folder in ("JPEGImages", "SegmentationClass", LISTS):
                 (root / folder).mkdir(parents=True, exist_ok=True)
             keep_rule(root, rule if coco else None)
@@ -103,11 +105,6 @@ def prepare_voc(
         write_lines(root / LISTS / "train.txt", train)
         write_lines(root / LISTS / "val.txt", split.voc_val)
         write_lines(root / "classes.txt", VOC_CLASSES)
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or root}: {error.strerror or error}; mend that and start again, it "
-            "goes on where it was stopped"
-        ) from error
     parts = f"{len(split.voc_train):,} of VOC 2012, {len(split.sbd):,} of SBD"
     parts += f", {len(added):,} of COCO by the rule {rule}" if coco else ""
     return (
@@ -174,10 +171,9 @@ def add_coco(
         Names of the images.
 
     Raises:
-        DataError: where an image is missing, or an annotation cannot be drawn.
+        DataError: where an annotation cannot be drawn.
     """
     source = Folder(coco / IMAGES)
-    refuse_missing(source, [f"{image.name}.jpg" for image in images])
     names = []
     with progress("COCO: masks", len(images)) as bar:
         for image in images:

@@ -29,6 +29,22 @@ def progress(name: str, total: int) -> tqdm[Any]:
     return tqdm(total=total, desc=name, unit=" images", disable=None, dynamic_ncols=True)
 
 
+@contextmanager
+def in_one_line(root: Path) -> Iterator[None]:
+    """Tells of a full disk, or a file that may not be read, as of a fault that can be mended.
+
+    Raises:
+        DataError: where there is one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or root}: {error.strerror or error}; mend that and start again, it "
+            "goes on where it was stopped"
+        ) from error
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets a file appear under its name when it is whole.
 
