@@ -1,6 +1,6 @@
 """Makes the training set of the paper's segmentation, VOC 2012 with SBD and COCO, in VOC's layout.
 
-  python scripts/prepare_voc.py VOCtrainval_11-May-2012.tar benchmark.tgz /data/voc --coco /data/coco
+  python scripts/prepare_voc.py VOCtrainval_11-May-2012.tar benchmark.tgz /data/voc --coco /coco
   python -m parcnet_train task=segmentation data=voc data.root=/data/voc
 
 Training: VOC's 1,464 images and 9,118 others that SBD marks, 10,582 together, and with --coco those

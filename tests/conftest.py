@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from coco_files import write_coco
+
 # One thread a process, of the ones that tests start too: two processes that each want all cores
 # slow each other down a hundredfold.
 torch.set_num_threads(1)
@@ -46,3 +48,9 @@ def image_folder(tmp_path):
                 pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
                 cv2.imwrite(str(folder / f"{index}.{extension}"), pixels)
     return tmp_path
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    """COCO's layout with 3 categories, of 4 images in `train2017` and 3 in `val2017`."""
+    return write_coco(tmp_path)

@@ -82,11 +82,7 @@ def test_tasks_of_slurm(tmp_path):
     the_run(tmp_path, finish(*tasks), f"slurm-{job}")
 
 
-SUBMITIT = "hydra_plugins.hydra_submitit_launcher.submitit_launcher"
-
-
 def test_submitit_takes_its_settings():
-    pytest.importorskip(SUBMITIT)
     slurm = ["hydra/launcher=submitit_slurm", "hydra.launcher.tasks_per_node=8"]
     config, faults = compose_config([*slurm, "trainer=ddp", "trainer.devices=8"])
     assert faults == []
@@ -97,7 +93,6 @@ def test_submitit_takes_its_settings():
 
 @pytest.mark.slow
 def test_a_job_of_submitit_starts_its_processes(tmp_path):
-    pytest.importorskip(SUBMITIT)
     finish(start(*MODULE, "-m", "hydra/launcher=submitit_local", "trainer.devices=2", cwd=tmp_path))
     (run,) = tmp_path.glob("runs/sweeps/*/0")
     assert json.loads((run / "results.json").read_text())["trainer"] == "ddp"

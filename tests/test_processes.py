@@ -13,12 +13,12 @@ SRUN = {
 
 
 def test_a_process_alone():
-    assert place({}) == Place(None, 0, 0, 1, 1, None)
+    assert place({}) == Place(None, 0, 1, 1, None)
     assert place({}).is_alone
 
 
 def test_a_process_of_torchrun_which_may_run_in_a_task_of_slurm():
-    expected = Place("torchrun", 5, 1, 8, 2, "torchrun-mine")
+    expected = Place("torchrun", 5, 8, 2, "torchrun-mine")
     assert place(TORCHRUN) == place({**SRUN, **TORCHRUN}) == expected
     assert not expected.is_alone
     assert expected.local_world_size == 4
@@ -36,7 +36,7 @@ def test_a_process_that_torchrun_alone_started_is_not_alone():
 
 
 def test_a_task_of_slurm():
-    assert place(SRUN) == Place("srun", 5, 1, 8, 2, "slurm-123")
+    assert place(SRUN) == Place("srun", 5, 8, 2, "slurm-123")
     # One task may start the processes of its machine itself.
     alone = {**SRUN, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}
     assert place(alone).is_alone

@@ -33,7 +33,6 @@ class Place:
     Attributes:
         started_by: what has started it as one of several; None where it was started alone.
         rank: its number among all processes.
-        local_rank: its number among those of this machine.
         world_size: number of all processes.
         nodes: number of machines.
         run_name: the same in all processes, and in those of a job that was requeued; None where
@@ -42,7 +41,6 @@ class Place:
 
     started_by: Literal["torchrun", "srun"] | None = None
     rank: int = 0
-    local_rank: int = 0
     world_size: int = 1
     nodes: int = 1
     run_name: str | None = None
@@ -71,6 +69,13 @@ def is_srun_task(environment: Mapping[str, str] = os.environ) -> bool:
     return is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP
 
 
+def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """This SLURM job as SLURM's commands take it, 120_3 for one of an array; None outside of it."""
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID")
+
+
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     world_size = int(environment["WORLD_SIZE"])
     run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
@@ -79,7 +84,6 @@ def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     return Place(
         started_by="torchrun",
         rank=int(environment["RANK"]),
-        local_rank=int(environment["LOCAL_RANK"]),
         world_size=world_size,
         nodes=world_size // int(environment.get("LOCAL_WORLD_SIZE", world_size)),
         run_name=None if run_id == NO_RUN_ID else f"torchrun-{word}",
@@ -87,18 +91,14 @@ def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
 
 
 def _place_in_slurm(environment: Mapping[str, str]) -> Place:
-    job = environment["SLURM_JOB_ID"]
-    if array := environment.get("SLURM_ARRAY_JOB_ID"):
-        job = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '0')}"
     step = environment["SLURM_STEP_ID"]
     return Place(
         started_by="srun",
         rank=int(environment["SLURM_PROCID"]),
-        local_rank=int(environment["SLURM_LOCALID"]),
         world_size=int(environment["SLURM_NTASKS"]),
         nodes=int(environment.get("SLURM_NNODES", "1")),
         # A script may call srun several times: the second run is job.1, as SLURM writes it.
-        run_name=f"slurm-{job}" + ("" if step == "0" else f".{step}"),
+        run_name=f"slurm-{slurm_job(environment)}" + ("" if step == "0" else f".{step}"),
     )
 
 

@@ -121,6 +121,8 @@ RULES = {
     "backbone.std": list_of(3, "three", POSITIVE),
     "backbone.stochastic_depth": SHARE,
     "head.dropout": SHARE,
+    "head.projections": COUNTS,
+    "head.extra_channels": COUNTS,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),
@@ -171,6 +173,9 @@ RULES = {
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),
     "recipe.augmentation.flip": PROBABILITY,
+    "recipe.augmentation.crop": FLAG,
+    "recipe.augmentation.photometric": FLAG,
+    "recipe.augmentation.expand": PROBABILITY,
     "recipe.augmentation.randaugment": options("{operations: 2, magnitude: 9}"),
     "recipe.augmentation.randaugment.operations": COUNT,
     "recipe.augmentation.randaugment.magnitude": number(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
-
 import contextlib
 import logging
 import signal
@@ -89,10 +87,8 @@ def fit(config: Config) -> Results:
         logger.log_hyperparams(flatten(config))
     trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
     try:
-        with (
-            refusals(),
-            logging_redirect_tqdm(),
-        ):  # log lines go above the progress bar, not through it
+        # Log lines go above the progress bar, not through it.
+        with refusals(), logging_redirect_tqdm():
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         way_out = (

@@ -18,7 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
-from parcnet_train.processes import is_srun_task
+from parcnet_train.processes import is_srun_task, slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -249,14 +249,12 @@ def requeue() -> None:
 
     Only what srun has started finds its run again: outside of it, nothing happens but a warning.
     """
-    job = os.environ.get("SLURM_JOB_ID")
+    job = slurm_job()
     if job is None:
         return
     if not is_srun_task():
         log.warning("SLURM job %s is not requeued: it would begin anew without srun in front", job)
         return
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
         log.info("SLURM job %s is back in its queue", job)

@@ -23,9 +23,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.palette import Mask
+from parcnet_train.data.palette import IGNORED, Mask
 from parcnet_train.data.preparing import Folder, broken, refuse_missing
-from parcnet_train.data.voc_sources import IGNORED
 from parcnet_train.errors import DataError
 
 Rule = Literal["released", "later-on-top"]

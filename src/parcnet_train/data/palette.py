@@ -12,6 +12,7 @@ from PIL import Image
 from parcnet_train.errors import DataError
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
+IGNORED = 255  # index of pixels that count for no class
 
 DEPTH, COLOUR = 24, 25  # where a PNG tells its bits per pixel, and what they mean
 GREY = 0

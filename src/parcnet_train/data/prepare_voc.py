@@ -26,7 +26,7 @@ from parcnet_train.data.coco_to_voc import (
     make_mask,
     read_coco,
 )
-from parcnet_train.data.palette import read_mask, write_mask
+from parcnet_train.data.palette import IGNORED, read_mask, write_mask
 from parcnet_train.data.preparing import (
     Folder,
     Link,
@@ -41,7 +41,6 @@ from parcnet_train.data.preparing import (
     write_whole,
 )
 from parcnet_train.data.voc_sources import (
-    IGNORED,
     OFFICIAL,
     VOC_CLASSES,
     Counts,

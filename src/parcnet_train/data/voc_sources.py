@@ -22,7 +22,6 @@ VOC_CLASSES = (
     *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
     *("sheep", "sofa", "train", "tvmonitor"),
 )
-IGNORED = 255  # of a mask: the pixel counts for no class
 
 NAME = re.compile(r"\d{4}_\d{6}")  # of an image of VOC
 VOC_LISTS = ("ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")

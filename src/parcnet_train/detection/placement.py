@@ -17,9 +17,8 @@ def to_original(boxes: Tensor, input_size: Size, placement: Tensor, size: Size) 
         size: height and width of the original image, in pixels.
 
     Returns:
-        `(n, 4)` float64 xyxy, in pixels, on the CPU: some devices have no such numbers.
+        `(n, 4)` xyxy, in pixels.
     """
-    boxes, placement = boxes.double().cpu(), placement.double().cpu()
     scale, offset = placement[:2].repeat(2), placement[2:].repeat(2)
     lengths = placement.new_tensor([*input_size[::-1], *input_size[::-1]])
     original = (boxes * lengths - offset) / scale

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torchmetrics import MetricCollection, SumMetric
 
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
 from parcnet_train.data.batches import DetectionBatch
+from parcnet_train.data.coco import CocoAnnotations
 from parcnet_train.data.samplers import PADDING
-from parcnet_train.detection.evaluation import CocoMetrics
+from parcnet_train.detection.evaluation import (
+    FoundObjects,
+    GatherDetections,
+    coco_metrics,
+    write_predictions,
+)
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
@@ -20,6 +28,8 @@ from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+
+PREDICTIONS = "predictions.json"
 
 
 class DetectionTask(Task):
@@ -76,7 +86,7 @@ class DetectionTask(Task):
         self.val_metrics = MetricCollection(
             {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
         )
-        self.coco = CocoMetrics()
+        self.found = GatherDetections()
 
     def configure_callbacks(self) -> list[Callback]:
         """What draws the pictures of an evaluation."""
@@ -119,27 +129,42 @@ class DetectionTask(Task):
             self.detections_per_class,
         )
         found = self.in_originals(found, batch)
-        self.coco.update(batch.samples, found)
+        self.found.update(batch.samples, found)
         return found
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics, the same in all processes."""
-        values = {**self.val_metrics.compute(), **self.coco.compute()}
-        self.log_dict(values)
+        found = self.found.compute()
+        metrics = coco_metrics(self.annotations, found)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        self.log_dict(self.val_metrics.compute())
+        if self.save_predictions and self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.write_predictions(found)
         self.val_metrics.reset()
-        self.coco.reset()
+        self.found.reset()
+
+    def write_predictions(self, found: FoundObjects) -> None:
+        """Writes `predictions.json` into the run directory, from the first process."""
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            write_predictions(folder / PREDICTIONS, self.annotations, found)
 
     def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
         """The detections of a batch in pixels of the original images; none in its empty places."""
-        sizes = self.trainer.datamodule.val_set.annotations.sizes  # type: ignore[attr-defined]
+        sizes = self.annotations.sizes
         placed = []
         for each, sample, placement in zip(
-            found, batch.samples.tolist(), batch.placements.cpu(), strict=True
+            found, batch.samples.tolist(), batch.placements, strict=True
         ):
-            each = Detections(*(tensor.cpu() for tensor in each))
             if sample == PADDING:
                 placed.append(Detections(*(tensor[:0] for tensor in each)))
                 continue
             boxes = to_original(each.boxes, batch.images.shape[2:], placement, sizes[sample])
             placed.append(each._replace(boxes=boxes))
         return placed
+
+    @property
+    def annotations(self) -> CocoAnnotations:
+        """Of the validation set."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.val_set.annotations
