@@ -6,15 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
-from PIL import Image
 
-from parcnet_train.data.palette import voc_palette
+from parcnet_train.data.palette import IGNORED, Mask, write_mask
 from parcnet_train.data.scenes import COUNTS, QUALITY, Scene, draw_scenes
 from parcnet_train.data.writing import write_once
-
-IGNORED = 255  # index of pixels that belong to no class
 
 
 def write_segmentation_scenes(root: Path) -> None:
@@ -35,14 +31,12 @@ def _write(root: Path) -> None:
         for number, scene in draw_scenes(split):
             names.append(f"{number:06d}")
             (images / f"{names[-1]}.jpg").write_bytes(simplejpeg.encode_jpeg(scene.image, QUALITY))
-            mask = Image.fromarray(label(scene))
-            mask.putpalette(voc_palette())
-            mask.save(masks / f"{names[-1]}.png")
+            write_mask(masks / f"{names[-1]}.png", label(scene))
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in ["background", *range(10)]))
 
 
-def label(scene: Scene) -> npt.NDArray[np.uint8]:
+def label(scene: Scene) -> Mask:
     """Class of every pixel: 0 the background, digits from 1, edges ignored.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parcnet_train.errors import DataError
+from parcnet_train.data.preparing import broken
 
 META = "ILSVRC2012_devkit_t12/data/meta.mat"
 LABELS = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
@@ -27,12 +27,6 @@ class Counts:
 
 
 ILSVRC2012 = Counts()
-
-
-def broken(path: Path, reason: str | Exception) -> DataError:
-    """The error for an archive that is not what its name says, or not whole."""
-    words = (str(reason).splitlines() or [type(reason).__name__])[0]
-    return DataError(f"{path}: {words}; is it the official file, and whole? Download it again")
 
 
 def read_devkit(path: Path, counts: Counts) -> tuple[dict[str, str], list[str]]:

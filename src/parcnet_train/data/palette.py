@@ -1,16 +1,73 @@
-"""The colours in which PASCAL VOC shows classes."""
+"""Masks as PNG files whose pixels are class indices, shown in VOC's colours."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 
-def voc_palette() -> list[int]:
-    """256 colours, red, green and blue of each in turn, as a PNG file has them.
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-    The bits of an index, from the lowest on, go to red, green and blue by turns, the highest bit of
-    each first (VOC development kit, `VOClabelcolormap`).
+from parcnet_train.errors import DataError
+
+Mask = npt.NDArray[np.uint8]  # (H, W), class indices
+IGNORED = 255  # index of pixels that count for no class
+
+DEPTH, COLOUR = 24, 25  # where a PNG tells its bits per pixel, and what they mean
+GREY = 0
+GREY_STEPS = {2: 85, 4: 17}  # Pillow spreads few bits of grey over 0 to 255
+
+
+def voc_palette() -> npt.NDArray[np.uint8]:
+    """The colours of VOC, of its development kit's `VOClabelcolormap`, `(256, 3)` RGB.
+
+    The bits of an index go to red, green and blue in turn, lowest first, and fill each of them from
+    its highest bit on.
     """
-    return [
-        sum((index >> 3 * turn + channel & 1) << 7 - turn for turn in range(8))
-        for index in range(256)
-        for channel in range(3)
-    ]
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    # The eight bits are three of red, three of green, two of blue.
+    planes = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)
+    return np.packbits(planes.transpose(0, 2, 1), axis=2)[:, :, 0]
+
+
+def write_mask(path: Path, mask: Mask) -> None:
+    """Writes a PNG with VOC's palette.
+
+    Args:
+        path: of the file.
+        mask: `(H, W)`, class indices.
+    """
+    image = Image.fromarray(mask)
+    image.putpalette(voc_palette().tobytes())
+    image.save(path, format="PNG")
+
+
+def read_mask(path: Path) -> Mask:
+    """Class indices of a mask, `(H, W)`, from a PNG with a palette or with one channel.
+
+    Raises:
+        DataError: where it cannot be read, or its pixels are colours.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            mode, indices = image.mode, np.array(image)
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(
+            f"{path} cannot be read as a mask ({unnamed(reason)}); allowed is a PNG of class "
+            "indices; mend or remove it"
+        ) from error
+    if mode not in ("P", "L", "1"):
+        raise DataError(
+            f"{path} is no mask of class indices, its pixels are {mode}; allowed is a PNG of "
+            "8 bits with a palette or in grey; turn its colours into indices"
+        )
+    few_bits = content[COLOUR] == GREY and content[DEPTH] in GREY_STEPS
+    return np.asarray(indices // GREY_STEPS[content[DEPTH]] if few_bits else indices, np.uint8)
+
+
+def unnamed(reason: object) -> str:
+    """The first line of a reason, without the memory address that Pillow names."""
+    return (str(reason).splitlines() or [type(reason).__name__])[0].split(" <_io.")[0]

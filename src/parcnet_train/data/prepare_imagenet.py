@@ -18,7 +18,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, broken, read_devkit
+from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, read_devkit
+from parcnet_train.data.preparing import broken, in_one_line, progress
 from parcnet_train.errors import DataError
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -47,17 +48,12 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
             f"{DEVKIT} from image-net.org"
         )
     words, labels = read_devkit(paths[DEVKIT], counts)
-    try:
+    with in_one_line(root):
         check_space(paths, root, list(words))
         unpack_train(paths[TRAIN], root / "train", list(words), counts)
         unpack_val(paths[VAL], root / "val", labels, counts)
         lines = (f"{wnid}\t{words[wnid]}\n" for wnid in sorted(words))
         (root / "classes.txt").write_text("".join(lines), "utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or root}: {error.strerror or error}; mend that and start again, it "
-            "goes on where it was stopped"
-        ) from error
     return (
         f"{root}: {counts.train:,} training and {counts.val:,} validation images of "
         f"{counts.classes:,} classes; use data=imagenet data.root={root}"
@@ -232,8 +228,3 @@ def check_count(folder: Path, expected: int) -> None:
 def count_images(folder: Path, pattern: str) -> int:
     """Number of entries that match."""
     return sum(1 for _ in folder.glob(pattern))
-
-
-def progress(name: str, total: int) -> tqdm[Any]:
-    """A bar that counts images; nothing where nobody looks."""
-    return tqdm(total=total, desc=name, unit=" images", disable=None, dynamic_ncols=True)

@@ -1,0 +1,58 @@
+"""Makes the training set of the paper's segmentation, VOC 2012 with SBD and COCO, in VOC's layout.
+
+  python scripts/prepare_voc.py VOCtrainval_11-May-2012.tar benchmark.tgz /data/voc --coco /coco
+  python -m parcnet_train task=segmentation data=voc data.root=/data/voc
+
+Training: VOC's 1,464 images and 9,118 others that SBD marks, 10,582 together, and with --coco those
+of COCO 2017 that show VOC's classes. Validation: VOC's 1,449. The sources are only read; killed at
+any moment and started again, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from parcnet_train.__main__ import user_errors
+from parcnet_train.data.coco_to_voc import RULES
+from parcnet_train.data.prepare_voc import prepare_voc
+
+
+def main() -> None:
+    """Entry point; exits 2 with one line for a fault of the user's."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "voc", type=Path, help="VOCtrainval_11-May-2012.tar, or the folder VOC2012 it holds"
+    )
+    parser.add_argument(
+        "sbd", type=Path, help="benchmark.tgz, or the folder benchmark_RELEASE/dataset it holds"
+    )
+    parser.add_argument("root", type=Path, help="where the set is written")
+    parser.add_argument(
+        "--coco", type=Path, help="folder with train2017 and annotations/instances_train2017.json"
+    )
+    parser.add_argument(
+        "--coco-rule",
+        choices=RULES,
+        default="released",
+        help="released: the first annotation keeps a pixel, other categories are background; "
+        "later-on-top: the last one takes it, other categories and crowds are ignored "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--link",
+        choices=("hard", "symbolic"),
+        default="copy",
+        help="link images that lie in folders instead of copying them",
+    )
+    given = parser.parse_args()
+    with user_errors():
+        print(
+            prepare_voc(given.voc, given.sbd, given.root, given.coco, given.coco_rule, given.link)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Colours of VOC; masks of all kinds of PNG are read as what they say."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from parcnet_train.data.palette import read_mask, voc_palette, write_mask
+from parcnet_train.errors import DataError
+
+# Published with VOC2012: the colours of background, aeroplane, bicycle, ... tvmonitor, and "void".
+PUBLISHED = """0 0 0, 128 0 0, 0 128 0, 128 128 0, 0 0 128, 128 0 128, 0 128 128, 128 128 128,
+64 0 0, 192 0 0, 64 128 0, 192 128 0, 64 0 128, 192 0 128, 64 128 128, 192 128 128, 0 64 0,
+128 64 0, 0 192 0, 128 192 0, 0 64 128"""
+COLOURS = [[int(value) for value in colour.split()] for colour in PUBLISHED.split(",")]
+
+
+def test_the_colours_are_those_of_voc():
+    palette = voc_palette()
+    assert (palette.shape, palette.dtype) == ((256, 3), np.uint8)
+    assert palette[:21].tolist() == COLOURS
+    assert palette[255].tolist() == [224, 224, 192]
+    assert len({tuple(colour) for colour in palette.tolist()}) == 256
+
+
+def test_a_mask_comes_back_and_is_shown_in_colours(tmp_path):
+    mask = np.random.default_rng(0).integers(0, 256, (17, 23), dtype=np.uint8)
+    write_mask(tmp_path / "mask.png", mask)
+    read = read_mask(tmp_path / "mask.png")
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, mask)
+    read[:] = 0  # it is ours
+    with Image.open(tmp_path / "mask.png") as image:
+        assert (image.format, image.mode) == ("PNG", "P")
+        assert np.array_equal(np.array(image.convert("RGB")), voc_palette()[mask])
+
+
+def png(indices, depth, colour):
+    """A PNG of unpacked samples, written by hand: any depth, and no library's opinion of it."""
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    height, width = indices.shape
+    bits = np.unpackbits(indices[..., None], axis=2)[..., 8 - depth :].reshape(height, -1)
+    rows = np.pad(np.packbits(bits, axis=1), ((0, 0), (1, 0)))  # each begins with its filter: none
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", voc_palette()[: 2**depth].tobytes()) if colour == 3 else b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + palette
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("colour", [0, 3], ids=["grey", "palette"])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_indices_of_any_depth_are_those_of_the_file(tmp_path, depth, colour):
+    mask = np.random.default_rng(depth).integers(0, 2**depth, (5, 13), dtype=np.uint8)
+    (tmp_path / "mask.png").write_bytes(png(mask, depth, colour))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_colours_are_refused(tmp_path, mode):
+    Image.new(mode, (4, 3)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError) as caught:
+        read_mask(tmp_path / "mask.png")
+    assert str(caught.value) == (
+        f"{tmp_path}/mask.png is no mask of class indices, its pixels are {mode}; allowed is a "
+        "PNG of 8 bits with a palette or in grey; turn its colours into indices"
+    )
+
+
+def whole():
+    return png(np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8), 8, 3)
+
+
+BROKEN = {
+    "missing": (None, "No such file or directory"),
+    "empty": (b"", "cannot identify image file"),
+    "text": (b"<html>", "cannot identify image file"),
+    "truncated": (whole()[:2000], "image file is truncated"),
+    "damaged": (whole()[:900] + b"\xff" * 40 + whole()[940:], "unrecognized data stream"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_whole_png_is_refused(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "mask.png").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_mask(tmp_path / "mask.png")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/mask.png cannot be read as a mask ({reason}")
+    assert "\n" not in message
+    assert "0x" not in message
+
+
+def test_a_jpeg_whose_values_are_blurred_is_refused(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="JPEG")
+    with pytest.raises(DataError, match="cannot identify image file"):
+        read_mask(tmp_path / "mask.png")
