@@ -46,7 +46,8 @@ def _has_binary() -> bool:
     return False
 
 
-if not _has_binary():
+HAS_BINARY = _has_binary()
+if not HAS_BINARY:
     for _operator in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{_operator}",

@@ -6,8 +6,6 @@ map from the original image: it moves the boxes here, and brings detections back
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before torchvision and albumentations
-
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple

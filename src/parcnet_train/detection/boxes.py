@@ -45,20 +45,21 @@ def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
     Returns:
         `(..., A, N)`, from 0 to 1.
     """
-    left, top, right, bottom = boxes.unsqueeze(-2).unbind(-1)
-    others_left, others_top, others_right, others_bottom = others.unsqueeze(-3).unbind(-1)
-    # Axis by axis, and in place: these are the largest tensors of a detector's training.
+    # Side by side, and in place: these are the largest tensors of a detector's training.
+    left, top, right, bottom = sides(boxes).unsqueeze(-1)
+    others_left, others_top, others_right, others_bottom = sides(others).unsqueeze(-2)
     shared = torch.minimum(right, others_right).sub_(torch.maximum(left, others_left)).clamp_(min=0)
     height = torch.minimum(bottom, others_bottom).sub_(torch.maximum(top, others_top))
     shared.mul_(height.clamp_(min=0))
-    union = area(boxes).unsqueeze(-1) + area(others).unsqueeze(-2) - shared
+    areas = (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
+    widths = (others_right - others_left).clamp(min=0)
+    union = areas + widths * (others_bottom - others_top).clamp(min=0) - shared
     return shared.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
 
 
-def area(boxes: Tensor) -> Tensor:
-    """Areas `(...)` of corners `(..., 4)`; 0 where right or bottom come first."""
-    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
-    return width * height
+def sides(corners: Tensor) -> Tensor:
+    """Left, top, right and bottom, `(4, ...)` of `(..., 4)`, each in one piece of memory."""
+    return corners.movedim(-1, 0).contiguous()
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:

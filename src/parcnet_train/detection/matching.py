@@ -41,12 +41,13 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Matches:
     Returns:
         Labels and boxes of all anchors.
     """
-    real = labels != UNLABELED
     if labels.shape[1] == 0:
         shape = (len(labels), len(anchors))
         return Matches(labels.new_full(shape, BACKGROUND), boxes.new_zeros(*shape, 4))
-    iou = pairwise_iou(to_corners(anchors), boxes).masked_fill_(~real.unsqueeze(1), -1)
-    overlap, chosen = iou.max(dim=2)
+    # Without an area, padding overlaps nothing.
+    real = boxes.where(labels.unsqueeze(-1) != UNLABELED, 0)
+    iou = pairwise_iou(real, to_corners(anchors))
+    overlap, chosen = iou.max(dim=1)
     forced = forced_objects(iou)
     chosen = torch.where(forced >= 0, forced, chosen)
     has_object = (overlap >= IOU) | (forced >= 0)
@@ -60,13 +61,13 @@ def forced_objects(iou: Tensor) -> Tensor:
     """The object that each anchor must take since no anchor overlaps it more.
 
     Args:
-        iou: `(B, A, N)`; what is not above 0 cannot be forced.
+        iou: `(B, N, A)`; what is not above 0 cannot be forced.
 
     Returns:
         `(B, A)` indices of objects; -1: none.
     """
-    best, anchors = iou.max(dim=1)
-    objects = torch.arange(iou.shape[2], device=iou.device).where(best > 0, -1)
-    forced = objects.new_full(iou.shape[:2], -1)
+    best, anchors = iou.max(dim=2)
+    objects = torch.arange(iou.shape[1], device=iou.device).where(best > 0, -1)
+    forced = objects.new_full((iou.shape[0], iou.shape[2]), -1)
     # The largest index wins in whichever order a GPU writes.
     return forced.scatter_reduce(1, anchors, objects, "amax")

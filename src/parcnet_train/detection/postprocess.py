@@ -1,14 +1,19 @@
-"""From what a detector computes to a list of objects."""
+"""From what a detector computes to lists of objects."""
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  # defines torchvision::nms where there is no binary
+from parcnet_train.compat import HAS_BINARY  # defines torchvision::nms where there is none
 
 import torch
 from torch import Tensor
 
 from parcnet_train.detection.boxes import decode
+from parcnet_train.detection.suppression import keep_best, overlap_bits
 from parcnet_train.detection.types import BACKGROUND, DetectionOutputs, Detections
+
+# On a GPU, where starting a call takes longer than running it, one call is given as many classes as
+# have together so many boxes (torchvision's limit for the same); elsewhere each class has its own.
+BOXES_PER_CALL = {"cuda": 25_000}
 
 
 def detect(
@@ -24,42 +29,78 @@ def detect(
         outputs: of the head.
         score_threshold: probability that an object has to exceed (ml-cvnets and torchvision: 0.01;
             the release evaluates with 0.05).
-        nms_iou: boxes of a class that overlap more are one object (released value).
-        candidates: best boxes of a class that are looked at (ml-cvnets, torchvision).
+        nms_iou: of two boxes of a class that overlap more, the worse one goes (released value).
+        candidates: best boxes of a class that are looked at (ml-cvnets, torchvision: 400).
         per_class: most objects of a class (released value).
 
     Returns:
         For each image its objects, best first, in float32; boxes are corners within the image, as
         shares of it.
     """
-    probabilities = outputs.class_logits.float().softmax(dim=-1)
+    suppress = by_operator if HAS_BINARY else by_shared_overlaps
+    probabilities = outputs.class_logits.float().softmax(dim=-1).transpose(1, 2)
     boxes = decode(outputs.box_offsets.float(), outputs.anchors).clamp(min=0, max=1)
-    return [
-        detect_in_image(*image, score_threshold, nms_iou, candidates, per_class)
-        for image in zip(boxes, probabilities, strict=True)
-    ]
-
-
-def detect_in_image(
-    boxes: Tensor,
-    probabilities: Tensor,
-    score_threshold: float,
-    nms_iou: float,
-    candidates: int,
-    per_class: int,
-) -> Detections:
-    """The same for boxes `(A, 4)` and probabilities `(A, K)` of one image."""
+    scores, anchors = probabilities.topk(min(candidates, boxes.shape[1]), dim=2)
+    possible = scores > score_threshold
+    possible[:, BACKGROUND] = False
     found = []
-    best, anchors = probabilities.sort(dim=0, descending=True, stable=True)
-    counts = (best[:candidates] > score_threshold).sum(dim=0).tolist()
-    for label, count in enumerate(counts):
-        if label == BACKGROUND or count == 0:
-            continue
-        scores, places = best[:count, label], anchors[:count, label]
-        kept = torch.ops.torchvision.nms(boxes[places], scores, nms_iou)[:per_class]
-        found.append((boxes[places[kept]], scores[kept], torch.full_like(kept, label)))
-    if not found:
-        return Detections(boxes[:0], probabilities[:0, 0], boxes.new_zeros(0, dtype=torch.int64))
-    all_boxes, scores, labels = map(torch.cat, zip(*found, strict=True))
-    order = scores.argsort(descending=True, stable=True)
-    return Detections(all_boxes[order], scores[order], labels[order])
+    for image in zip(boxes, scores, anchors, possible, strict=True):
+        keep = suppress(*image, nms_iou)
+        keep &= keep.cumsum(dim=1) <= per_class
+        found.append(gathered(*image[:3], keep))
+    return found
+
+
+def gathered(boxes: Tensor, scores: Tensor, anchors: Tensor, keep: Tensor) -> Detections:
+    """The kept objects of an image, best first; the arguments are those of `by_operator`."""
+    labels, ranks = keep.nonzero(as_tuple=True)
+    best, order = scores[labels, ranks].sort(descending=True, stable=True)
+    return Detections(boxes[anchors[labels, ranks][order]], best, labels[order])
+
+
+def by_operator(
+    boxes: Tensor, scores: Tensor, anchors: Tensor, possible: Tensor, iou: float
+) -> Tensor:
+    """Non-maximum suppression within each class of an image, by torchvision's operator.
+
+    Args:
+        boxes: `(A, 4)` corners, from 0 to 1.
+        scores: `(K, n)`, of the best boxes of each class, best first.
+        anchors: `(K, n)`, which boxes these are.
+        possible: `(K, n)`, which of them can be objects at all.
+        iou: of two boxes that overlap more, the worse one goes.
+
+    Returns:
+        `(K, n)`, which of them are kept.
+    """
+    keep = torch.zeros_like(possible)
+    at_once = max(1, BOXES_PER_CALL.get(boxes.device.type, 0) // scores.shape[1])
+    if at_once > 1:
+        boxes, scores = boxes.double(), scores.double()
+    for first in range(0, len(scores), at_once):
+        group = slice(first, first + at_once)
+        labels, ranks = possible[group].nonzero(as_tuple=True)
+        if len(labels):
+            # Moved apart, boxes of two classes do not overlap; float32 would lose digits by that.
+            apart = boxes[anchors[group][labels, ranks]] + 2 * labels.unsqueeze(1)
+            kept = torch.ops.torchvision.nms(apart, scores[group][labels, ranks], iou)
+            keep[group][labels[kept], ranks[kept]] = True
+    return keep
+
+
+def by_shared_overlaps(
+    boxes: Tensor, scores: Tensor, anchors: Tensor, possible: Tensor, iou: float
+) -> Tensor:
+    """The same in plain PyTorch: all classes have the same boxes, so that one comparison is enough.
+
+    Arguments and result are those of `by_operator`.
+    """
+    keep = torch.zeros_like(possible)
+    labels, ranks = possible.nonzero(as_tuple=True)
+    used, numbers = torch.unique(anchors[labels, ranks], return_inverse=True)
+    overlaps = overlap_bits(boxes[used], iou)
+    counts = possible.sum(dim=1).tolist()
+    by_class = zip(torch.split(numbers, counts), torch.split(ranks, counts), strict=True)
+    for label, (of_class, its_ranks) in enumerate(by_class):
+        keep[label, its_ranks[keep_best(of_class.tolist(), overlaps)]] = True
+    return keep

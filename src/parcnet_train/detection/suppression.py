@@ -1,13 +1,20 @@
-"""Non-maximum suppression in plain PyTorch, for where torchvision's binary is absent."""
+"""Non-maximum suppression in plain PyTorch, for where torchvision's binary is absent.
+
+Which boxes overlap is computed for all pairs at once; what remains is to go through the boxes from
+the best to the worst, and takes one operation on a row of bits for each of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from parcnet_train.detection.boxes import pairwise_iou
+from parcnet_train.detection.boxes import sides
 
-BLOCK = 512  # boxes that are compared with all others at once
+PAIRS = 2**18  # that are compared at a time: some megabytes, which a cache holds
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -16,34 +23,52 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     Args:
         boxes: `(n, 4)` corners.
         scores: `(n,)`.
-        iou_threshold: boxes that overlap more are one.
+        iou_threshold: of two boxes that overlap more, the worse one goes.
 
     Returns:
         Indices of the kept boxes, int64, by decreasing score, the first of equals first.
     """
     order = scores.argsort(descending=True, stable=True)
-    kept = order[:0]
-    for block in torch.split(order, BLOCK):
-        suppressed = pairwise_iou(boxes[kept], boxes[block]) > iou_threshold
-        kept = torch.cat((kept, block[greedy(boxes[block], ~suppressed.any(dim=0), iou_threshold)]))
-    return kept
+    kept = keep_best(range(len(order)), overlap_bits(boxes[order], iou_threshold))
+    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
 
 
-def greedy(boxes: Tensor, alive: Tensor, iou_threshold: float) -> Tensor:
-    """Which of some boxes, best first, are kept.
+def keep_best(boxes: Iterable[int], overlaps: Sequence[int]) -> list[int]:
+    """Places, in a list of boxes from the best to the worst, of those that overlap no kept one.
 
     Args:
-        boxes: `(n, 4)` corners.
-        alive: `(n,)`, which of them no better box has suppressed already.
-        iou_threshold: boxes that overlap more are one.
-
-    Returns:
-        `(n,)` bool.
+        boxes: their numbers.
+        overlaps: for each number, the boxes that it overlaps, as bits.
     """
-    better = (pairwise_iou(boxes, boxes) > iou_threshold).triu(diagonal=1).float()
-    kept, before = alive, torch.zeros_like(alive)
-    # After i rounds, boxes with fewer than i better ones above each other are decided.
-    while not torch.equal(kept, before):
-        before = kept
-        kept = alive & (before.float() @ better == 0)
+    kept, removed = [], 0
+    for place, box in enumerate(boxes):
+        if not removed >> box & 1:
+            kept.append(place)
+            removed |= overlaps[box]
     return kept
+
+
+def overlap_bits(boxes: Tensor, iou_threshold: float) -> list[int]:
+    """For each of `(n, 4)` boxes a number, whose bit i tells whether it overlaps box i too much."""
+    bits = []
+    for rows in torch.split(boxes, max(1, PAIRS // max(1, len(boxes)))):
+        matrix = overlap(rows, boxes, iou_threshold).cpu().numpy()
+        packed = np.packbits(matrix, axis=1, bitorder="little")
+        bits += [int.from_bytes(row.tobytes(), "little") for row in packed]
+    return bits
+
+
+def overlap(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:
+    """Whether IoUs of `(n, 4)` and `(m, 4)` boxes exceed a threshold, `(n, m)` bool.
+
+    With few passes over the pairs: shared / (area + other - shared) > threshold is the same as
+    (1 + threshold) * shared - threshold * area > threshold * other.
+    """
+    left, top, right, bottom = sides(boxes).unsqueeze(2)
+    others_left, others_top, others_right, others_bottom = sides(others).unsqueeze(1)
+    width = torch.minimum(right, others_right).sub_(torch.maximum(left, others_left)).clamp_(min=0)
+    height = torch.minimum(bottom, others_bottom).sub_(torch.maximum(top, others_top))
+    area = (right - left) * (bottom - top) * iou_threshold
+    other = (others_right - others_left) * (others_bottom - others_top) * iou_threshold
+    difference = torch.addcmul(-area, width, height, value=1 + iou_threshold)
+    return difference.gt_(other).bool()  # four times as fast as > on a CPU
