@@ -1,7 +1,6 @@
 """SSD (arXiv 1512.02325) with separable convolutions, as MobileNetV2 (arXiv 1801.04381) has it.
 
-Layers and numbers are released values of ParC-Net's detector (arXiv 2203.03952), whose names they
-do not bear.
+Layers, channels and initial weights are released values of ParC-Net's detector (arXiv 2203.03952).
 """
 
 from __future__ import annotations
