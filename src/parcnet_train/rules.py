@@ -129,7 +129,7 @@ RULES = {
     "profile.image_size": PIXELS,
     "profile.batch_size": COUNT,
     "profile.num_classes": COUNT,
-    "benchmark.target": one_of("operator", "train_step", "loader", "overhead"),
+    "benchmark.target": one_of("operator", "train_step", "loader", "overhead", "detection"),
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,
     "benchmark.image_size": PIXELS,
