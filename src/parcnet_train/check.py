@@ -298,9 +298,14 @@ def wrong_finetuning(config: Config) -> Iterator[str]:
 
 
 def wrong_data(config: Config) -> Iterator[str]:
-    """Data folders that are not there, or hold other classes than expected."""
-    target = locate(config["data"])
-    if getattr(target, "writes_root", False) or not reads_data(config):
+    """Data of another task; data folders that are not there, or hold other classes than expected."""
+    if not reads_data(config):
+        return
+    target, choices = locate(config["data"]), config["choices"]
+    task = getattr(target, "task", choices["task"])
+    if task != choices["task"]:
+        yield f"data={choices['data']}: allowed with task={task}, not with task={choices['task']}"
+    if task != choices["task"] or getattr(target, "writes_root", False):
         return
     try:
         build_data(config).check_files(config["action"])
