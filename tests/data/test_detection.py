@@ -247,5 +247,7 @@ def test_the_configuration_names_faults_of_the_files(coco_folder):
     ],
 )
 def test_data_of_another_task_is_named(coco_folder, task, data, of):
-    (fault,) = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
-    assert fault == f"data={data}: allowed with task={of}, not with task={task}"
+    faults = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
+    assert faults[-1] == f"data={data}: allowed with task={of}, not with task={task}"
+    # Data for a demonstration brings some of its recipe.
+    assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])
