@@ -6,6 +6,7 @@ Layers, channels and initial weights are released values of ParC-Net's detector 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class SSDLite(nn.Module):
     Raises:
         ConfigError: where the backbone has no level of stride 16 or 32.
     """
+
+    task: ClassVar[str] = "detection"
 
     def __init__(
         self,
