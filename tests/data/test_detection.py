@@ -236,3 +236,18 @@ def test_the_configuration_names_faults_of_the_files(coco_folder):
     assert "e.png does not exist, which the annotations list; 1 of 3 images are absent" in fault
     (fault,) = configure(["task=detection", "data=coco", f"data.root={coco_folder}"])[1]
     assert "data.num_classes=80, but" in fault
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "of"),
+    [
+        ("classification", "coco_format", "detection"),
+        ("detection", "imagefolder", "classification"),
+        ("detection", "demo", "classification"),
+    ],
+)
+def test_data_of_another_task_is_named(coco_folder, task, data, of):
+    faults = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
+    assert faults[-1] == f"data={data}: allowed with task={of}, not with task={task}"
+    # Data for a demonstration brings some of its recipe.
+    assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])

@@ -7,7 +7,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from parcnet_train.data.coco import CocoAnnotations
+from parcnet_train.data.coco import read_annotations
 from parcnet_train.data.samplers import PADDING, EvalBatches
 from parcnet_train.detection.evaluation import (
     BACKEND,
@@ -61,29 +61,7 @@ def coco_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def annotations(coco_file):
-    return read(coco_file)
-
-
-def read(path):
-    """The file in flat arrays, its images in the order of the file."""
-    content = json.loads(path.read_text())
-    by_image = {each["id"]: [] for each in content["images"]}
-    for annotation in content["annotations"]:
-        by_image[annotation["image_id"]].append(annotation)
-    rows = [annotation for each in by_image.values() for annotation in each]
-    ids = sorted(CATEGORIES)
-    return CocoAnnotations(
-        class_names=["background", *(CATEGORIES[each] for each in ids)],
-        category_ids=np.array([-1, *ids]),
-        files=np.array([each["file_name"].encode() for each in content["images"]]),
-        image_ids=np.array(list(by_image)),
-        sizes=np.array([[HEIGHT, WIDTH]] * len(by_image)),
-        starts=np.cumsum([0, *map(len, by_image.values())]),
-        boxes=np.array([each["bbox"] for each in rows]),
-        labels=np.array([1 + ids.index(each["category_id"]) for each in rows]),
-        areas=np.array([each["area"] for each in rows]),
-        is_crowd=np.array([each["iscrowd"] for each in rows], dtype=bool),
-    )
+    return read_annotations(coco_file)
 
 
 def detections_of(boxes, scores, labels):
@@ -261,3 +239,11 @@ def test_predictions_that_cannot_be_written_are_one_line(annotations, tmp_path):
     found = gather(ground_truth(annotations))
     with pytest.raises(TrainingError, match=r"predictions.json cannot be written: .*paths.runs="):
         write_predictions(tmp_path / "file" / "predictions.json", annotations, found)
+
+
+def test_boxes_have_one_type_in_all_processes():
+    metric = GatherDetections()
+    found = detections_of(np.ones((1, 4)), [0.5], [1])
+    metric.update(torch.tensor([0]), [found._replace(boxes=found.boxes.double())])
+    metric.update(torch.tensor([1]), [found])
+    assert {each.dtype for each in metric.boxes} == {torch.float32}

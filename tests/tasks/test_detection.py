@@ -192,7 +192,7 @@ def test_the_threshold_of_scores_is_that_of_the_configuration(monkeypatch):
         detection, "detect", lambda outputs, *settings: given.append(settings) or []
     )
     task = make_task(
-        Fixed(), score_threshold=0.05, nms_iou=0.4, candidates=9, detections_per_class=3
+        Fixed(), score_threshold=0.05, nms_iou=0.4, candidates=9, detections_per_image=3
     )
     monkeypatch.setattr(task, "in_originals", lambda found, batch: found)
     monkeypatch.setattr(task.found, "update", lambda *_: None)

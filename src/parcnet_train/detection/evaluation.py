@@ -87,7 +87,7 @@ class GatherDetections(Metric):
         self.samples.append(samples)
         self.counts.append(torch.tensor(counts, device=samples.device))
         boxes, scores, labels = zip(*detections, strict=True)
-        self.boxes.append(torch.cat(boxes))
+        self.boxes.append(torch.cat(boxes).float())
         self.scores.append(torch.cat(scores))
         self.labels.append(torch.cat(labels))
 

@@ -47,7 +47,7 @@ class DetectionTask(Task):
         score_threshold: smallest probability of a detection (ml-cvnets of 2023: 0.01).
         nms_iou: overlap above which the worse of two boxes of a class goes (released value).
         candidates: best boxes of a class that reach that suppression (ml-cvnets of 2023).
-        detections_per_class: of an image, that are left by it (released value).
+        detections_per_image: the best that are left by it (ml-cvnets of 2023: 200).
         save_predictions: whether an evaluation of a checkpoint leaves `predictions.json`.
         pictures: images that an evaluation draws; 0: none.
     """
@@ -67,7 +67,7 @@ class DetectionTask(Task):
         score_threshold: float = 0.01,
         nms_iou: float = 0.5,
         candidates: int = 400,
-        detections_per_class: int = 200,
+        detections_per_image: int = 200,
         save_predictions: bool = False,
         pictures: int = 4,
     ) -> None:
@@ -77,7 +77,7 @@ class DetectionTask(Task):
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.candidates = candidates
-        self.detections_per_class = detections_per_class
+        self.detections_per_image = detections_per_image
         self.save_predictions = save_predictions
         self.pictures = pictures
         # Looking for what is not a number would wait for the device.
@@ -134,7 +134,7 @@ class DetectionTask(Task):
             self.score_threshold,
             self.nms_iou,
             self.candidates,
-            self.detections_per_class,
+            self.detections_per_image,
         )
         found = self.in_originals(found, batch)
         self.found.update(batch.samples, found)
