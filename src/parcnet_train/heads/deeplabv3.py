@@ -7,6 +7,7 @@ what differs from the DeepLabV3 of other libraries.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,8 @@ class DeepLabV3(nn.Module):
     Raises:
         ValueError: where the last level has another stride.
     """
+
+    task: ClassVar[str] = "segmentation"
 
     def __init__(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
@@ -11,13 +11,13 @@ from torch.nn import functional
 from torchmetrics import MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-import parcnet_train.compat  # noqa: F401
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.samplers import PADDING, Size
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model, scaled
+from parcnet_train.report.pictures import Pair, segmentation_pairs
 from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
 from parcnet_train.segmentation.overlap import intersection_over_union, pixel_accuracy
@@ -81,7 +81,12 @@ class SegmentationTask(Task):
 
     def configure_callbacks(self) -> list[Callback]:
         """What draws the pictures of an evaluation."""
-        return [Pictures(self.pictures, overlays)] if self.pictures else []
+        return [Pictures(self.pictures, self.draw)] if self.pictures else []
+
+    def draw(self, batch: SegmentationBatch, found: dict[str, list[Tensor]]) -> Iterator[Pair]:
+        """Pictures of a batch and of what `validation_step` returned for it."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return segmentation_pairs(batch, found["classes"], data.class_names)
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Loss of one batch, a scalar: per labelled pixel of the batches of all processes."""
@@ -111,11 +116,11 @@ class SegmentationTask(Task):
             reduction="none",
         ).sum(dim=(1, 2))
 
-    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> list[Tensor]:
+    def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> dict[str, list[Tensor]]:
         """Adds one batch to the metrics, its empty places left out.
 
         Returns:
-            The classes of the pixels of each original image, `(h, w)` int64.
+            `classes`: of the pixels of each original image, `(h, w)` int64.
         """
         self.val_metrics["val/skipped"].update(batch.skipped)
         images = scaled(batch.images)
@@ -129,7 +134,7 @@ class SegmentationTask(Task):
         ):
             if sample != PADDING:
                 self.confusion.update(classes, truth.long())
-        return found
+        return {"classes": found}
 
     def classes_of_batch(self, images: Tensor, batch: SegmentationBatch) -> list[Tensor]:
         """The classes of all pixels of the original images, from resized ones; adds the loss."""
