@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from parcnet_train.compat import HAS_BINARY  # defines torchvision::nms where there is none
 
+import itertools
+
 import torch
 from torch import Tensor
 
 from parcnet_train.detection.boxes import decode
-from parcnet_train.detection.suppression import keep_best, overlap_bits
+from parcnet_train.detection.suppression import as_mask, keep_best, overlap_bits
 from parcnet_train.detection.types import BACKGROUND, DetectionOutputs, Detections
 
 # On a GPU, where starting a call takes longer than running it, one call is given as many classes as
@@ -95,12 +97,14 @@ def by_shared_overlaps(
 
     Arguments and result are those of `by_operator`.
     """
-    keep = torch.zeros_like(possible)
-    labels, ranks = possible.nonzero(as_tuple=True)
-    used, numbers = torch.unique(anchors[labels, ranks], return_inverse=True)
+    places = anchors[possible]
+    used = torch.zeros_like(boxes[:, 0], dtype=torch.bool)
+    used[places] = True
     overlaps = overlap_bits(boxes[used], iou)
-    counts = possible.sum(dim=1).tolist()
-    by_class = zip(torch.split(numbers, counts), torch.split(ranks, counts), strict=True)
-    for label, (of_class, its_ranks) in enumerate(by_class):
-        keep[label, its_ranks[keep_best(of_class.tolist(), overlaps)]] = True
+    numbers = (used.cumsum(dim=0) - 1)[places].tolist()  # of the boxes among the used ones
+    ends = possible.sum(dim=1).cumsum(dim=0).tolist()
+    classes = itertools.pairwise([0, *ends])
+    kept = b"".join(keep_best(numbers[start:end], overlaps) for start, end in classes)
+    keep = torch.zeros_like(possible)
+    keep[possible] = as_mask(kept, boxes.device)
     return keep

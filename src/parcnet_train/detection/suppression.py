@@ -6,7 +6,7 @@ the best to the worst, and takes one operation on a row of bits for each of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,22 +30,27 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """
     order = scores.argsort(descending=True, stable=True)
     kept = keep_best(range(len(order)), overlap_bits(boxes[order], iou_threshold))
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+    return order[as_mask(kept, order.device)]
 
 
-def keep_best(boxes: Iterable[int], overlaps: Sequence[int]) -> list[int]:
-    """Places, in a list of boxes from the best to the worst, of those that overlap no kept one.
+def keep_best(boxes: Sequence[int], overlaps: Sequence[int]) -> bytearray:
+    """For each of some boxes a byte: 1 where it overlaps no kept one.
 
     Args:
-        boxes: their numbers.
+        boxes: their numbers, from the best to the worst.
         overlaps: for each number, the boxes that it overlaps, as bits.
     """
-    kept, removed = [], 0
+    kept, removed = bytearray(len(boxes)), 0
     for place, box in enumerate(boxes):
         if not removed >> box & 1:
-            kept.append(place)
+            kept[place] = 1
             removed |= overlaps[box]
     return kept
+
+
+def as_mask(flags: bytes | bytearray, device: torch.device) -> Tensor:
+    """Bytes of 0 and 1 as a tensor of bool."""
+    return torch.tensor(np.frombuffer(flags, dtype=bool), device=device)
 
 
 def overlap_bits(boxes: Tensor, iou_threshold: float) -> list[int]:
