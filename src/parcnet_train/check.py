@@ -297,10 +297,26 @@ def wrong_finetuning(config: Config) -> Iterator[str]:
         )
 
 
+def task_of(part: str, config: Config) -> str:
+    """The task that a head or data module is for; one that does not tell is for any."""
+    return getattr(locate(config[part]), "task", config["choices"]["task"])
+
+
+def wrong_task(config: Config) -> Iterator[str]:
+    """A head or data of another task."""
+    task = config["choices"]["task"]
+    for part in ("head", "data") if reads_data(config) else ("head",):
+        if (other := task_of(part, config)) != task:
+            choice = config["choices"][part]
+            yield f"{part}={choice}: allowed with task={other}, not with task={task}"
+
+
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
     if getattr(target, "writes_root", False) or not reads_data(config):
+        return
+    if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
         return
     try:
         build_data(config).check_files(config["action"])
@@ -332,6 +348,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_target: ("action", "benchmark", "task"),
+    wrong_task: ("data", "head", "task"),
     wrong_data: ("data", "recipe", "action", "benchmark"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

@@ -74,6 +74,16 @@ def test_size_batch_and_classes(tmp_path):
     assert results["image_size"] == [64, 96]
 
 
+def test_a_detector(tmp_path):
+    overrides = ["action=profile", "task=detection", "backbone=parcnet_s"]
+    overrides += ["profile.image_size=320", "profile.num_classes=81"]
+    results = run(overrides, tmp_path)
+    # Authors' implementation.
+    assert results["parameters"] == 5_197_282
+    assert round(results["multiply_adds"] / 1e6) == 2747
+    assert results["stage/head/output_shapes"] == [[1, 3232, 81], [1, 3232, 4], [3232, 4]]
+
+
 def test_a_comparison(tmp_path, capsys):
     results = run(["action=profile", "profile.compare=table2"], tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
 
-from coco_files import TRAIN, VAL, write_annotations, write_coco
+from coco_files import TRAIN, VAL, write_annotations
 from parcnet_train.benchmarks.loader import time_loaders
 from parcnet_train.data.detection import CocoData
 from parcnet_train.data.detection_transforms import DetectionAugmentation
@@ -238,13 +238,16 @@ def test_the_configuration_names_faults_of_the_files(coco_folder):
     assert "data.num_classes=80, but" in fault
 
 
-def test_coco_has_eighty_categories(tmp_path):
-    categories = [{"id": number + number // 9, "name": f"c{number}"} for number in range(1, 81)]
-    write_coco(
-        tmp_path,
-        {**TRAIN, "categories": categories, "annotations": TRAIN["annotations"][2:]},
-        {**VAL, "categories": categories, "annotations": []},
-    )
-    values, faults = configure(["task=detection", "data=coco", f"data.root={tmp_path}"])
-    assert faults == []
-    assert values["data"]["image_size"] == 320
+@pytest.mark.parametrize(
+    ("task", "data", "of"),
+    [
+        ("classification", "coco_format", "detection"),
+        ("detection", "imagefolder", "classification"),
+        ("detection", "demo", "classification"),
+    ],
+)
+def test_data_of_another_task_is_named(coco_folder, task, data, of):
+    faults = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
+    assert faults[-1] == f"data={data}: allowed with task={of}, not with task={task}"
+    # Data for a demonstration brings some of its recipe.
+    assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])

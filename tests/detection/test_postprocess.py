@@ -39,7 +39,7 @@ def random_outputs(images=2, anchors=200, classes=6, seed=0, scale=2.0):
     )
 
 
-def reference(outputs, image, threshold, iou, candidates, per_class):
+def reference(outputs, image, threshold, iou, candidates, per_image):
     """Score, label and box of every object, best first."""
     probabilities = outputs.class_logits[image].softmax(dim=1)
     boxes = decode(outputs.box_offsets[image], outputs.anchors).clamp(0, 1)
@@ -48,28 +48,28 @@ def reference(outputs, image, threshold, iou, candidates, per_class):
         scores = probabilities[:, label]
         order = scores.argsort(descending=True)
         order = order[scores[order] > threshold][:candidates]
-        kept = order[naive_nms(boxes[order], scores[order], iou)][:per_class].tolist()
+        kept = order[naive_nms(boxes[order], scores[order], iou)].tolist()
         found += [(scores[anchor].item(), label, boxes[anchor].tolist()) for anchor in kept]
-    return sorted(found, reverse=True)
+    return sorted(found, reverse=True)[:per_image]
 
 
 @pytest.mark.parametrize(
-    ("threshold", "iou", "candidates", "per_class"),
-    [(0.01, 0.5, 400, 200), (0.0, 0.5, 60, 200), (0.05, 0.5, 400, 15), (0.2, 0.3, 20, 10)],
+    ("threshold", "iou", "candidates", "per_image"),
+    [(0.01, 0.5, 400, 200), (0.0, 0.5, 60, 200), (0.05, 0.5, 400, 300), (0.2, 0.3, 20, 30)],
 )
-def test_it_finds_what_the_rule_finds(way, threshold, iou, candidates, per_class):
+def test_it_finds_what_the_rule_finds(way, threshold, iou, candidates, per_image):
     outputs = random_outputs()
-    found = detect(outputs, threshold, iou, candidates, per_class)
+    found = detect(outputs, threshold, iou, candidates, per_image)
     assert len(found) == 2
     for image, (boxes, scores, labels) in enumerate(found):
-        expected = reference(outputs, image, threshold, iou, candidates, per_class)
+        expected = reference(outputs, image, threshold, iou, candidates, per_image)
         assert len(expected) > 10
         assert list(zip(scores.tolist(), labels.tolist(), boxes.tolist(), strict=True)) == expected
 
 
 def test_every_setting_matters(way):
     outputs = random_outputs()
-    settings = {"score_threshold": 0.2, "nms_iou": 0.2, "candidates": 50, "per_class": 20}
+    settings = {"score_threshold": 0.2, "nms_iou": 0.2, "candidates": 50, "per_image": 20}
     counts = [len(detect(outputs)[0].scores)]
     counts += [len(detect(outputs, **{name: value})[0].scores) for name, value in settings.items()]
     assert max(counts[1:]) < counts[0]

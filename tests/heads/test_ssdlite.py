@@ -144,7 +144,7 @@ def test_a_backbone_without_those_levels(levels):
 
 
 def test_a_backbone_whose_stride_was_taken_is_refused_at_the_front_door():
-    _, faults = configure(["backbone=parcnet_xs", "head=ssdlite", "backbone.output_stride=16"])
+    _, faults = configure(["task=detection", "backbone=parcnet_xs", "backbone.output_stride=16"])
     assert faults == [
         "backbone, head: head=ssdlite needs levels of stride 16 and 32, the backbone's have "
         "2, 4, 8, 16, 16; set backbone.output_stride=32, or take a backbone that has both"
@@ -164,3 +164,12 @@ def test_arguments_that_it_does_not_take(override, message):
     _, faults = configure(["backbone=parcnet_xs", "head=ssdlite", override])
     assert len(faults) == 1
     assert message in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "of"),
+    [("classification", "ssdlite", "detection"), ("detection", "classifier", "classification")],
+)
+def test_a_head_of_another_task_is_named(task, head, of):
+    (fault,) = configure([f"task={task}", f"head={head}"])[1]
+    assert fault == f"head={head}: allowed with task={of}, not with task={task}"

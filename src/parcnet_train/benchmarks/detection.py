@@ -71,7 +71,7 @@ def time_detection(config: Config, size: tuple[int, int], device: torch.device) 
         score_threshold=task["score_threshold"],
         nms_iou=task["nms_iou"],
         candidates=task["candidates"],
-        per_class=task["detections_per_class"],
+        per_image=task["detections_per_image"],
     )
     finds = {
         "postprocessing": partial(find, outputs),

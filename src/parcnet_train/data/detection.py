@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.boxed_images import BoxedImages, collate
@@ -43,6 +43,7 @@ class CocoData(TaskData):
         DataError: from `class_names` and `setup`, where the files are not as they should be.
     """
 
+    task: ClassVar[str] = "detection"
     collate = staticmethod(collate)
     train_set: BoxedImages
     val_set: BoxedImages

@@ -6,13 +6,10 @@ map from the original image: it moves the boxes here, and brings detections back
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before torchvision and albumentations
-
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-import albumentations
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +17,7 @@ import torch
 from torchvision.ops import box_iou
 
 from parcnet_train.data.decoding import Image
+from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.samplers import SampleKey, Size
 
 Array = npt.NDArray[np.float64]
@@ -35,13 +33,6 @@ CROP_RATIO = (0.5, 2.0)  # height / width
 # the mean colour of ImageNet.
 EXPAND_SIDES = (1.0, 4.0)
 MEAN_COLOUR = (123, 117, 104)
-
-# Of the photometric distortion (released values): factors from 1 - x to 1 + x, shifts from -x to x.
-DISTORTION_PROBABILITY = 0.5  # of each
-CONTRAST = 0.5
-BRIGHTNESS = 0.2  # of the brightest
-SATURATION = 0.5
-HUE = 0.05 * 255  # in OpenCV's units, of which 180 make the circle
 
 LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which centres the image, too
 
@@ -189,53 +180,6 @@ def cut(view: View, rectangle: npt.NDArray[np.int64]) -> View:
     edges = np.array([right - left, bottom - top] * 2)
     boxes = part.boxes[inside].clip(0, edges)
     return part._replace(boxes=boxes, labels=view.labels[inside])
-
-
-class PhotometricDistortion:
-    """Random contrast, brightness, saturation, hue and order of channels, as released.
-
-    One difference: the hue goes round its circle at both ends, where the release stops below red.
-    """
-
-    def __init__(self) -> None:
-        # One operation for contrast and brightness, since only their sum is limited to 0 to 255.
-        self.tones = {
-            (contrast, brightness): albumentations.RandomBrightnessContrast(
-                BRIGHTNESS * brightness, CONTRAST * contrast, p=1.0
-            )
-            for contrast in (False, True)
-            for brightness in (False, True)
-        }
-        self.hue = albumentations.HueSaturationValue(HUE, 0, 0, p=1.0)
-        self.shuffle = albumentations.ChannelShuffle(p=1.0)
-
-    def __call__(self, image: Image, random: Random) -> Image:
-        """Maps `(H, W, 3)` to the same shape."""
-        draws = (random.random() < DISTORTION_PROBABILITY for _ in range(6))
-        contrast, brightness, saturation, hue, late_contrast, shuffle = draws
-        if contrast or brightness:
-            image = apply(self.tones[contrast, brightness], image, random)
-        if saturation:
-            image = scale_saturation(image, random.uniform(1 - SATURATION, 1 + SATURATION))
-        if hue:
-            image = apply(self.hue, image, random)
-        if late_contrast and not contrast:
-            image = apply(self.tones[True, False], image, random)
-        return apply(self.shuffle, image, random) if shuffle else image
-
-
-def apply(operation: albumentations.ImageOnlyTransform, image: Image, random: Random) -> Image:
-    """Does an operation of albumentations, which draws from `random`."""
-    operation.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
-    return operation(image=image)["image"]
-
-
-def scale_saturation(image: Image, factor: float) -> Image:
-    """Multiplies the saturation of HSV, which albumentations can only shift."""
-    table = (np.arange(256) * factor).clip(0, 255).astype(np.uint8)
-    colours = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    colours[..., 1] = cv2.LUT(colours[..., 1], table)
-    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
 
 
 class DetectionTrainTransform:

@@ -23,7 +23,7 @@ def detect(
     score_threshold: float = 0.01,
     nms_iou: float = 0.5,
     candidates: int = 400,
-    per_class: int = 200,
+    per_image: int = 200,
 ) -> list[Detections]:
     """Finds the objects of every image.
 
@@ -33,7 +33,7 @@ def detect(
             the release evaluates with 0.05).
         nms_iou: of two boxes of a class that overlap more, the worse one goes (released value).
         candidates: best boxes of a class that are looked at (ml-cvnets, torchvision: 400).
-        per_class: most objects of a class (released value).
+        per_image: most objects that are given back (ml-cvnets of 2023, torchvision: 200).
 
     Returns:
         For each image its objects, best first, in float32; boxes are corners within the image, as
@@ -47,9 +47,8 @@ def detect(
     possible[:, BACKGROUND] = False
     found = []
     for image in zip(boxes, scores, anchors, possible, strict=True):
-        keep = suppress(*image, nms_iou)
-        keep &= keep.cumsum(dim=1) <= per_class
-        found.append(gathered(*image[:3], keep))
+        objects = gathered(*image[:3], suppress(*image, nms_iou))
+        found.append(Detections(*(each[:per_image] for each in objects)))
     return found
 
 

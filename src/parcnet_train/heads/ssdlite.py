@@ -1,12 +1,12 @@
 """SSD (arXiv 1512.02325) with separable convolutions, as MobileNetV2 (arXiv 1801.04381) has it.
 
-Layers and numbers are released values of ParC-Net's detector (arXiv 2203.03952), whose names they
-do not bear.
+Layers, channels and initial weights are released values of ParC-Net's detector (arXiv 2203.03952).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class SSDLite(nn.Module):
     Raises:
         ConfigError: where the backbone has no level of stride 16 or 32.
     """
+
+    task: ClassVar[str] = "detection"
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
+from parcnet_train.report.pictures import Pair, detection_pairs
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 
 PREDICTIONS = "predictions.json"
@@ -45,7 +47,7 @@ class DetectionTask(Task):
         score_threshold: smallest probability of a detection (ml-cvnets of 2023: 0.01).
         nms_iou: overlap above which the worse of two boxes of a class goes (released value).
         candidates: best boxes of a class that reach that suppression (ml-cvnets of 2023).
-        detections_per_class: of an image, that are left by it (released value).
+        detections_per_image: the best that are left by it (ml-cvnets of 2023: 200).
         save_predictions: whether an evaluation of a checkpoint leaves `predictions.json`.
         pictures: images that an evaluation draws; 0: none.
     """
@@ -65,7 +67,7 @@ class DetectionTask(Task):
         score_threshold: float = 0.01,
         nms_iou: float = 0.5,
         candidates: int = 400,
-        detections_per_class: int = 200,
+        detections_per_image: int = 200,
         save_predictions: bool = False,
         pictures: int = 4,
     ) -> None:
@@ -75,7 +77,7 @@ class DetectionTask(Task):
         self.score_threshold = score_threshold
         self.nms_iou = nms_iou
         self.candidates = candidates
-        self.detections_per_class = detections_per_class
+        self.detections_per_image = detections_per_image
         self.save_predictions = save_predictions
         self.pictures = pictures
         # Looking for what is not a number would wait for the device.
@@ -90,7 +92,12 @@ class DetectionTask(Task):
 
     def configure_callbacks(self) -> list[Callback]:
         """What draws the pictures of an evaluation."""
-        return [Pictures(self.pictures)] if self.pictures else []
+        return [Pictures(self.pictures, self.draw)] if self.pictures else []
+
+    def draw(self, batch: DetectionBatch, found: dict[str, list[Detections]]) -> Iterator[Pair]:
+        """Pictures of a batch and of what `validation_step` returned for it."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return detection_pairs(batch, found["detections"], data.class_names)
 
     def losses(
         self, outputs: DetectionOutputs, batch: DetectionBatch, label_smoothing: float = 0.0
@@ -111,11 +118,12 @@ class DetectionTask(Task):
         self.train_metrics["train/skipped"].update(batch.skipped)
         return losses.sum() / share
 
-    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> list[Detections]:
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """Adds one batch to the metrics, its empty places left out; the loss is not smoothed.
 
         Returns:
-            What was found in each place of the batch, in pixels of the original images.
+            `detections`: what was found in each place of the batch, in pixels of the original
+            images.
         """
         outputs = self.model(batch.images)
         losses, positives = self.losses(outputs, batch)
@@ -126,11 +134,11 @@ class DetectionTask(Task):
             self.score_threshold,
             self.nms_iou,
             self.candidates,
-            self.detections_per_class,
+            self.detections_per_image,
         )
         found = self.in_originals(found, batch)
         self.found.update(batch.samples, found)
-        return found
+        return {"detections": found}
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics, the same in all processes."""
@@ -152,6 +160,7 @@ class DetectionTask(Task):
     def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
         """The detections of a batch in pixels of the original images; none in its empty places."""
         sizes = self.annotations.sizes
+        height, width = batch.images.shape[2:]
         placed = []
         for each, sample, placement in zip(
             found, batch.samples.tolist(), batch.placements, strict=True
@@ -159,7 +168,7 @@ class DetectionTask(Task):
             if sample == PADDING:
                 placed.append(Detections(*(tensor[:0] for tensor in each)))
                 continue
-            boxes = to_original(each.boxes, batch.images.shape[2:], placement, sizes[sample])
+            boxes = to_original(each.boxes, (height, width), placement, sizes[sample])
             placed.append(each._replace(boxes=boxes))
         return placed
 
