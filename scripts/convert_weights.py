@@ -25,7 +25,11 @@ def main() -> None:
     parser.add_argument("--from", dest="publisher", choices=LAYOUTS, required=True)
     parser.add_argument("--backbone", required=True, help="a config of conf/backbone")
     parser.add_argument("--task", default="classification", help="a config of conf/task")
-    parser.add_argument("--classes", type=Path, help="file with one class name per line")
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        help="file with one class name per line; of a detector, background first",
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="backbone.fusion=add")
     given = parser.parse_intermixed_args()
     with user_errors():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from coco_files import write_coco
 from running import TINY, run
 
 # One thread a process, of the ones that tests start too: two processes that each want all cores
@@ -19,12 +20,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_finish():
-    """Takes the modules that are imported by now out of every later search for garbage.
+    """Searches for garbage less, and not among the modules that are imported by now.
 
     They are so many objects that these searches would take a third of a small training.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 CLASSES = ("cat", "ant", "bee")  # not sorted, as a file system may list them
@@ -67,3 +69,9 @@ def image_folder(tmp_path):
                 pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
                 cv2.imwrite(str(folder / f"{index}.{extension}"), pixels)
     return tmp_path
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    """COCO's layout with 3 categories, of 4 images in `train2017` and 3 in `val2017`."""
+    return write_coco(tmp_path)

@@ -1,5 +1,7 @@
 """Runs of the package inside the test process, through the same composition and checks."""
 
+import copy
+import functools
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,18 @@ def configure(overrides, output=None, config_dir=None):
         config.paths.output = str(output)
     plain = to_plain(config, choices(config.hydra))
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+
+
+@functools.cache
+def faultless(overrides):
+    values, faults = configure(overrides)
+    assert faults == []
+    return values
+
+
+def composed(*overrides):
+    """The plain configuration of a command line without faults, composed once for all tests."""
+    return copy.deepcopy(faultless(overrides))
 
 
 def run(overrides, output, draws=False):

@@ -11,6 +11,7 @@ from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
 
 import running
+from coco_files import write_coco
 from parcnet_train.check import check
 from parcnet_train.config import (
     CONF,
@@ -30,11 +31,20 @@ def faults_of(*overrides):
     return running.configure(overrides)[1]
 
 
+# Parts of configurations, as their names begin, that belong to one task.
+DETECTION = ("coco", "ssdlite", "demo_detection", "detection")
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
-def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder):
+def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco):
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
-    overrides = [f"{group}={choice}", f"data.root={root}"]
+    overrides = [f"{group}={choice}"]
+    if choice.startswith(DETECTION):
+        root = coco
+        overrides += ["task=detection"] if group != "task" else []
+        overrides += ["data=coco"] if group not in ("data", "experiment") else []
+    overrides += [f"data.root={root}"] if choice != "demo_detection" else []
     if group == "tuned":
         recipes = (f.stem for f in FILES if f.parent.name == "recipe")
         recipe = max((name for name in recipes if choice.startswith(name)), key=len)
@@ -55,6 +65,17 @@ def imagenet(tmp_path_factory):
         for number in range(1000):
             (root / split / f"n{number:08}").mkdir(parents=True)
     return root
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    """COCO's layout with as many categories, and an image in each half."""
+    root = tmp_path_factory.mktemp("coco")
+    image = {"id": 1, "file_name": "1.png", "height": 40, "width": 40}
+    categories = [{"id": number, "name": f"thing {number}"} for number in range(1, 81)]
+    box = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 10, 10]}
+    document = {"images": [image], "annotations": [box], "categories": categories}
+    return write_coco(root, document, document)
 
 
 def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):

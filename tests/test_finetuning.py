@@ -1,7 +1,6 @@
 """Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
 
 import csv
-import functools
 import logging
 import re
 
@@ -15,7 +14,7 @@ from parcnet_train.checkpoints import model_state, read_checkpoint
 from parcnet_train.config import CONF
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.profiling import on_meta
-from running import TINY, configure, run
+from running import TINY, composed, configure, run
 
 NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 # Larger sizes of a network are the same code.
@@ -23,20 +22,15 @@ LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
 RUNNING = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in NAMES]
 
 
-@functools.cache
-def values_of(name):
-    return configure([f"backbone={name}"])[0]
-
-
 def model_of(name):
     """Shapes without values, for which autograd says what depends on what."""
     with meta_device():
-        return on_meta(build_model(values_of(name), num_classes=3))
+        return on_meta(build_model(composed(f"backbone={name}"), num_classes=3))
 
 
 def images_for(name):
     """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
-    size = values_of(name)["backbone"].get("meta_size", 256)
+    size = composed(f"backbone={name}")["backbone"].get("meta_size", 256)
     return torch.empty(2, 3, size, size, device="meta")
 
 

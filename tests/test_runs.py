@@ -218,25 +218,25 @@ def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
     write_results(tmp_path, {"epochs": 2})
     assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
 
-    def interrupted(path, text):
-        with path.open("w") as stream:
-            stream.write(text[:5])
+    def interrupted(path, content):
+        with path.open("wb") as stream:
+            stream.write(content[:5])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_results(tmp_path, {"epochs": 3})
     assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
 
 
 def test_results_are_never_written_in_place(tmp_path, monkeypatch):
-    write, written = Path.write_text, []
+    write, written = Path.write_bytes, []
 
-    def recorded(path, text):
+    def recorded(path, content):
         written.append(path.name)
-        return write(path, text)
+        return write(path, content)
 
-    monkeypatch.setattr(Path, "write_text", recorded)
+    monkeypatch.setattr(Path, "write_bytes", recorded)
     write_results(tmp_path, {"epochs": 1})
     assert written
     assert "results.json" not in written

@@ -49,13 +49,24 @@ KEYS = {
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "finetuning"),
-        *("gradient_clip", "image_size", "label_smoothing", "mixing", "multi_scale", "optimizer"),
+        *("gradient_clip", "image_size", "label_smoothing", "multi_scale", "optimizer"),
         *("reference_batch", "schedule"),
     ),
     "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
     "recipe.augmentation.randaugment": ("magnitude", "operations"),
     "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "layer_decay"),
     "recipe.mixing": ("cutmix", "mixup"),
+}
+
+# By task: keys of recipes that only its own have.
+RECIPE_KEYS = {"classification": ("mixing",)}
+
+# By target of a benchmark: the task that it measures; the others measure any.
+MEASURED = {
+    "detection": "detection",
+    "loader": "classification",
+    "overhead": "classification",
+    "train_step": "classification",
 }
 
 # Keys that build.py reads itself, whatever a constructor has for them.
@@ -130,7 +141,9 @@ def value_of(config: Config, key: str) -> Any:
 
 def unknown_keys(config: Config) -> Iterator[str]:
     """Keys that nothing reads."""
-    for part, allowed in KEYS.items():
+    of_task = RECIPE_KEYS.get(value_of(config, "choices.task"), ())
+    for part, keys in KEYS.items():
+        allowed = (*keys, *of_task) if part == "recipe" else keys
         node = value_of(config, part) if part else config
         for name in node if isinstance(node, dict) else ():
             if name not in allowed:
@@ -284,15 +297,39 @@ def wrong_finetuning(config: Config) -> Iterator[str]:
         )
 
 
+def task_of(part: str, config: Config) -> str:
+    """The task that a head or data module is for; one that does not tell is for any."""
+    return getattr(locate(config[part]), "task", config["choices"]["task"])
+
+
+def wrong_task(config: Config) -> Iterator[str]:
+    """A head or data of another task."""
+    task = config["choices"]["task"]
+    for part in ("head", "data") if reads_data(config) else ("head",):
+        if (other := task_of(part, config)) != task:
+            choice = config["choices"][part]
+            yield f"{part}={choice}: allowed with task={other}, not with task={task}"
+
+
 def wrong_data(config: Config) -> Iterator[str]:
     """Data folders that are not there, or hold other classes than expected."""
     target = locate(config["data"])
     if getattr(target, "writes_root", False) or not reads_data(config):
         return
+    if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
+        return
     try:
         build_data(config).check_files(config["action"])
     except (DataError, ConfigError) as error:
         yield str(error)
+
+
+def wrong_target(config: Config) -> Iterator[str]:
+    """A benchmark of another task."""
+    target, task = config["benchmark"]["target"], config["choices"]["task"]
+    measured = MEASURED.get(target, task)
+    if config["action"] == "benchmark" and task != measured:
+        yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
 
 
 def first_line(error: Exception) -> str:
@@ -310,6 +347,8 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_finetuning: ("backbone", "recipe", "action"),
+    wrong_target: ("action", "benchmark", "task"),
+    wrong_task: ("data", "head", "task"),
     wrong_data: ("data", "recipe", "action", "benchmark"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

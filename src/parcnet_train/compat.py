@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from parcnet_train.detection.suppression import nms
+
 # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
 warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
 # A resumed run goes on in its own directory.
@@ -44,9 +46,11 @@ def _has_binary() -> bool:
     return False
 
 
-if not _has_binary():
+HAS_BINARY = _has_binary()
+if not HAS_BINARY:
     for _operator in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{_operator}",
             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         )
+    torch.library.impl("torchvision::nms", "CompositeExplicitAutograd")(nms)

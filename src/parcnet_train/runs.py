@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.errors import CheckpointError
+from parcnet_train.files import write_whole
 from parcnet_train.processes import place
 
 LAST = Path("checkpoints") / "last.ckpt"
@@ -172,11 +173,9 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
-    partial = folder / f"{RESULTS}.partial"
     # JSON has no word for what is not a number.
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in results.items()
     }
-    partial.write_text(json.dumps(finite, indent=2) + "\n")
-    partial.replace(folder / RESULTS)
+    write_whole(folder / RESULTS, (json.dumps(finite, indent=2) + "\n").encode())

@@ -76,6 +76,16 @@ def test_size_batch_and_classes(tmp_path):
     assert results["image_size"] == [64, 96]
 
 
+def test_a_detector(tmp_path):
+    overrides = ["action=profile", "task=detection", "backbone=parcnet_s"]
+    overrides += ["profile.image_size=320", "profile.num_classes=81"]
+    results = run(overrides, tmp_path)
+    # Authors' implementation.
+    assert results["parameters"] == 5_197_282
+    assert round(results["multiply_adds"] / 1e6) == 2747
+    assert results["stage/head/output_shapes"] == [[1, 3232, 81], [1, 3232, 4], [3232, 4]]
+
+
 def count_only(monkeypatch, *numbers):
     """Counts a few rows of a table; tests/report/test_comparison.py counts them all."""
 

@@ -103,6 +103,56 @@ def test_class_names_of_a_file(source, image_folder, tmp_path):
     assert read_checkpoint(tmp_path / "windows.ckpt")["class_names"] == ["änt", "bee", "cat"]
 
 
+@pytest.fixture
+def detector(tmp_path):
+    """The authors' detector for two classes and the background."""
+    stored = golden.read("parcnet_s_detection")
+    for key, shape, _ in stored["state_dict"]:
+        if key.startswith("ssd_heads.") and shape and shape[0] in (510, 340):
+            shape[0] = shape[0] // (4 + 81) * (4 + 3)
+    torch.save(golden.state_dict(stored), tmp_path / "detector.pt")
+    return tmp_path / "detector.pt"
+
+
+DETECTOR = {"publisher": "parcnet-official", "backbone": "parcnet_s", "task": "detection"}
+
+
+def test_a_detector_counts_the_background_among_its_classes(detector, tmp_path):
+    told = convert(detector, tmp_path / "numbered.ckpt", **DETECTOR)
+    assert "parcnet_s for detection, 3 classes" in told
+    checkpoint = read_checkpoint(tmp_path / "numbered.ckpt")
+    assert (checkpoint["class_names"], checkpoint["names_classes"]) == (
+        ["background", "1", "2"],
+        False,
+    )
+    classes = tmp_path / "classes.txt"
+    classes.write_text("background\nperson\ncar\n")
+    convert(detector, tmp_path / "named.ckpt", **DETECTOR, classes=classes)
+    names = read_checkpoint(tmp_path / "named.ckpt")["class_names"]
+    assert names == ["background", "person", "car"]
+    outputs = parcnet_train.load(tmp_path / "named.ckpt")(torch.rand(1, 3, 64, 96))
+    assert outputs.class_logits.shape[2] == 3
+
+
+@pytest.mark.parametrize("content", ["person\ncar\n", ""])
+def test_classes_of_a_detector_begin_with_the_background(content, detector, tmp_path):
+    classes = tmp_path / "classes.txt"
+    classes.write_text(content)
+    assert refused(detector, **DETECTOR, classes=classes) == (
+        f"--classes {classes} begins with {'person' if content else 'nothing'}; allowed is "
+        "background, the class of what holds no object, and then the others"
+    )
+
+
+def test_a_detector_without_classes(detector):
+    state = torch.load(detector)
+    for name in ("weight", "bias"):
+        key = f"ssd_heads.5.loc_cls_layer.block.conv.{name}"
+        state[key] = state[key][:16]
+    torch.save(state, detector)
+    assert "has no entry that counts the classes of task=detection" in refused(detector, **DETECTOR)
+
+
 def wrapped(state, kind):
     other = {name: torch.zeros_like(value) for name, value in state.items()}
     return {

@@ -16,11 +16,11 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
-def converted(state, folder, publisher, backbone, *overrides):
+def converted(state, folder, publisher, backbone, *overrides, task="classification"):
     """The model of a published state dict, by way of files."""
     torch.save(state, folder / "published.pt")
     source, target = folder / "published.pt", folder / "converted.ckpt"
-    convert(source, target, publisher, backbone, "classification", overrides)
+    convert(source, target, publisher, backbone, task, overrides)
     return parcnet_train.load(target)
 
 
@@ -100,6 +100,27 @@ def test_torchvisions_networks(backbone, make, overrides, tmp_path):
         turned = model(images.flip(1))
     assert (got - expected).abs().max() < 1e-4 * expected.std()
     assert (turned - expected).abs().max() > 0.01 * expected.std()  # the image matters
+
+
+def test_golden_outputs_of_a_detector(tmp_path):
+    stored = golden.read("parcnet_s_detection")
+    state = golden.state_dict(stored)
+    model = converted(state, tmp_path, "parcnet-official", "parcnet_s", task="detection")
+    assert sum(p.numel() for p in model.parameters()) == stored["params"]
+    (case,) = stored["cases"]
+    with torch.inference_mode():
+        outputs = model(images_of("parcnet_s", case["image"]))
+    for name, want in case["outputs"].items():
+        found = getattr(outputs, name)
+        assert list(found.shape) == want["shape"]
+        # Below the promised 1e-4; turned channels would move these outputs by 4e-4.
+        tolerance = 1e-5 * want["std"]
+        found = found.double().flatten()
+        wanted = torch.tensor(want["value"]).double()
+        assert torch.allclose(found[want["index"]], wanted, rtol=0, atol=tolerance)
+        assert found.mean().item() == pytest.approx(want["mean"], abs=tolerance)
+        assert found.std().item() == pytest.approx(want["std"], abs=tolerance)
+        assert found.abs().max().item() == pytest.approx(want["abs_max"], abs=tolerance)
 
 
 def test_parcnet_s_with_addition(tmp_path):

@@ -1,4 +1,4 @@
-"""`action=benchmark`: the circular convolution, a training step, or the loader, by the clock."""
+"""`action=benchmark`: parts of the training and the evaluation, by the clock."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
-from parcnet_train.benchmarks import loader, operator, overhead, training_step
+from parcnet_train.benchmarks import detection, loader, operator, overhead, training_step
 from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, build_data, height_and_width
 from parcnet_train.report.timings import (
+    print_detection,
     print_loaders,
     print_operators,
     print_overheads,
@@ -45,6 +46,7 @@ def benchmark(config: Config) -> Results:
         "train_step": steps,
         "loader": loaders,
         "overhead": overheads,
+        "detection": detectors,
     }
     target = targets[settings["target"]]
     results = {
@@ -111,6 +113,19 @@ def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     yield "batch_size", recipe["batch_size"]
     yield "image_size", recipe["image_size"]
     yield from overhead.results_of(timings)
+
+
+def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times matching, loss and post-processing of the composed detector."""
+    settings = config["benchmark"]
+    size = height_and_width(settings["image_size"])
+    parts = detection.time_detection(config, size, device)
+    images = f"{settings['batch_size']} x 3 x {size[0]} x {size[1]}"
+    print_detection(f"{config['choices']['backbone']}, {images}, {device.type}", parts)
+    yield "backbone", config["choices"]["backbone"]
+    yield "batch_size", settings["batch_size"]
+    yield "image_size", list(size)
+    yield from detection.results_of(parts)
 
 
 def installed_version(package: str) -> str | None:

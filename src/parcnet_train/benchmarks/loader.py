@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -41,18 +40,13 @@ class Speeds:
     timings: dict[str, Timing]
 
     def of(self, loader: str) -> dict[str, float]:
-        """Images per second: median, least, most; and how many times those of the reference.
-
-        The last is the median of the turns' own ratios: other work on the machine, which comes and
-        goes over minutes, meets all loaders of a turn.
-        """
+        """Images per second: median, least, most; and how many times those of the reference."""
         timing, reference = self.timings[loader], self.timings[REFERENCE]
-        pairs = zip(reference.milliseconds, timing.milliseconds, strict=True)
         return {
             "images_per_second": 1e3 * self.images / timing.median,
             "images_per_second_min": 1e3 * self.images / max(timing.milliseconds),
             "images_per_second_max": 1e3 * self.images / min(timing.milliseconds),
-            "ratio": statistics.median(theirs / mine for theirs, mine in pairs),
+            "ratio": reference.relative_to(timing),
         }
 
 

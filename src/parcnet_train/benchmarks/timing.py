@@ -45,6 +45,14 @@ class Timing:
             "ratio": reference.median / self.median,
         }
 
+    def relative_to(self, other: Timing) -> float:
+        """This time over another: the median of the turns' own ratios.
+
+        Other work on the machine, which comes and goes over minutes, meets both in a turn.
+        """
+        pairs = zip(self.milliseconds, other.milliseconds, strict=True)
+        return statistics.median(mine / theirs for mine, theirs in pairs)
+
     def words(self, reference: Timing) -> str:
         """The same for people: median, spread, ratio."""
         least, median, most = map(

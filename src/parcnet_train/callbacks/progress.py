@@ -102,11 +102,10 @@ class Progress(Callback):
         """Writes the line of the epoch."""
         if not trainer.is_global_zero:
             return
-        shown = ", ".join(
-            f"{name} {value:.4f}"
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/") and not (name == "val/skipped" and value == 0)
-        )
+        metrics = trainer.callback_metrics
+        names: list[str] = [*pl_module.shown]  # type: ignore[misc]  # of a `Task`
+        names += ["val/skipped"] if metrics.get("val/skipped") else []
+        shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(
             "epoch %d/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
             trainer.current_epoch + 1,

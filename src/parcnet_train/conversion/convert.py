@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,21 @@ from parcnet_train.config import compose_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
 from parcnet_train.conversion.published import read_published
 from parcnet_train.conversion.translate import Entry, translate
+from parcnet_train.detection.types import BACKGROUND_NAME
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError, ConfigError
+from parcnet_train.heads.ssdlite import classes_of_last
 
 Config = dict[str, Any]
 
-# By task: the entry whose length is the number of classes.
-CLASS_ENTRIES = {"classification": "head.linear.bias"}
+# By task: the entry whose length tells the number of classes, and how.
+CLASS_ENTRIES: dict[str, tuple[str, Callable[[int], int]]] = {
+    "classification": ("head.linear.bias", int),
+    "detection": ("head.predictors.5.bias", classes_of_last),
+}
+
+# By task: what its first class must be called, where that is no choice.
+FIRST_CLASSES = {"detection": BACKGROUND_NAME}
 
 
 def convert(
@@ -44,7 +52,8 @@ def convert(
         backbone: config of the same network.
         task: config that the weights were trained for.
         overrides: of the configuration, such as `backbone.fusion=add`.
-        classes: file with one class name per line; without it, the checkpoint names no classes.
+        classes: file with one class name per line, of a detector `background` first; without it,
+            the checkpoint names no classes.
 
     Returns:
         What was done, for people.
@@ -60,7 +69,8 @@ def convert(
         raise CheckpointError(f"{target} {reason}; name another target, nothing is overwritten")
     published, taken = read_published(source)
     entries = translate(published, layout)
-    names = read_classes(classes) if classes else None
+    first_class = FIRST_CLASSES.get(task)
+    names = read_classes(classes, first_class) if classes else None
     count = count_classes(entries, config, source)
     if names is not None and len(names) != count:
         raise CheckpointError(f"{classes} names {len(names)} classes, {source} has {count}")
@@ -71,7 +81,7 @@ def convert(
             "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
             "config": config,
             "choices": config["choices"],
-            "class_names": names or [str(index) for index in range(count)],
+            "class_names": names or [first_class or "0", *map(str, range(1, count))],
             "names_classes": names is not None,
             "epoch": -1,  # none was trained here
             "global_step": 0,
@@ -120,11 +130,15 @@ def find_layout(publisher: str, config: Config) -> Layout:
     return known[family]
 
 
-def read_classes(path: Path) -> list[str]:
+def read_classes(path: Path, first: str | None = None) -> list[str]:
     """Class names of a file, one per line.
 
+    Args:
+        path: the file.
+        first: what the first class must be called; None where it may be anything.
+
     Raises:
-        CheckpointError: where it cannot be read, or has a name twice.
+        CheckpointError: where it cannot be read, has a name twice, or begins with another class.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()  # editors may put a mark in front
@@ -134,6 +148,12 @@ def read_classes(path: Path) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise CheckpointError(
             f"--classes {path} names more than once: {', '.join(twice)}; allowed is one per class"
+        )
+    if first and names[:1] != [first]:
+        given = names[0] if names else "nothing"
+        raise CheckpointError(
+            f"--classes {path} begins with {given}; allowed is {first}, the class of what holds no "
+            "object, and then the others"
         )
     return names
 
@@ -145,13 +165,15 @@ def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) ->
         CheckpointError: where they do not tell.
     """
     task = config["choices"]["task"]
-    entry = entries.get(CLASS_ENTRIES.get(task, ""))
-    if entry is None or entry.value.dim() != 1:
+    name, count = CLASS_ENTRIES.get(task, ("", int))
+    entry = entries.get(name)
+    classes = count(len(entry.value)) if entry and entry.value.dim() == 1 else 0
+    if classes < 1:
         raise CheckpointError(
             f"{source} has no entry that counts the classes of task={task}: is it another "
             "publisher's file (--from), or one without a head?"
         )
-    return len(entry.value)
+    return classes
 
 
 def fit_entries(

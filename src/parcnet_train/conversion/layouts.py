@@ -42,6 +42,17 @@ CVNETS = Layout(
         (r"^layer_5\.", r"backbone.stages.4."),
         (r"^conv_1x1_exp\.", r"head.expand."),
         (r"^classifier\.fc\.", r"head.linear."),
+        # Detectors.
+        (r"^extra_layers\.os_64\.", r"head.extra.0."),
+        (r"^extra_layers\.os_128\.", r"head.extra.1."),
+        (r"^extra_layers\.os_256\.", r"head.extra.2."),
+        (r"^extra_layers\.os_-1\.1\.block\.conv\.", r"head.pooled.0."),
+        (r"^ssd_heads\.(\d)\.proj_layer\.", r"head.projections.\1."),
+        (r"^ssd_heads\.(\d)\.loc_cls_layer\.block\.conv\.", r"head.predictors.\1."),
+        (r"^ssd_heads\.(\d)\.loc_cls_layer\.pw_conv\.block\.conv\.", r"head.predictors.\1.1."),
+        (r"^ssd_heads\.(\d)\.loc_cls_layer\.", r"head.predictors.\1."),
+        (r"\.dw_conv\.", r".0."),
+        (r"^(head\.extra\.\d)\.pw_conv\.", r"\1.1."),
         # Inverted residuals.
         (r"\.block\.exp_1x1\.", r".expand."),
         (r"\.block\.conv_3x3\.", r".depthwise."),

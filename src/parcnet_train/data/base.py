@@ -41,6 +41,7 @@ class TaskData(pl.LightningDataModule):
         repeats: times that an epoch shows an image, while it shows that many times fewer images.
     """
 
+    task: ClassVar[str]  # whose batches they are, as `task=` names it
     writes_root: ClassVar[bool] = False  # whether `prepare` makes the folder
     train_set: DataSet
     val_set: DataSet

@@ -26,6 +26,6 @@ class DetectionBatch(NamedTuple):
     boxes: Tensor  # (B, N, 4) float32, xyxy, pixels of `images`; padding: 0
     labels: Tensor  # (B, N) int64, class indices from 1, 0 is the background; padding: UNLABELED
     samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
-    # (B, 4) float64: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
+    # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
     placements: Tensor
     skipped: Tensor  # () int64, unreadable images whose places do not count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.decoding import Image
@@ -37,6 +37,7 @@ class ImageFolderData(TaskData):
         DataError: from `class_names` and `setup`, where the folders are not as they should be.
     """
 
+    task: ClassVar[str] = "classification"
     collate = staticmethod(collate)
 
     def __init__(

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from parcnet_train.data.coco_entries import Entries, parse
+from parcnet_train.detection.types import BACKGROUND_NAME
+from parcnet_train.errors import DataError
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+MOST_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -44,3 +56,92 @@ class CocoAnnotations:
     def of(self, image: int) -> slice:
         """Where the boxes of an image are."""
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
+
+
+def read_annotations(file: Path) -> CocoAnnotations:
+    """Reads a file of annotations, unless it was read before and is the same since.
+
+    Args:
+        file: COCO's JSON, of which images (id, file_name, height, width), annotations (image_id,
+            category_id, bbox, area, iscrowd) and categories (id, name) are read. Without `area` it
+            is that of the box, without `iscrowd` it is no crowd.
+
+    Raises:
+        DataError: where it is no such file, with the entry that is not as it should be.
+    """
+    try:
+        status = file.stat()
+        return _read(file, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be read ({error.strerror}); allowed is a file of annotations in COCO's "
+            "format; set data.root, data.train_annotations, data.val_annotations"
+        ) from error
+
+
+@functools.lru_cache(maxsize=2)  # of a training and of its validation
+def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
+    document = parse(file)
+    images, annotations, categories = (
+        Entries(file, name, document[name]) for name in ("images", "annotations", "categories")
+    )
+    class_names, category_ids = read_categories(categories)
+    files, image_ids, sizes = read_images(images)
+    owners = annotations.positions("image_id", image_ids, "images")
+    # The background is no category: no id of the file may meet its place.
+    labels = annotations.positions("category_id", category_ids[1:], "categories") + 1
+    boxes, areas, is_crowd = read_boxes(annotations)
+    order = np.argsort(owners, kind="stable")
+    return CocoAnnotations(
+        class_names,
+        category_ids,
+        files,
+        image_ids,
+        sizes,
+        np.searchsorted(owners[order], np.arange(len(files) + 1)),
+        boxes[order],
+        labels[order],
+        areas[order],
+        is_crowd[order],
+    )
+
+
+def read_categories(categories: Entries) -> tuple[list[str], Integers]:
+    """Names and ids, in the order of the ids, behind those of the background."""
+    ids, names = categories.ids(), categories.texts("name")
+    categories.refuse_repeated("name", np.array(names))
+    categories.refuse(
+        np.array(names) == BACKGROUND_NAME,
+        ("name",),
+        "that is what holds no object; choose another",
+    )
+    order = np.argsort(ids)
+    return [BACKGROUND_NAME, *(names[i] for i in order)], np.array([-1, *ids[order]])
+
+
+def read_images(images: Entries) -> tuple[npt.NDArray[np.bytes_], Integers, Integers]:
+    """Names of the files, ids, and heights and widths."""
+    sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
+    images.refuse(sizes <= 0, ("height", "width"), "both are to be at least 1 pixel")
+    images.refuse(
+        sizes.astype(np.float64).prod(axis=1) > MOST_PIXELS,
+        ("height", "width"),
+        "an image may have up to 2^31 pixels",
+    )
+    files = [os.fsencode(name) for name in images.texts("file_name")]
+    return np.array(files), images.ids(), sizes
+
+
+def read_boxes(annotations: Entries) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Boxes, areas, and whether they are of crowds."""
+    boxes = annotations.numbers("bbox", (4,))
+    annotations.refuse(
+        boxes[:, 2:] < 0,
+        ("bbox",),
+        "[left, top, width, height] is to have a width and a height of at least 0",
+    )
+    areas = annotations.numbers("area", default=-1.0)
+    given = annotations.have("area")
+    annotations.refuse(given & (areas < 0), ("area",), "an area is at least 0")
+    areas = np.where(given, areas, boxes[:, 2] * boxes[:, 3])
+    return boxes, areas, annotations.numbers("iscrowd", default=0.0) != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ class Classifier(nn.Module):
         num_classes: length of the logits.
         dropout: probability in front of the linear layer.
     """
+
+    task: ClassVar[str] = "classification"
 
     def __init__(self, levels: Sequence[Level], num_classes: int, dropout: float = 0.2) -> None:
         super().__init__()

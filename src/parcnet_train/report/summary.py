@@ -1,36 +1,46 @@
-"""The short table at the end of a run."""
+"""The tables at the end of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
-def print_summary(results: dict[str, Any]) -> None:
-    """Prints the metrics, epochs, time and files of one run.
+def print_summary(results: Mapping[str, Any]) -> None:
+    """Prints the metrics of the classes, and the metrics, epochs, time and files of one run.
 
     Args:
-        results: as in `results.json`.
+        results: as in `results.json`; a name `val/METRIC/CLASS` is the metric of a class.
     """
+    metrics = {
+        name.removeprefix("val/"): f"{value:.4f}"
+        for name, value in results.items()
+        if name.startswith("val/") and not (name == "val/skipped" and value == 0)
+    }
     rows = {
         f"{results['backbone']} on {results['data']}": f"{results['parameters']:,} parameters",
-        **{
-            name.removeprefix("val/"): f"{value:.4f}"
-            for name, value in results.items()
-            if name.startswith("val/") and not (name == "val/skipped" and value == 0)
-        },
+        **{name: value for name, value in metrics.items() if "/" not in name},
         "epochs": str(results.get("epochs", results["checkpoint_epoch"])),
         "best epoch": str(results["checkpoint_epoch"]),
         "time": f"{results['seconds']:.0f} s",
         "run directory": results["run_dir"],
         "checkpoint": results["checkpoint"],
     }
-    table = Table(show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, value, style=None)
     console = Console()
     # Paths are to be copied: rather a wide table than a broken path.
     console.width = max(console.width, max(map(len, rows.values())) + max(map(len, rows)) + 7)
+    of_classes = [name.partition("/") for name in metrics if "/" in name]
+    for metric in dict.fromkeys(name for name, *_ in of_classes):
+        table = Table("class", metric)
+        for name, _, of_class in of_classes:
+            if name == metric:
+                table.add_row(escape(of_class), metrics[f"{name}/{of_class}"])
+        console.print(table)
+    table = Table(show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value, style=None)
     console.print(table)

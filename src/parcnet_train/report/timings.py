@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from rich.table import Table
 
+from parcnet_train.benchmarks.detection import WHOLES, Parts
 from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
 from parcnet_train.benchmarks.loader import Speeds
 from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
-from parcnet_train.benchmarks.timing import Timing
+from parcnet_train.benchmarks.timing import Timing, in_digits
 from parcnet_train.benchmarks.training_step import Variant
 from parcnet_train.report.console import wide_console
 
@@ -91,4 +92,23 @@ def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> No
     for name, (bare, trained) in ((name, tuple(pair.values())) for name, pair in pairs.items()):
         more = f"{100 * (trained.median / bare.median - 1):+.1f} %"
         table.add_row(f"{name} {trained.words(bare)}", bare.words(bare), more)
+    wide_console(WIDTH).print(table)
+
+
+def print_detection(title: str, parts: Parts) -> None:
+    """Prints what matching, loss and post-processing take beside the network.
+
+    Args:
+        title: what was measured.
+        parts: their times.
+    """
+    table = Table(title=f"{title}; ms: median (least-most)", title_justify="left")
+    for heading in ("part", "time", "share", "of", "detections per image"):
+        table.add_column(heading, no_wrap=True)
+    for name, timing in parts.timings.items():
+        least, most = min(timing.milliseconds), max(timing.milliseconds)
+        cells = [name, f"{in_digits(timing.median)} ({in_digits(least)}-{in_digits(most)})"]
+        cells += [f"{100 * parts.share(name):.1f} %", WHOLES[name]] if name in WHOLES else ["", ""]
+        cells.append(f"{parts.detections[name]:.0f}" if name in parts.detections else "")
+        table.add_row(*cells)
     wide_console(WIDTH).print(table)

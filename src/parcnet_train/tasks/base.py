@@ -28,6 +28,8 @@ Schedule = Callable[..., float]
 class Task(pl.LightningModule):
     """Base of the tasks; `monitor` names the metric that chooses the best epoch, `mode` its sense.
 
+    `shown` are the metrics that the line of an epoch has.
+
     A task fills `train_metrics`, whose values are logged at the end of an epoch, and whose states
     are whole numbers or counts, so that their sum over processes is exact.
 
@@ -42,6 +44,7 @@ class Task(pl.LightningModule):
 
     monitor: ClassVar[str]
     mode: ClassVar[str]
+    shown: ClassVar[tuple[str, ...]]
     train_metrics: MetricCollection
 
     def __init__(

@@ -33,6 +33,7 @@ class ClassificationTask(Task):
 
     monitor: ClassVar[str] = "val/top1"
     mode: ClassVar[str] = "max"
+    shown: ClassVar[tuple[str, ...]] = ("val/top1", "val/top5", "val/loss")
 
     def __init__(
         self,

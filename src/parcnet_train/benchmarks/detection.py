@@ -1,0 +1,172 @@
+"""Times what a detector adds to its network: matching and loss, and the post-processing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from parcnet_train.benchmarks.timing import Timing, take_turns
+from parcnet_train.build import Config, build_model
+from parcnet_train.data.batches import UNLABELED
+from parcnet_train.detection.loss import multibox_loss
+from parcnet_train.detection.postprocess import detect
+from parcnet_train.detection.types import BACKGROUND, DetectionOutputs
+from parcnet_train.model import Model
+
+CLASSES = 81  # of COCO, with the background
+OBJECTS = 7.0  # per image, about COCO's mean
+SIDES = (0.02, 1.0)  # of an object, as shares of the image's
+# Logit of the background, the others are normal: some hundred boxes of an image are above 0.01.
+CERTAINTY = 7.5
+
+# What is timed, and what it is a share of.
+WHOLES = {
+    "matching_and_loss": "training_step",
+    "postprocessing": "forward",
+    "postprocessing_trained_like": "forward",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was measured.
+
+    Attributes:
+        timings: of the parts and the wholes, by name.
+        detections: per image, by the name of the post-processing that found them.
+    """
+
+    timings: dict[str, Timing]
+    detections: dict[str, float]
+
+    def share(self, part: str) -> float:
+        """Of the whole's time."""
+        return self.timings[part].relative_to(self.timings[WHOLES[part]])
+
+
+def time_detection(config: Config, size: tuple[int, int], device: torch.device) -> Parts:
+    """Times parts and wholes by turns, in float32 on CPUs and under bfloat16 autocast elsewhere.
+
+    An untrained network gives all classes about the same probability, so that nearly all boxes
+    exceed the threshold: no other one gives the post-processing more to do. Beside it stands one
+    whose scores look like those of a trained network.
+
+    Args:
+        config: the whole configuration; settings of the task are those of the post-processing.
+        size: height and width of the images, in pixels.
+        device: where to.
+    """
+    batch, task = config["benchmark"]["batch_size"], config["task"]
+    images = torch.rand(batch, 3, *size, device=device)
+    compute_loss = partial(loss_of, *random_objects(batch, device), config)
+    forward = partial(predict, build_model(config, CLASSES).to(device).eval(), images)
+    outputs = forward()
+    find = partial(
+        detect,
+        score_threshold=task["score_threshold"],
+        nms_iou=task["nms_iou"],
+        candidates=task["candidates"],
+        per_image=task["detections_per_image"],
+    )
+    finds = {
+        "postprocessing": partial(find, outputs),
+        "postprocessing_trained_like": partial(find, trained_like(outputs)),
+    }
+    variants: dict[str, Callable[[], object]] = {
+        "training_step": training_step(build_model(config, CLASSES), images, compute_loss),
+        "matching_and_loss": loss_step(outputs, compute_loss),
+        "forward": forward,
+        **finds,
+    }
+    timings = take_turns(variants, config["benchmark"]["repeats"], device)
+    detections = {
+        name: sum(len(each.scores) for each in run()) / batch for name, run in finds.items()
+    }
+    return Parts(timings, detections)
+
+
+def random_objects(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Boxes `(B, N, 4)` and labels `(B, N)` of as many objects per image as COCO has."""
+    counts = 1 + torch.poisson(torch.full((batch,), OBJECTS - 1))
+    shape = (batch, int(counts.max()))
+    least, most = SIDES
+    halves = least * (most / least) ** torch.rand(*shape, 2) / 2
+    centers = torch.rand(*shape, 2)
+    boxes = torch.cat((centers - halves, centers + halves), dim=-1).clamp(0, 1)
+    labels = torch.randint(BACKGROUND + 1, CLASSES, shape)
+    labels[torch.arange(shape[1]) >= counts.unsqueeze(1)] = UNLABELED
+    return boxes.to(device), labels.to(device)
+
+
+def low_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Autocast, except on CPUs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu")
+
+
+@torch.no_grad()
+def predict(network: Model, images: Tensor) -> DetectionOutputs:
+    """A forward pass of an evaluation."""
+    with low_precision(images.device):
+        return network(images)
+
+
+def trained_like(outputs: DetectionOutputs) -> DetectionOutputs:
+    """The same boxes, nearly all of them background."""
+    logits = torch.randn_like(outputs.class_logits)
+    logits[..., BACKGROUND] = CERTAINTY
+    return outputs._replace(class_logits=logits)
+
+
+def loss_of(boxes: Tensor, labels: Tensor, config: Config, outputs: DetectionOutputs) -> Tensor:
+    """The loss of a training step."""
+    loss = multibox_loss(outputs, boxes, labels, config["recipe"]["label_smoothing"])
+    return (loss.boxes + loss.classes).sum() / loss.positives.sum().clamp(min=1)
+
+
+def training_step(
+    network: Model, images: Tensor, compute_loss: Callable[[DetectionOutputs], Tensor]
+) -> Callable[[], None]:
+    """A function that runs forward, loss, backward and AdamW once."""
+    network.to(images.device).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with low_precision(images.device):
+            loss = compute_loss(network(images))
+        torch.autograd.backward(loss)
+        optimizer.step()
+
+    return step
+
+
+def loss_step(
+    outputs: DetectionOutputs, compute_loss: Callable[[DetectionOutputs], Tensor]
+) -> Callable[[], None]:
+    """A function that runs what lies between the network's outputs and their gradients."""
+    logits, offsets = (tensor.clone().requires_grad_() for tensor in outputs[:2])
+    leaves = DetectionOutputs(logits, offsets, outputs.anchors)
+
+    def step() -> None:
+        with low_precision(logits.device):
+            loss = compute_loss(leaves)
+        torch.autograd.grad(loss, (logits, offsets))
+
+    return step
+
+
+def results_of(parts: Parts) -> Iterator[tuple[str, float]]:
+    """Keys and values for `results.json`."""
+    for name, timing in parts.timings.items():
+        yield f"detection/{name}/milliseconds", timing.median
+        yield f"detection/{name}/milliseconds_min", min(timing.milliseconds)
+        yield f"detection/{name}/milliseconds_max", max(timing.milliseconds)
+        if name in WHOLES:
+            yield f"detection/{name}/share", parts.share(name)
+        if name in parts.detections:
+            yield f"detection/{name}/detections", parts.detections[name]

@@ -1,0 +1,77 @@
+"""Pictures of evaluations, for the run directory and the loggers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.trainer.states import TrainerFn
+
+from parcnet_train.files import write_whole
+from parcnet_train.report.pictures import Pair, Picture, encode, grid
+
+NAME = "val/pictures"  # in the loggers
+
+DrawPairs = Callable[[Any, Any], Iterable[Pair]]
+
+
+class Pictures(Callback):
+    """Shows the first images of every evaluation, what was found beside what is there.
+
+    The first process writes `pictures/epoch_003.jpg` into the run directory, epochs counted from 1
+    as in the log, `pictures/final.jpg` where no training is under way, and gives the picture to
+    TensorBoard and wandb.
+
+    Args:
+        count: images that are shown; fewer where the first process has fewer.
+        draw: makes pairs of pictures of a batch and of what `validation_step` returned for it; no
+            more of them are asked for than are shown.
+    """
+
+    def __init__(self, count: int, draw: DrawPairs) -> None:
+        self.count = count
+        self.draw = draw
+        self.pairs: list[Pair] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins with none."""
+        self.pairs = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draws as many as are missing."""
+        missing = self.count - len(self.pairs)
+        if trainer.is_global_zero and missing:
+            self.pairs += itertools.islice(self.draw(batch, outputs), missing)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes them."""
+        if not self.pairs:
+            return
+        picture = grid(self.pairs)
+        is_training = trainer.state.fn == TrainerFn.FITTING
+        name = f"epoch_{trainer.current_epoch + 1:03d}" if is_training else "final"
+        write_whole(Path(trainer.default_root_dir) / "pictures" / f"{name}.jpg", encode(picture))
+        log_picture(trainer, picture)
+
+
+def log_picture(trainer: pl.Trainer, picture: Picture) -> None:
+    """Gives a picture to the loggers that take some, at the step of the metrics."""
+    step = trainer.global_step - 1
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(NAME, picture, step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_image(NAME, [picture], step)

@@ -1,0 +1,62 @@
+"""Default boxes of SSD (arXiv 1512.02325), of which a detector predicts the offsets.
+
+Scales, ratios and their order are released values of the authors' detector.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+# Of the squares, as shares of the image; evenly spaced, one level more than there is.
+SMALLEST, LARGEST = 0.1, 1.05
+RATIOS = (2, 3)  # of the sides of the other boxes
+LAST_RATIOS = (2,)  # on the coarsest level
+
+
+def make_anchors(
+    map_sizes: Sequence[tuple[int, int]], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Anchors of all levels, finest level first, row by row, cell by cell.
+
+    Args:
+        map_sizes: height and width of the feature map of every level.
+        device: where to make them.
+
+    Returns:
+        `(A, 4)` float32, centre x, centre y, width, height, as shares of the image, within [0, 1].
+    """
+    anchors = []
+    for (rows, columns), shapes in zip(map_sizes, box_shapes(len(map_sizes)), strict=True):
+        x, y = (
+            (torch.arange(n, dtype=torch.float32, device=device) + 0.5) / n for n in (columns, rows)
+        )
+        # Copied without waiting for the device, which is busy with the maps.
+        sides = torch.tensor(shapes, dtype=torch.float32, device="cpu")
+        width, height = sides.to(device, non_blocking=True).unbind(1)
+        grid = (rows, columns, len(shapes))
+        box = [part.expand(grid) for part in (x[:, None], y[:, None, None], width, height)]
+        anchors.append(torch.stack(box, dim=-1).reshape(-1, 4))
+    # Released: widths and heights end at the image's, wherever the centre is.
+    return torch.cat(anchors).clamp(0, 1)
+
+
+def box_shapes(levels: int) -> Iterator[list[tuple[float, float]]]:
+    """Widths and heights of the anchors of a cell, as shares of the image, level by level."""
+    scales = [SMALLEST + (LARGEST - SMALLEST) * level / levels for level in range(levels + 1)]
+    for level, (small, next_small) in enumerate(itertools.pairwise(scales), 1):
+        big = math.sqrt(small * next_small)
+        shapes = [(small, small), (big, big)]
+        for ratio in RATIOS if level < levels else LAST_RATIOS:
+            long, short = small * math.sqrt(ratio), small / math.sqrt(ratio)
+            shapes += [(long, short), (short, long)]
+        yield shapes
+
+
+def anchors_per_cell(levels: int) -> list[int]:
+    """Number of anchors at each place of each of so many levels, finest first."""
+    return [len(shapes) for shapes in box_shapes(levels)]

@@ -1,0 +1,179 @@
+"""Object detection: SSD's loss, COCO's average precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torchmetrics import MetricCollection, SumMetric
+
+from parcnet_train.callbacks.pictures import Pictures
+from parcnet_train.collectives import mean
+from parcnet_train.data.batches import DetectionBatch
+from parcnet_train.data.coco import CocoAnnotations
+from parcnet_train.data.samplers import PADDING
+from parcnet_train.detection.evaluation import (
+    FoundObjects,
+    GatherDetections,
+    coco_metrics,
+    write_predictions,
+)
+from parcnet_train.detection.loss import multibox_loss
+from parcnet_train.detection.placement import to_original
+from parcnet_train.detection.postprocess import detect
+from parcnet_train.detection.types import DetectionOutputs, Detections
+from parcnet_train.metrics import ExactMean
+from parcnet_train.model import Model
+from parcnet_train.report.pictures import Pair, detection_pairs
+from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+
+PREDICTIONS = "predictions.json"
+
+
+class DetectionTask(Task):
+    """Trains and evaluates a detector.
+
+    Args:
+        model: makes `DetectionOutputs` of images.
+        num_classes: classes of its logits, the background among them.
+        optimizer: makes an optimizer of a model.
+        schedule: of the learning rate, see `Task`.
+        reference_batch: samples of a step for which the learning rates are given.
+        label_smoothing: share of the target that all classes divide; training only.
+        score_threshold: smallest probability of a detection (ml-cvnets of 2023: 0.01).
+        nms_iou: overlap above which the worse of two boxes of a class goes (released value).
+        candidates: best boxes of a class that reach that suppression (ml-cvnets of 2023).
+        detections_per_image: the best that are left by it (ml-cvnets of 2023: 200).
+        save_predictions: whether an evaluation of a checkpoint leaves `predictions.json`.
+        pictures: images that an evaluation draws; 0: none.
+    """
+
+    monitor: ClassVar[str] = "val/map"
+    mode: ClassVar[str] = "max"
+    shown: ClassVar[tuple[str, ...]] = ("val/map", "val/map50", "val/loss")
+
+    def __init__(
+        self,
+        model: Model,
+        num_classes: int,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        reference_batch: int,
+        label_smoothing: float = 0.1,
+        score_threshold: float = 0.01,
+        nms_iou: float = 0.5,
+        candidates: int = 400,
+        detections_per_image: int = 200,
+        save_predictions: bool = False,
+        pictures: int = 4,
+    ) -> None:
+        super().__init__(model, optimizer, schedule, reference_batch)
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.score_threshold = score_threshold
+        self.nms_iou = nms_iou
+        self.candidates = candidates
+        self.detections_per_image = detections_per_image
+        self.save_predictions = save_predictions
+        self.pictures = pictures
+        # Looking for what is not a number would wait for the device.
+        self.train_metrics = MetricCollection(
+            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
+            compute_groups=False,
+        )
+        self.val_metrics = MetricCollection(
+            {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
+        )
+        self.found = GatherDetections()
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What draws the pictures of an evaluation."""
+        return [Pictures(self.pictures, self.draw)] if self.pictures else []
+
+    def draw(self, batch: DetectionBatch, found: dict[str, list[Detections]]) -> Iterator[Pair]:
+        """Pictures of a batch and of what `validation_step` returned for it."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return detection_pairs(batch, found["detections"], data.class_names)
+
+    def losses(
+        self, outputs: DetectionOutputs, batch: DetectionBatch, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the images, summed over their anchors, and their positive anchors: `(B,)`."""
+        height, width = batch.images.shape[2:]
+        boxes = batch.boxes / batch.boxes.new_tensor([width, height, width, height])
+        loss = multibox_loss(outputs, boxes, batch.labels, label_smoothing)
+        return loss.boxes + loss.classes, loss.positives
+
+    def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
+        """Loss of one batch, a scalar: per positive anchor of the batches of all processes."""
+        losses, positives = self.losses(self.model(batch.images), batch, self.label_smoothing)
+        # Gradients are averaged over the processes, so each divides by the mean of them.
+        share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)
+        per_anchor = losses.detach() / positives.clamp(min=1)
+        self.train_metrics["train/loss_epoch"].update(per_anchor, positives)
+        self.train_metrics["train/skipped"].update(batch.skipped)
+        return losses.sum() / share
+
+    def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[Detections]]:
+        """Adds one batch to the metrics, its empty places left out; the loss is not smoothed.
+
+        Returns:
+            `detections`: what was found in each place of the batch, in pixels of the original
+            images.
+        """
+        outputs = self.model(batch.images)
+        losses, positives = self.losses(outputs, batch)
+        self.val_metrics["val/loss"].update(losses / positives.clamp(min=1), positives)
+        self.val_metrics["val/skipped"].update(batch.skipped)
+        found = detect(
+            outputs,
+            self.score_threshold,
+            self.nms_iou,
+            self.candidates,
+            self.detections_per_image,
+        )
+        found = self.in_originals(found, batch)
+        self.found.update(batch.samples, found)
+        return {"detections": found}
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics, the same in all processes."""
+        found = self.found.compute()
+        metrics = coco_metrics(self.annotations, found)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        self.log_dict(self.val_metrics.compute())
+        if self.save_predictions and self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.write_predictions(found)
+        self.val_metrics.reset()
+        self.found.reset()
+
+    def write_predictions(self, found: FoundObjects) -> None:
+        """Writes `predictions.json` into the run directory, from the first process."""
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            write_predictions(folder / PREDICTIONS, self.annotations, found)
+
+    def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
+        """The detections of a batch in pixels of the original images; none in its empty places."""
+        sizes = self.annotations.sizes
+        height, width = batch.images.shape[2:]
+        placed = []
+        for each, sample, placement in zip(
+            found, batch.samples.tolist(), batch.placements, strict=True
+        ):
+            if sample == PADDING:
+                placed.append(Detections(*(tensor[:0] for tensor in each)))
+                continue
+            boxes = to_original(each.boxes, (height, width), placement, sizes[sample])
+            placed.append(each._replace(boxes=boxes))
+        return placed
+
+    @property
+    def annotations(self) -> CocoAnnotations:
+        """Of the validation set."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.val_set.annotations

@@ -1,0 +1,249 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from parcnet_train.data.coco import read_annotations
+from parcnet_train.data.samplers import PADDING, EvalBatches
+from parcnet_train.detection.evaluation import (
+    BACKEND,
+    METRICS,
+    GatherDetections,
+    coco_metrics,
+    write_predictions,
+)
+from parcnet_train.detection.types import Detections
+from parcnet_train.errors import TrainingError
+
+BACKENDS = sorted({BACKEND, "pycocotools"})
+CATEGORIES = {7: "pear", 3: "apple", 90: "quince", 12: "rare"}  # gaps, and not in order
+IMAGES = 23  # a prime, so that no number of processes divides it
+HEIGHT, WIDTH = 400, 600
+
+
+def random_boxes(random, number):
+    """Left, top, width and height, of all of COCO's sizes."""
+    sizes = 10 ** random.uniform(0.7, 2.4, (number, 2))
+    return np.hstack([random.uniform(0, 1, (number, 2)) * (WIDTH, HEIGHT) - sizes / 3, sizes])
+
+
+@pytest.fixture(scope="module")
+def coco_file(tmp_path_factory):
+    """An annotation file: crowds, images without boxes, ids with gaps and in no order."""
+    random = np.random.default_rng(0)
+    image_ids = random.permutation(1000)[:IMAGES].tolist()
+    # See `random_detections`.
+    first = {"bbox": [8, 8, 100, 50], "area": 5000, "iscrowd": 0, "category_id": 90}
+    annotations = [{"id": 1, "image_id": image_ids[4], **first}]
+    for image_id in image_ids[3:]:
+        number = int(random.integers(0, 7))
+        for box in random_boxes(random, number).round(2).tolist():
+            # A mask covers a part of its box, which may make a large box a medium object.
+            area = box[2] * box[3] * random.choice([0, 0.3, 1])
+            annotation = {"image_id": image_id, "bbox": box, "area": float(area)}
+            annotation["iscrowd"] = int(random.random() < 0.2)
+            annotation["category_id"] = int(random.choice([3, 7, 90]))  # "rare" has no object
+            annotations.append({"id": len(annotations) + 1, **annotation})
+    images = [
+        {"id": i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH} for i in image_ids
+    ]
+    categories = [{"id": i, "name": name} for i, name in CATEGORIES.items()]
+    path = tmp_path_factory.mktemp("coco") / "instances.json"
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def annotations(coco_file):
+    return read_annotations(coco_file)
+
+
+def detections_of(boxes, scores, labels):
+    corners = np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+    return Detections(
+        torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(scores, dtype=torch.float32),
+        torch.tensor(labels, dtype=torch.int64),
+    )
+
+
+def ground_truth(annotations):
+    """What is to be found, as detections; crowds are not."""
+    found = []
+    for image in range(len(annotations)):
+        here = annotations.of(image)
+        kept = ~annotations.is_crowd[here]
+        boxes, labels = annotations.boxes[here][kept], annotations.labels[here][kept]
+        found.append(detections_of(boxes, np.full(len(boxes), 0.9), labels))
+    return found
+
+
+def random_detections(annotations):
+    """Objects near the true ones, and others, of few scores: most of them tie."""
+    random = np.random.default_rng(1)
+    found = []
+    for image in range(len(annotations)):
+        here = annotations.of(image)
+        near = np.repeat(annotations.boxes[here], 2, axis=0)
+        boxes = np.vstack([near * random.normal(1, 0.05, near.shape), random_boxes(random, 4)])
+        labels = [*np.repeat(annotations.labels[here], 2), *random.integers(1, 5, 4)]
+        if image == 4:  # IoU of exactly 0.6, one of the thresholds
+            boxes, labels = np.array([[8, 8, 100, 30]]), [annotations.labels[here][0]]
+        if image % 5 == 0:  # without detections
+            boxes, labels = boxes[:0], labels[:0]
+        found.append(detections_of(boxes, random.choice([0.3, 0.5, 0.9], len(boxes)), labels))
+    return found
+
+
+def gather(detections, processes=1, batch_size=4, order=slice(None)):
+    """What every process of an evaluation gets, sharded as the data modules do."""
+    metrics = [GatherDetections() for _ in range(processes)]
+    nothing = detections_of(np.ones((1, 4)), [0.8], [1])  # found in an empty place of a batch
+    for rank, metric in enumerate(metrics):
+        batches = list(EvalBatches(len(detections), batch_size, (8, 8), rank, processes))
+        for keys in batches[order]:
+            samples = [key.sample for key in keys]
+            found = [nothing if each == PADDING else detections[each] for each in samples]
+            metric.update(torch.tensor(samples), found)
+    first, *others = metrics
+    for other in others:
+        first.merge_state(other)
+    return first.compute()
+
+
+def official(coco_file, predictions, images=None):
+    """The twelve numbers of pycocotools, and the average precision of every category."""
+    truth = COCO(coco_file)
+    scoring = COCOeval(truth, truth.loadRes(str(predictions)), "bbox")
+    if images is not None:
+        scoring.params.imgIds = images
+    scoring.evaluate()
+    scoring.accumulate()
+    scoring.summarize()
+    precision = scoring.eval["precision"][:, :, :, 0, -1]
+    names = [truth.cats[each]["name"] for each in scoring.params.catIds]
+    return scoring.stats, dict(zip(names, precision.mean(axis=(0, 1)), strict=True))
+
+
+def assert_equal(metrics, stats, of_categories):
+    expected = dict(zip(METRICS, stats, strict=True))
+    expected |= {f"ap/{name}": value for name, value in of_categories.items()}
+    expected = {name: math.nan if value == -1 else value for name, value in expected.items()}
+    assert metrics == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_are_those_of_pycocotools_on_both_files(backend, coco_file, annotations, tmp_path):
+    found = gather(random_detections(annotations))
+    write_predictions(tmp_path / "predictions.json", annotations, found)
+    metrics = coco_metrics(annotations, found, backend)
+    assert_equal(metrics, *official(coco_file, tmp_path / "predictions.json"))
+    assert all(0.02 < metrics[name] < 0.98 for name in METRICS)
+    assert math.isnan(metrics["ap/rare"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_that_were_not_evaluated_do_not_count(backend, coco_file, annotations, tmp_path):
+    found = gather(random_detections(annotations), order=slice(3))
+    assert found.images.tolist() == list(range(12))
+    write_predictions(tmp_path / "predictions.json", annotations, found)
+    seen = annotations.image_ids[:12].tolist()
+    expected = official(coco_file, tmp_path / "predictions.json", seen)
+    assert_equal(coco_metrics(annotations, found, backend), *expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_ground_truth_found_is_perfect(backend, annotations):
+    metrics = coco_metrics(annotations, gather(ground_truth(annotations)), backend)
+    assert math.isnan(metrics.pop("ap/rare"))
+    perfect = {name: value for name, value in metrics.items() if name not in ("mar_1", "mar_10")}
+    assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0), abs=1e-6)
+    assert metrics["mar_1"] < 1  # of several objects in an image, one detection finds one
+
+
+def test_random_boxes_find_about_nothing(annotations):
+    random = np.random.default_rng(2)
+    found = [
+        detections_of(random_boxes(random, 9), random.random(9), random.integers(1, 4, 9))
+        for _ in range(IMAGES)
+    ]
+    assert coco_metrics(annotations, gather(found))["map"] < 0.01
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["forth", "back"])
+def test_processes_batches_and_order_do_not_matter(processes, order, annotations):
+    detections = random_detections(annotations)
+    alone = gather(detections)
+    together = gather(detections, processes, batch_size=3, order=order)
+    for name, values in alone._asdict().items():
+        np.testing.assert_array_equal(values, together._asdict()[name], strict=True)
+    assert coco_metrics(annotations, alone) == pytest.approx(
+        coco_metrics(annotations, together), abs=0, nan_ok=True
+    )
+
+
+def test_an_image_seen_twice_counts_once(annotations):
+    detections = random_detections(annotations)
+    metric = GatherDetections()
+    for _ in range(2):
+        metric.update(torch.arange(IMAGES), detections)
+    for name, values in gather(detections)._asdict().items():
+        np.testing.assert_array_equal(values, metric.compute()._asdict()[name], strict=True)
+
+
+def test_boxes_that_are_not_finite_find_nothing():
+    metric = GatherDetections()
+    boxes = torch.tensor([[0, 0, 9, 9], [0, 0, torch.nan, 9], [0, 0, torch.inf, 9]])
+    found = Detections(boxes, torch.tensor([0.5, 0.7, 0.9]), torch.tensor([1, 2, 1]))
+    metric.update(torch.tensor([0]), [found])
+    assert metric.compute().scores.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_to_find_has_no_scores(backend, annotations):
+    found = gather(ground_truth(annotations), order=slice(1), batch_size=3)
+    assert len(found.images) == 3
+    assert len(found.scores) == 0
+    metrics = coco_metrics(annotations, found, backend)
+    assert len(metrics) == len(METRICS) + len(CATEGORIES)
+    assert all(math.isnan(value) for value in metrics.values())
+
+
+def test_predictions_have_the_ids_of_the_file_and_every_digit(annotations, tmp_path):
+    image = 5
+    found = [detections_of(np.zeros((0, 4)), [], [])] * IMAGES
+    found[image] = detections_of(np.array([[0.1, 20.25, 300.3, 40.5]]), [0.7], [2])
+    path = tmp_path / "predictions.json"
+    write_predictions(path, annotations, gather(found))
+    (written,) = json.loads(path.read_text())
+    left, right = np.float32(0.1), np.float32(0.1 + 300.3)
+    assert float(right - left) != float(right) - float(left)
+    assert written == {
+        "image_id": int(annotations.image_ids[image]),
+        "category_id": 7,
+        "bbox": [float(left), 20.25, float(right) - float(left), 40.5],
+        "score": float(np.float32(0.7)),
+    }
+    assert [each.name for each in tmp_path.iterdir()] == ["predictions.json"]
+
+
+def test_predictions_that_cannot_be_written_are_one_line(annotations, tmp_path):
+    (tmp_path / "file").touch()
+    found = gather(ground_truth(annotations))
+    with pytest.raises(TrainingError, match=r"predictions.json cannot be written: .*paths.runs="):
+        write_predictions(tmp_path / "file" / "predictions.json", annotations, found)
+
+
+def test_boxes_have_one_type_in_all_processes():
+    metric = GatherDetections()
+    found = detections_of(np.ones((1, 4)), [0.5], [1])
+    metric.update(torch.tensor([0]), [found._replace(boxes=found.boxes.double())])
+    metric.update(torch.tensor([1]), [found])
+    assert {each.dtype for each in metric.boxes} == {torch.float32}

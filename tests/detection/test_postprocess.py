@@ -1,0 +1,133 @@
+"""Post-processing against the published rule, class by class in loops."""
+
+import pytest
+import torch
+
+from detection.test_suppression import naive_nms
+from parcnet_train.detection import postprocess
+from parcnet_train.detection.boxes import decode, encode
+from parcnet_train.detection.postprocess import by_operator, by_shared_overlaps, detect
+from parcnet_train.detection.types import DetectionOutputs
+
+WAYS = {
+    "operator": (by_operator, 0),
+    "operator, several classes at once": (by_operator, 70),
+    "operator, all classes at once": (by_operator, 10_000),
+    "shared overlaps": (by_shared_overlaps, 0),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    suppress, boxes_per_call = WAYS[request.param]
+    monkeypatch.setattr(postprocess, "HAS_BINARY", suppress is by_operator)
+    monkeypatch.setattr(postprocess, "BOXES_PER_CALL", {"cpu": boxes_per_call})
+    calls = []
+    monkeypatch.setattr(
+        postprocess, suppress.__name__, lambda *image: calls.append(image) or suppress(*image)
+    )
+    yield request.param
+    assert calls
+
+
+def random_outputs(images=2, anchors=200, classes=6, seed=0, scale=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    return DetectionOutputs(
+        scale * torch.randn(images, anchors, classes, generator=generator),
+        torch.randn(images, anchors, 4, generator=generator),
+        0.1 + 0.8 * torch.rand(anchors, 4, generator=generator),
+    )
+
+
+def reference(outputs, image, threshold, iou, candidates, per_image):
+    """Score, label and box of every object, best first."""
+    probabilities = outputs.class_logits[image].softmax(dim=1)
+    boxes = decode(outputs.box_offsets[image], outputs.anchors).clamp(0, 1)
+    found = []
+    for label in range(1, probabilities.shape[1]):
+        scores = probabilities[:, label]
+        order = scores.argsort(descending=True)
+        order = order[scores[order] > threshold][:candidates]
+        kept = order[naive_nms(boxes[order], scores[order], iou)].tolist()
+        found += [(scores[anchor].item(), label, boxes[anchor].tolist()) for anchor in kept]
+    return sorted(found, reverse=True)[:per_image]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "iou", "candidates", "per_image"),
+    [(0.01, 0.5, 400, 200), (0.0, 0.5, 60, 200), (0.05, 0.5, 400, 300), (0.2, 0.3, 20, 30)],
+)
+def test_it_finds_what_the_rule_finds(way, threshold, iou, candidates, per_image):
+    outputs = random_outputs()
+    found = detect(outputs, threshold, iou, candidates, per_image)
+    assert len(found) == 2
+    for image, (boxes, scores, labels) in enumerate(found):
+        expected = reference(outputs, image, threshold, iou, candidates, per_image)
+        assert len(expected) > 10
+        assert list(zip(scores.tolist(), labels.tolist(), boxes.tolist(), strict=True)) == expected
+
+
+def test_every_setting_matters(way):
+    outputs = random_outputs()
+    settings = {"score_threshold": 0.2, "nms_iou": 0.2, "candidates": 50, "per_image": 20}
+    counts = [len(detect(outputs)[0].scores)]
+    counts += [len(detect(outputs, **{name: value})[0].scores) for name, value in settings.items()]
+    assert max(counts[1:]) < counts[0]
+
+
+def test_classes_do_not_suppress_each_other(way):
+    logits = torch.zeros(1, 2, 3)
+    logits[0, 0, 1], logits[0, 1, 2] = 5, 4
+    outputs = DetectionOutputs(logits, torch.zeros(1, 2, 4), torch.full((2, 4), 0.5))
+    (found,) = detect(outputs, 0.3)
+    assert found.labels.tolist() == [1, 2]
+    assert found.boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]] * 2
+    expected = [logits[0, 0].softmax(0)[1].item(), logits[0, 1].softmax(0)[2].item()]
+    assert found.scores.tolist() == pytest.approx(expected)
+
+
+def test_the_background_is_nothing(way):
+    logits = torch.zeros(1, 5, 3)
+    logits[..., 0] = 10
+    logits[0, 3, 2] = 12
+    outputs = DetectionOutputs(logits, torch.zeros(1, 5, 4), torch.full((5, 4), 0.5))
+    (found,) = detect(outputs)
+    assert found.labels.tolist() == [2]
+
+
+def test_boxes_end_at_the_image(way):
+    corners = torch.tensor([[[-0.2, 0.3, 0.4, 1.7], [0.1, 0.2, 0.3, 0.4]]])
+    anchors = torch.tensor([[0.3, 0.7, 0.5, 0.5], [0.2, 0.3, 0.2, 0.2]])
+    logits = torch.tensor([[[0.0, 9], [0, 8]]])
+    (found,) = detect(DetectionOutputs(logits, encode(corners, anchors), anchors))
+    expected = torch.tensor([[0, 0.3, 0.4, 1], [0.1, 0.2, 0.3, 0.4]])
+    torch.testing.assert_close(found.boxes, expected)
+
+
+def test_an_image_can_be_without_objects(way):
+    outputs = random_outputs(images=3)
+    outputs.class_logits[1, :, 0] = 50
+    found = detect(outputs)
+    assert [len(each.scores) > 0 for each in found] == [True, False, True]
+    assert [each.shape for each in found[1]] == [(0, 4), (0,), (0,)]
+
+
+def test_low_precision_gives_float32(way):
+    outputs = random_outputs(images=1)
+    low = DetectionOutputs(*(each.bfloat16() for each in outputs[:2]), outputs.anchors)
+    same = DetectionOutputs(*(each.float() for each in low[:2]), outputs.anchors)
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = detect(low)
+    (expected,) = detect(same)
+    assert [each.dtype for each in found] == [torch.float32, torch.float32, torch.int64]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.tolist() == theirs.tolist()
+
+
+def test_what_is_not_a_number_is_no_object(way):
+    outputs = random_outputs(images=1)
+    whole = detect(outputs)[0]
+    outputs.class_logits[0, 7] = torch.nan
+    found = detect(outputs)[0]
+    assert found.scores.isfinite().all()
+    assert abs(len(found.scores) - len(whole.scores)) < 20
