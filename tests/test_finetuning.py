@@ -1,7 +1,6 @@
 """Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
 
 import csv
-import functools
 import logging
 import re
 
@@ -15,7 +14,7 @@ from parcnet_train.checkpoints import model_state, read_checkpoint
 from parcnet_train.config import CONF
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.profiling import on_meta
-from running import TINY, configure, run
+from running import TINY, composed, configure, run
 
 NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 # Larger sizes of a network are the same code.
@@ -23,20 +22,15 @@ LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
 RUNNING = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in NAMES]
 
 
-@functools.cache
-def values_of(name):
-    return configure([f"backbone={name}"])[0]
-
-
 def model_of(name):
     """Shapes without values, for which autograd says what depends on what."""
     with meta_device():
-        return on_meta(build_model(values_of(name), num_classes=3))
+        return on_meta(build_model(composed(f"backbone={name}"), num_classes=3))
 
 
 def images_for(name):
     """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
-    size = values_of(name)["backbone"].get("meta_size", 256)
+    size = composed(f"backbone={name}")["backbone"].get("meta_size", 256)
     return torch.empty(2, 3, size, size, device="meta")
 
 
@@ -153,11 +147,9 @@ def test_a_frozen_stage_drops_nothing():
     assert len(drops[2]) > 0
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("trained")
-    run([*TINY, "recipe.schedule.warmup_steps=0"], output)
-    return output / "checkpoints" / "last.ckpt"
+@pytest.fixture
+def last(trained):
+    return trained[0] / "checkpoints" / "last.ckpt"
 
 
 # Full steps, and EMA weights that lie elsewhere than the trained ones.
@@ -165,14 +157,14 @@ FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_e
 FROZEN = ["recipe.finetuning.freeze_stages=all"]
 
 
-def test_a_frozen_backbone_learns_other_classes(trained, image_folder, tmp_path, caplog):
-    overrides = [*FROZEN, f"backbone.pretrained={trained}", "recipe.batch_size=3"]
+def test_a_frozen_backbone_learns_other_classes(last, image_folder, tmp_path, caplog):
+    overrides = [*FROZEN, f"backbone.pretrained={last}", "recipe.batch_size=3"]
     overrides += ["trainer.max_epochs=2"]
     data = ["data=imagefolder", f"data.root={image_folder}", "trainer.limit_val_batches=2"]
     results = run([*TINY, *FAST, *data, *overrides], tmp_path)
     assert results["steps"] == 4
     assert "just drawn at random" not in caplog.text
-    start = model_state(read_checkpoint(trained))
+    start = model_state(read_checkpoint(last))
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     for ema in (True, False):
         end = model_state(checkpoint, ema)
@@ -186,16 +178,16 @@ def test_a_frozen_backbone_learns_other_classes(trained, image_folder, tmp_path,
     assert results["parameters"] == sum(value.numel() for value in head)
 
 
-def test_freezing_holds_after_a_resume(trained, tmp_path):
+def test_freezing_holds_after_a_resume(last, tmp_path):
     overrides = [
         *TINY,
         *FAST,
         "recipe.finetuning.freeze_stages=2",
-        f"backbone.pretrained={trained}",
+        f"backbone.pretrained={last}",
     ]
     run(overrides, tmp_path)
     run([*overrides, "trainer.max_epochs=2", f"ckpt={tmp_path}"], tmp_path)
-    start = model_state(read_checkpoint(trained))
+    start = model_state(read_checkpoint(last))
     end = model_state(read_checkpoint(tmp_path / "checkpoints" / "last.ckpt"), ema=False)
     same = {name: torch.equal(start[name], end[name]) for name in start}
     for name, value in same.items():
@@ -224,16 +216,16 @@ def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
     ) in caplog.text
 
 
-def test_another_part_cannot_be_frozen_when_resuming(trained):
+def test_another_part_cannot_be_frozen_when_resuming(last):
     overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
-    (fault,) = configure([*TINY, *overrides, f"ckpt={trained}"])[1]
+    (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
     assert fault == (
-        f"ckpt={trained} was trained with recipe.finetuning.freeze_stages=0 "
+        f"ckpt={last} was trained with recipe.finetuning.freeze_stages=0 "
         "recipe.finetuning.freeze_batchnorm=false, this run has another value that its optimizer's "
         "state does not fit; add what it was trained with, or start a new run from its backbone: "
-        f"backbone.pretrained={trained}"
+        f"backbone.pretrained={last}"
     )
-    assert configure([*TINY, *overrides, "action=test", f"ckpt={trained}"])[1] == []
+    assert configure([*TINY, *overrides, "action=test", f"ckpt={last}"])[1] == []
 
 
 @pytest.mark.parametrize(("backbone", "count"), [("parcnet_s", 5), ("convnext_xt", 4)])
