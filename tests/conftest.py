@@ -12,6 +12,7 @@ import torch
 
 from coco_files import write_coco
 from running import TINY, run
+from voc_files import write_voc
 
 # One thread a process, of the ones that tests start too: two processes that each want all cores
 # slow each other down a hundredfold.
@@ -75,3 +76,9 @@ def image_folder(tmp_path):
 def coco_folder(tmp_path):
     """COCO's layout with 3 categories, of 4 images in `train2017` and 3 in `val2017`."""
     return write_coco(tmp_path)
+
+
+@pytest.fixture
+def voc_folder(tmp_path):
+    """VOC's layout with 3 classes, of 4 images in `train` and 3 in `val`."""
+    return write_voc(tmp_path)

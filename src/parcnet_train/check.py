@@ -39,11 +39,12 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 # Keys of the parts that have no constructor to be compared with.
 KEYS = {
     "": (
-        *("action", "backbone", "benchmark", "channels_last", "checkpoint", "choices", "ckpt"),
-        *("compile",),
+        *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
+        *("ckpt", "compile"),
         *("data", "head", "logger", "paths", "profile", "recipe", "seed", "task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
+    "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
@@ -312,16 +313,22 @@ def wrong_task(config: Config) -> Iterator[str]:
 
 
 def wrong_data(config: Config) -> Iterator[str]:
-    """Data folders that are not there, or hold other classes than expected."""
-    target = locate(config["data"])
-    if getattr(target, "writes_root", False) or not reads_data(config):
+    """Data folders that are not there, or hold other classes than expected; on request, files."""
+    is_full = config["action"] == "check" and config["check"]["data"] == "full"
+    writes_root = getattr(locate(config["data"]), "writes_root", False)
+    if not reads_data(config) or (writes_root and not is_full):
         return
     if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
         return
+    # What is to be checked is a training.
+    action = "fit" if config["action"] == "check" else config["action"]
     try:
-        build_data(config).check_files(config["action"])
+        data = build_data(config)
+        data.check_files(action)
+        if is_full:
+            data.check_every_file()
     except (DataError, ConfigError) as error:
-        yield str(error)
+        yield from str(error).splitlines()
 
 
 def wrong_target(config: Config) -> Iterator[str]:
@@ -349,7 +356,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_target: ("action", "benchmark", "task"),
     wrong_task: ("data", "head", "task"),
-    wrong_data: ("data", "recipe", "action", "benchmark"),
+    wrong_data: ("data", "recipe", "action", "benchmark", "check"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
     wrong_pretrained: ("backbone", "ckpt", "action"),

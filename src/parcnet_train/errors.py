@@ -21,6 +21,10 @@ class DataError(UserError, ValueError):
     """A data set or one of its files is not as it should be."""
 
 
+class UnreadableError(DataError):
+    """A file of a data set cannot be read; a training can go on without it."""
+
+
 class CheckpointError(UserError, ValueError):
     """A checkpoint is missing, unreadable, or of another model."""
 

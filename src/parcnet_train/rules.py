@@ -102,6 +102,7 @@ RULES = {
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,
+    "check.data": one_of("sample", "full"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
     "backbone.pretrained": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
@@ -179,6 +180,10 @@ RULES = {
     "recipe.finetuning.freeze_batchnorm": FLAG,
     "recipe.augmentation.crop_scale": range_of(POSITIVE_SHARE),
     "recipe.augmentation.crop_ratio": range_of(POSITIVE),
+    "recipe.augmentation.short_side": range_of(
+        number("a number above 0 and up to 10", lambda value: 0 < value <= 10)
+    ),
+    "recipe.augmentation.pad": FLAG,
     "recipe.augmentation.flip": PROBABILITY,
     "recipe.augmentation.crop": FLAG,
     "recipe.augmentation.photometric": FLAG,

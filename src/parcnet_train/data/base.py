@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.loading import end_workers_of, make_loader, processors_of_this_process
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 
@@ -22,6 +23,8 @@ class DataSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: SampleKey) -> Any: ...
+
+    def look(self, sample: int) -> Any: ...
 
 
 class TaskData(pl.LightningDataModule):
@@ -85,7 +88,7 @@ class TaskData(pl.LightningDataModule):
         raise NotImplementedError
 
     def check_files(self, action: str) -> None:
-        """Looks whether what an action reads is there, and well-formed; opens no image.
+        """Looks whether what an action reads is there, and well-formed; opens no image or a few.
 
         Args:
             action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
@@ -95,6 +98,20 @@ class TaskData(pl.LightningDataModule):
             DataError: where something is not.
         """
         raise NotImplementedError
+
+    def check_every_file(self) -> None:
+        """Reads all images of both sets, with progress where someone looks.
+
+        Raises:
+            DataError: one line per fault.
+        """
+        refuse(self.faults_of_files())
+
+    def faults_of_files(self) -> list[str]:
+        """One line for every fault of an image, of both sets."""
+        sets = {"training": self.make_train_set(), "validation": self.make_val_set()}
+        found = (look_at(each, range(len(each)), title)[1] for title, each in sets.items())
+        return [fault for faults in found for fault in faults]
 
     def make_train_set(self) -> DataSet:
         """The training set, which needs no validation set beside it."""

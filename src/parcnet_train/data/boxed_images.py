@@ -19,7 +19,7 @@ from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.detection_transforms import View
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import PADDING, SampleKey, Size
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 
 
 class BoxedImage(NamedTuple):
@@ -81,15 +81,12 @@ class BoxedImages(Dataset[BoxedImage | None]):
         if key.sample == PADDING:
             return empty_place(key.size)
         number = int(self.images[key.sample])
-        image = read_image(self.path(number))
-        if image is None:
+        try:
+            image = self.look(key.sample)
+        except UnreadableError:
             if self.on_error == "skip":
                 return None
-            raise DataError(
-                f"{self.path(number)} cannot be read as an image; mend it, or go on without such "
-                "files: data.on_error=skip"
-            )
-        self.check_size(number, image)
+            raise
         rows = self.annotations.of(number)
         rows_of_objects = np.flatnonzero(self.is_object[rows]) + rows.start
         labels = self.annotations.labels[rows_of_objects]
@@ -101,6 +98,23 @@ class BoxedImages(Dataset[BoxedImage | None]):
             key.sample,
             torch.from_numpy(view.placement),
         )
+
+    def look(self, sample: int) -> Image:
+        """One image.
+
+        Raises:
+            UnreadableError: where it cannot be read.
+            DataError: where it has another size than the annotations say.
+        """
+        number = int(self.images[sample])
+        image = read_image(self.path(number))
+        if image is None:
+            raise UnreadableError(
+                f"{self.path(number)} cannot be read as an image; mend it, or go on without such "
+                "files: data.on_error=skip"
+            )
+        self.check_size(number, image)
+        return image
 
     def path(self, number: int) -> Path:
         """Where an image of the annotations lies."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -10,7 +12,10 @@ import simplejpeg
 
 from parcnet_train.data.palette import IGNORED, Mask, write_mask
 from parcnet_train.data.scenes import COUNTS, QUALITY, Scene, draw_scenes
+from parcnet_train.data.segmentation import VocData
 from parcnet_train.data.writing import write_once
+
+log = logging.getLogger(__name__)
 
 
 def write_segmentation_scenes(root: Path) -> None:
@@ -51,3 +56,20 @@ def label(scene: Scene) -> Mask:
     square = np.ones((3, 3), np.uint8)
     mask[cv2.dilate(scene.owners, square) != cv2.erode(scene.owners, square)] = IGNORED
     return mask
+
+
+class SegmentationScenes(VocData):
+    """`VocData` over scenes that it writes into `root` when they are not there yet."""
+
+    writes_root: ClassVar[bool] = True
+
+    def prepare(self) -> None:
+        """Writes the images, their masks and lists, and says what they are."""
+        write_segmentation_scenes(self.root)
+        log.info(
+            "data=demo_segmentation is demonstration data: %d drawn scenes of stickers in %s. For "
+            "a real run name a real set: data=voc data.root=/path, or data=voc_format "
+            "data.root=/path",
+            sum(COUNTS.values()),
+            self.root,
+        )

@@ -18,6 +18,7 @@ from torchvision.ops import box_iou
 
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.photometric import PhotometricDistortion
+from parcnet_train.data.resizing import border, fit_image, place, placement_of
 from parcnet_train.data.samplers import SampleKey, Size
 
 Array = npt.NDArray[np.float64]
@@ -33,8 +34,6 @@ CROP_RATIO = (0.5, 2.0)  # height / width
 # the mean colour of ImageNet.
 EXPAND_SIDES = (1.0, 4.0)
 MEAN_COLOUR = (123, 117, 104)
-
-LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which centres the image, too
 
 
 @dataclass(frozen=True)
@@ -88,23 +87,10 @@ def fit(view: View, size: Size, keep_aspect: bool) -> View:
             each side is scaled for itself, as released.
     """
     height, width = view.image.shape[:2]
-    inner = size
-    if keep_aspect:
-        scale = min(size[0] / height, size[1] / width)
-        inner = max(1, round(height * scale)), max(1, round(width * scale))
-    image = cv2.resize(view.image, inner[::-1], interpolation=cv2.INTER_LINEAR)
-    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    if inner != size:
-        bottom, right = size[0] - inner[0] - top, size[1] - inner[1] - left
-        image = border(image, top, bottom, left, right, LETTERBOX_COLOUR)
-    return moved(view, image, (inner[1] / width, inner[0] / height), (left, top))
-
-
-def border(
-    image: Image, top: int, bottom: int, left: int, right: int, colour: tuple[int, int, int]
-) -> Image:
-    """Adds so many pixels of one colour at each side."""
-    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
+    placing = place((height, width), size, keep_aspect)
+    image = fit_image(view.image, size, placing)
+    scale_x, scale_y, left, top = placement_of((height, width), placing).tolist()
+    return moved(view, image, (scale_x, scale_y), (left, top))
 
 
 def flip(view: View) -> View:

@@ -18,7 +18,7 @@ from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.folders import list_images
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import PADDING, SampleKey
-from parcnet_train.errors import DataError
+from parcnet_train.errors import UnreadableError
 
 Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
 
@@ -64,16 +64,28 @@ class ImageDataset(Dataset[Sample]):
         if key.sample == PADDING:
             black = torch.zeros(*key.size, 3, dtype=torch.uint8)
             return black.permute(2, 0, 1), UNLABELED
-        image = self.read(key.sample)
-        if image is None:
+        try:
+            image = self.look(key.sample)
+        except UnreadableError:
             if self.on_error == "skip":
                 return None
-            raise DataError(
-                f"{self.place(key.sample)} cannot be read as an image; mend or remove it, or go on "
-                "without such files: data.on_error=skip"
-            )
+            raise
         pixels = torch.from_numpy(self.transform(image, key))
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+
+    def look(self, sample: int) -> Image:
+        """One image.
+
+        Raises:
+            UnreadableError: where it cannot be read.
+        """
+        image = self.read(sample)
+        if image is None:
+            raise UnreadableError(
+                f"{self.place(sample)} cannot be read as an image; mend or remove it, or go on "
+                "without such files: data.on_error=skip"
+            )
+        return image
 
 
 class ImageFolderDataset(ImageDataset):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
 IGNORED = 255  # index of pixels that count for no class
@@ -47,7 +47,8 @@ def read_mask(path: Path) -> Mask:
     """Class indices of a mask, `(H, W)`, from a PNG with a palette or with one channel.
 
     Raises:
-        DataError: where it cannot be read, or its pixels are colours.
+        UnreadableError: where it cannot be read.
+        DataError: where its pixels are colours.
     """
     try:
         content = path.read_bytes()
@@ -55,7 +56,7 @@ def read_mask(path: Path) -> Mask:
             mode, indices = image.mode, np.array(image)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(
+        raise UnreadableError(
             f"{path} cannot be read as a mask ({unnamed(reason)}); allowed is a PNG of class "
             "indices; mend or remove it"
         ) from error

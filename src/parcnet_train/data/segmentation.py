@@ -1,0 +1,204 @@
+"""Images with masks in VOC's layout: PASCAL VOC itself, and anybody's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch.utils.data import DataLoader
+
+from parcnet_train.data.base import TaskData
+from parcnet_train.data.file_checks import refuse
+from parcnet_train.data.label_checks import faults_of_all, faults_of_sample
+from parcnet_train.data.masked_images import MaskedImages, collate
+from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, Size
+from parcnet_train.data.segmentation_transforms import (
+    MaskedView,
+    SegmentationAugmentation,
+    SegmentationEvalTransform,
+    SegmentationTrainTransform,
+    unchanged,
+)
+from parcnet_train.data.voc_files import find_files, read_lines
+from parcnet_train.errors import DataError
+
+LISTS = Path("ImageSets") / "Segmentation"
+CLASSES = "classes.txt"
+
+Transform = Callable[[MaskedView, SampleKey], MaskedView]
+
+
+class VocData(TaskData):
+    """Training and validation images that two lists name, with a mask of class indices each.
+
+    Args:
+        root: holds the folders of images and masks, `ImageSets/Segmentation` with the lists, and
+            `classes.txt`, where there is one: names of the classes, one a line, that of index 0
+            first.
+        image_size: height and width of the network's input, in pixels; one number for a square.
+        batch_size: images per step and device, in training and in evaluation.
+        augmentation: of the training images.
+        train_list: name of the list of training images, without its ending `.txt`.
+        val_list: name of the list of validation images.
+        images: folder of the images, JPEG or PNG.
+        masks: folder of their masks, PNG.
+        num_classes: expected number of classes, with the background where the set has one; None
+            takes what is there.
+        names: of the classes, for a set without `classes.txt`; None: their indices.
+        evaluation: of images that are resized to the input, each side for itself (`stretched`) or
+            with grey around (`keep_aspect`), or of images at their own size, of which the network
+            sees windows of `image_size` (`windows`).
+        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
+        seed: of order and augmentation.
+        num_workers: loader processes per set and device; all of a machine's devices together never
+            start more per set than it has processors.
+        on_error: `stop` at an unreadable image or mask, or `skip` and count it.
+
+    Attributes:
+        window: of an evaluation in windows, else None.
+
+    Raises:
+        DataError: from `class_names` and `setup`, where the files are not as they should be.
+    """
+
+    task: ClassVar[str] = "segmentation"
+    collate = staticmethod(collate)
+    train_set: MaskedImages
+    val_set: MaskedImages
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int],
+        batch_size: int,
+        augmentation: SegmentationAugmentation,
+        train_list: str = "train",
+        val_list: str = "val",
+        images: str = "JPEGImages",
+        masks: str = "SegmentationClass",
+        num_classes: int | None = None,
+        names: list[str] | None = None,
+        evaluation: Literal["stretch", "keep_aspect", "windows"] = "stretch",
+        multi_scale: MultiScale | None = None,
+        seed: int = 0,
+        num_workers: int = 8,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
+        self.train_list = self.root / LISTS / f"{train_list}.txt"
+        self.val_list = self.root / LISTS / f"{val_list}.txt"
+        self.images = images
+        self.masks = masks
+        self.expected_classes = num_classes
+        self.names = names
+        self.augmentation = augmentation
+        self.evaluation = evaluation
+        self.window: Size | None = self.image_size if evaluation == "windows" else None
+        self.on_error = on_error
+
+    def find_classes(self) -> list[str]:
+        """Names of the classes, from `classes.txt`, else as given, else their indices."""
+        file = self.root / CLASSES
+        if file.exists() or (self.names is None and self.expected_classes is None):
+            names, source = self.read_classes(file), f"{file} names"
+        elif self.names is not None:
+            names, source = self.names, "data.names has"
+        else:
+            return [str(index) for index in range(self.expected_classes or 0)]
+        if self.expected_classes not in (None, len(names)):
+            raise DataError(
+                f"data.num_classes={self.expected_classes}, but {source} {len(names)} classes; "
+                "data.num_classes=null takes as many"
+            )
+        return names
+
+    def read_classes(self, file: Path) -> list[str]:
+        """Names of classes, one a line.
+
+        Raises:
+            DataError: where there is no such file, or it is not as it should be.
+        """
+        if not self.root.is_dir():
+            raise DataError(
+                f"data.root: {self.root} does not exist; allowed is a folder in VOC's layout"
+            )
+        if not file.exists():
+            raise DataError(
+                f"{file} does not exist, so the classes have no names; write one name a line, that "
+                "of index 0 first, or give their number: data.num_classes=N"
+            )
+        names = read_lines(file)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice or not 2 <= len(names) <= 255:
+            what = f"{twice[0]!r} twice" if twice else f"{len(names)} names"
+            raise DataError(
+                f"{file} has {what}; allowed are 2 to 255 names, one a line, that of index 0 first"
+            )
+        return names
+
+    def check_files(self, action: str) -> None:
+        """Looks whether the files of an action are there, and at some of the masks.
+
+        Args:
+            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
+                the latter alone.
+
+        Raises:
+            DataError: where they are not, or a mask is wrong; a line for each fault.
+        """
+        faults = []
+        may_skip = self.on_error == "skip"
+        if action != "benchmark":
+            faults += faults_of_sample(self.make_val_set(), self.val_list, may_skip)
+        if action in ("fit", "benchmark"):
+            faults += faults_of_sample(self.make_train_set(), self.train_list, may_skip)
+        refuse(faults)
+
+    def faults_of_files(self) -> list[str]:
+        """One line for every fault of an image or a mask; tells of classes that no mask has."""
+        return [
+            *faults_of_all(self.make_train_set(), self.train_list, self.class_names),
+            *faults_of_all(self.make_val_set(), self.val_list),
+        ]
+
+    def make_train_set(self) -> MaskedImages:
+        """The images of the training list."""
+        transform = SegmentationTrainTransform(self.augmentation, self.seed)
+        return self.make_set(self.train_list, transform)
+
+    def make_val_set(self) -> MaskedImages:
+        """The images of the validation list, with the masks of their original size."""
+        keep_aspect = self.evaluation == "keep_aspect"
+        resize = SegmentationEvalTransform(keep_aspect) if self.window is None else unchanged
+        return self.make_set(self.val_list, resize, keep_originals=True)
+
+    def make_set(
+        self, file: Path, transform: Transform, keep_originals: bool = False
+    ) -> MaskedImages:
+        """The images of a list.
+
+        Raises:
+            DataError: where the list, or a file that it names, is not there.
+        """
+        images, masks = find_files(file, self.root / self.images, self.root / self.masks)
+        return MaskedImages(
+            images,
+            masks,
+            self.root / self.images,
+            self.root / self.masks,
+            len(self.class_names),
+            transform,
+            self.on_error,
+            keep_originals,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of the validation set, each image once; alone where it keeps its size."""
+        if self.window is None:
+            return super().val_dataloader()
+        batches = EvalBatches(len(self.val_set), 1, self.image_size, *self._place())
+        return self._loader(
+            self.val_set, batches, functools.partial(self.collate, alone=self.window)
+        )

@@ -1,0 +1,65 @@
+"""A small set in VOC's layout: JPEG and PNG, several sizes, masks with and without a palette."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from parcnet_train.data.palette import write_mask
+
+NAMES = ["background", "cat", "dog"]
+TRAIN = {"a": (40, 56), "b": (64, 48), "c": (50, 90), "d": (72, 41)}  # height, width
+VAL = {"e": (45, 70), "f": (70, 45), "g": (33, 33)}
+ENDINGS = {"b": ".png", "d": ".jpeg"}  # all others: .jpg
+
+
+def mask_of(name, classes=len(NAMES)):
+    """A mask with all classes, each a band of rows, and a frame of pixels that are ignored."""
+    height, width = {**TRAIN, **VAL}[name]
+    rows = np.arange(height) * classes // height
+    mask = np.repeat(rows[:, None], width, axis=1).astype(np.uint8)
+    mask[[0, -1]], mask[:, [0, -1]] = 255, 255
+    return mask
+
+
+def image_path(root, name):
+    return root / "JPEGImages" / f"{name}{ENDINGS.get(name, '.jpg')}"
+
+
+def mask_path(root, name):
+    return root / "SegmentationClass" / f"{name}.png"
+
+
+def write_list(root, split, names):
+    """Writes `root/ImageSets/Segmentation/<split>.txt`, and gives its path back."""
+    file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    file.write_text("".join(f"{name}\n" for name in names))
+    return file
+
+
+def write_classes(root, names):
+    """Writes `root/classes.txt`, and gives its path back."""
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))
+    return root / "classes.txt"
+
+
+def write_pair(root, name, classes=len(NAMES)):
+    """Writes an image of noise and its mask."""
+    mask = mask_of(name, classes)
+    pixels = np.random.default_rng(ord(name)).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
+    cv2.imwrite(str(image_path(root, name)), pixels)
+    if name in ENDINGS:
+        Image.fromarray(mask).save(mask_path(root, name))  # grey
+    else:
+        write_mask(mask_path(root, name), mask)
+
+
+def write_voc(root, names=NAMES):
+    """Writes a whole set, and gives its folder back."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for split, files in (("train", TRAIN), ("val", VAL)):
+        for name in files:
+            write_pair(root, name, len(names))
+        write_list(root, split, files)
+    write_classes(root, names)
+    return root
