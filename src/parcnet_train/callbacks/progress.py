@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -110,7 +111,8 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
-        names: list[str] = [*pl_module.shown]  # type: ignore[misc]  # of a `Task`
+        of_task: Sequence[str] = pl_module.shown  # type: ignore[assignment]  # of a `Task`
+        names = [name for name in of_task if name in metrics]
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(
