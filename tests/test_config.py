@@ -22,7 +22,9 @@ from parcnet_train.config import (
     compose_plain,
     names_its_directory,
 )
+from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
+from voc_files import write_voc
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
 
@@ -32,19 +34,24 @@ def faults_of(*overrides):
 
 
 # Parts of configurations, as their names begin, that belong to one task.
-DETECTION = ("coco", "ssdlite", "demo_detection", "detection")
+OF_TASKS = {
+    "detection": ("coco", "ssdlite", "demo_detection", "detection"),
+    "segmentation": ("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+}
+REAL_DATA = {"detection": "coco", "segmentation": "voc"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
-def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco):
+def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco, voc):
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
     overrides = [f"{group}={choice}"]
-    if choice.startswith(DETECTION):
-        root = coco
-        overrides += ["task=detection"] if group != "task" else []
-        overrides += ["data=coco"] if group not in ("data", "experiment") else []
-    overrides += [f"data.root={root}"] if choice != "demo_detection" else []
+    for task, names in OF_TASKS.items():
+        if choice.startswith(names):
+            root = {"detection": coco, "segmentation": voc}[task]
+            overrides += [f"task={task}"] if group != "task" else []
+            overrides += [f"data={REAL_DATA[task]}"] if group not in ("data", "experiment") else []
+    overrides += [f"data.root={root}"] if not choice.startswith("demo_") else []
     if group == "tuned":
         recipes = (f.stem for f in FILES if f.parent.name == "recipe")
         recipe = max((name for name in recipes if choice.startswith(name)), key=len)
@@ -76,6 +83,12 @@ def coco(tmp_path_factory):
     box = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 10, 10]}
     document = {"images": [image], "annotations": [box], "categories": categories}
     return write_coco(root, document, document)
+
+
+@pytest.fixture(scope="module")
+def voc(tmp_path_factory):
+    """VOC's layout with as many classes."""
+    return write_voc(tmp_path_factory.mktemp("voc"), VOC_CLASSES)
 
 
 def test_experiment_beats_tuned_and_shell_beats_experiment(tmp_path):

@@ -24,7 +24,8 @@ class DataSet(Protocol):
 
     def __getitem__(self, key: SampleKey) -> Any: ...
 
-    def look(self, sample: int) -> Any: ...
+    def look(self, sample: int) -> Any:
+        """Reads a sample's files, and raises `DataError` where something is wrong with one."""
 
 
 class TaskData(pl.LightningDataModule):
@@ -110,8 +111,12 @@ class TaskData(pl.LightningDataModule):
     def faults_of_files(self) -> list[str]:
         """One line for every fault of an image, of both sets."""
         sets = {"training": self.make_train_set(), "validation": self.make_val_set()}
-        found = (look_at(each, range(len(each)), title)[1] for title, each in sets.items())
-        return [fault for faults in found for fault in faults]
+        return [
+            str(seen.error)
+            for title, each in sets.items()
+            for seen in look_at(each, range(len(each)), title)
+            if seen.error is not None
+        ]
 
     def make_train_set(self) -> DataSet:
         """The training set, which needs no validation set beside it."""

@@ -39,7 +39,8 @@ class SegmentationBatch(NamedTuple):
     images: Tensor
     masks: Tensor  # (B, H, W) uint8, class indices, or IGNORED
     samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
-    # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
+    # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`;
+    # in trainings not a number
     placements: Tensor
     originals: list[Tensor]  # in evaluations: (h, w) uint8 each, the masks of the original images
     skipped: Tensor  # () int64, unreadable images whose places do not count

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from parcnet_train.data.loading import processors_of_this_process
 from parcnet_train.data.preparing import progress
-from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.errors import DataError
 
 SAMPLE = 32  # files of a list that are looked at when a run starts
 SHOWN = 10  # faults that are told one by one
+BLOCK = 64  # samples that are read ahead
 
 
 class Viewed(Protocol):
@@ -23,52 +25,43 @@ class Viewed(Protocol):
         """Reads a sample, and raises `DataError` where something is wrong with it."""
 
 
+class Seen(NamedTuple):
+    """What came of looking at a sample."""
+
+    sample: int
+    result: Any  # of `look`
+    error: DataError | None
+
+
 def evenly_spread(length: int, count: int = SAMPLE) -> list[int]:
     """So many positions of a list, its first and its last among them; all where it is shorter."""
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+    positions: list[int] = np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+    return positions
 
 
-def look_at(
-    dataset: Viewed, samples: Sequence[int], title: str | None = None, may_skip: bool = False
-) -> tuple[dict[int, Any], list[str]]:
-    """Looks at samples, several at a time.
+def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -> Iterator[Seen]:
+    """Looks at samples, several at a time, and gives them back in their order.
 
     Args:
         dataset: has them.
         samples: positions.
-        title: of a progress bar.
-        may_skip: whether an unreadable file is no fault.
-
-    Returns:
-        What was seen, by position, and one line per fault.
+        title: of a progress bar, which is shown where somebody looks; None: none.
     """
 
-    def look(sample: int) -> tuple[int, Any, DataError | None]:
+    def look(sample: int) -> Seen:
         try:
-            return sample, dataset.look(sample), None
+            return Seen(sample, dataset.look(sample), None)
         except DataError as error:
-            return sample, None, error
+            return Seen(sample, None, error)
 
-    seen, faults = {}, []
-    with ThreadPoolExecutor(processors_of_this_process()) as pool:
-        found = pool.map(look, samples)
-        for sample, result, error in with_progress(found, title, len(samples)):
-            if error is None:
-                seen[sample] = result
-            elif not (may_skip and isinstance(error, UnreadableError)):
-                faults.append(str(error))
-    return seen, faults
-
-
-def with_progress(items: Iterable[Any], title: str | None, total: int) -> Iterator[Any]:
-    """The same, counted by a progress bar where it has a title."""
-    if title is None:
-        yield from items
-        return
-    with progress(title, total) as bar:
-        for item in items:
-            yield item
-            bar.update()
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(processors_of_this_process()))
+        bar = stack.enter_context(progress(title, len(samples))) if title else None
+        for start in range(0, len(samples), BLOCK):
+            for seen in pool.map(look, samples[start : start + BLOCK]):
+                yield seen
+                if bar is not None:
+                    bar.update()
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -79,5 +72,5 @@ def refuse(faults: Sequence[str]) -> None:
     """
     if faults:
         more = len(faults) - SHOWN
-        rest = [f"and {more:,} more files have such faults"] if more > 0 else []
+        rest = [f"and {more:,} more of the files have a fault"] if more > 0 else []
         raise DataError("\n".join([*faults[:SHOWN], *rest]))

@@ -8,7 +8,8 @@ check.data=full`, and each one when it is read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,9 @@ import numpy.typing as npt
 
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import Image
-from parcnet_train.data.file_checks import Viewed, evenly_spread, look_at
+from parcnet_train.data.file_checks import Seen, Viewed, evenly_spread, look_at
 from parcnet_train.data.palette import Mask
-
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,45 @@ def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
         )
 
 
+@dataclass
+class Tally:
+    """What was seen of the masks of a list.
+
+    Attributes:
+        counts: pixels by class index.
+        masks: that could be read.
+        faults: one line each.
+        first: path of the first mask with pixels that are ignored.
+    """
+
+    counts: Counts = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
+    masks: int = 0
+    faults: list[str] = field(default_factory=list)
+    first: Path | None = None
+
+    @property
+    def has_no_class(self) -> bool:
+        """Whether the masks hold 255, and nothing else but 0."""
+        return self.first is not None and not self.counts[1:IGNORED].any()
+
+    def add(self, masks: Masks, samples: Iterable[Seen], may_skip: bool = False) -> None:
+        """Adds masks.
+
+        Args:
+            masks: of the list.
+            samples: what came of looking at some of them.
+            may_skip: whether an unreadable file is no fault.
+        """
+        for sample, counts, error in samples:
+            if error is None:
+                self.masks += 1
+                self.counts += counts
+                if self.first is None and counts[IGNORED]:
+                    self.first = masks.mask_path(sample)
+            elif not (may_skip and isinstance(error, UnreadableError)):
+                self.faults.append(str(error))
+
+
 def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
     """Looks at some of the masks of a list.
 
@@ -80,17 +119,17 @@ def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
     Returns:
         One line per fault.
     """
+    tally = Tally()
     samples = evenly_spread(len(masks))
-    seen, faults = look_at(masks, samples, may_skip=may_skip)
-    if faults or not has_no_class(seen):
-        return faults
-    # It may be that classes are rare: the rest is looked at, as far as there is none.
-    for sample in np.setdiff1d(np.arange(len(masks)), samples).tolist():
-        more, faults = look_at(masks, [sample], may_skip=may_skip)
-        seen |= more
-        if faults or not has_no_class(more):
-            return faults
-    return [binary(masks, file, seen)]
+    tally.add(masks, look_at(masks, samples), may_skip)
+    if not tally.faults and tally.has_no_class:
+        # Classes may be rare: the rest is looked at, up to the first one.
+        rest = np.setdiff1d(np.arange(len(masks)), samples).tolist()
+        for seen in look_at(masks, rest):
+            tally.add(masks, [seen], may_skip)
+            if tally.faults or not tally.has_no_class:
+                break
+    return tally.faults or binary(tally, file)
 
 
 def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> list[str]:
@@ -99,37 +138,34 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
     Args:
         masks: of the list.
         file: the list.
-        class_names: of those that should be seen; who are not are told in one line, no fault.
+        class_names: that should be seen; those that are not are told in one line, as no fault.
 
     Returns:
         One line per fault.
     """
-    seen, faults = look_at(masks, range(len(masks)), title=file.stem)
-    if not faults and has_no_class(seen):
-        return [binary(masks, file, seen)]
-    unseen = np.sum(list(seen.values()), axis=0)[: len(class_names)] == 0
-    if not faults and unseen.any():
-        names = [f"{name} ({index})" for index, name in enumerate(class_names) if unseen[index]]
+    tally = Tally()
+    tally.add(masks, look_at(masks, range(len(masks)), title=file.stem))
+    faults = tally.faults or binary(tally, file)
+    unseen = [
+        f"{name} ({index})" for index, name in enumerate(class_names) if not tally.counts[index]
+    ]
+    if unseen and not faults:
         log.warning(
-            "%s: no mask has a pixel of %s; if that is not meant, compare classes.txt with the "
-            "indices in the masks",
+            "%s: none of its %s masks has a pixel of %s; where that is not meant, compare "
+            "classes.txt with the indices in the masks",
             file,
-            ", ".join(names),
+            f"{tally.masks:,}",
+            ", ".join(unseen),
         )
     return faults
 
 
-def has_no_class(seen: dict[int, Counts]) -> bool:
-    """Whether masks hold 255, and nothing else but 0."""
-    counts = np.sum(list(seen.values()), axis=0)
-    return bool(counts[IGNORED] and not counts[1:IGNORED].any())
-
-
-def binary(masks: Masks, file: Path, seen: dict[int, Counts]) -> str:
-    """The fault of masks that hold 0 and 255 alone."""
-    first = min(sample for sample, counts in seen.items() if counts[IGNORED])
-    return (
-        f"{masks.mask_path(first)} has pixels of 0 and 255 alone, as have all {len(seen):,} masks "
-        f"of {file}: 255 is ignored, so nothing but class 0 would be learned; where 255 stands for "
-        "a class, divide the masks by 255, which makes it class 1"
-    )
+def binary(tally: Tally, file: Path) -> list[str]:
+    """The fault of masks that hold 0 and 255 alone, where it is theirs."""
+    if not tally.has_no_class:
+        return []
+    return [
+        f"{tally.first} has pixels of 0 and 255 alone, as have all {tally.masks:,} masks of {file}:"
+        " 255 is ignored, so nothing but class 0 would be learned; where 255 stands for a class, "
+        "divide the masks by 255, which makes it class 1"
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +23,8 @@ from parcnet_train.data.segmentation_transforms import (
 )
 from parcnet_train.data.voc_files import find_files, read_lines
 from parcnet_train.errors import DataError
+
+MAX_CLASSES = 255  # of masks of 8 bits, in which 255 is ignored
 
 LISTS = Path("ImageSets") / "Segmentation"
 CLASSES = "classes.txt"
@@ -100,41 +102,28 @@ class VocData(TaskData):
 
     def find_classes(self) -> list[str]:
         """Names of the classes, from `classes.txt`, else as given, else their indices."""
-        file = self.root / CLASSES
-        if file.exists() or (self.names is None and self.expected_classes is None):
-            names, source = self.read_classes(file), f"{file} names"
-        elif self.names is not None:
-            names, source = self.names, "data.names has"
-        else:
-            return [str(index) for index in range(self.expected_classes or 0)]
-        if self.expected_classes not in (None, len(names)):
-            raise DataError(
-                f"data.num_classes={self.expected_classes}, but {source} {len(names)} classes; "
-                "data.num_classes=null takes as many"
-            )
-        return names
-
-    def read_classes(self, file: Path) -> list[str]:
-        """Names of classes, one a line.
-
-        Raises:
-            DataError: where there is no such file, or it is not as it should be.
-        """
         if not self.root.is_dir():
             raise DataError(
                 f"data.root: {self.root} does not exist; allowed is a folder in VOC's layout"
             )
-        if not file.exists():
+        file = self.root / CLASSES
+        if file.exists():
+            names, source = read_lines(file), str(file)
+        elif self.names is not None:
+            names, source = self.names, "data.names"
+        elif self.expected_classes is not None:
+            names, source = list(map(str, range(self.expected_classes))), "data.num_classes"
+        else:
             raise DataError(
-                f"{file} does not exist, so the classes have no names; write one name a line, that "
-                "of index 0 first, or give their number: data.num_classes=N"
+                f"{file} does not exist, so nothing tells the classes; write one name a line, that "
+                "of index 0 first, or give their names or number: data.names=[...], "
+                "data.num_classes=N"
             )
-        names = read_lines(file)
-        twice = [name for name in names if names.count(name) > 1]
-        if twice or not 2 <= len(names) <= 255:
-            what = f"{twice[0]!r} twice" if twice else f"{len(names)} names"
+        refuse_names(names, source)
+        if self.expected_classes not in (None, len(names)):
             raise DataError(
-                f"{file} has {what}; allowed are 2 to 255 names, one a line, that of index 0 first"
+                f"data.num_classes={self.expected_classes}, but {source} has {len(names)} classes; "
+                "data.num_classes=null takes as many"
             )
         return names
 
@@ -201,4 +190,20 @@ class VocData(TaskData):
         batches = EvalBatches(len(self.val_set), 1, self.image_size, *self._place())
         return self._loader(
             self.val_set, batches, functools.partial(self.collate, alone=self.window)
+        )
+
+
+def refuse_names(names: Sequence[str], source: str) -> None:
+    """Looks whether these can be classes.
+
+    Raises:
+        DataError: where there are too few or too many, or one of them twice.
+    """
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{source} has the class {twice[0]!r} twice; give each its own name")
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise DataError(
+            f"{source} has {len(names)} classes; allowed are 2 to {MAX_CLASSES}, the background "
+            "included where the set has one"
         )

@@ -18,6 +18,10 @@ from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import LETTERBOX_COLOUR, fit_image, fit_mask, place, placement_of
 from parcnet_train.data.samplers import SampleKey, Size
 
+# In units of its short side: an image that is longer is cut before it is resized, since all of it
+# might not fit into memory.
+LONGEST = 16
+
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
@@ -65,15 +69,24 @@ class SegmentationTrainTransform:
     def __call__(self, view: MaskedView, key: SampleKey) -> MaskedView:
         """Maps an original image to one of `key.size`."""
         random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
-        image = view.image
+        image, mask = cut(view, random)
         if self.augmentation.photometric:  # before anything is filled up
             image = self.distort(image, random)
         if key.size not in self.operations:
             self.operations[key.size] = compose(self.augmentation, key.size)
         operations = self.operations[key.size]
         operations.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
-        moved = operations(image=image, mask=view.mask)
+        moved = operations(image=image, mask=mask)
         return MaskedView(moved["image"], moved["mask"], np.full(4, np.nan))
+
+
+def cut(view: MaskedView, random: Random) -> tuple[Image, Mask]:
+    """Image and mask, of a very long one a part."""
+    height, width = view.mask.shape
+    most = LONGEST * min(height, width)
+    top, left = random.randint(0, max(0, height - most)), random.randint(0, max(0, width - most))
+    part = slice(top, top + most), slice(left, left + most)
+    return view.image[part], view.mask[part]
 
 
 def compose(augmentation: SegmentationAugmentation, size: Size) -> albumentations.Compose:

@@ -75,7 +75,7 @@ def find(file: Path, names: list[str], folder: Path, endings: tuple[str, ...]) -
         if parent not in listed:
             listed[parent] = by_stem(folder / parent, endings)
         if stem in listed[parent]:
-            found.append(os.fsencode(os.path.join(parent, listed[parent][stem])))
+            found.append(os.fsencode(Path(parent, listed[parent][stem])))
         else:
             absent.append(name)
     if absent:
@@ -90,13 +90,12 @@ def find(file: Path, names: list[str], folder: Path, endings: tuple[str, ...]) -
 def by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     """Names of the files of a folder by what is in front of their ending; none without a folder."""
     try:
-        listed = os.listdir(folder)
+        listed = [Path(entry.name) for entry in os.scandir(folder)]
     except OSError:
         return {}
-    parts = [os.path.splitext(name) for name in listed]
     return {
-        stem: stem + ending
-        for wanted in reversed(endings)  # the first one stays
-        for stem, ending in parts
-        if ending.lower() == wanted
+        file.stem: file.name
+        for ending in reversed(endings)  # the first one stays
+        for file in listed
+        if file.suffix.lower() == ending
     }
