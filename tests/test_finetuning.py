@@ -125,6 +125,21 @@ def test_groups_cover_what_is_trained_once(name):
     assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
 
 
+def test_the_head_may_learn_faster():
+    model = model_of("parcnet_xs")
+    groups = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert groups == [
+        {"params": list(model.backbone.parameters()), "lr_scale": 1.0},
+        {"params": list(model.head.parameters()), "lr_scale": 10.0},
+    ]
+    groups = parameter_groups(model, layer_decay=0.5, head_lr=10.0)
+    assert [group["lr_scale"] for group in groups] == [2.0**-5, 2.0**-4, 0.125, 0.25, 0.5, 10.0]
+    assert groups[-1]["params"] == list(model.head.parameters())
+    freeze(model, "all", batchnorm=False)
+    (group,) = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert (len(group["params"]), group["lr_scale"]) == (len(list(model.head.parameters())), 10.0)
+
+
 def test_batchnorm_of_several_processes_stays_frozen():
     model = model_of("parcnet_xs")
     freeze(model, 2, batchnorm=True)
@@ -216,6 +231,36 @@ def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
     ) in caplog.text
 
 
+def test_the_head_learns_faster_from_the_warm_up_on(tmp_path):
+    overrides = ["recipe.finetuning.head_lr=10", "recipe.optimizer.lr=0.001"]
+    run([*TINY, *overrides, "trainer.max_epochs=1", "trainer.log_every_n_steps=1"], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    backbone, head = checkpoint["optimizer_states"][0]["param_groups"]
+    assert head["lr"] == pytest.approx(10 * backbone["lr"])
+    assert backbone["lr"] < 0.001  # still warming up
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(backbone["lr"])  # what is logged is the rate as configured
+
+
+def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
+    overrides = [*TINY, "recipe.schedule.warmup_steps=0"]
+    steps = run(overrides, tmp_path)["steps"]
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    del checkpoint["config"]["recipe"]["finetuning"]["head_lr"]
+    torch.save(checkpoint, path)
+    # The head learned there as everything else did.
+    (fault,) = configure([*overrides, "recipe.finetuning.head_lr=10", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.head_lr=1.0, this run has another value" in fault
+    assert run([*overrides, "trainer.max_epochs=2", f"ckpt={path}"], tmp_path)["steps"] == 2 * steps
+    del checkpoint["config"]["recipe"]["finetuning"]
+    torch.save(checkpoint, path)
+    assert configure([*overrides, f"ckpt={path}"])[1] == []
+    faults = configure([*overrides, "recipe.finetuning.freeze_stages=2", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.freeze_stages=0, this run" in faults[0]
+
+
 def test_another_part_cannot_be_frozen_when_resuming(last):
     overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
     (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
@@ -239,16 +284,18 @@ def test_more_stages_than_there_are(backbone, count):
 def test_each_fault_is_named():
     prefix = "recipe.finetuning"
     given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
-    faults = configure([*given, f"{prefix}.freeze_batchnorm=1"])[1]
+    faults = configure([*given, f"{prefix}.freeze_batchnorm=1", f"{prefix}.head_lr=0.5"])[1]
     assert set(faults) == {
         f"{prefix}.freeze_stages=al: allowed is a whole number of at least 0, or all; did you mean "
         "all?",
         f"{prefix}.layer_decay=1.5: allowed is a number above 0 and up to 1",
+        f"{prefix}.head_lr=0.5: allowed is a number of at least 1",
         f"{prefix}.freeze_batchnorm=1: allowed is true or false",
         f"{prefix}.layer_decy: there is no such key; did you mean layer_decay?",
     }
     assert configure([f"{prefix}=null"])[1] == [
-        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, layer_decay"
+        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, head_lr, "
+        "layer_decay"
     ]
 
 

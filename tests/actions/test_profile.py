@@ -96,6 +96,17 @@ def count_only(monkeypatch, *numbers):
     monkeypatch.setattr(profile, "compare", compare_few)
 
 
+def test_a_network_for_segmentation(tmp_path):
+    overrides = ["action=profile", "task=segmentation", "backbone=parcnet_s"]
+    overrides += ["profile.image_size=512", "profile.num_classes=21"]
+    results = run(overrides, tmp_path)
+    # Authors' implementation.
+    assert results["parameters"] == 5_816_397
+    assert round(results["multiply_adds"] / 1e6) == 9754
+    assert results["stage/5/output_shapes"] == [[1, 160, 32, 32]]
+    assert results["stage/head/output_shapes"] == [[1, 21, 512, 512]]
+
+
 def test_a_comparison(tmp_path, capsys, monkeypatch):
     count_only(monkeypatch, 2, 4)
     results = run(["action=profile", "profile.compare=table2"], tmp_path)
@@ -103,6 +114,7 @@ def test_a_comparison(tmp_path, capsys, monkeypatch):
     assert results["table2/row4/parameters"] == 5_321_824
     assert results["table2/row4/parameters_paper"] == 5_300_000
     assert (results["table2/row4/metric"], results["table2/row4/metric_paper"]) == ("val/top1", 76)
+    assert results["table2/row13/parameters"] == 5_816_397
     assert results["table2/row13/parameters_paper"] == 5_800_000
     assert len([key for key in results if key.endswith("/parameters")]) == 13
     out = capsys.readouterr().out

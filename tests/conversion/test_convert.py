@@ -153,6 +153,21 @@ def test_a_detector_without_classes(detector):
     assert "has no entry that counts the classes of task=detection" in refused(detector, **DETECTOR)
 
 
+def test_a_network_for_segmentation_may_have_any_first_class(tmp_path):
+    state = golden.state_dict(golden.read("parcnet_s_segmentation"))
+    for name in ("weight", "bias"):
+        key = f"seg_head.classifier.classifier.block.conv.{name}"
+        state[key] = state[key][:3]
+    torch.save(state, tmp_path / "published.pt")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    settings = {**DETECTOR, "task": "segmentation", "classes": tmp_path / "classes.txt"}
+    told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **settings)
+    assert "parcnet_s for segmentation, 3 classes" in told
+    assert read_checkpoint(tmp_path / "converted.ckpt")["class_names"] == ["sky", "road", "car"]
+    logits = parcnet_train.load(tmp_path / "converted.ckpt")(torch.rand(1, 3, 50, 75))
+    assert logits.shape == (1, 3, 50, 75)
+
+
 def wrapped(state, kind):
     other = {name: torch.zeros_like(value) for name, value in state.items()}
     return {

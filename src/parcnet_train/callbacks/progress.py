@@ -35,7 +35,7 @@ class ProgressBar(TQDMProgressBar):
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """Of the parameters that have no scale of their own."""
+    """As configured, before a group of parameters scales it."""
     group = optimizer.param_groups[-1]
     return group["lr"] / group.get("lr_scale", 1.0)
 

@@ -17,7 +17,8 @@ from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.samplers import PADDING, Size
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model, scaled
-from parcnet_train.report.pictures import Pair, segmentation_pairs
+from parcnet_train.report.class_maps import segmentation_pairs
+from parcnet_train.report.pictures import Pair
 from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
 from parcnet_train.segmentation.overlap import intersection_over_union, pixel_accuracy
