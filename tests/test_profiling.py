@@ -161,7 +161,7 @@ def test_stages_add_up_for_every_backbone(backbone):
     ],
 )
 def test_the_blocks_of_timms_networks_are_parts_too(name, part):
-    model = network("backbone=timm", f"backbone.name={name}")
+    model = network("backbone=timm", f"backbone.name={name}", "recipe.image_size=224")
     *stages, total = profile(model, (224, 224))
     names = [stage.name for stage in stages]
     assert part in names
