@@ -13,6 +13,9 @@ from parcnet_train.config import CONF, choices, compose_config, register_resolve
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
+# Of the training that tests share, see conftest.py.
+TRAINED = (*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0")
+
 BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 # Larger sizes of a network are the same code.
 LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
