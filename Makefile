@@ -9,10 +9,10 @@ train: install  ## train; overrides through ARGS="backbone=parcnet_xs trainer.ma
 	$(BIN)/python -m parcnet_train $(ARGS)
 
 test: install-dev  ## everything that CI runs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: install-dev  ## the slow tests too
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: install-dev  ## format, lint, type check
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import parcnet_train.compat  # noqa: F401  before torchvision, timm and albument
 
 import gc
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from coco_files import write_coco
-from running import TINY, run
+from running import TRAINED, run
 from voc_files import write_voc
 
 # One thread a process, of the ones that tests start too: two processes that each want all cores
@@ -38,8 +39,17 @@ SIZES = ((40, 56), (64, 48), (50, 90), (72, 41))  # height, width
 def trained(tmp_path_factory):
     """Folder and results of a small training, whose averaged weights are not the last ones."""
     output = tmp_path_factory.mktemp("trained")
-    settings = ["recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0"]
-    return output, run([*TINY, *settings], output, draws=True)
+    return output, run(TRAINED, output, draws=True)
+
+
+@pytest.fixture
+def resumable(trained, tmp_path_factory):
+    """The folder of that training, to be changed; behind the test it is as before."""
+    folder, copy = trained[0], tmp_path_factory.mktemp("copy") / "trained"
+    shutil.copytree(folder, copy)
+    yield folder
+    shutil.rmtree(folder)
+    copy.rename(folder)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,17 @@ import pytest
 from parcnet_train.__main__ import action_of
 from parcnet_train.actions import training
 from parcnet_train.check import check
-from parcnet_train.config import choices, compose_config, register_resolvers, to_plain
+from parcnet_train.config import CONF, choices, compose_config, register_resolvers, to_plain
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
+
+# Of the training that tests share, see conftest.py.
+TRAINED = (*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0")
+
+BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
+# Larger sizes of a network are the same code.
+LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
+LARGER_SLOWLY = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in BACKBONES]
 
 
 def configure(overrides, output=None, config_dir=None):

@@ -11,15 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.checkpoints import model_state, read_checkpoint
-from parcnet_train.config import CONF
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.profiling import on_meta
-from running import TINY, composed, configure, run
-
-NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
-# Larger sizes of a network are the same code.
-LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
-RUNNING = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in NAMES]
+from running import BACKBONES, LARGER_SLOWLY, TINY, composed, configure, run
 
 
 def model_of(name):
@@ -49,7 +43,7 @@ def stage_numbers(backbone, images):
     return found
 
 
-@pytest.mark.parametrize("name", RUNNING)
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
 def test_stages_are_what_each_level_adds(name):
     backbone = model_of(name).backbone
     stages = backbone.stage_parameters()
@@ -79,7 +73,7 @@ def norms_of(model):
     ]
 
 
-@pytest.mark.parametrize("name", RUNNING)
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics(name):
     model = model_of(name)
     freeze(model, 2, batchnorm=False)
@@ -92,7 +86,7 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics(name):
     assert all(each.training for each in model.head.modules())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
     model = model_of(name)
     freeze(model, 0, batchnorm=True)
@@ -108,7 +102,7 @@ def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
     assert not any(each.training for each in model.backbone.modules() if list(each.parameters()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_groups_cover_what_is_trained_once(name):
     model = model_of(name)
     freeze(model, 1, batchnorm=False)

@@ -1,12 +1,15 @@
-"""The wheel: built, installed into an empty environment, run from another folder."""
+"""The wheel: built, put into an environment without anything else, run from another folder."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,32 +18,64 @@ def call(*command, cwd):
     # Nothing but its own environment may tell an interpreter where packages are.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
+def needed(requirements):
+    """The packages of this environment that fulfil requirements, and those of the packages."""
+    found, left = {}, [(requirement, ("",)) for requirement in requirements]
+    while left:
+        text, extras = left.pop()
+        wanted = Requirement(text)
+        is_wanted = wanted.marker is None or any(
+            wanted.marker.evaluate({"extra": extra}) for extra in extras
+        )
+        key = (wanted.name, frozenset(wanted.extras))
+        if is_wanted and key not in found:
+            found[key] = package = importlib.metadata.distribution(wanted.name)
+            assert wanted.specifier.contains(package.version, prereleases=True), text
+            left += [(each, ("", *wanted.extras)) for each in package.requires or ()]
+    return found.values()
+
+
+def linked(wheel, folder):
+    """An environment of the wheel and of links to what it asks for."""
+    venv.create(folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(site)
+    (information,) = site.glob("*.dist-info")
+    for package in needed(importlib.metadata.Distribution.at(information).requires):
+        for name in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
+            if not (site / name).exists():  # shared by several packages
+                (site / name).symlink_to(package.locate_file(name))
+
+
+def installed(wheel, folder):
+    """An environment into which pip has put the wheel and what it asks for."""
+    venv.create(folder, with_pip=True)
+    constraints = str(ROOT / "constraints.txt")
+    install = ["pip", "install", "--quiet", "--no-compile", "--constraint", constraints]
+    call(folder / "bin" / "python", "-m", *install, str(wheel), cwd=folder)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[linked, pytest.param(installed, marks=pytest.mark.slow)],
+    ids=lambda fill: fill.__name__,
+)
+def python(request, tmp_path_factory):
     """The interpreter of an environment that holds the wheel and what it asks for, alone."""
     folder = tmp_path_factory.mktemp("wheel")
     # Hatchling is among the development tools: no network, no second environment.
     build = ["build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     call(sys.executable, "-m", *build, cwd=folder)
     (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "env", with_pip=True)
-    interpreter = folder / "env" / "bin" / "python"
-    constraints = str(ROOT / "constraints.txt")
-    install = ["pip", "install", "--quiet", "--no-compile", "--constraint", constraints]
-    call(interpreter, "-m", *install, str(wheel), cwd=folder)
-    return interpreter
+    request.param(wheel, folder / "env")
+    return folder / "env" / "bin" / "python"
 
 
 def test_the_wheel_runs_from_another_folder(python, tmp_path):

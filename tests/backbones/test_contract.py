@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from parcnet_train.build import build_backbone, build_model, meta_device
-from parcnet_train.config import CONF
 from parcnet_train.features import Backbone, Level
-from running import composed
-
-NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
+from running import BACKBONES, LARGER_SLOWLY, composed
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=LARGER_SLOWLY)
 def backbone(request):
     torch.manual_seed(0)
     return build_backbone(composed(f"backbone={request.param}"))
@@ -76,7 +73,7 @@ def test_no_entry_of_the_state_dict_is_an_alias(backbone):
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
 def test_every_output_stride_is_as_told(name, output_stride):
     values = composed(f"backbone={name}")
     torch.manual_seed(0)
@@ -100,7 +97,7 @@ def test_every_output_stride_is_as_told(name, output_stride):
     assert {key: value.shape for key, value in backbone.state_dict().items()} == theirs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
     assert composed(f"backbone={name}")["backbone"]["pretrained"] is None
 
@@ -123,14 +120,14 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_parameters_are_those_published(name):
     with meta_device():
         model = build_model(composed(f"backbone={name}"), num_classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
 def test_every_batchnorm_that_runs_can_be_synchronized(name):
     backbone = build_backbone(composed(f"backbone={name}")).eval()
     norms = [each for each in backbone.modules() if isinstance(each, torch.nn.BatchNorm2d)]
