@@ -1,12 +1,17 @@
 """Runs of the package inside the test process, through the same composition and checks."""
 
+import copy
+import functools
 from pathlib import Path
 
+import pytest
+
 from parcnet_train.__main__ import action_of
+from parcnet_train.actions import training
 from parcnet_train.check import check
 from parcnet_train.config import choices, compose_config, register_resolvers, to_plain
 
-TINY = ("debug=tiny", "backbone=parcnet_xs", "recipe.image_size=32")
+TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
 
 def configure(overrides, output=None, config_dir=None):
@@ -19,9 +24,27 @@ def configure(overrides, output=None, config_dir=None):
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
 
 
-def run(overrides, output):
-    """One action, as the entry runs it, writing into `output`."""
+@functools.cache
+def faultless(overrides):
+    values, faults = configure(overrides)
+    assert faults == []
+    return values
+
+
+def composed(*overrides):
+    """The plain configuration of a command line without faults, composed once for all tests."""
+    return copy.deepcopy(faultless(overrides))
+
+
+def run(overrides, output, draws=False):
+    """One action, as the entry runs it, writing into `output`.
+
+    The curves, a quarter of a small training's time, are drawn on demand.
+    """
     values, faults = configure(overrides, output)
     assert faults == []
     Path(output).mkdir(parents=True, exist_ok=True)
-    return action_of(values)(values)
+    with pytest.MonkeyPatch.context() as patch:
+        if not draws:
+            patch.setattr(training, "draw_curves", lambda *_: None)
+        return action_of(values)(values)

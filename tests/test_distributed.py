@@ -17,8 +17,8 @@ from parcnet_train.launch import launch
 TRAIN, VAL = 29, 37  # primes, so that no number of processes divides them
 CLASSES = ("ant", "bee", "cat")
 SMALL = [
-    *("backbone=parcnet_xs", "recipe.batch_size=4", "data=imagefolder", "data.num_workers=0"),
-    "recipe.schedule.warmup_steps=0",
+    *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "data=imagefolder", "data.num_workers=0"),
+    *("recipe.batch_size=4", "recipe.image_size=64", "recipe.schedule.warmup_steps=0"),
 ]
 SEVERAL = ["trainer=ddp", "trainer.accelerator=cpu"]
 METRICS = ("val/top1", "val/top5", "val/loss", "val/skipped")
@@ -64,7 +64,7 @@ class Training:
         self.done = call(
             [
                 *(*SMALL, *SEVERAL, *recording, f"trainer.devices={processes}"),
-                *(f"data.root={prime_folder}", "data.on_error=skip", "recipe.image_size=64"),
+                *(f"data.root={prime_folder}", "data.on_error=skip"),
                 *(f"++data.multi_scale={{_target_:{multi_scale},smallest:0.5}}", "recipe.epochs=1"),
             ],
             cwd=folder,
@@ -77,9 +77,10 @@ class Training:
         self.states = [torch.load(path.with_suffix(".pt"), weights_only=True) for path in record]
 
 
-@pytest.fixture(
-    scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)], ids="{} processes".format
-)
+NUMBERS = [2, pytest.param(3, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=NUMBERS, ids="{} processes".format)
 def training(request, prime_folder, tmp_path_factory):
     return Training(request.param, tmp_path_factory.mktemp("training"), prime_folder)
 
@@ -122,19 +123,21 @@ def test_processes_write_one_directory_and_speak_once(training):
     assert "trainer.devices" in (training.run / ".hydra" / "overrides.yaml").read_text()
 
 
-def test_evaluation_does_not_depend_on_the_number_of_processes(training, prime_folder, tmp_path):
+@pytest.mark.parametrize("processes", NUMBERS)
+def test_evaluation_does_not_depend_on_the_number_of_processes(
+    processes, training, prime_folder, tmp_path
+):
     overrides = [*SMALL, "action=test", f"ckpt={training.run}", f"data.root={prime_folder}"]
-    overrides += ["recipe.image_size=64", "data.on_error=skip"]
+    overrides += ["data.on_error=skip"]
     alone = running.run([*overrides, "trainer=cpu"], tmp_path / "1")
     assert (alone["val/skipped"], 0 < alone["val/top1"] < 1) == (1, True)
     metrics = {name: alone[name] for name in METRICS}
     # A training ends with an evaluation by all of its processes.
     assert {name: training.results[name] for name in METRICS} == metrics
-    for processes in (2, 3):
-        output = tmp_path / f"{processes}"
-        several = [*SEVERAL, f"trainer.devices={processes}", f"hydra.run.dir={output}"]
-        # As the front door does, less the time of its own process.
-        command = [sys.executable, "-m", "parcnet_train", *overrides, *several]
-        assert launch(command, processes) == 0
-        results = json.loads((output / "results.json").read_text())
-        assert {name: results[name] for name in METRICS} == metrics
+    output = tmp_path / f"{processes}"
+    several = [*SEVERAL, f"trainer.devices={processes}", f"hydra.run.dir={output}"]
+    # As the front door does, less the time of its own process.
+    command = [sys.executable, "-m", "parcnet_train", *overrides, *several]
+    assert launch(command, processes) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert {name: results[name] for name in METRICS} == metrics

@@ -1,7 +1,6 @@
 """Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
 
 import csv
-import functools
 import logging
 import re
 
@@ -15,7 +14,7 @@ from parcnet_train.checkpoints import model_state, read_checkpoint
 from parcnet_train.config import CONF
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.profiling import on_meta
-from running import TINY, configure, run
+from running import TINY, composed, configure, run
 
 NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 # Larger sizes of a network are the same code.
@@ -23,20 +22,15 @@ LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
 RUNNING = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in NAMES]
 
 
-@functools.cache
-def values_of(name):
-    return configure([f"backbone={name}"])[0]
-
-
 def model_of(name):
     """Shapes without values, for which autograd says what depends on what."""
     with meta_device():
-        return on_meta(build_model(values_of(name), num_classes=3))
+        return on_meta(build_model(composed(f"backbone={name}"), num_classes=3))
 
 
 def images_for(name):
     """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
-    size = values_of(name)["backbone"].get("meta_size", 256)
+    size = composed(f"backbone={name}")["backbone"].get("meta_size", 256)
     return torch.empty(2, 3, size, size, device="meta")
 
 
@@ -131,6 +125,21 @@ def test_groups_cover_what_is_trained_once(name):
     assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
 
 
+def test_the_head_may_learn_faster():
+    model = model_of("parcnet_xs")
+    groups = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert groups == [
+        {"params": list(model.backbone.parameters()), "lr_scale": 1.0},
+        {"params": list(model.head.parameters()), "lr_scale": 10.0},
+    ]
+    groups = parameter_groups(model, layer_decay=0.5, head_lr=10.0)
+    assert [group["lr_scale"] for group in groups] == [2.0**-5, 2.0**-4, 0.125, 0.25, 0.5, 10.0]
+    assert groups[-1]["params"] == list(model.head.parameters())
+    freeze(model, "all", batchnorm=False)
+    (group,) = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert (len(group["params"]), group["lr_scale"]) == (len(list(model.head.parameters())), 10.0)
+
+
 def test_batchnorm_of_several_processes_stays_frozen():
     model = model_of("parcnet_xs")
     freeze(model, 2, batchnorm=True)
@@ -153,11 +162,9 @@ def test_a_frozen_stage_drops_nothing():
     assert len(drops[2]) > 0
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("trained")
-    run([*TINY, "recipe.schedule.warmup_steps=0"], output)
-    return output / "checkpoints" / "last.ckpt"
+@pytest.fixture
+def last(trained):
+    return trained[0] / "checkpoints" / "last.ckpt"
 
 
 # Full steps, and EMA weights that lie elsewhere than the trained ones.
@@ -165,14 +172,14 @@ FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_e
 FROZEN = ["recipe.finetuning.freeze_stages=all"]
 
 
-def test_a_frozen_backbone_learns_other_classes(trained, image_folder, tmp_path, caplog):
-    overrides = [*FROZEN, f"backbone.pretrained={trained}", "recipe.batch_size=3"]
+def test_a_frozen_backbone_learns_other_classes(last, image_folder, tmp_path, caplog):
+    overrides = [*FROZEN, f"backbone.pretrained={last}", "recipe.batch_size=3"]
     overrides += ["trainer.max_epochs=2"]
     data = ["data=imagefolder", f"data.root={image_folder}", "trainer.limit_val_batches=2"]
     results = run([*TINY, *FAST, *data, *overrides], tmp_path)
     assert results["steps"] == 4
     assert "just drawn at random" not in caplog.text
-    start = model_state(read_checkpoint(trained))
+    start = model_state(read_checkpoint(last))
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     for ema in (True, False):
         end = model_state(checkpoint, ema)
@@ -186,16 +193,16 @@ def test_a_frozen_backbone_learns_other_classes(trained, image_folder, tmp_path,
     assert results["parameters"] == sum(value.numel() for value in head)
 
 
-def test_freezing_holds_after_a_resume(trained, tmp_path):
+def test_freezing_holds_after_a_resume(last, tmp_path):
     overrides = [
         *TINY,
         *FAST,
         "recipe.finetuning.freeze_stages=2",
-        f"backbone.pretrained={trained}",
+        f"backbone.pretrained={last}",
     ]
     run(overrides, tmp_path)
     run([*overrides, "trainer.max_epochs=2", f"ckpt={tmp_path}"], tmp_path)
-    start = model_state(read_checkpoint(trained))
+    start = model_state(read_checkpoint(last))
     end = model_state(read_checkpoint(tmp_path / "checkpoints" / "last.ckpt"), ema=False)
     same = {name: torch.equal(start[name], end[name]) for name in start}
     for name, value in same.items():
@@ -224,16 +231,46 @@ def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
     ) in caplog.text
 
 
-def test_another_part_cannot_be_frozen_when_resuming(trained):
+def test_the_head_learns_faster_from_the_warm_up_on(tmp_path):
+    overrides = ["recipe.finetuning.head_lr=10", "recipe.optimizer.lr=0.001"]
+    run([*TINY, *overrides, "trainer.max_epochs=1", "trainer.log_every_n_steps=1"], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    backbone, head = checkpoint["optimizer_states"][0]["param_groups"]
+    assert head["lr"] == pytest.approx(10 * backbone["lr"])
+    assert backbone["lr"] < 0.001  # still warming up
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(backbone["lr"])  # what is logged is the rate as configured
+
+
+def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
+    overrides = [*TINY, "recipe.schedule.warmup_steps=0"]
+    steps = run(overrides, tmp_path)["steps"]
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    del checkpoint["config"]["recipe"]["finetuning"]["head_lr"]
+    torch.save(checkpoint, path)
+    # The head learned there as everything else did.
+    (fault,) = configure([*overrides, "recipe.finetuning.head_lr=10", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.head_lr=1.0, this run has another value" in fault
+    assert run([*overrides, "trainer.max_epochs=2", f"ckpt={path}"], tmp_path)["steps"] == 2 * steps
+    del checkpoint["config"]["recipe"]["finetuning"]
+    torch.save(checkpoint, path)
+    assert configure([*overrides, f"ckpt={path}"])[1] == []
+    faults = configure([*overrides, "recipe.finetuning.freeze_stages=2", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.freeze_stages=0, this run" in faults[0]
+
+
+def test_another_part_cannot_be_frozen_when_resuming(last):
     overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
-    (fault,) = configure([*TINY, *overrides, f"ckpt={trained}"])[1]
+    (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
     assert fault == (
-        f"ckpt={trained} was trained with recipe.finetuning.freeze_stages=0 "
+        f"ckpt={last} was trained with recipe.finetuning.freeze_stages=0 "
         "recipe.finetuning.freeze_batchnorm=false, this run has another value that its optimizer's "
         "state does not fit; add what it was trained with, or start a new run from its backbone: "
-        f"backbone.pretrained={trained}"
+        f"backbone.pretrained={last}"
     )
-    assert configure([*TINY, *overrides, "action=test", f"ckpt={trained}"])[1] == []
+    assert configure([*TINY, *overrides, "action=test", f"ckpt={last}"])[1] == []
 
 
 @pytest.mark.parametrize(("backbone", "count"), [("parcnet_s", 5), ("convnext_xt", 4)])
@@ -247,16 +284,18 @@ def test_more_stages_than_there_are(backbone, count):
 def test_each_fault_is_named():
     prefix = "recipe.finetuning"
     given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
-    faults = configure([*given, f"{prefix}.freeze_batchnorm=1"])[1]
+    faults = configure([*given, f"{prefix}.freeze_batchnorm=1", f"{prefix}.head_lr=0.5"])[1]
     assert set(faults) == {
         f"{prefix}.freeze_stages=al: allowed is a whole number of at least 0, or all; did you mean "
         "all?",
         f"{prefix}.layer_decay=1.5: allowed is a number above 0 and up to 1",
+        f"{prefix}.head_lr=0.5: allowed is a number of at least 1",
         f"{prefix}.freeze_batchnorm=1: allowed is true or false",
         f"{prefix}.layer_decy: there is no such key; did you mean layer_decay?",
     }
     assert configure([f"{prefix}=null"])[1] == [
-        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, layer_decay"
+        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, head_lr, "
+        "layer_decay"
     ]
 
 

@@ -10,7 +10,7 @@ from parcnet_train.conversion.convert import convert
 from parcnet_train.tasks.base import Task
 from running import TINY, configure, run
 
-MOBILEVIT = [*TINY, "backbone=mobilevit_xxs"]
+MOBILEVIT = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +23,9 @@ def converted(tmp_path_factory):
     return folder / "timm.ckpt"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("trained")
-    # Steps of the full learning rate, so that averaged and trained weights differ.
-    run([*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0"], output)
-    return output / "checkpoints" / "best.ckpt"
+@pytest.fixture
+def best(trained):
+    return trained[0] / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture
@@ -60,12 +57,12 @@ def test_a_run_starts_from_converted_weights(converted, first_weights, tmp_path)
 
 
 def test_a_run_starts_from_the_averaged_weights_of_another(
-    trained, first_weights, image_folder, tmp_path, monkeypatch
+    best, first_weights, image_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("HOME", str(trained.parent))
+    monkeypatch.setenv("HOME", str(best.parent))
     overrides = ["backbone.pretrained='~/best.ckpt'", "data=imagefolder", "recipe.batch_size=4"]
     run([*TINY, *overrides, f"data.root={image_folder}"], tmp_path)
-    checkpoint = read_checkpoint(trained)
+    checkpoint = read_checkpoint(best)
     assert_starts_from(first_weights, checkpoint)
     raw = model_state(checkpoint, ema=False)["backbone.stages.0.0.conv.weight"]
     assert not torch.equal(first_weights["backbone.stages.0.0.conv.weight"], raw)
@@ -107,7 +104,7 @@ def test_a_network_that_is_only_counted_needs_no_weights():
     assert faults_of("action=profile", "backbone.pretrained=/nowhere.ckpt") == []
 
 
-def test_another_architecture_is_named_with_every_difference(converted, trained):
+def test_another_architecture_is_named_with_every_difference(converted, best):
     first, *lines = faults_of(f"backbone.pretrained={converted}")
     assert first == (
         f"backbone.pretrained={converted} holds task=classification backbone=mobilevit_xxs "
@@ -117,28 +114,28 @@ def test_another_architecture_is_named_with_every_difference(converted, trained)
     assert "missing: stages.2.1.blocks.0.mixer.height_first.first.weight" in lines
     assert "too many: stages.2.1.blocks.0.qkv.{weight,bias}" in lines
     assert "misshapen: stages.0.1.expand.conv.weight is 32x16x1x1, not 64x16x1x1" in lines
-    _, *lines = faults_of(f"backbone.pretrained={trained}", "backbone.stem_kernel=5")
+    _, *lines = faults_of(f"backbone.pretrained={best}", "backbone.stem_kernel=5")
     assert lines == ["misshapen: stages.0.0.conv.weight is 16x3x3x3, not 16x3x5x5"]
-    first, *_ = faults_of(f"backbone.pretrained={trained}", "backbone.stem_kernel=5")
+    first, *_ = faults_of(f"backbone.pretrained={best}", "backbone.stem_kernel=5")
     assert first.endswith("the weights of their backbones differ, it has backbone.stem_kernel=3")
-    (fault,) = faults_of("action=test", f"ckpt={trained}", "backbone.fusion=concat")
+    (fault,) = faults_of("action=test", f"ckpt={best}", "backbone.fusion=concat")
     assert fault.endswith("; add backbone.fusion=add")
     # A network that refuses its arguments is told once.
     (fault,) = faults_of(f"backbone.pretrained={converted}", "backbone.widths=[191,2,2]")
     assert "each must be even" in fault
 
 
-def test_values_that_the_weights_do_not_tell_are_told(converted, trained, tmp_path, caplog):
+def test_values_that_the_weights_do_not_tell_are_told(converted, best, tmp_path, caplog):
     overrides = ["backbone.heads=8", "backbone.dropout=0.0"]
     run([*MOBILEVIT, *overrides, f"backbone.pretrained={converted}"], tmp_path / "fit")
     told = "was trained with other values than this run's: "
     assert f"{converted} {told}backbone.heads=4 backbone.dropout=0.1" in caplog.messages
     caplog.clear()
-    overrides = ["action=test", f"ckpt={trained}", "backbone.kernel_resize=crop"]
+    overrides = ["action=test", f"ckpt={best}", "backbone.kernel_resize=crop"]
     run([*TINY, *overrides], tmp_path / "test")
-    assert f"{trained} {told}backbone.kernel_resize=interpolate" in caplog.messages
+    assert f"{best} {told}backbone.kernel_resize=interpolate" in caplog.messages
     caplog.clear()
-    run([*TINY, "action=test", f"ckpt={trained}"], tmp_path / "test")
+    run([*TINY, "action=test", f"ckpt={best}"], tmp_path / "test")
     assert not any(told in message for message in caplog.messages)
 
 
@@ -151,9 +148,9 @@ def test_training_does_not_go_on_from_weights_alone(converted):
     )
 
 
-def test_classes_are_compared_before_anything_is_written(converted, trained, image_folder):
+def test_classes_are_compared_before_anything_is_written(converted, best, image_folder):
     overrides = ["data=imagefolder", f"data.root={image_folder}", "action=test"]
-    (fault,) = faults_of(*overrides, f"ckpt={trained}")
-    assert fault.startswith(f"ckpt={trained} has 10 classes, the data set has 3; give it the")
+    (fault,) = faults_of(*overrides, f"ckpt={best}")
+    assert fault.startswith(f"ckpt={best} has 10 classes, the data set has 3; give it the")
     (fault,) = configure([*MOBILEVIT, *overrides, f"ckpt={converted}"])[1]
     assert fault.startswith(f"ckpt={converted} has 1000 classes, the data set has 3; give it")

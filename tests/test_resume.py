@@ -1,20 +1,24 @@
-"""A run that is killed and started again, against the one that was never stopped."""
+"""A run that is killed and started again by `ckpt=last`, against the one that was never stopped."""
 
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
+import running
 from parcnet_train.checkpoints import read_checkpoint
 from parcnet_train.report.curves import read_series
 
 RUN = [
-    *("backbone=parcnet_xs", "recipe.image_size=64", "recipe.batch_size=6", "trainer=cpu"),
+    *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "trainer=cpu"),
+    *("recipe.image_size=64", "recipe.batch_size=6"),
     *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
     *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
     *(
@@ -27,39 +31,41 @@ STEPS = 24
 TIMES = ("seconds", "train/images_per_second", "run_dir", "checkpoint")
 
 
-def command(folder, *overrides):
-    python = [sys.executable, "-m", "parcnet_train"]
-    return [*python, *RUN, *overrides, f"hydra.run.dir={folder}"]
-
-
-def start(folder, *overrides):
-    # A session of its own, so that one signal reaches all of its processes.
+def start(cwd, *overrides):
+    cwd.mkdir(exist_ok=True)
     return subprocess.Popen(
-        command(folder, *overrides), stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "parcnet_train", *RUN, *overrides],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that one signal reaches all of its processes
     )
 
 
-def finish(process, code=0):
+def finish(process):
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == code, errors
-    return errors
+    assert process.returncode == 0, errors
 
 
-def steps_logged(folder):
-    return len(read_series(folder / "csv").get("train/loss_step", ([], []))[0])
+def run_in(cwd):
+    """The directory of the only run that was started in a folder."""
+    (run,) = cwd.glob("runs/classification/parcnet_xs-demo/*")
+    return run
 
 
-def wait_for_step(process, folder, step):
+def steps_logged(cwd):
+    series = (read_series(folder) for folder in cwd.glob("runs/*/*/*/csv"))
+    return len(next(series, {}).get("train/loss_step", ([], []))[0])
+
+
+def kill_at(step, cwd, *overrides):
+    process = start(cwd, *overrides)
     deadline = time.monotonic() + 240
-    while steps_logged(folder) < step:
+    while steps_logged(cwd) < step:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def kill_at(step, folder, *overrides):
-    process = start(folder, *overrides)
-    wait_for_step(process, folder, step)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
@@ -109,20 +115,29 @@ def assert_same_end(straight, resumed):
         assert series[0][name] == series[1][name], name
 
 
-def kill_and_resume(tmp_path, *overrides):
-    straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    finish(start(straight, *overrides))
+def kill_and_resume(straight, cwd, *overrides):
     step = random.randrange(3, STEPS - 2)  # after the first checkpoint, before the last step
     print("killed at step", step)  # shown where it fails
-    kill_at(step, resumed, *overrides)
-    assert not (resumed / "results.json").exists()
-    finish(start(resumed, *overrides, f"ckpt={resumed}"))
-    assert_same_end(straight, resumed)
+    kill_at(step, cwd, *overrides)
+    run = run_in(cwd)
+    assert not (run / "results.json").exists()
+    finish(start(cwd, *overrides, "ckpt=last"))
+    assert run_in(cwd) == run
+    assert_same_end(straight, run)
+    assert json.loads((run / "results.json").read_text())["run_dir"] == str(run)
+    # A kill between the line and the checkpoint of an epoch repeats the line.
+    epochs = re.findall(r"epoch (\d)/2", (run / "parcnet_train.log").read_text())
+    assert sorted(set(epochs)) == ["1", "2"]
+    assert "=" not in str(run.relative_to(cwd))
 
 
 def test_a_killed_run_ends_bit_for_bit_as_one_that_was_never_stopped(tmp_path):
-    kill_and_resume(tmp_path)
+    running.run(RUN, tmp_path / "straight")
+    kill_and_resume(tmp_path / "straight", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(tmp_path):
-    kill_and_resume(tmp_path, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    finish(start(tmp_path / "straight", *several))
+    kill_and_resume(run_in(tmp_path / "straight"), tmp_path / "killed", *several)

@@ -10,6 +10,7 @@ from parcnet_train.errors import CheckpointError
 from parcnet_train.runs import (
     checkpoint_of,
     find_checkpoint,
+    goes_on_from,
     named_runs,
     run_dir,
     run_of,
@@ -136,6 +137,21 @@ def test_checkpoint_of_a_configuration(two_runs):
     assert checkpoint_of(config) == newest
     with pytest.raises(CheckpointError, match="parcnet_xs-demo"):
         checkpoint_of({**config, "choices": {**choices, "backbone": "parcnet_xs"}})
+
+
+@pytest.mark.parametrize("name", ["SLURM", "TORCHELASTIC"])
+def test_a_job_that_is_started_again_goes_on_from_its_own_checkpoint(name, two_runs, monkeypatch):
+    first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
+    choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
+    paths = {"runs": "unused", "output": str(second)}
+    # Not from the file where its first process began.
+    config = {"paths": paths, "choices": choices, "ckpt": str(first), "action": "fit"}
+    with pytest.raises(CheckpointError, match=r"holds checkpoints/last\.ckpt of another training"):
+        goes_on_from(config)
+    monkeypatch.setenv(f"{name}_RESTART_COUNT", "1")
+    assert goes_on_from(config) == second / "checkpoints" / "last.ckpt"
+    (second / "checkpoints" / "last.ckpt").unlink()  # it had not come so far
+    assert goes_on_from(config) == first / "checkpoints" / "last.ckpt"
 
 
 def test_run_of_a_checkpoint(two_runs):

@@ -1,5 +1,6 @@
 """The wheel: built, installed into an empty environment, run from another folder."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -11,8 +12,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def call(*command, cwd):
+    # Nothing but its own environment may tell an interpreter where packages are.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=900
+        command,
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -15,6 +15,7 @@ from parcnet_train.build import PRETRAINED, build_model
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
+from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
 from parcnet_train.rules import locate
 
@@ -180,8 +181,7 @@ def check_same_parameters(
         CheckpointError: where another part of the network was frozen, or in other groups.
     """
     now = config["recipe"]["finetuning"]
-    # A version that had not all of the keys did what their defaults do.
-    before = {**now, **checkpoint["config"]["recipe"].get("finetuning", {})}
+    before = {**DEFAULTS, **checkpoint["config"]["recipe"].get("finetuning", {})}
     if before != now:
         way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
         raise CheckpointError(

@@ -14,6 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from parcnet_train.features import Backbone
 from parcnet_train.model import Model
 
+# Of `recipe.finetuning`: what versions did that had not all of its keys.
+DEFAULTS = {"freeze_stages": 0, "layer_decay": 1.0, "head_lr": 1.0, "freeze_batchnorm": False}
+
 
 def freeze(model: Model, stages: int | Literal["all"], batchnorm: bool) -> None:
     """Takes a part of the backbone out of training, in place.
@@ -56,8 +59,8 @@ def parameter_groups(
 
     Args:
         model: its parameters keep their order within a group.
-        layer_decay: above 0; 1 gives the backbone one group.
-        head_lr: of the head, at least 1.
+        layer_decay: above 0; 1: all stages get the same.
+        head_lr: what the head gets, at least 1.
 
     Returns:
         Groups of an optimizer, the head's last, with `params` and `lr_scale`.

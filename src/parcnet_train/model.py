@@ -28,7 +28,8 @@ class Model(nn.Module):
 
     Args:
         backbone: makes one map per level.
-        head: turns the maps into the task's outputs.
+        head: turns the maps into the task's outputs; with `classifies_pixels = True` it takes the
+            height and width of the images too, which maps do not tell of every size.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
@@ -54,4 +55,7 @@ class Model(nn.Module):
         Returns:
             What the head returns.
         """
-        return self.head(self.backbone(scaled(images)))
+        maps = self.backbone(scaled(images))
+        if getattr(self.head, "classifies_pixels", False):
+            return self.head(maps, images.shape[2:])
+        return self.head(maps)

@@ -6,9 +6,11 @@ import sys
 
 from torch import nn
 
+from parcnet_train.actions import profile
 from parcnet_train.benchmarks import operator
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.config import CONF
+from parcnet_train.report.comparison import Compared, compare
 from running import configure, run
 
 README = (CONF.parent / "README.md").read_text()
@@ -84,12 +86,35 @@ def test_a_detector(tmp_path):
     assert results["stage/head/output_shapes"] == [[1, 3232, 81], [1, 3232, 4], [3232, 4]]
 
 
-def test_a_comparison(tmp_path, capsys):
+def count_only(monkeypatch, *numbers):
+    """Counts a few rows of a table; tests/report/test_comparison.py counts them all."""
+
+    def compare_few(rows):
+        left_out = (Compared(row, None, "not counted") for row in rows)
+        return [compare([e.row])[0] if e.row.number in numbers else e for e in left_out]
+
+    monkeypatch.setattr(profile, "compare", compare_few)
+
+
+def test_a_network_for_segmentation(tmp_path):
+    overrides = ["action=profile", "task=segmentation", "backbone=parcnet_s"]
+    overrides += ["profile.image_size=512", "profile.num_classes=21"]
+    results = run(overrides, tmp_path)
+    # Authors' implementation.
+    assert results["parameters"] == 5_816_397
+    assert round(results["multiply_adds"] / 1e6) == 9754
+    assert results["stage/5/output_shapes"] == [[1, 160, 32, 32]]
+    assert results["stage/head/output_shapes"] == [[1, 21, 512, 512]]
+
+
+def test_a_comparison(tmp_path, capsys, monkeypatch):
+    count_only(monkeypatch, 2, 4)
     results = run(["action=profile", "profile.compare=table2"], tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
     assert results["table2/row4/parameters"] == 5_321_824
     assert results["table2/row4/parameters_paper"] == 5_300_000
     assert (results["table2/row4/metric"], results["table2/row4/metric_paper"]) == ("val/top1", 76)
+    assert results["table2/row13/parameters"] == 5_816_397
     assert results["table2/row13/parameters_paper"] == 5_800_000
     assert len([key for key in results if key.endswith("/parameters")]) == 13
     out = capsys.readouterr().out
@@ -100,18 +125,22 @@ def test_a_comparison(tmp_path, capsys):
     assert "row 10: Figure 6 prints 28.8" in out
 
 
-def test_flops_are_compared_as_the_paper_counts_them(tmp_path, capsys):
+def test_flops_are_compared_as_the_paper_counts_them(tmp_path, capsys, monkeypatch):
+    count_only(monkeypatch, 2, 10)
     results = run(["action=profile", "profile.compare=table3"], tmp_path)
     assert results["table3/row2/flops"] == 2 * results["table3/row2/multiply_adds"]
     assert results["table3/row2/flops_paper"] == 3_500_000_000
     assert results["table3/row4/milliseconds_paper"] == 98
+    assert results["table3/row10/model"] == "ParC-ConvNext-T (0.5x W)"
     out = capsys.readouterr().out
+    assert out.startswith("Paper, Table 3")
     assert re.search(r"│ +2 │.* 3.5 G │ 3.31 G │ -5.3 % │ RK3288 │ 353 ms │ top1 78.6", out)
     assert "row 2: FLOPs are 2 x multiply-adds, channel attention counted as" in out
 
 
 def test_every_key_is_in_the_readme(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
+    count_only(monkeypatch, 9)
     monkeypatch.setattr(operator, "SHAPES", ((1, 2, 3, 4),))
     fast = ["benchmark.repeats=1", "benchmark.batch_size=2", "benchmark.image_size=32"]
     keys = set()

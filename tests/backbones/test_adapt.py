@@ -1,7 +1,5 @@
 """Networks of torchvision: ours equal theirs, and what ParC and dilation change in them."""
 
-import functools
-
 import pytest
 import timm
 import torch
@@ -14,7 +12,7 @@ from parcnet_train.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.parc import CircularConv, ParallelParC, PositionEmbedding
 from parcnet_train.profiling import counts
-from running import configure, run
+from running import composed, run
 
 HALF_WIDTH = [CNBlockConfig(48, 96, 3), CNBlockConfig(96, 192, 3), CNBlockConfig(192, 384, 9)]
 
@@ -36,16 +34,9 @@ THEIRS = {
 }
 
 
-@functools.cache
-def values_of(*overrides):
-    values, faults = configure(overrides)
-    assert faults == []
-    return values
-
-
 def with_stride(name, output_stride):
     """A backbone of ours with another output stride."""
-    return build_backbone(values_of(f"backbone={name}", f"backbone.output_stride={output_stride}"))
+    return build_backbone(composed(f"backbone={name}", f"backbone.output_stride={output_stride}"))
 
 
 def randomize(network):
@@ -69,7 +60,7 @@ def ours_from(name, state):
         prefix, _, last = key.rpartition(".")
         ours = outside.get(prefix)
         renamed[f"{ours}.{last}" if ours else f"backbone.network.{key}"] = value
-    model = build_model(values_of(f"backbone={name}"), num_classes=1000)
+    model = build_model(composed(f"backbone={name}"), num_classes=1000)
     model.load_state_dict(renamed)  # strict
     return model.eval()
 
@@ -160,7 +151,7 @@ SIZES = {
 @pytest.mark.parametrize("name", SIZES)
 def test_parc_networks_have_the_released_sizes(name):
     with meta_device():
-        model = build_model(values_of(f"backbone={name}"), num_classes=1000)
+        model = build_model(composed(f"backbone={name}"), num_classes=1000)
     counted = counts(model, (224, 224))
     parameters, millions = SIZES[name]
     assert counted.parameters == parameters
@@ -222,7 +213,7 @@ STARTS = {
 @pytest.mark.parametrize("name", STARTS)
 def test_parc_starts_as_released(name):
     torch.manual_seed(0)
-    backbone = build_backbone(values_of(f"backbone={name}"))
+    backbone = build_backbone(composed(f"backbone={name}"))
     std_of, bound_of = STARTS[name]
     for module in backbone.modules():
         if isinstance(module, CircularConv):
@@ -237,7 +228,7 @@ def test_parc_starts_as_released(name):
 @pytest.mark.parametrize("name", ["resnet50", "parc_convnext_xt"])
 def test_a_network_can_be_exported(name):
     torch.manual_seed(0)
-    backbone = build_backbone(values_of(f"backbone={name}")).eval()
+    backbone = build_backbone(composed(f"backbone={name}")).eval()
     images = torch.rand(1, 3, 64, 96)
     exported = torch.export.export(backbone, (images,)).module()
     for got, expected in zip(exported(images), backbone(images), strict=True):
@@ -245,7 +236,7 @@ def test_a_network_can_be_exported(name):
 
 
 def test_other_patterns_of_parc_are_a_matter_of_configuration():
-    values = values_of(
+    values = composed(
         *("backbone=resnet50", 'backbone.parc_layers=["layer2.[123].conv2"]'),
         *("backbone.position_embeddings=false", "backbone.meta_size=[128,192]"),
     )

@@ -1,29 +1,20 @@
 """What every config of `conf/backbone/` promises."""
 
-import functools
-
 import pytest
 import torch
 
 from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.config import CONF
 from parcnet_train.features import Backbone, Level
-from running import configure
+from running import composed
 
 NAMES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
-
-
-@functools.cache
-def values_of(name):
-    values, faults = configure([f"backbone={name}"])
-    assert faults == []
-    return values
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def backbone(request):
     torch.manual_seed(0)
-    return build_backbone(values_of(request.param))
+    return build_backbone(composed(f"backbone={request.param}"))
 
 
 def assert_close(first, second):
@@ -87,7 +78,7 @@ def test_no_entry_of_the_state_dict_is_an_alias(backbone):
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_output_stride_is_as_told(name, output_stride):
-    values = values_of(name)
+    values = composed(f"backbone={name}")
     torch.manual_seed(0)
     backbone = build_backbone({"backbone": {**values["backbone"], "output_stride": output_stride}})
     size = (64, 96)
@@ -111,7 +102,7 @@ def test_every_output_stride_is_as_told(name, output_stride):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
-    assert values_of(name)["backbone"]["pretrained"] is None
+    assert composed(f"backbone={name}")["backbone"]["pretrained"] is None
 
 
 # With a classifier of 1000 classes: paper's tables and the authors' configurations.
@@ -135,13 +126,13 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_those_published(name):
     with meta_device():
-        model = build_model(values_of(name), num_classes=1000)
+        model = build_model(composed(f"backbone={name}"), num_classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_batchnorm_that_runs_can_be_synchronized(name):
-    backbone = build_backbone(values_of(name)).eval()
+    backbone = build_backbone(composed(f"backbone={name}")).eval()
     norms = [each for each in backbone.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     ran = []
     for norm in norms:

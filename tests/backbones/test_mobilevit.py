@@ -9,7 +9,7 @@ from parcnet_train.backbones.mobilevit import MobileViT, MobileViTStage, fold, u
 from parcnet_train.build import build_model
 from parcnet_train.conversion.layouts import TIMM_MOBILEVIT
 from parcnet_train.conversion.translate import translate
-from running import configure
+from running import composed
 
 
 def randomize(model):
@@ -30,8 +30,7 @@ def randomize(model):
 def pair():
     reference = timm.create_model("mobilevit_s").eval()
     randomize(reference)
-    values, _ = configure(["backbone=mobilevit_s"])
-    ours = build_model(values, num_classes=1000).eval()
+    ours = build_model(composed("backbone=mobilevit_s"), num_classes=1000).eval()
     entries = translate(reference.state_dict(), TIMM_MOBILEVIT)
     ours.load_state_dict({name: entry.value for name, entry in entries.items()})
     return ours, reference

@@ -11,7 +11,7 @@ from parcnet_train.backbones.parcnet import Design, MetaFormerBlock, Mixer, ParC
 from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.circular import HEIGHT, WIDTH
 from parcnet_train.parc import CircularConv
-from running import configure
+from running import composed
 
 DESIGN = Design(
     mixer="parc",
@@ -31,10 +31,8 @@ def tiny(**settings):
 
 
 def from_config(*overrides):
-    values, faults = configure(overrides)
-    assert faults == []
     with meta_device():
-        return build_model(values, num_classes=1000)
+        return build_model(composed(*overrides), num_classes=1000)
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 9)])
@@ -237,7 +235,7 @@ def test_levels_are_as_stated_for_any_size(settings, size):
 def test_shown_values_are_the_constructor_s_defaults(name):
     import inspect
 
-    values, _ = configure([f"backbone={name}_s"])
+    values = composed(f"backbone={name}_s")
     network = build_backbone(values)
     for key, parameter in inspect.signature(type(network)).parameters.items():
         if parameter.default is not inspect.Parameter.empty:

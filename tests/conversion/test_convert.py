@@ -3,6 +3,7 @@
 import collections
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from running import TINY, run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
 SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classification"}
+WHOLE = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +51,13 @@ def refused(source, error=CheckpointError, **settings):
     return str(caught.value)
 
 
-def call(*arguments, cwd):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 def test_the_command_line_converts_what_load_and_test_take(
     source, reference, image_folder, tmp_path
 ):
     target = tmp_path / "converted.ckpt"
     options = ["--from", "timm", "--backbone", "mobilevit_xxs", "--task", "classification"]
-    done = call(source, target, *options, "head.dropout=0.3", cwd=tmp_path)
+    command = [sys.executable, str(SCRIPT), str(source), str(target), *options, "head.dropout=0.3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "mobilevit_xxs for classification, 3 classes, 311 tensors" in done.stdout
     assert read_checkpoint(target)["config"]["head"]["dropout"] == 0.3
@@ -67,7 +65,7 @@ def test_the_command_line_converts_what_load_and_test_take(
     with torch.inference_mode():
         torch.testing.assert_close(parcnet_train.load(target)(images), reference(images))
     # The data calls its classes otherwise than "0", "1", "2": the file names none.
-    overrides = [*TINY, "backbone=mobilevit_xxs", "action=test", f"ckpt={target}"]
+    overrides = [*WHOLE, "action=test", f"ckpt={target}"]
     overrides += ["data=imagefolder", f"data.root={image_folder}"]
     results = run(overrides, tmp_path / "run")
     assert (results["status"], results["checkpoint_epoch"]) == ("done", 0)
@@ -88,7 +86,7 @@ def test_a_converted_checkpoint_holds_what_a_trained_one_holds(source, tmp_path)
 
 
 def test_class_names_of_a_file(source, image_folder, tmp_path):
-    overrides = [*TINY, "backbone=mobilevit_xxs", "action=test", "data=imagefolder"]
+    overrides = [*WHOLE, "action=test", "data=imagefolder"]
     overrides += [f"data.root={image_folder}", f"ckpt={tmp_path / 'named.ckpt'}"]
     classes = tmp_path / "classes.txt"
     classes.write_text("ant\nbee\ncat\n")
@@ -153,6 +151,21 @@ def test_a_detector_without_classes(detector):
         state[key] = state[key][:16]
     torch.save(state, detector)
     assert "has no entry that counts the classes of task=detection" in refused(detector, **DETECTOR)
+
+
+def test_a_network_for_segmentation_may_have_any_first_class(tmp_path):
+    state = golden.state_dict(golden.read("parcnet_s_segmentation"))
+    for name in ("weight", "bias"):
+        key = f"seg_head.classifier.classifier.block.conv.{name}"
+        state[key] = state[key][:3]
+    torch.save(state, tmp_path / "published.pt")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    settings = {**DETECTOR, "task": "segmentation", "classes": tmp_path / "classes.txt"}
+    told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **settings)
+    assert "parcnet_s for segmentation, 3 classes" in told
+    assert read_checkpoint(tmp_path / "converted.ckpt")["class_names"] == ["sky", "road", "car"]
+    logits = parcnet_train.load(tmp_path / "converted.ckpt")(torch.rand(1, 3, 50, 75))
+    assert logits.shape == (1, 3, 50, 75)
 
 
 def wrapped(state, kind):
@@ -224,7 +237,9 @@ def test_counts_of_batches_may_be_absent(reference, tmp_path):
     parcnet_train.load(tmp_path / "old.ckpt")
 
 
-def test_everything_missing_too_many_and_misshapen_is_named(reference, tmp_path):
+def test_everything_missing_too_many_and_misshapen_is_named(
+    reference, tmp_path, monkeypatch, capsys
+):
     state = dict(reference.state_dict())
     for name in ("weight", "bias"):
         del state[f"stages.2.1.norm.{name}"]
@@ -245,9 +260,12 @@ def test_everything_missing_too_many_and_misshapen_is_named(reference, tmp_path)
         "misshapen: head.linear.weight (there: head.fc) is 3x7, not 3x320",
     ]
     options = ["--from", "timm", "--backbone", "mobilevit_xxs"]
-    done = call("published.pt", "never.ckpt", *options, cwd=tmp_path)
-    assert done.returncode == 2
-    errors = done.stderr.splitlines()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "published.pt", "never.ckpt", *options])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert caught.value.code == 2
+    errors = capsys.readouterr().err.splitlines()
     assert [line.removeprefix("error: ") for line in errors[1:]] == lines[1:]
     assert all(line.startswith("error: ") for line in errors)
     assert list(tmp_path.iterdir()) == [tmp_path / "published.pt"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +35,7 @@ class ProgressBar(TQDMProgressBar):
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """Of the parameters that have no scale of their own."""
+    """As configured, before a group of parameters scales it."""
     group = optimizer.param_groups[-1]
     return group["lr"] / group.get("lr_scale", 1.0)
 
@@ -110,7 +111,8 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
-        names: list[str] = [*pl_module.shown]  # type: ignore[misc]  # of a `Task`
+        of_task: Sequence[str] = pl_module.shown  # type: ignore[assignment]  # of a `Task`
+        names = [name for name in of_task if name in metrics]
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(

@@ -28,6 +28,7 @@ Config = dict[str, Any]
 CLASS_ENTRIES: dict[str, tuple[str, Callable[[int], int]]] = {
     "classification": ("head.linear.bias", int),
     "detection": ("head.predictors.5.bias", classes_of_last),
+    "segmentation": ("head.classifier.bias", int),
 }
 
 # By task: what its first class must be called, where that is no choice.

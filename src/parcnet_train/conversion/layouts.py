@@ -53,6 +53,11 @@ CVNETS = Layout(
         (r"^ssd_heads\.(\d)\.loc_cls_layer\.", r"head.predictors.\1."),
         (r"\.dw_conv\.", r".0."),
         (r"^(head\.extra\.\d)\.pw_conv\.", r"\1.1."),
+        # Networks for segmentation.
+        (r"^seg_head\.classifier\.classifier\.block\.conv\.", r"head.classifier."),
+        (r"^seg_head\.aspp\.aspp_layer\.", r"head.aspp."),
+        (r"^head\.aspp\.convs\.", r"head.aspp.branches."),
+        (r"\.aspp_pool\.conv_1x1\.", r".1."),
         # Inverted residuals.
         (r"\.block\.exp_1x1\.", r".expand."),
         (r"\.block\.conv_3x3\.", r".depthwise."),

@@ -1,7 +1,7 @@
-"""DeepLabV3: Chen et al., arXiv 1706.05587; the released sizes of ParC-Net and MobileViT.
+"""DeepLabV3: Chen et al., arXiv 1706.05587, as ParC-Net (arXiv 2203.03952) was released with it.
 
-The numbers are those of the authors' configuration: 256 channels, no decoder. docs/fidelity.md has
-what differs from the DeepLabV3 of other libraries.
+Channels, rates, dropout and initial weights are released values. Unlike torchvision's, it has no
+3x3 convolution between ASPP and the classifier.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parcnet_train.blocks import ConvNormAct, initialize
+from parcnet_train.errors import ConfigError
 from parcnet_train.features import Level
 
-STRIDES = (8, 16)  # of a last map that the rates are published for
-AUXILIARY_SHARE = 4  # channels of the map over those of the auxiliary head (torchvision's)
+STRIDES = (8, 16)  # of the last level, for which rates are published
+AUXILIARY_REDUCTION = 4  # of the channels, in the auxiliary classifier (torchvision's)
 
 
 class ImagePooling(nn.Sequential):
@@ -30,8 +31,11 @@ class ImagePooling(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
+        size = x.shape[2:]
+        for layer in self:
+            x = layer(x)
         # Of one pixel, what the release's bilinear interpolation makes is the pixel itself.
-        return super().forward(x).expand(-1, -1, *x.shape[2:])
+        return x.expand(-1, -1, *size)
 
 
 class ASPP(nn.Module):
@@ -68,74 +72,79 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3(nn.Module):
-    """ASPP on the last map, a linear classifier of its pixels, and bilinear enlargement.
+    """ASPP on the last level, a classifier of its pixels, and bilinear enlargement.
 
     Args:
         levels: of the backbone; the last one has stride 8 or 16.
-        num_classes: channels of the logits.
-        channels: of ASPP (released value).
-        rates: dilations of ASPP at stride 16; at stride 8 they are twice as large (arXiv
-            1706.05587, section 4.1).
-        dropout: behind ASPP, and of whole channels in front of the classifier (released value).
-        auxiliary: whether a second classifier, of the level before the last one of another stage,
-            takes part in training.
+        num_classes: channels of the logits, the background's included where there is one.
+        channels: of ASPP.
+        rates: dilations of ASPP at stride 16; at stride 8 they are doubled (arXiv 1706.05587,
+            section 3.3).
+        dropout: probability behind ASPP, and of whole channels in front of the classifier.
+        auxiliary: whether training has a second classifier, on the level before the last: the stage
+            that has stride 16 in a backbone for classification (torchvision's `layer3`).
 
     Raises:
-        ValueError: where the last level has another stride.
+        ConfigError: where the last level has another stride.
     """
 
     task: ClassVar[str] = "segmentation"
+    classifies_pixels: ClassVar[bool] = True
 
     def __init__(
         self,
         levels: Sequence[Level],
         num_classes: int,
         channels: int = 256,
-        rates: Sequence[int] = (6, 12, 18),
+        rates: tuple[int, ...] = (6, 12, 18),
         dropout: float = 0.1,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        last, before = levels[-1], levels[-2]
+        last = levels[-1]
         if last.stride not in STRIDES:
-            raise ValueError(
+            raise ConfigError(
                 f"head=deeplabv3 needs a last level of stride 8 or 16, the backbone ends at "
                 f"{last.stride}; set backbone.output_stride=16"
             )
-        self.stride = last.stride
-        self.aspp = ASPP(
-            last.channels, channels, [rate * 16 // last.stride for rate in rates], dropout
-        )
+        scale = max(STRIDES) // last.stride
+        self.aspp = ASPP(last.channels, channels, [rate * scale for rate in rates], dropout)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.auxiliary = (
+            auxiliary_classifier(levels[-2].channels, num_classes, dropout) if auxiliary else None
+        )
         self.apply(initialize)
-        self.auxiliary: nn.Module | None = None
-        if auxiliary:
-            hidden = before.channels // AUXILIARY_SHARE
-            self.auxiliary = nn.Sequential(
-                ConvNormAct(before.channels, hidden, 3, activation=nn.ReLU),
-                nn.Dropout(dropout),
-                nn.Conv2d(hidden, num_classes, 1),
-            ).apply(initialize)
-            self.auxiliary_stride = before.stride
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, maps: Sequence[Tensor], size: tuple[int, int]
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Classifies pixels.
 
         Args:
-            maps: of the backbone; the last one is `(B, C, h, w)`.
+            maps: of all the backbone's levels, `(B, C, H / stride, W / stride)`.
+            size: height H and width W of the images, in pixels.
 
         Returns:
-            Logits `(B, num_classes, h * stride, w * stride)`; in training, where there is an
-            auxiliary classifier, with those of the latter, of the same shape.
+            Logits `(B, num_classes, H, W)`; in training, where there is an auxiliary classifier,
+            its logits beside them, of the same shape.
         """
-        logits = self.classifier(self.dropout(self.aspp(maps[-1])))
-        logits = enlarge(logits, self.stride)
+        logits = enlarge(self.classifier(self.dropout(self.aspp(maps[-1]))), size)
         if self.auxiliary is None or not self.training:
             return logits
-        return logits, enlarge(self.auxiliary(maps[-2]), self.auxiliary_stride)
+        return logits, enlarge(self.auxiliary(maps[-2]), size)
 
 
-def enlarge(logits: Tensor, scale: int) -> Tensor:
-    """Enlarges `(B, K, h, w)` to `(B, K, h * scale, w * scale)`."""
-    return functional.interpolate(logits, scale_factor=float(scale), mode="bilinear")
+def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+    """Maps `(B, in_channels, h, w)` to logits `(B, num_classes, h, w)`; torchvision's layers."""
+    hidden = in_channels // AUXILIARY_REDUCTION
+    return nn.Sequential(
+        ConvNormAct(in_channels, hidden, 3, activation=nn.ReLU),
+        nn.Dropout(dropout),
+        nn.Conv2d(hidden, num_classes, 1),
+    )
+
+
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarges `(B, K, h, w)` to `(B, K, *size)`."""
+    return functional.interpolate(logits, size, mode="bilinear")

@@ -1,141 +1,63 @@
-"""Pictures of what a network finds, beside what there is to be found."""
+"""Pictures of what a network finds, beside what there is to be found.
+
+What is common to all tasks; `detections.py` and `class_maps.py` draw what was found.
+"""
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from parcnet_train.data.batches import UNLABELED, DetectionBatch
-from parcnet_train.data.samplers import PADDING
-from parcnet_train.detection.types import Detections
-
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Pair = tuple[Picture, Picture]  # what there is, and what was found
+Colour = tuple[int, int, int]  # red, green, blue
 
 LONGER_SIDE = 480  # pixels of every picture, so that captions can be read on small images too
 MARGIN = 8  # pixels around pictures
-SHOWN_FROM = 0.3  # detections of lower scores would cover the picture
-GOLDEN_RATIO = 0.618034  # of the colour circle between classes: neighbours differ much
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-def colour_of(label: int) -> tuple[int, int, int]:
-    """A bright colour of a class, red, green and blue."""
-    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.85, 1)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def to_picture(image: Tensor) -> Picture:
+    """An image `(3, H, W)` of a batch as a picture."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
 
 
-def resize(image: Picture) -> Picture:
-    """The image with its longer side of `LONGER_SIDE` pixels."""
-    scale = LONGER_SIDE / max(image.shape[:2])
-    height, width = (round(scale * side) for side in image.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
-
-
-def draw_boxes(
-    image: Picture,
-    boxes: npt.NDArray[np.floating],
-    labels: Sequence[int],
-    captions: Sequence[str],
-) -> Picture:
-    """Draws boxes with captions, the first one on top.
+def resize(image: Picture, shape: Sequence[int] | None = None) -> Picture:
+    """The image with its longer side of `LONGER_SIDE` pixels.
 
     Args:
-        image: of any size; it is left as it is.
-        boxes: `(n, 4)`, xyxy, in pixels of the image.
-        labels: n class indices, which choose the colours.
-        captions: n texts.
-
-    Returns:
-        The picture, see `resize`.
+        image: of any size.
+        shape: height and width that the sides of the picture are in proportion to; None for those
+            of the image.
     """
-    picture = resize(image)
-    shares = np.clip(np.nan_to_num(boxes) / (image.shape[1::-1] * 2), 0, 1)
-    corners = shares * (np.array(picture.shape[1::-1] * 2) - 1)
-    drawn = [*zip(corners.round().astype(int).tolist(), labels, captions, strict=True)]
-    for (left, top, right, bottom), label, _ in reversed(drawn):
-        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(label), 2, cv2.LINE_AA)
-    for (left, top, _, _), label, caption in reversed(drawn):
-        draw_caption(picture, caption, left, top, colour_of(label))
-    return picture
-
-
-def draw_caption(
-    picture: Picture, caption: str, left: int, bottom: int, colour: tuple[int, int, int]
-) -> None:
-    """Writes on a coloured ground, at a place or as near to it as the picture has room."""
-    (width, height), below = cv2.getTextSize(caption, FONT, FONT_SCALE, 1)
-    left = max(0, min(left, picture.shape[1] - width - 4))
-    bottom = max(height + below + 2, bottom)
-    cv2.rectangle(
-        picture, (left, bottom - height - below - 2), (left + width + 4, bottom), colour, -1
-    )
-    luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
-    ink = BLACK if luminance > 110 else WHITE
-    cv2.putText(picture, caption, (left + 2, bottom - below), FONT, FONT_SCALE, ink, 1, cv2.LINE_AA)
+    height, width = (shape or image.shape)[:2]
+    scale = LONGER_SIDE / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    method = cv2.INTER_AREA if max(image.shape[:2]) > LONGER_SIDE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
 
 
 def grid(pairs: Sequence[Pair]) -> Picture:
     """One picture of all pairs, a row each."""
-    height = max(each.shape[0] for pair in pairs for each in pair) + MARGIN
+    heights = [max(each.shape[0] for each in pair) + MARGIN for pair in pairs]
     width = max(each.shape[1] for pair in pairs for each in pair) + MARGIN
     header = 3 * MARGIN
-    canvas: Picture = np.full(
-        (header + len(pairs) * height, MARGIN + 2 * width, 3), WHITE, dtype=np.uint8
-    )
+    canvas: Picture = np.full((header + sum(heights), MARGIN + 2 * width, 3), WHITE, dtype=np.uint8)
     for column, title in enumerate(("ground truth", "prediction")):
-        left = MARGIN + column * width
+        left, top = MARGIN + column * width, header
         cv2.putText(canvas, title, (left, header - MARGIN), FONT, FONT_SCALE, BLACK, 1, cv2.LINE_AA)
-        for row, pair in enumerate(pairs):
-            top, picture = header + row * height, pair[column]
+        for pair, height in zip(pairs, heights, strict=True):
+            picture = pair[column]
             canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            top += height
     return canvas
 
 
 def encode(picture: Picture) -> bytes:
     """The content of a JPEG file, which is small: a training leaves one per epoch."""
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])
-
-
-def detection_pairs(
-    batch: DetectionBatch, detections: Sequence[Detections], class_names: Sequence[str]
-) -> Iterator[Pair]:
-    """The images of a batch with their objects, and with those that were found.
-
-    Args:
-        batch: of an evaluation; its empty places are left out.
-        detections: of every place, in pixels of the original images.
-        class_names: in the order of the labels.
-    """
-    for place, found in enumerate(detections):
-        if batch.samples[place] == PADDING:
-            continue
-        image = to_picture(batch.images[place])
-        count = int((batch.labels[place] != UNLABELED).sum())  # padding is at the end
-        labels = batch.labels[place, :count].tolist()
-        truth = draw_boxes(
-            image,
-            batch.boxes[place, :count].cpu().numpy(),
-            labels,
-            [class_names[label] for label in labels],
-        )
-        shown = int((found.scores >= SHOWN_FROM).sum())  # the best are the first
-        labels, scores = found.labels[:shown].tolist(), found.scores[:shown].tolist()
-        placement = batch.placements[place].cpu().numpy()
-        boxes = found.boxes[:shown].cpu().numpy() * placement[[0, 1, 0, 1]]
-        captions = [
-            f"{class_names[k]} {score:.2f}" for k, score in zip(labels, scores, strict=True)
-        ]
-        yield truth, draw_boxes(image, boxes + placement[[2, 3, 2, 3]], labels, captions)
-
-
-def to_picture(image: Tensor) -> Picture:
-    """An image `(3, H, W)` of a batch as a picture."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())

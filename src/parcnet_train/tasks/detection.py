@@ -28,7 +28,8 @@ from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model
-from parcnet_train.report.pictures import Pair, detection_pairs
+from parcnet_train.report.detections import detection_pairs
+from parcnet_train.report.pictures import Pair
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 
 PREDICTIONS = "predictions.json"

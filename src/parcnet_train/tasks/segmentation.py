@@ -17,7 +17,8 @@ from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.samplers import PADDING, Size
 from parcnet_train.metrics import ExactMean
 from parcnet_train.model import Model, scaled
-from parcnet_train.report.pictures import Pair, segmentation_pairs
+from parcnet_train.report.class_maps import segmentation_pairs
+from parcnet_train.report.pictures import Pair
 from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
 from parcnet_train.segmentation.overlap import intersection_over_union, pixel_accuracy
@@ -124,9 +125,8 @@ class SegmentationTask(Task):
         """
         self.val_metrics["val/skipped"].update(batch.skipped)
         images = scaled(batch.images)
-        window: Size | None = self.trainer.datamodule.window  # type: ignore[attr-defined]
-        if window is not None:
-            found = [classes_of_windows(self.logits, image, window) for image in images]
+        if self.window is not None:
+            found = [classes_of_windows(self.logits, image, self.window) for image in images]
         else:
             found = self.classes_of_batch(images, batch)
         for classes, truth, sample in zip(
@@ -158,13 +158,20 @@ class SegmentationTask(Task):
         confusion = self.confusion.compute()
         shares = intersection_over_union(confusion)
         names: list[str] = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
-        self.log_dict(
-            {
-                "val/miou": shares.nanmean(),
-                "val/pixel_accuracy": pixel_accuracy(confusion),
-                **{f"val/iou/{name}": share for name, share in zip(names, shares, strict=True)},
-                **self.val_metrics.compute(),
-            }
-        )
+        values = {
+            "val/miou": shares.nanmean(),
+            "val/pixel_accuracy": pixel_accuracy(confusion),
+            **{f"val/iou/{name}": share for name, share in zip(names, shares, strict=True)},
+            **self.val_metrics.compute(),
+        }
+        if self.window is not None:  # they have no loss
+            del values["val/loss"]
+        self.log_dict(values)
         self.val_metrics.reset()
         self.confusion.reset()
+
+    @property
+    def window(self) -> Size | None:
+        """Of an evaluation in windows, see `VocData`."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.window

@@ -1,0 +1,159 @@
+import functools
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import running
+from parcnet_train.data.batches import IGNORED, SegmentationBatch
+from parcnet_train.launch import launch
+from parcnet_train.tasks.segmentation import AUXILIARY_WEIGHT, SegmentationTask
+from voc_files import NAMES, write_voc
+
+CLASSES = 4
+TINY = [
+    *("task=segmentation", "backbone=parcnet_xs", "debug=tiny", "data=voc_format", "trainer=cpu"),
+    *("recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=1.0", "head.channels=16"),
+]
+
+
+class Fixed(nn.Module):
+    """A network with the same logits for all images, and an auxiliary one where wanted."""
+
+    def __init__(self, auxiliary=False):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.values = nn.Parameter(torch.randn(2, CLASSES, 6, 8, generator=generator))
+        self.auxiliary = auxiliary
+
+    def forward(self, images):
+        main, other = (each.expand(len(images), -1, -1, -1) for each in self.values[:, None])
+        return (main, other) if self.auxiliary else main
+
+
+def make_task(network, **settings):
+    """A task around a network, as in a trainer of one process."""
+    optimizer = functools.partial(torch.optim.SGD, lr=0.1)
+    return SegmentationTask(network, CLASSES, optimizer, lambda *_, **__: 0.1, 2, **settings)
+
+
+def make_batch(masks):
+    return SegmentationBatch(
+        torch.zeros(len(masks), 3, 6, 8, dtype=torch.uint8),
+        masks,
+        torch.arange(len(masks)),
+        torch.tensor([[1.0, 1.0, 0.0, 0.0]]).expand(len(masks), -1),
+        [],
+        torch.tensor(0),
+    )
+
+
+def random_masks(count=3):
+    masks = torch.randint(CLASSES, (count, 6, 8), generator=torch.Generator().manual_seed(1))
+    masks[0, :3] = IGNORED
+    masks[1] = IGNORED
+    return masks.to(torch.uint8)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_that_of_a_labelled_pixel_of_the_whole_batch(smoothing):
+    task, masks = make_task(Fixed(), label_smoothing=smoothing), random_masks()
+    expected = functional.cross_entropy(
+        task.model(masks), masks.long(), ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    torch.testing.assert_close(task.training_step(make_batch(masks), 0), expected)
+
+
+def test_the_auxiliary_loss_has_its_weight():
+    network, masks = Fixed(auxiliary=True), random_masks()
+    main, other = (
+        functional.cross_entropy(logits, masks.long(), ignore_index=IGNORED)
+        for logits in network(masks)
+    )
+    loss = make_task(network).training_step(make_batch(masks), 0)
+    torch.testing.assert_close(loss, main + AUXILIARY_WEIGHT * other)
+
+
+def test_a_batch_without_labels_is_no_loss():
+    task = make_task(Fixed())
+    loss = task.training_step(make_batch(torch.full((2, 6, 8), IGNORED, dtype=torch.uint8)), 0)
+    loss.backward()
+    assert loss.item() == 0
+    assert task.model.values.grad.abs().sum() == 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_voc(tmp_path_factory.mktemp("voc"))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """A short training, and what it returned."""
+    output = tmp_path_factory.mktemp("run")
+    return output, running.run([*TINY, f"data.root={folder}", "task.pictures=2"], output)
+
+
+def test_a_training_leaves_metrics_and_pictures(trained):
+    output, results = trained
+    assert results["monitor"] == "val/miou"
+    assert {f"val/iou/{name}" for name in NAMES} | {"val/loss", "val/skipped"} <= results.keys()
+    assert 0 <= results["val/miou"] <= 1
+    assert {path.name for path in (output / "pictures").iterdir()} == {"epoch_001.jpg", "final.jpg"}
+
+
+def predict(monkeypatch, classes_of):
+    """Lets an evaluation find what a function says of the masks of the original images."""
+
+    def found(task, images, batch):
+        return [classes_of(mask.long()) for mask in batch.originals]
+
+    monkeypatch.setattr(SegmentationTask, "classes_of_batch", found)
+
+
+def evaluate(trained, folder, output, *overrides):
+    of_run = ["action=test", f"ckpt={trained[0]}", f"data.root={folder}", "task.pictures=0"]
+    return running.run([*TINY, *of_run, *overrides], output)
+
+
+def test_the_labels_themselves_give_1(trained, folder, tmp_path, monkeypatch):
+    predict(monkeypatch, lambda mask: mask.where(mask != IGNORED, 0))
+    results = evaluate(trained, folder, tmp_path, "data.evaluation=keep_aspect")
+    assert results["val/miou"] == results["val/pixel_accuracy"] == 1
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_an_evaluation_does_not_depend_on_the_number_of_processes(
+    processes, trained, folder, tmp_path
+):
+    output, results = trained
+    overrides = [
+        *(*TINY, "action=test", f"ckpt={output}", f"data.root={folder}", "trainer=ddp"),
+        *("trainer.accelerator=cpu", f"trainer.devices={processes}", f"hydra.run.dir={tmp_path}"),
+    ]
+    overrides.remove("trainer=cpu")
+    assert launch([sys.executable, "-m", "parcnet_train", *overrides], processes) == 0
+    several = json.loads((tmp_path / "results.json").read_text())
+    names = [name for name in results if name.startswith("val/")]
+    for name in names:
+        value = None if np.isnan(results[name]) else results[name]
+        assert several[name] == value, name
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.evaluation=windows"],
+        ["task.enlarge=bilinear", "data.evaluation=keep_aspect"],
+        ["task.scales=[0.5,1.0]", "task.mirror=true"],
+    ],
+    ids=["windows", "bilinear", "scales"],
+)
+def test_every_way_to_evaluate_works(overrides, trained, folder, tmp_path):
+    results = evaluate(trained, folder, tmp_path, *overrides)
+    assert 0 <= results["val/miou"] <= 1
+    assert ("val/loss" in results) == ("data.evaluation=windows" not in overrides)
