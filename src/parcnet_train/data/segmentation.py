@@ -205,6 +205,6 @@ def refuse_names(names: Sequence[str], source: str) -> None:
         raise DataError(f"{source} has the class {twice[0]!r} twice; give each its own name")
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{source}: allowed are 2 to {MAX_CLASSES} classes, the background included where the set "
-            f"has one, not {len(names)}"
+            f"{source}: allowed are 2 to {MAX_CLASSES} classes, the background included where the "
+            f"set has one, not {len(names)}"
         )
