@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from parcnet_train.data import demo_segmentation, scenes
-from parcnet_train.data.demo_segmentation import write_segmentation_scenes
+from parcnet_train.data.demo_segmentation import SegmentationScenes, write_segmentation_scenes
 from parcnet_train.data.palette import voc_palette
+from parcnet_train.data.segmentation_transforms import SegmentationAugmentation
 
 FEW = {"train": 8, "val": 4}
 
@@ -83,3 +84,22 @@ def test_interrupted_write_leaves_nothing(few, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_segmentation_scenes(tmp_path / "scenes")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_module_prepares_and_reads(few, tmp_path, caplog):
+    augmentation = SegmentationAugmentation(flip=0)
+    data = SegmentationScenes(str(tmp_path / "scenes"), 96, 4, augmentation, num_workers=0)
+    assert data.writes_root
+    with caplog.at_level("INFO", logger=demo_segmentation.__name__):
+        data.prepare()
+    assert "demonstration data" in caplog.text
+    assert "data=voc data.root=/path" in caplog.text
+    data.check_files("fit")
+    data.setup("fit")
+    assert data.class_names == ["background", *"0123456789"]
+    batch = next(iter(data.train_dataloader()))
+    assert batch.masks.shape == (4, 96, 96)
+    assert set(batch.masks.unique().tolist()) <= {*range(11), 255}
+    (batch,) = data.val_dataloader()
+    for (_, scene), original in zip(scenes.draw_scenes("val"), batch.originals, strict=True):
+        assert np.array_equal(original, demo_segmentation.label(scene))

@@ -171,13 +171,14 @@ class VocData(TaskData):
         Raises:
             DataError: where the list, or a file that it names, is not there.
         """
+        num_classes = len(self.class_names)
         images, masks = find_files(file, self.root / self.images, self.root / self.masks)
         return MaskedImages(
             images,
             masks,
             self.root / self.images,
             self.root / self.masks,
-            len(self.class_names),
+            num_classes,
             transform,
             self.on_error,
             keep_originals,
@@ -204,6 +205,6 @@ def refuse_names(names: Sequence[str], source: str) -> None:
         raise DataError(f"{source} has the class {twice[0]!r} twice; give each its own name")
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{source} has {len(names)} classes; allowed are 2 to {MAX_CLASSES}, the background "
-            "included where the set has one"
+            f"{source}: allowed are 2 to {MAX_CLASSES} classes, the background included where the "
+            f"set has one, not {len(names)}"
         )
