@@ -20,13 +20,21 @@ RUNS = {
         *("trainer.max_epochs=1", "trainer.limit_train_batches=10", "trainer.limit_val_batches=2"),
         *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),
     ],
+    "detection": [
+        *("backbone=parcnet_xs", "recipe.batch_size=2", "recipe.schedule.warmup_steps=3"),
+        *("recipe.reference_batch=2", "recipe.image_size=64", "data=coco_format"),
+        *("trainer.max_epochs=5", "trainer.limit_val_batches=1", "data.num_workers=0"),
+        *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "task.pictures=0"),
+    ],
 }
 
 
 @pytest.mark.parametrize("task", RUNS)
-def test_ten_steps_lose_what_they_always_lost(task, tmp_path):
-    run([f"task={task}", *RUNS[task]], tmp_path)
-    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+def test_ten_steps_lose_what_they_always_lost(task, tmp_path, coco_folder):
+    own = [f"data.root={coco_folder}"] if task == "detection" else []
+    output = tmp_path / "run"
+    run([f"task={task}", *RUNS[task], *own], output)
+    with (output / "csv" / "version_0" / "metrics.csv").open() as stream:
         column = [row["train/loss_step"] for row in csv.DictReader(stream)]
     losses = [float(value) for value in column if value]
     assert len(losses) == 10

@@ -46,8 +46,7 @@ def _has_binary() -> bool:
     return False
 
 
-HAS_BINARY = _has_binary()
-if not HAS_BINARY:
+if not _has_binary():
     for _operator in ("nms", "qnms"):
         torch.library.define(
             f"torchvision::{_operator}",

@@ -123,6 +123,7 @@ RULES = {
     "head.dropout": SHARE,
     "head.projections": COUNTS,
     "head.extra_channels": COUNTS,
+    "head.smallest_anchor": POSITIVE_SHARE,
     "task.score_threshold": SHARE,
     "task.nms_iou": PROBABILITY,
     "task.candidates": COUNT,

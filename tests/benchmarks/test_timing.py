@@ -43,6 +43,8 @@ def test_median_spread_ratio_and_sum():
     }
     assert b.words(a) == "3.00 (1.00-30.0) 0.67x"
     assert (a + b).milliseconds == (4.0, 10.0, 32.0)
+    assert a.relative_to(b) == 1 / 3
+    assert b.relative_to(a) == 3
     assert Timing((0.01234, 1234.0)).words(a) == "617 (0.012-1234) 0.00x"
 
 

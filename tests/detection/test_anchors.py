@@ -67,3 +67,10 @@ def test_no_inference_is_left_behind_by_an_evaluation():
     with torch.inference_mode():
         make_anchors(PUBLISHED)
     assert not make_anchors(PUBLISHED).is_inference()
+
+
+def test_the_smallest_squares_can_be_larger():
+    anchors = make_anchors(PUBLISHED, smallest=0.4)
+    assert anchors[0, 2:].tolist() == pytest.approx([0.4, 0.4])
+    # Level by level, the scales go evenly on to 1.05.
+    assert anchors[2400, 2:].tolist() == pytest.approx([0.4 + 0.65 / 6] * 2)

@@ -149,6 +149,15 @@ def test_huge_outputs_and_flat_boxes_stay_finite():
         assert tensor.isfinite().all()
 
 
+def test_nothing_waits_for_the_device():
+    anchors, boxes, labels = (tensor.to("meta") for tensor in scene())  # has no values to wait for
+    outputs = DetectionOutputs(*(each.to("meta") for each in outputs_for(anchors, 6)[:2]), anchors)
+    leaves = outputs._replace(class_logits=outputs.class_logits.detach().requires_grad_())
+    loss = multibox_loss(leaves, boxes, labels, 0.1)
+    (loss.classes.sum() / loss.positives.sum()).backward()
+    assert leaves.class_logits.grad.shape == (6, 300, CLASSES)
+
+
 def test_the_gradient_of_the_classes_is_that_of_torch():
     anchors, boxes, labels = scene(images=2)
     outputs = outputs_for(anchors, 2)

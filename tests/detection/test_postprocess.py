@@ -6,28 +6,8 @@ import torch
 from detection.test_suppression import naive_nms
 from parcnet_train.detection import postprocess
 from parcnet_train.detection.boxes import decode, encode
-from parcnet_train.detection.postprocess import by_operator, by_shared_overlaps, detect
+from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs
-
-WAYS = {
-    "operator": (by_operator, 0),
-    "operator, several classes at once": (by_operator, 70),
-    "operator, all classes at once": (by_operator, 10_000),
-    "shared overlaps": (by_shared_overlaps, 0),
-}
-
-
-@pytest.fixture(params=WAYS)
-def way(request, monkeypatch):
-    suppress, boxes_per_call = WAYS[request.param]
-    monkeypatch.setattr(postprocess, "HAS_BINARY", suppress is by_operator)
-    monkeypatch.setattr(postprocess, "BOXES_PER_CALL", {"cpu": boxes_per_call})
-    calls = []
-    monkeypatch.setattr(
-        postprocess, suppress.__name__, lambda *image: calls.append(image) or suppress(*image)
-    )
-    yield request.param
-    assert calls
 
 
 def random_outputs(images=2, anchors=200, classes=6, seed=0, scale=2.0):
@@ -57,7 +37,7 @@ def reference(outputs, image, threshold, iou, candidates, per_image):
     ("threshold", "iou", "candidates", "per_image"),
     [(0.01, 0.5, 400, 200), (0.0, 0.5, 60, 200), (0.05, 0.5, 400, 300), (0.2, 0.3, 20, 30)],
 )
-def test_it_finds_what_the_rule_finds(way, threshold, iou, candidates, per_image):
+def test_it_finds_what_the_rule_finds(threshold, iou, candidates, per_image):
     outputs = random_outputs()
     found = detect(outputs, threshold, iou, candidates, per_image)
     assert len(found) == 2
@@ -67,7 +47,23 @@ def test_it_finds_what_the_rule_finds(way, threshold, iou, candidates, per_image
         assert list(zip(scores.tolist(), labels.tolist(), boxes.tolist(), strict=True)) == expected
 
 
-def test_every_setting_matters(way):
+@pytest.mark.parametrize("per_image", [1, 10, 40, 1000])
+def test_more_boxes_are_examined_where_the_best_ones_are_too_few(per_image, monkeypatch):
+    monkeypatch.setattr(postprocess, "EXAMINED", 2)
+    examined, nms = [], torch.ops.torchvision.nms
+    monkeypatch.setattr(
+        torch.ops.torchvision, "nms", lambda *boxes: examined.append(len(boxes[1])) or nms(*boxes)
+    )
+    outputs = random_outputs(images=1, anchors=300, classes=3)
+    (found,) = detect(outputs, 0.0, 0.1, per_image=per_image)
+    expected = reference(outputs, 0, 0.0, 0.1, 300, per_image)
+    assert found.scores.tolist() == [score for score, *_ in expected]
+    assert found.labels.tolist() == [label for _, label, _ in expected]
+    assert examined == [min(600, per_image * 2 ** (i + 1)) for i in range(len(examined))]
+    assert (len(examined) > 1) == (per_image in (10, 40))
+
+
+def test_every_setting_matters():
     outputs = random_outputs()
     settings = {"score_threshold": 0.2, "nms_iou": 0.2, "candidates": 50, "per_image": 20}
     counts = [len(detect(outputs)[0].scores)]
@@ -75,7 +71,7 @@ def test_every_setting_matters(way):
     assert max(counts[1:]) < counts[0]
 
 
-def test_classes_do_not_suppress_each_other(way):
+def test_classes_do_not_suppress_each_other():
     logits = torch.zeros(1, 2, 3)
     logits[0, 0, 1], logits[0, 1, 2] = 5, 4
     outputs = DetectionOutputs(logits, torch.zeros(1, 2, 4), torch.full((2, 4), 0.5))
@@ -86,7 +82,7 @@ def test_classes_do_not_suppress_each_other(way):
     assert found.scores.tolist() == pytest.approx(expected)
 
 
-def test_the_background_is_nothing(way):
+def test_the_background_is_nothing():
     logits = torch.zeros(1, 5, 3)
     logits[..., 0] = 10
     logits[0, 3, 2] = 12
@@ -95,7 +91,7 @@ def test_the_background_is_nothing(way):
     assert found.labels.tolist() == [2]
 
 
-def test_boxes_end_at_the_image(way):
+def test_boxes_end_at_the_image():
     corners = torch.tensor([[[-0.2, 0.3, 0.4, 1.7], [0.1, 0.2, 0.3, 0.4]]])
     anchors = torch.tensor([[0.3, 0.7, 0.5, 0.5], [0.2, 0.3, 0.2, 0.2]])
     logits = torch.tensor([[[0.0, 9], [0, 8]]])
@@ -104,7 +100,7 @@ def test_boxes_end_at_the_image(way):
     torch.testing.assert_close(found.boxes, expected)
 
 
-def test_an_image_can_be_without_objects(way):
+def test_an_image_can_be_without_objects():
     outputs = random_outputs(images=3)
     outputs.class_logits[1, :, 0] = 50
     found = detect(outputs)
@@ -112,7 +108,7 @@ def test_an_image_can_be_without_objects(way):
     assert [each.shape for each in found[1]] == [(0, 4), (0,), (0,)]
 
 
-def test_low_precision_gives_float32(way):
+def test_low_precision_gives_float32():
     outputs = random_outputs(images=1)
     low = DetectionOutputs(*(each.bfloat16() for each in outputs[:2]), outputs.anchors)
     same = DetectionOutputs(*(each.float() for each in low[:2]), outputs.anchors)
@@ -124,7 +120,7 @@ def test_low_precision_gives_float32(way):
         assert mine.tolist() == theirs.tolist()
 
 
-def test_what_is_not_a_number_is_no_object(way):
+def test_what_is_not_a_number_is_no_object():
     outputs = random_outputs(images=1)
     whole = detect(outputs)[0]
     outputs.class_logits[0, 7] = torch.nan

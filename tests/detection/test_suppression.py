@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torchvision.ops import box_iou
 
-from parcnet_train import compat
 from parcnet_train.detection.suppression import nms
 
 
@@ -77,7 +76,6 @@ OLD_NAME = pytest.mark.filterwarnings("ignore:.create_unbacked_symint. is deprec
 
 
 @OLD_NAME
-@pytest.mark.skipif(compat.HAS_BINARY, reason="torchvision's own operator is there")
 def test_the_operator_passes_the_checks_of_torch():
     boxes, scores = crowd(20)
     checks = ("test_schema", "test_faketensor")

@@ -19,15 +19,15 @@ from parcnet_train.data.backgrounds import Pixels, Rng, colour, make_background
 from parcnet_train.data.digits import Digit, read_digits
 
 SEED = 2203
-COUNTS = {"train": 480, "val": 120}  # scenes of each half
+COUNTS = {"train": 960, "val": 120}  # scenes of each half
 SIZES = ((192, 192), (176, 208), (208, 176))  # height and width, in pixels
 STICKERS = (1, 4)  # fewest and most of a scene
-DIAMETER = (0.25, 0.5)  # smallest and largest, as a share of the image's shorter side
+DIAMETER = (0.3, 0.5)  # smallest and largest, as a share of the image's shorter side
 MIN_VISIBLE = (
     0.6  # share of a plate and of its inner part; digits that are hidden further are guessed
 )
 INNER = 0.3  # radii from a plate's edge to where its digit lies
-TILT = 0.35  # radians, either way
+TILT = 0.2  # radians, either way
 RIM = 0.08  # of a plate, in radii
 QUALITY = 90  # of the JPEG files
 SHADOW = np.array([[1, 0, 1.5], [0, 1, 2.0]])  # falls to the right and down, pixels
@@ -195,16 +195,12 @@ def _blend(image: Pixels, paint: Pixels, share: Pixels) -> None:
 
 
 def _colours(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
-    """Colours of plate, rim and ink: light ink on dark plates, dark ink on light ones."""
+    """Colours of plate, rim and ink: dark ink on light plates."""
     hue, ink_hue = rng.uniform(), rng.uniform()
-    if rng.integers(2):
-        saturation, value = rng.uniform(0.65, 1), rng.uniform(0.3, 0.6)
-        ink = colour(ink_hue, rng.uniform(0, 0.15), 1)
-    else:
-        saturation, value = rng.uniform(0.15, 0.6), 1.0
-        ink = colour(ink_hue, 0.7, rng.uniform(0.05, 0.25))
-    rim = colour(0, 0, 0.95) if rng.integers(2) else colour(hue, saturation, 0.6 * value)
-    return colour(hue, saturation, value), rim, ink
+    saturation = rng.uniform(0.15, 0.6)
+    ink = colour(ink_hue, 0.7, rng.uniform(0.05, 0.25))
+    rim = colour(0, 0, 0.95) if rng.integers(2) else colour(hue, saturation, 0.6)
+    return colour(hue, saturation, 1.0), rim, ink
 
 
 def _strokes(sticker: Sticker, window: Window) -> Pixels:

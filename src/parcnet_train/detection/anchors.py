@@ -19,19 +19,23 @@ LAST_RATIOS = (2,)  # on the coarsest level
 
 
 def make_anchors(
-    map_sizes: Sequence[tuple[int, int]], device: torch.device | str = "cpu"
+    map_sizes: Sequence[tuple[int, int]],
+    smallest: float = SMALLEST,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Anchors of all levels, finest level first, row by row, cell by cell.
 
     Args:
         map_sizes: height and width of the feature map of every level.
+        smallest: side of the smallest squares of the finest level, as a share of the image.
         device: where to make them.
 
     Returns:
         `(A, 4)` float32, centre x, centre y, width, height, as shares of the image, within [0, 1].
     """
     anchors = []
-    for (rows, columns), shapes in zip(map_sizes, box_shapes(len(map_sizes)), strict=True):
+    levels = box_shapes(len(map_sizes), smallest)
+    for (rows, columns), shapes in zip(map_sizes, levels, strict=True):
         x, y = (
             (torch.arange(n, dtype=torch.float32, device=device) + 0.5) / n for n in (columns, rows)
         )
@@ -45,9 +49,9 @@ def make_anchors(
     return torch.cat(anchors).clamp(0, 1)
 
 
-def box_shapes(levels: int) -> Iterator[list[tuple[float, float]]]:
+def box_shapes(levels: int, smallest: float) -> Iterator[list[tuple[float, float]]]:
     """Widths and heights of the anchors of a cell, as shares of the image, level by level."""
-    scales = [SMALLEST + (LARGEST - SMALLEST) * level / levels for level in range(levels + 1)]
+    scales = [smallest + (LARGEST - smallest) * level / levels for level in range(levels + 1)]
     for level, (small, next_small) in enumerate(itertools.pairwise(scales), 1):
         big = math.sqrt(small * next_small)
         shapes = [(small, small), (big, big)]
@@ -59,4 +63,4 @@ def box_shapes(levels: int) -> Iterator[list[tuple[float, float]]]:
 
 def anchors_per_cell(levels: int) -> list[int]:
     """Number of anchors at each place of each of so many levels, finest first."""
-    return [len(shapes) for shapes in box_shapes(levels)]
+    return [len(shapes) for shapes in box_shapes(levels, SMALLEST)]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from parcnet_train.compat import HAS_BINARY  # defines torchvision::nms where there is none
-
-import itertools
+import parcnet_train.compat  # noqa: F401  defines torchvision::nms where there is no binary
 
 import torch
-from torch import Tensor
 
 from parcnet_train.detection.boxes import decode
-from parcnet_train.detection.suppression import as_mask, keep_best, overlap_bits
 from parcnet_train.detection.types import BACKGROUND, DetectionOutputs, Detections
 
-# On a GPU, where starting a call takes longer than running it, one call is given as many classes as
-# have together so many boxes (torchvision's limit for the same); elsewhere each class has its own.
-BOXES_PER_CALL = {"cuda": 25_000}
+EXAMINED = 4  # boxes that are compared at first, per object that may be given back
 
 
 def detect(
@@ -39,71 +33,40 @@ def detect(
         For each image its objects, best first, in float32; boxes are corners within the image, as
         shares of it.
     """
-    suppress = by_operator if HAS_BINARY else by_shared_overlaps
     probabilities = outputs.class_logits.float().softmax(dim=-1).transpose(1, 2)
     boxes = decode(outputs.box_offsets.float(), outputs.anchors).clamp(min=0, max=1)
     scores, anchors = probabilities.topk(min(candidates, boxes.shape[1]), dim=2)
     possible = scores > score_threshold
     possible[:, BACKGROUND] = False
     found = []
-    for image in zip(boxes, scores, anchors, possible, strict=True):
-        objects = gathered(*image[:3], suppress(*image, nms_iou))
-        found.append(Detections(*(each[:per_image] for each in objects)))
+    for image, of_image in enumerate(possible):
+        labels, ranks = of_image.nonzero(as_tuple=True)
+        best, order = scores[image][labels, ranks].sort(descending=True, stable=True)
+        labels, ranks = labels[order], ranks[order]
+        sorted_boxes = boxes[image][anchors[image][labels, ranks]]
+        found.append(without_overlaps(Detections(sorted_boxes, best, labels), nms_iou, per_image))
     return found
 
 
-def gathered(boxes: Tensor, scores: Tensor, anchors: Tensor, keep: Tensor) -> Detections:
-    """The kept objects of an image, best first; the arguments are those of `by_operator`."""
-    labels, ranks = keep.nonzero(as_tuple=True)
-    best, order = scores[labels, ranks].sort(descending=True, stable=True)
-    return Detections(boxes[anchors[labels, ranks][order]], best, labels[order])
+def without_overlaps(objects: Detections, iou: float, most: int) -> Detections:
+    """Non-maximum suppression within each class of an image.
 
-
-def by_operator(
-    boxes: Tensor, scores: Tensor, anchors: Tensor, possible: Tensor, iou: float
-) -> Tensor:
-    """Non-maximum suppression within each class of an image, by torchvision's operator.
+    What is kept of the best boxes does not depend on the others, of which an untrained detector has
+    thousands; so these are only looked at where the best ones do not give enough.
 
     Args:
-        boxes: `(A, 4)` corners, from 0 to 1.
-        scores: `(K, n)`, of the best boxes of each class, best first.
-        anchors: `(K, n)`, which boxes these are.
-        possible: `(K, n)`, which of them can be objects at all.
-        iou: of two boxes that overlap more, the worse one goes.
-
-    Returns:
-        `(K, n)`, which of them are kept.
+        objects: from the best to the worst, boxes from 0 to 1.
+        iou: of two boxes of a class that overlap more, the worse one goes.
+        most: objects to keep.
     """
-    keep = torch.zeros_like(possible)
-    at_once = max(1, BOXES_PER_CALL.get(boxes.device.type, 0) // scores.shape[1])
-    if at_once > 1:
-        boxes, scores = boxes.double(), scores.double()
-    for first in range(0, len(scores), at_once):
-        group = slice(first, first + at_once)
-        labels, ranks = possible[group].nonzero(as_tuple=True)
-        if len(labels):
-            # Moved apart, boxes of two classes do not overlap; float32 would lose digits by that.
-            apart = boxes[anchors[group][labels, ranks]] + 2 * labels.unsqueeze(1)
-            kept = torch.ops.torchvision.nms(apart, scores[group][labels, ranks], iou)
-            keep[group][labels[kept], ranks[kept]] = True
-    return keep
-
-
-def by_shared_overlaps(
-    boxes: Tensor, scores: Tensor, anchors: Tensor, possible: Tensor, iou: float
-) -> Tensor:
-    """The same in plain PyTorch: all classes have the same boxes, so that one comparison is enough.
-
-    Arguments and result are those of `by_operator`.
-    """
-    places = anchors[possible]
-    used = torch.zeros_like(boxes[:, 0], dtype=torch.bool)
-    used[places] = True
-    overlaps = overlap_bits(boxes[used], iou)
-    numbers = (used.cumsum(dim=0) - 1)[places].tolist()  # of the boxes among the used ones
-    ends = possible.sum(dim=1).cumsum(dim=0).tolist()
-    classes = itertools.pairwise([0, *ends])
-    kept = b"".join(keep_best(numbers[start:end], overlaps) for start, end in classes)
-    keep = torch.zeros_like(possible)
-    keep[possible] = as_mask(kept, boxes.device)
-    return keep
+    # Moved apart, boxes of two classes do not overlap. Float32 would lose digits by that; Apple's
+    # GPUs have nothing else.
+    dtype = torch.float32 if objects.boxes.device.type == "mps" else torch.float64
+    apart, scores = objects.boxes.to(dtype) + 2 * objects.labels.unsqueeze(1), objects.scores
+    examined = EXAMINED * most
+    while True:
+        first = slice(examined)
+        kept = torch.ops.torchvision.nms(apart[first], scores[first].to(dtype), iou)[:most]
+        if len(kept) == most or examined >= len(scores):
+            return Detections(*(each[kept] for each in objects))
+        examined *= EXAMINED

@@ -1,12 +1,6 @@
-"""Non-maximum suppression in plain PyTorch, for where torchvision's binary is absent.
-
-Which boxes overlap is computed for all pairs at once; what remains is to go through the boxes from
-the best to the worst, and takes one operation on a row of bits for each of them.
-"""
+"""Non-maximum suppression in plain PyTorch, for where torchvision's binary is absent."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,6 +14,8 @@ PAIRS = 2**18  # that are compared at a time: some megabytes, which a cache hold
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Keeps boxes, best first, that overlap no better kept one; as `torchvision.ops.nms` does.
 
+    The best boxes are compared with all others, which they may remove; then the best of the rest.
+
     Args:
         boxes: `(n, 4)` corners.
         scores: `(n,)`.
@@ -28,39 +24,31 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     Returns:
         Indices of the kept boxes, int64, by decreasing score, the first of equals first.
     """
-    order = scores.argsort(descending=True, stable=True)
-    kept = keep_best(range(len(order)), overlap_bits(boxes[order], iou_threshold))
-    return order[as_mask(kept, order.device)]
+    rest = scores.argsort(descending=True, stable=True)
+    kept = [rest[:0]]
+    while len(rest):
+        best = rest[: max(1, PAIRS // len(rest))]
+        overlaps = overlap(boxes[best], boxes[rest], iou_threshold)
+        stays = keep_best(overlaps[:, : len(best)])
+        kept.append(best[stays])
+        rest = rest[len(best) :][~overlaps[stays, len(best) :].any(dim=0)]
+    return torch.cat(kept)
 
 
-def keep_best(boxes: Sequence[int], overlaps: Sequence[int]) -> bytearray:
-    """For each of some boxes a byte: 1 where it overlaps no kept one.
+def keep_best(overlaps: Tensor) -> Tensor:
+    """Which boxes, from the best to the worst, overlap no better kept one, `(n,)` bool.
 
     Args:
-        boxes: their numbers, from the best to the worst.
-        overlaps: for each number, the boxes that it overlaps, as bits.
+        overlaps: `(n, n)` bool, which ones overlap.
     """
-    kept, removed = bytearray(len(boxes)), 0
-    for place, box in enumerate(boxes):
+    rows = np.packbits(overlaps.cpu().numpy(), axis=1, bitorder="little")
+    kept, removed = np.zeros(len(rows), dtype=bool), 0
+    for box, row in enumerate(rows):
+        # One operation on a row of bits per box, which the loop therefore can do without.
         if not removed >> box & 1:
-            kept[place] = 1
-            removed |= overlaps[box]
-    return kept
-
-
-def as_mask(flags: bytes | bytearray, device: torch.device) -> Tensor:
-    """Bytes of 0 and 1 as a tensor of bool."""
-    return torch.tensor(np.frombuffer(flags, dtype=bool), device=device)
-
-
-def overlap_bits(boxes: Tensor, iou_threshold: float) -> list[int]:
-    """For each of `(n, 4)` boxes a number, whose bit i tells whether it overlaps box i too much."""
-    bits = []
-    for rows in torch.split(boxes, max(1, PAIRS // max(1, len(boxes)))):
-        matrix = overlap(rows, boxes, iou_threshold).cpu().numpy()
-        packed = np.packbits(matrix, axis=1, bitorder="little")
-        bits += [int.from_bytes(row.tobytes(), "little") for row in packed]
-    return bits
+            kept[box] = True
+            removed |= int.from_bytes(row.tobytes(), "little")
+    return torch.from_numpy(kept).to(overlaps.device)
 
 
 def overlap(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:

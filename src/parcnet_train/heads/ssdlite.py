@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.blocks import ConvNormAct
-from parcnet_train.detection.anchors import anchors_per_cell, make_anchors
+from parcnet_train.detection.anchors import SMALLEST, anchors_per_cell, make_anchors
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.errors import ConfigError
 from parcnet_train.features import Level
@@ -32,6 +32,9 @@ class SSDLite(nn.Module):
         num_classes: length of the class logits, the background included.
         projections: channels that the two levels are brought to in front of their predictors.
         extra_channels: of the levels of stride 64, 128, 256, and of the last one.
+        smallest_anchor: side of the smallest squares, as a share of the image. Strides are pixels:
+            the smaller the images, the larger it should be for anchors to lie as near to each
+            other, in units of their size, as the default does for images of 320 pixels.
 
     Raises:
         ConfigError: where the backbone has no level of stride 16 or 32.
@@ -45,8 +48,10 @@ class SSDLite(nn.Module):
         num_classes: int,
         projections: tuple[int, int] = (512, 256),
         extra_channels: tuple[int, int, int, int] = (256, 128, 128, 64),
+        smallest_anchor: float = SMALLEST,
     ) -> None:
         super().__init__()
+        self.smallest_anchor = smallest_anchor
         strides = [level.stride for level in levels]
         if not set(STRIDES) <= set(strides):
             raise ConfigError(
@@ -97,7 +102,7 @@ class SSDLite(nn.Module):
         return DetectionOutputs(
             class_logits=predicted[..., COORDINATES:],
             box_offsets=predicted[..., :COORDINATES],
-            anchors=make_anchors(sizes, predicted.device),
+            anchors=make_anchors(sizes, self.smallest_anchor, predicted.device),
         )
 
 

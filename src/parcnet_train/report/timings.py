@@ -102,13 +102,14 @@ def print_detection(title: str, parts: Parts) -> None:
         title: what was measured.
         parts: their times.
     """
-    table = Table(title=f"{title}; ms: median (least-most)", title_justify="left")
-    for heading in ("part", "time", "share", "of", "detections per image"):
+    caption = f"{parts.boxes:.0f} boxes per image are above the threshold; ms: median (least-most)"
+    table = Table(title=f"{title}; {caption}", title_justify="left")
+    for heading in ("part", "time", "share", "of"):
         table.add_column(heading, no_wrap=True)
     for name, timing in parts.timings.items():
-        least, most = min(timing.milliseconds), max(timing.milliseconds)
-        cells = [name, f"{in_digits(timing.median)} ({in_digits(least)}-{in_digits(most)})"]
-        cells += [f"{100 * parts.share(name):.1f} %", WHOLES[name]] if name in WHOLES else ["", ""]
-        cells.append(f"{parts.detections[name]:.0f}" if name in parts.detections else "")
+        times = map(in_digits, (timing.median, min(timing.milliseconds), max(timing.milliseconds)))
+        cells = [name, "{} ({}-{})".format(*times)]
+        if name in WHOLES:
+            cells += [f"{100 * parts.share(name):.1f} %", WHOLES[name]]
         table.add_row(*cells)
     wide_console(WIDTH).print(table)
