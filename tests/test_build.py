@@ -1,6 +1,7 @@
 import pytest
 import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 import running
@@ -19,6 +20,8 @@ def configured(*overrides):
 
 
 def start(monkeypatch, environment):
+    # A trainer of several processes tells all of Lightning its rank: later tests have another.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 

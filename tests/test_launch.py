@@ -150,7 +150,7 @@ import os, time
 from pathlib import Path
 import parcnet_train.__main__ as entry
 from parcnet_train.errors import DataError
-entry.FIRST_WORD = 0.5
+entry.FIRST_WORD = 1.5
 rank, pid = os.environ["RANK"], Path("pid")
 with entry.user_errors():
     if rank in {finders!r}:
@@ -170,7 +170,7 @@ def test_a_fault_of_the_users_is_one_line(finders, folder, capfd):
 
 BUG = """
 import parcnet_train.__main__ as entry
-entry.FIRST_WORD = 0.3
+entry.FIRST_WORD = 1
 with entry.user_errors():
     raise RuntimeError("a bug")
 """

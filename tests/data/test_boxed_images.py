@@ -42,7 +42,7 @@ def test_a_sample_is_the_image_of_its_entry_with_its_boxes(coco_folder):
     assert first.boxes.tolist() == [[5.5, 6, 35.5, 26]]
     assert (first.boxes.dtype, first.labels.dtype) == (torch.float32, torch.int64)
     assert first.placement.tolist() == [1, 1, 0, 0]
-    assert first.placement.dtype == torch.float64
+    assert first.placement.dtype == torch.float32
 
 
 def test_crowds_and_boxes_without_area_are_not_to_be_found(coco_folder):
@@ -123,7 +123,7 @@ def boxed(count, sample, value=1):
         torch.arange(4.0 * count).reshape(count, 4),
         torch.arange(1, count + 1),
         sample,
-        torch.tensor([2.0, 3.0, 4.0, 5.0], dtype=torch.float64),
+        torch.tensor([2.0, 3.0, 4.0, 5.0]),
     )
 
 
@@ -140,7 +140,7 @@ def test_boxes_of_a_batch_end_in_padding():
     assert batch.samples.tolist() == [7, 2, 9]
     assert batch.placements.tolist() == [[2, 3, 4, 5]] * 3
     dtypes = [tensor.dtype for tensor in batch[1:]]
-    assert dtypes == [torch.float32, torch.int64, torch.int64, torch.float64, torch.int64]
+    assert dtypes == [torch.float32, torch.int64, torch.int64, torch.float32, torch.int64]
     assert batch.skipped == 0
 
 

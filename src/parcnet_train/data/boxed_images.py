@@ -29,7 +29,7 @@ class BoxedImage(NamedTuple):
     boxes: Tensor  # (n, 4) float32, xyxy, pixels of `image`
     labels: Tensor  # (n,) int64
     sample: int
-    placement: Tensor  # (4,) float64
+    placement: Tensor  # (4,) float32
 
 
 class BoxedImages(Dataset[BoxedImage | None]):
@@ -96,7 +96,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
             torch.from_numpy(view.boxes).float(),
             torch.from_numpy(view.labels),
             key.sample,
-            torch.from_numpy(view.placement),
+            torch.from_numpy(view.placement).float(),
         )
 
     def look(self, sample: int) -> Image:
@@ -159,7 +159,7 @@ def empty_place(size: Size) -> BoxedImage:
         torch.zeros(0, 4),
         torch.zeros(0, dtype=torch.int64),
         PADDING,
-        torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64),
+        torch.tensor([1.0, 1.0, 0.0, 0.0]),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -105,7 +106,9 @@ class DetectionTask(Task):
     ) -> tuple[Tensor, Tensor]:
         """Losses of the images, summed over their anchors, and their positive anchors: `(B,)`."""
         height, width = batch.images.shape[2:]
-        boxes = batch.boxes / batch.boxes.new_tensor([width, height, width, height])
+        # Without a tensor of both numbers, whose copy would wait for the device.
+        x, y = batch.boxes[..., 0::2] / width, batch.boxes[..., 1::2] / height
+        boxes = torch.stack([x, y], dim=-1).flatten(-2)
         loss = multibox_loss(outputs, boxes, batch.labels, label_smoothing)
         return loss.boxes + loss.classes, loss.positives
 
