@@ -108,7 +108,7 @@ def test_a_network_for_segmentation(tmp_path):
 
 
 def test_a_comparison(tmp_path, capsys, monkeypatch):
-    count_only(monkeypatch, 2, 4)
+    count_only(monkeypatch, 2, 4, 13)
     results = run(["action=profile", "profile.compare=table2"], tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
     assert results["table2/row4/parameters"] == 5_321_824
