@@ -109,7 +109,10 @@ def test_a_training_leaves_metrics_and_pictures(trained):
 def predict(monkeypatch, classes_of):
     """Lets an evaluation find what a function says of the masks of the original images."""
 
+    of_batch = SegmentationTask.classes_of_batch
+
     def found(task, images, batch):
+        of_batch(task, images, batch)  # adds the loss
         return [classes_of(mask.long()) for mask in batch.originals]
 
     monkeypatch.setattr(SegmentationTask, "classes_of_batch", found)

@@ -162,10 +162,10 @@ class SegmentationTask(Task):
             "val/miou": shares.nanmean(),
             "val/pixel_accuracy": pixel_accuracy(confusion),
             **{f"val/iou/{name}": share for name, share in zip(names, shares, strict=True)},
-            **self.val_metrics.compute(),
+            "val/skipped": self.val_metrics["val/skipped"].compute(),
         }
-        if self.window is not None:  # they have no loss
-            del values["val/loss"]
+        if self.window is None:  # windows have no loss
+            values["val/loss"] = self.val_metrics["val/loss"].compute()
         self.log_dict(values)
         self.val_metrics.reset()
         self.confusion.reset()
