@@ -6,7 +6,7 @@ import parcnet_train.compat  # noqa: F401  before torchmetrics, which imports to
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection, SumMetric
 
 UNITS = 2**32  # parts of 1 that a value is rounded to
 LARGEST = 2**31  # a value of this size and above counts as not finite
@@ -62,3 +62,11 @@ class ExactMean(Metric):
         # Python's integers have no limit, and its division rounds correctly.
         mean = (int(self.whole) * UNITS + int(self.units)) / (count * UNITS)
         return torch.tensor(mean, dtype=torch.float32, device=self.count.device)
+
+
+def loss_and_skipped(loss: str, skipped: str) -> MetricCollection:
+    """The mean loss of samples, and how many images were unreadable, under those names."""
+    # Looking for what is not a number would wait for the device.
+    return MetricCollection(
+        {loss: ExactMean(), skipped: SumMetric("disable")}, compute_groups=False
+    )

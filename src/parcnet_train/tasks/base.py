@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim import Optimizer
-from torchmetrics import MetricCollection
 
 from parcnet_train.collectives import total
 from parcnet_train.data.samplers import TrainBatches
+from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.model import Model
 from parcnet_train.schedule import Position
 
@@ -30,7 +30,7 @@ class Task(pl.LightningModule):
 
     `shown` are the metrics that the line of an epoch has.
 
-    A task fills `train_metrics`, whose values are logged at the end of an epoch, and whose states
+    A task updates `train_metrics`, whose values are logged at the end of an epoch, and whose states
     are whole numbers or counts, so that their sum over processes is exact.
 
     Args:
@@ -45,7 +45,6 @@ class Task(pl.LightningModule):
     monitor: ClassVar[str]
     mode: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
-    train_metrics: MetricCollection
 
     def __init__(
         self,
@@ -59,6 +58,7 @@ class Task(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.reference_batch = reference_batch
+        self.train_metrics = loss_and_skipped("train/loss_epoch", "train/skipped")
 
     def configure_optimizers(self) -> Optimizer:
         """One optimizer over all that is trained."""

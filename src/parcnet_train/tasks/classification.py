@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import Metric, MetricCollection, SumMetric
+from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
@@ -48,11 +48,6 @@ class ClassificationTask(Task):
         super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
-        # Looking for what is not a number would wait for the device.
-        self.train_metrics = MetricCollection(
-            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
-            compute_groups=False,
-        )
         # Validation of arguments would look at every batch, and wait for the device.
         accuracy = functools.partial(
             MulticlassAccuracy, average="micro", ignore_index=UNLABELED, validate_args=False

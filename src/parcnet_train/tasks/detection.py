@@ -10,7 +10,6 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-from torchmetrics import MetricCollection, SumMetric
 
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
@@ -27,7 +26,7 @@ from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
-from parcnet_train.metrics import ExactMean
+from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.model import Model
 from parcnet_train.report.detections import detection_pairs
 from parcnet_train.report.pictures import Pair
@@ -82,14 +81,7 @@ class DetectionTask(Task):
         self.detections_per_image = detections_per_image
         self.save_predictions = save_predictions
         self.pictures = pictures
-        # Looking for what is not a number would wait for the device.
-        self.train_metrics = MetricCollection(
-            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
-            compute_groups=False,
-        )
-        self.val_metrics = MetricCollection(
-            {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
-        )
+        self.val_metrics = loss_and_skipped("val/loss", "val/skipped")
         self.found = GatherDetections()
 
     def configure_callbacks(self) -> list[Callback]:

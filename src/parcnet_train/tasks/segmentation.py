@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.samplers import PADDING, Size
-from parcnet_train.metrics import ExactMean
+from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.model import Model, scaled
 from parcnet_train.report.class_maps import segmentation_pairs
 from parcnet_train.report.pictures import Pair
@@ -68,14 +67,7 @@ class SegmentationTask(Task):
         self.scales = scales
         self.mirror = mirror
         self.pictures = pictures
-        # Looking for what is not a number would wait for the device.
-        self.train_metrics = MetricCollection(
-            {"train/loss_epoch": ExactMean(), "train/skipped": SumMetric("disable")},
-            compute_groups=False,
-        )
-        self.val_metrics = MetricCollection(
-            {"val/loss": ExactMean(), "val/skipped": SumMetric("disable")}, compute_groups=False
-        )
+        self.val_metrics = loss_and_skipped("val/loss", "val/skipped")
         self.confusion = MulticlassConfusionMatrix(
             num_classes, ignore_index=IGNORED, validate_args=False
         )
