@@ -1,7 +1,6 @@
 """Every file of data of any task can be read before a training."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from parcnet_train.data.file_checks import BLOCK, look_at
@@ -46,7 +45,6 @@ def test_images_with_boxes(coco_folder):
 
 
 def test_images_of_hugging_face(huggingface_folder):
-    pytest.importorskip("datasets")
     assert faults_of("data=huggingface", f"data.root={huggingface_folder}") == []
 
 
