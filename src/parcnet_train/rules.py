@@ -133,6 +133,11 @@ RULES = {
     "task.candidates": COUNT,
     "task.detections_per_image": COUNT,
     "task.pictures": WHOLE,
+    "task.scales": Rule(
+        lambda value: isinstance(value, list) and value != [] and all(map(RATE.accepts, value)),
+        f"a list of one or more of {RATE.words}",
+    ),
+    "task.mirror": FLAG,
     "data.num_workers": WHOLE,
     "recipe.epochs": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),

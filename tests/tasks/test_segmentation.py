@@ -160,3 +160,17 @@ def test_every_way_to_evaluate_works(overrides, trained, folder, tmp_path):
     results = evaluate(trained, folder, tmp_path, *overrides)
     assert 0 <= results["val/miou"] <= 1
     assert ("val/loss" in results) == ("data.evaluation=windows" not in overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.scales=[]", "task.scales=[]: allowed is a list of one or more of a number above 0"),
+        ("task.scales=[1,0]", "task.scales=[1,0]: allowed is a list of one or more of a number"),
+        ("task.mirror=1", "task.mirror=1: allowed is true or false"),
+        ("task.enlarge=cubic", "task.enlarge=cubic: allowed is one of nearest, bilinear"),
+    ],
+)
+def test_ways_to_evaluate_that_there_are_not_are_refused(override, message):
+    (fault,) = running.configure([*TINY, "data=demo_segmentation", override])[1]
+    assert fault.startswith(message)
