@@ -128,8 +128,9 @@ def fold_batch_norms(
         foldable: classes beside nn.Conv2d that a norm can go into; they have `fold_behind`.
     """
     twin, pairs = copy.deepcopy(model).to("meta"), Pairs()
+    watched: tuple[type[nn.Module], ...] = (nn.Conv2d, *foldable)
     for name, module in twin.named_modules():
-        if isinstance(module, nn.Conv2d) or isinstance(module, foldable):
+        if isinstance(module, watched):
             module.register_forward_hook(pairs.made_by(name))
     with torch.no_grad(), pairs:
         twin(empty_image(twin, size))
