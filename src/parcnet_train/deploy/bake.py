@@ -14,11 +14,13 @@ All of it is exact rewriting, with weights computed in float64:
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.backbones.mobilevit import MobileViTStage
 from parcnet_train.backbones.parcnet import (
     Axes,
     MetaFormerBlock,
@@ -36,6 +38,7 @@ from parcnet_train.deploy.fixed import (
     convolution,
     spread,
 )
+from parcnet_train.deploy.fixed_transformer import FixedMobileViTStage
 from parcnet_train.deploy.folding import affine_of, empty_image, fold_batch_norms, fold_in_front
 from parcnet_train.parc import CircularConv, ParallelParC, along, fit_length
 
@@ -56,10 +59,9 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
         another size its results are undefined.
     """
     baked = copy.deepcopy(model).eval().requires_grad_(False)
-    for name, map_size in sizes_of_mixers(baked, size).items():
-        mixer: Any = baked.get_submodule(name)
-        bake_part: Any = bake_mixer if isinstance(mixer, Mixer) else bake_parallel
-        baked.set_submodule(name, bake_part(mixer, map_size))
+    for name, map_size in sizes_of_maps(baked, size).items():
+        part: Any = baked.get_submodule(name)
+        baked.set_submodule(name, BAKERS[type(part)](part, map_size))
     fold_batch_norms(baked, size, (FixedMixer, FixedHalves))
     for name, module in list(baked.named_modules()):
         if isinstance(module, MetaFormerBlock):
@@ -69,8 +71,8 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
     return baked
 
 
-def sizes_of_mixers(model: nn.Module, size: Size) -> dict[str, Size]:
-    """Height and width of the maps of every ParC, by name; seen in a run without values."""
+def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size]:
+    """Height and width of the maps of every part that needs it, in a run without values."""
     twin = copy.deepcopy(model).to("meta")
     seen: dict[str, Size] = {}
 
@@ -81,7 +83,7 @@ def sizes_of_mixers(model: nn.Module, size: Size) -> dict[str, Size]:
         module.register_forward_hook(note)
 
     for name, module in twin.named_modules():
-        if isinstance(module, Mixer | ParallelParC):
+        if type(module) in BAKERS:
             watch(name, module)
     with torch.no_grad():
         twin(empty_image(twin, size))
@@ -189,3 +191,11 @@ def split_constant(constant: Tensor, dtype: torch.dtype) -> tuple[Tensor | None,
     if (constant.amax((2, 3)) - constant.amin((2, 3))).max() > FLAT * largest:
         return None, constant.to(dtype)
     return (constant[0, :, 0, 0].to(dtype) if largest > 0 else None), None
+
+
+# What depends on the size of its map, and what stands for it where there is one size.
+BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    Mixer: bake_mixer,
+    ParallelParC: bake_parallel,
+    MobileViTStage: FixedMobileViTStage,
+}

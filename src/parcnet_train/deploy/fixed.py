@@ -17,7 +17,7 @@ from parcnet_train.backbones.parcnet import ChannelAttention, MetaFormerBlock
 from parcnet_train.circular import HEIGHT, WIDTH
 from parcnet_train.deploy.folding import Affine, affine_of, fold_behind, fold_in_front
 
-WRAPPED_WIDTH = 16  # from which wrapping pays, by docs/deployment.md
+WRAPPED_WIDTH = 24  # from which wrapping pays, by docs/deployment.md
 
 
 def along_height(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
