@@ -29,7 +29,7 @@ RUNS = {
     "segmentation": [
         *("backbone=parcnet_xs", "recipe.batch_size=4", "recipe.schedule.warmup_steps=3"),
         *("recipe.reference_batch=4", "recipe.image_size=64", "data=voc_format"),
-        # At the recipe's rates the first steps of its head let rounding grow to a tenth of the loss.
+        # At the recipe's own rates rounding grows to a tenth of the loss within ten steps.
         *("recipe.optimizer.lr=0.000003", "recipe.schedule.warmup_lr=0.000001"),
         *("trainer.max_epochs=10", "trainer.limit_val_batches=1", "data.num_workers=0"),
         *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "task.pictures=0"),
