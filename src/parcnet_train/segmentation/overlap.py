@@ -43,7 +43,7 @@ class Confusion(Metric):
         """
         pairs = self.num_classes**2
         for predicted, true in zip(
-            found.flatten().split(CHUNK), truth.flatten().split(CHUNK), strict=True
+            torch.split(found.flatten(), CHUNK), torch.split(truth.flatten(), CHUNK), strict=True
         ):
             index = true.long() * self.num_classes + predicted
             index = index.where(true != IGNORED, pairs)  # one more, which is left out
