@@ -1,6 +1,6 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
-runs/<task>/<backbone>-<data>/<start time>/ (profile, benchmark, report: runs/<action>/<start time>/)
+runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<action>/<start time>/)
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
 """

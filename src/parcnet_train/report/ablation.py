@@ -101,12 +101,19 @@ class Other:
     """Runs of one configuration that is no row of Table 2.
 
     Attributes:
-        group: the runs.
+        name: the chosen configs.
         differs: values that other groups of the same choices have otherwise.
+        group: the runs.
     """
 
-    group: Group
+    name: str
     differs: str
+    group: Group
+
+    @property
+    def metric_name(self) -> str:
+        """The one that chose the best epoch."""
+        return str(self.group.runs[0].results["monitor"])
 
 
 def compare_table2(runs: Sequence[Run]) -> tuple[list[Section], list[str]]:
@@ -134,10 +141,7 @@ def section(task: str, groups: dict[int, Group]) -> Section:
     rows = [row for row in TABLE_2 if task_of(row) == task]
     baseline = groups.get(rows[0].number)
     labelled = [
-        (row.number, run)
-        for row in rows
-        if row.number in groups
-        for run in groups[row.number].runs
+        (row.number, run) for row in rows if row.number in groups for run in groups[row.number].runs
     ]
     return Section(
         task,
@@ -192,7 +196,7 @@ def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
         alike = [set(rest) for name, *rest in groups if name == choice]
         differs = ", ".join(sorted(set(facts) - set.intersection(*alike)))
         newest, lines = newest_of_seeds(group, ", ".join(filter(None, (choice, differs))))
-        others.append(Other(Group(tuple(newest)), differs))
+        others.append(Other(choice, differs, Group(tuple(newest))))
         superseded += lines
     return others, superseded
 
@@ -201,7 +205,8 @@ def choice_of(run: Run) -> str:
     """The chosen configs that name a run."""
     results = run.results
     named = ("action", "task", "backbone", "data", "recipe", "experiment", "ablation")
-    return " ".join(f"{key}={results[key]}" for key in named if results.get(key))
+    words = [f"{key}={results[key]}" for key in named if results.get(key)]
+    return " ".join([*words, *(["without provenance.json"] if run.provenance is None else [])])
 
 
 def all_facts(run: Run) -> Facts:
