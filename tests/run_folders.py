@@ -10,7 +10,7 @@ DATA = {"classification": "demo", "detection": "demo_detection", "segmentation":
 HASH = "0" * 64
 
 
-def results_of(number, seed, metric, **changes):
+def results_of(number, seed, metric, /, **changes):
     """The results.json of a row of Table 2; the metric is a share."""
     row = TABLE_2[number - 1]
     task = next(task for task, (name, *_) in TASKS.items() if name == row.metric_name)
