@@ -6,7 +6,11 @@ import os
 
 from parcnet_train.report.paper_tables import TABLE_2, TASKS
 
-DATA = {"classification": "demo", "detection": "demo_detection", "segmentation": "demo_segmentation"}
+DATA = {
+    "classification": "demo",
+    "detection": "demo_detection",
+    "segmentation": "demo_segmentation",
+}
 HASH = "0" * 64
 
 

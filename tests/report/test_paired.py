@@ -37,6 +37,7 @@ def test_seeds_are_paired_by_number_and_others_left_out():
         ([1.0, -1.0, 0.5], NOISE),
         ([1.0, 2.0], NOISE),  # of two seeds little can be said: t is 12.7
         ([0.25, 0.25, 0.25], NOISE),  # how large noise is, equal differences do not tell
+        ([0.1 + 0.2, 0.3, 0.3], NOISE),  # equal but for rounding
         ([5.0], "one seed only"),
     ],
 )

@@ -61,7 +61,9 @@ def test_overrides_of_the_backbone_and_weights_to_start_from(tmp_path):
     other["config"]["backbone"]["pretrained"] = "a.ckpt"
     third = provenance_of(0)
     third["config"]["backbone"]["pretrained"] = "b.ckpt"
-    runs = [run(tmp_path, n, 0, told) for n, told in ((1, provenance_of(0)), (2, other), (3, third))]
+    runs = [
+        run(tmp_path, n, 0, told) for n, told in ((1, provenance_of(0)), (2, other), (3, third))
+    ]
     assert mixed_recipes(runs) == [
         "backbone.pretrained: null (row 1), a checkpoint (rows 2, 3)",
         "backbone.dropout: absent (rows 1, 3), 0.3 (row 2)",
@@ -91,7 +93,7 @@ def test_versions_machines_and_revisions(tmp_path):
         "hardware.host: a (row 1), b (row 7)",
         'hardware.gpus: [] (row 1), ["H200"] (row 7)',
         "git.revision: null (row 1), abc (row 7)",
-        "git.diff: null (row 1), bac4ac6ed6c1 (row 7)",
+        "git.diff: null (row 1), be5a392951db (row 7)",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import isclose, sqrt
 
 from scipy.special import stdtrit
 
@@ -34,7 +34,7 @@ class Difference:
         """In words; equal differences tell nothing of their noise."""
         if self.low is None or self.high is None:
             return "one seed only"
-        if self.low == self.high or self.low <= 0 <= self.high:
+        if isclose(self.low, self.high, abs_tol=1e-9) or self.low <= 0 <= self.high:
             return NOISE
         return "higher" if self.low > 0 else "lower"
 
