@@ -159,7 +159,7 @@ def test_figures_show_ours_where_there_are_any(made):
     }
     # A panel of its own for each of our data.
     widths = [sizes[f"accuracy_{task}.png"][1] for task in TASKS]
-    assert widths == [3 * 720, 2 * 720, 720]
+    assert widths == [3 * 840, 2 * 840, 840]
     curves = cv2.imread(str(made[0] / "curves_detection.png"))
     assert np.ptp(curves.reshape(-1, 3), axis=1).max() > 100
 

@@ -193,8 +193,8 @@ def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
             groups.setdefault((choice_of(run), *facts), []).append(run)
     others, superseded = [], []
     for (choice, *facts), group in sorted(groups.items()):
-        alike: list[set[str]] = [set(rest) for name, *rest in groups if name == choice]
-        differs = ", ".join(sorted(set(facts) - set.intersection(*alike)))
+        alike = [set(rest) for name, *rest in groups if name == choice]
+        differs = ", ".join(each for each in facts if any(each not in has for has in alike))
         newest, lines = newest_of_seeds(group, ", ".join(filter(None, (choice, differs))))
         others.append(Other(choice, differs, Group(tuple(newest))))
         superseded += lines

@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from parcnet_train.report.ablation import PAPER_DATA, Group, Line, Other, Section
 from parcnet_train.report.collected import Run
@@ -69,12 +69,14 @@ def draw_accuracy(task: str, ours: Mapping[str, Sequence[Named]]) -> Figure:
     """
     paper, same = PAPER_FIGURES[task], PAPER_DATA[task][1]
     elsewhere = [data for data in ours if data != same]
-    figure = Figure(figsize=(6 * (1 + len(elsewhere)), 4.2), layout="constrained")
+    figure = Figure(figsize=(7 * (1 + len(elsewhere)), 5), layout="constrained")
     panels = figure.subplots(1, 1 + len(elsewhere), squeeze=False)[0]
-    _, parameters, metrics = zip(*paper.points, strict=True)
-    panels[0].plot(parameters, metrics, "o", color="0.5", label=f"paper, {paper.source}")
-    for name, size, metric in paper.points:
-        label(panels[0], name, size, metric)
+    points: dict[tuple[float, float], list[str]] = {}  # two names may stand at one point
+    for name, size, metric in sorted(paper.points, key=lambda each: each[1]):
+        points.setdefault((size, metric), []).append(name)
+    panels[0].plot(*zip(*points, strict=True), "o", color="0.5", label=f"paper, {paper.source}")
+    for index, (point, names) in enumerate(points.items()):
+        label(panels[0], ", ".join(names), point, is_above=index % 2 == 0)
     if same in ours:
         draw_ours(panels[0], ours[same], same)
     title = f"{paper.name}" + ("" if same in ours else f"; ours on data={same}: not run")
@@ -82,12 +84,12 @@ def draw_accuracy(task: str, ours: Mapping[str, Sequence[Named]]) -> Figure:
     for axes, data in zip(panels[1:], elsewhere, strict=True):
         draw_ours(axes, ours[data], data)
         axes.set(title="other data than the paper's", ylabel=f"{paper.metric.split(',')[0]}, %")
+    panels[0].set(xscale="log", xticks=TICKS)
+    panels[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[0].xaxis.set_minor_formatter(NullFormatter())
     for axes in panels:
-        axes.set(xscale="log", xlabel="parameters, millions")
-        axes.set_xticks(TICKS)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.15)
+        axes.set(xlabel="parameters, millions")
+        axes.margins(0.15, 0.1)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
     return figure
@@ -101,13 +103,21 @@ def draw_ours(axes: Any, named: Sequence[Named], data: str) -> None:
     axes.errorbar(
         sizes, means, deviations, fmt="*", color="C3", capsize=3, label=f"ours, data={data}"
     )
-    for (name, _), size, mean in zip(named, sizes, means, strict=True):
-        label(axes, name, size, mean)
+    for index, (name, _) in enumerate(named):
+        label(axes, name, (sizes[index], means[index]), is_above=True)
 
 
-def label(axes: Any, name: str, size: float, metric: float) -> None:
-    """Writes a name beside a point."""
-    axes.annotate(name, (size, metric), xytext=(4, 3), textcoords="offset points", fontsize=6.5)
+def label(axes: Any, name: str, point: tuple[float, float], is_above: bool) -> None:
+    """Writes a name at a point."""
+    axes.annotate(
+        name,
+        point,
+        xytext=(3, 5 if is_above else -5),
+        textcoords="offset points",
+        ha="left",
+        va="bottom" if is_above else "top",
+        fontsize=6.5,
+    )
 
 
 def draw_learning(lines: Sequence[Line]) -> Figure:
@@ -138,6 +148,7 @@ def draw_learning(lines: Sequence[Line]) -> Figure:
         kernel = ", ".join(f"{name} {value}" for name, value in line.row.columns)
         axes.set_title(f"row {line.row.number}: {kernel}", fontsize=7.5)
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower right", fontsize=7)
     for axes in [*panels][count:]:
         axes.axis("off")
