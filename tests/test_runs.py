@@ -243,7 +243,7 @@ def test_results_are_never_written_in_place(tmp_path, monkeypatch):
     assert (tmp_path / "results.json").is_file()
 
 
-@pytest.mark.parametrize("action", ["profile", "benchmark"])
+@pytest.mark.parametrize("action", ["profile", "benchmark", "report"])
 def test_what_needs_no_data_has_a_folder_of_its_own(tmp_path, noon, action):
     folder = run_dir(str(tmp_path), *NAME, action, None)
     assert folder == str(tmp_path / action / noon)

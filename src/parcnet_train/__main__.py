@@ -88,7 +88,7 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, profile, training
+    from parcnet_train.actions import average, benchmark, profile, report, training
 
     return {
         "fit": training.fit,
@@ -96,6 +96,7 @@ def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, An
         "average": average.average,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,
+        "report": report.report,
     }[config["action"]]
 
 

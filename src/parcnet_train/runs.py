@@ -1,6 +1,6 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
-runs/<task>/<backbone>-<data>/<start time>/ (profile and benchmark: runs/<action>/<start time>/)
+runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<action>/<start time>/)
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
 """
@@ -29,7 +29,7 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 # Actions that read no checkpoint, and no data but for two of the benchmarks.
-WITHOUT_DATA = ("profile", "benchmark")
+WITHOUT_DATA = ("profile", "benchmark", "report")
 
 
 def reads_data(config: Mapping[str, Any]) -> bool:

@@ -36,6 +36,7 @@ from parcnet_train.checkpoints import (
     pretrained_state,
     read_checkpoint,
 )
+from parcnet_train.differences import flatten
 from parcnet_train.errors import CheckpointError, ConfigError
 from parcnet_train.profiling import count_parameters
 from parcnet_train.report.curves import draw_curves
@@ -43,6 +44,9 @@ from parcnet_train.runs import BEST, LAST, RESULTS, checkpoint_of, goes_on_from
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
+
+# Parts of a configuration that a training which goes on may have otherwise.
+NOT_OF_THE_TRAINING = ("action", "benchmark", "choices", "ckpt", "paths", "profile", "report")
 
 
 def fit(config: Config) -> Results:
@@ -231,20 +235,11 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """Warns of every value that differs from the one the checkpoint was trained with."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in ("ckpt", "choices", "paths", "action", "profile", "benchmark"):
+        if key.split(".")[0] in NOT_OF_THE_TRAINING:
             continue
         old, new = before.get(key), now.get(key)
         if old != new:
             log.warning("%s is %s now, the checkpoint was trained with %s", key, new, old)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted key."""
-    leaves = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        leaves.update(flatten(value, f"{key}.") if isinstance(value, Mapping) else {key: value})
-    return leaves
 
 
 def describe(config: Config, task: Task) -> Results:
