@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,16 +35,14 @@ if TYPE_CHECKING:
 register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
 
 
-@dataclass
-class ProcessesConf:
-    """The settings under `hydra.launcher`."""
-
-    _target_: str = "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher"
-    n_jobs: int = 1
-
-
+# The settings under `hydra.launcher`. A dataclass would need this module in `sys.modules`, where
+# Hydra puts it later.
+SETTINGS = {
+    "_target_": "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher",
+    "n_jobs": 1,
+}
 ConfigStore.instance().store(
-    group="hydra/launcher", name="processes", node=ProcessesConf, provider="parcnet_train"
+    group="hydra/launcher", name="processes", node=SETTINGS, provider="parcnet_train"
 )
 
 
