@@ -30,6 +30,10 @@ def finish(config, folder, **values):
 
 def interrupt(config, folder):
     take(config, folder).close()
+    save(folder)
+
+
+def save(folder):
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "last.ckpt").touch()
 
@@ -111,7 +115,7 @@ def test_hydras_own_launchers_do_a_job_once(job):
     def act(values):
         seen.append(values["ckpt"])
         if len(seen) == 1:
-            interrupt(config, folder)
+            save(folder)
             raise KeyboardInterrupt
         finish(config, folder)
 
