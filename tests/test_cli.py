@@ -193,11 +193,6 @@ def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
             ["-m", "seed=range(0,0)"],
             "seed=range(0,0) stands for no value, so there is nothing to run",
         ),
-        (
-            ["-m", "hydra.sweeper.params={ablation: glob(x*)}"],
-            "hydra.sweeper.params: ablation=glob(x*) stands for no value, so there is nothing to "
-            "run",
-        ),
         (["-m", "seed=0,1", "hydra.launcher.n_job=2"], "hydra.launcher.n_job: there is no such"),
     ],
 )
@@ -208,6 +203,22 @@ def test_what_is_no_sweep_is_one_line(arguments, line, call_here, tmp_path, caps
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"error: {line}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_hold_an_empty_sweep(call_here, tmp_path, capsys):
+    own = tmp_path / "own" / "sweep"
+    own.mkdir(parents=True)
+    params = "{ablation: glob(x*), backbone: glob(parcnet_*), seed: 3}"
+    (own / "mine.yaml").write_text(
+        f"# @package _global_\nhydra:\n  sweeper:\n    params: {params}\n"
+    )
+    with pytest.raises(SystemExit):
+        call_here("-m", "--config-dir=own", "sweep=mine")
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == (
+        "error: hydra.sweeper.params: ablation=glob(x*) stands for no value, so there is nothing "
+        "to run"
+    )
 
 
 def test_a_sweep_names_its_jobs_by_what_is_swept(call_here, monkeypatch):

@@ -113,7 +113,8 @@ def swept_keys(overrides: Sequence[str], hydra_config: Any) -> list[str]:
 
 def params_of(hydra_config: Any) -> dict[str, Any]:
     """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
-    return OmegaConf.to_container(hydra_config.sweeper).get("params") or {}  # type: ignore[union-attr, call-overload, return-value]
+    params = hydra_config.sweeper.get("params")
+    return {} if params is None else OmegaConf.to_container(params)
 
 
 def wrong_sweep(

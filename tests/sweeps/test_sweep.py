@@ -15,15 +15,27 @@ from running import TINY
 LOSSES = ("train/loss_step", "train/loss_epoch", "val/loss")
 
 
+started = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    while started:
+        started.pop().kill()
+
+
 def start(cwd, *arguments):
     cwd.mkdir(exist_ok=True)
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "parcnet_train", "-m", *TINY, *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    started.append(process)
+    return process
 
 
 def finish(process, code=0):

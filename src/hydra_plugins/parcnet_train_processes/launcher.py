@@ -143,7 +143,7 @@ def returned(config: DictConfig, row: Row, message: str) -> JobReturn:
     from parcnet_train.sweeps.jobs import metric_of
     from parcnet_train.sweeps.table import FAILED
 
-    task_config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     result = JobReturn(
         overrides=list(config.hydra.overrides.task),
         cfg=task_config,

@@ -125,7 +125,7 @@ class Progress(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the line of the epoch."""
         done = trainer.current_epoch + 1
-        self.value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[arg-type, index]  # of a `Task`
+        self.value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[index]  # of a `Task`
         self._write(trainer, done)
         if not trainer.is_global_zero:
             return
