@@ -35,8 +35,14 @@ def faults_of(*overrides):
 
 # Parts of configurations, as their names begin, that belong to one task.
 OF_TASKS = {
-    "detection": ("coco", "ssdlite", "demo_detection", "detection"),
-    "segmentation": ("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+    "detection": (
+        *("coco", "ssdlite", "demo_detection", "detection"),
+        *(f"table2_row{row}" for row in (8, 9, 10)),
+    ),
+    "segmentation": (
+        *("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+        *(f"table2_row{row}" for row in (11, 12, 13)),
+    ),
 }
 REAL_DATA = {"detection": "coco", "segmentation": "voc"}
 
