@@ -342,7 +342,8 @@ class PlainConfig:
     """A configuration as plain dicts, lists, strings and numbers.
 
     Attributes:
-        values: the configuration without the keys that have a fault, and `choices`.
+        values: the configuration without the keys that have a fault, `choices`, and
+            `overrides`.
         borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
             reported elsewhere.
         faults: one line per key without a value or with a broken interpolation.
@@ -353,12 +354,15 @@ class PlainConfig:
     faults: list[str] = field(default_factory=list)
 
 
-def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
+def to_plain(
+    config: DictConfig, chosen: dict[str, str | None], overrides: Sequence[str] = ()
+) -> PlainConfig:
     """Resolves a configuration, its `hydra` node left out.
 
     Args:
         config: composed.
         chosen: names of the chosen configs, kept under `choices`.
+        overrides: of the command line, kept under that name: what somebody has asked for.
     """
     plain = PlainConfig({})
 
@@ -391,7 +395,7 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
                 values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
         return values
 
-    plain.values = {**resolve(config, "", True), "choices": chosen}
+    plain.values = {**resolve(config, "", True), "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
         plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
     return plain

@@ -47,3 +47,12 @@ def test_without_a_row_any_network_is_trained():
 def test_another_network_is_not_trained_under_the_name_of_a_row(overrides, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         refuse_other_network(running.composed(*overrides))
+
+
+def test_it_is_refused_before_data_are_read_and_anything_is_written(tmp_path):
+    output = tmp_path / "run"
+    overrides = ("ablation=table2_row7", "backbone=parcnet_xs", "debug=tiny")
+    with pytest.raises(ConfigError, match="ablation=table2_row7: this network has"):
+        running.run((*overrides, f"paths.cache={tmp_path / 'cache'}"), output)
+    assert list(output.iterdir()) == []
+    assert not (tmp_path / "cache").exists()
