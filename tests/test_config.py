@@ -52,6 +52,8 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
     overrides = [f"{group}={choice}"]
+    if choice.startswith("optuna"):
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     for task, names in OF_TASKS.items():
         if choice.startswith(names):
             root = {"detection": coco, "segmentation": voc}[task]
@@ -520,3 +522,11 @@ def test_composition_needs_no_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    file = tmp_path / "sweep" / "mine.yaml"
+    file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
+    with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
+        running.configure(["sweep=mine"], config_dir=str(tmp_path))

@@ -40,6 +40,7 @@ GROUPS = (
 )
 
 
+NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 EMPTY = "stands for no value, so there is nothing to run"
 
@@ -212,6 +213,8 @@ def compose_config(
             return config, faults
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if NO_PLUGIN in reason:
+                reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
             raise ConfigError([*faults, reason]) from error
 
 
