@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,16 +35,17 @@ if TYPE_CHECKING:
 register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
 
 
-@dataclass
-class ProcessesConf:
-    """The settings under `hydra.launcher`."""
+# Hydra's own sweeper asks each job for its value only to see whether it failed.
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
-    _target_: str = "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher"
-    n_jobs: int = 1
-
-
+# The settings under `hydra.launcher`. A dataclass would need this module in `sys.modules`, where
+# Hydra puts it later.
+SETTINGS = {
+    "_target_": "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher",
+    "n_jobs": 1,
+}
 ConfigStore.instance().store(
-    group="hydra/launcher", name="processes", node=ProcessesConf, provider="parcnet_train"
+    group="hydra/launcher", name="processes", node=SETTINGS, provider="parcnet_train"
 )
 
 
@@ -75,7 +75,8 @@ class ProcessesLauncher(Launcher):
             For each its metric, or that it failed.
 
         Raises:
-            SystemExit: 2 where nothing can be started, 130 or 143 after a signal.
+            SystemExit: 1 where jobs failed and no sweeper is to learn from it, 2 where nothing can
+                be started, 130 or 143 after a signal.
         """
         from parcnet_train.sweeps.launcher import run_jobs
         from parcnet_train.sweeps.table import FAILED
@@ -93,6 +94,9 @@ class ProcessesLauncher(Launcher):
             sys.exit(2)
         failed = sum(row.state == FAILED for row in rows)
         message = f"{failed} of {len(rows)} jobs failed, see above; the others are finished"
+        if failed and self.config.hydra.sweeper._target_ == BASIC:
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(1)
         return [returned(*each, message) for each in zip(configs, rows, strict=True)]
 
     def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:

@@ -202,12 +202,13 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
         raise ConfigError("-m: this sweep has no jobs; a sweep is KEY=VALUE,VALUE or sweep=NAME")
     if at_once < 1:
         raise ConfigError(f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more")
-    different = {job.folder: job for job in reversed(jobs)}  # of the same, the first
+    different: dict[Path, Job] = {}
     for job in jobs:
-        if job is not different[job.folder]:
-            log.info("%s is the same job as %s", job.name, different[job.folder].name)
+        first = different.setdefault(job.folder, job)
+        if first is not job:
+            log.info("%s is the same job as %s", job.name, first.name)
     refuse_hopeless(jobs)
-    queue = Queue(list(reversed(different.values())), min(at_once, len(different)))
+    queue = Queue(list(different.values()), min(at_once, len(different)))
     with heard() as received, Display(list(queue.rows.values())) as display:
         try:
             watch(queue, received, display)
