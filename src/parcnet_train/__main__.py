@@ -84,8 +84,9 @@ def run(config: DictConfig) -> float | None:
     with user_errors():
         if place().rank > 0:
             logging.disable(logging.WARNING)  # the first process says the same
-        plain = to_plain(config, choices(HydraConfig.get()))
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # else `main` has checked it
+        known = HydraConfig.get()
+        plain = to_plain(config, choices(known), known.overrides.task)
+        if known.mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
             return run_once(plain.values, act)
         act(plain.values)

@@ -41,8 +41,8 @@ KEYS = {
     "": (
         *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
         *("ckpt", "compile"),
-        *("data", "head", "logger", "paths", "profile", "recipe", "report", "seed", "task"),
-        "trainer",
+        *("data", "head", "logger", "overrides", "paths", "profile", "recipe", "report", "seed"),
+        *("task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
     "check": ("data",),

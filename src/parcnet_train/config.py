@@ -40,6 +40,7 @@ GROUPS = (
 )
 
 
+NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 EMPTY = "stands for no value, so there is nothing to run"
 
@@ -213,6 +214,8 @@ def compose_config(
             return config, faults
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if NO_PLUGIN in reason:
+                reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
             raise ConfigError([*faults, reason]) from error
 
 
@@ -343,7 +346,8 @@ class PlainConfig:
     """A configuration as plain dicts, lists, strings and numbers.
 
     Attributes:
-        values: the configuration without the keys that have a fault, and `choices`.
+        values: the configuration without the keys that have a fault, `choices`, and
+            `overrides`.
         borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
             reported elsewhere.
         faults: one line per key without a value or with a broken interpolation.
@@ -354,12 +358,15 @@ class PlainConfig:
     faults: list[str] = field(default_factory=list)
 
 
-def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
+def to_plain(
+    config: DictConfig, chosen: dict[str, str | None], overrides: Sequence[str] = ()
+) -> PlainConfig:
     """Resolves a configuration, its `hydra` node left out.
 
     Args:
         config: composed.
         chosen: names of the chosen configs, kept under `choices`.
+        overrides: of the command line, kept under that name: what somebody has asked for.
     """
     plain = PlainConfig({})
 
@@ -392,7 +399,7 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
                 values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
         return values
 
-    plain.values = {**resolve(config, "", True), "choices": chosen}
+    plain.values = {**resolve(config, "", True), "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
         plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
     return plain

@@ -4,7 +4,7 @@ runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<acti
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
 Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (docs/sweeps.md).
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
-    parcnet_train.log  csv/  .hydra/
+    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WITHOUT_DATA = ("profile", "benchmark", "report")
 
 # Of a configuration: names and places, and what is only shown. `choices` name files whose values
 # are in the configuration.
-NO_PART_OF_A_RESULT = ("paths", "choices", "logger")
+NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
 OF_ONE_ACTION = ("benchmark", "check", "profile", "report")  # sections that no other action reads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,14 @@ class MaskedImages(Dataset[MaskedImage | None]):
     def path(self, sample: int) -> Path:
         """Where an image lies."""
         return self.root / os.fsdecode(self.images[sample])
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the images and of their masks, each within its folder."""
+        return np.concatenate([self.images, self.masks])
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
+        """None: they are in the masks."""
+        return []
 
     def mask_path(self, sample: int) -> Path:
         """Where its mask lies."""
