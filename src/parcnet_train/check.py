@@ -337,9 +337,10 @@ def wrong_data(config: Config) -> Iterator[str]:
 
 def wrong_report(config: Config) -> Iterator[str]:
     """A report of a folder that is not there."""
-    folder = config["report"]["runs"]
-    if config["action"] == "report" and not Path(folder).expanduser().is_dir():
-        yield f"report.runs={folder}: there is no such folder; name one that holds run directories"
+    runs = config["report"]["runs"]
+    for folder in [runs] if isinstance(runs, str) else runs:
+        if config["action"] == "report" and not Path(folder).expanduser().is_dir():
+            yield f"report.runs={folder}: there is no such folder; name one that holds runs"
 
 
 def wrong_target(config: Config) -> Iterator[str]:

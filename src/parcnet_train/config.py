@@ -115,7 +115,7 @@ def swept_keys(overrides: Sequence[str], hydra_config: Any) -> list[str]:
 def params_of(hydra_config: Any) -> dict[str, Any]:
     """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
     params = hydra_config.sweeper.get("params")
-    return {} if params is None else OmegaConf.to_container(params)
+    return {} if params is None else dict(OmegaConf.to_container(params))  # type: ignore[arg-type]
 
 
 def wrong_sweep(

@@ -145,7 +145,14 @@ RULES = {
     "profile.batch_size": COUNT,
     "profile.num_classes": COUNT,
     "report.runs": Rule(
-        lambda value: isinstance(value, str) and value != "", "the path of a folder of runs"
+        lambda value: (
+            all(
+                isinstance(each, str) and each
+                for each in (value if isinstance(value, list) else [value])
+            )
+            and value != []
+        ),
+        "the path of a folder of runs, or a list of them",
     ),
     "benchmark.target": one_of("operator", "train_step", "loader", "overhead", "detection"),
     "benchmark.repeats": COUNT,

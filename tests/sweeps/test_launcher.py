@@ -15,7 +15,7 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.runs import config_hash
 from parcnet_train.sweeps import devices, launcher
 from parcnet_train.sweeps.jobs import take
-from parcnet_train.sweeps.launcher import Job, run_jobs
+from parcnet_train.sweeps.launcher import Job, run_jobs, tell_failed
 
 FINISH = """
 import json, os, sys
@@ -88,7 +88,9 @@ def test_a_failed_job_leaves_the_others_and_is_named(jobs, capfd):
     run_jobs([bad], 1)
     capfd.readouterr()
     bad = Job(bad.name, bad.folder, bad.plain, ["sh", "-c", "seq 20; exit 2"], bad.resuming)
-    assert states(run_jobs([good, bad, other], 1)) == ["finished", "failed", "finished"]
+    rows = run_jobs([good, bad, other], 1)
+    assert states(rows) == ["finished", "failed", "finished"]
+    tell_failed(rows)
     errors = capfd.readouterr().err.splitlines()
     log = bad.folder / "output.log"
     assert errors[0] == f"error: seed=1 failed: exit code 2, the end of {log}:"
@@ -98,14 +100,18 @@ def test_a_failed_job_leaves_the_others_and_is_named(jobs, capfd):
 
 def test_what_a_signal_has_ended_is_named_by_it(jobs, capfd):
     (job,) = jobs("os.kill(os.getpid(), 9)")
-    assert states(run_jobs([job], 1)) == ["failed"]
+    rows = run_jobs([job], 1)
+    assert states(rows) == ["failed"]
+    tell_failed(rows)
     assert "error: seed=0 failed: SIGKILL, the end of" in capfd.readouterr().err
 
 
 def test_a_job_that_another_sweep_has_is_left_alone(jobs, capfd):
     first, second = jobs(WRITE, WRITE)
     with take(first.config, first.folder):
-        assert states(run_jobs([first, second], 2)) == ["failed", "finished"]
+        rows = run_jobs([first, second], 2)
+    assert states(rows) == ["failed", "finished"]
+    tell_failed(rows)
     assert starts(first) == []
     assert "error: seed=0 failed: " in (errors := capfd.readouterr().err)
     assert "another sweep is at work on this job" in errors

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
 
 
+REPORT = "report"  # folder beside those of the jobs
+
 # Hydra's own sweeper asks each job for its value only to see whether it failed.
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -78,7 +80,7 @@ class ProcessesLauncher(Launcher):
             SystemExit: 1 where jobs failed and no sweeper is to learn from it, 2 where nothing can
                 be started, 130 or 143 after a signal.
         """
-        from parcnet_train.sweeps.launcher import run_jobs
+        from parcnet_train.sweeps.launcher import compare, run_jobs, tell_failed
         from parcnet_train.sweeps.table import FAILED
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -92,9 +94,18 @@ class ProcessesLauncher(Launcher):
         except UserError as error:
             print_error(error)
             sys.exit(2)
+        is_whole_sweep = self.config.hydra.sweeper._target_ == BASIC
+        trained = [
+            row.folder
+            for config, row in zip(configs, rows, strict=True)
+            if config.action == "fit" and row.state != FAILED
+        ]
+        if is_whole_sweep and trained:
+            compare(list(dict.fromkeys(trained)), Path(self.config.hydra.sweep.dir) / REPORT)
+        tell_failed(rows)
         failed = sum(row.state == FAILED for row in rows)
         message = f"{failed} of {len(rows)} jobs failed, see above; the others are finished"
-        if failed and self.config.hydra.sweeper._target_ == BASIC:
+        if failed and is_whole_sweep:
             print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
         return [returned(*each, message) for each in zip(configs, rows, strict=True)]

@@ -9,7 +9,7 @@ from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config
 from parcnet_train.files import write_whole
 from parcnet_train.report.ablation import Section, compare_table2, other_runs
-from parcnet_train.report.collected import collect
+from parcnet_train.report.collected import collect, shown
 from parcnet_train.report.documents import markdown, page, print_grids
 from parcnet_train.report.figures import figures_of
 from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
@@ -30,9 +30,12 @@ def report(config: Config) -> Results:
     Raises:
         ConfigError: where there is no finished run below `report.runs`.
     """
-    output, folder = Path(config["paths"]["output"]), Path(config["report"]["runs"]).expanduser()
-    collected = collect(folder)
+    output, folders = Path(config["paths"]["output"]), folders_of(config["report"]["runs"])
+    collected = collect(folders)
     sections, superseded = compare_table2(collected.runs)
+    begun = [part for part in sections if any(line.group for line in part.lines)]
+    if not begun:
+        sections = []  # these runs are about something else
     others, repeated = other_runs(collected.runs)
     superseded += repeated
     notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())]
@@ -40,9 +43,10 @@ def report(config: Config) -> Results:
         notes.append(("Several runs of the same row and seed:", superseded))
     if collected.left_out:
         notes.append(("Left out:", collected.left_out))
-    grids = [*map(table2_grid, sections), *([others_grid(others)] if others else [])]
+    own = [others_grid(others)] if others else []
+    grids = [*map(table2_grid, sections), *own]
     figures = figures_of(sections, others)
-    title = f"Runs below {folder}, and Table 2 of the ParC-Net paper"
+    title = f"Runs below {shown(folders)}, and Table 2 of the ParC-Net paper"
     tables = {
         "table.md": markdown(title, grids, notes, figures).encode(),
         "table.csv": raw_table(sections, others).encode(),
@@ -51,10 +55,14 @@ def report(config: Config) -> Results:
     files = {**tables, **figures}
     for name, content in files.items():
         write_whole(output / name, content)
-    print_grids(grids, [*notes, ("Written:", [str(output / name) for name in files])], WIDTH)
+    print_grids(
+        [*map(table2_grid, begun), *own],
+        [*notes, ("Written:", [str(output / name) for name in files])],
+        WIDTH,
+    )
     results = {
         **about(config),
-        "report_runs": str(folder),
+        "report_runs": [str(folder) for folder in folders],
         "runs": len(collected.runs),
         "rows": [line.row.number for part in sections for line in part.lines if line.group],
         "others": len(others),
@@ -67,6 +75,11 @@ def report(config: Config) -> Results:
     }
     write_results(output, results)
     return results
+
+
+def folders_of(value: str | list[str]) -> list[Path]:
+    """`report.runs`: one folder or several."""
+    return [Path(each).expanduser() for each in ([value] if isinstance(value, str) else value)]
 
 
 def numbers(sections: Sequence[Section]) -> Iterator[tuple[str, object]]:

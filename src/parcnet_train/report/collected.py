@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -92,15 +93,21 @@ def task_of(row: Row) -> str:
     return next(task for task, (metric, *_) in TASKS.items() if metric == row.metric_name)
 
 
-def collect(folder: Path) -> Collected:
-    """Reads every run below a folder; runs of actions that train and evaluate nothing are no runs.
+def collect(folders: Sequence[Path]) -> Collected:
+    """Reads every run below some folders; actions that train and evaluate nothing leave no runs.
+
+    Args:
+        folders: of several, names begin where their paths part.
 
     Raises:
         ConfigError: where there is none that has ended.
     """
-    runs, left_out = [], list(unfinished(folder))
-    for path in sorted(folder.rglob(RESULTS)):
-        name = path.parent.relative_to(folder).as_posix()
+    top = folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
+    runs: list[Run] = []
+    left_out = [line for folder in folders for line in unfinished(folder, top)]
+    found = {path for folder in folders for path in folder.rglob(RESULTS)}
+    for path in sorted(found):
+        name = path.parent.relative_to(top).as_posix()
         try:
             results = read_results(path)
         except ValueError as error:
@@ -112,20 +119,25 @@ def collect(folder: Path) -> Collected:
             runs.append(Run(name, path.parent, results, provenance, ended))
     if not runs:
         head = (
-            f"report.runs={folder}: no finished training below it; name a folder that holds run "
-            "directories, such as paths.runs or one of a sweep"
+            f"report.runs={shown(folders)}: no finished training below it; name a folder that "
+            "holds run directories, such as paths.runs or one of a sweep"
         )
         raise ConfigError([head, *left_out])
     return Collected(runs, left_out)
 
 
-def unfinished(folder: Path) -> Iterable[str]:
-    """One line per training that has left no results."""
+def shown(folders: Sequence[Path]) -> str:
+    """Folders as `report.runs` has them, the first one for all."""
+    return f"{folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
+
+
+def unfinished(folder: Path, top: Path) -> Iterable[str]:
+    """One line per training below a folder that has left no results, named from the top."""
     folders = {path.parent.parent for path in folder.rglob(str(LAST))}
     folders |= {path.parent for path in folder.rglob(PROVENANCE)}
     for each in sorted(folders):
         if not (each / RESULTS).is_file():
-            yield f"{each.relative_to(folder).as_posix()}: has not ended, there is no {RESULTS}"
+            yield f"{each.relative_to(top).as_posix()}: has not ended, there is no {RESULTS}"
 
 
 def read_results(path: Path) -> dict[str, Any]:

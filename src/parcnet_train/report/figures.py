@@ -133,7 +133,7 @@ def draw_learning(lines: Sequence[Line]) -> Figure:
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(3.2 * columns, 2.7 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     first = None
     for axes, line in zip(panels, lines, strict=False):
         assert line.group is not None
@@ -148,9 +148,9 @@ def draw_learning(lines: Sequence[Line]) -> Figure:
         kernel = ", ".join(f"{name} {value}" for name, value in line.row.columns)
         axes.set_title(f"row {line.row.number}: {kernel}", fontsize=7.5)
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(loc="lower right", fontsize=7)
-    for axes in [*panels][count:]:
+    for axes in panels[count:]:
         axes.axis("off")
     metric = lines[0].row.metric_name.removeprefix("val/")
     figure.supxlabel("epoch")

@@ -21,7 +21,8 @@ LEGEND = (
     "n seeds, of each run's best checkpoint. Difference: to the first row of the table, over the "
     "seeds that both have, in brackets the 95 % interval of Student's paired t. `higher` and "
     "`lower` are said where that interval leaves zero out, which one of twenty intervals does by "
-    "chance alone; equal differences of all seeds tell nothing of noise."
+    "chance alone; equal differences of all seeds tell nothing of noise. Our parameters are those "
+    "of the trained network, with the classes of its data."
 )
 TOP1_DIGITS = 2  # as Table 2 prints top-1; the other metrics have one less
 

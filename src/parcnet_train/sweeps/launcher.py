@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from parcnet_train.config import PlainConfig
+from parcnet_train.config import PlainConfig, quoted
 from parcnet_train.errors import ConfigError, UserError
 from parcnet_train.processes import SWEEP
 from parcnet_train.runs import PROGRESS
@@ -192,7 +192,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
         at_once: how many at a time.
 
     Returns:
-        How each of the jobs ended.
+        How each of the jobs ended; `tell_failed` says why some failed.
 
     Raises:
         ConfigError: where nothing can be started.
@@ -214,8 +214,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
             watch(queue, received, display)
         finally:
             queue.kill()
-    report(queue.rows.values())
     if received:
+        tell_failed(queue.rows.values())
         print("stopped; go on with the same command", file=sys.stderr)
         sys.exit(128 + received[0])
     return [queue.rows[job.folder] for job in jobs]
@@ -276,8 +276,20 @@ def heard() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def report(rows: Iterable[Row]) -> None:
+def tell_failed(rows: Iterable[Row]) -> None:
     """Names what has failed, with the last lines that it printed."""
     for row in rows:
         if row.state == FAILED:
             print(f"error: {row.name} failed: {row.reason}", file=sys.stderr)
+
+
+def compare(folders: Sequence[Path], output: Path) -> None:
+    """Shows what trainings have found, beside the paper's numbers: `action=report`.
+
+    Args:
+        folders: of the trainings.
+        output: the folder of the report, overwritten.
+    """
+    runs = ",".join(quoted(str(folder)) for folder in folders)
+    command = [sys.executable, "-m", "parcnet_train", "action=report", f"report.runs=[{runs}]"]
+    subprocess.run([*command, f"hydra.run.dir={quoted(str(output))}"], check=False)
