@@ -577,7 +577,7 @@ def test_the_directory_of_a_job(tmp_path):
     strange = folder_of(
         *("recipe.image_size=[32,64]", "data=imagefolder", "data.root='/a b/=c'"), swept=values
     )
-    assert strange.startswith("image_size-32-64_root-a-b-c-")
+    assert strange.startswith("image_size--32-64_root--a-b-c-")
     assert re.fullmatch("[0-9a-f]{12}", folder_of("seed=3", swept=()))
 
 

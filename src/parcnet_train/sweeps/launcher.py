@@ -227,12 +227,12 @@ def refuse_hopeless(jobs: Sequence[Job]) -> None:
     Raises:
         ConfigError: where none is without a fault; else those with one fail by themselves.
     """
-    from parcnet_train.check import check
+    if any(job.look() == "finished" for job in jobs):
+        return
+    from parcnet_train.check import check  # seconds
 
     faults: list[str] = []
     for job in jobs:
-        if job.look() == "finished":
-            return
         found = [*job.plain.faults, *check(job.config, job.plain.borrowed)]
         if not found:
             return
