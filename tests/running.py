@@ -28,7 +28,7 @@ def configure(overrides, output=None, config_dir=None):
     config, faults = compose_config(overrides, config_dir)
     if output is not None:
         config.paths.output = str(output)
-    plain = to_plain(config, choices(config.hydra))
+    plain = to_plain(config, choices(config.hydra), config.hydra.overrides.task)
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
 
 

@@ -29,7 +29,7 @@ def test_help_shows_groups_choices_and_examples_quickly(tmp_path):
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0
     assert min(seconds) < 1.5
-    groups = "task backbone head data recipe tuned trainer logger experiment ablation debug"
+    groups = "task backbone head data recipe tuned trainer logger experiment ablation debug sweep"
     for group in groups.split():
         assert re.search(rf"^{group}: \w+", done.stdout, re.MULTILINE), group
     assert re.search(r"^backbone: .*parcnet_s, parcnet_xs", done.stdout, re.MULTILINE)
@@ -172,8 +172,61 @@ def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
         assert expected in done.stdout.split(), typed
 
 
-@pytest.mark.slow
-def test_multirun_makes_one_directory_per_job(tmp_path):
-    done = call("-m", "debug=tiny", "backbone=parcnet_xs", "seed=0,1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("runs/sweeps/*/*/results.json"))) == 2
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["sweep=table2_classification"],
+            "sweep=table2_classification is several runs: python -m parcnet_train -m "
+            "sweep=table2_classification ...",
+        ),
+        (
+            ["-m", "sweep=table2_classification,table2_detection"],
+            "sweep=table2_classification,table2_detection: allowed is one sweep; start one "
+            "command for each",
+        ),
+        (
+            ["-m", "debug=glob(a/*)"],
+            "debug=glob(a/*) stands for no value, so there is nothing to run; there are tiny",
+        ),
+        (
+            ["-m", "seed=range(0,0)"],
+            "seed=range(0,0) stands for no value, so there is nothing to run",
+        ),
+        (["-m", "seed=0,1", "hydra.launcher.n_job=2"], "hydra.launcher.n_job: there is no such"),
+    ],
+)
+def test_what_is_no_sweep_is_one_line(arguments, line, call_here, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call_here(*arguments)
+    assert caught.value.code == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {line}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_hold_an_empty_sweep(call_here, tmp_path, capsys):
+    own = tmp_path / "own" / "sweep"
+    own.mkdir(parents=True)
+    params = "{ablation: glob(x*), backbone: glob(parcnet_*), seed: 3}"
+    (own / "mine.yaml").write_text(
+        f"# @package _global_\nhydra:\n  sweeper:\n    params: {params}\n"
+    )
+    with pytest.raises(SystemExit):
+        call_here("-m", "--config-dir=own", "sweep=mine")
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == (
+        "error: hydra.sweeper.params: ablation=glob(x*) stands for no value, so there is nothing "
+        "to run"
+    )
+
+
+def test_a_sweep_names_its_jobs_by_what_is_swept(call_here, monkeypatch):
+    seen = []
+    monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))
+    call_here("-m", "seed=0,1", "backbone=parcnet_xs", "trainer.max_epochs=1,0")
+    call_here("-m", "sweep=table2_classification", "seed=0,1")
+    call_here("-m", "seed=0,1", "hydra.sweep.subdir=here")
+    assert "hydra.sweep.subdir=${job_dir:seed,trainer.max_epochs}" in seen[0]
+    assert "hydra.sweep.subdir=${job_dir:ablation,seed}" in seen[1]
+    assert len(seen[2]) == 4

@@ -21,6 +21,9 @@ from parcnet_train.config import (
     compose_config,
     compose_plain,
     names_its_directory,
+    params_of,
+    register_resolvers,
+    swept_keys,
 )
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
@@ -35,8 +38,14 @@ def faults_of(*overrides):
 
 # Parts of configurations, as their names begin, that belong to one task.
 OF_TASKS = {
-    "detection": ("coco", "ssdlite", "demo_detection", "detection"),
-    "segmentation": ("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+    "detection": (
+        *("coco", "ssdlite", "demo_detection", "detection"),
+        *(f"table2_row{row}" for row in (8, 9, 10)),
+    ),
+    "segmentation": (
+        *("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+        *(f"table2_row{row}" for row in (11, 12, 13)),
+    ),
 }
 REAL_DATA = {"detection": "coco", "segmentation": "voc"}
 
@@ -46,6 +55,8 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
     overrides = [f"{group}={choice}"]
+    if choice.startswith("optuna"):
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     for task, names in OF_TASKS.items():
         if choice.startswith(names):
             root = {"detection": coco, "segmentation": voc}[task]
@@ -486,12 +497,15 @@ def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
     hydra.runtime.output_dir = str(folder)
     source = ConfigSourceInfo(path=str(tmp_path), schema="file", provider="command-line")
     hydra.runtime.config_sources.append(source)
-    python, *module, config_dir, seed, verbose, run_dir, notes = command_of(hydra)
+    python, *module, config_dir, seed, verbose, run_dir = command_of(hydra)
     assert (python, module) == (sys.executable, ["-m", "parcnet_train"])
     assert (config_dir, seed) == (f"--config-dir={tmp_path}", "seed=3")
-    assert (verbose, notes) == ("hydra.verbose=true", "hydra.output_subdir=null")
+    assert verbose == "hydra.verbose=true"
     again, faults = compose_config([run_dir])
     assert (again.hydra.run.dir, faults) == (str(folder), [])
+    *_, resumed, ckpt = command_of(hydra, ckpt=str(folder))
+    again, _ = compose_config([resumed, ckpt])
+    assert again.ckpt == str(folder)
     assert names_its_directory(config)
     assert not names_its_directory(again)
 
@@ -514,3 +528,83 @@ def test_composition_needs_no_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    file = tmp_path / "sweep" / "mine.yaml"
+    file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
+    with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
+        running.configure(["sweep=mine"], config_dir=str(tmp_path))
+
+
+def test_a_job_of_a_sweep_is_a_run_without_its_sweep():
+    config, faults = compose_config(["sweep=table2_classification", "seed=1"])
+    assert faults == []
+    config.hydra.runtime.output_dir = "here"
+    assert command_of(config.hydra)[3:] == ["seed=1", "hydra.run.dir='here'"]
+
+
+@pytest.mark.parametrize(
+    "name", sorted(file.stem for file in (CONF / "sweep").glob("table2*.yaml"))
+)
+def test_a_sweep_is_of_rows_that_are_there(name):
+    config, faults = compose_config([f"sweep={name}"])
+    assert faults == []
+    (rows,) = params_of(config.hydra).values()
+    wanted = rows.split(",")
+    assert len(set(wanted)) == len(wanted)
+    assert all((CONF / "ablation" / f"{row}.yaml").is_file() for row in wanted)
+    assert config.hydra.sweep.dir == f"runs/sweeps/{name}"
+
+
+def folder_of(*overrides, swept=("ablation", "seed"), runs="runs"):
+    """The directory of a job, as Hydra's launchers ask for it."""
+    register_resolvers()
+    subdir = f"hydra.sweep.subdir=${{job_dir:{','.join(swept)}}}"
+    config, faults = compose_config([*overrides, subdir, f"paths.runs={runs}"])
+    assert faults == []
+    return config.hydra.sweep.subdir
+
+
+def test_the_directory_of_a_job(tmp_path):
+    folder = folder_of("ablation=table2_row1", "seed=3")
+    assert re.fullmatch(r"table2_row1_seed-3-[0-9a-f]{12}", folder)
+    assert folder_of("seed=3", "ablation=table2_row1").endswith(folder[-12:])
+    assert folder_of("ablation=table2_row1", "seed=3", "logger=tensorboard") == folder
+    assert folder_of("ablation=table2_row1", "seed=4")[-12:] != folder[-12:]
+    values = ("recipe.image_size", "data.root")
+    strange = folder_of(
+        *("recipe.image_size=[32,64]", "data=imagefolder", "data.root='/a b/=c'"), swept=values
+    )
+    assert strange.startswith("image_size--32-64_root--a-b-c-")
+    assert re.fullmatch("[0-9a-f]{12}", folder_of("seed=3", swept=()))
+
+
+def test_a_job_keeps_its_directory_where_other_keys_are_swept(tmp_path):
+    folder = folder_of("ablation=table2_row1", "seed=3", runs=tmp_path)
+    (tmp_path / "sweeps" / "multirun" / folder).mkdir(parents=True)
+    assert folder_of("ablation=table2_row1", "seed=3", swept=["seed"], runs=tmp_path) == folder
+    assert folder_of("ablation=table2_row1", "seed=4", swept=["seed"], runs=tmp_path) != folder
+
+
+def test_the_keys_of_a_sweep():
+    overrides = ["sweep=table2_classification", "seed=0,1", "+new=range(3)", "backbone=parcnet_s"]
+    config, _ = compose_config(overrides)
+    assert swept_keys(overrides, config.hydra) == ["ablation", "seed", "new"]
+
+
+def test_a_sweep_over_an_interval_is_composed_from_its_start():
+    config, faults = compose_config(["recipe.optimizer.lr=interval(0.001,0.1)"])
+    assert (config.recipe.optimizer.lr, faults) == (0.001, [])
+
+
+def test_a_glob_finds_configs_beside_ours(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    for name in ("mine_a", "mine_b"):
+        (tmp_path / "experiment" / f"{name}.yaml").write_text("# @package _global_\nseed: 3\n")
+    config, faults = compose_config(["experiment=glob(mine*)"], str(tmp_path))
+    assert (config.hydra.runtime.choices.experiment, config.seed, faults) == ("mine_a", 3, [])
+    _, (fault,) = compose_config(["experiment=glob(a/*)"], str(tmp_path))
+    assert fault.startswith("experiment=glob(a/*) stands for no value, so there is nothing to run")
+    assert "mine_a, mine_b" in fault

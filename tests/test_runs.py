@@ -9,9 +9,11 @@ from parcnet_train import runs
 from parcnet_train.errors import CheckpointError
 from parcnet_train.runs import (
     checkpoint_of,
+    config_hash,
     find_checkpoint,
     goes_on_from,
     named_runs,
+    read_values,
     run_dir,
     run_of,
     write_results,
@@ -243,9 +245,62 @@ def test_results_are_never_written_in_place(tmp_path, monkeypatch):
     assert (tmp_path / "results.json").is_file()
 
 
-@pytest.mark.parametrize("action", ["profile", "benchmark"])
+@pytest.mark.parametrize("action", ["profile", "benchmark", "report"])
 def test_what_needs_no_data_has_a_folder_of_its_own(tmp_path, noon, action):
     folder = run_dir(str(tmp_path), *NAME, action, None)
     assert folder == str(tmp_path / action / noon)
     Path(folder).mkdir(parents=True)
     assert run_dir(str(tmp_path), *NAME, action, None) == f"{folder}_2"
+
+
+CONFIG = {
+    **{"action": "fit", "seed": 0, "ckpt": None, "choices": {"task": "classification"}},
+    **{"paths": {"runs": "runs"}, "logger": {"csv": {}}, "profile": {"compare": None}},
+    **{"task": {"pictures": 4, "scales": [1.0]}, "trainer": {"limit_train_batches": 1}},
+}
+
+
+def test_a_hash_names_a_configuration_whatever_its_order():
+    name = config_hash(CONFIG)
+    assert len(name) == 12
+    assert set(name) <= set("0123456789abcdef")
+    turned = {key: CONFIG[key] for key in reversed(CONFIG)}
+    turned["task"] = {"scales": [1.0], "pictures": 4}
+    assert config_hash(turned) == name
+    assert CONFIG["task"] == {"pictures": 4, "scales": [1.0]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"ckpt": "last"}, {"choices": {}}, {"paths": {"runs": "elsewhere"}}, {"logger": None}),
+        *({"profile": {}}, {"report": {"runs": "x"}}, {"task": {"pictures": 0, "scales": [1.0]}}),
+    ],
+)
+def test_a_hash_leaves_out_what_changes_no_result(change):
+    assert config_hash({**CONFIG, **change}) == config_hash(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"seed": 1}, {"action": "test"}, {"new": None}, {"task": {"scales": [1.0, 2.0]}}),
+        {"trainer": {"limit_train_batches": 1.0}},  # all batches, and not one
+    ],
+)
+def test_a_hash_tells_apart_what_does(change):
+    assert config_hash({**CONFIG, **change}) != config_hash(CONFIG)
+
+
+def test_an_evaluation_is_named_by_what_it_reads():
+    one, other = ({**CONFIG, "action": "test", "ckpt": ckpt} for ckpt in ("a.ckpt", "b.ckpt"))
+    assert config_hash(one) != config_hash(other)
+    profile = {**CONFIG, "action": "profile"}
+    assert config_hash(profile) != config_hash({**profile, "profile": {}})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", None])
+def test_a_file_that_is_not_there_or_not_whole_has_no_values(text, tmp_path):
+    if text is not None:
+        (tmp_path / "progress.json").write_text(text)
+    assert read_values(tmp_path / "progress.json") == {}

@@ -23,17 +23,23 @@ from parcnet_train.config import (
     compose_config,
     names_its_directory,
     register_resolvers,
+    swept_keys,
     to_plain,
+    wrong_sweep,
 )
-from parcnet_train.errors import ConfigError, UserError, message_of
-from parcnet_train.processes import follow_launcher, place
+from parcnet_train.errors import ConfigError, UserError, print_error
+from parcnet_train.processes import SWEEP, follow_launcher, place
+from parcnet_train.sweeps.jobs import run_once
 
+OURS = "processes"  # among the choices of hydra/launcher
+SUBDIR = "hydra.sweep.subdir"
 FIRST_WORD = 3.0  # seconds in which one process can report what others then trip over
 
 
 def main() -> None:
     """Runs one action, or several with `-m`; exits 2 with one line per fault of the user's."""
     register_resolvers()
+    follow_launcher(SWEEP)
     if follow_launcher():  # which has checked the configuration
         run()
         return
@@ -46,30 +52,45 @@ def main() -> None:
             is_sweep = arguments.multirun or config.hydra.mode == RunMode.MULTIRUN
             launcher = config.hydra.runtime.choices["hydra/launcher"]
             faults += wrong_place(is_sweep, names_its_directory(config))
-            refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
+            faults += wrong_sweep(is_sweep, arguments.overrides, config.hydra, arguments.config_dir)
+            if is_sweep and launcher == OURS and plain.values["action"] != "check":
+                if faults:  # the launcher checks the jobs, and their processes do
+                    raise ConfigError(faults)
+            else:
+                refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
         if plain.values["action"] == "check":
             print(
                 "no faults: "
                 + " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
             )
             return
+        first = [*arguments.overrides, None][0]
+        where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
         if place().rank > 0:  # the first process alone writes `.hydra`
-            first = [*arguments.overrides, None][0]
-            where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
             sys.argv.insert(where, "hydra.output_subdir=null")
+        if is_sweep and not any(text.startswith(SUBDIR) for text in arguments.overrides):
+            keys = ",".join(swept_keys(arguments.overrides, config.hydra))
+            sys.argv.insert(where, f"{SUBDIR}=${{job_dir:{keys}}}")
     run()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def run(config: DictConfig) -> None:
-    """One job; Hydra has made its run directory and opened its log."""
+def run(config: DictConfig) -> float | None:
+    """One job; Hydra has made its run directory and opened its log.
+
+    Returns:
+        The metric of a job of a sweep, for whatever sweeps.
+    """
     with user_errors():
         if place().rank > 0:
             logging.disable(logging.WARNING)  # the first process says the same
-        plain = to_plain(config, choices(HydraConfig.get()))
-        if HydraConfig.get().mode == RunMode.MULTIRUN:  # else `main` has checked it
+        known = HydraConfig.get()
+        plain = to_plain(config, choices(known), known.overrides.task)
+        if known.mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
+            return run_once(plain.values, act)
         act(plain.values)
+    return None
 
 
 def act(config: dict[str, Any]) -> None:
@@ -82,13 +103,14 @@ def act(config: dict[str, Any]) -> None:
         return
     from parcnet_train.launch import launch
 
-    if code := launch(command_of(HydraConfig.get()), processes):
+    command = [*command_of(HydraConfig.get(), config["ckpt"]), "hydra.output_subdir=null"]
+    if code := launch(command, processes):
         sys.exit(code)
 
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, profile, training
+    from parcnet_train.actions import average, benchmark, profile, report, training
 
     return {
         "fit": training.fit,
@@ -96,6 +118,7 @@ def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, An
         "average": average.average,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,
+        "report": report.report,
     }[config["action"]]
 
 
@@ -153,8 +176,7 @@ def user_errors() -> Iterator[None]:
     except UserError as error:
         if here.rank > 0:
             time.sleep(FIRST_WORD)
-        for line in message_of(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        print_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         if here.rank == 0:

@@ -39,7 +39,7 @@ from parcnet_train.features import Backbone
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.model import Model
 from parcnet_train.processes import place
-from parcnet_train.runs import BEST, LAST, WITHOUT_DATA
+from parcnet_train.runs import BEST, LAST, PROGRESS, WITHOUT_DATA
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         SeedStep(config["seed"]),
         CheckpointContents(contents),
         FiniteLoss(log_every),
-        Progress(log_every),
+        Progress(log_every, Path(config["paths"]["output"]) / PROGRESS),
         SharedBuffers(),
     ]
     if config["recipe"]["ema"] is not None:

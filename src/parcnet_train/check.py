@@ -41,13 +41,15 @@ KEYS = {
     "": (
         *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
         *("ckpt", "compile"),
-        *("data", "head", "logger", "paths", "profile", "recipe", "seed", "task", "trainer"),
+        *("data", "head", "logger", "overrides", "paths", "profile", "recipe", "report", "seed"),
+        *("task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "paths": ("cache", "output", "runs"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
+    "report": ("runs",),
     "recipe": (
         *("accumulate", "augmentation", "batch_size", "ema", "epochs", "finetuning"),
         *("gradient_clip", "image_size", "label_smoothing", "multi_scale", "optimizer"),
@@ -233,6 +235,8 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
 
 def wrong_network(config: Config) -> Iterator[str]:
     """Backbone and head that refuse their arguments, or images of the size that is wanted."""
+    if config["action"] == "report":  # which looks at results alone
+        return
     try:
         with meta_device():
             model = build_model(config, num_classes=2).eval()
@@ -331,6 +335,14 @@ def wrong_data(config: Config) -> Iterator[str]:
         yield from str(error).splitlines()
 
 
+def wrong_report(config: Config) -> Iterator[str]:
+    """A report of a folder that is not there."""
+    runs = config["report"]["runs"]
+    for folder in [runs] if isinstance(runs, str) else runs:
+        if config["action"] == "report" and not Path(folder).expanduser().is_dir():
+            yield f"report.runs={folder}: there is no such folder; name one that holds runs"
+
+
 def wrong_target(config: Config) -> Iterator[str]:
     """A benchmark of another task."""
     target, task = config["benchmark"]["target"], config["choices"]["task"]
@@ -355,6 +367,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
     wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_target: ("action", "benchmark", "task"),
+    wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),
     wrong_data: ("data", "recipe", "action", "benchmark", "check"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),

@@ -7,6 +7,7 @@ With the entry and `build.py`, the only module that knows Hydra. Nothing here im
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -27,7 +28,7 @@ from omegaconf.errors import (
 )
 
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs import reads_data, run_dir
+from parcnet_train.runs import config_hash, reads_data, run_dir
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -35,24 +36,115 @@ CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
 # The groups whose choices name a run: kept in checkpoints and results.
 GROUPS = (
     *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
-    *("experiment", "ablation", "debug"),
+    *("experiment", "ablation", "debug", "sweep"),
 )
 
 
+NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
+EMPTY = "stands for no value, so there is nothing to run"
 
-OPTIONAL = ("experiment", "ablation", "debug")
+OPTIONAL = ("experiment", "ablation", "debug", "sweep")
 
-# Hydra's own settings that belong to a whole command, or to the first process of a run.
+# What belongs to a whole command, or to the first process of a run, and to no job.
 OF_THE_COMMAND = (
     *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
     "hydra.output_subdir",
+    "sweep=",
 )
+
+WORDS = 80  # characters of a job's directory in front of its hash
 
 
 def register_resolvers() -> None:
-    """Makes `${run_dir:...}` known to configs; it answers the same all through a process."""
+    """Makes `${run_dir:...}` and what names the jobs of a sweep known to configs.
+
+    The first answers the same all through a process.
+    """
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", lambda name: name or "multirun", replace=True)
+    OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+
+
+def job_dir(*swept: str, _root_: DictConfig) -> str:
+    """The directory of a job in that of its sweep: the same in every later start.
+
+    Args:
+        swept: keys whose values name it; the hash of the configuration tells it apart.
+    """
+    words = words_of_job(_root_.hydra.overrides.task, swept)
+    identity = config_hash(to_plain(_root_, choices(_root_.hydra)).values)
+    # Of other words where an earlier sweep had other keys.
+    earlier = sorted(Path(_root_.hydra.sweep.dir).glob(f"*{identity}"))
+    return earlier[0].name if earlier else "-".join([*words, identity])
+
+
+def words_of_job(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
+    """What a job has of the swept keys, as part of a path: one word, or none."""
+    words = []
+    for override in overrides_of(overrides):
+        key = override.key_or_group
+        if key in swept:
+            value = re.sub(r"[^A-Za-z0-9._]+", "-", override.get_value_element_as_str()).rstrip("-.")
+            words.append(value if key in GROUPS else f"{key.rsplit('.', 1)[-1]}-{value}")
+    return ["_".join(words)[:WORDS]] if words else []
+
+
+def overrides_of(texts: Sequence[str]) -> list[Override]:
+    """Those of a command line that can be parsed; `parse` tells of the others."""
+    parsed = []
+    for text in texts:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except HydraException:
+            continue
+    return parsed
+
+
+def swept_keys(overrides: Sequence[str], hydra_config: Any) -> list[str]:
+    """The keys that differ between the jobs of a sweep.
+
+    Args:
+        overrides: of the whole command.
+        hydra_config: the `hydra` node of its configuration, whose sweeper may name more.
+    """
+    typed = [each.key_or_group for each in overrides_of(overrides) if each.is_sweep_override()]
+    return list(dict.fromkeys([*params_of(hydra_config), *typed]))
+
+
+def params_of(hydra_config: Any) -> dict[str, Any]:
+    """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
+    params = hydra_config.sweeper.get("params")
+    return {} if params is None else dict(OmegaConf.to_container(params))  # type: ignore[arg-type]
+
+
+def wrong_sweep(
+    is_sweep: bool, overrides: Sequence[str], hydra_config: Any, config_dir: str | None = None
+) -> list[str]:
+    """What makes no sweep of a command.
+
+    Args:
+        is_sweep: several runs are wanted.
+        overrides: of the whole command.
+        hydra_config: the `hydra` node of its configuration.
+        config_dir: a folder of configs beside ours.
+    """
+    names = [each for each in overrides_of(overrides) if each.key_or_group == "sweep"]
+    several = [each.input_line for each in names if each.is_sweep_override()]
+    if several:
+        return [f"{several[0]}: allowed is one sweep; start one command for each"]
+    chosen = hydra_config.runtime.choices.get("sweep")
+    if not is_sweep:
+        way_out = f"sweep={chosen} is several runs: python -m parcnet_train -m sweep={chosen} ..."
+        return [way_out] if chosen is not None else []
+    params = [f"{key}={value}" for key, value in params_of(hydra_config).items()]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        paths = searchpath(overrides, config_dir)
+        return [
+            f"hydra.sweeper.params: {override.input_line} {EMPTY}"
+            for override in overrides_of(params)
+            if is_empty(override, options_of(override, paths))
+        ]
 
 
 def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.6) -> str:
@@ -77,25 +169,27 @@ def compose_config(
     Raises:
         ConfigError: where not even the rest can be composed.
     """
+    paths = searchpath(overrides, config_dir)
     if config_dir is not None:
-        overrides = [*overrides, f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+        overrides = [*overrides, *paths]
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
         parsed, faults = parse(overrides)
-        paths = [text for text in overrides if text.startswith("hydra.searchpath=")]
         groups, values = [], []
         for override in parsed:
             if override.value() is None and override.key_or_group in OPTIONAL:
                 continue  # the value it has anyway
-            options = config_loader().get_group_options(
-                override.key_or_group, config_name="config", overrides=paths
-            )
-            unknown = [name for name in choices_of(override) if name not in options]
-            if options and not override.is_delete() and not choices_of(override):
+            options = options_of(override, paths)
+            if is_empty(override, options):
+                faults.append(f"{override.input_line} {EMPTY}{among(options)}")
+                continue
+            chosen = choices_of(override, options)
+            unknown = [name for name in chosen if name not in options]
+            if options and not override.is_delete() and not chosen:
                 unknown = ["null"]
             if not options:
                 values.append(override)
             elif not unknown:
-                groups.append(first_job(override))
+                groups.append(first_job(override, options))
             faults += [
                 f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
                 f"{', '.join(options)}{nearest(name, options)}"
@@ -109,7 +203,7 @@ def compose_config(
             for override in values:
                 key = override.key_or_group
                 if override.is_add() or override.is_force_add() or key in keys:
-                    settings.append(first_job(override))
+                    settings.append(first_job(override, []))
                 else:
                     faults.append(
                         f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
@@ -120,6 +214,8 @@ def compose_config(
             return config, faults
         except (HydraException, OmegaConfBaseException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if NO_PLUGIN in reason:
+                reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
             raise ConfigError([*faults, reason]) from error
 
 
@@ -141,19 +237,59 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     return parsed, faults
 
 
-def choices_of(override: Override) -> list[str]:
+def searchpath(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """The overrides that name further folders of configs."""
+    own = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    return [text for text in [*overrides, *own] if text.startswith("hydra.searchpath=")]
+
+
+def options_of(override: Override, paths: Sequence[str]) -> list[str]:
+    """The configs of the group that an override is about; none where it is about a value."""
+    return config_loader().get_group_options(
+        override.key_or_group, config_name="config", overrides=list(paths)
+    )
+
+
+def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
+    """What an override asks for, one after another in a sweep, as it is written.
+
+    Args:
+        override: of a group or a value.
+        options: the configs of its group.
+    """
+    value: Any = override.value()
+    if isinstance(value, Glob):
+        return iter(value.filter(list(options)))
+    if isinstance(value, IntervalSweep):  # a sweeper picks from it; its ends are allowed
+        return iter([str(value.start), str(value.end)])
+    return override.sweep_string_iterator()
+
+
+def is_empty(override: Override, options: Sequence[str]) -> bool:
+    """Whether an override is a sweep over nothing."""
+    return override.is_sweep_override() and not list(values_of(override, options))
+
+
+def among(options: Sequence[str]) -> str:
+    """The configs of a group, where there are any."""
+    return f"; there are {', '.join(options)}" if options else ""
+
+
+def choices_of(override: Override, options: Sequence[str]) -> list[str]:
     """The config names that a group override asks for, all of them in a sweep."""
-    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    if isinstance(override.value(), Glob):
+        return list(values_of(override, options))
+    is_discrete = override.is_discrete_sweep()
+    values = override.sweep_iterator() if is_discrete else [override.value()]
     flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
     return [str(name) for name in flat if name is not None]
 
 
-def first_job(override: Override) -> str:
+def first_job(override: Override, options: Sequence[str]) -> str:
     """The override as the first job of a sweep has it."""
     if not override.is_sweep_override():
         return override.input_line or ""
-    value = next(iter(override.sweep_string_iterator()))
-    return f"{override.get_key_element()}={value}"
+    return f"{override.get_key_element()}={next(values_of(override, options))}"
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -172,27 +308,32 @@ def choices(hydra_config: Any) -> dict[str, str | None]:
     return {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
 
 
-def command_of(hydra_config: Any) -> list[str]:
+def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     """The command line that runs a job of Hydra once more, in the directory that it has.
 
     Args:
         hydra_config: the `hydra` node of the job.
+        ckpt: in place of the job's own; None: that.
     """
     sources = hydra_config.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     own = [
         text
-        for text in hydra_config.overrides.hydra
+        for text in (*hydra_config.overrides.task, *hydra_config.overrides.hydra)
         if not text.lstrip("+~").startswith(OF_THE_COMMAND)
     ]
-    output = QuotedString(hydra_config.runtime.output_dir, Quote.single).with_quotes()
     return [
         *(sys.executable, "-m", "parcnet_train"),
         *(f"--config-dir={folder}" for folder in folders),
-        *hydra_config.overrides.task,
         *own,
-        *(f"hydra.run.dir={output}", "hydra.output_subdir=null"),
+        f"hydra.run.dir={quoted(hydra_config.runtime.output_dir)}",
+        *([] if ckpt is None else [f"ckpt={quoted(ckpt)}"]),
     ]
+
+
+def quoted(path: str) -> str:
+    """A path as Hydra reads it from a command line, whatever is in it."""
+    return QuotedString(path, Quote.single).with_quotes()
 
 
 def names_its_directory(config: DictConfig) -> bool:
@@ -205,7 +346,8 @@ class PlainConfig:
     """A configuration as plain dicts, lists, strings and numbers.
 
     Attributes:
-        values: the configuration without the keys that have a fault, and `choices`.
+        values: the configuration without the keys that have a fault, `choices`, and
+            `overrides`.
         borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
             reported elsewhere.
         faults: one line per key without a value or with a broken interpolation.
@@ -216,12 +358,15 @@ class PlainConfig:
     faults: list[str] = field(default_factory=list)
 
 
-def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
+def to_plain(
+    config: DictConfig, chosen: dict[str, str | None], overrides: Sequence[str] = ()
+) -> PlainConfig:
     """Resolves a configuration, its `hydra` node left out.
 
     Args:
         config: composed.
         chosen: names of the chosen configs, kept under `choices`.
+        overrides: of the command line, kept under that name: what somebody has asked for.
     """
     plain = PlainConfig({})
 
@@ -254,7 +399,7 @@ def to_plain(config: DictConfig, chosen: dict[str, str | None]) -> PlainConfig:
                 values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
         return values
 
-    plain.values = {**resolve(config, "", True), "choices": chosen}
+    plain.values = {**resolve(config, "", True), "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
         plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
     return plain
@@ -286,12 +431,8 @@ def compose_plain(overrides: Sequence[str]) -> PlainConfig:
 
 def sweeps(overrides: Sequence[str]) -> list[str]:
     """One line per override with several values, where only one configuration is wanted."""
-    faults = []
-    for text in overrides:
-        try:
-            (override,) = OverridesParser.create().parse_overrides([text])
-        except HydraException:
-            continue  # `parse` tells
-        if override.is_sweep_override():
-            faults.append(f"{text}: allowed is one value, a list in brackets: KEY=[1,2]")
-    return faults
+    return [
+        f"{override.input_line}: allowed is one value, a list in brackets: KEY=[1,2]"
+        for override in overrides_of(overrides)
+        if override.is_sweep_override()
+    ]

@@ -1,8 +1,9 @@
-"""In what two sets of weights differ, in words that name every entry."""
+"""In what two sets of weights differ, in words that name every entry; leaves of configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -57,3 +58,12 @@ def by_module(names: Iterable[str]) -> list[str]:
 def size_of(value: Tensor) -> str:
     """Shape as `16x3x3x3`, `()` of a number."""
     return "x".join(map(str, value.shape)) or "()"
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted key."""
+    leaves = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        leaves.update(flatten(value, f"{key}.") if isinstance(value, Mapping) else {key: value})
+    return leaves

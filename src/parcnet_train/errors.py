@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
@@ -40,3 +41,9 @@ def message_of(error: UserError) -> str:
     last paragraph is the original one.
     """
     return str(error).rsplit(f"{type(error).__name__}: ", 1)[-1].strip()
+
+
+def print_error(error: UserError) -> None:
+    """Shows what a user can mend, one line each."""
+    for line in message_of(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)

@@ -19,6 +19,7 @@ TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 NO_RUN_ID = "none"  # what torchrun calls a run that was given no name
 
 LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, told to what it starts
+SWEEP = "PARCNET_TRAIN_SWEEP"  # the same of the launcher of a sweep, told to its jobs
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 # Of tasks that srun starts; a batch script and a shell of `salloc` are no numbered steps.
@@ -102,13 +103,16 @@ def _place_in_slurm(environment: Mapping[str, str]) -> Place:
     )
 
 
-def follow_launcher() -> bool:
+def follow_launcher(variable: str = LAUNCHER) -> bool:
     """Makes a process of our launcher end with it, even where it is killed; Linux only.
+
+    Args:
+        variable: of the environment, which holds the launcher's process id.
 
     Returns:
         Whether this is such a process.
     """
-    launcher = os.environ.pop(LAUNCHER, None)
+    launcher = os.environ.pop(variable, None)
     if launcher is None:
         return False
     if sys.platform.startswith("linux"):

@@ -98,7 +98,7 @@ BATCH = Rule(
 )
 
 RULES = {
-    "action": one_of("fit", "test", "profile", "benchmark", "average", "check"),
+    "action": one_of("fit", "test", "profile", "benchmark", "average", "report", "check"),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,
@@ -144,6 +144,16 @@ RULES = {
     "profile.image_size": PIXELS,
     "profile.batch_size": COUNT,
     "profile.num_classes": COUNT,
+    "report.runs": Rule(
+        lambda value: (
+            all(
+                isinstance(each, str) and each
+                for each in (value if isinstance(value, list) else [value])
+            )
+            and value != []
+        ),
+        "the path of a folder of runs, or a list of them",
+    ),
     "benchmark.target": one_of("operator", "train_step", "loader", "overhead", "detection"),
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,

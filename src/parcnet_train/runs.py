@@ -1,12 +1,15 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
-runs/<task>/<backbone>-<data>/<start time>/ (profile and benchmark: runs/<action>/<start time>/)
+runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<action>/<start time>/)
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
-    checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
+Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (docs/sweeps.md).
+    checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
+    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +25,7 @@ from parcnet_train.processes import place
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
+PROGRESS = "progress.json"
 BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
 EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
@@ -29,7 +33,34 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 # Actions that read no checkpoint, and no data but for two of the benchmarks.
-WITHOUT_DATA = ("profile", "benchmark")
+WITHOUT_DATA = ("profile", "benchmark", "report")
+
+# Of a configuration: names and places, and what is only shown. `choices` name files whose values
+# are in the configuration.
+NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
+SHOWN = {"task": ("pictures",)}
+OF_ONE_ACTION = ("benchmark", "check", "profile", "report")  # sections that no other action reads
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Names what a run computes: two runs of one hash differ in where they write, and the like.
+
+    Args:
+        config: plain values. `ckpt` counts where it is evaluated; a training that goes on from its
+            own checkpoint is still the same.
+
+    Returns:
+        Twelve hexadecimal digits. 1 and 1.0 are different values: one batch, all batches.
+    """
+    left_out = {*NO_PART_OF_A_RESULT, *OF_ONE_ACTION} - {config.get("action")}
+    if config.get("action") not in EVALUATIONS:
+        left_out.add("ckpt")
+    values = {name: value for name, value in config.items() if name not in left_out}
+    for part, keys in SHOWN.items():
+        node = values.get(part, {})
+        values[part] = {name: value for name, value in node.items() if name not in keys}
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def reads_data(config: Mapping[str, Any]) -> bool:
@@ -169,6 +200,15 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ending
     taken = sum(1 for _ in named.glob(f"{name}*"))
     return str(named / (f"{name}_{taken + 1}" if taken else name))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The values of a JSON file of a run; empty where it is not there, or not whole."""
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

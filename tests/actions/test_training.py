@@ -27,7 +27,17 @@ DIVERGING = [*TRAINED, "recipe.optimizer.lr=100", "recipe.optimizer.weight_decay
 
 KEYS = {
     *("status", "action", "task", "backbone", "head", "data", "recipe", "trainer", "logger"),
-    *("experiment", "ablation", "debug", "monitor", "parameters", "seed", "run_dir"),
+    *(
+        "experiment",
+        "ablation",
+        "sweep",
+        "debug",
+        "config_hash",
+        "monitor",
+        "parameters",
+        "seed",
+        "run_dir",
+    ),
     *("parcnet_train_version", "torch_version", "checkpoint", "checkpoint_epoch", "seconds"),
     *("val/top1", "val/top5", "val/loss", "val/skipped"),
 }

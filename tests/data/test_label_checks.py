@@ -59,7 +59,7 @@ def write_sixteen_bits(path, mask):
 
 WRONG = {
     write_colours: r"b\.png is no mask of class indices, its pixels are RGB; .* turn its colours",
-    write_sixteen_bits: r"b\.png is no mask of class indices, its pixels are I;16; allowed is",
+    write_sixteen_bits: r"b\.png is no mask .*, its pixels are I;16; .*; save it with 8 bits",
     write_other_size: r"b\.png has 48x63 pixels and its image .*b\.png 48x64.*; make the mask of",
     write_high_class: r"b\.png has pixels of class 3; allowed are 0 to 2 and 255, which is",
     write_half: r"b\.png cannot be read as a mask \(.*\); allowed is a PNG of class indices; mend",
@@ -147,6 +147,16 @@ def test_binary_masks_are_told_what_to_divide_by(voc_folder):
             f"{voc_folder}/SegmentationClass/n0001.png has pixels of 0 and 255 alone, as have all "
             f"40 masks of {file}: 255 is ignored, so nothing but class 0 would be learned; where "
             "255 stands for a class, divide the masks by 255, which makes it class 1"
+        )
+
+
+def test_masks_of_class_0_alone_are_told(voc_folder):
+    file = write_many(voc_folder, 40)
+    for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
+        assert fault == (
+            f"all 40 masks of {file} have pixels of class 0 alone, so there is nothing to tell "
+            "from it; write the indices of the classes into them, and set data.masks to their "
+            "folder"
         )
 
 

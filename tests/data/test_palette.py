@@ -70,15 +70,30 @@ def test_indices_of_any_depth_are_those_of_the_file(tmp_path, depth, colour):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_colours_are_refused(tmp_path, mode):
+@pytest.mark.parametrize(
+    ("mode", "way_out"),
+    [
+        *((mode, "turn its colours into indices") for mode in ("RGB", "RGBA", "LA")),
+        ("I;16", "save it with 8 bits"),
+    ],
+)
+def test_colours_are_refused(tmp_path, mode, way_out):
     Image.new(mode, (4, 3)).save(tmp_path / "mask.png")
     with pytest.raises(DataError) as caught:
         read_mask(tmp_path / "mask.png")
     assert str(caught.value) == (
         f"{tmp_path}/mask.png is no mask of class indices, its pixels are {mode}; allowed is a "
-        "PNG of 8 bits with a palette or in grey; turn its colours into indices"
+        f"PNG of 8 bits with a palette or in grey; {way_out}"
     )
+
+
+def test_a_mask_may_be_larger_than_pillow_deems_safe(tmp_path, monkeypatch):
+    mask = np.random.default_rng(0).integers(0, 256, (5, 13), dtype=np.uint8)
+    write_mask(tmp_path / "mask.png", mask)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
 
 
 def whole():
@@ -87,8 +102,8 @@ def whole():
 
 BROKEN = {
     "missing": (None, "No such file or directory"),
-    "empty": (b"", "cannot identify image file"),
-    "text": (b"<html>", "cannot identify image file"),
+    "empty": (b"", "not a PNG file"),
+    "text": (b"<html>", "not a PNG file"),
     "truncated": (whole()[:2000], "image file is truncated"),
     "damaged": (whole()[:900] + b"\xff" * 40 + whole()[940:], "unrecognized data stream"),
 }
@@ -108,5 +123,5 @@ def test_what_is_no_whole_png_is_refused(tmp_path, content, reason):
 
 def test_a_jpeg_whose_values_are_blurred_is_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="JPEG")
-    with pytest.raises(DataError, match="cannot identify image file"):
+    with pytest.raises(DataError, match="not a PNG file"):
         read_mask(tmp_path / "mask.png")

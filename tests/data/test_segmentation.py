@@ -107,7 +107,7 @@ def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what
         f"{voc_folder}/{folder}/{names[0]}{endings} does not exist, which "
         f"{voc_folder}/ImageSets/Segmentation/{split}.txt lists; 2 of {count} "
         "files are absent; fetch them, set data.root, or take them out of the list, which has "
-        "names without endings, one a line"
+        "names without endings, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
     )
 
 
@@ -143,9 +143,67 @@ def test_of_several_images_of_a_name_jpeg_is_taken(voc_folder):
     shutil.copy(image_path(voc_folder, "b"), voc_folder / "JPEGImages" / "a.png")
     image_path(voc_folder, "c").rename(voc_folder / "JPEGImages" / "c.JPG")
     file = voc_folder / "ImageSets" / "Segmentation" / "train.txt"
-    images, masks = find_files(file, voc_folder / "JPEGImages", voc_folder / "SegmentationClass")
-    assert images.tolist() == [b"a.jpg", b"b.png", b"c.JPG", b"d.jpeg"]
-    assert masks.tolist() == [b"a.png", b"b.png", b"c.png", b"d.png"]
+    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
+    assert images.tolist() == [
+        b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.JPG", b"d.jpeg")
+    ]
+    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c", b"d")]
+
+
+def test_a_list_may_have_pairs(voc_folder):
+    """As VOC's augmented lists have them, with or without a slash; names may have spaces."""
+    (voc_folder / "SegmentationClass").rename(voc_folder / "SegmentationClassAug")
+    image_path(voc_folder, "f").rename(voc_folder / "JPEGImages" / "f 1.JPG")
+    lines = [
+        "/JPEGImages/e.jpg /SegmentationClassAug/e.png",
+        "JPEGImages/f 1.JPG\tSegmentationClassAug/f.png \r",
+        "",
+        "JPEGImages/b.png  SegmentationClassAug/b.png",
+    ]
+    file = write_list(voc_folder, "val", lines)
+    data = make_data(voc_folder, batch_size=3)
+    data.check_files("test")
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    for original, name in zip(batch.originals, "efb", strict=True):
+        assert np.array_equal(original, mask_of(name))
+    write_list(voc_folder, "val", [*lines, "e"])
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("test")
+    assert str(raised.value) == (
+        f"{file} has pairs of an image and its mask, and the line 'e', which is none; allowed are "
+        "pairs alone, or names without endings alone"
+    )
+    write_list(voc_folder, "val", ["JPEGImages/e.jpg SegmentationClass/e.png", lines[0]])
+    with pytest.raises(
+        DataError, match=r"/SegmentationClass/e\.png does not exist, which .*; 1 of 2"
+    ):
+        make_data(voc_folder).check_files("test")
+
+
+def test_an_image_is_evaluated_once(voc_folder):
+    file = write_list(voc_folder, "val", ["e", "f", "e", "g", "f"])
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("test")
+    assert str(raised.value) == (
+        f"{file} names JPEGImages/e.jpg more than once, as it does 2 of 3 images, and each would "
+        "count as often; take the repeated lines out"
+    )
+    write_list(voc_folder, "val", ["e"])
+    write_list(voc_folder, "train", ["a", "a", "b"])  # a training may show some more often
+    assert len(fitted(voc_folder).train_set) == 3
+
+
+def test_images_of_both_lists_are_told(voc_folder, caplog):
+    make_data(voc_folder).check_files("fit")
+    assert caplog.messages == []
+    write_list(voc_folder, "train", ["a", "g", "e"])
+    make_data(voc_folder).check_files("fit")
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    assert caplog.messages == [
+        f"{lists}/train.txt has 2 of the 3 images of {lists}/val.txt, first JPEGImages/e.jpg: the "
+        "metrics will be those of images that were trained on"
+    ]
 
 
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])

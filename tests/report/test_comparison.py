@@ -35,7 +35,12 @@ def check_rows(table, parameters):
 
 def test_table_2_parameters_of_all_rows():
     rows = check_rows("table2", PARAMETERS_2)
+    for row, each in rows.items():
+        assert each.row.overrides == (f"ablation=table2_row{row}",)
+        assert each.counts.multiply_adds == each.row.multiply_adds
     # Authors' implementation.
+    assert round(rows[1].counts.multiply_adds / 1e6) == 2001
+    assert round(rows[7].counts.multiply_adds / 1e6) == 1657
     assert round(rows[10].counts.multiply_adds / 1e6) == 2747
     assert round(rows[13].counts.multiply_adds / 1e6) == 9754
 

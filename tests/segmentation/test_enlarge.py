@@ -22,7 +22,7 @@ def test_classes_of_all_bands(monkeypatch):
     logits = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = functional.interpolate(logits[None], (50, 40), mode="nearest")[0].argmax(dim=0)
     monkeypatch.setattr(enlarge, "BAND", 3 * 40 * 7)  # seven rows
-    assert torch.equal(classes_at(logits, (50, 40), "nearest"), expected)
+    assert torch.equal(classes_at(logits, (50, 40), "nearest").long(), expected)
 
 
 def test_an_image_covers_what_its_placement_says():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from parcnet_train.data.resizing import LETTERBOX_COLOUR
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales, spans
 
 
@@ -33,6 +34,22 @@ def test_scales_average_probabilities():
     torch.testing.assert_close(found, mean)
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_class_that_is_impossible_has_a_finite_logit(mirror):
+    """Its probability is 0 in float32; what is enlarged from -inf would be no number."""
+    found = logits_of_scales(lambda images: 1e4 * images, torch.rand(1, 3, 32, 32), [0.5], mirror)
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize(("scales", "mirror"), [([1.0], True), ([1.0, 2.0], False)])
+def test_images_of_scale_1_keep_their_size(scales, mirror):
+    seen = []
+    images = torch.rand(1, 3, 48, 80)  # of stride 16
+    logits_of_scales(lambda x: seen.append(x) or x, images, scales, mirror)
+    assert torch.equal(seen[0], images)
+    assert seen[1].shape[2:] == ((48, 80) if mirror else (96, 160))
+
+
 def test_mirrored_images_are_mirrored_back():
     images = torch.rand(1, 3, 32, 32)
     plain = colours(images).softmax(1)
@@ -58,6 +75,17 @@ def test_windows_cover_an_axis_once(length, window):
 
 @pytest.mark.parametrize("size", [(64, 64), (150, 97), (20, 100), (30, 31)])
 def test_windows_see_every_pixel_in_its_place(size):
-    image = torch.rand(3, *size)
-    found = classes_of_windows(colours, image, (64, 32))
-    assert torch.equal(found, image.argmax(dim=0))
+    image = torch.randint(256, (3, *size), dtype=torch.uint8)
+    found = classes_of_windows(lambda part: part.float(), image, (64, 32))
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.long(), image.float().argmax(dim=0))
+
+
+def test_small_images_lie_in_the_grey_of_trainings():
+    seen = []
+    image = torch.full((3, 20, 40), 7, dtype=torch.uint8)
+    classes_of_windows(lambda part: seen.append(part) or part.float(), image, (32, 32))
+    for part, width in zip(seen, (32, 32), strict=True):
+        assert (part.shape, part.dtype) == ((1, 3, 32, 32), torch.uint8)
+        assert (part[..., :20, :width] == 7).all()
+        assert (part[..., 20:, :] == LETTERBOX_COLOUR[0]).all()

@@ -2,6 +2,7 @@ import functools
 import json
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch.nn import functional
 
 import running
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
+from parcnet_train.data.palette import write_mask
 from parcnet_train.launch import launch
+from parcnet_train.model import scaled
 from parcnet_train.tasks.segmentation import AUXILIARY_WEIGHT, SegmentationTask
-from voc_files import NAMES, write_voc
+from voc_files import NAMES, VAL, image_path, mask_path, write_voc
 
 CLASSES = 4
 TINY = [
@@ -111,8 +114,8 @@ def predict(monkeypatch, classes_of):
 
     of_batch = SegmentationTask.classes_of_batch
 
-    def found(task, images, batch):
-        of_batch(task, images, batch)  # adds the loss
+    def found(task, batch):
+        of_batch(task, batch)  # adds the loss
         return [classes_of(mask.long()) for mask in batch.originals]
 
     monkeypatch.setattr(SegmentationTask, "classes_of_batch", found)
@@ -127,6 +130,50 @@ def test_the_labels_themselves_give_1(trained, folder, tmp_path, monkeypatch):
     predict(monkeypatch, lambda mask: mask.where(mask != IGNORED, 0))
     results = evaluate(trained, folder, tmp_path, "data.evaluation=keep_aspect")
     assert results["val/miou"] == results["val/pixel_accuracy"] == 1
+
+
+def write_random_masks(root):
+    """Writes masks of any class or none at every pixel of the validation images."""
+    rng = np.random.default_rng(0)
+    masks = {name: rng.choice([0, 1, 2, IGNORED], size) for name, size in VAL.items()}
+    for name, mask in masks.items():
+        write_mask(mask_path(root, name), mask.astype(np.uint8))
+    return masks
+
+
+def counted_by_numpy(root, masks, weights, side):
+    """The confusion matrix of a network that weighs colours, image by image and pixel by pixel."""
+    confusion = np.zeros((3, 3))
+    for name, mask in masks.items():
+        image = cv2.imread(str(image_path(root, name)), cv2.IMREAD_COLOR_RGB)
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR) / 255
+        rows, columns = (np.arange(length) * side // length for length in mask.shape)
+        found = (image @ weights.T).argmax(axis=-1)[rows][:, columns]
+        for true, predicted in zip(mask.flat, found.flat, strict=True):
+            if true != IGNORED:
+                confusion[true, predicted] += 1
+    return confusion
+
+
+def test_an_evaluation_equals_numpy(trained, tmp_path, monkeypatch):
+    """From the files of random masks to results.json: classes at original size, one matrix."""
+    root = write_voc(tmp_path / "voc")
+    masks = write_random_masks(root)
+    weights = np.eye(3) + np.random.default_rng(1).normal(scale=0.1, size=(3, 3))
+    kernel = torch.tensor(weights, dtype=torch.float32)[..., None, None]
+    monkeypatch.setattr(
+        SegmentationTask, "logits", lambda _, images: functional.conv2d(scaled(images), kernel)
+    )
+    evaluate(trained, root, tmp_path / "run", "recipe.image_size=64")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    confusion = counted_by_numpy(root, masks, weights, 64)
+    hits = np.diag(confusion)
+    shares = hits / (confusion.sum(0) + confusion.sum(1) - hits)
+    assert (confusion > 0).all()
+    assert results["val/miou"] == pytest.approx(shares.mean(), abs=1e-9)
+    assert results["val/pixel_accuracy"] == pytest.approx(hits.sum() / confusion.sum(), abs=1e-9)
+    for name, share in zip(NAMES, shares, strict=True):
+        assert results[f"val/iou/{name}"] == pytest.approx(share, abs=1e-9)
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])

@@ -13,8 +13,9 @@ from torch import Tensor
 from parcnet_train import __version__
 from parcnet_train.actions.results import Results, finish, is_first_process
 from parcnet_train.actions.training import describe, prepare, read_model, validate
-from parcnet_train.build import Config
+from parcnet_train.build import Config, world_size
 from parcnet_train.checkpoints import PREFIX, model_state, write_checkpoint
+from parcnet_train.provenance import Provenance
 from parcnet_train.runs import AVERAGE, evaluated_by
 
 
@@ -38,20 +39,22 @@ def average(config: Config) -> Results:
     newest = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
     states = [model_state(checkpoint) for checkpoint in checkpoints]
     mean = average_states(states, model_state(newest))
-    results = {
-        **describe(config, task),
-        **validate(config, task, data, mean),
-        "checkpoint": str(output / AVERAGE),
-        "checkpoint_epoch": newest["epoch"] + 1,
-        "sources": [str(path) for path in paths],
-    }
-    for path, state in zip(paths, states, strict=True):
-        for name, value in validate(config, task, data, state).items():
-            results[f"source/{path.stem}/{name}"] = value
-    if is_first_process():
-        (output / AVERAGE).parent.mkdir(exist_ok=True)
-        write_checkpoint(output / AVERAGE, contents(newest, mean, paths))
-    return finish(output, {**results, "seconds": time.perf_counter() - started})
+    with Provenance(config, world_size(config)) as provenance:
+        results = {
+            **describe(config, task),
+            **validate(config, task, data, mean),
+            "checkpoint": str(output / AVERAGE),
+            "checkpoint_epoch": newest["epoch"] + 1,
+            "sources": [str(path) for path in paths],
+        }
+        for path, state in zip(paths, states, strict=True):
+            for name, value in validate(config, task, data, state).items():
+                results[f"source/{path.stem}/{name}"] = value
+        if is_first_process():
+            (output / AVERAGE).parent.mkdir(exist_ok=True)
+            write_checkpoint(output / AVERAGE, contents(newest, mean, paths))
+        provenance.note(data)
+        return finish(output, {**results, "seconds": time.perf_counter() - started})
 
 
 def average_states(

@@ -9,7 +9,7 @@ import torch
 
 from parcnet_train import __version__
 from parcnet_train.report.summary import print_summary
-from parcnet_train.runs import write_results
+from parcnet_train.runs import config_hash, write_results
 
 Results = dict[str, Any]
 
@@ -20,6 +20,7 @@ def about(config: dict[str, Any]) -> Results:
         "status": "done",
         "action": config["action"],
         "run_dir": config["paths"]["output"],
+        "config_hash": config_hash(config),
         "parcnet_train_version": __version__,
         "torch_version": torch.__version__,
     }

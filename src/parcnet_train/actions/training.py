@@ -13,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -26,6 +27,7 @@ from parcnet_train.build import (
     build_loggers,
     build_task,
     build_trainer,
+    world_size,
 )
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.checkpoints import (
@@ -36,13 +38,22 @@ from parcnet_train.checkpoints import (
     pretrained_state,
     read_checkpoint,
 )
+from parcnet_train.differences import flatten
 from parcnet_train.errors import CheckpointError, ConfigError
+from parcnet_train.processes import place
 from parcnet_train.profiling import count_parameters
+from parcnet_train.provenance import Provenance
 from parcnet_train.report.curves import draw_curves
+from parcnet_train.report.rows import refuse_other_network
 from parcnet_train.runs import BEST, LAST, RESULTS, checkpoint_of, goes_on_from
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
+
+# Parts of a configuration that a training which goes on may have otherwise.
+NOT_OF_THE_TRAINING = (
+    *("action", "benchmark", "choices", "ckpt", "overrides", "paths", "profile", "report"),
+)
 
 
 def fit(config: Config) -> Results:
@@ -55,13 +66,17 @@ def fit(config: Config) -> Results:
         What `results.json` holds.
     """
     started = time.perf_counter()
+    if place().rank == 0:
+        refuse_other_network(config)
     output = Path(config["paths"]["output"])
     data, task = prepare(config)
+    provenance = Provenance(config, world_size(config), from_epoch=0)
     resumed = goes_on_from(config)
     if resumed is not None:
         checkpoint = read_model(resumed, task, data, config)
         refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"], output)
         compare_configs(checkpoint, config)
+        provenance.goes_on(checkpoint["position"]["epoch"])
         log.info("going on from %s", resumed)
     elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
         backbone = task.model.backbone
@@ -76,6 +91,35 @@ def fit(config: Config) -> Results:
         )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
+    with provenance:
+        last = train(config, data, task, resumed, provenance)
+        results = {
+            **describe(config, task),
+            **evaluate(config, task, data, output / BEST),
+            **last,
+            "seconds": time.perf_counter() - started,
+        }
+        if is_first_process():
+            draw_curves(output / "csv", output / "curves.png", task.monitor)
+        return finish(output, results)
+
+
+def train(
+    config: Config, data: Any, task: Task, resumed: Path | None, provenance: Provenance
+) -> Results:
+    """Trains to the last epoch; where somebody stops it, this process ends, all of it saved.
+
+    Args:
+        config: the whole configuration.
+        data: data module.
+        task: Lightning module.
+        resumed: checkpoint that the training goes on from; None: it begins.
+        provenance: is told of the data, once they are listed.
+
+    Returns:
+        What `results.json` says of the training.
+    """
+    output = Path(config["paths"]["output"])
     contents = {
         "config": config,
         "choices": config["choices"],
@@ -85,7 +129,9 @@ def fit(config: Config) -> Results:
     loggers = build_loggers(config)
     for logger in loggers:
         logger.log_hyperparams(flatten(config))
-    trainer = build_trainer(config, build_callbacks(config, task, contents), loggers)
+    listed = LambdaCallback(on_fit_start=lambda *_: provenance.note(data))
+    callbacks = [*build_callbacks(config, task, contents), listed]
+    trainer = build_trainer(config, callbacks, loggers)
     try:
         # Log lines go above the progress bar, not through it.
         with refusals(), logging_redirect_tqdm():
@@ -103,19 +149,13 @@ def fit(config: Config) -> Results:
             trainer.strategy.barrier()
         sys.exit(128 + signum)  # as shells count
     last = trainer.callback_metrics  # without training metrics where all epochs were done before
-    results = {
-        **describe(config, task),
-        **evaluate(config, task, data, output / BEST),
+    return {
         "train/loss": value_of(last, "train/loss_epoch"),
         "train/skipped": value_of(last, "train/skipped"),
         "train/images_per_second": value_of(last, "train/images_per_second"),
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "seconds": time.perf_counter() - started,
     }
-    if is_first_process():
-        draw_curves(output / "csv", output / "curves.png", task.monitor)
-    return finish(output, results)
 
 
 def test(config: Config) -> Results:
@@ -131,12 +171,14 @@ def test(config: Config) -> Results:
     data, task = prepare(config)
     path = checkpoint_of(config)
     warn_of_others(path, other_values(read_checkpoint(path), config))
-    results = {
-        **describe(config, task),
-        **evaluate(config, task, data, path),
-        "seconds": time.perf_counter() - started,
-    }
-    return finish(Path(config["paths"]["output"]), results)
+    with Provenance(config, world_size(config)) as provenance:
+        results = {
+            **describe(config, task),
+            **evaluate(config, task, data, path),
+            "seconds": time.perf_counter() - started,
+        }
+        provenance.note(data)
+        return finish(Path(config["paths"]["output"]), results)
 
 
 def prepare(config: Config) -> tuple[Any, Task]:
@@ -231,20 +273,11 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """Warns of every value that differs from the one the checkpoint was trained with."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in ("ckpt", "choices", "paths", "action", "profile", "benchmark"):
+        if key.split(".")[0] in NOT_OF_THE_TRAINING:
             continue
         old, new = before.get(key), now.get(key)
         if old != new:
             log.warning("%s is %s now, the checkpoint was trained with %s", key, new, old)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted key."""
-    leaves = {}
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        leaves.update(flatten(value, f"{key}.") if isinstance(value, Mapping) else {key: value})
-    return leaves
 
 
 def describe(config: Config, task: Task) -> Results:

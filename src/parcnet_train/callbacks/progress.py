@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,10 +17,12 @@ from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from torch.optim import Optimizer
 
 from parcnet_train.collectives import mean
+from parcnet_train.files import write_whole
 
 log = logging.getLogger(__name__)
 
 IMAGES_PER_SECOND = "train/images_per_second"
+WRITING_SECONDS = 5.0  # between two states of progress.json within an epoch
 
 
 class ProgressBar(TQDMProgressBar):
@@ -43,15 +47,23 @@ def learning_rate(optimizer: Optimizer) -> float:
 class Progress(Callback):
     """Logs loss, learning rate and images per second, and writes one line per epoch.
 
+    The same goes to a file, for whoever watches the run from outside: `epoch`, those that are done,
+    a fraction within one, of `epochs`; `value`, the newest one of `metric`; `seconds_left`. What is
+    not known yet is null.
+
     It logs within a step, not behind it as Lightning does: what a checkpoint has behind it is
     logged when the checkpoint is written.
 
     Args:
         every_n_steps: optimizer steps between two rows of the loggers.
+        file: written by the first process.
     """
 
-    def __init__(self, every_n_steps: int) -> None:
+    def __init__(self, every_n_steps: int, file: Path) -> None:
         self.every_n_steps = every_n_steps
+        self.file = file
+        self.written = 0.0  # when
+        self.value: float | None = None  # of the monitored metric
         self.row: dict[str, float] = {}  # the newest one
         self.loss = torch.tensor(math.nan)
         self.images = 0
@@ -63,6 +75,7 @@ class Progress(Callback):
         epoch, batch = trainer.datamodule.begin  # type: ignore[attr-defined]
         self.began = epoch + batch / trainer.num_training_batches, time.perf_counter()
         self._start_epoch()
+        self._write(trainer, self.began[0])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock of the epoch."""
@@ -83,6 +96,9 @@ class Progress(Callback):
         """Counts images, of all processes, and logs a row where it is time to."""
         self.loss = outputs["loss"]
         self.images += len(batch.images) * trainer.world_size
+        if time.perf_counter() > self.written + WRITING_SECONDS:
+            share = (batch_idx + 1) / trainer.num_training_batches
+            self._write(trainer, trainer.current_epoch + share)
         step = trainer.global_step
         if trainer.fit_loop._should_accumulate() or step % self.every_n_steps:
             return
@@ -108,6 +124,9 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the line of the epoch."""
+        done = trainer.current_epoch + 1
+        self.value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[index]  # of a `Task`
+        self._write(trainer, done)
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
@@ -123,13 +142,30 @@ class Progress(Callback):
             shown,
             self.row["train/lr"],
             self.row[IMAGES_PER_SECOND],
-            self.time_left(trainer),
+            timedelta(seconds=round(self.seconds_left(trainer, done) or 0)),
         )
 
-    def time_left(self, trainer: pl.Trainer) -> str:
-        """Hours, minutes and seconds until the last epoch, at the pace of this process."""
+    def seconds_left(self, trainer: pl.Trainer, done: float) -> float | None:
+        """Seconds until the last epoch, at the pace of this process; None before it has one.
+
+        Args:
+            trainer: of the run.
+            done: epochs, also those of earlier processes.
+        """
         assert trainer.max_epochs is not None
         epochs, started = self.began
-        done = trainer.current_epoch + 1 - epochs
-        left = (trainer.max_epochs - trainer.current_epoch - 1) / done
-        return str(timedelta(seconds=round(left * (time.perf_counter() - started))))
+        if done == epochs:
+            return None
+        return (trainer.max_epochs - done) / (done - epochs) * (time.perf_counter() - started)
+
+    def _write(self, trainer: pl.Trainer, done: float) -> None:
+        self.written = time.perf_counter()
+        if not trainer.is_global_zero:
+            return
+        metric = trainer.lightning_module.monitor
+        told = {
+            **{"epoch": done, "epochs": trainer.max_epochs, "metric": metric},
+            "value": self.value,
+            "seconds_left": self.seconds_left(trainer, done),
+        }
+        write_whole(self.file, json.dumps(told).encode())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -26,6 +29,12 @@ class DataSet(Protocol):
 
     def look(self, sample: int) -> Any:
         """Reads a sample's files, and raises `DataError` where something is wrong with one."""
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of its files, within their folders."""
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
+        """What is known of the samples without opening a file; none where files hold it all."""
 
 
 class TaskData(pl.LightningDataModule):
@@ -126,6 +135,32 @@ class TaskData(pl.LightningDataModule):
         """The validation set."""
         raise NotImplementedError
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this data from other data, of the sets that were made; no file is opened.
+
+        Returns:
+            `train_images` and `val_images`, None without that set; `files_sha256` of the sorted
+            names of all files, each with its set; `labels_sha256` of all labels that are in memory,
+            None where none are.
+        """
+        files, labels = hashlib.sha256(), hashlib.sha256()
+        counts: dict[str, int | None] = {}
+        has_labels = False
+        for split in ("train", "val"):
+            made: DataSet | None = getattr(self, f"{split}_set", None)
+            counts[f"{split}_images"] = None if made is None else len(made)
+            if made is None:
+                continue
+            files.update(b"".join(b"%b %b\n" % (split.encode(), n) for n in names_of(made)))
+            for array in made.labels_in_memory():
+                labels.update(np.ascontiguousarray(array).tobytes())
+                has_labels = True
+        return {
+            **counts,
+            "files_sha256": files.hexdigest(),
+            "labels_sha256": labels.hexdigest() if has_labels else None,
+        }
+
     @staticmethod
     def collate(samples: Sequence[Any], fill: bool = False) -> Any:
         """Makes a batch of samples.
@@ -220,3 +255,8 @@ class TaskData(pl.LightningDataModule):
         """Ends the processes of all loaders that this module has made."""
         while self.loaders:
             end_workers_of(self.loaders.pop())
+
+
+def names_of(dataset: DataSet) -> list[bytes]:
+    """Sorted names of the files of a set."""
+    return sorted(dataset.files().tolist())

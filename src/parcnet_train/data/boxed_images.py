@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,15 @@ class BoxedImages(Dataset[BoxedImage | None]):
     def path(self, number: int) -> Path:
         """Where an image of the annotations lies."""
         return self.folder / os.fsdecode(self.annotations.files[number])
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the images, within the folder."""
+        return self.annotations.files[self.images]
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
+        """All boxes of the annotations, with their images and categories."""
+        known = self.annotations
+        return [known.image_ids, known.starts, known.boxes, known.labels, known.is_crowd]
 
     def check_size(self, number: int, image: Image) -> None:
         """Compares an image with its annotations, whose boxes would lie elsewhere.

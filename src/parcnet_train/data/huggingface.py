@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from parcnet_train.data.classification import ImageFolderData
 from parcnet_train.data.decoding import Image, decode, read_image
 from parcnet_train.data.huggingface_splits import (
     features_of,
+    files_of_rows,
     import_datasets,
     is_there,
     rows_of,
@@ -67,6 +70,10 @@ class HuggingFaceDataset(ImageDataset):
     def place(self, sample: int) -> str:
         """Split and number of the row."""
         return f"{self.folder} row {sample}"
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the files of the table; the images in them have none."""
+        return np.array([os.fsencode(name) for name in files_of_rows(self.folder)])
 
 
 class HuggingFaceData(ImageFolderData):

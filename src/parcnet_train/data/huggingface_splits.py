@@ -42,6 +42,12 @@ def parquet_files(folder: Path) -> list[str]:
     return []
 
 
+def files_of_rows(folder: Path) -> list[str]:
+    """Names of the files that hold the rows of a split."""
+    files = map(Path, parquet_files(folder)) if not (folder / SAVED).is_file() else None
+    return sorted(file.name for file in files or folder.glob("*.arrow"))
+
+
 def is_there(folder: Path) -> bool:
     """Whether a split is there."""
     return (folder / SAVED).is_file() or bool(parquet_files(folder))

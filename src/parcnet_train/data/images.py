@@ -50,6 +50,14 @@ class ImageDataset(Dataset[Sample]):
         """Where that image lies, for messages."""
         raise NotImplementedError
 
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the files, within their folder."""
+        raise NotImplementedError
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[np.int64]]:
+        """The class indices."""
+        return [self.labels]
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -116,6 +124,10 @@ class ImageFolderDataset(ImageDataset):
     def place(self, sample: int) -> str:
         """The path of the file."""
         return str(self.folder / os.fsdecode(self.paths[sample]))
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Paths of the images, within the folder."""
+        return self.paths
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:

@@ -47,9 +47,15 @@ def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> 
     """
     if image.shape[:2] != mask.shape:
         sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (mask, image)]
+        is_turned = image.shape[:2] == mask.shape[::-1]
+        way_out = (
+            "turn the mask too, or take the orientation out of the image's header"
+            if is_turned
+            else "make the mask of the image as it is, of as many pixels"
+        )
         raise DataError(
             f"{mask_path} has {sizes[0]} pixels and its image {path} {sizes[1]}, turned as its "
-            "header says; make the mask of the image as it is, of as many pixels"
+            f"header says; {way_out}"
         )
 
 
@@ -87,8 +93,8 @@ class Tally:
 
     @property
     def has_no_class(self) -> bool:
-        """Whether the masks hold 255, and nothing else but 0."""
-        return self.first is not None and not self.counts[1:IGNORED].any()
+        """Whether the masks hold nothing but 0 and 255."""
+        return self.masks > 0 and not self.counts[1:IGNORED].any()
 
     def add(self, masks: Masks, samples: Iterable[Seen], may_skip: bool = False) -> None:
         """Adds masks.
@@ -129,7 +135,7 @@ def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
             tally.add(masks, [seen], may_skip)
             if tally.faults or not tally.has_no_class:
                 break
-    return tally.faults or binary(tally, file)
+    return tally.faults or without_class(tally, file)
 
 
 def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> list[str]:
@@ -145,7 +151,7 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
     """
     tally = Tally()
     tally.add(masks, look_at(masks, range(len(masks)), title=file.stem))
-    faults = tally.faults or binary(tally, file)
+    faults = tally.faults or without_class(tally, file)
     unseen = [
         f"{name} ({index})" for index, name in enumerate(class_names) if not tally.counts[index]
     ]
@@ -160,10 +166,16 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
     return faults
 
 
-def binary(tally: Tally, file: Path) -> list[str]:
+def without_class(tally: Tally, file: Path) -> list[str]:
     """The fault of masks that hold 0 and 255 alone, where it is theirs."""
     if not tally.has_no_class:
         return []
+    if tally.first is None:
+        return [
+            f"all {tally.masks:,} masks of {file} have pixels of class 0 alone, so there is "
+            "nothing to tell from it; write the indices of the classes into them, and set "
+            "data.masks to their folder"
+        ]
     return [
         f"{tally.first} has pixels of 0 and 255 alone, as have all {tally.masks:,} masks of {file}:"
         " 255 is ignored, so nothing but class 0 would be learned; where 255 stands for a class, "

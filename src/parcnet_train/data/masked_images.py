@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +37,9 @@ class MaskedImages(Dataset[MaskedImage | None]):
     """Images of a folder with the class of each of their pixels.
 
     Args:
-        images: paths of the images within their folder.
-        masks: paths of their masks within theirs, in the same order.
-        image_folder: of the images.
-        mask_folder: of the masks.
+        images: paths of the images within the root.
+        masks: paths of their masks, in the same order.
+        root: of the set.
         num_classes: that masks may have.
         transform: maps an image with its mask to one of the size of its key.
         on_error: `stop` raises for an unreadable image or mask, `skip` leaves it out.
@@ -51,8 +50,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         self,
         images: npt.NDArray[np.bytes_],
         masks: npt.NDArray[np.bytes_],
-        image_folder: Path,
-        mask_folder: Path,
+        root: Path,
         num_classes: int,
         transform: Callable[[MaskedView, SampleKey], MaskedView],
         on_error: Literal["stop", "skip"],
@@ -60,8 +58,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
     ) -> None:
         self.images = images
         self.masks = masks
-        self.image_folder = image_folder
-        self.mask_folder = mask_folder
+        self.root = root
         self.num_classes = num_classes
         self.transform = transform
         self.on_error = on_error
@@ -126,11 +123,19 @@ class MaskedImages(Dataset[MaskedImage | None]):
 
     def path(self, sample: int) -> Path:
         """Where an image lies."""
-        return self.image_folder / os.fsdecode(self.images[sample])
+        return self.root / os.fsdecode(self.images[sample])
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the images and of their masks, each within its folder."""
+        return np.concatenate([self.images, self.masks])
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
+        """None: they are in the masks."""
+        return []
 
     def mask_path(self, sample: int) -> Path:
         """Where its mask lies."""
-        return self.mask_folder / os.fsdecode(self.masks[sample])
+        return self.root / os.fsdecode(self.masks[sample])
 
 
 def empty_place(size: Size, keep_original: bool) -> MaskedImage:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from parcnet_train.errors import DataError, UnreadableError
 
@@ -48,11 +49,12 @@ def read_mask(path: Path) -> Mask:
 
     Raises:
         UnreadableError: where it cannot be read.
-        DataError: where its pixels are colours.
+        DataError: where its pixels are colours, or have 16 bits.
     """
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        # `Image.open` refuses large images, as hostile; here they are aerial ones.
+        with PngImageFile(io.BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -61,9 +63,10 @@ def read_mask(path: Path) -> Mask:
             "indices; mend or remove it"
         ) from error
     if mode not in ("P", "L", "1"):
+        way_out = "save it with 8 bits" if mode.startswith("I") else "turn its colours into indices"
         raise DataError(
             f"{path} is no mask of class indices, its pixels are {mode}; allowed is a PNG of "
-            "8 bits with a palette or in grey; turn its colours into indices"
+            f"8 bits with a palette or in grey; {way_out}"
         )
     few_bits = content[COLOUR] == GREY and content[DEPTH] in GREY_STEPS
     return np.asarray(indices // GREY_STEPS[content[DEPTH]] if few_bits else indices, np.uint8)

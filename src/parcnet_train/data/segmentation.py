@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from parcnet_train.data.base import TaskData
@@ -21,8 +24,10 @@ from parcnet_train.data.segmentation_transforms import (
     SegmentationTrainTransform,
     unchanged,
 )
-from parcnet_train.data.voc_files import find_files, read_lines
+from parcnet_train.data.voc_files import find_files, read_lines, refuse_repeats
 from parcnet_train.errors import DataError
+
+log = logging.getLogger(__name__)
 
 MAX_CLASSES = 255  # of masks of 8 bits, in which 255 is ignored
 
@@ -42,14 +47,15 @@ class VocData(TaskData):
         image_size: height and width of the network's input, in pixels; one number for a square.
         batch_size: images per step and device, in training and in evaluation.
         augmentation: of the training images.
-        train_list: name of the list of training images, without its ending `.txt`.
+        train_list: name of the list of training images, without its ending `.txt`; see
+            `find_files`.
         val_list: name of the list of validation images.
-        images: folder of the images, JPEG or PNG.
+        images: folder of the images, JPEG or PNG, where lists have names.
         masks: folder of their masks, PNG.
         num_classes: expected number of classes, with the background where the set has one; None
             takes what is there.
         names: of the classes, for a set without `classes.txt`; None: their indices.
-        evaluation: of images that are resized to the input, each side for itself (`stretched`) or
+        evaluation: of images that are resized to the input, each side for itself (`stretch`) or
             with grey around (`keep_aspect`), or of images at their own size, of which the network
             sees windows of `image_size` (`windows`).
         multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
@@ -139,11 +145,30 @@ class VocData(TaskData):
         """
         faults = []
         may_skip = self.on_error == "skip"
+        needed = []
         if action != "benchmark":
-            faults += faults_of_sample(self.make_val_set(), self.val_list, may_skip)
+            needed.append((self.make_val_set(), self.val_list))
         if action in ("fit", "benchmark"):
-            faults += faults_of_sample(self.make_train_set(), self.train_list, may_skip)
+            needed.append((self.make_train_set(), self.train_list))
+        for masked_images, file in needed:
+            faults += faults_of_sample(masked_images, file, may_skip)
         refuse(faults)
+        if action == "fit":
+            self.tell_of_shared_images(*(masked_images for masked_images, _ in needed))
+
+    def tell_of_shared_images(self, val_set: MaskedImages, train_set: MaskedImages) -> None:
+        """Warns of an evaluation of what was trained on, which may be meant."""
+        shared = np.intersect1d(val_set.images, train_set.images)
+        if len(shared):
+            log.warning(
+                "%s has %s of the %s images of %s, first %s: the metrics will be those of images "
+                "that were trained on",
+                self.train_list,
+                f"{len(shared):,}",
+                f"{len(val_set):,}",
+                self.val_list,
+                os.fsdecode(shared[0]),
+            )
 
     def faults_of_files(self) -> list[str]:
         """One line for every fault of an image or a mask; tells of classes that no mask has."""
@@ -158,10 +183,16 @@ class VocData(TaskData):
         return self.make_set(self.train_list, transform)
 
     def make_val_set(self) -> MaskedImages:
-        """The images of the validation list, with the masks of their original size."""
+        """The images of the validation list, with the masks of their original size.
+
+        Raises:
+            DataError: where `make_set` does, or the list names one twice.
+        """
         keep_aspect = self.evaluation == "keep_aspect"
         resize = SegmentationEvalTransform(keep_aspect) if self.window is None else unchanged
-        return self.make_set(self.val_list, resize, keep_originals=True)
+        val_set = self.make_set(self.val_list, resize, keep_originals=True)
+        refuse_repeats(self.val_list, val_set.images)
+        return val_set
 
     def make_set(
         self, file: Path, transform: Transform, keep_originals: bool = False
@@ -172,12 +203,11 @@ class VocData(TaskData):
             DataError: where the list, or a file that it names, is not there.
         """
         num_classes = len(self.class_names)
-        images, masks = find_files(file, self.root / self.images, self.root / self.masks)
+        images, masks = find_files(file, self.root, self.images, self.masks)
         return MaskedImages(
             images,
             masks,
-            self.root / self.images,
-            self.root / self.masks,
+            self.root,
             num_classes,
             transform,
             self.on_error,

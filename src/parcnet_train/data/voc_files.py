@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from parcnet_train.errors import DataError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")  # the first that is there
 MASK_ENDINGS = (".png",)
+# A line that names both files, in the manner of VOC's augmented lists; names may have spaces.
+PAIR = re.compile(r"/?(\S.*\.(?:jpe?g|png))\s+/?(\S.*\.png)", re.IGNORECASE)
 
 Files = npt.NDArray[np.bytes_]
 
@@ -33,69 +37,122 @@ def read_lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def find_files(file: Path, images: Path, masks: Path) -> tuple[Files, Files]:
+def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, Files]:
     """Which images and masks a list means.
 
     All are flat arrays: Python strings would be copied into every worker bit by bit.
 
     Args:
-        file: names of images, without ending, one a line.
-        images: folder of the images.
-        masks: folder of the masks.
+        file: names of images, without ending, one a line; or pairs of an image and its mask, by
+            their paths within the root (`JPEGImages/a.jpg SegmentationClassAug/a.png`).
+        root: of the set.
+        images: folder of the images in it, for names.
+        masks: folder of the masks in it, for names.
 
     Returns:
-        Paths within both folders.
+        Paths within the root.
 
     Raises:
-        DataError: where the list is missing or empty, or a file that it names is absent.
+        DataError: where the list is missing or empty, has names beside pairs, or a file that it
+            names is absent.
     """
-    names = read_lines(file)
-    if not names:
+    lines = read_lines(file)
+    if not lines:
         raise DataError(f"{file} names no image; allowed is a list of names, one a line")
-    for folder in (images, masks):
+    pairs = [PAIR.fullmatch(line) for line in lines]
+    if any(pairs):
+        first, second = zip(
+            *(paths_of(pair, line, file) for pair, line in zip(pairs, lines, strict=True)),
+            strict=True,
+        )
+        return find(file, first, root, "", ()), find(file, second, root, "", ())
+    for folder in (root / images, root / masks):
         if not folder.is_dir():
             raise DataError(
                 f"data.root: {folder} does not exist; allowed is a folder in VOC's layout; set "
                 "data.root, data.images, data.masks"
             )
-    return find(file, names, images, IMAGE_ENDINGS), find(file, names, masks, MASK_ENDINGS)
+    return (
+        find(file, lines, root, images, IMAGE_ENDINGS),
+        find(file, lines, root, masks, MASK_ENDINGS),
+    )
 
 
-def find(file: Path, names: list[str], folder: Path, endings: tuple[str, ...]) -> Files:
-    """The file of each name, with one of some endings.
+def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, str]:
+    """Image and mask of a line of a list of pairs.
+
+    Raises:
+        DataError: where it is no pair.
+    """
+    if pair is None:
+        raise DataError(
+            f"{file} has pairs of an image and its mask, and the line {line!r}, which is none; "
+            "allowed are pairs alone, or names without endings alone"
+        )
+    return pair[1], pair[2]
+
+
+def find(
+    file: Path, names: Sequence[str], root: Path, inside: str, endings: tuple[str, ...]
+) -> Files:
+    """The file of each name in a folder of the root, with one of some endings; (): names have one.
 
     Raises:
         DataError: where one is absent.
     """
+    folder = root / inside
     # Folders are listed: asking for each file would take minutes on a network's disk.
     listed: dict[str, dict[str, str]] = {}
     found, absent = [], []
     for name in names:
         parent, stem = os.path.split(name)
         if parent not in listed:
-            listed[parent] = by_stem(folder / parent, endings)
+            listed[parent] = by_name(folder / parent, endings)
         if stem in listed[parent]:
-            found.append(os.fsencode(Path(parent, listed[parent][stem])))
+            found.append(os.fsencode(Path(inside, parent, listed[parent][stem])))
         else:
             absent.append(name)
     if absent:
         raise DataError(
             f"{folder / absent[0]}{' or '.join(endings)} does not exist, which {file} lists; "
             f"{len(absent):,} of {len(names):,} files are absent; fetch them, set data.root, or "
-            "take them out of the list, which has names without endings, one a line"
+            "take them out of the list, which has names without endings, one a line, or pairs: "
+            "JPEGImages/a.jpg SegmentationClass/a.png"
         )
     return np.array(found)
 
 
-def by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
-    """Names of the files of a folder by what is in front of their ending; none without a folder."""
+def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
+    """Names of the files of a folder by what a list calls them; none without a folder.
+
+    Args:
+        folder: of the files.
+        endings: of those that are wanted, which the list leaves out; (): it leaves out none.
+    """
     try:
         listed = [Path(entry.name) for entry in os.scandir(folder)]
     except OSError:
         return {}
+    if not endings:
+        return {file.name: file.name for file in listed}
     return {
         file.stem: file.name
         for ending in reversed(endings)  # the first one stays
         for file in listed
         if file.suffix.lower() == ending
     }
+
+
+def refuse_repeats(file: Path, images: Files) -> None:
+    """Refuses a list of an evaluation that names an image more than once.
+
+    Raises:
+        DataError: where it does.
+    """
+    names, counts = np.unique(images, return_counts=True)
+    if len(names) < len(images):
+        raise DataError(
+            f"{file} names {os.fsdecode(names[counts > 1][0])} more than once, as it does "
+            f"{(counts > 1).sum():,} of {len(names):,} images, and each would count as often; take "
+            "the repeated lines out"
+        )

@@ -38,7 +38,7 @@ def segmentation_pairs(
 
     Args:
         batch: of an evaluation; its empty places are left out.
-        classes: of the pixels of every original image, `(h, w)` int64.
+        classes: of the pixels of every original image, `(h, w)`.
         class_names: in the order of the class indices.
     """
     for place, found in enumerate(classes):

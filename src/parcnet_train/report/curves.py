@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 Series = tuple[list[int], list[float]]
 
 
-def read_series(folder: Path) -> dict[str, Series]:
-    """Values by step of every logged metric.
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """What a run has logged.
 
     A resumed run writes a new `version_N` folder: from its first step on it replaces the older
     ones.
@@ -21,23 +21,42 @@ def read_series(folder: Path) -> dict[str, Series]:
     Args:
         folder: holds `version_N/metrics.csv`.
     """
-    points: dict[str, dict[int, float]] = {}
+    logged: list[dict[str, str]] = []
     files = sorted(folder.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:]))
     for file in files:
         with file.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         first = min((int(row["step"]) for row in rows), default=math.inf)
-        for values in points.values():
-            for step in [step for step in values if step >= first]:
-                del values[step]
-        for row in rows:
-            for name, value in row.items():
-                if name not in ("step", "epoch") and value:
-                    points.setdefault(name, {})[int(row["step"])] = float(value)
+        logged = [row for row in logged if int(row["step"]) < first] + rows
+    return logged
+
+
+def read_series(folder: Path) -> dict[str, Series]:
+    """Values by step of every logged metric.
+
+    Args:
+        folder: holds `version_N/metrics.csv`.
+    """
+    points: dict[str, dict[int, float]] = {}
+    for row in read_rows(folder):
+        for name, value in row.items():
+            if name not in ("step", "epoch") and value:
+                points.setdefault(name, {})[int(row["step"])] = float(value)
     return {
         name: (sorted(values), [values[step] for step in sorted(values)])
         for name, values in points.items()
     }
+
+
+def read_epochs(folder: Path, metric: str) -> dict[int, float]:
+    """Values of one metric by finished epochs, from 1.
+
+    Args:
+        folder: holds `version_N/metrics.csv`.
+        metric: that was logged once an epoch.
+    """
+    rows = [row for row in read_rows(folder) if row.get(metric)]
+    return {int(row["epoch"]) + 1: float(row[metric]) for row in rows}
 
 
 def draw_curves(folder: Path, picture: Path, monitor: str) -> None:

@@ -40,11 +40,11 @@ def classes_at(logits: Tensor, size: Size, mode: Mode) -> Tensor:
             `torch.nn.functional.interpolate`.
 
     Returns:
-        `(*size)` int64.
+        `(*size)` uint8.
     """
     rows = max(1, BAND // (len(logits) * size[1]))
     bands = [
-        enlarged(logits, size, start, min(start + rows, size[0]), mode).argmax(dim=0)
+        enlarged(logits, size, start, min(start + rows, size[0]), mode).argmax(dim=0).byte()
         for start in range(0, size[0], rows)
     ]
     return torch.cat(bands)

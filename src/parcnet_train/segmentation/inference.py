@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from parcnet_train.data.resizing import LETTERBOX_COLOUR
 from parcnet_train.data.samplers import Size
 
 Network = Callable[[Tensor], Tensor]  # (B, 3, H, W) RGB in [0, 1] to (B, K, H, W)
 
-STRIDE = 32  # scaled heights and widths are multiples of it
+STRIDE = 32  # heights and widths that are scaled become multiples of it
 OVERLAP = 1 / 3  # least share of a window that the next one sees too
 
 
@@ -38,8 +39,7 @@ def logits_of_scales(
         return network(images)
     total: Tensor | None = None
     for scale in scales:
-        wanted = [max(1, round(length * scale / STRIDE)) * STRIDE for length in size]
-        scaled = functional.interpolate(images, wanted, mode="bilinear")
+        scaled = images if scale == 1 else at_scale(images, scale)
         runs = [network(scaled)]
         if mirror:
             runs.append(network(scaled.flip(-1)).flip(-1))
@@ -47,7 +47,15 @@ def logits_of_scales(
             probabilities = functional.interpolate(logits.softmax(dim=1), size, mode="bilinear")
             total = probabilities if total is None else total + probabilities
     assert total is not None  # there is at least one scale
-    return (total / (len(scales) * (1 + mirror))).log()
+    mean = total / (len(scales) * (1 + mirror))
+    # Of 0 it would be infinite, and no number once it is enlarged.
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+
+
+def at_scale(images: Tensor, scale: float) -> Tensor:
+    """Resizes `(B, 3, H, W)`, each side to the nearest multiple of `STRIDE`."""
+    size = [max(1, round(length * scale / STRIDE)) * STRIDE for length in images.shape[2:]]
+    return functional.interpolate(images, size, mode="bilinear")
 
 
 class Span(NamedTuple):
@@ -78,22 +86,24 @@ def spans(length: int, window: int) -> list[Span]:
 def classes_of_windows(network: Network, image: Tensor, window: Size) -> Tensor:
     """The class of every pixel of an image of any size, of which the network sees windows.
 
-    Memory is that of one window, and of the classes.
+    Memory is that of one window, beside the image and a byte a pixel for the classes.
 
     Args:
-        network: makes logits of images.
-        image: `(3, H, W)` float RGB in [0, 1]; black is added where it is smaller than the window.
+        network: makes logits of images `(1, 3, *window)` uint8 RGB.
+        image: `(3, H, W)` uint8 RGB; grey is added where it is smaller than the window, as in
+            trainings.
         window: height and width, in pixels.
 
     Returns:
-        `(H, W)` int64.
+        `(H, W)` uint8.
     """
     height, width = image.shape[1:]
     missing = [
         max(0, wanted - length) for wanted, length in zip(window, (height, width), strict=True)
     ]
-    image = functional.pad(image, (0, missing[1], 0, missing[0]))
-    classes = torch.empty(image.shape[1:], dtype=torch.int64, device=image.device)
+    if any(missing):
+        image = functional.pad(image, (0, missing[1], 0, missing[0]), value=LETTERBOX_COLOUR[0])
+    classes = torch.empty(image.shape[1:], dtype=torch.uint8, device=image.device)
     for rows in spans(image.shape[1], window[0]):
         for columns in spans(image.shape[2], window[1]):
             part = image[

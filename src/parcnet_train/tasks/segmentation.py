@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.collectives import mean
@@ -20,7 +19,7 @@ from parcnet_train.report.class_maps import segmentation_pairs
 from parcnet_train.report.pictures import Pair
 from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
-from parcnet_train.segmentation.overlap import intersection_over_union, pixel_accuracy
+from parcnet_train.segmentation.overlap import Confusion, intersection_over_union, pixel_accuracy
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 
 AUXILIARY_WEIGHT = 0.4  # of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
@@ -68,9 +67,7 @@ class SegmentationTask(Task):
         self.mirror = mirror
         self.pictures = pictures
         self.val_metrics = loss_and_skipped("val/loss", "val/skipped")
-        self.confusion = MulticlassConfusionMatrix(
-            num_classes, ignore_index=IGNORED, validate_args=False
-        )
+        self.confusion = Confusion(num_classes)
 
     def configure_callbacks(self) -> list[Callback]:
         """What draws the pictures of an evaluation."""
@@ -113,24 +110,23 @@ class SegmentationTask(Task):
         """Adds one batch to the metrics, its empty places left out.
 
         Returns:
-            `classes`: of the pixels of each original image, `(h, w)` int64.
+            `classes`: of the pixels of each original image, `(h, w)` uint8.
         """
         self.val_metrics["val/skipped"].update(batch.skipped)
-        images = scaled(batch.images)
         if self.window is not None:
-            found = [classes_of_windows(self.logits, image, self.window) for image in images]
+            found = [classes_of_windows(self.logits, image, self.window) for image in batch.images]
         else:
-            found = self.classes_of_batch(images, batch)
+            found = self.classes_of_batch(batch)
         for classes, truth, sample in zip(
             found, batch.originals, batch.samples.tolist(), strict=True
         ):
             if sample != PADDING:
-                self.confusion.update(classes, truth.long())
+                self.confusion.update(classes, truth)
         return {"classes": found}
 
-    def classes_of_batch(self, images: Tensor, batch: SegmentationBatch) -> list[Tensor]:
+    def classes_of_batch(self, batch: SegmentationBatch) -> list[Tensor]:
         """The classes of all pixels of the original images, from resized ones; adds the loss."""
-        logits = self.logits(images).float()
+        logits = self.logits(batch.images).float()
         labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
         losses = self.pixel_losses(logits, batch.masks) / labelled.clamp(min=1)
         self.val_metrics["val/loss"].update(losses, labelled > 0)
@@ -143,7 +139,7 @@ class SegmentationTask(Task):
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits of images, over scales and mirrored where that is wanted."""
-        return logits_of_scales(self.model, images, self.scales, self.mirror)
+        return logits_of_scales(self.model, scaled(images), self.scales, self.mirror)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics, the same in all processes."""

@@ -1,0 +1,1 @@
+"""A plugin of Hydra: `hydra/launcher=processes`."""

@@ -1,0 +1,171 @@
+"""`hydra/launcher=processes`: each job of a sweep in a process of its own.
+
+Hydra imports this module at every start, of other programs too: nothing heavy at its top.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from hydra.errors import CompactHydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from parcnet_train.config import (
+    choices,
+    command_of,
+    overrides_of,
+    register_resolvers,
+    swept_keys,
+    to_plain,
+)
+from parcnet_train.errors import UserError, print_error
+
+if TYPE_CHECKING:
+    from parcnet_train.sweeps.launcher import Job
+    from parcnet_train.sweeps.table import Row
+
+register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
+
+
+REPORT = "report"  # folder beside those of the jobs
+
+# Hydra's own sweeper asks each job for its value only to see whether it failed.
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+# The settings under `hydra.launcher`. A dataclass would need this module in `sys.modules`, where
+# Hydra puts it later.
+SETTINGS = {
+    "_target_": "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher",
+    "n_jobs": 1,
+}
+ConfigStore.instance().store(
+    group="hydra/launcher", name="processes", node=SETTINGS, provider="parcnet_train"
+)
+
+
+class ProcessesLauncher(Launcher):
+    """Runs each job as `python -m parcnet_train`, as if it had been started alone.
+
+    Args:
+        n_jobs: how many at once.
+    """
+
+    def __init__(self, n_jobs: int = 1) -> None:
+        self.n_jobs = n_jobs
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """What Hydra tells of the command; jobs run the same one, not its function."""
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Runs the jobs.
+
+        Returns:
+            For each its metric, or that it failed.
+
+        Raises:
+            SystemExit: 1 where jobs failed and no sweeper is to learn from it, 2 where nothing can
+                be started, 130 or 143 after a signal.
+        """
+        from parcnet_train.sweeps.launcher import compare, run_jobs, tell_failed
+        from parcnet_train.sweeps.table import FAILED
+
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        configs = [
+            self._compose(number, overrides)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        ]
+        swept = swept_keys(self.config.hydra.overrides.task, self.config.hydra)
+        try:
+            rows = run_jobs([job_of(config, swept) for config in configs], self.n_jobs)
+        except UserError as error:
+            print_error(error)
+            sys.exit(2)
+        is_whole_sweep = self.config.hydra.sweeper._target_ == BASIC
+        trained = [
+            row.folder
+            for config, row in zip(configs, rows, strict=True)
+            if config.action == "fit" and row.state != FAILED
+        ]
+        if is_whole_sweep and trained:
+            compare(list(dict.fromkeys(trained)), Path(self.config.hydra.sweep.dir) / REPORT)
+        tell_failed(rows)
+        failed = sum(row.state == FAILED for row in rows)
+        message = f"{failed} of {len(rows)} jobs failed, see above; the others are finished"
+        if failed and is_whole_sweep:
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(1)
+        return [returned(*each, message) for each in zip(configs, rows, strict=True)]
+
+    def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job, with its directory, as `hydra.core.utils.run_job` has it."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = str(folder.absolute())
+        return config
+
+
+def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
+    """A composed job, as our launcher takes it.
+
+    Args:
+        config: of the job.
+        swept: the keys that tell it from others.
+    """
+    from parcnet_train.sweeps.launcher import Job
+
+    HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
+    folder = config.hydra.runtime.output_dir
+    overrides = overrides_of(config.hydra.overrides.task)
+    telling = [each.input_line for each in overrides if each.key_or_group in swept]
+    return Job(
+        name=" ".join(map(str, telling)) or Path(folder).name,
+        folder=Path(folder),
+        plain=to_plain(config, choices(config.hydra)),
+        command=command_of(config.hydra),
+        resuming=command_of(config.hydra, ckpt=folder),
+    )
+
+
+def returned(config: DictConfig, row: Row, message: str) -> JobReturn:
+    """What Hydra wants to know of a job that is over.
+
+    Args:
+        config: of the job.
+        row: how it ended.
+        message: of the error that whoever asks for the value of a failed one gets.
+    """
+    from parcnet_train.sweeps.jobs import metric_of
+    from parcnet_train.sweeps.table import FAILED
+
+    task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    result = JobReturn(
+        overrides=list(config.hydra.overrides.task),
+        cfg=task_config,
+        hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
+        working_dir=str(Path.cwd()),
+        task_name=config.hydra.job.name,
+    )
+    if row.state == FAILED:
+        result.status = JobStatus.FAILED
+        result.return_value = CompactHydraException(message)  # shown without a traceback
+    else:
+        result.status = JobStatus.COMPLETED
+        result.return_value = metric_of(row.folder)
+    return result

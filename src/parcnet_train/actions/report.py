@@ -1,0 +1,101 @@
+"""`action=report`: Table 2 of the paper with our runs beside it, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from parcnet_train.actions.results import Results, about
+from parcnet_train.build import Config
+from parcnet_train.files import write_whole
+from parcnet_train.report.ablation import Section, compare_table2, other_runs
+from parcnet_train.report.collected import collect, shown
+from parcnet_train.report.documents import markdown, page, print_grids
+from parcnet_train.report.figures import figures_of
+from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
+from parcnet_train.runs import write_results
+
+WIDTH = 150  # characters that the widest table needs
+
+
+def report(config: Config) -> Results:
+    """Compares all finished runs below a folder, and leaves tables, figures and `results.json`.
+
+    Args:
+        config: the whole configuration as plain values; its data and its network are not looked at.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        ConfigError: where there is no finished run below `report.runs`.
+    """
+    output, folders = Path(config["paths"]["output"]), folders_of(config["report"]["runs"])
+    collected = collect(folders)
+    sections, superseded = compare_table2(collected.runs)
+    begun = [part for part in sections if any(line.group for line in part.lines)]
+    if not begun:
+        sections = []  # these runs are about something else
+    others, repeated = other_runs(collected.runs)
+    superseded += repeated
+    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())]
+    if superseded:
+        notes.append(("Several runs of the same row and seed:", superseded))
+    if collected.left_out:
+        notes.append(("Left out:", collected.left_out))
+    own = [others_grid(others)] if others else []
+    grids = [*map(table2_grid, sections), *own]
+    figures = figures_of(sections, others)
+    title = f"Runs below {shown(folders)}, and Table 2 of the ParC-Net paper"
+    tables = {
+        "table.md": markdown(title, grids, notes, figures).encode(),
+        "table.csv": raw_table(sections, others).encode(),
+        "table.html": page(title, grids, notes, figures).encode(),
+    }
+    files = {**tables, **figures}
+    for name, content in files.items():
+        write_whole(output / name, content)
+    print_grids(
+        [*map(table2_grid, begun), *own],
+        [*notes, ("Written:", [str(output / name) for name in files])],
+        WIDTH,
+    )
+    results = {
+        **about(config),
+        "report_runs": [str(folder) for folder in folders],
+        "runs": len(collected.runs),
+        "rows": [line.row.number for part in sections for line in part.lines if line.group],
+        "others": len(others),
+        "left_out": collected.left_out,
+        "superseded": superseded,
+        "mixed": [part.task for part in sections if part.mixed],
+        **{name.replace(".", "_"): str(output / name) for name in tables},
+        "figures": [str(output / name) for name in figures],
+        **dict(numbers(sections)),
+    }
+    write_results(output, results)
+    return results
+
+
+def folders_of(value: str | list[str]) -> list[Path]:
+    """`report.runs`: one folder or several."""
+    return [Path(each).expanduser() for each in ([value] if isinstance(value, str) else value)]
+
+
+def numbers(sections: Sequence[Section]) -> Iterator[tuple[str, object]]:
+    """Of every row with runs, metrics in percent."""
+    for line in (line for part in sections for line in part.lines):
+        if line.group is None:
+            continue
+        values = {
+            "mean": line.group.mean,
+            "std": line.group.deviation,
+            "n": len(line.group.runs),
+            "verdict": line.verdict,
+        }
+        if line.difference:
+            values["difference"] = line.difference.mean
+            values["difference_low"] = line.difference.low
+            values["difference_high"] = line.difference.high
+        for name, value in values.items():
+            yield f"table2/row{line.row.number}/{name}", value

@@ -1,0 +1,221 @@
+"""Table 2 of the paper with our runs beside it, and the runs that are none of its rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from parcnet_train.differences import flatten
+from parcnet_train.report.collected import Run, newest_of_seeds, task_of
+from parcnet_train.report.paired import Difference, paired_difference
+from parcnet_train.report.paper_tables import TABLE_2, TASKS, Row
+from parcnet_train.report.recipes import (
+    Facts,
+    mixed_recipes,
+    other_surroundings,
+    recipe_of,
+    shown,
+    told_of,
+)
+from parcnet_train.runs import EVALUATIONS
+
+NOT_RUN = "not run"
+# What the paper measures on, and the configs of the same data.
+PAPER_DATA = {
+    "classification": ("ImageNet-1K", "imagenet"),
+    "detection": ("MS-COCO", "coco"),
+    "segmentation": ("PASCAL VOC", "voc"),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        runs: by seed, one of each.
+    """
+
+    runs: tuple[Run, ...]
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The metric by seed, in percent."""
+        return {run.seed: run.metric for run in self.runs}
+
+    @property
+    def mean(self) -> float:
+        """Of the metric, over the seeds."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the seeds, None with one."""
+        return statistics.stdev(self.values.values()) if len(self.runs) > 1 else None
+
+    @property
+    def parameters(self) -> list[int]:
+        """One number, or more where the networks are not the same."""
+        return sorted({int(run.results["parameters"]) for run in self.runs})
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of Table 2.
+
+    Attributes:
+        row: as printed.
+        group: our runs of it, None without.
+        difference: to the baseline, in percentage points, where both have a seed.
+        verdict: whether that is more than noise, or why it is not known.
+    """
+
+    row: Row
+    group: Group | None
+    difference: Difference | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one task.
+
+    Attributes:
+        task: classification, detection or segmentation.
+        lines: all rows.
+        mixed: in what else the runs differ that may change their metric.
+        surroundings: in what else they differ, such as machines.
+        measured: on what, with which recipe, in words.
+    """
+
+    task: str
+    lines: list[Line]
+    mixed: list[str]
+    surroundings: list[str]
+    measured: list[str]
+
+
+@dataclass(frozen=True)
+class Other:
+    """Runs of one configuration that is no row of Table 2.
+
+    Attributes:
+        name: the chosen configs.
+        differs: values that other groups of the same choices have otherwise.
+        group: the runs.
+    """
+
+    name: str
+    differs: str
+    group: Group
+
+    @property
+    def metric_name(self) -> str:
+        """The one that chose the best epoch."""
+        return str(self.group.runs[0].results["monitor"])
+
+
+def compare_table2(runs: Sequence[Run]) -> tuple[list[Section], list[str]]:
+    """Puts our runs beside the rows of Table 2.
+
+    Args:
+        runs: all that there are; those of other networks are left alone.
+
+    Returns:
+        A section per task, and a line for every row and seed with several runs.
+    """
+    groups: dict[int, Group] = {}
+    superseded = []
+    for row in TABLE_2:
+        of_row = [run for run in runs if run.row == row]
+        newest, lines = newest_of_seeds(of_row, f"row {row.number}")
+        superseded += lines
+        if newest:
+            groups[row.number] = Group(tuple(newest))
+    return [section(task, groups) for task in TASKS], superseded
+
+
+def section(task: str, groups: dict[int, Group]) -> Section:
+    """The rows of one task, each compared with the first."""
+    rows = [row for row in TABLE_2 if task_of(row) == task]
+    baseline = groups.get(rows[0].number)
+    labelled = [
+        (row.number, run) for row in rows if row.number in groups for run in groups[row.number].runs
+    ]
+    return Section(
+        task,
+        [compare_line(row, groups.get(row.number), baseline) for row in rows],
+        mixed_recipes(labelled),
+        other_surroundings(labelled),
+        measured(task, [run for _, run in labelled]),
+    )
+
+
+def compare_line(row: Row, group: Group | None, baseline: Group | None) -> Line:
+    """One row beside its baseline."""
+    if group is None:
+        return Line(row, None, None, NOT_RUN)
+    if group is baseline:
+        return Line(row, group, None, "baseline")
+    if baseline is None:
+        return Line(row, group, None, "baseline not run")
+    difference = paired_difference(group.values, baseline.values)
+    return Line(row, group, difference, difference.verdict if difference else "no shared seed")
+
+
+def measured(task: str, runs: Sequence[Run]) -> list[str]:
+    """On which data with which recipes; what of that is not known."""
+    if not runs:
+        return []
+    has = {key: sorted({shown(run.results.get(key)) for run in runs}) for key in told_of(runs[0])}
+    named = ", ".join(f"{key}={' and '.join(has[key])}" for key in ("data", "recipe", "epochs"))
+    lines = [f"Ours: {named}. The paper's: {PAPER_DATA[task][0]}, with its own recipe."]
+    unknown = [run.name for run in runs if run.provenance is None]
+    if unknown:
+        lines.append(
+            f"{len(unknown)} of {len(runs)} runs have no provenance.json that can be read, and are "
+            f"compared by what results.json tells alone: {', '.join(unknown)}"
+        )
+    return lines
+
+
+def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
+    """Groups the runs that are no row of Table 2 by all but their seed.
+
+    Returns:
+        The groups, and a line for every seed with several runs.
+    """
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        if run.row is None:
+            facts = sorted(f"{key}={shown(value)}" for key, value in all_facts(run).items())
+            groups.setdefault((choice_of(run), *facts), []).append(run)
+    others, superseded = [], []
+    for (choice, *facts), group in sorted(groups.items()):
+        alike = [set(rest) for name, *rest in groups if name == choice]
+        differs = ", ".join(each for each in facts if any(each not in has for has in alike))
+        newest, lines = newest_of_seeds(group, ", ".join(filter(None, (choice, differs))))
+        others.append(Other(choice, differs, Group(tuple(newest))))
+        superseded += lines
+    return others, superseded
+
+
+def choice_of(run: Run) -> str:
+    """The chosen configs that name a run."""
+    results = run.results
+    named = ("action", "task", "backbone", "data", "recipe", "experiment", "ablation")
+    words = [f"{key}={results[key]}" for key in named if results.get(key)]
+    return " ".join([*words, *(["without provenance.json"] if run.provenance is None else [])])
+
+
+def all_facts(run: Run) -> Facts:
+    """What is known of a run but its seed, the network included."""
+    recipe = recipe_of(run)
+    facts = {**(told_of(run) if recipe is None else recipe)}
+    facts["parameters"] = run.results["parameters"]
+    if run.provenance is not None:
+        facts.update(flatten({"backbone": run.provenance["config"].get("backbone")}))
+    if run.results["action"] in EVALUATIONS:
+        facts["checkpoint"] = run.results.get("checkpoint")
+    return facts

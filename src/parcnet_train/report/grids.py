@@ -1,0 +1,184 @@
+"""The tables of a report as text in cells, for every format alike; and as raw numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from parcnet_train.report.ablation import NOT_RUN, Group, Line, Other, Section
+from parcnet_train.report.paper_tables import Row
+
+MIXED = "MIXED RECIPES"
+WHY_MIXED = (
+    f"{MIXED}: these runs differ in more than row and seed, so a difference between rows is not "
+    "that of the networks alone."
+)
+SURROUNDINGS = "Also different, and no part of the recipe:"
+LEGEND = (
+    "Metrics and differences are in percent of the whole. Ours: mean and standard deviation over "
+    "n seeds, of each run's best checkpoint. Difference: to the first row of the table, over the "
+    "seeds that both have, in brackets the 95 % interval of Student's paired t. `higher` and "
+    "`lower` are said where that interval leaves zero out, which one of twenty intervals does by "
+    "chance alone; equal differences of all seeds tell nothing of noise. Our parameters are those "
+    "of the trained network, with the classes of its data."
+)
+TOP1_DIGITS = 2  # as Table 2 prints top-1; the other metrics have one less
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        title: above it.
+        headings: of the columns.
+        cells: by row.
+        warning: what must not be overlooked, with the lines that say in what.
+        remarks: paragraphs below, each a sentence with the lines that belong to it.
+        numbers: columns that are set flush right.
+    """
+
+    title: str
+    headings: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    warning: Sequence[str] = ()
+    remarks: Sequence[tuple[str, Sequence[str]]] = ()
+    numbers: frozenset[int] = field(default_factory=frozenset)
+
+
+HEADINGS = (
+    *("Row", "Kernel", "MF", "CA", "PE", "params, paper", "params, ours"),
+    *("metric, paper", "ours", "n", "difference to row {}", "verdict"),
+)
+OTHER_HEADINGS = ("runs of", "differ in", "params", "metric", "ours", "n")
+
+
+def table2_grid(section: Section) -> Grid:
+    """The rows of one task."""
+    first = section.lines[0].row
+    name = first.metric_name.removeprefix("val/")
+    headings = [each.format(first.number) for each in HEADINGS]
+    headings[7] = f"{name}, paper"
+    remarks: list[tuple[str, Sequence[str]]] = [(line, ()) for line in section.measured]
+    if section.surroundings:
+        remarks.append((SURROUNDINGS, section.surroundings))
+    return Grid(
+        f"Table 2, {section.task}",
+        headings,
+        [line_cells(line) for line in section.lines],
+        (WHY_MIXED, *section.mixed) if section.mixed else (),
+        remarks,
+        frozenset({0, 5, 6, 7, 8, 9, 10}),
+    )
+
+
+def line_cells(line: Line) -> list[str]:
+    """A row of Table 2 in words."""
+    row, group, difference = line.row, line.group, line.difference
+    change = ""
+    if difference is not None:
+        change = f"{difference.mean:+.2f}"
+        if difference.low is not None:
+            change += f" [{difference.low:+.2f}, {difference.high:+.2f}]"
+    return [
+        *(str(row.number), *(value for _, value in row.columns)),
+        f"{row.parameters} M",
+        parameters_cell(group),
+        paper_metric(row),
+        metric_cell(group) if group else NOT_RUN,
+        str(len(group.runs)) if group else "0",
+        *(change, line.verdict if group else ""),
+    ]
+
+
+def parameters_cell(group: Group | None) -> str:
+    """How many, of one network or of several."""
+    return " and ".join(f"{number:,}" for number in group.parameters) if group else ""
+
+
+def paper_metric(row: Row) -> str:
+    """With the digits that the paper prints."""
+    return f"{row.metric:.{TOP1_DIGITS if row.metric_name == 'val/top1' else 1}f}"
+
+
+def metric_cell(group: Group) -> str:
+    """Mean and, of several, standard deviation."""
+    deviation = "" if group.deviation is None else f" ± {group.deviation:.2f}"
+    return f"{group.mean:.2f}{deviation}"
+
+
+def others_grid(others: Sequence[Other]) -> Grid:
+    """The runs that are no rows of Table 2."""
+    cells = [
+        [
+            *(other.name, other.differs, parameters_cell(other.group), other.metric_name),
+            *(metric_cell(other.group), str(len(other.group.runs))),
+        ]
+        for other in others
+    ]
+    return Grid("Other runs", OTHER_HEADINGS, cells, numbers=frozenset({2, 4, 5}))
+
+
+def raw_table(sections: Sequence[Section], others: Sequence[Other]) -> str:
+    """Everything as CSV: numbers as they are, parameters in ones, metrics in percent."""
+    stream = io.StringIO()
+    rows = [*raw_lines(sections), *raw_others(others)]
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def raw_lines(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
+    """The rows of Table 2."""
+    for section in sections:
+        for line in section.lines:
+            row, difference = line.row, line.difference
+            yield {
+                "table": f"table2_{section.task}",
+                "row": row.number,
+                "name": row.model,
+                **{heading.lower(): value for heading, value in row.columns},
+                "parameters_paper": round(row.parameters * 1e6),
+                **raw_parameters(line.group),
+                "metric": row.metric_name,
+                "metric_paper": row.metric,
+                **raw_group(line.group),
+                "difference": difference and difference.mean,
+                "difference_low": difference and difference.low,
+                "difference_high": difference and difference.high,
+                "shared_seeds": " ".join(map(str, difference.seeds)) if difference else "",
+                "verdict": line.verdict,
+                "mixed_recipes": bool(section.mixed),
+                "differs": "; ".join(section.mixed),
+            }
+
+
+def raw_others(others: Sequence[Other]) -> Iterator[dict[str, object]]:
+    """The other runs, under the same headings."""
+    for other in others:
+        yield {
+            "table": "other",
+            "name": other.name,
+            **raw_parameters(other.group),
+            "metric": other.metric_name,
+            **raw_group(other.group),
+            "differs": other.differs,
+        }
+
+
+def raw_parameters(group: Group | None) -> dict[str, object]:
+    """Parameters of a group, several where its networks differ."""
+    return {"parameters": " ".join(map(str, group.parameters)) if group else ""}
+
+
+def raw_group(group: Group | None) -> dict[str, object]:
+    """The metric of a group."""
+    return {
+        "metric_mean": group and group.mean,
+        "metric_std": group and group.deviation,
+        "n": len(group.runs) if group else 0,
+        "seeds": " ".join(str(run.seed) for run in group.runs) if group else "",
+    }

@@ -1,0 +1,73 @@
+"""With what a run is made: versions of packages, and the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import socket
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGE = "parcnet-train"
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+OF_DEVELOPERS = re.compile(r"extra == ['\"]dev['\"]")
+
+
+def packages() -> dict[str, str]:
+    """Versions of this package and of those that it needs or can use, as far as installed."""
+    versions = {}
+    for name in sorted({PACKAGE, *dependencies()}):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    if torch.version.cuda is not None:
+        versions["cuda"] = torch.version.cuda
+        versions["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    return versions
+
+
+def dependencies() -> Iterator[str]:
+    """Names of the packages of pyproject.toml, tools of developers left out."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires(PACKAGE) or ():
+            if not OF_DEVELOPERS.search(requirement) and (name := NAME.match(requirement)):
+                yield name[0]
+
+
+def python_version() -> str:
+    """Of the interpreter, as `3.12.4`."""
+    return platform.python_version()
+
+
+def hardware() -> dict[str, Any]:
+    """This machine: its processors, its memory in GiB, and the GPUs that torch sees."""
+    return {
+        "host": socket.gethostname(),
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": memory(),
+        "gpus": [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())],
+    }
+
+
+def processor() -> str:
+    """Name of the processor."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory() -> float | None:
+    """Memory of the machine in GiB, None where the system does not tell."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return round(size / 2**30, 1)

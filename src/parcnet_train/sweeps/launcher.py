@@ -1,0 +1,295 @@
+"""Starts the jobs of a sweep, some at once, and sees to it that each is done once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from parcnet_train.config import PlainConfig, quoted
+from parcnet_train.errors import ConfigError, UserError
+from parcnet_train.processes import SWEEP
+from parcnet_train.runs import PROGRESS
+from parcnet_train.sweeps import devices
+from parcnet_train.sweeps.jobs import Found, look, take
+from parcnet_train.sweeps.table import (
+    BEFORE,
+    FAILED,
+    FINISHED,
+    GOING_ON,
+    RUNNING,
+    STOPPED,
+    Display,
+    Row,
+)
+
+log = logging.getLogger(__name__)
+
+OUTPUT = "output.log"  # what a job prints
+LAST_LINES = 10  # of it, shown where the job fails
+SAVING_SECONDS = 70.0  # for the last checkpoint; a job gives the processes it has started 60
+POLL_SECONDS = 0.2
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        name: its overrides that differ from those of other jobs.
+        folder: its directory.
+        plain: its configuration.
+        command: runs it.
+        resuming: the same from its last checkpoint.
+    """
+
+    name: str
+    folder: Path
+    plain: PlainConfig
+    command: Sequence[str]
+    resuming: Sequence[str]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values."""
+        return self.plain.values
+
+    def look(self) -> Found:
+        """What an earlier start has left of it."""
+        return look(self.config, self.folder)
+
+
+@dataclass
+class Running:
+    """The process of a job.
+
+    Attributes:
+        row: what is shown of the job.
+        process: in a session of its own, so that Ctrl-C comes from here alone.
+        lock: keeps other sweeps from the job until it is closed.
+        gpus: its own.
+        printed: bytes of its log that earlier starts have left.
+    """
+
+    row: Row
+    process: subprocess.Popen[bytes]
+    lock: TextIO
+    gpus: list[str]
+    printed: int
+
+
+class Queue:
+    """The jobs of a sweep, from the first start to the last end.
+
+    Args:
+        jobs: in the order in which they start.
+        at_once: how many may run at a time.
+
+    Raises:
+        ConfigError: where this machine has too few GPUs for so many.
+    """
+
+    def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
+        self.at_once = at_once
+        self.free = devices.visible_gpus()
+        count = len(self.free)
+        self.gpus = {job.folder: devices.gpus_wanted(job.config, count, at_once) for job in jobs}
+        devices.refuse_too_few(list(self.gpus.values()), count, at_once)
+        self.rows = {job.folder: Row(job.name, job.folder) for job in jobs}
+        self.waiting = deque(jobs)
+        self.running: list[Running] = []
+
+    def step(self) -> None:
+        """Takes in what has ended, and starts what there is room for."""
+        for each in [each for each in self.running if each.process.poll() is not None]:
+            self._end(each)
+        while self.waiting and len(self.running) < self.at_once:
+            if self.gpus[self.waiting[0].folder] > len(self.free):
+                return
+            job = self.waiting.popleft()
+            row = self.rows[job.folder]
+            try:
+                self._start(job, row)
+            except UserError as error:
+                row.state, row.reason = FAILED, str(error)
+
+    def _start(self, job: Job, row: Row) -> None:
+        if job.look() == "finished":
+            row.state = BEFORE
+            return
+        lock = take(job.config, job.folder)
+        found = job.look()  # another sweep may have finished it meanwhile
+        if found == "finished":
+            row.state = BEFORE
+            lock.close()
+            return
+        (job.folder / PROGRESS).unlink(missing_ok=True)
+        wanted = self.gpus[job.folder]
+        gpus, self.free = self.free[:wanted], self.free[wanted:]
+        environment = {
+            **os.environ,
+            **devices.environment_of(job.config, gpus, self.at_once, devices.own_cores()),
+            SWEEP: str(os.getpid()),
+        }
+        with (job.folder / OUTPUT).open("ab") as output:
+            process = subprocess.Popen(
+                job.resuming if found == "interrupted" else job.command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self.running.append(Running(row, process, lock, gpus, output.tell()))
+        row.state = GOING_ON if found == "interrupted" else RUNNING
+
+    def _end(self, each: Running) -> None:
+        self.running.remove(each)
+        each.lock.close()
+        self.free += each.gpus
+        code = each.process.returncode
+        each.row.state = FINISHED if code == 0 else FAILED
+        if code:
+            ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            output = each.row.folder / OUTPUT
+            lines = output.read_bytes()[each.printed :].decode(errors="replace").splitlines()
+            each.row.reason = "\n".join(
+                [f"{ending}, the end of {output}:", *(f"  {it}" for it in lines[-LAST_LINES:])]
+            )
+
+    def send(self, number: int) -> None:
+        """Sends a signal to all processes; they pass it on to those that they have started."""
+        for each in self.running:
+            each.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends what is left, and what it has started."""
+        for each in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(each.process.pid, signal.SIGKILL)
+            each.process.wait()
+            each.lock.close()
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
+    """Runs jobs, each in a process of its own, and shows how far they are.
+
+    What an earlier start has finished is skipped, what it has begun goes on. One that fails leaves
+    the others alone. At SIGTERM and SIGINT all of them write their last checkpoint.
+
+    Args:
+        jobs: those of one directory are the same, and run once.
+        at_once: how many at a time.
+
+    Returns:
+        How each of the jobs ended; `tell_failed` says why some failed.
+
+    Raises:
+        ConfigError: where nothing can be started.
+        SystemExit: 130 or 143 after a signal.
+    """
+    if not jobs:
+        raise ConfigError("-m: this sweep has no jobs; a sweep is KEY=VALUE,VALUE or sweep=NAME")
+    if at_once < 1:
+        raise ConfigError(f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more")
+    different: dict[Path, Job] = {}
+    for job in jobs:
+        first = different.setdefault(job.folder, job)
+        if first is not job:
+            log.info("%s is the same job as %s", job.name, first.name)
+    refuse_hopeless(jobs)
+    queue = Queue(list(different.values()), min(at_once, len(different)))
+    with heard() as received, Display(list(queue.rows.values())) as display:
+        try:
+            watch(queue, received, display)
+        finally:
+            queue.kill()
+    if received:
+        tell_failed(queue.rows.values())
+        print("stopped; go on with the same command", file=sys.stderr)
+        sys.exit(128 + received[0])
+    return [queue.rows[job.folder] for job in jobs]
+
+
+def refuse_hopeless(jobs: Sequence[Job]) -> None:
+    """Finds out at once what would end every job as soon as it starts.
+
+    Raises:
+        ConfigError: where none is without a fault; else those with one fail by themselves.
+    """
+    if any(job.look() == "finished" for job in jobs):
+        return
+    from parcnet_train.check import check  # seconds
+
+    faults: list[str] = []
+    for job in jobs:
+        found = [*job.plain.faults, *check(job.config, job.plain.borrowed)]
+        if not found:
+            return
+        faults += found
+    raise ConfigError(list(dict.fromkeys(faults)))
+
+
+def watch(queue: Queue, received: Sequence[int], display: Display) -> None:
+    """Waits for all jobs, or after a signal for those that run to save and end."""
+    while not received and (queue.running or queue.waiting):
+        queue.step()
+        display.update()
+        time.sleep(POLL_SECONDS)
+    if not received:
+        return
+    queue.waiting.clear()
+    stopped = list(queue.running)
+    queue.send(signal.SIGTERM)
+    deadline = time.monotonic() + SAVING_SECONDS
+    while queue.running and time.monotonic() < deadline and len(received) == 1:
+        queue.step()
+        display.update()
+        time.sleep(POLL_SECONDS)
+    for each in stopped:
+        if each.row.state != FINISHED:
+            each.row.state, each.row.reason = STOPPED, ""
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[int]]:
+    """The signals that come in meanwhile, in place of what they would do."""
+    received: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: received.append(number))
+        for number in STOPPING
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def tell_failed(rows: Iterable[Row]) -> None:
+    """Names what has failed, with the last lines that it printed."""
+    for row in rows:
+        if row.state == FAILED:
+            print(f"error: {row.name} failed: {row.reason}", file=sys.stderr)
+
+
+def compare(folders: Sequence[Path], output: Path) -> None:
+    """Shows what trainings have found, beside the paper's numbers: `action=report`.
+
+    Args:
+        folders: of the trainings.
+        output: the folder of the report, overwritten.
+    """
+    runs = ",".join(quoted(str(folder)) for folder in folders)
+    command = [sys.executable, "-m", "parcnet_train", "action=report", f"report.runs=[{runs}]"]
+    subprocess.run([*command, f"hydra.run.dir={quoted(str(output))}"], check=False)

@@ -1,0 +1,163 @@
+"""Whole sweeps, as people start them: killed, failing, of several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import running
+from parcnet_train.report.curves import read_series
+from running import TINY
+
+SAME = ("config_hash", "val/top1", "val/loss", "epochs", "steps")
+LOSSES = ("train/loss_step", "train/loss_epoch", "val/loss")
+
+
+started = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    while started:
+        started.pop().kill()
+
+
+def start(cwd, *arguments):
+    cwd.mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parcnet_train", "-m", *TINY, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    started.append(process)
+    return process
+
+
+def finish(process, code=0):
+    printed = process.communicate(timeout=300)[0]
+    assert process.returncode == code, printed
+    return printed
+
+
+def folders(cwd):
+    """The directories of the jobs, by what names them."""
+    found = (path for path in cwd.glob("runs/sweeps/*/*") if path.is_dir())
+    return {path.name.rsplit("-", 1)[0]: path for path in found}
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_for(process, is_there):
+    deadline = time.monotonic() + 240
+    while not is_there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+TRAINING = (
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=6", "checkpoint.every_n_steps=1"),
+    "recipe.schedule.warmup_steps=0",
+)
+LAST = "checkpoints/last.ckpt"
+
+
+def test_a_killed_sweep_redoes_nothing_goes_on_and_names_what_fails(tmp_path):
+    """One job is finished when the launcher is killed, one at work, one is refused when started."""
+    jobs = (*TRAINING, "seed=0,1,-1")
+    killed = start(tmp_path, *jobs)
+    wait_for(killed, lambda: "seed-1" in folders(tmp_path))
+    first, second = (folders(tmp_path)[name] for name in ("seed-0", "seed-1"))
+    wait_for(killed, lambda: (second / LAST).exists())
+    killed.kill()  # the launcher alone: nothing may outlive it
+    killed.communicate()
+    deadline = time.monotonic() + 20
+    while processes_in(second):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not (second / "results.json").exists()
+    before = times(first)
+
+    printed = finish(start(tmp_path, *jobs), 1)
+    assert "seed=0: finished before, epoch 2/2, val/top1" in printed
+    assert times(first) == before
+    assert "seed=1: going on" in printed
+    assert "seed=1: finished, epoch 2/2" in printed
+    assert f"going on from {second / LAST}" in (second / "output.log").read_text()
+    assert "error: seed=-1 failed: exit code 2, the end of " in printed
+    *_, reason, last = printed.splitlines()
+    assert reason.startswith("  error: seed=-1: allowed is ")
+    assert last == "error: 1 of 3 jobs failed, see above; the others are finished"
+    assert "Traceback" not in printed
+
+    straight = running.run([*TINY, *TRAINING, "seed=1"], tmp_path / "straight")
+    resumed = results(second)
+    assert [straight[name] for name in SAME] == [resumed[name] for name in SAME]
+    series = [read_series(folder / "csv") for folder in (second, tmp_path / "straight")]
+    assert len(series[0]["train/loss_step"][0]) == 12
+    assert all(series[0][name] == series[1][name] for name in LOSSES)
+
+
+def processes_in(folder):
+    """The processes that write into a directory, by their command lines."""
+    found = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
+    return [each for each in found.stdout.splitlines() if f"hydra.run.dir='{folder}'" in each]
+
+
+SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+
+
+@pytest.mark.slow
+def test_jobs_of_several_processes_write_one_directory_each(tmp_path):
+    """Lightning's own processes would each start the whole sweep."""
+    finish(start(tmp_path, *SEVERAL, "seed=0,1"))
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
+    names = [path.name for path in (tmp_path / "runs" / "sweeps" / "multirun").iterdir()]
+    assert len(names) == 3
+    assert "multirun.yaml" in names
+    for folder in folders(tmp_path).values():
+        assert (results(folder)["trainer"], results(folder)["run_dir"]) == ("ddp", str(folder))
+        assert len(list((folder / "csv").iterdir())) == 1
+        log = (folder / "parcnet_train.log").read_text()
+        assert log.count("writing into") == log.count("epoch 1/1") == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
+    stopped = start(tmp_path, *TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2")
+    wait_for(stopped, lambda: len(list(tmp_path.glob(f"runs/sweeps/*/*/{LAST}"))) == 2)
+    os.kill(stopped.pid, signal.SIGINT)
+    assert "stopped; go on with the same command" in finish(stopped, 130)
+    for folder in folders(tmp_path).values():
+        assert "; go on with ckpt=" in (folder / "output.log").read_text()
+    printed = finish(start(tmp_path, *TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2"))
+    assert printed.count(": going on") == 2
+    assert all(results(folder)["epochs"] == 2 for folder in folders(tmp_path).values())
+
+
+@pytest.mark.slow
+def test_hydras_own_launcher_takes_the_same_directories(tmp_path):
+    basic = ("hydra/launcher=basic", "seed=0,1")
+    finish(start(tmp_path, "seed=0,1"))
+    before = {name: times(folder) for name, folder in folders(tmp_path).items()}
+    printed = finish(start(tmp_path, *basic))
+    assert printed.count("finished before: ") == 2
+    for name, folder in folders(tmp_path).items():
+        same = {path: t for path, t in times(folder).items() if path.parent.name != ".hydra"}
+        assert same.items() <= before[name].items() | {
+            (folder / "parcnet_train.log", same[folder / "parcnet_train.log"])
+        }
