@@ -38,8 +38,12 @@ from parcnet_train.deploy.fixed import (
     convolution,
     spread,
 )
+from parcnet_train.deploy.fixed_heads import FixedModel, FixedSSDLite, bake_deeplab
 from parcnet_train.deploy.fixed_transformer import FixedMobileViTStage
 from parcnet_train.deploy.folding import affine_of, empty_image, fold_batch_norms, fold_in_front
+from parcnet_train.heads.deeplabv3 import DeepLabV3
+from parcnet_train.heads.ssdlite import SSDLite
+from parcnet_train.model import Model
 from parcnet_train.parc import CircularConv, ParallelParC, along, fit_length
 
 Size = tuple[int, int]
@@ -68,17 +72,18 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
             baked.set_submodule(name, FixedBlock(module))
         elif isinstance(module, ParCStage):
             bake_stage(module)
-    return baked
+    return FixedModel(baked, size) if isinstance(baked, Model) else baked
 
 
-def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size]:
-    """Height and width of the maps of every part that needs it, in a run without values."""
+def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
+    """Height and width of the maps of every part that needs them, in a run without values."""
     twin = copy.deepcopy(model).to("meta")
-    seen: dict[str, Size] = {}
+    seen: dict[str, Size | list[Size]] = {}
 
     def watch(name: str, module: nn.Module) -> None:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name] = (inputs[0].shape[2], inputs[0].shape[3])
+        def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            maps = inputs[0]
+            seen[name] = size_of(maps) if isinstance(maps, Tensor) else [*map(size_of, maps)]
 
         module.register_forward_hook(note)
 
@@ -88,6 +93,11 @@ def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size]:
     with torch.no_grad():
         twin(empty_image(twin, size))
     return seen
+
+
+def size_of(x: Tensor) -> Size:
+    """Height and width of `(B, C, H, W)`."""
+    return x.shape[2], x.shape[3]
 
 
 def bake_stage(stage: ParCStage) -> None:
@@ -198,4 +208,6 @@ BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Mixer: bake_mixer,
     ParallelParC: bake_parallel,
     MobileViTStage: FixedMobileViTStage,
+    SSDLite: FixedSSDLite,
+    DeepLabV3: bake_deeplab,
 }

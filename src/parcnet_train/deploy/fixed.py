@@ -134,8 +134,9 @@ class FixedHalves(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, C, H, W)` to the same shape."""
-        first, second = x.chunk(2, dim=1)
-        y = torch.cat([self.along_height(first), self.along_width(second)], dim=1)
+        half = self.along_height.in_channels
+        parts = [self.along_height(x[:, :half]), self.along_width(x[:, half:])]
+        y = torch.cat(parts, dim=1)
         return y if self.constant is None else y + self.constant
 
     def fold_behind(self, affine: Affine) -> None:
