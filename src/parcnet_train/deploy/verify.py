@@ -50,7 +50,8 @@ class Difference:
             return
         wide = expected.astype(np.float64)
         differences = np.abs(found - wide)
-        self.maximum = max(self.maximum, float(differences.max(initial=0)))
+        # Unlike Python's, this one keeps what is no number.
+        self.maximum = float(np.maximum(self.maximum, differences.max(initial=0)))
         self.total += float(differences.sum())
         self.count += wide.size
         self.sums = [self.sums[0] + float(wide.sum()), self.sums[1] + float((wide**2).sum())]

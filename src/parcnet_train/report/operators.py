@@ -11,7 +11,9 @@ from rich.table import Table
 
 def print_operators(title: str, counts: Mapping[str, int]) -> None:
     """Prints how often each operator stands in a file."""
-    table = Table("operator", "times", title=title, title_justify="left")
+    table = Table("operator", "times")
     for name, count in counts.items():
         table.add_row(escape(name), str(count))
-    Console().print(table)
+    console = Console()
+    console.print(title, soft_wrap=True)
+    console.print(table)

@@ -1,0 +1,118 @@
+"""`action=export`: a checkpoint as a file of another runtime."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import parcnet_train
+from parcnet_train.actions import export as exporting
+from parcnet_train.deploy.formats import FORMATS
+from parcnet_train.deploy.onnx_file import OnnxFile
+from parcnet_train.errors import ExportError
+from parcnet_train.rules import RULES
+from parcnet_train.runs import RESULTS
+from running import TINY, configure, run
+
+EXPORT = (*TINY, "action=export")
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """Folder and results of an export, with the metric of its file."""
+    output = tmp_path_factory.mktemp("export")
+    return output, run((*EXPORT, f"ckpt={trained[0]}", "export.verify=metric"), output)
+
+
+def test_the_file_gives_what_the_checkpoint_gives(trained, exported):
+    output, results = exported
+    path = output / "parcnet_xs-classification-32x32.onnx"
+    assert results["export/file"] == str(path)
+    assert results["export/bytes"] == path.stat().st_size
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        logits = parcnet_train.load(trained[0] / "checkpoints" / "best.ckpt")(images).numpy()
+    found = OnnxFile(path).run(images.numpy())["logits"]
+    np.testing.assert_allclose(found, logits, atol=1e-4 * logits.std())
+
+
+def test_results_tell_operators_differences_and_metrics(exported):
+    output, results = exported
+    assert json.loads((output / RESULTS).read_text()) == results
+    assert results["export/operators/Conv"] > 20
+    assert results["export/max_difference/logits"] <= 1e-4 * results["export/spread/logits"]
+    assert results["export/images"] > 0
+    for metric in ("val/top1", "val/loss"):
+        before, after = results[f"export/before/{metric}"], results[f"export/after/{metric}"]
+        assert after == pytest.approx(before, abs=1e-6)
+
+
+def test_another_size_and_format(trained, tmp_path, caplog):
+    overrides = (f"ckpt={trained[0]}", "export.format=torch_export", "export.size=[64,32]")
+    with caplog.at_level("INFO"):
+        results = run((*EXPORT, *overrides), tmp_path)
+    assert results["export/size"] == [64, 32]
+    assert results["export/file"].endswith("parcnet_xs-classification-64x32.pt2")
+    assert results["export/operators/aten.conv2d.default"] > 20
+    assert "export/before/val/top1" not in results
+    assert "differs from torch by" in caplog.text
+
+
+def test_without_data(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.verify=none", "data.root=/nowhere")
+    results = run((*EXPORT, *overrides), tmp_path)
+    assert (tmp_path / "parcnet_xs-classification-32x32.onnx").is_file()
+    assert "export/images" not in results
+
+
+def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
+    strict = dataclasses.replace(FORMATS["onnx"], tolerance=1e-12)
+    monkeypatch.setitem(exporting.FORMATS, "onnx", strict)
+    monkeypatch.setattr(exporting, "METRIC_TOLERANCE", -1.0)
+    with pytest.raises(ExportError) as refusal:
+        run((*EXPORT, f"ckpt={trained[0]}", "export.verify=metric"), tmp_path)
+    outputs, metric = str(refusal.value).split("; ")
+    assert outputs.startswith("export.format=onnx: the file gives something else than torch, and ")
+    assert "logits differs by" in outputs
+    assert re.search(r"val/top1 is 0\.\d+, that of torch 0\.\d+; allowed", f"{metric}; allowed")
+    assert metric.endswith("export.verify=none")
+    assert not list(tmp_path.glob("*.onnx"))
+    assert not (tmp_path / RESULTS).exists()
+
+
+def test_what_is_refused(trained):
+    export = [*EXPORT, f"ckpt={trained[0]}"]
+    _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
+    words = " | ".join(faults)
+    assert re.search(
+        r"export.format=onx: allowed is one of onnx, torch_export.*did you mean", words
+    )
+    assert "export.verify=all: allowed is one of outputs, metric, none" in words
+    assert "export.batch" in words
+    _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
+    words = " | ".join(faults)
+    assert "export.argmax=true: allowed with task=segmentation, not with task=class" in words
+    assert "export.decode=true: allowed with task=detection, not with task=class" in words
+    assert "export.size=40: allowed are multiples of 32" in words
+
+
+def test_objects_need_a_format_with_suppression():
+    task = ["action=export", "task=detection", "ckpt=last", "export.decode=true"]
+    _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
+    assert "export.decode=true: allowed with export.format=onnx, not torch_export" in faults
+    assert any(
+        line.startswith("export.verify=metric: the metric is made of logits") for line in faults
+    )
+
+
+def test_a_checkpoint_is_needed():
+    _, faults = configure(EXPORT)
+    assert any("ckpt has no value; action=export needs one" in line for line in faults)
+
+
+def test_every_format_is_allowed():
+    assert RULES["export.format"].allowed == tuple(FORMATS)

@@ -1,0 +1,28 @@
+"""Networks whose norms, embeddings and layer scales matter, as those of trained ones do."""
+
+import torch
+from torch import nn
+
+from parcnet_train.build import build_model
+from running import composed
+
+
+def lively(backbone, task="classification", *overrides, classes=10):
+    """The composed network in evaluation mode, its statistics and scales drawn."""
+    torch.manual_seed(0)
+    config = composed(f"backbone={backbone}", f"task={task}", "action=profile", *overrides)
+    model = build_model(config, classes).eval()
+    enliven(model)
+    return model
+
+
+def enliven(model):
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, std=0.2)
+    for name, parameter in model.named_parameters():
+        if "layer_scale" in name:  # of ConvNeXt, which starts at a millionth
+            nn.init.uniform_(parameter, 0.3, 0.7)
