@@ -25,6 +25,7 @@ from parcnet_train.config import (
     register_resolvers,
     swept_keys,
     to_plain,
+    typed,
     wrong_sweep,
 )
 from parcnet_train.errors import ConfigError, UserError, print_error
@@ -85,7 +86,7 @@ def run(config: DictConfig) -> float | None:
         if place().rank > 0:
             logging.disable(logging.WARNING)  # the first process says the same
         known = HydraConfig.get()
-        plain = to_plain(config, choices(known), known.overrides.task)
+        plain = to_plain(config, choices(known), typed(known))
         if known.mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
             return run_once(plain.values, act)

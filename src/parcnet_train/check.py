@@ -338,7 +338,7 @@ def wrong_data(config: Config) -> Iterator[str]:
 def wrong_report(config: Config) -> Iterator[str]:
     """A report of a folder that is not there."""
     runs = config["report"]["runs"]
-    for folder in [runs] if isinstance(runs, str) else runs:
+    for folder in runs if isinstance(runs, list) else [runs or "."]:
         if config["action"] == "report" and not Path(folder).expanduser().is_dir():
             yield f"report.runs={folder}: there is no such folder; name one that holds runs"
 
