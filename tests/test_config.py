@@ -55,8 +55,6 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
     overrides = [f"{group}={choice}"]
-    if choice.startswith("optuna"):
-        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     for task, names in OF_TASKS.items():
         if choice.startswith(names):
             root = {"detection": coco, "segmentation": voc}[task]
