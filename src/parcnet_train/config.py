@@ -113,8 +113,7 @@ def swept_keys(overrides: Sequence[str], hydra_config: Any) -> list[str]:
 
 def params_of(hydra_config: Any) -> dict[str, Any]:
     """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
-    params = hydra_config.sweeper.get("params")
-    return {} if params is None else OmegaConf.to_container(params)
+    return dict(hydra_config.sweeper.get("params") or {})
 
 
 def wrong_sweep(
