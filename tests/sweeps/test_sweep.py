@@ -41,7 +41,7 @@ def start(cwd, *arguments):
 
 
 def finish(process, code=0):
-    printed = process.communicate(timeout=300)[0]
+    printed = process.communicate(timeout=900)[0]
     assert process.returncode == code, printed
     return printed
 
@@ -61,7 +61,7 @@ def times(folder):
 
 
 def wait_for(process, is_there):
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not is_there():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
