@@ -88,12 +88,13 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, profile, training
+    from parcnet_train.actions import average, benchmark, predict, profile, training
 
     return {
         "fit": training.fit,
         "test": training.test,
         "average": average.average,
+        "predict": predict.predict,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,
     }[config["action"]]

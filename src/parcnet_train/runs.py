@@ -1,6 +1,6 @@
 """Run directories on disk: where a run writes, and which one `ckpt=` means.
 
-runs/<task>/<backbone>-<data>/<start time>/ (profile and benchmark: runs/<action>/<start time>/)
+runs/<task>/<backbone>-<data>/<start time>/ (profile, benchmark, predict: runs/<action>/<start>/)
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  curves.png  csv/  .hydra/
 """
@@ -28,8 +28,10 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 
 EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
-# Actions that read no checkpoint, and no data but for two of the benchmarks.
-WITHOUT_DATA = ("profile", "benchmark")
+# Actions whose network is that of a checkpoint, whatever else a command line composes.
+OF_CHECKPOINTS = ("predict",)
+# Actions that read no data but for two of the benchmarks, and no checkpoint but for those above.
+WITHOUT_DATA = ("profile", "benchmark", *OF_CHECKPOINTS)
 
 
 def reads_data(config: Mapping[str, Any]) -> bool:
@@ -78,7 +80,7 @@ def started_at(run: Path) -> float:
     return (notes if notes.is_dir() else run).stat().st_mtime
 
 
-def checkpoint_of(config: dict[str, Any]) -> Path:
+def checkpoint_of(config: Mapping[str, Any]) -> Path:
     """The checkpoint file that a run's configuration asks for.
 
     Raises:

@@ -80,6 +80,7 @@ def fit(config: Config) -> Results:
         "config": config,
         "choices": config["choices"],
         "class_names": data.class_names,
+        "category_ids": getattr(data, "category_ids", None),  # of COCO's format
         "parcnet_train_version": __version__,
     }
     loggers = build_loggers(config)
@@ -231,7 +232,15 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """Warns of every value that differs from the one the checkpoint was trained with."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in ("ckpt", "choices", "paths", "action", "profile", "benchmark"):
+        if key.split(".")[0] in (
+            "ckpt",
+            "choices",
+            "paths",
+            "action",
+            "profile",
+            "benchmark",
+            "predict",
+        ):
             continue
         old, new = before.get(key), now.get(key)
         if old != new:

@@ -1,0 +1,282 @@
+"""What comes before and behind a trained network: the same as in its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.data.decoding import Image
+from parcnet_train.data.detection_transforms import DetectionEvalTransform, View
+from parcnet_train.data.loading import stack_images
+from parcnet_train.data.samplers import SampleKey, Size
+from parcnet_train.data.segmentation_transforms import (
+    MaskedView,
+    SegmentationEvalTransform,
+    unchanged,
+)
+from parcnet_train.data.transforms import EvalTransform
+from parcnet_train.detection.placement import to_original
+from parcnet_train.detection.postprocess import detect
+from parcnet_train.errors import UnreadableError
+from parcnet_train.model import scaled
+from parcnet_train.predict.inputs import to_pixels
+from parcnet_train.predict.predictions import Classified, Detected, Prediction, Segmented
+from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
+from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
+
+
+class Options(NamedTuple):
+    """What a caller chooses."""
+
+    top: int = 5  # classes of an image, the likeliest
+    score_threshold: float = 0.3  # probability that a detection has to exceed
+
+
+class Prepared(NamedTuple):
+    """An image as the network takes it."""
+
+    pixels: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
+    placement: Tensor  # (4,) float32, see `DetectionBatch.placements`
+    size: Size  # of the original image, in pixels
+
+
+class Predictor:
+    """Base of the predictors, one per task.
+
+    Args:
+        class_names: of the network's classes, in their order.
+        size: of the network's input.
+    """
+
+    # Whether images keep their sizes, so that no two of them are one batch.
+    takes_one: bool = False
+
+    def __init__(self, class_names: Sequence[str], size: Size) -> None:
+        self.class_names = list(class_names)
+        self.key = SampleKey(0, 0, size)  # of what a data set would be asked for
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """An image of the network's input, and where the original one lies in it, `(4,)`."""
+        raise NotImplementedError
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """Runs the network.
+
+        Args:
+            network: of the task.
+            images: `(B, 3, H, W)` uint8, on its device.
+            prepared: of the first of them; the others are empty places.
+            options: of the caller.
+        """
+        raise NotImplementedError
+
+    def prepare(self, image: Image) -> Prepared:
+        """Turns a decoded image into what the network takes, as the validation does.
+
+        Raises:
+            UnreadableError: where it cannot be resized.
+        """
+        try:
+            pixels, placement = self.transform(image)
+        except cv2.error as error:
+            height, width = image.shape[:2]
+            raise UnreadableError(f"its {width}x{height} pixels cannot be resized") from error
+        return Prepared(
+            torch.from_numpy(pixels).permute(2, 0, 1),
+            torch.as_tensor(placement, dtype=torch.float32),
+            (image.shape[0], image.shape[1]),
+        )
+
+    def predict_all(
+        self,
+        network: nn.Module,
+        prepared: Sequence[Prepared],
+        options: Options,
+        batch_size: int = 1,
+    ) -> list[Prediction]:
+        """What the network says of some images, at least one.
+
+        Args:
+            network: of the task, in evaluation mode.
+            prepared: the images.
+            options: of the caller.
+            batch_size: places of the batch, those that are left over empty: as in an evaluation,
+                what is computed for an image does not depend on how many stand beside it.
+        """
+        images = [each.pixels for each in prepared]
+        images += [torch.zeros_like(images[0])] * (batch_size - len(images))
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            return self.find(network, stack_images(images).to(device), prepared, options)
+
+    def predict(
+        self, network: nn.Module, image: Any, top: int, score_threshold: float
+    ) -> Prediction:
+        """What the network says of one image of Python code, see `to_pixels`."""
+        prepared = self.prepare(to_pixels(image))
+        (found,) = self.predict_all(network, [prepared], Options(top, score_threshold))
+        return found
+
+
+class ClassPredictor(Predictor):
+    """Names the likeliest classes of an image."""
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The centre of the image; where it lies, nobody needs."""
+        return EvalTransform()(image, self.key), np.full(4, np.nan)
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The classes of every image, all where there are fewer than wanted."""
+        probabilities = network(images).float().softmax(dim=1)[: len(prepared)]
+        values, labels = probabilities.topk(min(options.top, len(self.class_names)), dim=1)
+        return [
+            Classified([self.class_names[label] for label in row], row, of_row)
+            for row, of_row in zip(labels.tolist(), values.tolist(), strict=True)
+        ]
+
+
+class ObjectPredictor(Predictor):
+    """Finds objects.
+
+    Args:
+        class_names: of the network's classes, the background first.
+        size: of the network's input.
+        keep_aspect: see `CocoData`.
+        nms_iou: see `DetectionTask`, like the next two.
+        candidates: best boxes of a class that reach the suppression.
+        detections_per_image: the best that are left by it.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        size: Size,
+        keep_aspect: bool = False,
+        nms_iou: float = 0.5,
+        candidates: int = 400,
+        detections_per_image: int = 200,
+    ) -> None:
+        super().__init__(class_names, size)
+        self.resize = DetectionEvalTransform(keep_aspect)
+        self.suppression = (nms_iou, candidates, detections_per_image)
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The whole image, resized."""
+        view = View(image, np.zeros((0, 4)), np.zeros(0, np.int64))
+        moved = self.resize(view, self.key)
+        return moved.image, moved.placement
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The objects of every image."""
+        found = detect(network(images), options.score_threshold, *self.suppression)
+        predictions: list[Prediction] = []
+        for each, image in zip(found, prepared, strict=False):  # behind them, empty places
+            placement = image.placement.to(each.boxes.device)
+            boxes = to_original(each.boxes, self.key.size, placement, image.size)
+            # As evaluations do: one that is not finite would fit every object.
+            kept = boxes.isfinite().all(dim=1)
+            labels = each.labels[kept].cpu().numpy()
+            predictions.append(
+                Detected(
+                    [self.class_names[label] for label in labels.tolist()],
+                    labels,
+                    each.scores[kept].cpu().numpy(),
+                    boxes[kept].cpu().numpy(),
+                    image.size,
+                )
+            )
+        return predictions
+
+
+class PixelPredictor(Predictor):
+    """Tells the class of every pixel.
+
+    Args:
+        class_names: of the network's classes.
+        size: of the network's input, or of its windows.
+        evaluation: see `VocData`.
+        enlarge: see `SegmentationTask`, like the next two.
+        scales: of the images.
+        mirror: whether to average over mirrored images too.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        size: Size,
+        evaluation: str = "stretch",
+        enlarge: Mode = "nearest",
+        scales: Sequence[float] = (1.0,),
+        mirror: bool = False,
+    ) -> None:
+        super().__init__(class_names, size)
+        self.takes_one = evaluation == "windows"
+        self.resize = SegmentationEvalTransform(evaluation == "keep_aspect")
+        self.enlarge: Mode = enlarge
+        self.scales = scales
+        self.mirror = mirror
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The whole image, resized, or as it is."""
+        view = MaskedView(image, np.zeros(image.shape[:2], np.uint8))
+        moved = unchanged(view, self.key) if self.takes_one else self.resize(view, self.key)
+        return moved.image, moved.placement
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The mask of every image, of its original size."""
+
+        def logits(each: Tensor) -> Tensor:
+            return logits_of_scales(network, each, self.scales, self.mirror)
+
+        if self.takes_one:
+            masks = [classes_of_windows(logits, scaled(images)[0], self.key.size)]
+        else:
+            found = logits(scaled(images)).float()[: len(prepared)]
+            masks = []
+            for each, image in zip(found, prepared, strict=True):
+                rows, columns = covered(image.size, image.placement)
+                masks.append(classes_at(each[:, rows, columns], image.size, self.enlarge))
+        return [Segmented(mask.cpu().numpy().astype(np.uint8), self.class_names) for mask in masks]
+
+
+def predictor_of(
+    config: Mapping[str, Any], class_names: Sequence[str], size: Size
+) -> Predictor | None:
+    """The predictor of a checkpoint; None for a task that is none of ours.
+
+    Args:
+        config: of the checkpoint. Converted ones have no data, and get what is the default of it.
+        class_names: of the checkpoint.
+        size: of the network's input.
+    """
+    task, data = config["task"], config.get("data") or {}
+    match config["choices"]["task"]:
+        case "classification":
+            return ClassPredictor(class_names, size)
+        case "detection":
+            names = ("nms_iou", "candidates", "detections_per_image")
+            settings = {**among(task, *names), **among(data, "keep_aspect")}
+            return ObjectPredictor(class_names, size, **settings)
+        case "segmentation":
+            names = ("enlarge", "scales", "mirror")
+            settings = {**among(task, *names), **among(data, "evaluation")}
+            return PixelPredictor(class_names, size, **settings)
+    return None
+
+
+def among(node: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Those of some values that a part of a configuration has: older ones have fewer."""
+    return {name: node[name] for name in names if name in node}
