@@ -295,8 +295,9 @@ def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]
     """
     path = checkpoint_of(config)
     checkpoint = read_checkpoint(path)
-    own = {str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")}
-    return restore(checkpoint, path, packages=["parcnet_train", *own]), checkpoint, path
+    own = [str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")]
+    packages = list(dict.fromkeys(["parcnet_train", *own]))
+    return restore(checkpoint, path, packages=packages), checkpoint, path
 
 
 def named_targets(node: Any) -> Iterator[str]:
