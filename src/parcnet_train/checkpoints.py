@@ -17,7 +17,7 @@ from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
 from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
-from parcnet_train.predict.predictors import predictor_of
+from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.rules import locate
 from parcnet_train.runs import checkpoint_of
 

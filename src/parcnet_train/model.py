@@ -12,7 +12,7 @@ from parcnet_train.features import Backbone
 
 
 class Predictor(Protocol):
-    """What comes before and behind a trained network, see `predict/predictors.py`."""
+    """What comes before and behind a trained network, see `predict/predictor.py`."""
 
     def predict(self, network: nn.Module, image: Any, top: int, score_threshold: float) -> Any:
         """What the network says of one image."""

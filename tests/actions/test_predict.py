@@ -334,7 +334,9 @@ def test_faults(trained, tmp_path):
     assert configure([action, f"ckpt={trained[0]}", "input=-", "backbone=mobilevit_xs"])[1] == []
 
 
-def test_a_foreign_backbone_is_called_where_the_command_line_names_it_too(trained, tmp_path, monkeypatch):
+def test_a_foreign_backbone_is_called_where_the_command_line_names_it_too(
+    trained, tmp_path, monkeypatch
+):
     code = "from parcnet_train.backbones.parcnet import ParCNet\nclass Net(ParCNet): pass"
     (tmp_path / "own_networks.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)

@@ -18,7 +18,7 @@ from parcnet_train.data.preparing import progress
 from parcnet_train.errors import CheckpointError
 from parcnet_train.predict.batches import Found, outcomes
 from parcnet_train.predict.inputs import find_images
-from parcnet_train.predict.predictors import Options, Predictor
+from parcnet_train.predict.predictor import Options, Predictor
 from parcnet_train.predict.writing import writer_of
 from parcnet_train.report.predictions import LINES, print_predictions, shown
 from parcnet_train.runs import write_results

@@ -15,7 +15,7 @@ from parcnet_train.data.loading import processors_of_this_process
 from parcnet_train.errors import UnreadableError
 from parcnet_train.predict.inputs import read_file
 from parcnet_train.predict.predictions import Prediction
-from parcnet_train.predict.predictors import Options, Predictor, Prepared
+from parcnet_train.predict.predictor import Options, Predictor, Prepared
 from parcnet_train.report.pictures import Picture, resize
 
 
