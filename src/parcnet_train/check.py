@@ -28,8 +28,9 @@ from parcnet_train.check_devices import wrong_device, wrong_start, wrong_strateg
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
 from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, show, words_of
-from parcnet_train.runs import WITHOUT_DATA, reads_data
+from parcnet_train.runs import OF_CHECKPOINTS, WITHOUT_DATA, reads_data
 
 Config = dict[str, Any]
 
@@ -40,14 +41,14 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 KEYS = {
     "": (
         *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
-        *("ckpt", "compile"),
-        *("data", "head", "logger", "overrides", "paths", "profile", "recipe", "report", "seed"),
-        *("task", "trainer"),
+        *("ckpt", "compile", "data", "head", "input", "logger", "overrides", "paths", "predict"),
+        *("profile", "recipe", "report", "seed", "task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "paths": ("cache", "output", "runs"),
+    "predict": ("batch_size", "score_threshold", "top"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "report": ("runs",),
     "recipe": (
@@ -235,7 +236,8 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
 
 def wrong_network(config: Config) -> Iterator[str]:
     """Backbone and head that refuse their arguments, or images of the size that is wanted."""
-    if config["action"] == "report":  # which looks at results alone
+    # Of a checkpoint's network alone, or of results alone.
+    if config["action"] in (*OF_CHECKPOINTS, "report"):
         return
     try:
         with meta_device():
@@ -351,6 +353,21 @@ def wrong_target(config: Config) -> Iterator[str]:
         yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
 
 
+def wrong_input(config: Config) -> Iterator[str]:
+    """Images that are needed or named, and are not there or for nothing."""
+    given, action = config["input"], config["action"]
+    if action != "predict":
+        if given is not None:
+            yield f"input={given}: action={action} reads none; leave it out, or add action=predict"
+    elif given is None:
+        yield f"input has no value; action=predict needs one: {ALLOWED}"
+    elif given != STDIN:  # which can be read once
+        try:
+            find_images(given, Path(config["paths"]["runs"]))
+        except DataError as error:
+            yield str(error)
+
+
 def first_line(error: Exception) -> str:
     """What an error says, or what it is called where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
@@ -369,6 +386,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),
+    wrong_input: ("input", "action", "paths"),
     wrong_data: ("data", "recipe", "action", "benchmark", "check"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

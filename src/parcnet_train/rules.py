@@ -98,12 +98,21 @@ BATCH = Rule(
 )
 
 RULES = {
-    "action": one_of("fit", "test", "profile", "benchmark", "average", "report", "check"),
+    "action": one_of(
+        *("fit", "test", "predict", "profile", "benchmark", "average", "report", "check")
+    ),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,
     "check.data": one_of("sample", "full"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
+    "input": Rule(
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "null, or an image, a folder, a pattern or - in quotes",
+    ),
+    "predict.top": COUNT,
+    "predict.batch_size": COUNT,
+    "predict.score_threshold": SHARE,
     "backbone.pretrained": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null or the path of a checkpoint",
