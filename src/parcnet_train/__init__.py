@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parcnet_train.checkpoints import load as load
+    from parcnet_train.deploy.bake import bake as bake
     from parcnet_train.plugin import parcify as parcify
 
 __version__ = "0.1.0"
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from parcnet_train.checkpoints import load
 
         return load
+    if name == "bake":
+        from parcnet_train.deploy.bake import bake
+
+        return bake
     if name == "parcify":
         from parcnet_train.plugin import parcify
 

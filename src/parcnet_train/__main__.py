@@ -111,13 +111,14 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, predict, profile, report, training
+    from parcnet_train.actions import average, benchmark, export, predict, profile, report, training
 
     return {
         "fit": training.fit,
         "test": training.test,
         "average": average.average,
         "predict": predict.predict,
+        "export": export.export,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,
         "report": report.report,

@@ -206,7 +206,7 @@ def world_size(config: Config) -> int:
 
 def processes_to_start(config: Config) -> int:
     """How many processes this one has to start; 1: none, it does the work itself."""
-    is_parallel = config["action"] not in WITHOUT_DATA
+    is_parallel = config["action"] not in (*WITHOUT_DATA, "export")
     return world_size(config) if is_parallel and place().is_alone else 1
 
 

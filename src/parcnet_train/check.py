@@ -27,6 +27,7 @@ from parcnet_train.build import (
 from parcnet_train.check_devices import wrong_device, wrong_start, wrong_strategy
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
+from parcnet_train.deploy.formats import FORMATS
 from parcnet_train.errors import ConfigError, DataError
 from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
 from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, show, words_of
@@ -41,12 +42,13 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 KEYS = {
     "": (
         *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
-        *("ckpt", "compile", "data", "head", "input", "logger", "overrides", "paths", "predict"),
-        *("profile", "recipe", "report", "seed", "task", "trainer"),
+        *("ckpt", "compile", "data", "export", "head", "input", "logger", "overrides", "paths"),
+        *("predict", "profile", "recipe", "report", "seed", "task", "trainer"),
     ),
     "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
+    "export": ("argmax", "decode", "dynamic_batch", "format", "size", "verify"),
     "paths": ("cache", "output", "runs"),
     "predict": ("batch_size", "score_threshold", "top"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
@@ -245,14 +247,13 @@ def wrong_network(config: Config) -> Iterator[str]:
     except Exception as error:  # whatever a constructor raises is about its arguments
         yield f"backbone, head: {first_line(error)}"
         return
-    action = value_of(config, "action")
-    part = action if action in WITHOUT_DATA else "recipe"
-    size = value_of(config, f"{part}.image_size")
+    key = size_key(config)
+    size = value_of(config, key)
     lengths = size if isinstance(size, list) else [size, size]
     stride = max(level.stride for level in model.backbone.levels)
     if any(length % stride for length in lengths):
         yield (
-            f"{show(f'{part}.image_size', size)}: allowed are multiples of {stride}, the last "
+            f"{show(key, size)}: allowed are multiples of {stride}, the last "
             f"stride of backbone={config['choices']['backbone']}; near are "
             + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths))
         )
@@ -261,8 +262,35 @@ def wrong_network(config: Config) -> Iterator[str]:
         with torch.no_grad():
             model(torch.empty(1, 3, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
-        yield f"backbone, head at {show(f'{part}.image_size', size)}: {first_line(error)}"
+        yield f"backbone, head at {show(key, size)}: {first_line(error)}"
     yield from wrong_scales(config, stride)
+
+
+def size_key(config: Config) -> str:
+    """The key of the size of the images that an action takes."""
+    action = value_of(config, "action")
+    if action == "export" and value_of(config, "export.size") is not None:
+        return "export.size"
+    return f"{action if action in WITHOUT_DATA else 'recipe'}.image_size"
+
+
+def wrong_export(config: Config) -> Iterator[str]:
+    """What a format or a task cannot be exported to."""
+    settings, task = config["export"], config["choices"]["task"]
+    if config["action"] != "export":
+        return
+    if settings["argmax"] and task != "segmentation":
+        yield f"export.argmax=true: allowed with task=segmentation, not with task={task}"
+    if settings["decode"] and task != "detection":
+        yield f"export.decode=true: allowed with task=detection, not with task={task}"
+    form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
+    if settings["decode"] and form not in decoding:
+        yield f"export.decode=true: allowed with export.format={'|'.join(decoding)}, not {form}"
+    if settings["verify"] == "metric" and (settings["argmax"] or settings["decode"]):
+        yield (
+            "export.verify=metric: the metric is made of logits, which a file with "
+            "export.argmax=true or export.decode=true does not give; use export.verify=outputs"
+        )
 
 
 def wrong_scales(config: Config, stride: int) -> Iterator[str]:
@@ -381,8 +409,9 @@ def shorten(target: Any) -> str:
 # What joins several parts, with those parts: looked at where none of them has a fault of its own.
 JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
-    wrong_network: ("backbone", "head", "recipe", "profile", "benchmark"),
+    wrong_network: ("backbone", "head", "recipe", "profile", "benchmark", "export"),
     wrong_finetuning: ("backbone", "recipe", "action"),
+    wrong_export: ("action", "export", "task"),
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),

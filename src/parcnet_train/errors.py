@@ -34,6 +34,10 @@ class TrainingError(UserError, RuntimeError):
     """Training cannot go on."""
 
 
+class ExportError(UserError, RuntimeError):
+    """An exported file does not give what its network gives."""
+
+
 def message_of(error: UserError) -> str:
     """The message alone, also of an error that a data worker raised.
 

@@ -99,7 +99,7 @@ BATCH = Rule(
 
 RULES = {
     "action": one_of(
-        *("fit", "test", "predict", "profile", "benchmark", "average", "report", "check")
+        *("fit", "test", "predict", "average", "export", "profile", "benchmark", "report", "check")
     ),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
@@ -169,6 +169,12 @@ RULES = {
     "benchmark.image_size": PIXELS,
     "benchmark.compile": FLAG,
     "benchmark.keep_memory": FLAG,
+    "export.format": one_of("onnx", "torch_export"),
+    "export.size": optional(PIXELS),
+    "export.dynamic_batch": FLAG,
+    "export.verify": one_of("outputs", "metric", "none"),
+    "export.decode": FLAG,
+    "export.argmax": FLAG,
     "recipe.batch_size": BATCH,
     "recipe.image_size": PIXELS,
     "recipe.label_smoothing": SHARE,

@@ -30,7 +30,7 @@ BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
 EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
 
-EVALUATIONS = ("test", "average")  # actions that need a checkpoint, and train nothing
+EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 # Actions whose network is that of a checkpoint, whatever else a command line composes.
 OF_CHECKPOINTS = ("predict",)
@@ -42,7 +42,7 @@ WITHOUT_DATA = ("profile", "benchmark", "report", *OF_CHECKPOINTS)
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
 # Sections that no other action reads, by their names.
-OF_ONE_ACTION = ("benchmark", "check", "predict", "profile", "report")
+OF_ONE_ACTION = ("benchmark", "check", "export", "predict", "profile", "report")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -74,6 +74,9 @@ def reads_data(config: Mapping[str, Any]) -> bool:
     if config.get("action") == "benchmark":
         settings = config.get("benchmark")
         return isinstance(settings, dict) and settings.get("target") in ("loader", "overhead")
+    if config.get("action") == "export":
+        settings = config.get("export")
+        return isinstance(settings, dict) and settings.get("verify") != "none"
     return config.get("action") not in WITHOUT_DATA
 
 

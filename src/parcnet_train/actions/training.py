@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 
 # Parts of a configuration that a training which goes on may have otherwise.
 NOT_OF_THE_TRAINING = (
-    *("action", "benchmark", "check", "choices", "ckpt", "input", "overrides", "paths", "predict"),
-    *("profile", "report"),
+    *("action", "benchmark", "check", "choices", "ckpt", "export", "input", "overrides", "paths"),
+    *("predict", "profile", "report"),
 )
 
 

@@ -1,0 +1,114 @@
+"""What is written into a file: a baked network with named outputs, in the form a user wants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train import __version__
+from parcnet_train.deploy.bake import bake
+from parcnet_train.deploy.fixed_heads import FixedSSDLite
+from parcnet_train.detection.boxes import decode
+from parcnet_train.model import Model
+
+Size = tuple[int, int]
+
+INPUT = "images"
+OUTPUTS = {
+    "classification": ("logits",),
+    "detection": ("class_logits", "box_offsets"),
+    "segmentation": ("logits",),
+}
+DECODED = ("boxes", "scores", "labels")
+CLASSES = ("classes",)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a detector's outputs become objects; see `detection.postprocess.detect`.
+
+    Attributes:
+        score_threshold: probability that an object has to exceed.
+        nms_iou: of two boxes of a class that overlap more, the worse one goes.
+        candidates: best boxes of a class that are looked at.
+        per_image: most objects of an image.
+    """
+
+    score_threshold: float = 0.01
+    nms_iou: float = 0.5
+    candidates: int = 400
+    per_image: int = 200
+
+
+class Exportable(nn.Module):
+    """A network for one size of images whose outputs are a tuple of tensors.
+
+    Args:
+        model: backbone and head; it stays as it is.
+        size: height and width of the images, in pixels.
+        argmax: segmentation: the class of every pixel instead of logits.
+        decoding: detection: objects instead of logits and offsets. This module then gives the
+            candidates, `(C, K, 4)` boxes and `(C, K)` scores of every class but the background; the
+            file suppresses those that overlap.
+
+    Attributes:
+        names: of the file's outputs.
+    """
+
+    def __init__(
+        self, model: Model, size: Size, argmax: bool = False, decoding: Decoding | None = None
+    ) -> None:
+        super().__init__()
+        self.size, self.argmax, self.decoding = size, argmax, decoding
+        self.task: str = getattr(model.head, "task", "classification")
+        self.network = bake(model, size)
+        self.names = OUTPUTS[self.task]
+        if argmax:
+            self.names = CLASSES
+        if decoding is not None:
+            self.names = DECODED
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Runs the network on `(B, 3, *size)` float RGB in [0, 1]."""
+        outputs = self.network(images)
+        if self.task != "detection":
+            return (outputs.argmax(dim=1) if self.argmax else outputs,)
+        if self.decoding is None:
+            return outputs.class_logits, outputs.box_offsets
+        # The background comes first.
+        scores = outputs.class_logits.softmax(dim=-1)[0].transpose(0, 1)[1:]
+        boxes = decode(outputs.box_offsets, outputs.anchors)[0].clamp(min=0, max=1)
+        count = min(self.decoding.candidates, outputs.anchors.shape[0])
+        best, anchors = scores.topk(count, dim=1)
+        return boxes[anchors], best
+
+    def example(self) -> Tensor:
+        """Images of the right size, on which the network is recorded."""
+        return torch.zeros(1, 3, *self.size)
+
+    def description(self, class_names: Sequence[str]) -> dict[str, str]:
+        """What a file says of itself, as plain words.
+
+        Args:
+            class_names: of the network's logits, in their order.
+        """
+        words: dict[str, Any] = {
+            "parcnet_train_version": __version__,
+            "task": self.task,
+            "class_names": json.dumps(list(class_names)),
+            "image_size": json.dumps(list(self.size)),
+            "input": "RGB, float32 from 0 to 1, NCHW",
+        }
+        head = getattr(self.network, "head", None)
+        if isinstance(head, FixedSSDLite):
+            # What `detection.anchors.make_anchors` makes the anchors of.
+            sizes = {"map_sizes": head.map_sizes, "smallest": head.smallest_anchor}
+            words["anchors"] = json.dumps(sizes)
+        if self.decoding is not None:
+            words["boxes"] = "left, top, right, bottom as shares of the image, best first"
+        return words

@@ -1,0 +1,54 @@
+"""The formats that a network is exported to. A new one gets a row here, and in rules.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.deploy.census import count_onnx, count_program
+from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
+from parcnet_train.deploy.program_file import ProgramFile, write_program
+
+
+class File(Protocol):
+    """An exported file, run by its own runtime."""
+
+    names: list[str]
+    metadata: dict[str, str]
+
+    def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        """The outputs by name, of `(B, 3, H, W)` RGB images from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One of them.
+
+    Attributes:
+        suffix: of the file.
+        write: takes an `Exportable`, the path, the description, and whether the batch is free.
+        open: takes the path and a number of threads.
+        count: operators of a file by name.
+        decodes: whether objects can be made within the graph.
+        tolerance: largest difference to torch, as a share of the output's standard deviation.
+    """
+
+    suffix: str
+    write: Callable[..., None]
+    open: Callable[..., File]
+    count: Callable[[Path], dict[str, int]]
+    decodes: bool
+    tolerance: float
+
+
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
+    "torch_export": Format(
+        ".pt2", write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+    ),
+}

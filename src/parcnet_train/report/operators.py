@@ -1,0 +1,17 @@
+"""The table of an exported file's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def print_operators(title: str, counts: Mapping[str, int]) -> None:
+    """Prints how often each operator stands in a file."""
+    table = Table("operator", "times", title=title, title_justify="left")
+    for name, count in counts.items():
+        table.add_row(escape(name), str(count))
+    Console().print(table)
