@@ -42,7 +42,8 @@ class Model(nn.Module):
         super().train(mode)
         for module in self.modules():
             parameters = list(module.parameters())
-            if parameters and not any(each.requires_grad for each in parameters):
+            is_frozen = parameters and not any(each.requires_grad for each in parameters)
+            if is_frozen and module is not self:  # else without end
                 module.train(False)
         return self
 

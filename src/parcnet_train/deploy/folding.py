@@ -1,0 +1,159 @@
+"""BatchNorm folded into the convolution in front of it, wherever a network has such a pair.
+
+Which pairs there are is seen in a run without values, so that networks of any library are folded:
+a convolution whose output goes into a norm and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+Affine = tuple[Tensor, Tensor]  # scale and shift per channel, float64
+
+
+def affine_of(norm: nn.Module) -> Affine:
+    """What a BatchNorm does in evaluation: `x * scale + shift`, both `(C,)` float64."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None  # for the type checker
+    assert norm.running_var is not None
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    shift = -norm.running_mean.double() * scale
+    if norm.affine:
+        scale = scale * norm.weight.double()
+        shift = shift * norm.weight.double() + norm.bias.double()
+    return scale.detach(), shift.detach()
+
+
+def bias_of(layer: nn.Conv2d) -> Tensor:
+    """The bias of a convolution `(out_channels,)` float64, zeros where it has none."""
+    if layer.bias is None:
+        return layer.weight.new_zeros(layer.out_channels, dtype=torch.float64)
+    return layer.bias.detach().double()
+
+
+def set_weights(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    """Gives a convolution new weights, of the dtype it had."""
+    dtype = layer.weight.dtype
+    layer.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+
+
+def fold_behind(layer: nn.Conv2d, affine: Affine) -> None:
+    """Makes a convolution do what a norm behind it does."""
+    scale, shift = affine
+    weight = layer.weight.detach().double() * scale.view(-1, 1, 1, 1)
+    set_weights(layer, weight, bias_of(layer) * scale + shift)
+
+
+def fold_in_front(layer: nn.Conv2d, affine: Affine) -> None:
+    """Makes a 1x1 convolution do what a norm in front of it does.
+
+    Exact since nothing is padded: the shift reaches every pixel.
+    """
+    weight = layer.weight.detach().double()
+    inputs, outputs = weight.shape[1], layer.out_channels // layer.groups
+    # The channels that each output reads: those of its group.
+    scale, shift = (
+        each.view(layer.groups, 1, inputs).expand(-1, outputs, -1).reshape(-1, inputs, 1, 1)
+        for each in affine
+    )
+    set_weights(layer, weight * scale, bias_of(layer) + (weight * shift).sum((1, 2, 3)))
+
+
+class Pairs(TorchFunctionMode):
+    """Notes which layers' outputs go into norms, and how often they are read.
+
+    A forward hook, `made_by`, tells it of the outputs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maker: Any = WeakIdKeyDictionary()  # of an output: the name of its layer
+        self.runs: Counter[str] = Counter()  # of layers
+        self.reads: Counter[str] = Counter()  # of their outputs
+        self.normed: dict[str, int] = {}  # by layer: the id of a norm's running mean
+
+    def made_by(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        """The hook of a layer; that of the outer one stands where two give the same tensor."""
+
+        def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.maker[output] = name
+            self.runs[name] += 1
+
+        return note
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs an operator and notes it."""
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        read = [self.maker[each] for each in tensors_in(args, kwargs) if each in self.maker]
+        if next(tensors_in((output,), {}), None) is not None:  # else it asked for a shape
+            self.reads.update(read)
+        if function is functional.batch_norm and read:
+            self.normed[read[0]] = id(args[1])
+        return output
+
+
+def tensors_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, and in lists among them."""
+    for each in (*args, *kwargs.values()):
+        for value in each if isinstance(each, list | tuple) else (each,):
+            if isinstance(value, Tensor):
+                yield value
+
+
+def fold_batch_norms(
+    model: nn.Module, size: tuple[int, int], foldable: tuple[type[nn.Module], ...] = ()
+) -> None:
+    """Folds every BatchNorm2d that follows a convolution, in place.
+
+    Args:
+        model: in evaluation mode.
+        size: height and width of an image that it takes.
+        foldable: classes beside nn.Conv2d that a norm can go into; they have `fold_behind`.
+    """
+    twin, pairs = copy.deepcopy(model).to("meta"), Pairs()
+    watched: tuple[type[nn.Module], ...] = (nn.Conv2d, *foldable)
+    for name, module in twin.named_modules():
+        if isinstance(module, watched):
+            module.register_forward_hook(pairs.made_by(name))
+    with torch.no_grad(), pairs:
+        twin(empty_image(twin, size))
+    norms = {
+        id(norm.running_mean): name
+        for name, norm in twin.named_modules()
+        if isinstance(norm, nn.BatchNorm2d)
+    }
+    for name, mean in pairs.normed.items():
+        if mean in norms and pairs.reads[name] == pairs.runs[name] == 1:
+            layer: Any = model.get_submodule(name)
+            norm = model.get_submodule(norms[mean])
+            fold = fold_behind if isinstance(layer, nn.Conv2d) else type(layer).fold_behind
+            fold(layer, affine_of(norm))
+            model.set_submodule(norms[mean], behind(norm))
+
+
+def empty_image(twin: nn.Module, size: tuple[int, int]) -> Tensor:
+    """A batch of one without values, for a network on the meta device."""
+    return torch.empty(1, 3, *size, device="meta", dtype=next(twin.parameters()).dtype)
+
+
+def behind(norm: nn.Module) -> nn.Module:
+    """What is left of a norm that was folded: timm's have an activation inside."""
+    parts = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+    return nn.Sequential(*parts) if parts else nn.Identity()
