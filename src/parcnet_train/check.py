@@ -44,7 +44,10 @@ KEYS = {
         *("data", "head", "logger", "overrides", "paths", "profile", "recipe", "report", "seed"),
         *("task", "trainer"),
     ),
-    "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
+    "benchmark": (
+        *("backbones", "batch_size", "compile", "forms", "image_size", "iterations"),
+        *("keep_memory", "repeats", "runtimes", "target", "threads"),
+    ),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "paths": ("cache", "output", "runs"),
@@ -67,6 +70,7 @@ RECIPE_KEYS = {"classification": ("mixing",)}
 # By target of a benchmark: the task that it measures; the others measure any.
 MEASURED = {
     "detection": "detection",
+    "latency": "classification",
     "loader": "classification",
     "overhead": "classification",
     "train_step": "classification",

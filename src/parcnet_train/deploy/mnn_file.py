@@ -29,7 +29,7 @@ def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> No
         ConfigError: where MNN is not installed.
         TrainingError: where the converter fails, or the disk does not take the file.
     """
-    needed("_tools", "mnn")  # is all that is run of MNN's package
+    needed("MNN", "mnn")
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.mnn"
         process = subprocess.run(
@@ -44,9 +44,11 @@ def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> No
         )
         if process.returncode or not converted.is_file():
             said = [*process.stdout.splitlines(), *process.stderr.splitlines()]
-            last = next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
+            last = next(
+                (line.strip() for line in reversed(said) if line.strip()), "it says nothing"
+            )
             raise TrainingError(
-                f"{onnx_file} cannot be converted to MNN: {last}; ONNX Runtime runs the file as it is"
+                f"{onnx_file} cannot be converted to MNN: {last}; ONNX Runtime runs it as it is"
             )
         write_whole(path, converted.read_bytes())
 
