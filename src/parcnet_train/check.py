@@ -45,7 +45,10 @@ KEYS = {
         *("ckpt", "compile", "data", "export", "head", "input", "logger", "overrides", "paths"),
         *("predict", "profile", "recipe", "report", "seed", "task", "trainer"),
     ),
-    "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
+    "benchmark": (
+        *("backbones", "batch_size", "compile", "forms", "image_size", "iterations"),
+        *("keep_memory", "repeats", "runtimes", "target", "threads"),
+    ),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "export": ("argmax", "decode", "dynamic_batch", "format", "size", "verify"),
@@ -70,6 +73,7 @@ RECIPE_KEYS = {"classification": ("mixing",)}
 # By target of a benchmark: the task that it measures; the others measure any.
 MEASURED = {
     "detection": "detection",
+    "latency": "classification",
     "loader": "classification",
     "overhead": "classification",
     "train_step": "classification",
