@@ -9,7 +9,7 @@ import pytest
 from parcnet_train.__main__ import action_of
 from parcnet_train.actions import training
 from parcnet_train.check import check
-from parcnet_train.config import CONF, choices, compose_config, register_resolvers, to_plain
+from parcnet_train.config import CONF, choices, compose_config, register_resolvers, to_plain, typed
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
@@ -28,7 +28,7 @@ def configure(overrides, output=None, config_dir=None):
     config, faults = compose_config(overrides, config_dir)
     if output is not None:
         config.paths.output = str(output)
-    plain = to_plain(config, choices(config.hydra), config.hydra.overrides.task)
+    plain = to_plain(config, choices(config.hydra), typed(config.hydra))
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
 
 

@@ -55,8 +55,6 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet
     overrides = [f"{group}={choice}"]
-    if choice.startswith("optuna"):
-        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     for task, names in OF_TASKS.items():
         if choice.startswith(names):
             root = {"detection": coco, "segmentation": voc}[task]
@@ -195,7 +193,10 @@ def test_all_faults_are_reported_at_once():
         (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
         (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
         (["recipe.image_size=big"], "recipe.image_size=big: allowed is a number of pixels, or"),
-        (["action=fitt"], "action=fitt: allowed is one of fit, test, profile, … mean fit?"),
+        (
+            ["action=fitt"],
+            "action=fitt: allowed is one of fit, test, predict, profile, … mean fit?",
+        ),
         (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
         (["trainer=ddp", "trainer.devices=0"], "trainer.devices=0: allowed is auto, or a whole"),

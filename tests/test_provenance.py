@@ -260,7 +260,6 @@ def test_masks_are_named_and_not_read(voc_folder):
 
 
 def test_rows_of_a_table_are_known_by_their_labels(huggingface_folder):
-    pytest.importorskip("datasets")
     found = data_of("data=huggingface", f"data.root={huggingface_folder}").fingerprint()
     assert (found["train_images"], found["val_images"]) == (3, 3)
     name = "data-00000-of-00001.arrow"

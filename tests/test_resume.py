@@ -101,7 +101,7 @@ def assert_same_end(straight, resumed):
         ends = []
         for folder in (straight, resumed):
             end = without_folder(read_checkpoint(folder / f"checkpoints/{name}.ckpt"), folder)
-            del end["config"]["ckpt"]
+            del end["config"]["ckpt"], end["config"]["overrides"]
             for state in end["callbacks"].values():
                 # Lightning saves it, reads it nowhere, and does not restore it.
                 state.pop("current_score", None)

@@ -25,6 +25,7 @@ from parcnet_train.config import (
     register_resolvers,
     swept_keys,
     to_plain,
+    typed,
     wrong_sweep,
 )
 from parcnet_train.errors import ConfigError, UserError, print_error
@@ -85,7 +86,7 @@ def run(config: DictConfig) -> float | None:
         if place().rank > 0:
             logging.disable(logging.WARNING)  # the first process says the same
         known = HydraConfig.get()
-        plain = to_plain(config, choices(known), known.overrides.task)
+        plain = to_plain(config, choices(known), typed(known))
         if known.mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
             return run_once(plain.values, act)
@@ -110,12 +111,13 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, export, profile, report, training
+    from parcnet_train.actions import average, benchmark, export, predict, profile, report, training
 
     return {
         "fit": training.fit,
         "test": training.test,
         "average": average.average,
+        "predict": predict.predict,
         "export": export.export,
         "profile": profile.profile,
         "benchmark": benchmark.benchmark,

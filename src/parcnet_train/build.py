@@ -220,6 +220,15 @@ def accumulation(config: Config) -> int:
     return max(1, round(recipe["reference_batch"] / batch))
 
 
+def precision_of(config: Config) -> str:
+    """The precision of training and evaluation, as Lightning calls it."""
+    settings = config["trainer"]
+    if settings["precision"] != "auto":
+        return settings["precision"]
+    may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
+    return "16-mixed" if may_use_gpu and torch.cuda.is_available() else "32-true"
+
+
 def build_trainer(
     config: Config, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
@@ -229,8 +238,7 @@ def build_trainer(
     on_cuda = may_use_gpu and torch.cuda.is_available()
     if not on_cuda:
         keep_freed_memory()
-    if settings["precision"] == "auto":
-        settings["precision"] = "16-mixed" if on_cuda else "32-true"
+    settings["precision"] = precision_of(config)
     settings["accumulate_grad_batches"] = accumulation(config)
     settings["devices"], processes = devices_of(config), world_size(config)
     if processes == 1:

@@ -29,8 +29,9 @@ from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_p
 from parcnet_train.config import nearest
 from parcnet_train.deploy.formats import FORMATS
 from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
 from parcnet_train.rules import BATCH, RULES, conforms, hints_of, in_words, locate, show, words_of
-from parcnet_train.runs import WITHOUT_DATA, reads_data
+from parcnet_train.runs import OF_CHECKPOINTS, WITHOUT_DATA, reads_data
 
 Config = dict[str, Any]
 
@@ -41,15 +42,18 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 KEYS = {
     "": (
         *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
-        *("ckpt", "compile"),
-        *("data", "export", "head", "logger", "overrides", "paths", "profile", "recipe", "report"),
-        *("seed", "task", "trainer"),
+        *("ckpt", "compile", "data", "export", "head", "input", "logger", "overrides", "paths"),
+        *("predict", "profile", "recipe", "report", "seed", "task", "trainer"),
     ),
-    "benchmark": ("batch_size", "compile", "image_size", "keep_memory", "repeats", "target"),
+    "benchmark": (
+        *("backbones", "batch_size", "compile", "forms", "image_size", "iterations"),
+        *("keep_memory", "repeats", "runtimes", "target", "threads"),
+    ),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
     "export": ("argmax", "decode", "dynamic_batch", "format", "size", "verify"),
     "paths": ("cache", "output", "runs"),
+    "predict": ("batch_size", "score_threshold", "top"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),
     "report": ("runs",),
     "recipe": (
@@ -69,6 +73,7 @@ RECIPE_KEYS = {"classification": ("mixing",)}
 # By target of a benchmark: the task that it measures; the others measure any.
 MEASURED = {
     "detection": "detection",
+    "latency": "classification",
     "loader": "classification",
     "overhead": "classification",
     "train_step": "classification",
@@ -237,7 +242,8 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
 
 def wrong_network(config: Config) -> Iterator[str]:
     """Backbone and head that refuse their arguments, or images of the size that is wanted."""
-    if config["action"] == "report":  # which looks at results alone
+    # Of a checkpoint's network alone, or of results alone.
+    if config["action"] in (*OF_CHECKPOINTS, "report"):
         return
     try:
         with meta_device():
@@ -366,7 +372,7 @@ def wrong_data(config: Config) -> Iterator[str]:
 def wrong_report(config: Config) -> Iterator[str]:
     """A report of a folder that is not there."""
     runs = config["report"]["runs"]
-    for folder in [runs] if isinstance(runs, str) else runs:
+    for folder in runs if isinstance(runs, list) else [runs or "."]:
         if config["action"] == "report" and not Path(folder).expanduser().is_dir():
             yield f"report.runs={folder}: there is no such folder; name one that holds runs"
 
@@ -377,6 +383,21 @@ def wrong_target(config: Config) -> Iterator[str]:
     measured = MEASURED.get(target, task)
     if config["action"] == "benchmark" and task != measured:
         yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
+
+
+def wrong_input(config: Config) -> Iterator[str]:
+    """Images that are needed or named, and are not there or for nothing."""
+    given, action = config["input"], config["action"]
+    if action != "predict":
+        if given is not None:
+            yield f"input={given}: action={action} reads none; leave it out, or add action=predict"
+    elif given is None:
+        yield f"input has no value; action=predict needs one: {ALLOWED}"
+    elif given != STDIN:  # which can be read once
+        try:
+            find_images(given, Path(config["paths"]["runs"]))
+        except DataError as error:
+            yield str(error)
 
 
 def first_line(error: Exception) -> str:
@@ -398,6 +419,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),
+    wrong_input: ("input", "action", "paths"),
     wrong_data: ("data", "recipe", "action", "benchmark", "check"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

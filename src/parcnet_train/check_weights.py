@@ -19,26 +19,36 @@ from parcnet_train.checkpoints import (
     check_same_parameters,
     pretrained_state,
     read_checkpoint,
+    restore_for,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, UserError
 from parcnet_train.rules import locate
-from parcnet_train.runs import EVALUATIONS, WITHOUT_DATA, checkpoint_of, evaluated_by
+from parcnet_train.runs import (
+    EVALUATIONS,
+    OF_CHECKPOINTS,
+    WITHOUT_DATA,
+    checkpoint_of,
+    evaluated_by,
+)
 
 Config = dict[str, Any]
 
 
 def wrong_checkpoint(config: Config) -> Iterator[str]:
     """A checkpoint that is needed or named, and is not there or of another network."""
-    if config["action"] in WITHOUT_DATA:
+    if config["action"] in WITHOUT_DATA and config["action"] not in OF_CHECKPOINTS:
         if config["ckpt"] is not None:
             yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
         return
     if config["ckpt"] is None:
-        if config["action"] in EVALUATIONS:
+        if config["action"] in (*EVALUATIONS, *OF_CHECKPOINTS):
             needed = "last, a checkpoint file, or a run"
             yield f"ckpt has no value; action={config['action']} needs one: {needed}"
         return
     try:
+        if config["action"] in OF_CHECKPOINTS:
+            restore_for(config)
+            return
         for path in evaluated_by(config):
             checkpoint = read_checkpoint(path)
             if config["action"] == "fit":

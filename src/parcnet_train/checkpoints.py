@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from parcnet_train import __version__
-from parcnet_train.build import PRETRAINED, build_model
+from parcnet_train.build import PRETRAINED, build_model, height_and_width
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
 from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
+from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.rules import locate
+from parcnet_train.runs import checkpoint_of
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
@@ -238,19 +240,30 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
 
     Returns:
         The model in eval mode on the CPU: `(B, 3, H, W)` RGB images, uint8 or float in [0, 1], to
-        what its head returns (a classifier: logits `(B, classes)`).
+        what its head returns (a classifier: logits `(B, classes)`). Its `predict` takes one image
+        of any size or a path, and names what it finds.
 
     Raises:
         CheckpointError: where the file cannot be read, names anything but classes of those
             packages, or holds weights of another network than it names.
     """
-    checkpoint = read_checkpoint(Path(path))
+    return restore(read_checkpoint(Path(path)), path, ema, packages)
+
+
+def restore(
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    ema: bool = True,
+    packages: Sequence[str] = ("parcnet_train",),
+) -> Model:
+    """The model of a checkpoint that was read, see `load`."""
     for part in ("backbone", "head"):
         for target in named_targets(checkpoint["config"][part]):
             if not is_class_of(target, packages):
                 raise CheckpointError(
                     f"ckpt={path}: its {part} is {target}; allowed are classes of "
-                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...])"
+                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...]), "
+                    "or on the command line that backbone=... or head=..."
                 )
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
     state = model_state(checkpoint, ema)
@@ -261,7 +274,30 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
         )
         raise CheckpointError("\n".join([first, *lines]))
     model.load_state_dict(state)
+    config = checkpoint["config"]
+    data = config.get("data") or config["recipe"]  # converted checkpoints have no data
+    size = height_and_width(data["image_size"])
+    model.predictor = predictor_of(config, checkpoint["class_names"], size)
     return model.eval()
+
+
+def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]:
+    """The model of the checkpoint that a command line names, whatever else it composes.
+
+    The packages of the backbone and the head that it composes are trusted: whoever typed them would
+    have them called.
+
+    Returns:
+        The model, the checkpoint and its file.
+
+    Raises:
+        CheckpointError: as `load` does.
+    """
+    path = checkpoint_of(config)
+    checkpoint = read_checkpoint(path)
+    own = [str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")]
+    packages = list(dict.fromkeys(["parcnet_train", *own]))
+    return restore(checkpoint, path, packages=packages), checkpoint, path
 
 
 def named_targets(node: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -72,7 +72,7 @@ def job_dir(*swept: str, _root_: DictConfig) -> str:
     Args:
         swept: keys whose values name it; the hash of the configuration tells it apart.
     """
-    words = words_of_job(_root_.hydra.overrides.task, swept)
+    words = words_of_job(typed(_root_.hydra), swept)
     identity = config_hash(to_plain(_root_, choices(_root_.hydra)).values)
     # Of other words where an earlier sweep had other keys.
     earlier = sorted(Path(_root_.hydra.sweep.dir).glob(f"*{identity}"))
@@ -310,6 +310,19 @@ def choices(hydra_config: Any) -> dict[str, str | None]:
     return {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
 
 
+def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[str]:
+    """The overrides of a command line as they were typed.
+
+    Args:
+        hydra_config: the `hydra` node of a configuration.
+        kind: those of the configuration, or those of Hydra itself.
+    """
+    # An interpolation among them is one of the configuration, not of this list.
+    texts = OmegaConf.to_container(hydra_config.overrides[kind], resolve=False)
+    assert isinstance(texts, list)
+    return [str(text) for text in texts]
+
+
 def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     """The command line that runs a job of Hydra once more, in the directory that it has.
 
@@ -321,7 +334,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     folders = [source.path for source in sources if source.provider == "command-line"]
     own = [
         text
-        for text in (*hydra_config.overrides.task, *hydra_config.overrides.hydra)
+        for text in (*typed(hydra_config), *typed(hydra_config, "hydra"))
         if not text.lstrip("+~").startswith(OF_THE_COMMAND)
     ]
     return [

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
+
+
+class Predictor(Protocol):
+    """What comes before and behind a trained network, see `predict/predictor.py`."""
+
+    def predict(self, network: nn.Module, image: Any, top: int, score_threshold: float) -> Any:
+        """What the network says of one image."""
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -31,6 +39,8 @@ class Model(nn.Module):
         head: turns the maps into the task's outputs; with `classifies_pixels = True` it takes the
             height and width of the images too, which maps do not tell of every size.
     """
+
+    predictor: Predictor | None = None  # of a checkpoint, whose classes and sizes it knows
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
@@ -60,3 +70,26 @@ class Model(nn.Module):
         if getattr(self.head, "classifies_pixels", False):
             return self.head(maps, images.shape[2:])
         return self.head(maps)
+
+    def predict(self, image: Any, top: int = 5, score_threshold: float = 0.3) -> Any:
+        """What the network says of one image of any size, which is prepared as in its evaluation.
+
+        Args:
+            image: a path, an image of Pillow, or an array `(H, W, 3)` uint8, RGB.
+            top: of a classifier, how many classes.
+            score_threshold: of a detector, probability that an object has to exceed.
+
+        Returns:
+            `Classified`, `Detected` or `Segmented`, see `predict/predictions.py`.
+
+        Raises:
+            CheckpointError: for a model that is not of a checkpoint.
+            UnreadableError: for a file that cannot be read.
+            DataError: for what is no image.
+        """
+        if self.predictor is None:
+            raise CheckpointError(
+                "predict: this model is of no checkpoint of a known task, so nothing tells its "
+                "classes and the size of its images; allowed is what parcnet_train.load(PATH) gives"
+            )
+        return self.predictor.predict(self, image, top, score_threshold)

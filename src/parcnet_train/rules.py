@@ -26,6 +26,19 @@ def one_of(*allowed: str) -> Rule:
     return Rule(lambda value: value in allowed, "one of " + ", ".join(allowed), allowed)
 
 
+def some_of(*allowed: str) -> Rule:
+    """A list of one or more of some words, each once; of any words where none are named."""
+    return Rule(
+        lambda value: (
+            isinstance(value, list)
+            and value != []
+            and all(isinstance(each, str) and (each in allowed or not allowed) for each in value)
+            and len(set(value)) == len(value)
+        ),
+        "a list of " + (", ".join(allowed) if allowed else "names") + ", one at least, each once",
+    )
+
+
 def number(words: str, accepts: Callable[[float], bool], kind: type = float) -> Rule:
     """A finite number, whole where `kind` is int, that passes a test."""
     return Rule(
@@ -99,13 +112,20 @@ BATCH = Rule(
 
 RULES = {
     "action": one_of(
-        *("fit", "test", "profile", "benchmark", "average", "export", "report", "check")
+        *("fit", "test", "predict", "average", "export", "profile", "benchmark", "report", "check")
     ),
     "seed": number("a whole number from 0 to below 2^32", lambda value: 0 <= value < 2**32, int),
     "compile": FLAG,
     "channels_last": FLAG,
     "check.data": one_of("sample", "full"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
+    "input": Rule(
+        lambda value: value is None or (isinstance(value, str) and value != ""),
+        "null, or an image, a folder, a pattern or - in quotes",
+    ),
+    "predict.top": COUNT,
+    "predict.batch_size": COUNT,
+    "predict.score_threshold": SHARE,
     "backbone.pretrained": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null or the path of a checkpoint",
@@ -156,7 +176,14 @@ RULES = {
         ),
         "the path of a folder of runs, or a list of them",
     ),
-    "benchmark.target": one_of("operator", "train_step", "loader", "overhead", "detection"),
+    "benchmark.target": one_of(
+        "operator", "train_step", "loader", "overhead", "detection", "latency"
+    ),
+    "benchmark.backbones": some_of(),
+    "benchmark.runtimes": some_of("pytorch", "onnxruntime", "openvino", "mnn"),
+    "benchmark.forms": some_of("baked", "plain"),
+    "benchmark.threads": COUNT,
+    "benchmark.iterations": COUNT,
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,
     "benchmark.image_size": PIXELS,

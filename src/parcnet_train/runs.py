@@ -32,20 +32,17 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 
 EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
-# Actions that read no checkpoint, and no data but for two of the benchmarks.
-WITHOUT_DATA = ("profile", "benchmark", "report")
+# Actions whose network is that of a checkpoint, whatever else a command line composes.
+OF_CHECKPOINTS = ("predict",)
+# Actions that read no data but for two of the benchmarks, and no checkpoint but for those above.
+WITHOUT_DATA = ("profile", "benchmark", "report", *OF_CHECKPOINTS)
 
 # Of a configuration: names and places, and what is only shown. `choices` name files whose values
 # are in the configuration.
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
-OF_ONE_ACTION = (
-    "benchmark",
-    "check",
-    "export",
-    "profile",
-    "report",
-)  # sections that no other action reads
+# Sections that no other action reads, by their names.
+OF_ONE_ACTION = ("benchmark", "check", "export", "predict", "profile", "report")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -58,9 +55,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
     Returns:
         Twelve hexadecimal digits. 1 and 1.0 are different values: one batch, all batches.
     """
-    left_out = {*NO_PART_OF_A_RESULT, *OF_ONE_ACTION} - {config.get("action")}
-    if config.get("action") not in EVALUATIONS:
+    action = config.get("action")
+    left_out = {*NO_PART_OF_A_RESULT, *OF_ONE_ACTION} - {action}
+    if action not in (*EVALUATIONS, *OF_CHECKPOINTS):
         left_out.add("ckpt")
+    if action != "predict":
+        left_out.add("input")
     values = {name: value for name, value in config.items() if name not in left_out}
     for part, keys in SHOWN.items():
         node = values.get(part, {})
@@ -118,7 +118,7 @@ def started_at(run: Path) -> float:
     return (notes if notes.is_dir() else run).stat().st_mtime
 
 
-def checkpoint_of(config: dict[str, Any]) -> Path:
+def checkpoint_of(config: Mapping[str, Any]) -> Path:
     """The checkpoint file that a run's configuration asks for.
 
     Raises:

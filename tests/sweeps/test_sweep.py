@@ -41,14 +41,14 @@ def start(cwd, *arguments):
 
 
 def finish(process, code=0):
-    printed = process.communicate(timeout=300)[0]
+    printed = process.communicate(timeout=900)[0]
     assert process.returncode == code, printed
     return printed
 
 
 def folders(cwd):
     """The directories of the jobs, by what names them."""
-    found = (path for path in cwd.glob("runs/sweeps/*/*") if path.is_dir())
+    found = (path.parent for path in cwd.glob("runs/sweeps/*/*/job.lock"))
     return {path.name.rsplit("-", 1)[0]: path for path in found}
 
 
@@ -61,7 +61,7 @@ def times(folder):
 
 
 def wait_for(process, is_there):
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not is_there():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -120,15 +120,14 @@ def processes_in(folder):
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
-@pytest.mark.slow
 def test_jobs_of_several_processes_write_one_directory_each(tmp_path):
     """Lightning's own processes would each start the whole sweep."""
     finish(start(tmp_path, *SEVERAL, "seed=0,1"))
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
     names = [path.name for path in (tmp_path / "runs" / "sweeps" / "multirun").iterdir()]
-    assert len(names) == 3
-    assert "multirun.yaml" in names
+    assert len(names) == 4
+    assert {"multirun.yaml", "report"} < set(names)
     for folder in folders(tmp_path).values():
         assert (results(folder)["trainer"], results(folder)["run_dir"]) == ("ddp", str(folder))
         assert len(list((folder / "csv").iterdir())) == 1

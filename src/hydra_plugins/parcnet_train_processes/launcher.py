@@ -25,6 +25,7 @@ from parcnet_train.config import (
     register_resolvers,
     swept_keys,
     to_plain,
+    typed,
 )
 from parcnet_train.errors import UserError, print_error
 
@@ -88,7 +89,7 @@ class ProcessesLauncher(Launcher):
             self._compose(number, overrides)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
-        swept = swept_keys(self.config.hydra.overrides.task, self.config.hydra)
+        swept = swept_keys(typed(self.config.hydra), self.config.hydra)
         try:
             rows = run_jobs([job_of(config, swept) for config in configs], self.n_jobs)
         except UserError as error:
@@ -132,7 +133,7 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
 
     HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
     folder = config.hydra.runtime.output_dir
-    overrides = overrides_of(config.hydra.overrides.task)
+    overrides = overrides_of(typed(config.hydra))
     telling = [each.input_line for each in overrides if each.key_or_group in swept]
     return Job(
         name=" ".join(map(str, telling)) or Path(folder).name,
@@ -156,7 +157,7 @@ def returned(config: DictConfig, row: Row, message: str) -> JobReturn:
 
     task_config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     result = JobReturn(
-        overrides=list(config.hydra.overrides.task),
+        overrides=typed(config.hydra),
         cfg=task_config,
         hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
         working_dir=str(Path.cwd()),

@@ -78,10 +78,10 @@ def contents(
     newest: Mapping[str, Any], state: Mapping[str, Tensor], paths: Sequence[Path]
 ) -> dict[str, Any]:
     """A checkpoint of weights alone, for `load`, `action=test` and `backbone.pretrained`."""
-    kept = ("config", "choices", "class_names", "epoch", "global_step")
+    kept = ("config", "choices", "class_names", "category_ids", "epoch", "global_step")
     return {
         "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
-        **{name: newest[name] for name in kept},
+        **{name: newest[name] for name in kept if name in newest},
         "averaged": [path.name for path in paths],
         "parcnet_train_version": __version__,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from parcnet_train.actions.latency import latencies
 from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.benchmarks import detection, loader, operator, overhead, training_step
@@ -37,9 +38,10 @@ def benchmark(config: Config) -> Results:
     """
     pl.seed_everything(config["seed"], verbose=False)
     settings = config["benchmark"]
-    device = device_of(config["trainer"]["accelerator"])
-    # The ordinary loader has the memory of an ordinary process.
-    computes = device.type == "cpu" and settings["target"] != "loader"
+    is_latency = settings["target"] == "latency"  # of devices without a GPU
+    device = device_of("cpu" if is_latency else config["trainer"]["accelerator"])
+    # The ordinary loader has the memory of an ordinary process, and so have files on a device.
+    computes = device.type == "cpu" and settings["target"] not in ("loader", "latency")
     keeps_memory = computes and settings["keep_memory"] and keep_freed_memory()
     targets = {
         "operator": operators,
@@ -47,6 +49,7 @@ def benchmark(config: Config) -> Results:
         "loader": loaders,
         "overhead": overheads,
         "detection": detectors,
+        "latency": latencies,
     }
     target = targets[settings["target"]]
     results = {

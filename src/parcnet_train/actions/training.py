@@ -52,7 +52,8 @@ log = logging.getLogger(__name__)
 
 # Parts of a configuration that a training which goes on may have otherwise.
 NOT_OF_THE_TRAINING = (
-    *("action", "benchmark", "choices", "ckpt", "overrides", "paths", "profile", "report"),
+    *("action", "benchmark", "check", "choices", "ckpt", "export", "input", "overrides", "paths"),
+    *("predict", "profile", "report"),
 )
 
 
@@ -124,6 +125,7 @@ def train(
         "config": config,
         "choices": config["choices"],
         "class_names": data.class_names,
+        "category_ids": getattr(data, "category_ids", None),  # of COCO's format
         "parcnet_train_version": __version__,
     }
     loggers = build_loggers(config)

@@ -81,9 +81,17 @@ class CocoData(TaskData):
         Read from the validation set, whose file is the smaller one; the training set must have the
         same.
         """
-        # A training set alone can be timed.
+        return self.read(self.smaller_file()).class_names
+
+    def smaller_file(self) -> Path:
+        """The validation set's annotations; a training set alone can be timed."""
         has_val = self.val_annotations.exists() or not self.train_annotations.exists()
-        return self.read(self.val_annotations if has_val else self.train_annotations).class_names
+        return self.val_annotations if has_val else self.train_annotations
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids of the classes in the annotations, -1 for the background."""
+        return self.read(self.smaller_file()).category_ids.tolist()
 
     def read(self, file: Path) -> CocoAnnotations:
         """Reads annotations, with the number of classes that is expected.

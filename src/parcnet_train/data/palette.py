@@ -39,9 +39,16 @@ def write_mask(path: Path, mask: Mask) -> None:
         path: of the file.
         mask: `(H, W)`, class indices.
     """
+    path.write_bytes(encode_mask(mask))
+
+
+def encode_mask(mask: Mask) -> bytes:
+    """The content of such a file."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette().tobytes())
-    image.save(path, format="PNG")
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def read_mask(path: Path) -> Mask:

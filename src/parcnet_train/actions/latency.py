@@ -1,0 +1,83 @@
+"""`action=benchmark benchmark.target=latency`: what an image takes in the runtimes of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parcnet_train.build import Config, build_model, height_and_width
+from parcnet_train.check import check
+from parcnet_train.config import compose_plain
+from parcnet_train.deploy.latency import Candidate, time_networks
+from parcnet_train.deploy.runtimes import machine
+from parcnet_train.errors import ConfigError
+from parcnet_train.report.latency import (
+    PICTURE,
+    draw_latencies,
+    print_latencies,
+    print_table3,
+    table3_results,
+)
+from parcnet_train.sweeps.devices import own_cores
+
+CLASSES = 1000
+FOLDER = "models"  # of a run: all files, and a script that times them elsewhere
+
+
+def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times all networks in all runtimes.
+
+    Raises:
+        ConfigError: where there is no such backbone, a runtime is not installed, or there are fewer
+            cores than threads.
+    """
+    settings, output = config["benchmark"], Path(config["paths"]["output"])
+    size, threads = height_and_width(settings["image_size"]), settings["threads"]
+    if threads > own_cores():
+        raise ConfigError(
+            f"benchmark.threads={threads}: allowed are 1 to {own_cores()}, the cores of this "
+            "process"
+        )
+    names = list(dict.fromkeys(settings["backbones"]))
+    configs = composed(names, size)
+    found = time_networks(
+        {name: build_model(each, CLASSES) for name, each in zip(names, configs, strict=True)},
+        size,
+        [Candidate(*each) for each in product(names, settings["forms"], settings["runtimes"])],
+        output / FOLDER,
+        threads,
+        settings["iterations"],
+    )
+    about = machine(threads, found.cores)
+    title = f"1 x 3 x {size[0]} x {size[1]}, {about['hardware/cpu']}, {threads} threads"
+    print_latencies(title, found)
+    print_table3(found)
+    draw_latencies(title, found, output / PICTURE)
+    print(f"files, and a script that times them elsewhere: {output / FOLDER}")
+    yield from about.items()
+    yield "iterations", settings["iterations"]
+    yield "image_size", list(size)
+    yield from found.results()
+    yield from table3_results(found)
+
+
+def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
+    """Configurations of the named backbones.
+
+    Raises:
+        ConfigError: with the faults of all of them.
+    """
+    wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]
+    plains = [compose_plain([*wanted, f"backbone={name}"]) for name in names]
+    faults = [
+        f"benchmark.backbones={name}: {fault}"
+        for name, plain in zip(names, plains, strict=True)
+        for fault in plain.faults or check(plain.values, plain.borrowed)
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return [plain.values for plain in plains]

@@ -1,0 +1,98 @@
+"""`action=predict`: a checkpoint on images of anybody's."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from parcnet_train.actions.results import Results, about
+from parcnet_train.benchmarks.timing import device_of
+from parcnet_train.build import Config, precision_of
+from parcnet_train.checkpoints import restore_for
+from parcnet_train.data.preparing import progress
+from parcnet_train.errors import CheckpointError
+from parcnet_train.predict.batches import Found, outcomes
+from parcnet_train.predict.inputs import find_images
+from parcnet_train.predict.predictor import Options, Predictor
+from parcnet_train.predict.writing import writer_of
+from parcnet_train.report.predictions import LINES, print_predictions, shown
+from parcnet_train.runs import write_results
+
+AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # as in an evaluation
+
+
+def predict(config: Config) -> Results:
+    """Predicts what is in images, and leaves tables, pictures and `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs. Of it,
+            `ckpt`, `input`, `predict`, `paths` and `trainer` are looked at, the rest is that of the
+            checkpoint.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        SystemExit: with code 1 where an image could not be read, when all others are done.
+    """
+    started = time.perf_counter()
+    settings, output = config["predict"], Path(config["paths"]["output"])
+    model, checkpoint, ckpt = restore_for(config)
+    predictor = model.predictor
+    if not isinstance(predictor, Predictor):
+        raise CheckpointError(
+            f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; action=predict knows "
+            "classification, detection and segmentation"
+        )
+    paths = find_images(config["input"], Path(config["paths"]["runs"]))
+    device = device_of(config["trainer"]["accelerator"])
+    options = Options(settings["top"], settings["score_threshold"])
+    writer = writer_of(checkpoint, paths, output)
+    lines: list[tuple[Path, str]] = []
+    failures: list[str] = []
+    count, began = 0, time.perf_counter()
+    found_in = outcomes(paths, predictor, model.to(device), options, settings["batch_size"])
+    with as_evaluated(config, device), progress("predicting", len(paths)) as bar:
+        for path, found in found_in:
+            if isinstance(found, Found):
+                writer.add(path, found.prediction, found.picture)
+                lines += [(path, found.prediction.in_words())] if count < LINES else []
+                count += 1
+            else:
+                failures.append(shown(str(found)))
+            bar.update()
+    results = {
+        **about(config),
+        "input": config["input"],
+        "images": len(paths),
+        "predicted": count,
+        "failed": len(failures),
+        "failures": failures,
+        "files": writer.finish(),
+        "images_per_second": len(paths) / (time.perf_counter() - began),
+        **checkpoint["choices"],
+        "checkpoint": str(ckpt),
+        "checkpoint_epoch": checkpoint["epoch"] + 1,
+        "device": device.type,
+        "seconds": time.perf_counter() - started,
+    }
+    write_results(output, results)
+    print_predictions(lines, count - len(lines), f"{count} of {len(paths)} images, see {output}")
+    if failures:
+        for failure in failures:
+            print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
+    return results
+
+
+@contextlib.contextmanager
+def as_evaluated(config: Config, device: torch.device) -> Iterator[None]:
+    """Computes in the precision of an evaluation on that device."""
+    dtype = AUTOCAST.get(precision_of(config))
+    with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
+        yield

@@ -1,0 +1,288 @@
+"""Exported files, run and timed by their own runtimes; needs NumPy and a runtime, nothing else.
+
+A script, too, for a Raspberry Pi or a phone without this package, copied beside the files:
+
+    python time_models.py *.onnx --threads 1 --iterations 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, Any]  # of NumPy, by name
+Run = Callable[[Any], Arrays]
+
+INPUT = "images"
+WARMUP = 10  # turns that are not timed
+ITERATIONS = 100  # of the paper's Table 3
+SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn"}
+PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN"}
+
+
+def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
+    """Opens a file for inference on the CPU, in float32.
+
+    Args:
+        runtime: onnxruntime, openvino or mnn.
+        path: of the file.
+        threads: of one inference.
+
+    Returns:
+        A function from float32 images `(B, 3, H, W)` to the outputs by name.
+
+    Raises:
+        ModuleNotFoundError: where the runtime is not installed.
+    """
+    return OPENERS[runtime](path, threads)
+
+
+def open_onnx(path: Path, threads: int) -> Run:
+    """With ONNX Runtime; all optimisations of the graph, and threads that spin, as by default."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: Any) -> Arrays:
+        return dict(zip(names, session.run(names, {INPUT: images})))  # noqa: B905  for Python 3.9
+
+    return run
+
+
+def open_openvino(path: Path, threads: int) -> Run:
+    """With OpenVINO, which would compute in bfloat16 where the processor has it."""
+    import openvino
+
+    settings = {
+        **{"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads},
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+
+    def run(images: Any) -> Arrays:
+        outputs = request.infer({INPUT: images}, share_inputs=True)
+        return {port.any_name: value for port, value in outputs.items()}
+
+    return run
+
+
+def open_mnn(path: Path, threads: int) -> Run:
+    """With MNN; it computes in half floats where it is not asked for precision."""
+    import MNN
+
+    settings = {"backend": "CPU", "precision": "high", "numThread": threads}
+    manager = MNN.nn.create_runtime_manager((settings,))
+    # Without names it has all outputs, and tells which.
+    names = MNN.nn.load_module_from_file(str(path), [], []).get_info()["outputNames"]
+    module = MNN.nn.load_module_from_file(str(path), [INPUT], names, runtime_manager=manager)
+
+    def run(images: Any) -> Arrays:
+        variable = MNN.expr.placeholder(list(images.shape), MNN.expr.NCHW)
+        variable.write(images)
+        outputs = module.onForward([variable])
+        return {
+            # A copy: the memory is MNN's, and goes with the variable.
+            name: np.array(MNN.expr.convert(output, MNN.expr.NCHW).read())
+            for name, output in zip(names, outputs)  # noqa: B905  for Python 3.9
+        }
+
+    return run
+
+
+OPENERS: dict[str, Callable[[Path, int], Run]] = {
+    "onnxruntime": open_onnx,
+    "openvino": open_openvino,
+    "mnn": open_mnn,
+}
+
+
+def take_turns(
+    runs: Mapping[Any, Callable[[], object]], iterations: int, warmup: int = WARMUP
+) -> dict[Any, list[float]]:
+    """Times inferences by turns, in an order that changes with every turn.
+
+    Other work on the machine so meets all alike. Each one first runs once by the side: it then
+    finds the caches as in a loop of itself, and no threads of the one before.
+
+    Args:
+        runs: by name.
+        iterations: turns that are timed.
+        warmup: turns in front of them.
+
+    Returns:
+        Milliseconds of every iteration, by name.
+    """
+    times: dict[Any, list[float]] = {name: [] for name in runs}
+    for turn in range(warmup + iterations):
+        for name, run in random.sample(list(runs.items()), len(runs)):
+            run()
+            start = time.perf_counter()
+            run()
+            if turn >= warmup:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def summary(milliseconds: Sequence[float]) -> dict[str, float]:
+    """What is told of the times of one model."""
+    median, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
+    return {
+        "milliseconds": median,
+        "milliseconds_p90": p90,
+        "milliseconds_p99": p99,
+        "milliseconds_min": min(milliseconds),
+    }
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[list[int] | None]:
+    """Keeps this process on as many of its cores as it has threads, where the system can.
+
+    The last ones: the first one has the interrupts, and where cores differ, the last are fast.
+
+    Yields:
+        Numbers of the cores; None where it cannot be done.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield None
+        return
+    before = os.sched_getaffinity(0)
+    cores = sorted(before)[-threads:]
+    keep_on(cores)
+    try:
+        yield cores
+    finally:
+        keep_on(before)
+
+
+def keep_on(cores: Any) -> None:
+    """Binds all threads that there are, each to all of these cores; new ones inherit it."""
+    tasks = Path("/proc/self/task")
+    for thread in [int(each.name) for each in tasks.glob("*")] or [0]:
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(thread, cores)
+
+
+def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
+    """What a time depends on.
+
+    Args:
+        threads: of one inference.
+        cores: that the process was kept on.
+    """
+    first = cores[0] if cores else 0
+    frequency = Path(f"/sys/devices/system/cpu/cpu{first}/cpufreq")
+    return {
+        "hardware/cpu": cpu_model(),
+        "hardware/board": words_of(Path("/proc/device-tree/model")),
+        "hardware/cores": os.cpu_count(),
+        "hardware/threads": threads,
+        "hardware/pinned_to": None if cores is None else list(cores),
+        "hardware/governor": words_of(frequency / "scaling_governor"),
+        "hardware/largest_khz": words_of(frequency / "cpuinfo_max_freq"),
+        "system": platform.platform(),
+        "python_version": platform.python_version(),
+        "numpy_version": np.__version__,
+        **{f"{name}_version": version_of(package) for name, package in PACKAGES.items()},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system tells it."""
+    for line in (words_of(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith(("model name", "Hardware")):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def words_of(path: Path) -> str | None:
+    """What a file of the system says, None where there is none."""
+    try:
+        return path.read_text(errors="replace").strip("\0\n ")
+    except OSError:
+        return None
+
+
+def version_of(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def size_of(path: Path, otherwise: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a file's images, which end its name: `...-256x192.onnx`."""
+    found = re.findall(r"(\d+)x(\d+)", path.stem)
+    height, width = found[-1] if found else otherwise
+    return int(height), int(width)
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description="Times exported models, by turns, batch 1.")
+    parser.add_argument("files", nargs="+", type=Path, help=", ".join(SUFFIXES))
+    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default: %(default)s")
+    parser.add_argument("--warmup", type=int, default=WARMUP, help="turns before, %(default)s")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(256, 256),
+        metavar=("HEIGHT", "WIDTH"),
+        help="of images of files whose names do not end in one (-256x192), default: 256 256",
+    )
+    parser.add_argument("--output", type=Path, default=Path("latency.json"), help="%(default)s")
+    given = parser.parse_args()
+    for file in given.files:
+        if file.suffix not in SUFFIXES or not file.is_file():
+            parser.error(f"{file}: allowed are files that end in {', '.join(SUFFIXES)}")
+        if version_of(package := PACKAGES[SUFFIXES[file.suffix]]) is None:
+            parser.error(f"{file}: {package} is not installed: pip install {package}")
+    if min(given.threads, given.iterations) < 1 or given.warmup < 0:
+        parser.error("--threads and --iterations: at least 1; --warmup: at least 0")
+    return given
+
+
+def main() -> None:
+    """Times files; prints a line for each, and writes a JSON file."""
+    given = arguments()
+    generator = np.random.default_rng(0)
+    runs: dict[str, Callable[[], object]] = {}
+    with pinned(given.threads) as cores:
+        for file in given.files:
+            images = generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
+            model = open_model(SUFFIXES[file.suffix], file, given.threads)
+            runs[file.name] = lambda model=model, images=images: model(images)  # type: ignore[misc]
+        times = take_turns(runs, given.iterations, given.warmup)
+    results = {**machine(given.threads, cores), "iterations": given.iterations}
+    print(f"{results['hardware/cpu']}, {given.threads} threads; milliseconds")
+    print(f"{'median':>9} {'p90':>9} {'p99':>9}  file")
+    for name, each in times.items():
+        told = summary(each)
+        print(" ".join(f"{value:9.3f}" for value in list(told.values())[:3]), f" {name}")
+        results.update({f"latency/{name}/{key}": value for key, value in told.items()})
+    given.output.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"written: {given.output}")
+
+
+if __name__ == "__main__":
+    main()

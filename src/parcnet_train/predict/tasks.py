@@ -1,0 +1,183 @@
+"""What comes before and behind the networks of each task: the same as in its evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from parcnet_train.data.decoding import Image
+from parcnet_train.data.detection_transforms import DetectionEvalTransform, View
+from parcnet_train.data.samplers import Size
+from parcnet_train.data.segmentation_transforms import (
+    MaskedView,
+    SegmentationEvalTransform,
+    unchanged,
+)
+from parcnet_train.data.transforms import EvalTransform
+from parcnet_train.detection.placement import to_original
+from parcnet_train.detection.postprocess import detect
+from parcnet_train.model import scaled
+from parcnet_train.predict.predictions import Classified, Detected, Prediction, Segmented
+from parcnet_train.predict.predictor import Options, Predictor, Prepared
+from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
+from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
+
+
+class ClassPredictor(Predictor):
+    """Names the likeliest classes of an image."""
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The centre of the image; where it lies, nobody needs."""
+        return EvalTransform()(image, self.key), np.full(4, np.nan)
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The classes of every image, all where there are fewer than wanted."""
+        probabilities = network(images).float().softmax(dim=1)[: len(prepared)]
+        values, labels = probabilities.topk(min(options.top, len(self.class_names)), dim=1)
+        return [
+            Classified([self.class_names[label] for label in row], row, of_row)
+            for row, of_row in zip(labels.tolist(), values.tolist(), strict=True)
+        ]
+
+
+class ObjectPredictor(Predictor):
+    """Finds objects.
+
+    Args:
+        class_names: of the network's classes, the background first.
+        size: of the network's input.
+        keep_aspect: see `CocoData`.
+        nms_iou: see `DetectionTask`, like the next two.
+        candidates: best boxes of a class that reach the suppression.
+        detections_per_image: the best that are left by it.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        size: Size,
+        keep_aspect: bool = False,
+        nms_iou: float = 0.5,
+        candidates: int = 400,
+        detections_per_image: int = 200,
+    ) -> None:
+        super().__init__(class_names, size)
+        self.resize = DetectionEvalTransform(keep_aspect)
+        self.suppression = (nms_iou, candidates, detections_per_image)
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The whole image, resized."""
+        view = View(image, np.zeros((0, 4)), np.zeros(0, np.int64))
+        moved = self.resize(view, self.key)
+        return moved.image, moved.placement
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The objects of every image."""
+        found = detect(network(images), options.score_threshold, *self.suppression)
+        predictions: list[Prediction] = []
+        for each, image in zip(found, prepared, strict=False):  # behind them, empty places
+            placement = image.placement.to(each.boxes.device)
+            boxes = to_original(each.boxes, self.key.size, placement, image.size)
+            # As evaluations do: one that is not finite would fit every object.
+            kept = boxes.isfinite().all(dim=1)
+            labels = each.labels[kept].cpu().numpy()
+            predictions.append(
+                Detected(
+                    [self.class_names[label] for label in labels.tolist()],
+                    labels,
+                    each.scores[kept].cpu().numpy(),
+                    boxes[kept].cpu().numpy(),
+                    image.size,
+                )
+            )
+        return predictions
+
+
+class PixelPredictor(Predictor):
+    """Tells the class of every pixel.
+
+    Args:
+        class_names: of the network's classes.
+        size: of the network's input, or of its windows.
+        evaluation: see `VocData`.
+        enlarge: see `SegmentationTask`, like the next two.
+        scales: of the images.
+        mirror: whether to average over mirrored images too.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        size: Size,
+        evaluation: str = "stretch",
+        enlarge: Mode = "nearest",
+        scales: Sequence[float] = (1.0,),
+        mirror: bool = False,
+    ) -> None:
+        super().__init__(class_names, size)
+        self.takes_one = evaluation == "windows"
+        self.resize = SegmentationEvalTransform(evaluation == "keep_aspect")
+        self.enlarge: Mode = enlarge
+        self.scales = scales
+        self.mirror = mirror
+
+    def transform(self, image: Image) -> tuple[Image, Any]:
+        """The whole image, resized, or as it is."""
+        view = MaskedView(image, np.zeros(image.shape[:2], np.uint8))
+        moved = unchanged(view, self.key) if self.takes_one else self.resize(view, self.key)
+        return moved.image, moved.placement
+
+    def find(
+        self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
+    ) -> list[Prediction]:
+        """The mask of every image, of its original size."""
+
+        def logits(each: Tensor) -> Tensor:
+            return logits_of_scales(network, scaled(each), self.scales, self.mirror)
+
+        if self.takes_one:
+            masks = [classes_of_windows(logits, images[0], self.key.size)]
+        else:
+            found = logits(images).float()[: len(prepared)]
+            masks = []
+            for each, image in zip(found, prepared, strict=True):
+                rows, columns = covered(image.size, image.placement)
+                masks.append(classes_at(each[:, rows, columns], image.size, self.enlarge))
+        return [Segmented(mask.cpu().numpy(), self.class_names) for mask in masks]
+
+
+def predictor_of(
+    config: Mapping[str, Any], class_names: Sequence[str], size: Size
+) -> Predictor | None:
+    """The predictor of a checkpoint; None for a task that is none of ours.
+
+    Args:
+        config: of the checkpoint. Converted ones have no data, and get what is the default of it.
+        class_names: of the checkpoint.
+        size: of the network's input.
+    """
+    task, data = config["task"], config.get("data") or {}
+    match config["choices"]["task"]:
+        case "classification":
+            return ClassPredictor(class_names, size)
+        case "detection":
+            names = ("nms_iou", "candidates", "detections_per_image")
+            settings = {**among(task, *names), **among(data, "keep_aspect")}
+            return ObjectPredictor(class_names, size, **settings)
+        case "segmentation":
+            names = ("enlarge", "scales", "mirror")
+            settings = {**among(task, *names), **among(data, "evaluation")}
+            return PixelPredictor(class_names, size, **settings)
+    return None
+
+
+def among(node: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Those of some values that a part of a configuration has: older ones have fewer."""
+    return {name: node[name] for name in names if name in node}

@@ -1,0 +1,198 @@
+"""What `action=predict` leaves: tables and pictures under names of their own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from parcnet_train.data.palette import encode_mask
+from parcnet_train.files import write_whole
+from parcnet_train.predict.predictions import Classified, Detected, Segmented
+from parcnet_train.report.class_maps import draw_classes
+from parcnet_train.report.detections import draw_boxes
+from parcnet_train.report.pictures import Picture, encode
+
+PREDICTIONS = "predictions.json"
+TABLE = "predictions.csv"
+IMAGES = "images.json"
+PICTURES, MASKS, OVERLAYS = "pictures", "masks", "overlays"
+COLUMNS = ("file", "rank", "class", "index", "probability")
+
+
+class Names:
+    """Names for what is made of files: their own, below the folder that all of them are in.
+
+    A name that is taken gets a number, also where it would differ in case alone, which some file
+    systems do not tell apart, and where a file is there already: nothing is ever overwritten.
+
+    Args:
+        paths: of the files.
+        output: the folder to write to.
+        folders: in it, with the endings of what they hold, such as `{"masks": ".png"}`.
+    """
+
+    def __init__(self, paths: Sequence[Path], output: Path, folders: Mapping[str, str]) -> None:
+        self.common = os.path.commonpath({absolute(path).parent for path in paths})
+        self.output = output
+        self.folders = folders
+        self.taken: set[str] = set()
+
+    def __call__(self, path: Path) -> list[str]:
+        """Where in the output to write what is made of a file, one path per folder."""
+        stem = str(absolute(path).relative_to(self.common).with_suffix(""))
+        name, number = stem, 1
+        while self.is_taken(name):
+            number += 1
+            name = f"{stem}_{number}"
+        self.taken.add(name.casefold())
+        return self.places(name)
+
+    def is_taken(self, name: str) -> bool:
+        """Whether there is something of that name."""
+        there = any((self.output / place).exists() for place in self.places(name))
+        return there or name.casefold() in self.taken
+
+    def places(self, name: str) -> list[str]:
+        """The paths of a name, one per folder."""
+        return [f"{folder}/{name}{ending}" for folder, ending in self.folders.items()]
+
+
+class Writer:
+    """Base of the writers, one per task.
+
+    Args:
+        checkpoint: that predicts.
+        paths: of all files, those too that will turn out to be unreadable.
+        output: the folder to write to.
+    """
+
+    # In the output, with the endings of what they hold.
+    folders: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, checkpoint: Mapping[str, Any], paths: Sequence[Path], output: Path) -> None:
+        self.output = output
+        self.names = Names(paths, output, self.folders)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, path: Path, found: Any, picture: Picture) -> None:
+        """Adds an image.
+
+        Args:
+            path: of its file.
+            found: the task's prediction.
+            picture: to draw it on.
+        """
+        raise NotImplementedError
+
+    def finish(self) -> list[str]:
+        """Writes what was collected; names of all files and folders."""
+        write_json(self.output / PREDICTIONS, self.rows)
+        return [PREDICTIONS, *self.folders]
+
+
+class ClassWriter(Writer):
+    """Writes the classes of images: `predictions.json` and `predictions.csv`."""
+
+    def add(self, path: Path, found: Classified, picture: Picture) -> None:
+        """Adds an image."""
+        columns = zip(found.names, found.labels, found.probabilities, strict=True)
+        classes = [{"class": c, "index": i, "probability": p} for c, i, p in columns]
+        self.rows.append({"file": str(path), "predictions": classes})
+
+    def finish(self) -> list[str]:
+        """Writes what was collected; names of all files and folders."""
+        stream = io.StringIO()
+        table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        for row in self.rows:
+            for rank, of_class in enumerate(row["predictions"], start=1):
+                table.writerow({"file": row["file"], "rank": rank, **of_class})
+        content = stream.getvalue().encode("utf-8", "surrogateescape")
+        write_whole(self.output / TABLE, content)
+        return [*super().finish(), TABLE]
+
+
+class ObjectWriter(Writer):
+    """Draws objects, and writes them in COCO's results format, with the images they are of.
+
+    Categories have the ids of the annotations that the checkpoint was trained with.
+    """
+
+    folders: ClassVar[Mapping[str, str]] = {PICTURES: ".jpg"}
+
+    def __init__(self, checkpoint: Mapping[str, Any], paths: Sequence[Path], output: Path) -> None:
+        super().__init__(checkpoint, paths, output)
+        class_names = checkpoint["class_names"]
+        ids = checkpoint.get("category_ids") or range(len(class_names))
+        self.category_ids = list(ids)
+        self.categories = [
+            {"id": category, "name": name}
+            for category, name in zip(self.category_ids[1:], class_names[1:], strict=True)
+        ]
+        self.images: list[dict[str, Any]] = []
+
+    def add(self, path: Path, found: Detected, picture: Picture) -> None:
+        """Adds an image, and draws on its picture."""
+        height, width = found.size
+        (place,) = self.names(path)
+        scale = [picture.shape[1] / width, picture.shape[0] / height] * 2
+        drawn = draw_boxes(picture, found.boxes * scale, found.labels.tolist(), found.captions())
+        write_whole(self.output / place, encode(drawn))
+        image = {"id": len(self.images) + 1, "file_name": str(path), "width": width}
+        self.images.append({**image, "height": height, "picture": place})
+        corners = found.boxes.astype(float)  # whose differences are exact
+        corners[:, 2:] -= corners[:, :2]
+        for label, box, score in zip(
+            found.labels.tolist(), corners.tolist(), found.scores.tolist(), strict=True
+        ):
+            category = self.category_ids[label]
+            row = {"image_id": image["id"], "category_id": category, "bbox": box, "score": score}
+            self.rows.append(row)
+
+    def finish(self) -> list[str]:
+        """Writes what was collected; names of all files and folders."""
+        images = {"images": self.images, "categories": self.categories, "annotations": []}
+        write_json(self.output / IMAGES, images)
+        return [*super().finish(), IMAGES]
+
+
+class PixelWriter(Writer):
+    """Writes masks, and draws them over their images."""
+
+    folders: ClassVar[Mapping[str, str]] = {MASKS: ".png", OVERLAYS: ".jpg"}
+
+    def add(self, path: Path, found: Segmented, picture: Picture) -> None:
+        """Writes the mask of an image, and its picture."""
+        mask, overlay = self.names(path)
+        write_whole(self.output / mask, encode_mask(found.mask))
+        drawn = draw_classes(picture, found.mask, found.class_names)
+        write_whole(self.output / overlay, encode(drawn))
+        row = {"file": str(path), "mask": mask, "overlay": overlay, "classes": found.shares()}
+        self.rows.append(row)
+
+
+WRITERS: dict[str, type[Writer]] = {
+    "classification": ClassWriter,
+    "detection": ObjectWriter,
+    "segmentation": PixelWriter,
+}
+
+
+def writer_of(checkpoint: Mapping[str, Any], paths: Sequence[Path], output: Path) -> Writer:
+    """The writer of a checkpoint's task, see `Writer`."""
+    return WRITERS[checkpoint["choices"]["task"]](checkpoint, paths, output)
+
+
+def absolute(path: Path) -> Path:
+    """A path from the root on, links not followed: names are those that were given."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file that people may look at."""
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())

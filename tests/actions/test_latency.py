@@ -1,0 +1,99 @@
+"""`benchmark.target=latency`: what is timed, what it leaves, and what it refuses."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from parcnet_train.deploy import runtimes
+from parcnet_train.errors import ConfigError
+from running import configure, run
+
+OVERRIDES = ("action=benchmark", "benchmark.target=latency", "benchmark.image_size=[32,64]")
+NUMBERS = ("milliseconds", "milliseconds_p90", "milliseconds_p99", "milliseconds_min")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latency")
+    settings = ("benchmark.backbones=[mobilenetv2,parc_mobilenetv2]", "benchmark.iterations=3")
+    return folder, run([*OVERRIDES, *settings, "benchmark.threads=1"], folder)
+
+
+def test_it_writes_every_pair_of_network_and_runtime(measured):
+    folder, results = measured
+    assert results == json.loads((folder / "results.json").read_text())
+    keys = [
+        f"latency/{backbone}/baked/{runtime}/{number}"
+        for backbone in ("mobilenetv2", "parc_mobilenetv2")
+        for runtime in ("pytorch", "onnxruntime", "mnn")
+        for number in (*NUMBERS, "difference")
+    ]
+    assert [key for key in results if key.startswith("latency/")] == keys
+    for key in keys:
+        if key.endswith("/difference"):
+            assert 0 < results[key] < 1e-4
+        else:
+            assert results[key] > 0
+    assert (results["target"], results["iterations"]) == ("latency", 3)
+    assert (results["image_size"], results["hardware/threads"]) == ([32, 64], 1)
+    assert {"hardware/governor", "hardware/pinned_to", "mnn_version", "system"} <= set(results)
+
+
+def test_table_3_has_the_rows_that_were_timed(measured):
+    _, results = measured
+    row8 = "table3/row8"
+    assert results[f"{row8}/model"] == "ParC-MobileNetV2"
+    assert results[f"{row8}/times_faster_paper"] == pytest.approx(24 / 27)
+    column = f"{row8}/baked/onnxruntime"
+    assert results[f"{column}/milliseconds"] == pytest.approx(
+        results["latency/parc_mobilenetv2/baked/onnxruntime/milliseconds"]
+    )
+    assert results[f"{column}/times_faster"] > 0
+    assert not [key for key in results if key.startswith("table3/row2/baked")]
+
+
+def test_files_and_script_can_be_taken_elsewhere(measured):
+    folder, _ = measured
+    stems = [f"{b}-classification-32x64" for b in ("mobilenetv2", "parc_mobilenetv2")]
+    files = {f"{stem}{suffix}" for stem in stems for suffix in (".onnx", ".mnn")}
+    assert {each.name for each in (folder / "models").iterdir()} == {*files, "time_models.py"}
+    script = (folder / "models" / "time_models.py").read_text()
+    assert script == Path(runtimes.__file__).read_text()
+    assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("benchmark.runtimes=[tflite]", "benchmark.runtimes=['tflite']: allowed is a list of py"),
+        ("benchmark.runtimes=[]", "benchmark.runtimes=[]: allowed is a list of pytorch, onnxrunt"),
+        ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: allowed is a list"),
+        ("benchmark.backbones=parcnet_s", "benchmark.backbones=parcnet_s: allowed is a list of n"),
+        ("benchmark.threads=0", "benchmark.threads=0: allowed is a whole number of at least 1"),
+        ("task=detection", "benchmark.target=latency: allowed with task=classification, not with"),
+    ],
+)
+def test_values_out_of_range_are_refused(override, message):
+    _, (fault, *_) = configure([*OVERRIDES, override])
+    assert fault.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["benchmark.backbones=[parcnet_q]"], r"benchmark.backbones=parcnet_q: .*parcnet_q"),
+        (["benchmark.threads=4096"], r"benchmark.threads=4096: allowed are 1 to \d+, the cores"),
+    ],
+)
+def test_what_only_a_start_can_tell(overrides, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run([*OVERRIDES, *overrides], tmp_path)
+
+
+def test_a_missing_runtime_is_named_before_anything_is_timed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"onnxruntime is not installed: pip install 'parcnet-tr"):
+        run([*OVERRIDES, "benchmark.backbones=[mobilenetv2]"], tmp_path)
+    assert not (tmp_path / "models").exists()

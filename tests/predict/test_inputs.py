@@ -1,0 +1,194 @@
+"""Which files an input means, and the pixels of every kind of image."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from parcnet_train.data.decoding import decode, decode_whole
+from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.predict.inputs import find_images, read_file, to_pixels
+
+NOWHERE = Path("nowhere")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Files in folders, some of which are none to be looked at."""
+    names = ["b.JPG", "a/x.jpg", "a/b/y.tiff", "c.gif", "notes.txt", ".hidden.jpg", ".git/z.jpg"]
+    names += ["runs/predict/1/pictures/a.jpg", "[1].png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def found(given, folder, left_out=NOWHERE):
+    return [str(path.relative_to(folder)) for path in find_images(str(given), left_out)]
+
+
+def test_a_folder_is_its_images_and_those_of_its_folders(photos):
+    expected = ["[1].png", "a/b/y.tiff", "a/x.jpg", "b.JPG", "c.gif"]
+    assert found(photos, photos, photos / "runs") == expected
+    assert found(photos / "runs", photos, photos / "runs") == ["runs/predict/1/pictures/a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a/*.jpg", ["a/x.jpg"]),
+        ("*", ["[1].png", "b.JPG", "c.gif"]),
+        ("a/**", ["a/b/y.tiff", "a/x.jpg"]),
+        ("[1].png", ["[1].png"]),
+        ("[bc].*", ["b.JPG", "c.gif"]),
+        ("notes.txt", ["notes.txt"]),
+    ],
+)
+def test_a_pattern_is_what_it_matches_a_name_is_itself(pattern, expected, photos):
+    assert found(photos / pattern, photos) == expected
+
+
+def stdin(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_names_on_stdin_keep_their_order(monkeypatch):
+    stdin(monkeypatch, b"b c.jpg\r\n\n/a.png\n\xff.jpg")
+    assert find_images("-", NOWHERE) == [
+        *map(Path, ("b c.jpg", "/a.png", os.fsdecode(b"\xff.jpg")))
+    ]
+
+
+def test_inputs_without_images(photos, monkeypatch):
+    with pytest.raises(DataError, match=r"input=gone.jpg does not exist; allowed are an image, a"):
+        find_images("gone.jpg", NOWHERE)
+    (photos / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: the folder holds no image \(\.jpg .* \.gif\)"):
+        find_images(str(photos / "empty"), NOWHERE)
+    with pytest.raises(DataError, match=r"\*\.webp: no image \(.*\) matches the pattern; allowed"):
+        find_images(str(photos / "*.webp"), NOWHERE)
+    stdin(monkeypatch, b"\n")
+    with pytest.raises(DataError, match=r"input=-: stdin named no file; allowed are names of"):
+        find_images("-", NOWHERE)
+
+
+def picture(height=37, width=50):
+    coarse = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def encoded(image, kind, **settings):
+    stream = io.BytesIO()
+    image.save(stream, kind, **settings)
+    return stream.getvalue()
+
+
+def turned_file(kind):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    settings = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
+    return encoded(PIL.Image.fromarray(picture()), kind, exif=exif, **settings)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_photos_are_turned(kind):
+    turned = np.rot90(picture(), -1).astype(int)
+    assert np.abs(decode_whole(turned_file(kind)) - turned).mean() < (3 if kind == "JPEG" else 0.01)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_the_first_frame_counts(kind):
+    frames = [np.full((20, 30, 3), value, np.uint8) for value in (200, 20)]
+    first, second = map(PIL.Image.fromarray, frames)
+    settings = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(first, kind, save_all=True, append_images=[second], **settings)
+    with PIL.Image.open(io.BytesIO(content)) as file:
+        assert file.n_frames == 2
+    assert np.array_equal(decode_whole(content), frames[0])
+
+
+def test_deep_grey_transparent_and_indexed_files_become_rgb_bytes():
+    image = PIL.Image.fromarray(picture())
+    deep = cv2.imencode(".png", picture()[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    assert np.array_equal(decode_whole(deep), picture())
+    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    deep = cv2.imencode(".png", grey)[1].tobytes()
+    assert np.array_equal(decode_whole(deep), np.dstack([grey >> 8] * 3))
+    for mode in ("L", "1", "LA", "P"):
+        converted = image.convert(mode)
+        expected = np.asarray(converted.convert("RGB"))
+        assert np.array_equal(decode_whole(encoded(converted, "PNG")), expected), mode
+    clear = np.dstack([picture(), np.zeros((37, 50), np.uint8)])
+    content = encoded(PIL.Image.fromarray(clear), "PNG")
+    assert np.array_equal(decode_whole(content), picture())  # as in training: not looked at
+
+
+def test_cmyk_is_converted():
+    image = PIL.Image.fromarray(picture()).convert("CMYK")
+    for kind, most in (("JPEG", 12), ("TIFF", 2)):
+        settings = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+        error = np.abs(decode_whole(encoded(image, kind, **settings)).astype(int) - picture())
+        assert error.max() <= most, kind
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "CMYK", "turned"])
+def test_a_file_that_is_cut_is_refused_a_whole_one_is_as_in_training(kind, capfd):
+    image = PIL.Image.fromarray(picture(120, 160))
+    if kind == "turned":
+        content = turned_file("JPEG")
+    elif kind == "CMYK":
+        content = encoded(image.convert("CMYK"), "JPEG")
+    else:
+        content = encoded(image, kind)
+    assert np.array_equal(decode_whole(content), decode(content))
+    with pytest.raises(UnreadableError, match=r"^\S.*\S$"):
+        decode_whole(content[: len(content) * 2 // 3])
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_image_is_named_with_the_reason(tmp_path):
+    with pytest.raises(UnreadableError, match=r"/gone\.jpg: No such file or directory$"):
+        read_file(tmp_path / "gone.jpg")
+    (tmp_path / "x.jpg").write_text("not an image")
+    with pytest.raises(UnreadableError, match=r"x\.jpg: it is no image of a format that can be re"):
+        read_file(tmp_path / "x.jpg")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(UnreadableError, match=r"empty\.png: it is no image"):
+        read_file(tmp_path / "empty.png")
+    with pytest.raises(UnreadableError, match=rf"{tmp_path}: Is a directory$"):
+        read_file(tmp_path)
+
+
+def test_python_gives_paths_images_of_pillow_and_arrays(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture()[..., ::-1])
+    image = PIL.Image.fromarray(picture())
+    for each in (tmp_path / "a.png", str(tmp_path / "a.png"), image, picture()):
+        assert np.array_equal(to_pixels(each), picture())
+    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    deep = cv2.imencode(".png", grey)[1].tobytes()
+    for content in (turned_file("PNG"), deep):
+        with PIL.Image.open(io.BytesIO(content)) as file:
+            assert np.array_equal(to_pixels(file), decode(content))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            np.zeros((5, 5, 3)),
+            r"float64\[5, 5, 3\] is no image; allowed are a path, an image of Pil",
+        ),
+        (np.zeros((5, 5), np.uint8), r"uint8\[5, 5\] is no image"),
+        (np.zeros((5, 5, 4), np.uint8), r"uint8\[5, 5, 4\] is no image"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8\[0, 5, 3\] is no image"),
+        (None, "None is no image"),
+    ],
+)
+def test_anything_else_is_refused(given, words):
+    with pytest.raises(DataError, match=words):
+        to_pixels(given)
