@@ -195,7 +195,7 @@ def test_all_faults_are_reported_at_once():
         (["recipe.image_size=big"], "recipe.image_size=big: allowed is a number of pixels, or"),
         (
             ["action=fitt"],
-            "action=fitt: allowed is one of fit, test, predict, profile, … mean fit?",
+            "action=fitt: allowed is one of fit, test, predict, average, … mean fit?",
         ),
         (["trainer.precision=16-mix"], "trainer.precision=16-mix: … did you mean 16-mixed?"),
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
