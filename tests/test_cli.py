@@ -206,6 +206,29 @@ def test_what_is_no_sweep_is_one_line(arguments, line, call_here, tmp_path, caps
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["runs", "runs/sweeps/multirun"])
+def test_a_sweep_that_cannot_be_written_is_one_line(folder, call_here, tmp_path, capsys):
+    (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / folder).touch()
+    with pytest.raises(SystemExit) as caught:
+        call_here("-m", "seed=0,1")
+    assert caught.value.code == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: hydra.sweep.dir=runs/sweeps/multirun cannot be written: ")
+    assert error.endswith("; write elsewhere: paths.runs=PATH")
+
+
+def test_ctrl_c_before_a_job_begins_is_one_line(call_here, monkeypatch, capsys):
+    def run():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "run", run)
+    with pytest.raises(SystemExit) as caught:
+        call_here("-m", "seed=0,1")
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_file_may_hold_an_empty_sweep(call_here, tmp_path, capsys):
     own = tmp_path / "own" / "sweep"
     own.mkdir(parents=True)

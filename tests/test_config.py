@@ -9,6 +9,7 @@ import torch
 from hydra import initialize_config_dir
 from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 
 import running
 from coco_files import write_coco
@@ -498,10 +499,10 @@ def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
     hydra.runtime.output_dir = str(folder)
     source = ConfigSourceInfo(path=str(tmp_path), schema="file", provider="command-line")
     hydra.runtime.config_sources.append(source)
-    python, *module, config_dir, seed, verbose, run_dir = command_of(hydra)
+    python, *module, config_dir, seed, verbose, mode, run_dir = command_of(hydra)
     assert (python, module) == (sys.executable, ["-m", "parcnet_train"])
     assert (config_dir, seed) == (f"--config-dir={tmp_path}", "seed=3")
-    assert verbose == "hydra.verbose=true"
+    assert (verbose, mode) == ("hydra.verbose=true", "hydra.mode=RUN")
     again, faults = compose_config([run_dir])
     assert (again.hydra.run.dir, faults) == (str(folder), [])
     *_, resumed, ckpt = command_of(hydra, ckpt=str(folder))
@@ -539,11 +540,21 @@ def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
         running.configure(["sweep=mine"], config_dir=str(tmp_path))
 
 
-def test_a_job_of_a_sweep_is_a_run_without_its_sweep():
-    config, faults = compose_config(["sweep=table2_classification", "seed=1"])
+def test_a_job_of_a_sweep_has_what_else_its_file_says(tmp_path):
+    """One run of it: the file may say that it is several."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nrecipe: {epochs: 7}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"
+    )
+    config, faults = compose_config(["sweep=mine", "seed=1"], str(tmp_path))
     assert faults == []
     config.hydra.runtime.output_dir = "here"
-    assert command_of(config.hydra)[3:] == ["seed=1", "hydra.run.dir='here'"]
+    overrides = [text for text in command_of(config.hydra)[3:] if not text.startswith("-")]
+    job, faults = compose_config(overrides, str(tmp_path))
+    assert faults == []
+    assert (job.recipe.epochs, job.seed, job.hydra.mode) == (7, 1, RunMode.RUN)
+    assert job.hydra.run.dir == "here"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -40,7 +41,7 @@ FIRST_WORD = 3.0  # seconds in which one process can report what others then tri
 def main() -> None:
     """Runs one action, or several with `-m`; exits 2 with one line per fault of the user's."""
     register_resolvers()
-    follow_launcher(SWEEP)
+    is_job = follow_launcher(SWEEP)
     if follow_launcher():  # which has checked the configuration
         run()
         return
@@ -53,12 +54,17 @@ def main() -> None:
             is_sweep = arguments.multirun or config.hydra.mode == RunMode.MULTIRUN
             launcher = config.hydra.runtime.choices["hydra/launcher"]
             faults += wrong_place(is_sweep, names_its_directory(config))
-            faults += wrong_sweep(is_sweep, arguments.overrides, config.hydra, arguments.config_dir)
+            if not is_job:  # of a sweep, whose file may hold more than what is swept
+                faults += wrong_sweep(
+                    is_sweep, arguments.overrides, config.hydra, arguments.config_dir
+                )
             if is_sweep and launcher == OURS and plain.values["action"] != "check":
                 if faults:  # the launcher checks the jobs, and their processes do
                     raise ConfigError(faults)
             else:
                 refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
+            if is_sweep and plain.values["action"] != "check":
+                make_folder(Path(config.hydra.sweep.dir))
         if plain.values["action"] == "check":
             print(
                 "no faults: "
@@ -72,7 +78,8 @@ def main() -> None:
         if is_sweep and not any(text.startswith(SUBDIR) for text in arguments.overrides):
             keys = ",".join(swept_keys(arguments.overrides, config.hydra))
             sys.argv.insert(where, f"{SUBDIR}=${{job_dir:{keys}}}")
-    run()
+    with user_errors():  # Ctrl-C before a job begins
+        run()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -123,6 +130,21 @@ def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, An
         "benchmark": benchmark.benchmark,
         "report": report.report,
     }[config["action"]]
+
+
+def make_folder(path: Path) -> None:
+    """Makes the directory of a sweep, where Hydra writes next.
+
+    Raises:
+        ConfigError: where that is not possible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"hydra.sweep.dir={path} cannot be written: {error.strerror}; write elsewhere: "
+            "paths.runs=PATH"
+        ) from error
 
 
 def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[str]:

@@ -50,7 +50,6 @@ OPTIONAL = ("experiment", "ablation", "debug", "sweep")
 OF_THE_COMMAND = (
     *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
     "hydra.output_subdir",
-    "sweep=",
 )
 
 WORDS = 80  # characters of a job's directory in front of its hash
@@ -341,6 +340,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
         *(sys.executable, "-m", "parcnet_train"),
         *(f"--config-dir={folder}" for folder in folders),
         *own,
+        "hydra.mode=RUN",  # a file of the user's may say MULTIRUN
         f"hydra.run.dir={quoted(hydra_config.runtime.output_dir)}",
         *([] if ckpt is None else [f"ckpt={quoted(ckpt)}"]),
     ]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,14 @@ def test_runs_of_several_folders_are_named_from_where_their_paths_part(tmp_path)
     assert [run.name for run in collect(folders).runs] == ["a", "c"]
     with pytest.raises(ConfigError, match=r"report\.runs=.*empty and 1 more: no finished training"):
         collect([tmp_path / "sweep" / "empty", tmp_path / "sweep" / "empty"])
+
+
+def test_folders_may_be_named_in_any_way_and_lie_in_each_other(tmp_path, monkeypatch):
+    write_run(tmp_path / "sweep" / "a", results_of(7, 0, 0.5))
+    write_run(tmp_path / "begun", {})
+    (tmp_path / "begun" / "provenance.json").touch()
+    (tmp_path / "begun" / "results.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    found = collect([Path("sweep"), tmp_path / "sweep" / ".." / "sweep", tmp_path])
+    assert [run.name for run in found.runs] == ["sweep/a"]
+    assert found.left_out == ["begun: has not ended, there is no results.json"]

@@ -1,5 +1,6 @@
 """What an earlier start has left of a job, and one process per job."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from parcnet_train.errors import TrainingError
 from parcnet_train.runs import config_hash
+from parcnet_train.sweeps import jobs
 from parcnet_train.sweeps.jobs import look, metric_of, run_once, take
 
 CONFIG = {"action": "fit", "seed": 0, "ckpt": None, "task": {}}
@@ -102,9 +104,44 @@ def test_a_killed_process_gives_its_job_back(job):
     take(config, folder).close()
 
 
+@pytest.mark.parametrize("what", ["checkpoints/last.ckpt", "results.json"])
+def test_a_folder_with_another_run_stays_as_it_is(what, job):
+    """Where somebody names directories that do not tell jobs apart."""
+    config, folder = job
+    take(config, folder).close()
+    (folder / "checkpoints").mkdir()
+    (folder / what).touch()
+    for _ in range(2):  # in a later start, too
+        with pytest.raises(TrainingError) as caught:
+            take({**config, "seed": 1}, folder)
+        assert str(caught.value) == (
+            f"{folder} holds another run, which this job would overwrite; move it away, or name "
+            "another directory: hydra.sweep.dir=PATH"
+        )
+    take(config, folder).close()
+
+
+def test_hydras_own_launchers_do_not_go_on_from_another_run(job):
+    config, folder = job
+    interrupt(config, folder)
+    with pytest.raises(TrainingError, match="holds another run"):
+        run_once({**config, "seed": 1}, pytest.fail)
+
+
+def test_a_full_disk_is_one_line(job, monkeypatch):
+    def sign(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs, "sign", sign)
+    with pytest.raises(TrainingError, match=r"cannot be written: No space left .*; make room, or"):
+        take(*job)
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(job, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match=r"cannot be written: .*; write elsewhere: paths.runs="):
+    with pytest.raises(
+        TrainingError, match=r"cannot be written: .*; make room, or write elsewhere"
+    ):
         take(job[0], tmp_path / "file" / "job")
 
 

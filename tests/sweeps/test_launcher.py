@@ -126,6 +126,38 @@ def test_the_same_job_runs_once(jobs, caplog):
     assert "logger=tensorboard is the same job as seed=0" in caplog.messages
 
 
+@pytest.mark.parametrize("key", ["seed", "ckpt"])
+def test_different_jobs_of_one_directory_are_refused(key, jobs):
+    (job,) = jobs(WRITE)
+    values = PlainConfig({**job.config, key: 7})
+    with pytest.raises(ConfigError) as caught:
+        run_jobs([job, Job(f"{key}=7", job.folder, values, job.command, job.command)], 1)
+    assert caught.value.faults == [
+        f"seed=0 and {key}=7 would both write into {job.folder}; leave out hydra.sweep.subdir, or "
+        "start a command for each, with a hydra.sweep.dir of its own"
+    ]
+    assert not job.folder.exists()
+
+
+def test_a_directory_that_is_removed_meanwhile_fails_its_job_alone(jobs, capfd):
+    gone, other = jobs("import shutil; shutil.rmtree(folder); sys.exit(1)", WRITE)
+    rows = run_jobs([gone, other], 1)
+    assert states(rows) == ["failed", "finished"]
+    tell_failed(rows)
+    assert "output.log:\n  cannot be read: No such file" in capfd.readouterr().err
+
+
+def test_a_job_that_cannot_be_started_fails_alone_and_gives_its_gpus_back(jobs, monkeypatch, capfd):
+    monkeypatch.setattr(devices, "visible_gpus", lambda: ["0"])
+    bad, other = jobs(WRITE, WRITE)
+    (bad.folder / "output.log").mkdir(parents=True)
+    rows = run_jobs([bad, other], 1)
+    assert states(rows) == ["failed", "finished"]
+    tell_failed(rows)
+    assert "error: seed=0 failed: it cannot be started: [Errno" in capfd.readouterr().err
+    take(bad.config, bad.folder).close()
+
+
 def test_jobs_at_once_have_gpus_of_their_own(jobs, monkeypatch):
     monkeypatch.setattr(devices, "visible_gpus", lambda: ["0", "1", "2", "3", "4"])
     wait = (

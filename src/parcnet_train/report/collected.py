@@ -102,10 +102,11 @@ def collect(folders: Sequence[Path]) -> Collected:
     Raises:
         ConfigError: where there is none that has ended.
     """
-    top = folders[0] if len(folders) == 1 else Path(os.path.commonpath(folders))
+    whole = [folder.resolve() for folder in folders]
+    top = Path(os.path.commonpath(whole))
     runs: list[Run] = []
-    left_out = [line for folder in folders for line in unfinished(folder, top)]
-    found = {path for folder in folders for path in folder.rglob(RESULTS)}
+    left_out = list(dict.fromkeys(it for folder in whole for it in unfinished(folder, top)))
+    found = {path for folder in whole for path in folder.rglob(RESULTS)}
     for path in sorted(found):
         name = path.parent.relative_to(top).as_posix()
         try:

@@ -55,30 +55,51 @@ def take(config: Mapping[str, Any], folder: Path) -> TextIO:
         folder: its directory, made where there is none.
 
     Raises:
-        TrainingError: where another process has it, or nothing can be written.
+        TrainingError: where another process has it, another run is in it, or nothing can be
+            written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a+")
-    except OSError as error:
-        raise TrainingError(
-            f"{folder} cannot be written: {error.strerror}; write elsewhere: paths.runs=PATH"
-        ) from error
-    try:
-        lock(file)
-    except BlockingIOError as error:
-        file.close()
-        raise TrainingError(
-            f"{folder}: another sweep is at work on this job; start the same command again when "
-            "that one has ended"
-        ) from error
-    file.seek(0)
-    identity = config_hash(config)
-    if file.read().strip() != identity:
-        file.truncate(0)
-        file.write(identity + "\n")
-        file.flush()
+    with contextlib.ExitStack() as until_it_is_ours:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = until_it_is_ours.enter_context((folder / LOCK).open("a+"))
+            lock(file)
+            sign(file, config_hash(config), folder)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"{folder}: another sweep is at work on this job; start the same command again "
+                "when that one has ended"
+            ) from error
+        except OSError as error:
+            raise TrainingError(
+                f"{folder} cannot be written: {error.strerror}; make room, or write elsewhere: "
+                "paths.runs=PATH"
+            ) from error
+        until_it_is_ours.pop_all()
     return file
+
+
+def sign(file: TextIO, identity: str, folder: Path) -> None:
+    """Writes whose directory this is, so that a later start knows whose checkpoint is in it.
+
+    Args:
+        file: of the lock, which is held.
+        identity: hash of the job's configuration.
+        folder: its directory.
+
+    Raises:
+        TrainingError: where something else has been run in it.
+    """
+    file.seek(0)
+    if file.read().strip() == identity:
+        return
+    if any((folder / name).is_file() for name in (LAST, RESULTS)):
+        raise TrainingError(
+            f"{folder} holds another run, which this job would overwrite; move it away, or name "
+            "another directory: hydra.sweep.dir=PATH"
+        )
+    file.truncate(0)
+    file.write(identity + "\n")
+    file.flush()
 
 
 def lock(file: TextIO) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from parcnet_train.config import PlainConfig, quoted
 from parcnet_train.errors import ConfigError, UserError
 from parcnet_train.processes import SWEEP
-from parcnet_train.runs import PROGRESS
+from parcnet_train.runs import PROGRESS, config_hash
 from parcnet_train.sweeps import devices
 from parcnet_train.sweeps.jobs import Found, look, take
 from parcnet_train.sweeps.table import (
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 OUTPUT = "output.log"  # what a job prints
 LAST_LINES = 10  # of it, shown where the job fails
+LAST_BYTES = 2**16  # that are read for them
 SAVING_SECONDS = 70.0  # for the last checkpoint; a job gives the processes it has started 60
 POLL_SECONDS = 0.2
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -122,20 +123,26 @@ class Queue:
                 self._start(job, row)
             except UserError as error:
                 row.state, row.reason = FAILED, str(error)
+            except OSError as error:
+                row.state, row.reason = FAILED, f"it cannot be started: {error}"
 
     def _start(self, job: Job, row: Row) -> None:
         if job.look() == "finished":
             row.state = BEFORE
             return
-        lock = take(job.config, job.folder)
-        found = job.look()  # another sweep may have finished it meanwhile
-        if found == "finished":
-            row.state = BEFORE
-            lock.close()
-            return
+        with contextlib.ExitStack() as until_it_runs:
+            lock = until_it_runs.enter_context(take(job.config, job.folder))
+            found = job.look()  # another sweep may have finished it meanwhile
+            if found == "finished":
+                row.state = BEFORE
+                return
+            self._run(job, row, found == "interrupted", lock)
+            until_it_runs.pop_all()
+
+    def _run(self, job: Job, row: Row, goes_on: bool, lock: TextIO) -> None:
         (job.folder / PROGRESS).unlink(missing_ok=True)
         wanted = self.gpus[job.folder]
-        gpus, self.free = self.free[:wanted], self.free[wanted:]
+        gpus = self.free[:wanted]
         environment = {
             **os.environ,
             **devices.environment_of(job.config, gpus, self.at_once, devices.own_cores()),
@@ -143,7 +150,7 @@ class Queue:
         }
         with (job.folder / OUTPUT).open("ab") as output:
             process = subprocess.Popen(
-                job.resuming if found == "interrupted" else job.command,
+                job.resuming if goes_on else job.command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -151,7 +158,8 @@ class Queue:
                 start_new_session=True,
             )
             self.running.append(Running(row, process, lock, gpus, output.tell()))
-        row.state = GOING_ON if found == "interrupted" else RUNNING
+        self.free = self.free[wanted:]
+        row.state = GOING_ON if goes_on else RUNNING
 
     def _end(self, each: Running) -> None:
         self.running.remove(each)
@@ -162,9 +170,9 @@ class Queue:
         if code:
             ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             output = each.row.folder / OUTPUT
-            lines = output.read_bytes()[each.printed :].decode(errors="replace").splitlines()
+            lines = last_lines(output, each.printed)
             each.row.reason = "\n".join(
-                [f"{ending}, the end of {output}:", *(f"  {it}" for it in lines[-LAST_LINES:])]
+                [f"{ending}, the end of {output}:", *(f"  {it}" for it in lines)]
             )
 
     def send(self, number: int) -> None:
@@ -202,13 +210,9 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
         raise ConfigError("-m: this sweep has no jobs; a sweep is KEY=VALUE,VALUE or sweep=NAME")
     if at_once < 1:
         raise ConfigError(f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more")
-    different: dict[Path, Job] = {}
-    for job in jobs:
-        first = different.setdefault(job.folder, job)
-        if first is not job:
-            log.info("%s is the same job as %s", job.name, first.name)
+    different = each_once(jobs)
     refuse_hopeless(jobs)
-    queue = Queue(list(different.values()), min(at_once, len(different)))
+    queue = Queue(different, min(at_once, len(different)))
     with heard() as received, Display(list(queue.rows.values())) as display:
         try:
             watch(queue, received, display)
@@ -219,6 +223,43 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
         print("stopped; go on with the same command", file=sys.stderr)
         sys.exit(128 + received[0])
     return [queue.rows[job.folder] for job in jobs]
+
+
+def last_lines(output: Path, printed: int) -> list[str]:
+    """The last lines of a log, as far as they can be read.
+
+    Args:
+        output: the log, which somebody may have removed meanwhile.
+        printed: bytes in it that earlier starts have left.
+    """
+    try:
+        with output.open("rb") as file:
+            file.seek(max(printed, output.stat().st_size - LAST_BYTES))
+            return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    except OSError as error:
+        return [f"cannot be read: {error.strerror}"]
+
+
+def each_once(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs without those that are the same as one before.
+
+    Raises:
+        ConfigError: where different ones have the same directory.
+    """
+    different: dict[Path, Job] = {}
+    for job in jobs:
+        first = different.setdefault(job.folder, job)
+        if first is job:
+            continue
+        # Two trainings of one hash may still go on from two checkpoints.
+        one, other = ((config_hash(it.config), it.config.get("ckpt")) for it in (first, job))
+        if one != other:
+            raise ConfigError(
+                f"{first.name} and {job.name} would both write into {job.folder}; leave out "
+                "hydra.sweep.subdir, or start a command for each, with a hydra.sweep.dir of its own"
+            )
+        log.info("%s is the same job as %s", job.name, first.name)
+    return list(different.values())
 
 
 def refuse_hopeless(jobs: Sequence[Job]) -> None:
