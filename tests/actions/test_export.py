@@ -109,6 +109,25 @@ def test_objects_need_a_format_with_suppression():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "option", "others"),
+    [("detection", "decode", "objects"), ("segmentation", "argmax", "classes")],
+)
+def test_dense_tasks(task, option, others, tmp_path):
+    network = ("backbone=parcnet_xs", "backbone.depths=[1,1,1]", f"task={task}")
+    tiny = ("debug=tiny", *network, "recipe.image_size=64", "recipe.batch_size=2")
+    run(tiny, tmp_path / "trained")
+    export = (*tiny, "action=export", f"ckpt={tmp_path / 'trained'}")
+    results = run((*export, "export.verify=metric"), tmp_path / "logits")
+    monitor = {"detection": "val/map", "segmentation": "val/miou"}[task]
+    after = results[f"export/after/{monitor}"]
+    assert after == pytest.approx(results[f"export/before/{monitor}"], abs=1e-6)
+    results = run((*export, f"export.{option}=true"), tmp_path / option)
+    assert results[f"export/others/{others}"] <= 1e-3
+    assert results["export/images"] >= 64
+
+
 def test_a_checkpoint_is_needed():
     _, faults = configure(EXPORT)
     assert any("ckpt has no value; action=export needs one" in line for line in faults)
