@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import parcnet_train
+from lively import lively
 from parcnet_train.actions import export as exporting
+from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats import FORMATS
 from parcnet_train.deploy.onnx_file import OnnxFile
 from parcnet_train.errors import ExportError
@@ -60,6 +62,33 @@ def test_another_size_and_format(trained, tmp_path, caplog):
     assert results["export/operators/aten.conv2d.default"] > 20
     assert "export/before/val/top1" not in results
     assert "differs from torch by" in caplog.text
+
+
+def test_mnn(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.format=mnn", "export.verify=metric")
+    results = run((*EXPORT, *overrides), tmp_path)
+    path = tmp_path / "parcnet_xs-classification-32x32.mnn"
+    assert results["export/file"] == str(path)
+    assert results["export/bytes"] == path.stat().st_size
+    assert results["export/operators/Conv"] > 20
+    assert results["export/max_difference/logits"] <= 1e-3 * results["export/spread/logits"]
+    assert results["export/after/val/top1"] == results["export/before/val/top1"]
+
+
+def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
+    """MNN lists them in an order of its own."""
+    model = lively("parcnet_xs", "detection", classes=5)
+    network = Exportable(model, (64, 96))
+    FORMATS["mnn"].write(network, tmp_path / "file.mnn", network.description(list("abcde")), True)
+    file = FORMATS["mnn"].open(tmp_path / "file.mnn")
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(images)
+    for name, found in file.run(images.numpy()).items():
+        truth = getattr(expected, name).numpy()
+        np.testing.assert_allclose(found, truth, atol=1e-3 * truth.std())
+    assert file.names == ["class_logits", "box_offsets"]
+    assert json.loads(file.metadata["class_names"]) == list("abcde")
 
 
 def test_without_data(trained, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.deploy.census import count_onnx, count_program
+from parcnet_train.deploy.mnn_file import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
 from parcnet_train.deploy.program_file import ProgramFile, write_program
 
@@ -48,6 +49,7 @@ class Format:
 
 FORMATS = {
     "onnx": Format(".onnx", write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
+    "mnn": Format(".mnn", write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
     "torch_export": Format(
         ".pt2", write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
     ),

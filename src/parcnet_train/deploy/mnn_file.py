@@ -1,4 +1,4 @@
-"""MNN files: converted from ONNX by MNN's own converter, without a network."""
+"""MNN files: converted from ONNX by MNN's own converter, without a network; run by MNN."""
 
 from __future__ import annotations
 
@@ -9,12 +9,65 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.deploy.census import count_onnx
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.onnx_file import Arrays, write_onnx
 from parcnet_train.deploy.packages import needed
+from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
 
 # The converter itself. MNN's command around it reports every conversion to its makers.
 CONVERTER = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+
+# Keys of the metadata: a file has its outputs in an order of its own, and its operators in no list.
+OUTPUTS, OPERATORS = "outputs", "onnx_operators"
+
+
+def write_mnn_network(
+    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+) -> None:
+    """Writes a network as an MNN file, by way of ONNX; arguments as for `write_onnx`.
+
+    Raises:
+        ConfigError: where MNN or onnx is not installed.
+        TrainingError: where the converter fails, or the disk does not take the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_file = Path(folder) / "network.onnx"
+        write_onnx(network, onnx_file, description, dynamic_batch)
+        operators = json.dumps(count_onnx(onnx_file))
+        told = {**description, OUTPUTS: json.dumps(list(network.names)), OPERATORS: operators}
+        write_mnn(onnx_file, path, told)
+
+
+def count_mnn(path: Path) -> dict[str, int]:
+    """Operators of the ONNX file that a network's MNN file was made of, by type."""
+    return json.loads(read_description(path)[OPERATORS])
+
+
+class MnnFile:
+    """An MNN file of a network, run by MNN on the CPU.
+
+    Args:
+        path: of the file.
+        threads: of one inference.
+
+    Raises:
+        ConfigError: where MNN is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.metadata = read_description(path)
+        self.names: list[str] = json.loads(self.metadata[OUTPUTS])
+        self.runs = open_model("mnn", path, threads)
+
+    def run(self, images: npt.NDArray[np.float32]) -> Arrays:
+        """The outputs by name, of `(B, 3, H, W)` images."""
+        return self.runs(images)
 
 
 def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
