@@ -84,9 +84,8 @@ def words_of_job(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
     for override in overrides_of(overrides):
         key = override.key_or_group
         if key in swept:
-            value = re.sub(r"[^A-Za-z0-9._]+", "-", override.get_value_element_as_str()).rstrip(
-                "-."
-            )
+            text = override.get_value_element_as_str()
+            value = re.sub(r"[^A-Za-z0-9._]+", "-", text).rstrip("-.")
             words.append(value if key in GROUPS else f"{key.rsplit('.', 1)[-1]}-{value}")
     return ["_".join(words)[:WORDS]] if words else []
 

@@ -144,7 +144,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     for folder in folders(tmp_path).values():
         assert "; go on with ckpt=" in (folder / "output.log").read_text()
     printed = finish(start(tmp_path, *TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2"))
-    assert printed.count(": going on") == 2
+    assert printed.count(": going on\n") == 2
     assert all(results(folder)["epochs"] == 2 for folder in folders(tmp_path).values())
 
 
