@@ -118,7 +118,7 @@ def test_what_is_refused(trained):
     _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
     words = " | ".join(faults)
     assert re.search(
-        r"export.format=onx: allowed is one of onnx, torch_export.*did you mean", words
+        r"export.format=onx: allowed is one of onnx, mnn, torch_export.*did you mean", words
     )
     assert "export.verify=all: allowed is one of outputs, metric, none" in words
     assert "export.batch" in words

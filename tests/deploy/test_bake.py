@@ -30,6 +30,7 @@ def assert_same(model, size):
     model = model.double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     baked = bake(model, size)
+    assert not any(module.training for module in baked.modules())
     torch.manual_seed(1)
     images = torch.rand(1, 3, *size, dtype=torch.float64)
     expected = outputs_of(model, images)

@@ -62,7 +62,6 @@ def test_a_runtime_gives_what_pytorch_gives(runtime, network, files):
 
 
 def test_so_does_openvino_and_not_in_bfloat16(network, files, tmp_path):
-    pytest.importorskip("openvino")
     path = tmp_path / "small.xml"
     write_openvino(files["onnxruntime"], path, {"task": "classification", "names": "[é, b]"})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["small.bin", "small.xml"]

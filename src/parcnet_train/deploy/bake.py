@@ -72,7 +72,8 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
             baked.set_submodule(name, FixedBlock(module))
         elif isinstance(module, ParCStage):
             bake_stage(module)
-    return FixedModel(baked, size) if isinstance(baked, Model) else baked
+    fixed = FixedModel(baked, size) if isinstance(baked, Model) else baked
+    return fixed.eval()  # parts that are new, too: exporters ask the outermost one
 
 
 def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
