@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.loading import end_workers_of, make_loader, processors_of_this_process
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
@@ -29,6 +30,9 @@ class DataSet(Protocol):
 
     def look(self, sample: int) -> Any:
         """Reads a sample's files, and raises `DataError` where something is wrong with one."""
+
+    def original(self, sample: int) -> Image:
+        """A sample's image of its own size; raises `UnreadableError` where it cannot be read."""
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Names of its files, within their folders."""

@@ -116,6 +116,10 @@ class BoxedImages(Dataset[BoxedImage | None]):
         self.check_size(number, image)
         return image
 
+    def original(self, sample: int) -> Image:
+        """One image, of its own size; raises as `look` does."""
+        return self.look(sample)
+
     def path(self, number: int) -> Path:
         """Where an image of the annotations lies."""
         return self.folder / os.fsdecode(self.annotations.files[number])

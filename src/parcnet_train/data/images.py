@@ -95,6 +95,10 @@ class ImageDataset(Dataset[Sample]):
             )
         return image
 
+    def original(self, sample: int) -> Image:
+        """One image, of its own size; raises as `look` does."""
+        return self.look(sample)
+
 
 class ImageFolderDataset(ImageDataset):
     """Images of class folders.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
-from parcnet_train.data.decoding import read_image
+from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.label_checks import refuse_other_size, refuse_unknown_classes
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.palette import read_mask
@@ -120,6 +120,10 @@ class MaskedImages(Dataset[MaskedImage | None]):
             DataError: where `read` does.
         """
         return np.bincount(self.read(sample).mask.ravel(), minlength=IGNORED + 1)
+
+    def original(self, sample: int) -> Image:
+        """One image, of its own size; raises as `read` does."""
+        return self.read(sample).image
 
     def path(self, sample: int) -> Path:
         """Where an image lies."""
