@@ -22,7 +22,7 @@ class File(Protocol):
     names: list[str]
     metadata: dict[str, str]
 
-    def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, images: npt.NDArray[np.float32], /) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, of `(B, 3, H, W)` RGB images from 0 to 1."""
 
 
