@@ -75,6 +75,18 @@ def test_mnn(trained, tmp_path):
     assert results["export/after/val/top1"] == results["export/before/val/top1"]
 
 
+def test_openvino(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.format=openvino", "export.verify=metric")
+    results = run((*EXPORT, *overrides), tmp_path)
+    path = tmp_path / "parcnet_xs-classification-32x32.xml"
+    assert results["export/file"] == str(path)
+    weights = path.with_suffix(".bin").stat().st_size
+    assert results["export/bytes"] == path.stat().st_size + weights > weights
+    assert results["export/operators/Convolution"] > 20
+    assert results["export/max_difference/logits"] <= 1e-4 * results["export/spread/logits"]
+    assert results["export/after/val/top1"] == results["export/before/val/top1"]
+
+
 def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
     """MNN lists them in an order of its own."""
     model = lively("parcnet_xs", "detection", classes=5)
@@ -113,12 +125,21 @@ def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     assert not (tmp_path / RESULTS).exists()
 
 
+def test_so_are_all_its_parts(trained, tmp_path, monkeypatch):
+    strict = dataclasses.replace(FORMATS["openvino"], tolerance=1e-12)
+    monkeypatch.setitem(exporting.FORMATS, "openvino", strict)
+    with pytest.raises(ExportError, match=r"format=openvino: the file gives something else"):
+        run((*EXPORT, f"ckpt={trained[0]}", "export.format=openvino"), tmp_path)
+    assert not list(tmp_path.glob("parcnet_xs*"))
+
+
 def test_what_is_refused(trained):
     export = [*EXPORT, f"ckpt={trained[0]}"]
     _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
     words = " | ".join(faults)
     assert re.search(
-        r"export.format=onx: allowed is one of onnx, mnn, torch_export.*did you mean", words
+        r"export.format=onx: allowed is one of onnx, mnn, openvino, torch_export.*did you mean",
+        words,
     )
     assert "export.verify=all: allowed is one of outputs, metric, none" in words
     assert "export.batch" in words
@@ -132,7 +153,9 @@ def test_what_is_refused(trained):
 def test_objects_need_a_format_with_suppression():
     task = ["action=export", "task=detection", "ckpt=last", "export.decode=true"]
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
-    assert "export.decode=true: allowed with export.format=onnx, not torch_export" in faults
+    assert (
+        "export.decode=true: allowed with export.format=onnx|openvino, not torch_export" in faults
+    )
     assert any(
         line.startswith("export.verify=metric: the metric is made of logits") for line in faults
     )

@@ -50,10 +50,10 @@ def export(config: Config) -> Results:
     model, class_names, evaluation = read(config)
     decoding = decoding_of(config["task"]) if settings["decode"] else None
     network = Exportable(model, size, settings["argmax"], decoding)
-    path = file_of(config, size, form.suffix)
+    path = file_of(config, size, form.suffixes[0])
     form.write(network, path, network.description(class_names), settings["dynamic_batch"])
-    counts = form.count(path)
-    print_operators(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB", counts)
+    counts, size_on_disk = form.count(path), sum(e.stat().st_size for e in form.parts(path))
+    print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
     results = {
         **about(config),
         **config["choices"],
@@ -61,7 +61,7 @@ def export(config: Config) -> Results:
         "checkpoint": str(checkpoint_of(config)),
         "export/file": str(path),
         "export/format": settings["format"],
-        "export/bytes": path.stat().st_size,
+        "export/bytes": size_on_disk,
         "export/size": list(size),
         "export/dynamic_batch": settings["dynamic_batch"] and decoding is None,
         "export/verify": settings["verify"],
@@ -71,7 +71,8 @@ def export(config: Config) -> Results:
         try:
             results |= verify(config, network, form.open(path, threads=1), form, *evaluation)
         except ExportError:
-            path.unlink()
+            for part in form.parts(path):
+                part.unlink()
             raise
     log.info("wrote %s", path)
     results["seconds"] = time.perf_counter() - started

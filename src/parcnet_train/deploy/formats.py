@@ -13,6 +13,11 @@ import numpy.typing as npt
 from parcnet_train.deploy.census import count_onnx, count_program
 from parcnet_train.deploy.mnn_file import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
+from parcnet_train.deploy.openvino_file import (
+    OpenvinoFile,
+    count_openvino,
+    write_openvino_network,
+)
 from parcnet_train.deploy.program_file import ProgramFile, write_program
 
 
@@ -31,7 +36,7 @@ class Format:
     """One of them.
 
     Attributes:
-        suffix: of the file.
+        suffixes: of what is written; the first is opened.
         write: takes an `Exportable`, the path, the description, and whether the batch is free.
         open: takes the path and a number of threads.
         count: operators of a file by name.
@@ -39,18 +44,27 @@ class Format:
         tolerance: largest difference to torch, as a share of the output's standard deviation.
     """
 
-    suffix: str
+    suffixes: tuple[str, ...]
     write: Callable[..., None]
     open: Callable[..., File]
     count: Callable[[Path], dict[str, int]]
     decodes: bool
     tolerance: float
 
+    def parts(self, path: Path) -> list[Path]:
+        """All files of that which is opened."""
+        return [path.with_suffix(suffix) for suffix in self.suffixes]
+
 
 FORMATS = {
-    "onnx": Format(".onnx", write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
-    "mnn": Format(".mnn", write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
+    "onnx": Format((".onnx",), write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
+    "mnn": Format((".mnn",), write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
+    "openvino": Format(
+        *((".xml", ".bin"), write_openvino_network, OpenvinoFile, count_openvino),
+        decodes=True,
+        tolerance=1e-4,
+    ),
     "torch_export": Format(
-        ".pt2", write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+        (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
     ),
 }
