@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.deploy.census import count_onnx, count_program
+from parcnet_train.deploy.coreml_file import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.mnn_file import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
 from parcnet_train.deploy.openvino_file import (
@@ -36,12 +37,14 @@ class Format:
     """One of them.
 
     Attributes:
-        suffixes: of what is written; the first is opened.
+        suffixes: of what is written, files or a folder; the first is opened.
         write: takes an `Exportable`, the path, the description, and whether the batch is free.
         open: takes the path and a number of threads.
         count: operators of a file by name.
         decodes: whether objects can be made within the graph.
         tolerance: largest difference to torch, as a share of the output's standard deviation.
+        batches: whether a file can take more than one image.
+        macos_only: whether its runtime is nowhere else.
     """
 
     suffixes: tuple[str, ...]
@@ -50,9 +53,11 @@ class Format:
     count: Callable[[Path], dict[str, int]]
     decodes: bool
     tolerance: float
+    batches: bool = True
+    macos_only: bool = False
 
     def parts(self, path: Path) -> list[Path]:
-        """All files of that which is opened."""
+        """All of it, of that which is opened."""
         return [path.with_suffix(suffix) for suffix in self.suffixes]
 
 
@@ -66,5 +71,12 @@ FORMATS = {
     ),
     "torch_export": Format(
         (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+    ),
+    "coreml": Format(
+        *((".mlpackage",), write_coreml, CoremlFile, count_coreml),
+        decodes=False,
+        tolerance=1e-3,
+        batches=False,
+        macos_only=True,
     ),
 }
