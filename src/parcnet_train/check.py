@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import platform
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -288,8 +289,14 @@ def wrong_export(config: Config) -> Iterator[str]:
     if settings["decode"] and task != "detection":
         yield f"export.decode=true: allowed with task=detection, not with task={task}"
     form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
+    system = platform.system()
     if settings["decode"] and form not in decoding:
         yield f"export.decode=true: allowed with export.format={'|'.join(decoding)}, not {form}"
+    if settings["verify"] != "none" and FORMATS[form].macos_only and system != "Darwin":
+        yield (
+            f"export.verify={settings['verify']}: only macOS runs files of export.format={form}, "
+            f"and this is {system}; use export.verify=none"
+        )
     if settings["verify"] == "metric" and (settings["argmax"] or settings["decode"]):
         yield (
             "export.verify=metric: the metric is made of logits, which a file with "

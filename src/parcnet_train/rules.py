@@ -189,7 +189,7 @@ RULES = {
     "benchmark.image_size": PIXELS,
     "benchmark.compile": FLAG,
     "benchmark.keep_memory": FLAG,
-    "export.format": one_of("onnx", "mnn", "torch_export"),
+    "export.format": one_of("onnx", "mnn", "openvino", "torch_export", "coreml"),
     "export.size": optional(PIXELS),
     "export.dynamic_batch": FLAG,
     "export.verify": one_of("outputs", "metric", "none"),

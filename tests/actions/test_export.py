@@ -75,6 +75,56 @@ def test_mnn(trained, tmp_path):
     assert results["export/after/val/top1"] == results["export/before/val/top1"]
 
 
+def test_openvino(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.format=openvino", "export.verify=metric")
+    results = run((*EXPORT, *overrides), tmp_path)
+    path = tmp_path / "parcnet_xs-classification-32x32.xml"
+    assert results["export/file"] == str(path)
+    weights = path.with_suffix(".bin").stat().st_size
+    assert results["export/bytes"] == path.stat().st_size + weights > weights
+    assert results["export/operators/Convolution"] > 20
+    assert results["export/max_difference/logits"] <= 1e-4 * results["export/spread/logits"]
+    assert results["export/after/val/top1"] == results["export/before/val/top1"]
+
+
+def test_coreml(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.format=coreml", "export.verify=none")
+    results = run((*EXPORT, *overrides), tmp_path)
+    path = tmp_path / "parcnet_xs-classification-32x32.mlpackage"
+    assert results["export/file"] == str(path)
+    files = [each for each in path.rglob("*") if each.is_file()]
+    assert results["export/bytes"] == sum(len(each.read_bytes()) for each in files)
+    assert results["export/operators/conv"] > 20
+    assert results["export/dynamic_batch"] is False
+
+
+@pytest.mark.parametrize(("system", "is_refused"), [("Linux", True), ("Darwin", False)])
+def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: system)
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", "export.format=coreml"])
+    message = (
+        "export.verify=outputs: only macOS runs files of export.format=coreml, and this is Linux; "
+        "use export.verify=none"
+    )
+    assert faults == ([message] if is_refused else [])
+
+
+def test_a_package_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
+    """Core ML's runtime, which gives something else here, is on macOS alone."""
+
+    class Other:
+        names = ("logits",)
+
+        def run(self, images):
+            return {"logits": np.zeros((len(images), 10), np.float32)}
+
+    form = dataclasses.replace(FORMATS["coreml"], open=lambda *_, **__: Other(), macos_only=False)
+    monkeypatch.setitem(exporting.FORMATS, "coreml", form)
+    with pytest.raises(ExportError, match=r"format=coreml: the file gives something else"):
+        run((*EXPORT, f"ckpt={trained[0]}", "export.format=coreml"), tmp_path)
+    assert not list(tmp_path.glob("parcnet_xs*"))
+
+
 def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
     """MNN lists them in an order of its own."""
     model = lively("parcnet_xs", "detection", classes=5)
@@ -113,13 +163,20 @@ def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     assert not (tmp_path / RESULTS).exists()
 
 
+def test_so_are_all_its_parts(trained, tmp_path, monkeypatch):
+    strict = dataclasses.replace(FORMATS["openvino"], tolerance=1e-12)
+    monkeypatch.setitem(exporting.FORMATS, "openvino", strict)
+    with pytest.raises(ExportError, match=r"format=openvino: the file gives something else"):
+        run((*EXPORT, f"ckpt={trained[0]}", "export.format=openvino"), tmp_path)
+    assert not list(tmp_path.glob("parcnet_xs*"))
+
+
 def test_what_is_refused(trained):
     export = [*EXPORT, f"ckpt={trained[0]}"]
     _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
     words = " | ".join(faults)
-    assert re.search(
-        r"export.format=onx: allowed is one of onnx, mnn, torch_export.*did you mean", words
-    )
+    formats = ", ".join(FORMATS)
+    assert re.search(rf"export.format=onx: allowed is one of {formats}.*did you mean", words)
     assert "export.verify=all: allowed is one of outputs, metric, none" in words
     assert "export.batch" in words
     _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
@@ -132,7 +189,9 @@ def test_what_is_refused(trained):
 def test_objects_need_a_format_with_suppression():
     task = ["action=export", "task=detection", "ckpt=last", "export.decode=true"]
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
-    assert "export.decode=true: allowed with export.format=onnx, not torch_export" in faults
+    assert (
+        "export.decode=true: allowed with export.format=onnx|openvino, not torch_export" in faults
+    )
     assert any(
         line.startswith("export.verify=metric: the metric is made of logits") for line in faults
     )

@@ -19,6 +19,7 @@ from parcnet_train.deploy.exportable import Decoding, Exportable
 from parcnet_train.deploy.formats import FORMATS, File, Format
 from parcnet_train.deploy.verify import Comparing, FileModel
 from parcnet_train.errors import ExportError
+from parcnet_train.files import bytes_of, remove
 from parcnet_train.model import Model
 from parcnet_train.profiling import count_parameters
 from parcnet_train.report.operators import print_operators
@@ -50,10 +51,11 @@ def export(config: Config) -> Results:
     model, class_names, evaluation = read(config)
     decoding = decoding_of(config["task"]) if settings["decode"] else None
     network = Exportable(model, size, settings["argmax"], decoding)
-    path = file_of(config, size, form.suffix)
+    settings["dynamic_batch"] &= form.batches and decoding is None
+    path = file_of(config, size, form.suffixes[0])
     form.write(network, path, network.description(class_names), settings["dynamic_batch"])
-    counts = form.count(path)
-    print_operators(f"{path.name}: {path.stat().st_size / 2**20:.1f} MiB", counts)
+    counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
+    print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
     results = {
         **about(config),
         **config["choices"],
@@ -61,9 +63,9 @@ def export(config: Config) -> Results:
         "checkpoint": str(checkpoint_of(config)),
         "export/file": str(path),
         "export/format": settings["format"],
-        "export/bytes": path.stat().st_size,
+        "export/bytes": size_on_disk,
         "export/size": list(size),
-        "export/dynamic_batch": settings["dynamic_batch"] and decoding is None,
+        "export/dynamic_batch": settings["dynamic_batch"],
         "export/verify": settings["verify"],
         **{f"export/operators/{name}": count for name, count in counts.items()},
     }
@@ -71,7 +73,8 @@ def export(config: Config) -> Results:
         try:
             results |= verify(config, network, form.open(path, threads=1), form, *evaluation)
         except ExportError:
-            path.unlink()
+            for part in form.parts(path):
+                remove(part)
             raise
     log.info("wrote %s", path)
     results["seconds"] = time.perf_counter() - started
@@ -145,7 +148,7 @@ def verify(
         ExportError: where the file is over a tolerance.
     """
     is_whole = config["export"]["verify"] == "metric"
-    takes_batches = config["export"]["dynamic_batch"] and network.decoding is None
+    takes_batches = config["export"]["dynamic_batch"]
     comparing = Comparing(task.model, network, file, takes_batches)
     before = evaluate(config, comparing, data, task, None if is_whole else COMPARED)
     results = comparing.results()

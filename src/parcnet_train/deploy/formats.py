@@ -11,8 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.deploy.census import count_onnx, count_program
+from parcnet_train.deploy.coreml_file import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.mnn_file import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
+from parcnet_train.deploy.openvino_file import (
+    OpenvinoFile,
+    count_openvino,
+    write_openvino_network,
+)
 from parcnet_train.deploy.program_file import ProgramFile, write_program
 
 
@@ -22,7 +28,7 @@ class File(Protocol):
     names: list[str]
     metadata: dict[str, str]
 
-    def run(self, images: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    def run(self, images: npt.NDArray[np.float32], /) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, of `(B, 3, H, W)` RGB images from 0 to 1."""
 
 
@@ -31,26 +37,46 @@ class Format:
     """One of them.
 
     Attributes:
-        suffix: of the file.
+        suffixes: of what is written, files or a folder; the first is opened.
         write: takes an `Exportable`, the path, the description, and whether the batch is free.
         open: takes the path and a number of threads.
         count: operators of a file by name.
         decodes: whether objects can be made within the graph.
         tolerance: largest difference to torch, as a share of the output's standard deviation.
+        batches: whether a file can take more than one image.
+        macos_only: whether its runtime is nowhere else.
     """
 
-    suffix: str
+    suffixes: tuple[str, ...]
     write: Callable[..., None]
     open: Callable[..., File]
     count: Callable[[Path], dict[str, int]]
     decodes: bool
     tolerance: float
+    batches: bool = True
+    macos_only: bool = False
+
+    def parts(self, path: Path) -> list[Path]:
+        """All of it, of that which is opened."""
+        return [path.with_suffix(suffix) for suffix in self.suffixes]
 
 
 FORMATS = {
-    "onnx": Format(".onnx", write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
-    "mnn": Format(".mnn", write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
+    "onnx": Format((".onnx",), write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
+    "mnn": Format((".mnn",), write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
+    "openvino": Format(
+        *((".xml", ".bin"), write_openvino_network, OpenvinoFile, count_openvino),
+        decodes=True,
+        tolerance=1e-4,
+    ),
     "torch_export": Format(
-        ".pt2", write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+        (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+    ),
+    "coreml": Format(
+        *((".mlpackage",), write_coreml, CoremlFile, count_coreml),
+        decodes=False,
+        tolerance=1e-3,
+        batches=False,
+        macos_only=True,
     ),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,16 @@ from torch import nn
 from parcnet_train.deploy import runtimes
 from parcnet_train.deploy.bake import bake
 from parcnet_train.deploy.mnn_file import write_mnn
+from parcnet_train.deploy.onnx_file import record
 from parcnet_train.deploy.openvino_file import write_openvino
 from parcnet_train.deploy.packages import needed
-from parcnet_train.deploy.runtimes import INPUT, open_model, pinned, summary, take_turns
+from parcnet_train.deploy.runtimes import open_model, pinned, summary, take_turns
+from parcnet_train.files import write_whole
 
 Size = tuple[int, int]
 Images = npt.NDArray[np.float32]
 
 OUTPUT = "logits"
-OPSET = 18
 SCRIPT = "time_models.py"  # beside the files
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "mnn": "mnn"}
 RUNTIMES = ("pytorch", *EXTRAS)
@@ -151,23 +151,8 @@ def prepare(
 
 def write_network(network: nn.Module, size: Size, path: Path, is_baked: bool = True) -> None:
     """Writes a classifier as an ONNX file for one image of one size."""
-    needed("onnx", "onnx")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        # torch's older exporter takes a tenth of the time, and tells that it is the older one.
-        # Kernels that are resized have no shape for it.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, *size),),
-            str(path),
-            dynamo=not is_baked,
-            external_data=False,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-        )
+    model = record(network, size, [OUTPUT], dynamo=not is_baked)
+    write_whole(path, model.SerializeToString())
 
 
 def run_network(network: nn.Module, images: Images) -> npt.NDArray[np.float32]:

@@ -9,12 +9,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from parcnet_train.deploy.census import count_onnx
 from parcnet_train.deploy.exportable import Exportable
-from parcnet_train.deploy.onnx_file import Arrays, write_onnx
+from parcnet_train.deploy.onnx_file import write_onnx
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.errors import TrainingError
@@ -63,11 +60,7 @@ class MnnFile:
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.metadata = read_description(path)
         self.names: list[str] = json.loads(self.metadata[OUTPUTS])
-        self.runs = open_model("mnn", path, threads)
-
-    def run(self, images: npt.NDArray[np.float32]) -> Arrays:
-        """The outputs by name, of `(B, 3, H, W)` images."""
-        return self.runs(images)
+        self.run = open_model("mnn", path, threads)
 
 
 def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import nn
 
-from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable
+from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable, Size
 from parcnet_train.deploy.packages import needed
+from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import write_whole
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 # With LayerNormalization (17) and HardSwish (14), and old enough for other readers of ONNX.
 OPSET = 18
@@ -26,9 +26,6 @@ def write_onnx(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
 ) -> None:
     """Writes a network as an ONNX file.
-
-    torch's exporter of recorded operators, the older of its two: its graphs are as fast, and it
-    takes a tenth of the time.
 
     Args:
         network: to be written.
@@ -43,27 +40,55 @@ def write_onnx(
     onnx = needed("onnx", "onnx")
     decoding = network.decoding
     names = network.names if decoding is None else CANDIDATES
-    is_free = dynamic_batch and decoding is None
-    buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        # It tells that it is the older one, and of every size that is a number from then on.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (network.example(),),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(names),
-            dynamic_axes={name: {0: "batch"} for name in (INPUT, *names)} if is_free else None,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
+    model = record(network, network.size, names, dynamic_batch and decoding is None)
     if decoding is not None:
         suppress_overlaps(model, decoding)
     onnx.helper.set_model_props(model, {**description, "opset": str(OPSET)})
     onnx.checker.check_model(model, full_check=True)
     write_whole(path, model.SerializeToString())
+
+
+def record(
+    network: nn.Module,
+    size: Size,
+    names: Sequence[str],
+    dynamic_batch: bool = False,
+    dynamo: bool = False,
+) -> Any:
+    """A network as an ONNX model, made by torch.
+
+    Of torch's two exporters the one of recorded operators is the older: its graphs are as fast, and
+    it takes a tenth of the time. Kernels that are resized have no shape for it.
+
+    Args:
+        network: to be written.
+        size: height and width of the images, in pixels.
+        names: of its outputs.
+        dynamic_batch: whether the number of images is free, else it is one.
+        dynamo: whether the newer exporter makes it.
+
+    Raises:
+        ConfigError: where onnx is not installed.
+    """
+    onnx = needed("onnx", "onnx")
+    axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The older one tells that it is, and of every size that is a number from then on.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "network.onnx"
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, *size),),
+            str(path),
+            dynamo=dynamo,
+            external_data=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(names),
+            dynamic_axes=axes,
+        )
+        return onnx.load(str(path))
 
 
 def suppress_overlaps(model: Any, decoding: Decoding) -> None:
@@ -124,20 +149,12 @@ class OnnxFile:
         threads: of one inference.
 
     Raises:
-        ConfigError: where onnxruntime is not installed.
+        ConfigError: where onnx or onnxruntime is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        runtime = needed("onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self.session = runtime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self.names = [each.name for each in self.session.get_outputs()]
-        self.metadata: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
-
-    def run(self, images: npt.NDArray[np.float32]) -> Arrays:
-        """The outputs by name, of `(B, 3, H, W)` images."""
-        return dict(zip(self.names, self.session.run(self.names, {INPUT: images}), strict=True))
+        needed("onnxruntime", "onnx")
+        model = needed("onnx", "onnx").load(str(path))
+        self.names = [each.name for each in model.graph.output]
+        self.metadata = {each.key: each.value for each in model.metadata_props}
+        self.run = open_model("onnxruntime", path, threads)

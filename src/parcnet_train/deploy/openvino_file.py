@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.onnx_file import write_onnx
 from parcnet_train.deploy.packages import needed
+from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import write_whole
 
 OURS = "parcnet_train"  # section of the metadata
+LEFT_OUT = ("Constant", "Parameter", "Result")  # of the census: numbers and names
+
+
+def write_openvino_network(
+    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+) -> None:
+    """Writes a network for OpenVINO, by way of ONNX; arguments as for `write_onnx`.
+
+    Raises:
+        ConfigError: where OpenVINO or onnx is not installed.
+        TrainingError: where the disk does not take the files.
+    """
+    needed("openvino", "openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        onnx_file = Path(folder) / "network.onnx"
+        write_onnx(network, onnx_file, description, dynamic_batch)
+        write_openvino(onnx_file, path, description)
+
+
+def count_openvino(path: Path) -> dict[str, int]:
+    """Operators of OpenVINO's by type, the most frequent ones first."""
+    operators = [each.get_type_name() for each in read(path).get_ops()]
+    return dict(Counter(each for each in operators if each not in LEFT_OUT).most_common())
+
+
+class OpenvinoFile:
+    """An `.xml` file with its weights, run by OpenVINO on the CPU, in float32.
+
+    Args:
+        path: of the `.xml` file.
+        threads: of one inference.
+
+    Raises:
+        ConfigError: where OpenVINO is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.metadata = read_description(path)
+        self.names: list[str] = [each.any_name for each in read(path).outputs]
+        self.run = open_model("openvino", path, threads)
 
 
 def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
     """Converts an ONNX file, with weights in float32.
+
+    As `openvino.convert_model` does, which reports every conversion to its makers.
 
     Args:
         onnx_file: to be converted.
@@ -25,7 +72,9 @@ def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) 
         TrainingError: where the disk does not take it.
     """
     openvino = needed("openvino", "openvino")
-    model = openvino.convert_model(onnx_file)
+    transformations = needed("openvino._offline_transformations", "openvino")
+    model = read(onnx_file)
+    transformations.apply_moc_transformations(model, cf=False, smart_reshape=True)
     for name, value in description.items():
         model.set_rt_info(value, [OURS, name])
     with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +90,11 @@ def read_description(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: where OpenVINO is not installed.
     """
-    model = needed("openvino", "openvino").Core().read_model(path)
+    model = read(path)
     section = model.get_rt_info([OURS]).value if model.has_rt_info([OURS]) else {}
     return {name: str(each) for name, each in section.items()}
+
+
+def read(path: Path) -> Any:
+    """A file as a model of OpenVINO's."""
+    return needed("openvino", "openvino").Core().read_model(path)

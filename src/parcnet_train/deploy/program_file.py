@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from parcnet_train.deploy.exportable import INPUT, Exportable
-from parcnet_train.deploy.onnx_file import Arrays
+from parcnet_train.deploy.runtimes import Arrays
 from parcnet_train.files import write_whole
 
 DESCRIPTION = "description.json"  # inside the file

@@ -1,0 +1,44 @@
+"""Networks written and opened again, beside torch."""
+
+import numpy as np
+import torch
+
+from lively import lively
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats import FORMATS
+
+NAMES = ["background", *(f"class {n}" for n in range(1, 10))]
+
+
+def written(form, model, size, path, dynamic_batch=True, **options):
+    network = Exportable(model, size, **options)
+    FORMATS[form].write(network, path, network.description(NAMES), dynamic_batch)
+    return FORMATS[form].open(path)
+
+
+def images_of(size, number=2):
+    torch.manual_seed(1)
+    return torch.rand(number, 3, *size)
+
+
+def outputs_of(model, images):
+    with torch.no_grad():
+        outputs = model(images)
+    return outputs[:2] if isinstance(outputs, tuple) else (outputs,)
+
+
+def assert_equal_to_torch(form, backbone, task, size, path):
+    model, images = lively(backbone, task), images_of(size)
+    found = written(form, model, size, path).run(images.numpy())
+    for expected, ours in zip(outputs_of(model, images), found.values(), strict=True):
+        spread = float(expected.std())
+        np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=1e-4 * spread)
+
+
+def detector_of_all_scores():
+    model = lively("parcnet_xs", "detection")
+    with torch.no_grad():
+        for predictor in model.head.predictors:
+            for parameter in predictor.parameters():
+                parameter.mul_(0.3)
+    return model
