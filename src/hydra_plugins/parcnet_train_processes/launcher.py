@@ -30,7 +30,7 @@ from parcnet_train.config import (
 from parcnet_train.errors import UserError, print_error
 
 if TYPE_CHECKING:
-    from parcnet_train.sweeps.launcher import Job
+    from parcnet_train.sweeps.queue import Job
     from parcnet_train.sweeps.table import Row
 
 register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
@@ -129,7 +129,7 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
         config: of the job.
         swept: the keys that tell it from others.
     """
-    from parcnet_train.sweeps.launcher import Job
+    from parcnet_train.sweeps.queue import Job
 
     HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
     folder = config.hydra.runtime.output_dir
