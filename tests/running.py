@@ -9,7 +9,9 @@ import pytest
 from parcnet_train.__main__ import action_of
 from parcnet_train.actions import training
 from parcnet_train.check import check
-from parcnet_train.config import CONF, choices, compose_config, register_resolvers, to_plain, typed
+from parcnet_train.config import CONF, choices, compose_config, to_plain
+from parcnet_train.config_overrides import typed
+from parcnet_train.config_sweeps import register_resolvers
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 

@@ -18,14 +18,12 @@ from parcnet_train.config import (
     CONF,
     GROUPS,
     NO_CONFIG,
-    command_of,
     compose_config,
     compose_plain,
     names_its_directory,
-    params_of,
-    register_resolvers,
-    swept_keys,
 )
+from parcnet_train.config_overrides import command_of
+from parcnet_train.config_sweeps import params_of, register_resolvers, swept_keys
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
 from voc_files import write_voc
@@ -524,7 +522,8 @@ def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
 
 def test_composition_needs_no_torch():
     code = (
-        "import sys; from parcnet_train.config import compose_config, register_resolvers;"
+        "import sys; from parcnet_train.config import compose_config;"
+        "from parcnet_train.config_sweeps import register_resolvers;"
         "register_resolvers(); compose_config([]); import parcnet_train.__main__;"
         "print(sorted(m for m in sys.modules if m in ('torch', 'numpy', 'cv2')))"
     )

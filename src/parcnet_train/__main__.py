@@ -20,15 +20,12 @@ from parcnet_train.config import (
     CONF,
     PlainConfig,
     choices,
-    command_of,
     compose_config,
     names_its_directory,
-    register_resolvers,
-    swept_keys,
     to_plain,
-    typed,
-    wrong_sweep,
 )
+from parcnet_train.config_overrides import command_of, typed
+from parcnet_train.config_sweeps import register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error
 from parcnet_train.processes import SWEEP, follow_launcher, place
 from parcnet_train.sweeps.jobs import run_once

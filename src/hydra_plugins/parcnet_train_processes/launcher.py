@@ -18,15 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from parcnet_train.config import (
-    choices,
-    command_of,
-    overrides_of,
-    register_resolvers,
-    swept_keys,
-    to_plain,
-    typed,
-)
+from parcnet_train.config import choices, to_plain
+from parcnet_train.config_overrides import command_of, overrides_of, typed
+from parcnet_train.config_sweeps import register_resolvers, swept_keys
 from parcnet_train.errors import UserError, print_error
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from parcnet_train.config import quoted
+from parcnet_train.config_overrides import quoted
 from parcnet_train.errors import ConfigError
 from parcnet_train.runs import config_hash
 from parcnet_train.sweeps.queue import Job, Queue
