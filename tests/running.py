@@ -34,6 +34,11 @@ def configure(overrides, output=None, config_dir=None):
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
 
 
+def faults_of(*overrides):
+    """The faults of a command line."""
+    return configure(overrides)[1]
+
+
 @functools.cache
 def faultless(overrides):
     values, faults = configure(overrides)
