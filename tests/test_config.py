@@ -1,5 +1,6 @@
 """Composition and `check`: every config file is good, every fault is named."""
 
+import os
 import re
 import subprocess
 import sys
@@ -362,6 +363,13 @@ def test_faults_of_several_parts_are_reported_together():
     keys = ("trainer.max_epochs=0", "data.root:", "backbone.fusion=sum", "paths.cache=/dev/null")
     assert len(found) == len(keys)  # the checkpoint is not compared with a backbone in fault
     assert all(any(fault.startswith(key) for fault in found) for key in keys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0)
+    (fault,) = faults_of(f"paths.runs={tmp_path}/locked/runs")
+    assert fault.endswith(f"{tmp_path}/locked is not a folder that can be written to")
 
 
 @pytest.mark.parametrize("action", ["profile", "benchmark"])

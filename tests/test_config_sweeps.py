@@ -1,9 +1,11 @@
 import re
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from parcnet_train.config import CONF, compose_config
 from parcnet_train.config_sweeps import params_of, register_resolvers, swept_keys
+from parcnet_train.runs import named_runs
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,17 @@ def test_a_job_keeps_its_directory_where_other_keys_are_swept(tmp_path):
     (tmp_path / "sweeps" / "multirun" / folder).mkdir(parents=True)
     assert folder_of("ablation=table2_row1", "seed=3", swept=["seed"], runs=tmp_path) == folder
     assert folder_of("ablation=table2_row1", "seed=4", swept=["seed"], runs=tmp_path) != folder
+
+
+def test_runs_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    register_resolvers()
+    config, faults = compose_config(["paths.runs='~/x'", "action=profile"])
+    assert faults == []
+    assert config.hydra.sweep.dir == f"{tmp_path}/x/sweeps/multirun"
+    HydraConfig.instance().set_config(config)
+    assert config.hydra.run.dir.startswith(f"{tmp_path}/x/profile/")
+    assert named_runs("~/x", "detection", "parcnet_s", "coco").is_relative_to(tmp_path)
 
 
 def test_the_keys_of_a_sweep():

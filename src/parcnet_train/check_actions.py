@@ -31,9 +31,8 @@ def wrong_paths(config: Config) -> Iterator[str]:
         if not isinstance(path, str) or not path:
             yield f"{show(key, path)}: allowed is the path of a folder"
             continue
-        folder = Path(path).expanduser().absolute()
-        while not folder.exists():
-            folder = folder.parent
+        wanted = Path(path).expanduser().absolute()
+        folder = next(each for each in (wanted, *wanted.parents) if os.access(each, os.F_OK))
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             yield f"{show(key, path)}: {folder} is not a folder that can be written to"
 

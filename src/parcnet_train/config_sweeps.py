@@ -25,13 +25,23 @@ WORDS = 80  # characters of a job's directory in front of its hash
 
 
 def register_resolvers() -> None:
-    """Makes `${run_dir:...}` and what names the jobs of a sweep known to configs.
+    """Makes `${run_dir:...}` and what names a sweep and its jobs known to configs.
 
     The first answers the same all through a process.
     """
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", lambda name: name or "multirun", replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+
+
+def sweep_dir(runs: str, name: str | None) -> str:
+    """The directory of a sweep.
+
+    Args:
+        runs: root of all runs.
+        name: chosen under `sweep`, None for one of the command line alone.
+    """
+    return str(Path(f"{runs}/sweeps/{name or 'multirun'}").expanduser())
 
 
 def job_dir(*swept: str, _root_: DictConfig) -> str:
