@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from parcnet_train.__main__ import action_of
 from parcnet_train.actions import training
 from parcnet_train.check import check
-from parcnet_train.config import CONF, choices, compose_config, register_resolvers, to_plain, typed
+from parcnet_train.config import CONF, choices, compose_config, to_plain
+from parcnet_train.config_overrides import typed
+from parcnet_train.config_sweeps import register_resolvers
+from parcnet_train.launch import launch
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
@@ -30,6 +35,11 @@ def configure(overrides, output=None, config_dir=None):
         config.paths.output = str(output)
     plain = to_plain(config, choices(config.hydra), typed(config.hydra))
     return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+
+
+def faults_of(*overrides):
+    """The faults of a command line."""
+    return configure(overrides)[1]
 
 
 @functools.cache
@@ -56,3 +66,15 @@ def run(overrides, output, draws=False):
         if not draws:
             patch.setattr(training, "draw_curves", lambda *_: None)
         return action_of(values)(values)
+
+
+def launched(overrides, processes, output):
+    """The results of a command in several processes of the CPU."""
+    command = [
+        *(sys.executable, "-m", "parcnet_train"),
+        *(each for each in overrides if not each.startswith("trainer=")),
+        *("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"),
+        f"hydra.run.dir={output}",
+    ]
+    assert launch(command, processes) == 0
+    return json.loads((output / "results.json").read_text())

@@ -218,6 +218,37 @@ def test_a_sweep_that_cannot_be_written_is_one_line(folder, call_here, tmp_path,
     assert error.endswith("; write elsewhere: paths.runs=PATH")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            [],
+            r"hydra.run.dir=runs/profile/[-_0-9]+ cannot be written: .*; write .*: paths.runs=PATH",
+        ),
+        (
+            ["hydra.run.dir=runs/profile"],
+            "hydra.run.dir=runs/profile cannot be written: .*; write .*: hydra.run.dir=PATH",
+        ),
+    ],
+    ids=["runs", "run"],
+)
+def test_a_run_that_cannot_be_written_is_one_line(arguments, line, call_here, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "profile").touch()
+    with pytest.raises(SystemExit) as caught:
+        call_here("action=profile", *arguments)
+    assert caught.value.code == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(f"error: {line}", error)
+
+
+def test_a_run_that_can_be_written_leaves_its_folder_to_hydra(call_here, tmp_path, monkeypatch):
+    monkeypatch.setattr(entry, "run", lambda: None)
+    call_here("action=profile")
+    call_here("action=profile", "hydra.run.dir=${hydra:runtime.choices.task}/here")
+    assert {path.name for path in tmp_path.rglob("*")} == {"runs", "profile", "classification"}
+
+
 def test_ctrl_c_before_a_job_begins_is_one_line(call_here, monkeypatch, capsys):
     def run():
         raise KeyboardInterrupt

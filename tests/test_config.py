@@ -1,40 +1,23 @@
 """Composition and `check`: every config file is good, every fault is named."""
 
+import os
 import re
 import subprocess
 import sys
 
 import pytest
-import torch
 from hydra import initialize_config_dir
-from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 
 import running
 from coco_files import write_coco
-from parcnet_train.check import check
-from parcnet_train.config import (
-    CONF,
-    GROUPS,
-    NO_CONFIG,
-    command_of,
-    compose_config,
-    compose_plain,
-    names_its_directory,
-    params_of,
-    register_resolvers,
-    swept_keys,
-)
+from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
+from running import faults_of
 from voc_files import write_voc
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
-
-
-def faults_of(*overrides):
-    return running.configure(overrides)[1]
 
 
 # Parts of configurations, as their names begin, that belong to one task.
@@ -366,99 +349,6 @@ def test_each_fault_is_named(overrides, message):
     assert any(re.search(pattern, fault) for fault in found), found
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    (fault,) = faults_of("trainer.accelerator=gpu")
-    assert fault.startswith("trainer.accelerator=gpu: torch")
-    assert "use trainer.accelerator=cpu" in fault
-
-
-def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    (fault,) = faults_of("trainer.accelerator=mps")
-    assert fault == (
-        "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
-    )
-
-
-def test_more_devices_than_there_are(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "trainer.devices=8: this machine has 2; allowed are 1 to 2" in faults_of(
-        "trainer.devices=8"
-    )
-
-
-SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")
-TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
-SRUN = {
-    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
-    **{"SLURM_NTASKS": "8", "SLURM_NNODES": "1"},
-}
-
-
-@pytest.mark.parametrize(
-    ("started", "overrides", "message"),
-    [
-        (
-            {},
-            ["trainer.devices=2"],
-            "trainer.devices=2: trainer=default is for one device; several",
-        ),
-        ({}, ["trainer=cpu", "trainer.devices=2"], "trainer=cpu is for one device; several need"),
-        (
-            {},
-            [*SEVERAL, "trainer.num_nodes=2"],
-            "trainer.num_nodes=2: this process was started alone; start one torchrun on each",
-        ),
-        (
-            TORCHRUN,
-            [*SEVERAL, "trainer.devices=4"],
-            "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
-            "machines; start as many on each, and give trainer=ddp trainer.devices=2 "
-            "trainer.num_nodes=2",
-        ),
-        (TORCHRUN, [], "trainer.devices=1, trainer.num_nodes=1: torchrun has started 4 processes"),
-        (SRUN, [*SEVERAL, "trainer.devices=4"], "trainer.devices=4, … srun has started 8 proc"),
-        (
-            TORCHRUN,
-            [*SEVERAL, "trainer.num_nodes=2", "action=profile"],
-            "action=profile runs in one process, torchrun has started 4; leave torchrun out",
-        ),
-    ],
-    ids=str,
-)
-def test_processes_that_were_started_must_be_those_that_are_wanted(
-    started, overrides, message, monkeypatch
-):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    for name, value in started.items():
-        monkeypatch.setenv(name, value)
-    (fault,) = faults_of(*overrides)
-    assert re.search(".*".join(re.escape(part.strip()) for part in message.split("…")), fault)
-
-
-def test_processes_that_were_started_as_wanted_are_no_fault(monkeypatch):
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    for devices in ("2", "auto"):
-        assert faults_of(*SEVERAL, f"trainer.devices={devices}", "trainer.num_nodes=2") == []
-
-
-def test_what_runs_elsewhere_may_have_other_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    values, _ = running.configure(["trainer=ddp", "trainer.accelerator=gpu", "trainer.devices=8"])
-    assert check(values)[0].startswith("trainer.accelerator=gpu: torch")
-    assert check(values, is_here=False) == []
-
-
-def test_batchnorm_over_processes_needs_gpus():
-    (fault,) = faults_of(*SEVERAL, "trainer.sync_batchnorm=true")
-    assert fault == (
-        "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
-    )
-
-
 def test_a_fault_is_reported_once():
     assert len(faults_of("recipe.epochs=-1")) == 1
     assert len(faults_of("data=imagefolder")) == 1
@@ -473,6 +363,13 @@ def test_faults_of_several_parts_are_reported_together():
     keys = ("trainer.max_epochs=0", "data.root:", "backbone.fusion=sum", "paths.cache=/dev/null")
     assert len(found) == len(keys)  # the checkpoint is not compared with a backbone in fault
     assert all(any(fault.startswith(key) for fault in found) for key in keys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path):
+    (tmp_path / "locked").mkdir(mode=0)
+    (fault,) = faults_of(f"paths.runs={tmp_path}/locked/runs")
+    assert fault.endswith(f"{tmp_path}/locked is not a folder that can be written to")
 
 
 @pytest.mark.parametrize("action", ["profile", "benchmark"])
@@ -490,28 +387,6 @@ def test_another_configuration_can_be_composed_while_hydra_runs():
     assert not GlobalHydra.instance().is_initialized()
 
 
-def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
-    folder = tmp_path / "it's here"
-    typed = ["seed=3", "hydra.sweep.dir=elsewhere", "hydra.verbose=true", "hydra.mode=MULTIRUN"]
-    config, faults = compose_config(typed)
-    assert faults == []
-    hydra = config.hydra
-    hydra.runtime.output_dir = str(folder)
-    source = ConfigSourceInfo(path=str(tmp_path), schema="file", provider="command-line")
-    hydra.runtime.config_sources.append(source)
-    python, *module, config_dir, seed, verbose, mode, run_dir = command_of(hydra)
-    assert (python, module) == (sys.executable, ["-m", "parcnet_train"])
-    assert (config_dir, seed) == (f"--config-dir={tmp_path}", "seed=3")
-    assert (verbose, mode) == ("hydra.verbose=true", "hydra.mode=RUN")
-    again, faults = compose_config([run_dir])
-    assert (again.hydra.run.dir, faults) == (str(folder), [])
-    *_, resumed, ckpt = command_of(hydra, ckpt=str(folder))
-    again, _ = compose_config([resumed, ckpt])
-    assert again.ckpt == str(folder)
-    assert names_its_directory(config)
-    assert not names_its_directory(again)
-
-
 def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nrecipe: {epoch: 3}\n")
@@ -524,7 +399,8 @@ def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
 
 def test_composition_needs_no_torch():
     code = (
-        "import sys; from parcnet_train.config import compose_config, register_resolvers;"
+        "import sys; from parcnet_train.config import compose_config;"
+        "from parcnet_train.config_sweeps import register_resolvers;"
         "register_resolvers(); compose_config([]); import parcnet_train.__main__;"
         "print(sorted(m for m in sys.modules if m in ('torch', 'numpy', 'cv2')))"
     )
@@ -538,85 +414,3 @@ def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
     file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
     with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
         running.configure(["sweep=mine"], config_dir=str(tmp_path))
-
-
-def test_a_job_of_a_sweep_has_what_else_its_file_says(tmp_path):
-    """One run of it: the file may say that it is several."""
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "mine.yaml").write_text(
-        "# @package _global_\nrecipe: {epochs: 7}\n"
-        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\n"
-    )
-    config, faults = compose_config(["sweep=mine", "seed=1"], str(tmp_path))
-    assert faults == []
-    config.hydra.runtime.output_dir = "here"
-    overrides = [text for text in command_of(config.hydra)[3:] if not text.startswith("-")]
-    job, faults = compose_config(overrides, str(tmp_path))
-    assert faults == []
-    assert (job.recipe.epochs, job.seed, job.hydra.mode) == (7, 1, RunMode.RUN)
-    assert job.hydra.run.dir == "here"
-
-
-@pytest.mark.parametrize(
-    "name", sorted(file.stem for file in (CONF / "sweep").glob("table2*.yaml"))
-)
-def test_a_sweep_is_of_rows_that_are_there(name):
-    config, faults = compose_config([f"sweep={name}"])
-    assert faults == []
-    (rows,) = params_of(config.hydra).values()
-    wanted = rows.split(",")
-    assert len(set(wanted)) == len(wanted)
-    assert all((CONF / "ablation" / f"{row}.yaml").is_file() for row in wanted)
-    assert config.hydra.sweep.dir == f"runs/sweeps/{name}"
-
-
-def folder_of(*overrides, swept=("ablation", "seed"), runs="runs"):
-    """The directory of a job, as Hydra's launchers ask for it."""
-    register_resolvers()
-    subdir = f"hydra.sweep.subdir=${{job_dir:{','.join(swept)}}}"
-    config, faults = compose_config([*overrides, subdir, f"paths.runs={runs}"])
-    assert faults == []
-    return config.hydra.sweep.subdir
-
-
-def test_the_directory_of_a_job(tmp_path):
-    folder = folder_of("ablation=table2_row1", "seed=3")
-    assert re.fullmatch(r"table2_row1_seed-3-[0-9a-f]{12}", folder)
-    assert folder_of("seed=3", "ablation=table2_row1").endswith(folder[-12:])
-    assert folder_of("ablation=table2_row1", "seed=3", "logger=tensorboard") == folder
-    assert folder_of("ablation=table2_row1", "seed=4")[-12:] != folder[-12:]
-    values = ("recipe.image_size", "data.root")
-    strange = folder_of(
-        *("recipe.image_size=[32,64]", "data=imagefolder", "data.root='/a b/=c'"), swept=values
-    )
-    assert strange.startswith("image_size--32-64_root--a-b-c-")
-    assert re.fullmatch("[0-9a-f]{12}", folder_of("seed=3", swept=()))
-
-
-def test_a_job_keeps_its_directory_where_other_keys_are_swept(tmp_path):
-    folder = folder_of("ablation=table2_row1", "seed=3", runs=tmp_path)
-    (tmp_path / "sweeps" / "multirun" / folder).mkdir(parents=True)
-    assert folder_of("ablation=table2_row1", "seed=3", swept=["seed"], runs=tmp_path) == folder
-    assert folder_of("ablation=table2_row1", "seed=4", swept=["seed"], runs=tmp_path) != folder
-
-
-def test_the_keys_of_a_sweep():
-    overrides = ["sweep=table2_classification", "seed=0,1", "+new=range(3)", "backbone=parcnet_s"]
-    config, _ = compose_config(overrides)
-    assert swept_keys(overrides, config.hydra) == ["ablation", "seed", "new"]
-
-
-def test_a_sweep_over_an_interval_is_composed_from_its_start():
-    config, faults = compose_config(["recipe.optimizer.lr=interval(0.001,0.1)"])
-    assert (config.recipe.optimizer.lr, faults) == (0.001, [])
-
-
-def test_a_glob_finds_configs_beside_ours(tmp_path):
-    (tmp_path / "experiment").mkdir()
-    for name in ("mine_a", "mine_b"):
-        (tmp_path / "experiment" / f"{name}.yaml").write_text("# @package _global_\nseed: 3\n")
-    config, faults = compose_config(["experiment=glob(mine*)"], str(tmp_path))
-    assert (config.hydra.runtime.choices.experiment, config.seed, faults) == ("mine_a", 3, [])
-    _, (fault,) = compose_config(["experiment=glob(a/*)"], str(tmp_path))
-    assert fault.startswith("experiment=glob(a/*) stands for no value, so there is nothing to run")
-    assert "mine_a, mine_b" in fault

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,15 +22,12 @@ from parcnet_train.config import (
     CONF,
     PlainConfig,
     choices,
-    command_of,
     compose_config,
     names_its_directory,
-    register_resolvers,
-    swept_keys,
     to_plain,
-    typed,
-    wrong_sweep,
 )
+from parcnet_train.config_overrides import command_of, typed
+from parcnet_train.config_sweeps import register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error
 from parcnet_train.processes import SWEEP, follow_launcher, place
 from parcnet_train.sweeps.jobs import run_once
@@ -63,8 +62,8 @@ def main() -> None:
                     raise ConfigError(faults)
             else:
                 refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
-            if is_sweep and plain.values["action"] != "check":
-                make_folder(Path(config.hydra.sweep.dir))
+            if plain.values["action"] != "check":
+                refuse_unwritable(config, is_sweep)
         if plain.values["action"] == "check":
             print(
                 "no faults: "
@@ -132,18 +131,24 @@ def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, An
     }[config["action"]]
 
 
-def make_folder(path: Path) -> None:
-    """Makes the directory of a sweep, where Hydra writes next.
+def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:
+    """Tries to write where Hydra writes next; of a run, the folder around its own is made.
 
     Raises:
         ConfigError: where that is not possible.
     """
+    HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
+    key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
+    path = Path(config.hydra.sweep.dir if is_sweep else config.hydra.run.dir)
+    # Hydra may give a new run a later name.
+    folder = path if is_sweep or os.access(path, os.F_OK) else path.parent
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
+        way_out = "paths.runs" if is_sweep or names_its_directory(config) else key
         raise ConfigError(
-            f"hydra.sweep.dir={path} cannot be written: {error.strerror}; write elsewhere: "
-            "paths.runs=PATH"
+            f"{key}={path} cannot be written: {error.strerror}; write elsewhere: {way_out}=PATH"
         ) from error
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MISSING: Any = object()  # in place of a value that is not there
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -340,3 +342,11 @@ def in_words(hint: Any) -> str:
 def show(key: str, value: Any) -> str:
     """Key and value as one types them."""
     return f"{key}={'null' if value is None else str(value).replace(' ', '')}"
+
+
+def value_of(config: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, `MISSING` where there is none."""
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name, MISSING) if isinstance(value, dict) else MISSING
+    return value

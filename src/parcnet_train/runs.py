@@ -151,7 +151,7 @@ def evaluated_by(config: dict[str, Any]) -> list[Path]:
 
 def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
     """The folder of all runs of one task, backbone and data."""
-    return Path(runs) / task / f"{backbone}-{data}"
+    return Path(runs).expanduser() / task / f"{backbone}-{data}"
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -198,7 +198,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
     """
     named = named_runs(runs, task, backbone, data)
     if action in WITHOUT_DATA:
-        named = Path(runs) / action
+        named = Path(runs).expanduser() / action
     if ckpt is not None and action == "fit":
         resumed = run_of(find_checkpoint(ckpt, named, action))
         if resumed is not None:

@@ -33,6 +33,12 @@ def after_batch(batch, act):
     return hook
 
 
+def signal_behind(monkeypatch, batch, number):
+    """Trainings send themselves a signal behind that batch."""
+    hook = after_batch(batch, lambda: os.kill(os.getpid(), number))
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", hook)
+
+
 class Killed(BaseException):
     """As SIGKILL, nothing is written any more."""
 
@@ -135,11 +141,7 @@ def test_without_either_an_epoch_is_the_first_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_saves_after_the_step_and_stops(number, code, tmp_path, monkeypatch, caplog):
     before = signal.getsignal(number)
-    monkeypatch.setattr(
-        ClassificationTask,
-        "on_train_batch_end",
-        after_batch(2, lambda: os.kill(os.getpid(), number)),
-    )
+    signal_behind(monkeypatch, 2, number)
     with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         run(STEPS, tmp_path)
     assert caught.value.code == code
@@ -150,31 +152,19 @@ def test_a_signal_saves_after_the_step_and_stops(number, code, tmp_path, monkeyp
 
 
 def test_a_signal_in_the_last_step_of_an_epoch_saves_the_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        ClassificationTask,
-        "on_train_batch_end",
-        after_batch(5, lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    )
+    signal_behind(monkeypatch, 5, signal.SIGTERM)
     with pytest.raises(SystemExit):
         run(STEPS, tmp_path)
     assert position(tmp_path) == {"epoch": 1, "batch": 0, "samples": 0}
 
 
 def test_a_signal_at_the_end_of_the_run_lets_it_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        ClassificationTask,
-        "on_train_batch_end",
-        after_batch(5, lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    )
+    signal_behind(monkeypatch, 5, signal.SIGTERM)
     assert run([*STEPS, "trainer.max_epochs=1"], tmp_path)["epochs"] == 1
 
 
 def test_a_requeued_job_goes_on_by_the_same_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        ClassificationTask,
-        "on_train_batch_end",
-        after_batch(2, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
-    )
+    signal_behind(monkeypatch, 2, signal.SIGUSR1)
     with pytest.raises(SystemExit):
         run(STEPS, tmp_path)
     monkeypatch.undo()
@@ -240,11 +230,7 @@ def test_a_job_that_cannot_be_requeued_is_told(scontrol, monkeypatch, caplog):
 def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     for number, requeued in ((signal.SIGTERM, False), (signal.SIGUSR1, True)):
-        monkeypatch.setattr(
-            ClassificationTask,
-            "on_train_batch_end",
-            after_batch(1, lambda number=number: os.kill(os.getpid(), number)),
-        )
+        signal_behind(monkeypatch, 1, number)
         with pytest.raises(SystemExit):
             run(STEPS, tmp_path / str(number))
         assert (scontrol / "given").exists() == requeued
@@ -252,11 +238,7 @@ def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
 
 def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(
-        ClassificationTask,
-        "on_train_batch_end",
-        after_batch(1, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
-    )
+    signal_behind(monkeypatch, 1, signal.SIGUSR1)
     monkeypatch.setattr(training, "requeue", lambda: done.append("requeued"))
     monkeypatch.setattr(SingleDeviceStrategy, "barrier", lambda *_: done.append("waited"))
     with pytest.raises(SystemExit):

@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional
@@ -52,35 +53,36 @@ def test_a_norm_without_parameters():
     torch.testing.assert_close(x * scale + shift, norm(x), rtol=0, atol=1e-12)
 
 
-class Twice(nn.Module):
-    """A convolution whose output goes into a norm and elsewhere."""
+class Network(nn.Module):
+    """A convolution and a norm."""
+
+    channels = 4
 
     def __init__(self):
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv = nn.Conv2d(3, self.channels, 3)
+        self.norm = nn.BatchNorm2d(self.channels)
+
+
+class Twice(Network):
+    """A convolution whose output goes into a norm and elsewhere."""
 
     def forward(self, x):
         y = self.conv(x)
         return self.norm(y) + y
 
 
-class Shared(nn.Module):
+class Shared(Network):
     """A convolution that runs twice, with a norm behind one of them."""
 
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
+    channels = 3
 
     def forward(self, x):
         return self.norm(self.conv(self.conv(x)))
 
 
-class Asking(nn.Module):
+class Asking(Network):
     """A convolution that is asked for its output's shape in front of the norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
     def forward(self, x):
         y = self.conv(x)
@@ -102,7 +104,6 @@ def test_only_what_is_read_by_the_norm_alone_is_folded(network, left):
 
 
 def test_activations_inside_norms_of_timm_stay():
-    timm = pytest.importorskip("timm")
     model = timm.create_model("mobilenetv1_100", num_classes=7).double().eval()
     enliven(model)
     folded = copy.deepcopy(model)

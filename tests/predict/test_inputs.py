@@ -38,6 +38,11 @@ def test_a_folder_is_its_images_and_those_of_its_folders(photos):
     assert found(photos / "runs", photos, photos / "runs") == ["runs/predict/1/pictures/a.jpg"]
 
 
+def test_runs_in_the_home_folder_are_left_out(photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos))
+    assert found(photos, photos, Path("~/runs")) == found(photos, photos, photos / "runs")
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

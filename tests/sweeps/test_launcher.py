@@ -15,7 +15,8 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.runs import config_hash
 from parcnet_train.sweeps import devices, launcher
 from parcnet_train.sweeps.jobs import take
-from parcnet_train.sweeps.launcher import Job, run_jobs, tell_failed
+from parcnet_train.sweeps.launcher import run_jobs, tell_failed
+from parcnet_train.sweeps.queue import Job
 
 FINISH = """
 import json, os, sys

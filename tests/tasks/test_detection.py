@@ -1,7 +1,6 @@
 import functools
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.detection.evaluation import METRICS
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.types import DetectionOutputs, Detections
-from parcnet_train.launch import launch
 from parcnet_train.tasks import detection
 from parcnet_train.tasks.detection import DetectionTask
 
@@ -172,13 +170,8 @@ def test_an_evaluation_does_not_depend_on_the_number_of_processes(
     processes, trained, folder, tmp_path
 ):
     output, results = trained
-    overrides = [
-        *(*TINY, "action=test", f"ckpt={output}", f"data.root={folder}", "trainer=ddp"),
-        *("trainer.accelerator=cpu", f"trainer.devices={processes}", f"hydra.run.dir={tmp_path}"),
-    ]
-    overrides.remove("trainer=cpu")
-    assert launch([sys.executable, "-m", "parcnet_train", *overrides], processes) == 0
-    several = json.loads((tmp_path / "results.json").read_text())
+    overrides = [*TINY, "action=test", f"ckpt={output}", f"data.root={folder}"]
+    several = running.launched(overrides, processes, tmp_path)
     names = [name for name in results if name.startswith("val/")]
     assert len(names) > 12
     for name in names:

@@ -18,19 +18,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from parcnet_train.config import (
-    choices,
-    command_of,
-    overrides_of,
-    register_resolvers,
-    swept_keys,
-    to_plain,
-    typed,
-)
+from parcnet_train.config import choices, to_plain
+from parcnet_train.config_overrides import command_of, overrides_of, typed
+from parcnet_train.config_sweeps import register_resolvers, swept_keys
 from parcnet_train.errors import UserError, print_error
 
 if TYPE_CHECKING:
-    from parcnet_train.sweeps.launcher import Job
+    from parcnet_train.sweeps.queue import Job
     from parcnet_train.sweeps.table import Row
 
 register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
@@ -129,7 +123,7 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
         config: of the job.
         swept: the keys that tell it from others.
     """
-    from parcnet_train.sweeps.launcher import Job
+    from parcnet_train.sweeps.queue import Job
 
     HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
     folder = config.hydra.runtime.output_dir

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.heads.deeplabv3 import ASPP, DeepLabV3, ImagePooling
-from parcnet_train.heads.ssdlite import COORDINATES, SSDLite
+from parcnet_train.heads.ssdlite import COORDINATES, SSDLite, features_of
 from parcnet_train.model import Model
 
 Size = tuple[int, int]
@@ -66,12 +66,8 @@ class FixedSSDLite(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> DetectionOutputs:
         """Detects objects, as `SSDLite.forward`."""
         read = [maps[index] for index in self.indices]
-        features = [project(x) for project, x in zip(self.projections, read, strict=True)]
-        x = read[-1]
-        for layer in self.extra:
-            x = layer(x)
-            features.append(x)
-        features.append(self.pooled(self.pool(x)))
+        features = features_of(read, self.projections, self.extra)
+        features.append(self.pooled(self.pool(features[-1])))
         parts = []
         for predict, each, (rows, columns) in zip(
             self.predictors, features, self.map_sizes, strict=True

@@ -84,12 +84,8 @@ class SSDLite(nn.Module):
             that both belong to.
         """
         read = [maps[index] for index in self.indices]
-        features = [project(x) for project, x in zip(self.projections, read, strict=True)]
-        x = read[-1]
-        for layer in self.extra:
-            x = layer(x)
-            features.append(x)
-        features.append(self.pooled(x.mean((2, 3), keepdim=True)))
+        features = features_of(read, self.projections, self.extra)
+        features.append(self.pooled(features[-1].mean((2, 3), keepdim=True)))
         predicted = torch.cat(
             [
                 # Channels are those of one anchor after another.
@@ -104,6 +100,24 @@ class SSDLite(nn.Module):
             box_offsets=predicted[..., :COORDINATES],
             anchors=make_anchors(sizes, self.smallest_anchor, predicted.device),
         )
+
+
+def features_of(
+    read: Sequence[Tensor], projections: nn.ModuleList, extra: nn.ModuleList
+) -> list[Tensor]:
+    """The maps of all levels in front of their predictors, but for the last, of one cell.
+
+    Args:
+        read: of the backbone.
+        projections: one for each of them.
+        extra: make one level after another of the last one that is read.
+    """
+    features = [project(x) for project, x in zip(projections, read, strict=True)]
+    x = read[-1]
+    for layer in extra:
+        x = layer(x)
+        features.append(x)
+    return features
 
 
 def projection(in_channels: int, out_channels: int) -> nn.Module:

@@ -42,7 +42,7 @@ def find_images(given: str, left_out: Path) -> list[Path]:
         return names_on_stdin()
     path = Path(given).expanduser()
     if path.is_dir():
-        found = sorted(images_below(path, left_out))
+        found = sorted(images_below(path, left_out.expanduser()))
         if not found:
             raise DataError(f"input={given}: the folder holds no image ({' '.join(ENDINGS)})")
         return found

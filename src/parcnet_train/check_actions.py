@@ -1,0 +1,94 @@
+"""What `check` finds out about actions: what they are to do and to read, and where they write."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.deploy.formats import FORMATS
+from parcnet_train.errors import DataError
+from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
+from parcnet_train.rules import show, value_of
+
+Config = dict[str, Any]
+
+# By target of a benchmark: the task that it measures; the others measure any.
+MEASURED = {
+    "detection": "detection",
+    "latency": "classification",
+    "loader": "classification",
+    "overhead": "classification",
+    "train_step": "classification",
+}
+
+
+def wrong_paths(config: Config) -> Iterator[str]:
+    """Folders that cannot be written to."""
+    for key in ("paths.runs", "paths.cache"):
+        path = value_of(config, key)
+        if not isinstance(path, str) or not path:
+            yield f"{show(key, path)}: allowed is the path of a folder"
+            continue
+        wanted = Path(path).expanduser().absolute()
+        folder = next(each for each in (wanted, *wanted.parents) if os.access(each, os.F_OK))
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            yield f"{show(key, path)}: {folder} is not a folder that can be written to"
+
+
+def wrong_input(config: Config) -> Iterator[str]:
+    """Images that are needed or named, and are not there or for nothing."""
+    given, action = config["input"], config["action"]
+    if action != "predict":
+        if given is not None:
+            yield f"input={given}: action={action} reads none; leave it out, or add action=predict"
+    elif given is None:
+        yield f"input has no value; action=predict needs one: {ALLOWED}"
+    elif given != STDIN:  # which can be read once
+        try:
+            find_images(given, Path(config["paths"]["runs"]))
+        except DataError as error:
+            yield str(error)
+
+
+def wrong_report(config: Config) -> Iterator[str]:
+    """A report of a folder that is not there."""
+    runs = config["report"]["runs"]
+    for folder in runs if isinstance(runs, list) else [runs or "."]:
+        if config["action"] == "report" and not Path(folder).expanduser().is_dir():
+            yield f"report.runs={folder}: there is no such folder; name one that holds runs"
+
+
+def wrong_target(config: Config) -> Iterator[str]:
+    """A benchmark of another task."""
+    target, task = config["benchmark"]["target"], config["choices"]["task"]
+    measured = MEASURED.get(target, task)
+    if config["action"] == "benchmark" and task != measured:
+        yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
+
+
+def wrong_export(config: Config) -> Iterator[str]:
+    """What a format or a task cannot be exported to."""
+    settings, task = config["export"], config["choices"]["task"]
+    if config["action"] != "export":
+        return
+    if settings["argmax"] and task != "segmentation":
+        yield f"export.argmax=true: allowed with task=segmentation, not with task={task}"
+    if settings["decode"] and task != "detection":
+        yield f"export.decode=true: allowed with task=detection, not with task={task}"
+    form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
+    if settings["decode"] and form not in decoding:
+        yield f"export.decode=true: allowed with export.format={'|'.join(decoding)}, not {form}"
+    system = platform.system()
+    if settings["verify"] != "none" and FORMATS[form].macos_only and system != "Darwin":
+        yield (
+            f"export.verify={settings['verify']}: only macOS runs files of export.format={form}, "
+            f"and this is {system}; use export.verify=none"
+        )
+    if settings["verify"] == "metric" and (settings["argmax"] or settings["decode"]):
+        yield (
+            "export.verify=metric: the metric is made of logits, which a file with "
+            "export.argmax=true or export.decode=true does not give; use export.verify=outputs"
+        )

@@ -1,0 +1,157 @@
+"""Overrides of a command line: read one by one, asked what they want, and written anew."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+EMPTY = "stands for no value, so there is nothing to run"
+
+# What belongs to a whole command, or to the first process of a run, and to no job.
+OF_THE_COMMAND = (
+    *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
+    "hydra.output_subdir",
+)
+
+
+def parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """Parses overrides one by one; those that cannot be parsed become faults."""
+    parsed, faults = [], []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create(config_loader()).parse_overrides([text])
+        except HydraException:
+            faults.append(
+                f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
+            )
+    return parsed, faults
+
+
+def overrides_of(texts: Sequence[str]) -> list[Override]:
+    """Those of a command line that can be parsed; `parse` tells of the others."""
+    parsed = []
+    for text in texts:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except HydraException:
+            continue
+    return parsed
+
+
+def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[str]:
+    """The overrides of a command line as they were typed.
+
+    Args:
+        hydra_config: the `hydra` node of a configuration.
+        kind: those of the configuration, or those of Hydra itself.
+    """
+    # An interpolation among them is one of the configuration, not of this list.
+    texts = OmegaConf.to_container(hydra_config.overrides[kind], resolve=False)
+    assert isinstance(texts, list)
+    return [str(text) for text in texts]
+
+
+def sweeps(overrides: Sequence[str]) -> list[str]:
+    """One line per override with several values, where only one configuration is wanted."""
+    return [
+        f"{override.input_line}: allowed is one value, a list in brackets: KEY=[1,2]"
+        for override in overrides_of(overrides)
+        if override.is_sweep_override()
+    ]
+
+
+def config_loader() -> Any:
+    """Hydra's loader, inside `initialize_config_dir`."""
+    return GlobalHydra.instance().config_loader()
+
+
+def searchpath(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """The overrides that name further folders of configs."""
+    own = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    return [text for text in [*overrides, *own] if text.startswith("hydra.searchpath=")]
+
+
+def options_of(override: Override, paths: Sequence[str]) -> list[str]:
+    """The configs of the group that an override is about; none where it is about a value."""
+    return config_loader().get_group_options(
+        override.key_or_group, config_name="config", overrides=list(paths)
+    )
+
+
+def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
+    """What an override asks for, one after another in a sweep, as it is written.
+
+    Args:
+        override: of a group or a value.
+        options: the configs of its group.
+    """
+    value: Any = override.value()
+    if isinstance(value, Glob):
+        return iter(value.filter(list(options)))
+    if isinstance(value, IntervalSweep):  # a sweeper picks from it; its ends are allowed
+        return iter([str(value.start), str(value.end)])
+    return override.sweep_string_iterator()
+
+
+def is_empty(override: Override, options: Sequence[str]) -> bool:
+    """Whether an override is a sweep over nothing."""
+    return override.is_sweep_override() and not list(values_of(override, options))
+
+
+def among(options: Sequence[str]) -> str:
+    """The configs of a group, where there are any."""
+    return f"; there are {', '.join(options)}" if options else ""
+
+
+def choices_of(override: Override, options: Sequence[str]) -> list[str]:
+    """The config names that a group override asks for, all of them in a sweep."""
+    if isinstance(override.value(), Glob):
+        return list(values_of(override, options))
+    is_discrete = override.is_discrete_sweep()
+    values = override.sweep_iterator() if is_discrete else [override.value()]
+    flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    return [str(name) for name in flat if name is not None]
+
+
+def first_job(override: Override, options: Sequence[str]) -> str:
+    """The override as the first job of a sweep has it."""
+    if not override.is_sweep_override():
+        return override.input_line or ""
+    return f"{override.get_key_element()}={next(values_of(override, options))}"
+
+
+def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
+    """The command line that runs a job of Hydra once more, in the directory that it has.
+
+    Args:
+        hydra_config: the `hydra` node of the job.
+        ckpt: in place of the job's own; None: that.
+    """
+    sources = hydra_config.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    own = [
+        text
+        for text in (*typed(hydra_config), *typed(hydra_config, "hydra"))
+        if not text.lstrip("+~").startswith(OF_THE_COMMAND)
+    ]
+    return [
+        *(sys.executable, "-m", "parcnet_train"),
+        *(f"--config-dir={folder}" for folder in folders),
+        *own,
+        "hydra.mode=RUN",  # a file of the user's may say MULTIRUN
+        f"hydra.run.dir={quoted(hydra_config.runtime.output_dir)}",
+        *([] if ckpt is None else [f"ckpt={quoted(ckpt)}"]),
+    ]
+
+
+def quoted(path: str) -> str:
+    """A path as Hydra reads it from a command line, whatever is in it."""
+    return QuotedString(path, Quote.single).with_quotes()
