@@ -52,7 +52,10 @@ KEYS = {
     ),
     "check": ("data",),
     "checkpoint": ("every_minutes", "every_n_steps", "keep_best"),
-    "export": ("argmax", "decode", "dynamic_batch", "format", "size", "verify"),
+    "export": (
+        *("argmax", "calibration_images", "decode", "dynamic_batch", "float_layers", "format"),
+        *("precision", "sensitivity", "size", "verify"),
+    ),
     "paths": ("cache", "output", "runs"),
     "predict": ("batch_size", "score_threshold", "top"),
     "profile": ("batch_size", "compare", "image_size", "num_classes"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.deploy.formats import FORMATS
+from parcnet_train.deploy.formats import FORMATS, verification_of
 from parcnet_train.errors import DataError
 from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
 from parcnet_train.rules import show, value_of
@@ -82,9 +82,10 @@ def wrong_export(config: Config) -> Iterator[str]:
     if settings["decode"] and form not in decoding:
         yield f"export.decode=true: allowed with export.format={'|'.join(decoding)}, not {form}"
     system = platform.system()
-    if settings["verify"] != "none" and FORMATS[form].macos_only and system != "Darwin":
+    verification = verification_of(settings)
+    if verification != "none" and FORMATS[form].macos_only and system != "Darwin":
         yield (
-            f"export.verify={settings['verify']}: only macOS runs files of export.format={form}, "
+            f"export.verify={verification}: only macOS runs files of export.format={form}, "
             f"and this is {system}; use export.verify=none"
         )
     if settings["verify"] == "metric" and (settings["argmax"] or settings["decode"]):
@@ -92,3 +93,20 @@ def wrong_export(config: Config) -> Iterator[str]:
             "export.verify=metric: the metric is made of logits, which a file with "
             "export.argmax=true or export.decode=true does not give; use export.verify=outputs"
         )
+    yield from wrong_precision(settings)
+
+
+def wrong_precision(settings: dict[str, Any]) -> Iterator[str]:
+    """Formats without int8, and what is said of int8 where there is none."""
+    form, precision = settings["format"], settings["precision"]
+    if precision == "int8":
+        quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
+        if form not in quantizing:
+            yield (
+                f"export.precision=int8: allowed with export.format={'|'.join(quantizing)}, not "
+                f"{form}"
+            )
+        return
+    for key in ("sensitivity", "float_layers"):
+        if settings[key]:
+            yield f"{show(f'export.{key}', settings[key])}: allowed with export.precision=int8"

@@ -17,7 +17,7 @@ from parcnet_train.build import (
 )
 from parcnet_train.errors import ConfigError, DataError
 from parcnet_train.rules import BATCH, locate, show, value_of
-from parcnet_train.runs import OF_CHECKPOINTS, WITHOUT_DATA, reads_data
+from parcnet_train.runs import OF_CHECKPOINTS, WITHOUT_DATA, is_quantized, reads_data
 
 Config = dict[str, Any]
 
@@ -121,8 +121,9 @@ def wrong_data(config: Config) -> Iterator[str]:
         return
     if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
         return
-    # What is to be checked is a training.
-    action = "fit" if config["action"] == "check" else config["action"]
+    # What is to be checked is a training; int8 needs images of both sets.
+    is_training = config["action"] == "check" or is_quantized(config)
+    action = "fit" if is_training else config["action"]
     try:
         data = build_data(config)
         data.check_files(action)

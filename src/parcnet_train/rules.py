@@ -97,6 +97,10 @@ LIMIT = Rule(
     lambda value: COUNT.accepts(value) or (isinstance(value, float) and 0 < value <= 1),
     "a whole number of at least 1, or a share above 0 and up to 1.0",
 )
+NAMES = Rule(
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    "a list of names",
+)
 FLAG = Rule(lambda value: isinstance(value, bool), "true or false")
 PIXELS = Rule(
     lambda value: COUNT.accepts(value) or pair_of(COUNT).accepts(value),
@@ -194,7 +198,11 @@ RULES = {
     "export.format": one_of("onnx", "mnn", "openvino", "torch_export", "coreml"),
     "export.size": optional(PIXELS),
     "export.dynamic_batch": FLAG,
-    "export.verify": one_of("outputs", "metric", "none"),
+    "export.precision": one_of("float32", "int8"),
+    "export.calibration_images": COUNT,
+    "export.sensitivity": FLAG,
+    "export.float_layers": NAMES,
+    "export.verify": optional(one_of("outputs", "metric", "none")),
     "export.decode": FLAG,
     "export.argmax": FLAG,
     "recipe.batch_size": BATCH,

@@ -76,8 +76,15 @@ def reads_data(config: Mapping[str, Any]) -> bool:
         return isinstance(settings, dict) and settings.get("target") in ("loader", "overhead")
     if config.get("action") == "export":
         settings = config.get("export")
-        return isinstance(settings, dict) and settings.get("verify") != "none"
+        return isinstance(settings, dict) and (
+            settings.get("verify") != "none" or is_quantized(config)
+        )
     return config.get("action") not in WITHOUT_DATA
+
+
+def is_quantized(config: Mapping[str, Any]) -> bool:
+    """Whether a run exports int8, for which it reads training images."""
+    return config["action"] == "export" and config["export"].get("precision") == "int8"
 
 
 def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:

@@ -11,6 +11,7 @@ import torch
 import parcnet_train
 from lively import lively
 from parcnet_train.actions import export as exporting
+from parcnet_train.actions import verifying
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats import FORMATS
 from parcnet_train.deploy.onnx_file import OnnxFile
@@ -151,7 +152,7 @@ def test_without_data(trained, tmp_path):
 def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     strict = dataclasses.replace(FORMATS["onnx"], tolerance=1e-12)
     monkeypatch.setitem(exporting.FORMATS, "onnx", strict)
-    monkeypatch.setattr(exporting, "METRIC_TOLERANCE", -1.0)
+    monkeypatch.setattr(verifying, "METRIC_TOLERANCE", -1.0)
     with pytest.raises(ExportError) as refusal:
         run((*EXPORT, f"ckpt={trained[0]}", "export.verify=metric"), tmp_path)
     message = str(refusal.value)
@@ -177,7 +178,7 @@ def test_what_is_refused(trained):
     words = " | ".join(faults)
     formats = ", ".join(FORMATS)
     assert re.search(rf"export.format=onx: allowed is one of {formats}.*did you mean", words)
-    assert "export.verify=all: allowed is one of outputs, metric, none" in words
+    assert "export.verify=all: allowed is null or one of outputs, metric, none" in words
     assert "export.batch" in words
     _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
     words = " | ".join(faults)

@@ -99,6 +99,7 @@ class Exportable(nn.Module):
         """
         words: dict[str, Any] = {
             "parcnet_train_version": __version__,
+            "precision": "float32",
             "task": self.task,
             "class_names": json.dumps(list(class_names)),
             "image_size": json.dumps(list(self.size)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from parcnet_train.deploy.openvino_file import (
     write_openvino_network,
 )
 from parcnet_train.deploy.program_file import ProgramFile, write_program
+from parcnet_train.deploy.quantize import Images, QuantizableOnnx
 
 
 class File(Protocol):
@@ -30,6 +31,20 @@ class File(Protocol):
 
     def run(self, images: npt.NDArray[np.float32], /) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, of `(B, 3, H, W)` RGB images from 0 to 1."""
+
+
+class Quantizable(Protocol):
+    """A file in float32 that is to be quantised, see `QuantizableOnnx`."""
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names of what can be in int8 or not."""
+
+    def write(self, path: Path, float_layers: Sequence[str] = (), /) -> None:
+        """Writes the file in int8, but for some layers."""
+
+    def sensitivities(self, images: Images, /) -> Iterator[tuple[str, float]]:
+        """Each layer, and the outputs' ratio of signal to noise in decibels with it in int8."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,8 @@ class Format:
         tolerance: largest difference to torch, as a share of the output's standard deviation.
         batches: whether a file can take more than one image.
         macos_only: whether its runtime is nowhere else.
+        quantizable: takes the path of a file, images for the ranges of its values, and an empty
+            folder; None where there is no int8.
     """
 
     suffixes: tuple[str, ...]
@@ -55,6 +72,7 @@ class Format:
     tolerance: float
     batches: bool = True
     macos_only: bool = False
+    quantizable: Callable[[Path, Images, Path], Quantizable] | None = None
 
     def parts(self, path: Path) -> list[Path]:
         """All of it, of that which is opened."""
@@ -62,7 +80,12 @@ class Format:
 
 
 FORMATS = {
-    "onnx": Format((".onnx",), write_onnx, OnnxFile, count_onnx, decodes=True, tolerance=1e-4),
+    "onnx": Format(
+        *((".onnx",), write_onnx, OnnxFile, count_onnx),
+        decodes=True,
+        tolerance=1e-4,
+        quantizable=QuantizableOnnx,
+    ),
     "mnn": Format((".mnn",), write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
     "openvino": Format(
         *((".xml", ".bin"), write_openvino_network, OpenvinoFile, count_openvino),
@@ -80,3 +103,15 @@ FORMATS = {
         macos_only=True,
     ),
 }
+
+
+def verification_of(settings: Mapping[str, Any]) -> str:
+    """How an export is verified: as `export.verify` says, else int8 by the metric where it can be.
+
+    Args:
+        settings: `export` of a configuration.
+    """
+    if settings["verify"] is not None:
+        return settings["verify"]
+    has_logits = not settings["argmax"] and not settings["decode"]
+    return "metric" if settings["precision"] == "int8" and has_logits else "outputs"

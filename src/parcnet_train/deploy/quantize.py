@@ -22,6 +22,7 @@ Images = Sequence[npt.NDArray[np.float32]]
 LAYERS = ("Conv", "Gemm", "MatMul")
 # ONNX Runtime computes it in float32 anyway, where int8 weights are nothing but less exact.
 FLOAT = ("LayerNormalization",)
+SILENCE = 200.0  # decibels, above what float32 resolves: no noise at all
 PRECISION = "precision"  # key of the metadata
 
 
@@ -41,8 +42,9 @@ class QuantizableOnnx:
     """An ONNX file in float32 that is to be quantised, once or several times.
 
     Weights become int8, symmetric, with a scale for every output channel. What operators hand on
-    becomes uint8, from the smallest to the largest value that any of the images gives; these ranges
-    are looked for once. Operators behind the last layer keep float32: softmax, boxes, enlarged maps.
+    becomes uint8, from the smallest to the largest value that any of the images gives; these
+    ranges are looked for once. Operators behind the last layer keep float32: softmax, boxes,
+    enlarged maps.
 
     Args:
         path: of the file.
@@ -61,9 +63,7 @@ class QuantizableOnnx:
         self.images = images
         self.prepared, self.ranges = folder / "prepared.onnx", folder / "ranges.json"
         self.quantized = folder / "quantized.onnx"
-        self.metadata = {
-            each.key: each.value for each in onnx.load(str(path)).metadata_props
-        }
+        self.metadata = {each.key: each.value for each in onnx.load(str(path)).metadata_props}
         needed("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process(
             str(path), str(self.prepared), skip_symbolic_shape=True
         )
@@ -141,7 +141,8 @@ def in_front_of(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
         nodes: of an ONNX graph, in its order.
         layers: names of some of them.
     """
-    names, needed_values = set(), set()
+    names: set[str] = set()
+    needed_values: set[str] = set()
     for node in reversed(nodes):
         if node.name in layers or needed_values.intersection(node.output):
             names.add(node.name)
@@ -157,6 +158,8 @@ def outputs_of(path: Path, images: Images) -> list[npt.NDArray[np.float64]]:
 
 
 def signal_to_noise(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    """Ratio of signal to noise, in decibels."""
+    """Ratio of signal to noise, in decibels; at most `SILENCE`."""
     noise = float(((found - expected) ** 2).mean())
-    return 10 * math.log10(float(expected.var()) / noise) if noise else math.inf
+    if noise == 0:
+        return SILENCE
+    return min(10 * math.log10(float(expected.var()) / noise), SILENCE)
