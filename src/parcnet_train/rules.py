@@ -187,7 +187,7 @@ RULES = {
     ),
     "benchmark.backbones": some_of(),
     "benchmark.runtimes": some_of("pytorch", "onnxruntime", "openvino", "mnn"),
-    "benchmark.forms": some_of("baked", "plain"),
+    "benchmark.forms": some_of("baked", "plain", "int8"),
     "benchmark.threads": COUNT,
     "benchmark.iterations": COUNT,
     "benchmark.repeats": COUNT,

@@ -12,7 +12,7 @@ import torch
 from parcnet_train.build import Config, build_model, height_and_width
 from parcnet_train.check import check
 from parcnet_train.config import compose_plain
-from parcnet_train.deploy.latency import Candidate, time_networks
+from parcnet_train.deploy.latency import INT8_RUNTIMES, Candidate, time_networks
 from parcnet_train.deploy.runtimes import machine
 from parcnet_train.errors import ConfigError
 from parcnet_train.report.latency import (
@@ -47,7 +47,7 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     found = time_networks(
         {name: build_model(each, CLASSES) for name, each in zip(names, configs, strict=True)},
         size,
-        [Candidate(*each) for each in product(names, settings["forms"], settings["runtimes"])],
+        candidates_of(names, settings["forms"], settings["runtimes"]),
         output / FOLDER,
         threads,
         settings["iterations"],
@@ -63,6 +63,26 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     yield "image_size", list(size)
     yield from found.results()
     yield from table3_results(found)
+
+
+def candidates_of(
+    names: Sequence[str], forms: Sequence[str], runtimes: Sequence[str]
+) -> list[Candidate]:
+    """What is timed: all of it, but int8 only where it runs.
+
+    Raises:
+        ConfigError: where that is nowhere.
+    """
+    if "int8" in forms and not set(INT8_RUNTIMES).intersection(runtimes):
+        raise ConfigError(
+            f"benchmark.forms: int8 is timed in {', '.join(INT8_RUNTIMES)}; add it to "
+            "benchmark.runtimes"
+        )
+    return [
+        Candidate(*each)
+        for each in product(names, forms, runtimes)
+        if each[1] != "int8" or each[2] in INT8_RUNTIMES
+    ]
 
 
 def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from parcnet_train.deploy.mnn_file import write_mnn
 from parcnet_train.deploy.onnx_file import record
 from parcnet_train.deploy.openvino_file import write_openvino
 from parcnet_train.deploy.packages import needed
+from parcnet_train.deploy.quantize import QuantizableOnnx
 from parcnet_train.deploy.runtimes import open_model, pinned, summary, take_turns
 from parcnet_train.files import write_whole
 
@@ -31,7 +33,9 @@ OUTPUT = "logits"
 SCRIPT = "time_models.py"  # beside the files
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "mnn": "mnn"}
 RUNTIMES = ("pytorch", *EXTRAS)
-FORMS = ("baked", "plain")  # plain: with all parts as they are trained
+# plain: with all parts as they are trained; int8: baked, quantised with ranges of the timed images.
+FORMS = ("baked", "plain", "int8")
+INT8_RUNTIMES = ("onnxruntime",)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def time_networks(
         each: opener
         for name, network in networks.items()
         for form in dict.fromkeys(each.form for each in candidates if each.backbone == name)
-        for each, opener in prepare(network, name, form, size, candidates, folder)
+        for each, opener in prepare(network, name, form, size, candidates, images, folder)
     }
     shutil.copyfile(runtimes.__file__, folder / SCRIPT)
     with pinned(threads) as cores, torch_threads(threads):
@@ -127,11 +131,12 @@ def prepare(
     form: str,
     size: Size,
     candidates: Sequence[Candidate],
+    images: Images,
     folder: Path,
 ) -> Iterator[tuple[Candidate, Callable[[int], runtimes.Run]]]:
     """Writes the files of one network in one form; what opens each takes a number of threads."""
     wanted = {each.runtime for each in candidates if (each.backbone, each.form) == (backbone, form)}
-    in_form = bake(network, size) if form == "baked" else network
+    in_form = network if form == "plain" else bake(network, size)
     if "pytorch" in wanted:
         yield Candidate(backbone, form, "pytorch"), lambda _: partial(with_torch, in_form)
     if not wanted - {"pytorch"}:
@@ -140,7 +145,11 @@ def prepare(
     stem = f"{backbone}-classification{suffix}-{size[0]}x{size[1]}"
     files = {"onnxruntime": ".onnx", "openvino": ".xml", "mnn": ".mnn"}
     paths = {runtime: folder / f"{stem}{ending}" for runtime, ending in files.items()}
-    write_network(in_form, size, paths["onnxruntime"], is_baked=form == "baked")
+    write_network(in_form, size, paths["onnxruntime"], is_baked=form != "plain")
+    if form == "int8":
+        with tempfile.TemporaryDirectory() as scratch:
+            quantizable = QuantizableOnnx(paths["onnxruntime"], [images], Path(scratch))
+            quantizable.write(paths["onnxruntime"])
     if "openvino" in wanted:
         write_openvino(paths["onnxruntime"], paths["openvino"], {})
     if "mnn" in wanted:

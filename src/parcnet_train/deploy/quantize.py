@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import logging
 import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -108,16 +110,17 @@ class QuantizableOnnx:
     def quantize(self, names: Collection[str]) -> None:
         """Writes `quantized` with these operators in int8."""
         onnxruntime = needed("onnxruntime.quantization", "onnx")
-        onnxruntime.quantize_static(
-            str(self.prepared),
-            str(self.quantized),
-            Reader(self.images),
-            activation_type=onnxruntime.QuantType.QUInt8,
-            weight_type=onnxruntime.QuantType.QInt8,
-            per_channel=True,
-            nodes_to_quantize=sorted(names),
-            calibration_cache_path=self.ranges,
-        )
+        with quietly():
+            onnxruntime.quantize_static(
+                str(self.prepared),
+                str(self.quantized),
+                Reader(self.images),
+                activation_type=onnxruntime.QuantType.QUInt8,
+                weight_type=onnxruntime.QuantType.QInt8,
+                per_channel=True,
+                nodes_to_quantize=sorted(names),
+                calibration_cache_path=self.ranges,
+            )
 
     def named(self, pattern: str) -> list[str]:
         """The layers that a name or a pattern means.
@@ -132,6 +135,17 @@ class QuantizableOnnx:
                 f"names such as {self.layers[0]}: export.sensitivity=true lists them"
             )
         return names
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the quantiser's messages, one for many a constant, which go to everybody's logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def in_front_of(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
