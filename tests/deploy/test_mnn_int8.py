@@ -1,6 +1,8 @@
 """MNN files in int8: near to the float ones, and with what those say of themselves."""
 
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,15 @@ from parcnet_train.deploy import mnn_int8
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.latency import write_network
 from parcnet_train.deploy.mnn_file import MnnFile, write_mnn, write_mnn_network
-from parcnet_train.deploy.mnn_int8 import quantize_mnn
+from parcnet_train.deploy.mnn_int8 import QuantizableMnn
 from parcnet_train.errors import ConfigError, TrainingError
 
 SIZE = (32, 64)
+
+
+def quantize(source, target, images):
+    with tempfile.TemporaryDirectory() as folder:
+        QuantizableMnn(source, images, Path(folder)).write(target)
 
 
 def pictures(count):
@@ -33,9 +40,9 @@ def network(tmp_path_factory):
 
 def test_int8_is_small_near_and_says_what_float_says(network, tmp_path):
     images = pictures(8)
-    quantize_mnn(network, tmp_path / "int8.mnn", images)
+    quantize(network, tmp_path / "int8.mnn", images)
     before, after = MnnFile(network), MnnFile(tmp_path / "int8.mnn")
-    assert after.metadata == before.metadata
+    assert after.metadata == {**before.metadata, "precision": "int8"}
     assert (tmp_path / "int8.mnn").stat().st_size < 0.4 * network.stat().st_size
     batch = np.concatenate(images[:3])
     expected, found = before.run(batch)["logits"], after.run(batch)["logits"]
@@ -64,7 +71,7 @@ def test_calibration_sees_the_images(channel, tmp_path, monkeypatch):
     largest = np.array([0.2, 0.4, 0.8], dtype=np.float32).reshape(1, 3, 1, 1)
     dark, light = pictures(2)
     calibration = [0.1 * dark * largest, light * largest, light]  # the third one is too many
-    quantize_mnn(tmp_path / "channel.mnn", tmp_path / "int8.mnn", calibration)
+    quantize(tmp_path / "channel.mnn", tmp_path / "int8.mnn", calibration)
     white = np.ones((1, 3, *SIZE), dtype=np.float32)
     found = MnnFile(tmp_path / "int8.mnn").run(white)["logits"]
     np.testing.assert_allclose(found, largest[0, channel, 0, 0], rtol=0.02)
@@ -75,11 +82,11 @@ def test_what_the_tool_cannot_read_is_told(tmp_path):
     text.write_text("words")
     match = r"network.mnn cannot be quantised by MNN: .+; export.precision=float32 is left$"
     with pytest.raises(TrainingError, match=match):
-        quantize_mnn(text, tmp_path / "int8.mnn", pictures(1))
+        quantize(text, tmp_path / "int8.mnn", pictures(1))
     assert [each.name for each in tmp_path.iterdir()] == ["network.mnn"]
 
 
 def test_a_missing_package_is_named(network, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MNN", None)
     with pytest.raises(ConfigError, match=r"MNN is not installed: pip install 'parcnet-train\[mnn"):
-        quantize_mnn(network, tmp_path / "int8.mnn", pictures(1))
+        quantize(network, tmp_path / "int8.mnn", pictures(1))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from parcnet_train.deploy.exportable import PRECISION, Images
 from parcnet_train.deploy.mnn_file import read_description, run_tool, write_mnn
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
@@ -20,41 +19,63 @@ from parcnet_train.files import write_whole
 BATCH_PIXELS = 64 * 256 * 256
 
 
-def quantize_mnn(source: Path, target: Path, images: Sequence[npt.NDArray[np.float32]]) -> None:
-    """Makes an int8 file of a float one: activations per map, weights per channel.
+class QuantizableMnn:
+    """An MNN file in float32 that is to be quantised: values between operators and weights.
 
     Every layer that MNN has in int8 becomes one: the method EMA leaves none out, and the other
     methods of its tool, which could, end with a segmentation fault (MNN 3.6.1).
 
     Args:
-        source: of `write_mnn_network`; its description goes along.
-        target: the new file.
-        images: of the training set, `(1, 3, H, W)` from 0 to 1, as the network takes them; those
-            beyond the first `BATCH_PIXELS` are not looked at.
+        path: of the file, as `write_mnn_network` leaves it.
+        images: for the ranges, `(1, 3, H, W)` RGB from 0 to 1 each; those beyond the first
+            `BATCH_PIXELS` are not looked at.
+        folder: for files in between, an empty one.
 
-    Raises:
-        ConfigError: where MNN is not installed.
-        TrainingError: where MNN's tool fails, or the disk does not take a file.
+    Attributes:
+        images: that are looked at.
+        layers: none, see above.
     """
-    height, width = images[0].shape[-2:]
-    calibration = images[: max(1, BATCH_PIXELS // (height * width))]
-    with tempfile.TemporaryDirectory() as folder:
-        pictures, settings = Path(folder) / "images", Path(folder) / "settings.json"
-        quantized = Path(folder) / "quantized.mnn"
-        for number, image in enumerate(calibration):
+
+    layers: Sequence[str] = ()
+
+    def __init__(self, path: Path, images: Images, folder: Path) -> None:
+        height, width = images[0].shape[-2:]
+        self.images = images[: max(1, BATCH_PIXELS // (height * width))]
+        self.path, self.folder = path, folder
+
+    def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
+        """Writes the file in int8; the description goes along.
+
+        Args:
+            path: of the new file.
+            float_layers: none.
+
+        Raises:
+            ConfigError: where MNN is not installed.
+            TrainingError: where MNN's tool fails, or the disk does not take a file.
+        """
+        assert not float_layers  # `check` refuses them
+        pictures, settings = self.folder / "images", self.folder / "settings.json"
+        quantized = self.folder / "quantized.mnn"
+        for number, image in enumerate(self.images):
             pixels = np.rint(255 * image[0].transpose(1, 2, 0)).astype(np.uint8)
             encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
             write_whole(pictures / f"{number:06}.png", encoded.tobytes())
+        height, width = self.images[0].shape[-2:]
         told = {
-            **{"path": f"{pictures}/", "batch_size": len(calibration), "format": "RGB"},
+            **{"path": f"{pictures}/", "batch_size": len(self.images), "format": "RGB"},
             **{"height": height, "width": width, "mean": [0.0] * 3, "normal": [1 / 255] * 3},
             **{"feature_quantize_method": "EMA", "weight_quantize_method": "MAX_ABS"},
         }
         write_whole(settings, json.dumps(told).encode())
-        fault = run_tool("mnnquant", quantized, str(source), str(quantized), str(settings))
+        fault = run_tool("mnnquant", quantized, str(self.path), str(quantized), str(settings))
         if fault:
             raise TrainingError(
-                f"{source} cannot be quantised by MNN: {fault}; export.precision=float32 is left"
+                f"{self.path} cannot be quantised by MNN: {fault}; export.precision=float32 is left"
             )
         # The tool drops the description.
-        write_mnn(quantized, target, read_description(source))
+        write_mnn(quantized, path, {**read_description(self.path), PRECISION: "int8"})
+
+    def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
+        """Of no layer."""
+        return iter(())
