@@ -92,7 +92,7 @@ class FixedSSDLite(nn.Module):
 class FixedPooling(nn.Module):
     """`ImagePooling` for maps of one size; a sum spreads the mean, and asks for no shape.
 
-    MNN's pooling in int8 has the steps of its input, which are coarse for a mean; `mean` stays in float.
+    MNN's pooling in int8 has the steps of its input, coarse for a mean; `mean` stays in float.
     """
 
     zeros: Tensor
