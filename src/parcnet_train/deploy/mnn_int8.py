@@ -15,7 +15,8 @@ from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
 
 # The tool's moving average gives the first batch 99 % and every further one 1 % of the ranges, so
-# that one batch has to be enough: of as many pixels as 64 images of 256x256, 1.7 GB in ParC-Net-S.
+# that one batch has to be enough: of as many pixels as 64 images of 256x256. Memory grows with it
+# (ParC-Net-S: 0.4 GB with 8 of them, 1.0 GB with 32).
 BATCH_PIXELS = 64 * 256 * 256
 
 
