@@ -139,7 +139,7 @@ def test_all_faults_are_reported_at_once():
     [
         (["recipe.epochs=0"], "recipe.epochs=0: allowed is a whole number of at least 1"),
         (["recipe.epochs=1.5"], "recipe.epochs=1.5: allowed is a whole number"),
-        (["recipe.batch_size=true"], "recipe.batch_size=True: allowed is a whole number"),
+        (["recipe.batch_size=true"], "recipe.batch_size=true: allowed is a whole number"),
         (
             ["recipe.optimizer.lr=-1"],
             "lr=-1: allowed is a number above 0 and up to 100",
@@ -317,7 +317,7 @@ def test_all_faults_are_reported_at_once():
         (["recipe.augmentation.random_erasing=2"], "random_erasing=2: allowed is a number from 0"),
         (
             ["recipe.augmentation.randaugment=true"],
-            "randaugment=True: allowed is null or {operations: 2, magnitude: 9}",
+            "randaugment=true: allowed is null or {operations: 2, magnitude: 9}",
         ),
         (
             ["recipe.augmentation.randaugment={operations: 2, magnitude: 31}"],

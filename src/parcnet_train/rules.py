@@ -349,7 +349,9 @@ def in_words(hint: Any) -> str:
 
 def show(key: str, value: Any) -> str:
     """Key and value as one types them."""
-    return f"{key}={'null' if value is None else str(value).replace(' ', '')}"
+    named = {None: "null", True: "true", False: "false"}
+    is_named = value is None or isinstance(value, bool)
+    return f"{key}={named[value] if is_named else str(value).replace(' ', '')}"
 
 
 def value_of(config: Mapping[str, Any], key: str) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,84 @@ def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
     assert json.loads(file.metadata["class_names"]) == list("abcde")
 
 
+INT8 = (*EXPORT, "export.precision=int8")
+
+
+@pytest.fixture(scope="module")
+def quantized(trained, tmp_path_factory):
+    """Folder and results of an export to int8."""
+    output = tmp_path_factory.mktemp("int8")
+    wanted = ("export.sensitivity=true", "export.float_layers=['*/head/*']")
+    return output, run((*INT8, f"ckpt={trained[0]}", *wanted), output)
+
+
+def test_int8_has_the_metric_of_both_files(quantized):
+    output, results = quantized
+    assert results["export/file"] == str(output / "parcnet_xs-classification-32x32-int8.onnx")
+    assert [each.name for each in output.glob("*.onnx")] == [Path(results["export/file"]).name]
+    assert (results["export/precision"], results["export/verify"]) == ("int8", "metric")
+    before, after = (results[f"export/{when}/val/top1"] for when in ("before", "after"))
+    assert before - after <= 0.01
+    assert results["export/max_difference/logits"] > 1e-4 * results["export/spread/logits"]
+    assert results["export/calibration_images"] == 128
+    assert OnnxFile(Path(results["export/file"])).metadata["precision"] == "int8"
+
+
+def test_int8_has_a_list_of_its_layers(quantized):
+    _, results = quantized
+    key = "export/sensitivity/"
+    listed = {name.removeprefix(key): v for name, v in results.items() if name.startswith(key)}
+    assert len(listed) == results["export/operators/Conv"] + results["export/operators/Gemm"]
+    assert "/network/head/linear/Gemm" in listed
+    assert all(0 < decibels < 200 for decibels in listed.values())
+    assert results["export/float_layers"] == ["*/head/*"]
+
+
+def test_int8_that_loses_too_much_is_removed(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
+    with pytest.raises(ExportError) as refusal:
+        run((*INT8, f"ckpt={trained[0]}", "export.calibration_images=4"), tmp_path)
+    message = str(refusal.value)
+    assert re.search(
+        r"val/top1 is 0\.\d+, that of torch 0\.\d+; allowed is a loss of -1\.", message
+    )
+    assert "export.sensitivity=true lists them" in message
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_path):
+    overrides = (f"ckpt={trained[0]}", "export.verify=none", "export.calibration_images=4")
+    results = run((*INT8, *overrides), tmp_path)
+    assert results["export/calibration_images"] == 4
+    assert "export/images" not in results
+    _, faults = configure([*INT8, *overrides, "data=imagefolder", "data.root=/nowhere"])
+    assert any("/nowhere" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["export.precision=int8", "export.format=torch_export"],
+            "export.precision=int8: allowed with export.format=onnx, not torch_export",
+        ),
+        (
+            ["export.sensitivity=true"],
+            "export.sensitivity=true: allowed with export.precision=int8",
+        ),
+        (
+            ["export.float_layers=[a]"],
+            "export.float_layers=['a']: allowed with export.precision=int8",
+        ),
+        (["export.precision=int4"], "export.precision=int4: allowed is one of float32, int8"),
+        (["export.float_layers=head"], "export.float_layers=head: allowed is a list of names"),
+    ],
+)
+def test_what_is_refused_of_int8(overrides, message, trained):
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *overrides])
+    assert any(fault.startswith(message) for fault in faults), faults
+
+
 def test_without_data(trained, tmp_path):
     overrides = (f"ckpt={trained[0]}", "export.verify=none", "data.root=/nowhere")
     results = run((*EXPORT, *overrides), tmp_path)
@@ -212,6 +291,11 @@ def test_dense_tasks(task, option, others, tmp_path):
     monitor = {"detection": "val/map", "segmentation": "val/miou"}[task]
     after = results[f"export/after/{monitor}"]
     assert after == pytest.approx(results[f"export/before/{monitor}"], abs=1e-6)
+    results = run((*export, "export.precision=int8"), tmp_path / "int8")
+    assert results[f"export/after/{monitor}"] >= results[f"export/before/{monitor}"] - 0.01
+    results = run((*export, "export.precision=int8", f"export.{option}=true"), tmp_path / "both")
+    assert results["export/verify"] == "outputs"
+    assert 0 <= results[f"export/others/{others}"] <= 1
     results = run((*export, f"export.{option}=true"), tmp_path / option)
     assert results[f"export/others/{others}"] <= 1e-3
     assert results["export/images"] >= 64

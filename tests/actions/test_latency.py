@@ -64,6 +64,20 @@ def test_files_and_script_can_be_taken_elsewhere(measured):
     assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_int8_is_timed_where_it_runs(tmp_path):
+    settings = ("benchmark.backbones=[mobilenetv2]", "benchmark.iterations=2")
+    forms = ("benchmark.forms=[baked,int8]", "benchmark.runtimes=[pytorch,onnxruntime]")
+    results = run([*OVERRIDES, *settings, *forms], tmp_path)
+    timed = {key.rsplit("/", 1)[0] for key in results if key.startswith("latency/")}
+    columns = ("baked/pytorch", "baked/onnxruntime", "int8/onnxruntime")
+    assert timed == {f"latency/mobilenetv2/{column}" for column in columns}
+    sizes = [
+        (tmp_path / "models" / f"mobilenetv2-classification{ending}-32x64.onnx").stat().st_size
+        for ending in ("-int8", "")
+    ]
+    assert sizes[0] < 0.4 * sizes[1]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -84,6 +98,10 @@ def test_values_out_of_range_are_refused(override, message):
     ("overrides", "message"),
     [
         (["benchmark.backbones=[parcnet_q]"], r"benchmark.backbones=parcnet_q: .*parcnet_q"),
+        (
+            ["benchmark.forms=[int8]", "benchmark.runtimes=[pytorch]"],
+            r"benchmark.forms: int8 is timed in onnxruntime; add it to benchmark.runtimes",
+        ),
         (["benchmark.threads=4096"], r"benchmark.threads=4096: allowed are 1 to \d+, the cores"),
     ],
 )

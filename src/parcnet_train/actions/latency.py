@@ -32,8 +32,8 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     """Times all networks in all runtimes.
 
     Raises:
-        ConfigError: where there is no such backbone, a runtime is not installed, or there are fewer
-            cores than threads.
+        ConfigError: where there is no such backbone, a runtime is not installed or has not the form
+            that is wanted, or there are fewer cores than threads.
     """
     settings, output = config["benchmark"], Path(config["paths"]["output"])
     size, threads = height_and_width(settings["image_size"]), settings["threads"]
@@ -43,11 +43,12 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
             "process"
         )
     names = list(dict.fromkeys(settings["backbones"]))
+    candidates = candidates_of(names, settings["forms"], settings["runtimes"])
     configs = composed(names, size)
     found = time_networks(
         {name: build_model(each, CLASSES) for name, each in zip(names, configs, strict=True)},
         size,
-        candidates_of(names, settings["forms"], settings["runtimes"]),
+        candidates,
         output / FOLDER,
         threads,
         settings["iterations"],

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from parcnet_train.data.base import DataSet
-from parcnet_train.errors import UnreadableError
+from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.model import Model, scaled
 from parcnet_train.predict.predictor import Options, Predictor
 
@@ -60,4 +60,9 @@ def calibration_images(
         predictor.predict_all(recording, [predictor.prepare(image)], Options())
         if len(recording.images) >= count:
             break
+    if not recording.images:
+        raise DataError(
+            "export.precision=int8 takes ranges of values from training images, of which none can "
+            "be read; mend them, or export.precision=float32"
+        )
     return recording.images[:count]

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from parcnet_train.deploy.calibration import calibration_images
+from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.predict.tasks import ClassPredictor, PixelPredictor
+
+NAMES = ["a", "b"]
+
+
+class Images:
+    """A data set of single colours, of which some cannot be read."""
+
+    def __init__(self, number, shape, unreadable=()):
+        self.number, self.shape, self.unreadable = number, shape, unreadable
+
+    def __len__(self):
+        return self.number
+
+    def original(self, sample):
+        if sample in self.unreadable:
+            raise UnreadableError(f"{sample}.jpg cannot be read")
+        return np.full((*self.shape, 3), sample, np.uint8)
+
+
+class Network(nn.Module):
+    """Logits of classes or of pixels, whatever the image."""
+
+    def __init__(self, is_dense):
+        super().__init__()
+        self.is_dense, self.weight = is_dense, nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        batch, _, height, width = images.shape
+        return torch.zeros(batch, len(NAMES), *([height, width] if self.is_dense else []))
+
+
+def calibrated(dataset, count, predictor=None, may_skip=False):
+    predictor = predictor or ClassPredictor(NAMES, (8, 16))
+    network = Network(isinstance(predictor, PixelPredictor))
+    return calibration_images(dataset, predictor, network, count, may_skip)
+
+
+def colours(found):
+    return sorted(round(255 * float(each.mean())) for each in found)
+
+
+def test_they_are_as_the_network_takes_them_and_each_another_one():
+    found = calibrated(Images(100, (30, 40)), 60)
+    assert len(found) == 60
+    assert {(each.shape, each.dtype.name) for each in found} == {((1, 3, 8, 16), "float32")}
+    assert len(set(colours(found))) == 60
+    assert max(colours(found)) > 60  # drawn from all of them, which classes stand in order in
+    assert all(each.flags.c_contiguous for each in found)
+
+
+def test_a_small_set_gives_all_that_it_has():
+    assert colours(calibrated(Images(5, (30, 40)), 60)) == [0, 1, 2, 3, 4]
+
+
+def test_they_are_the_same_every_time():
+    first, second = (calibrated(Images(100, (30, 40)), 10) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_unreadable_ones_are_left_out_or_refused():
+    dataset = Images(6, (30, 40), unreadable=(1, 4))
+    assert colours(calibrated(dataset, 6, may_skip=True)) == [0, 2, 3, 5]
+    with pytest.raises(UnreadableError, match=r"\d.jpg cannot be read"):
+        calibrated(dataset, 6)
+
+
+def test_a_set_without_any_is_refused():
+    with pytest.raises(DataError, match=r"export.precision=int8 takes .* none can be read; mend"):
+        calibrated(Images(3, (30, 40), unreadable=(0, 1, 2)), 6, may_skip=True)
+
+
+def test_windows_of_images_of_their_own_size():
+    predictor = PixelPredictor(NAMES, (8, 16), evaluation="windows")
+    found = calibrated(Images(100, (8, 48)), 7, predictor)
+    assert [each.shape for each in found] == [(1, 3, 8, 16)] * 7
+    assert len(set(colours(found))) < 7  # several of an image
