@@ -212,6 +212,10 @@ def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_
             ["export.float_layers=[a]"],
             "export.float_layers=['a']: allowed with export.precision=int8",
         ),
+        (
+            ["export.precision=int8", "export.sensitivity=true", "export.argmax=true"],
+            "export.sensitivity=true: the noise is that of logits, which a file with export.argmax",
+        ),
         (["export.precision=int4"], "export.precision=int4: allowed is one of float32, int8"),
         (["export.float_layers=head"], "export.float_layers=head: allowed is a list of names"),
     ],
