@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,20 @@ def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     assert message.endswith("export.verify=none")
     assert not list(tmp_path.glob("*.onnx"))
     assert not (tmp_path / RESULTS).exists()
+
+
+def test_so_is_a_file_whose_comparison_is_interrupted(trained, tmp_path, monkeypatch):
+    def press_ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifying.Comparing, "forward", press_ctrl_c)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # of which Lightning makes an exit code of 1
+            run((*EXPORT, f"ckpt={trained[0]}"), tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)  # which Lightning switches off
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 def test_so_are_all_its_parts(trained, tmp_path, monkeypatch):
