@@ -104,16 +104,16 @@ def wrong_export(config: Config) -> Iterator[str]:
 
 
 def wrong_precision(settings: dict[str, Any]) -> Iterator[str]:
-    """Formats without int8, and what is said of int8 where there is none."""
-    form, precision = settings["format"], settings["precision"]
-    if precision == "int8":
-        quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
-        if form not in quantizing:
-            yield (
-                f"export.precision=int8: allowed with export.format={'|'.join(quantizing)}, not "
-                f"{form}"
-            )
-        return
+    """Formats without int8, and what is said of its layers where there are none."""
+    form, is_int8 = settings["format"], settings["precision"] == "int8"
+    quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
+    if is_int8 and form not in quantizing:
+        allowed = "|".join(quantizing)
+        yield f"export.precision=int8: allowed with export.format={allowed}, not {form}"
+    knowing = [name for name, each in FORMATS.items() if each.knows_layers]
     for key in ("sensitivity", "float_layers"):
-        if settings[key]:
-            yield f"{show(f'export.{key}', settings[key])}: allowed with export.precision=int8"
+        if settings[key] and not (is_int8 and form in knowing):
+            yield (
+                f"{show(f'export.{key}', settings[key])}: allowed with export.precision=int8 and "
+                f"export.format={'|'.join(knowing)}"
+            )

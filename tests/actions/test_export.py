@@ -177,6 +177,16 @@ def test_int8_has_a_list_of_its_layers(quantized):
     assert results["export/float_layers"] == ["*/head/*"]
 
 
+def test_int8_of_mnn(trained, tmp_path):
+    results = run((*INT8, f"ckpt={trained[0]}", "export.format=mnn"), tmp_path)
+    file = Path(results["export/file"])
+    assert file == tmp_path / "parcnet_xs-classification-32x32-int8.mnn"
+    assert FORMATS["mnn"].open(file).metadata["precision"] == "int8"
+    before, after = (results[f"export/{when}/val/top1"] for when in ("before", "after"))
+    assert before - after <= 0.01
+    assert results["export/calibration_images"] == 128
+
+
 def test_int8_that_loses_too_much_is_removed(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
     with pytest.raises(ExportError) as refusal:
@@ -203,7 +213,7 @@ def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_
     [
         (
             ["export.precision=int8", "export.format=torch_export"],
-            "export.precision=int8: allowed with export.format=onnx, not torch_export",
+            "export.precision=int8: allowed with export.format=onnx|mnn, not torch_export",
         ),
         (
             ["export.sensitivity=true"],
@@ -216,6 +226,10 @@ def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_
         (
             ["export.precision=int8", "export.sensitivity=true", "export.argmax=true"],
             "export.sensitivity=true: the noise is that of logits, which a file with export.argmax",
+        ),
+        (
+            ["export.precision=int8", "export.format=mnn", "export.sensitivity=true"],
+            "export.sensitivity=true: allowed with export.precision=int8 and export.format=onnx",
         ),
         (["export.precision=int4"], "export.precision=int4: allowed is one of float32, int8"),
         (["export.float_layers=head"], "export.float_layers=head: allowed is a list of names"),

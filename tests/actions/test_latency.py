@@ -66,16 +66,19 @@ def test_files_and_script_can_be_taken_elsewhere(measured):
 
 def test_int8_is_timed_where_it_runs(tmp_path):
     settings = ("benchmark.backbones=[mobilenetv2]", "benchmark.iterations=2")
-    forms = ("benchmark.forms=[baked,int8]", "benchmark.runtimes=[pytorch,onnxruntime]")
+    forms = ("benchmark.forms=[baked,int8]", "benchmark.runtimes=[pytorch,onnxruntime,mnn]")
     results = run([*OVERRIDES, *settings, *forms], tmp_path)
     timed = {key.rsplit("/", 1)[0] for key in results if key.startswith("latency/")}
-    columns = ("baked/pytorch", "baked/onnxruntime", "int8/onnxruntime")
+    runtimes = ("onnxruntime", "mnn")
+    columns = (
+        "baked/pytorch",
+        *(f"{form}/{each}" for form in ("baked", "int8") for each in runtimes),
+    )
     assert timed == {f"latency/mobilenetv2/{column}" for column in columns}
-    sizes = [
-        (tmp_path / "models" / f"mobilenetv2-classification{ending}-32x64.onnx").stat().st_size
-        for ending in ("-int8", "")
-    ]
-    assert sizes[0] < 0.4 * sizes[1]
+    files = {each.name: each.stat().st_size for each in (tmp_path / "models").glob("mobile*")}
+    for suffix in (".onnx", ".mnn"):
+        stem = "mobilenetv2-classification"
+        assert files[f"{stem}-int8-32x64{suffix}"] < 0.4 * files[f"{stem}-32x64{suffix}"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_values_out_of_range_are_refused(override, message):
         (["benchmark.backbones=[parcnet_q]"], r"benchmark.backbones=parcnet_q: .*parcnet_q"),
         (
             ["benchmark.forms=[int8]", "benchmark.runtimes=[pytorch]"],
-            r"benchmark.forms: int8 is timed in onnxruntime; add it to benchmark.runtimes",
+            r"benchmark.forms: int8 is timed in onnxruntime, mnn; add it to benchmark.runtimes",
         ),
         (["benchmark.threads=4096"], r"benchmark.threads=4096: allowed are 1 to \d+, the cores"),
     ],

@@ -53,14 +53,15 @@ def quantize(
         settings["calibration_images"],
         may_skip=config["data"].get("on_error") == "skip",
     )
-    log.info("int8: ranges of values are those of %d training images", len(images))
-    results: Results = {
-        "export/calibration_images": len(images),
-        "export/float_layers": settings["float_layers"],
-    }
     with tempfile.TemporaryDirectory() as folder:
         quantizable = form.quantizable(source, images, Path(folder))
+        looked_at = len(quantizable.images)
+        log.info("int8: ranges of values are those of %d training images", looked_at)
         quantizable.write(path, settings["float_layers"])
+        results: Results = {
+            "export/calibration_images": looked_at,
+            "export/float_layers": settings["float_layers"],
+        }
         if settings["sensitivity"]:
             noises = {}
             with progress("quantising each layer alone", len(quantizable.layers)) as bar:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,10 @@ from parcnet_train.model import Model
 
 Size = tuple[int, int]
 
+Images = Sequence[npt.NDArray[np.float32]]  # (1, 3, H, W) RGB from 0 to 1 each
+
 INPUT = "images"
+PRECISION = "precision"  # key of the metadata
 OUTPUTS = {
     "classification": ("logits",),
     "detection": ("class_logits", "box_offsets"),
@@ -99,7 +104,7 @@ class Exportable(nn.Module):
         """
         words: dict[str, Any] = {
             "parcnet_train_version": __version__,
-            "precision": "float32",
+            PRECISION: "float32",
             "task": self.task,
             "class_names": json.dumps(list(class_names)),
             "image_size": json.dumps(list(self.size)),

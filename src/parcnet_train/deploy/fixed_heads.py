@@ -86,18 +86,22 @@ class FixedSSDLite(nn.Module):
 
 
 class FixedPooling(nn.Module):
-    """`ImagePooling` for maps of one size; a sum spreads the mean, and asks for no shape."""
+    """`ImagePooling` for maps of one size; a sum spreads the mean, and asks for no shape.
+
+    MNN's pooling in int8 has the steps of its input, coarse for a mean; `mean` stays in float.
+    """
 
     zeros: Tensor
 
     def __init__(self, pooling: ImagePooling, size: Size) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*pooling)
+        self.mix = pooling[1]
         self.register_buffer("zeros", torch.zeros(1, 1, *size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
-        return self.layers(x) + self.zeros
+        mixed: Tensor = self.mix(x.mean(dim=(2, 3), keepdim=True))
+        return mixed + self.zeros
 
 
 def bake_deeplab(head: DeepLabV3, sizes: Sequence[Size]) -> DeepLabV3:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from parcnet_train.deploy.census import count_onnx, count_program
 from parcnet_train.deploy.coreml_file import CoremlFile, count_coreml, write_coreml
+from parcnet_train.deploy.exportable import Images
 from parcnet_train.deploy.mnn_file import MnnFile, count_mnn, write_mnn_network
+from parcnet_train.deploy.mnn_int8 import QuantizableMnn
 from parcnet_train.deploy.onnx_file import OnnxFile, write_onnx
 from parcnet_train.deploy.openvino_file import (
     OpenvinoFile,
@@ -20,7 +22,7 @@ from parcnet_train.deploy.openvino_file import (
     write_openvino_network,
 )
 from parcnet_train.deploy.program_file import ProgramFile, write_program
-from parcnet_train.deploy.quantize import Images, QuantizableOnnx
+from parcnet_train.deploy.quantize import QuantizableOnnx
 
 
 class File(Protocol):
@@ -35,6 +37,8 @@ class File(Protocol):
 
 class Quantizable(Protocol):
     """A file in float32 that is to be quantised, see `QuantizableOnnx`."""
+
+    images: Images
 
     @property
     def layers(self) -> Sequence[str]:
@@ -62,6 +66,7 @@ class Format:
         macos_only: whether its runtime is nowhere else.
         quantizable: takes the path of a file, images for the ranges of its values, and an empty
             folder; None where there is no int8.
+        knows_layers: whether some layers can be left out of that.
     """
 
     suffixes: tuple[str, ...]
@@ -73,6 +78,7 @@ class Format:
     batches: bool = True
     macos_only: bool = False
     quantizable: Callable[[Path, Images, Path], Quantizable] | None = None
+    knows_layers: bool = False
 
     def parts(self, path: Path) -> list[Path]:
         """All of it, of that which is opened."""
@@ -85,8 +91,14 @@ FORMATS = {
         decodes=True,
         tolerance=1e-4,
         quantizable=QuantizableOnnx,
+        knows_layers=True,
     ),
-    "mnn": Format((".mnn",), write_mnn_network, MnnFile, count_mnn, decodes=False, tolerance=1e-3),
+    "mnn": Format(
+        *((".mnn",), write_mnn_network, MnnFile, count_mnn),
+        decodes=False,
+        tolerance=1e-3,
+        quantizable=QuantizableMnn,
+    ),
     "openvino": Format(
         *((".xml", ".bin"), write_openvino_network, OpenvinoFile, count_openvino),
         decodes=True,

@@ -17,8 +17,8 @@ from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
 
-# The converter itself. MNN's command around it reports every conversion to its makers.
-CONVERTER = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+# The tools themselves. MNN's commands around them report every call to its makers.
+TOOL = "import sys, _tools; getattr(_tools, sys.argv.pop(1))(sys.argv)"
 
 # Keys of the metadata: a file has its outputs in an order of its own, and its operators in no list.
 OUTPUTS, OPERATORS = "outputs", "onnx_operators"
@@ -63,11 +63,11 @@ class MnnFile:
         self.run = open_model("mnn", path, threads)
 
 
-def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
-    """Converts an ONNX file, in a process of its own: what the converter dislikes ends it.
+def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
+    """Converts an ONNX file, or writes a file of MNN's own tools again, with a description.
 
     Args:
-        onnx_file: to be converted; its input is named `images`.
+        source: an ONNX file whose input is named `images`, or an MNN file.
         path: of the new file.
         description: for its metadata; `read_description` gives it back.
 
@@ -75,28 +75,47 @@ def write_mnn(onnx_file: Path, path: Path, description: Mapping[str, str]) -> No
         ConfigError: where MNN is not installed.
         TrainingError: where the converter fails, or the disk does not take the file.
     """
-    needed("MNN", "mnn")
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "model.mnn"
-        process = subprocess.run(
-            [
-                *(sys.executable, "-c", CONVERTER, "-f", "ONNX"),
-                *("--modelFile", str(onnx_file), "--MNNModel", str(converted)),
-                *("--bizCode", json.dumps(dict(description))),  # the one word of a user in a file
-            ],
-            capture_output=True,
-            text=True,
-            errors="replace",
+        fault = run_tool(
+            "mnnconvert",
+            converted,
+            *("-f", "MNN" if source.suffix == ".mnn" else "ONNX"),
+            *("--modelFile", str(source), "--MNNModel", str(converted)),
+            *("--bizCode", json.dumps(dict(description))),  # the one word of a user in a file
         )
-        if process.returncode or not converted.is_file():
-            said = [*process.stdout.splitlines(), *process.stderr.splitlines()]
-            last = next(
-                (line.strip() for line in reversed(said) if line.strip()), "it says nothing"
-            )
+        if fault:
             raise TrainingError(
-                f"{onnx_file} cannot be converted to MNN: {last}; ONNX Runtime runs it as it is"
+                f"{source} cannot be converted to MNN: {fault}; ONNX Runtime runs it as it is"
             )
         write_whole(path, converted.read_bytes())
+
+
+def run_tool(name: str, made: Path, *arguments: str) -> str | None:
+    """Calls a tool of MNN in a process of its own: what the tool dislikes ends it.
+
+    Args:
+        name: mnnconvert or mnnquant.
+        made: the file that it is to make.
+        arguments: of its command line.
+
+    Returns:
+        The last thing it said where there is no such file, or it was ended; else None.
+
+    Raises:
+        ConfigError: where MNN is not installed.
+    """
+    needed("MNN", "mnn")
+    process = subprocess.run(
+        [sys.executable, "-c", TOOL, name, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if process.returncode == 0 and made.is_file():
+        return None
+    said = [*process.stdout.splitlines(), *process.stderr.splitlines()]
+    return next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
 
 
 def read_description(path: Path) -> dict[str, str]:

@@ -13,19 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.deploy.exportable import INPUT
+from parcnet_train.deploy.exportable import INPUT, PRECISION, Images
 from parcnet_train.deploy.onnx_file import OnnxFile
 from parcnet_train.deploy.packages import needed
 from parcnet_train.errors import ConfigError
 from parcnet_train.files import write_whole
 
-Images = Sequence[npt.NDArray[np.float32]]
-
 LAYERS = ("Conv", "Gemm", "MatMul")
 # ONNX Runtime computes it in float32 anyway, where int8 weights are nothing but less exact.
 FLOAT = ("LayerNormalization",)
 SILENCE = 200.0  # decibels, above what float32 resolves: no noise at all
-PRECISION = "precision"  # key of the metadata
 
 
 class Reader:
