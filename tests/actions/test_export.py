@@ -187,16 +187,21 @@ def test_int8_of_mnn(trained, tmp_path):
     assert results["export/calibration_images"] == 128
 
 
-def test_int8_that_loses_too_much_is_removed(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("form", "way_out"),
+    [("onnx", "export.sensitivity=true lists them"), ("mnn", "Try another format")],
+)
+def test_int8_that_loses_too_much_is_removed(form, way_out, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
+    given = (f"ckpt={trained[0]}", "export.calibration_images=4", f"export.format={form}")
     with pytest.raises(ExportError) as refusal:
-        run((*INT8, f"ckpt={trained[0]}", "export.calibration_images=4"), tmp_path)
+        run((*INT8, *given), tmp_path)
     message = str(refusal.value)
     assert re.search(
         r"val/top1 is 0\.\d+, that of torch 0\.\d+; allowed is a loss of -1\.", message
     )
-    assert "export.sensitivity=true lists them" in message
-    assert not list(tmp_path.glob("*.onnx"))
+    assert way_out in message
+    assert not list(tmp_path.glob("parcnet_xs*"))
 
 
 def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_path):
