@@ -88,10 +88,17 @@ def wrong_export(config: Config) -> Iterator[str]:
             f"export.verify={verification}: only macOS runs files of export.format={form}, "
             f"and this is {system}; use export.verify=none"
         )
-    if settings["verify"] == "metric" and (settings["argmax"] or settings["decode"]):
+    has_logits = not settings["argmax"] and not settings["decode"]
+    lacking = "which a file with export.argmax=true or export.decode=true does not give"
+    if settings["verify"] == "metric" and not has_logits:
         yield (
-            "export.verify=metric: the metric is made of logits, which a file with "
-            "export.argmax=true or export.decode=true does not give; use export.verify=outputs"
+            f"export.verify=metric: the metric is made of logits, {lacking}; use "
+            "export.verify=outputs"
+        )
+    if settings["sensitivity"] and not has_logits:
+        yield (
+            f"export.sensitivity=true: the noise is that of logits, {lacking}; list the layers of "
+            "a file that does, they have the same names"
         )
     yield from wrong_precision(settings)
 

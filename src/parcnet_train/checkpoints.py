@@ -19,7 +19,7 @@ from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.rules import locate
-from parcnet_train.runs import checkpoint_of
+from parcnet_train.runs import checkpoint_in, checkpoint_of
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
@@ -234,7 +234,7 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
     """Gives the model of a checkpoint back, ready to be called on images.
 
     Args:
-        path: a checkpoint file of this package.
+        path: a checkpoint file of this package, or a run directory, whose best one is taken.
         ema: EMA weights where the run kept them; false takes the weights that were trained.
         packages: whose classes a checkpoint may name as its backbone and head; add your own.
 
@@ -247,7 +247,8 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
         CheckpointError: where the file cannot be read, names anything but classes of those
             packages, or holds weights of another network than it names.
     """
-    return restore(read_checkpoint(Path(path)), path, ema, packages)
+    file = checkpoint_in(path)
+    return restore(read_checkpoint(file), file, ema, packages)
 
 
 def restore(

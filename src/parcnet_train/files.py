@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from parcnet_train.errors import TrainingError
@@ -26,6 +29,25 @@ def write_whole(path: Path, content: bytes) -> None:
         raise TrainingError(
             f"{path} cannot be written: {error.strerror}; make room, or write elsewhere: "
             "paths.runs=PATH"
+        ) from error
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder for files in between; it is gone behind.
+
+    Raises:
+        TrainingError: where there is no room in it.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"{tempfile.gettempdir()}, for files in between, is full: {error.strerror}; make room, "
+            "or set TMPDIR=PATH"
         ) from error
 
 

@@ -109,14 +109,19 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
                 "name a run directory or a checkpoint file: ckpt=PATH"
             )
         return runs[-1] / wanted
-    path = Path(ckpt).expanduser()
-    path = path / wanted if path.is_dir() else path
+    path = checkpoint_in(ckpt, wanted)
     if not path.is_file():
         raise CheckpointError(
             f"ckpt={ckpt}: {path} does not exist; "
             "allowed are `last`, a checkpoint file, or a run directory"
         )
     return path
+
+
+def checkpoint_in(path: str | Path, wanted: Path = BEST) -> Path:
+    """The file that a path means: itself, or of a run directory the wanted one."""
+    path = Path(path).expanduser()
+    return path / wanted if path.is_dir() else path
 
 
 def started_at(run: Path) -> float:

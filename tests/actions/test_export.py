@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -186,16 +187,21 @@ def test_int8_of_mnn(trained, tmp_path):
     assert results["export/calibration_images"] == 128
 
 
-def test_int8_that_loses_too_much_is_removed(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("form", "way_out"),
+    [("onnx", "export.sensitivity=true lists them"), ("mnn", "Try another format")],
+)
+def test_int8_that_loses_too_much_is_removed(form, way_out, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
+    given = (f"ckpt={trained[0]}", "export.calibration_images=4", f"export.format={form}")
     with pytest.raises(ExportError) as refusal:
-        run((*INT8, f"ckpt={trained[0]}", "export.calibration_images=4"), tmp_path)
+        run((*INT8, *given), tmp_path)
     message = str(refusal.value)
     assert re.search(
         r"val/top1 is 0\.\d+, that of torch 0\.\d+; allowed is a loss of -1\.", message
     )
-    assert "export.sensitivity=true lists them" in message
-    assert not list(tmp_path.glob("*.onnx"))
+    assert way_out in message
+    assert not list(tmp_path.glob("parcnet_xs*"))
 
 
 def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_path):
@@ -221,6 +227,10 @@ def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_
         (
             ["export.float_layers=[a]"],
             "export.float_layers=['a']: allowed with export.precision=int8",
+        ),
+        (
+            ["export.precision=int8", "export.sensitivity=true", "export.argmax=true"],
+            "export.sensitivity=true: the noise is that of logits, which a file with export.argmax",
         ),
         (
             ["export.precision=int8", "export.format=mnn", "export.sensitivity=true"],
@@ -255,6 +265,20 @@ def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     assert message.endswith("export.verify=none")
     assert not list(tmp_path.glob("*.onnx"))
     assert not (tmp_path / RESULTS).exists()
+
+
+def test_so_is_a_file_whose_comparison_is_interrupted(trained, tmp_path, monkeypatch):
+    def press_ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifying.Comparing, "forward", press_ctrl_c)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # of which Lightning makes an exit code of 1
+            run((*EXPORT, f"ckpt={trained[0]}"), tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)  # which Lightning switches off
+    assert not list(tmp_path.glob("*.onnx"))
 
 
 def test_so_are_all_its_parts(trained, tmp_path, monkeypatch):

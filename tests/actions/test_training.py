@@ -366,6 +366,15 @@ def test_files_that_are_no_checkpoints(tmp_path):
         parcnet_train.load(tmp_path / "bare.ckpt")
     with pytest.raises(CheckpointError, match=r"none\.ckpt cannot be read"):
         parcnet_train.load(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match=r"checkpoints.best\.ckpt cannot be read: No such"):
+        parcnet_train.load(tmp_path)  # a folder, none of a run
+
+
+def test_of_a_run_directory_the_best_checkpoint_is_loaded(trained):
+    output, _ = trained
+    best = parcnet_train.load(output / "checkpoints" / "best.ckpt").state_dict()
+    for name, value in parcnet_train.load(str(output)).state_dict().items():
+        torch.testing.assert_close(value, best[name])
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(resumable):

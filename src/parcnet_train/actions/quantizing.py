@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from parcnet_train.build import Config
 from parcnet_train.data.preparing import progress
 from parcnet_train.deploy.calibration import calibration_images
 from parcnet_train.deploy.formats import Format
+from parcnet_train.files import scratch_folder
 from parcnet_train.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.report.sensitivities import print_sensitivities
@@ -53,8 +53,8 @@ def quantize(
         settings["calibration_images"],
         may_skip=config["data"].get("on_error") == "skip",
     )
-    with tempfile.TemporaryDirectory() as folder:
-        quantizable = form.quantizable(source, images, Path(folder))
+    with scratch_folder() as folder:
+        quantizable = form.quantizable(source, images, folder)
         looked_at = len(quantizable.images)
         log.info("int8: ranges of values are those of %d training images", looked_at)
         quantizable.write(path, settings["float_layers"])

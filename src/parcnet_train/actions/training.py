@@ -264,11 +264,16 @@ def refusals() -> Iterator[None]:
 
     Raises:
         ConfigError: with its first line.
+        KeyboardInterrupt: of which Lightning makes an exit code of 1.
     """
     try:
         yield
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:

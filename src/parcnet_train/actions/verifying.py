@@ -61,8 +61,8 @@ def verify(
     if faults:
         raise ExportError(
             f"export.format={config['export']['format']}: the file gives something else than "
-            f"torch, and was removed: {'; '.join(faults)}. {way_out(config)}, or look at it with "
-            "export.verify=none"
+            f"torch, and was removed: {'; '.join(faults)}. {way_out(config, form)}, or look at it "
+            "with export.verify=none"
         )
     tell(comparing)
     return results
@@ -82,9 +82,9 @@ def faults_of_metric(
         yield f"{told} difference of {METRIC_TOLERANCE:g}"
 
 
-def way_out(config: Config) -> str:
+def way_out(config: Config, form: Format) -> str:
     """What may help where a file gives something else."""
-    if is_quantized(config):
+    if is_quantized(config) and form.knows_layers:
         return (
             "Keep the most fragile layers in float32 (export.sensitivity=true lists them, "
             "export.float_layers=[...] keeps them), take more export.calibration_images"

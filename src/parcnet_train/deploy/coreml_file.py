@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from parcnet_train.deploy.exportable import INPUT, Exportable
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.runtimes import Arrays
-from parcnet_train.files import write_whole
+from parcnet_train.files import scratch_folder, write_whole
 
 LEFT_OUT = ("const",)  # of the census
 
@@ -52,8 +51,8 @@ def write_coreml(
             skip_model_load=True,
         )
     model.user_defined_metadata.update(description)
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / path.name
+    with scratch_folder() as folder:
+        written = folder / path.name
         model.save(str(written))
         for part in sorted(written.rglob("*")):  # Manifest.json, which tells the others, is last
             if part.is_file():

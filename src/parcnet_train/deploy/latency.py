@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from parcnet_train.deploy.openvino_file import write_openvino
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.quantize import QuantizableOnnx
 from parcnet_train.deploy.runtimes import open_model, pinned, summary, take_turns
-from parcnet_train.files import write_whole
+from parcnet_train.files import scratch_folder, write_whole
 
 Size = tuple[int, int]
 Images = npt.NDArray[np.float32]
@@ -161,8 +160,8 @@ def prepare(
 
 def quantize(path: Path, form: type[QuantizableOnnx | QuantizableMnn], images: Images) -> None:
     """Puts a file in int8 in the place of the one in float32; one image is enough for its speed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        form(path, [images], Path(scratch)).write(path)
+    with scratch_folder() as scratch:
+        form(path, [images], scratch).write(path)
 
 
 def write_network(network: nn.Module, size: Size, path: Path, is_baked: bool = True) -> None:

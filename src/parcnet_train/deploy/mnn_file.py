@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from parcnet_train.deploy.onnx_file import write_onnx
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.errors import TrainingError
-from parcnet_train.files import write_whole
+from parcnet_train.files import scratch_folder, write_whole
 
 # The tools themselves. MNN's commands around them report every call to its makers.
 TOOL = "import sys, _tools; getattr(_tools, sys.argv.pop(1))(sys.argv)"
@@ -33,8 +32,8 @@ def write_mnn_network(
         ConfigError: where MNN or onnx is not installed.
         TrainingError: where the converter fails, or the disk does not take the file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        onnx_file = Path(folder) / "network.onnx"
+    with scratch_folder() as folder:
+        onnx_file = folder / "network.onnx"
         write_onnx(network, onnx_file, description, dynamic_batch)
         operators = json.dumps(count_onnx(onnx_file))
         told = {**description, OUTPUTS: json.dumps(list(network.names)), OPERATORS: operators}
@@ -75,8 +74,8 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
         ConfigError: where MNN is not installed.
         TrainingError: where the converter fails, or the disk does not take the file.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "model.mnn"
+    with scratch_folder() as folder:
+        converted = folder / "model.mnn"
         fault = run_tool(
             "mnnconvert",
             converted,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable, Size
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.runtimes import open_model
-from parcnet_train.files import write_whole
+from parcnet_train.files import scratch_folder, write_whole
 
 # With LayerNormalization (17) and HardSwish (14), and old enough for other readers of ONNX.
 OPSET = 18
@@ -72,10 +71,10 @@ def record(
     """
     onnx = needed("onnx", "onnx")
     axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with scratch_folder() as folder, warnings.catch_warnings():
         # The older one tells that it is, and of every size that is a number from then on.
         warnings.simplefilter("ignore")
-        path = Path(folder) / "network.onnx"
+        path = folder / "network.onnx"
         torch.onnx.export(
             network.eval(),
             (torch.zeros(1, 3, *size),),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.onnx_file import write_onnx
 from parcnet_train.deploy.packages import needed
 from parcnet_train.deploy.runtimes import open_model
-from parcnet_train.files import write_whole
+from parcnet_train.files import scratch_folder, write_whole
 
 OURS = "parcnet_train"  # section of the metadata
 LEFT_OUT = ("Constant", "Parameter", "Result")  # of the census: numbers and names
@@ -28,8 +27,8 @@ def write_openvino_network(
         TrainingError: where the disk does not take the files.
     """
     needed("openvino", "openvino")
-    with tempfile.TemporaryDirectory() as folder:
-        onnx_file = Path(folder) / "network.onnx"
+    with scratch_folder() as folder:
+        onnx_file = folder / "network.onnx"
         write_onnx(network, onnx_file, description, dynamic_batch)
         write_openvino(onnx_file, path, description)
 
@@ -77,8 +76,8 @@ def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) 
     transformations.apply_moc_transformations(model, cf=False, smart_reshape=True)
     for name, value in description.items():
         model.set_rt_info(value, [OURS, name])
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / path.name
+    with scratch_folder() as folder:
+        written = folder / path.name
         openvino.save_model(model, written, compress_to_fp16=False)
         for suffix in (".bin", ".xml"):  # the graph last: it is nothing without weights
             write_whole(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parcnet_train.report.console import wide_console
+
 SHOWN = 20  # of all layers; `results.json` has them all
+BESIDE = 24  # characters of the table beside a name
 
 
 def print_sensitivities(decibels: Mapping[str, float]) -> None:
@@ -21,4 +23,6 @@ def print_sensitivities(decibels: Mapping[str, float]) -> None:
     worst = sorted(decibels.items(), key=lambda each: each[1])[:SHOWN]
     for layer, value in worst:
         table.add_row(escape(layer), f"{value:.1f} dB")
-    Console().print(table)
+    # Names are whole: they are what export.float_layers takes.
+    widest = max((len(layer) for layer, _ in worst), default=0)
+    wide_console(widest + BESIDE).print(table)
