@@ -127,7 +127,13 @@ def test_sensitivity_is_the_noise_of_a_layer_alone(quantizable):
 
 @pytest.mark.parametrize(
     ("expected", "found", "decibels"),
-    [([1, -1], [1.1, -0.9], 20), ([2, -2], [2.2, -1.8], 20), ([1, -1], [1, -1], SILENCE)],
+    [
+        ([1, -1], [1.1, -0.9], 20),
+        ([2, -2], [2.2, -1.8], 20),
+        ([1, -1], [1, -1], SILENCE),
+        ([1, 1], [1, 1], SILENCE),
+        ([1, 1], [1, 2], -SILENCE),
+    ],
 )
 def test_signal_to_noise(expected, found, decibels):
     assert signal_to_noise(np.array(expected), np.array(found)) == pytest.approx(decibels)
@@ -164,6 +170,8 @@ def test_a_network_of_several_images_gives_nearly_the_same(backbone, task, floor
     expected, found = (each.run(batch)["logits"].astype(np.float64) for each in (whole, small))
     assert signal_to_noise(expected, found) > floor
     assert json.loads(small.metadata["class_names"]) == NAMES
+    alone = [small.run(batch[index : index + 1])["logits"] for index in range(3)]
+    np.testing.assert_allclose(np.concatenate(alone), found, atol=1e-5 * found.std())
     sizes = [path.stat().st_size for path in (tmp_path / "int8.onnx", tmp_path / "float.onnx")]
     assert sizes[0] < 0.45 * sizes[1]
 
@@ -209,6 +217,17 @@ def test_boxes_and_scores_are_made_in_float32(tmp_path):
     found = OnnxFile(tmp_path / "int8.onnx").run(images(1, (64, 64))[0])
     assert found["boxes"].shape[1] == 4
     assert len(found["scores"]) > 0
+
+
+def test_layer_norms_stay_in_float32(tmp_path):
+    network = Exportable(lively("mobilevit_xxs"), (32, 32))
+    write_onnx(network, tmp_path / "float.onnx", {}, dynamic_batch=False)
+    file = QuantizableOnnx(tmp_path / "float.onnx", images(2, (32, 32)), tmp_path)
+    file.write(tmp_path / "int8.onnx")
+    found = initializers(tmp_path / "int8.onnx")
+    norms = [n for n in nodes_of(tmp_path / "int8.onnx") if n.op_type == "LayerNormalization"]
+    assert norms
+    assert all(found[norm.input[1]].dtype == np.float32 for norm in norms)
 
 
 def test_its_messages_reach_nobody(caplog):

@@ -169,8 +169,8 @@ def outputs_of(path: Path, images: Images) -> list[npt.NDArray[np.float64]]:
 
 
 def signal_to_noise(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    """Ratio of signal to noise, in decibels; at most `SILENCE`."""
-    noise = float(((found - expected) ** 2).mean())
-    if noise == 0:
-        return SILENCE
-    return min(10 * math.log10(float(expected.var()) / noise), SILENCE)
+    """Ratio of signal to noise, in decibels, from -`SILENCE` to `SILENCE`."""
+    signal, noise = float(expected.var()), float(((found - expected) ** 2).mean())
+    if signal == 0 or noise == 0:
+        return -SILENCE if noise else SILENCE
+    return float(np.clip(10 * math.log10(signal / noise), -SILENCE, SILENCE))
