@@ -112,6 +112,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
     assert faults == ([message] if is_refused else [])
 
 
+@pytest.mark.slow
 def test_a_package_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     """Core ML's runtime, which gives something else here, is on macOS alone."""
 

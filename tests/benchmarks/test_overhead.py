@@ -14,6 +14,7 @@ def test_more_steps_than_an_epoch_has_are_refused():
         refuse_too_many(4, 7)
 
 
+@pytest.mark.slow
 def test_a_trainer_of_several_devices_is_timed_on_one(tmp_path):
     overrides = ["action=benchmark", "benchmark.target=overhead", "benchmark.repeats=1"]
     overrides += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]

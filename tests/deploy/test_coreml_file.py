@@ -27,7 +27,7 @@ def written(model, size, path):
 @pytest.mark.parametrize(
     ("backbone", "task", "size"),
     [
-        ("parcnet_xs", "detection", SIZE),
+        pytest.param("parcnet_xs", "detection", SIZE, marks=pytest.mark.slow),
         ("mobilevit_xxs", "segmentation", (128, 64)),
     ],
 )

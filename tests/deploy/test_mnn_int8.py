@@ -36,7 +36,10 @@ def written(path, task="classification"):
     return path
 
 
-@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+SLOWLY = pytest.param("detection", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("task", ["classification", SLOWLY, "segmentation"])
 def test_int8_is_small_near_and_says_what_float_says(task, tmp_path):
     source, target, images = written(tmp_path / "float.mnn", task), tmp_path / "8.mnn", pictures(8)
     quantize(source, target, images)
