@@ -13,9 +13,9 @@ import running
 from parcnet_train import provenance as module
 from parcnet_train import revision
 from parcnet_train.actions.training import compare_configs
-from parcnet_train.provenance import PROVENANCE, Provenance
+from parcnet_train.provenance import Provenance
 from parcnet_train.revision import DIFF, LARGEST_DIFF, Revision, find_revision
-from parcnet_train.runs import config_hash
+from parcnet_train.runs import PROVENANCE, config_hash
 from parcnet_train.surroundings import hardware, packages
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from parcnet_train import runs
 from parcnet_train.errors import CheckpointError
 from parcnet_train.runs import (
+    by_start,
     checkpoint_of,
     config_hash,
     find_checkpoint,
@@ -16,6 +18,7 @@ from parcnet_train.runs import (
     read_values,
     run_dir,
     run_of,
+    started_at,
     write_results,
 )
 
@@ -81,6 +84,60 @@ def test_going_on_does_not_make_a_run_newer(two_runs):
     (first / ".hydra" / "config.yaml").write_text("again")
     (first / "checkpoints" / "last.ckpt").write_text("again")
     assert find_checkpoint("last", two_runs, "fit").parents[1] == second
+
+
+def begin(run, started):
+    """Makes a run directory with a record of its start."""
+    (run / ".hydra").mkdir(parents=True)
+    record = {"started": started, "directory": str(run.resolve())}
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
+def test_last_goes_by_the_recorded_start_whatever_is_touched(tmp_path):
+    later = begin(tmp_path / "slurm-8", "2026-11-29T10:00:00.000002+00:00")
+    earlier = begin(tmp_path / "slurm-9", "2026-11-29T10:00:00.000001+00:00")
+    (earlier / ".hydra" / ".config.yaml.swp").touch()
+    assert by_start(tmp_path.iterdir()) == [earlier, later]
+    for name in ("slurm-9-copy", "a"):
+        shutil.copytree(earlier, tmp_path / name)
+    for name in ("later.bak", "b"):
+        shutil.copytree(later, tmp_path / name)
+    (tmp_path / ".notes.swp").touch()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    ordered = by_start(tmp_path.iterdir())
+    assert (ordered[2], ordered[-1]) == (earlier, later)
+    assert len(ordered) == 6
+
+
+def test_a_moved_run_is_newer_than_a_copy_of_it(tmp_path):
+    run = begin(tmp_path / "old" / "run", "2026-11-29T10:00:00+00:00")
+    shutil.copytree(run, tmp_path / "old" / "run (copy)")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert by_start((tmp_path / "new").iterdir())[-1] == tmp_path / "new" / "run"
+
+
+def test_a_run_without_a_record_began_when_its_name_or_its_provenance_says(tmp_path):
+    names = ("2026-11-29_10-00-00", "2026-11-29_10-00-00_2", "2026-11-29_10-00-00_10", "slurm-7")
+    runs = [tmp_path / name for name in names]
+    for run in reversed(runs):
+        (run / ".hydra").mkdir(parents=True)
+    sessions = [{"started": "2026-11-30T10:00:00+00:00"}, {"started": "2020-01-01T10:00:00+00:00"}]
+    (runs[3] / "provenance.json").write_text(json.dumps({"sessions": sessions}))
+    for second, run in enumerate(reversed(runs)):
+        os.utime(run / ".hydra", (second, second))
+    assert by_start(tmp_path.iterdir()) == runs
+    unnamed = tmp_path / "2026-99-99_10-00-00"
+    (unnamed / ".hydra").mkdir(parents=True)
+    os.utime(unnamed / ".hydra", (7, 7))
+    assert started_at(unnamed) == 7
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"started": 7}', '{"started": "yesterday"}'])
+def test_a_damaged_record_counts_as_none(text, tmp_path):
+    run = begin(tmp_path / "2026-11-29_10-00-00", "2026-11-29T10:00:00+00:00")
+    (run / "run.json").write_text(text)
+    assert started_at(run) == datetime(2026, 11, 29, 10).timestamp() + 1e-6
 
 
 def test_last_is_never_an_older_run(two_runs):

@@ -23,12 +23,10 @@ from typing import Any, Protocol
 from parcnet_train.files import write_whole
 from parcnet_train.processes import place
 from parcnet_train.revision import DIFF, Revision, find_revision
-from parcnet_train.runs import config_hash, read_values
+from parcnet_train.runs import PROVENANCE, config_hash, read_values
 from parcnet_train.surroundings import hardware, packages, python_version
 
 log = logging.getLogger(__name__)
-
-PROVENANCE = "provenance.json"
 
 
 class Fingerprinted(Protocol):

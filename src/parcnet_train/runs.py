@@ -4,17 +4,18 @@ runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<acti
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
 Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (docs/sweeps.md).
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
-    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/
+    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,16 @@ from parcnet_train.processes import place
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 PROGRESS = "progress.json"
+PROVENANCE = "provenance.json"
+RECORD = "run.json"  # when and where a run began; a resume leaves it as it is
 BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
 EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
 
 EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
+NAME = "%Y-%m-%d_%H-%M-%S"  # of a run: when it began
+NAMED = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?")
 # Actions whose network is that of a checkpoint, whatever else a command line composes.
 OF_CHECKPOINTS = ("predict",)
 # Actions that read no data but for two of the benchmarks, and no checkpoint but for those above.
@@ -100,8 +105,7 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
     """
     wanted = LAST if action == "fit" else BEST
     if ckpt == "last":
-        trained = (each for each in runs_of_name.glob("*") if not ENDING.search(each.name))
-        runs = sorted(trained, key=started_at)
+        runs = by_start(each for each in runs_of_name.glob("*") if not ENDING.search(each.name))
         if not runs or not (runs[-1] / wanted).is_file():
             newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
             raise CheckpointError(
@@ -124,10 +128,49 @@ def checkpoint_in(path: str | Path, wanted: Path = BEST) -> Path:
     return path / wanted if path.is_dir() else path
 
 
+def by_start(folders: Iterable[Path]) -> list[Path]:
+    """The run directories among these paths, in the order in which the runs began.
+
+    A copy began when its original did, and comes before it: the last one is never a copy.
+    """
+
+    def key(run: Path) -> tuple[float, bool, int]:
+        is_original = read_values(run / RECORD).get("directory") == str(run.resolve())
+        return started_at(run), is_original, -len(run.name)
+
+    return sorted(filter(is_run, folders), key=key)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a path is a run directory."""
+    return (folder / RECORD).is_file() or (folder / ".hydra").is_dir()
+
+
 def started_at(run: Path) -> float:
-    """When a run was made, in seconds: not every name tells, and what it writes comes later."""
-    notes = run / ".hydra"  # going on rewrites the files in it, and leaves the folder as it is
+    """The time at which a run began, in seconds since 1970.
+
+    It is read from `run.json`, which copying and editing do not change. Runs without one, from
+    earlier versions, tell it by their name or their provenance, else by the age of `.hydra`.
+    """
+    if (started := seconds_of(read_values(run / RECORD).get("started"))) is not None:
+        return started
+    if match := NAMED.match(run.name):
+        with contextlib.suppress(ValueError):  # the digits are no date
+            second = datetime.strptime(match[1], NAME).timestamp()
+            return second + 1e-6 * int(match[2] or 1)
+    sessions = read_values(run / PROVENANCE).get("sessions") or [{}]
+    if (started := seconds_of(sessions[0].get("started"))) is not None:
+        return started
+    notes = run / ".hydra"
     return (notes if notes.is_dir() else run).stat().st_mtime
+
+
+def seconds_of(moment: Any) -> float | None:
+    """Seconds since 1970 of an ISO date and time, None for anything else."""
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except (TypeError, ValueError):
+        return None
 
 
 def checkpoint_of(config: Mapping[str, Any]) -> Path:
@@ -218,7 +261,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
     ending = f"_{action}" if action in EVALUATIONS else ""
     if shared_name := place().run_name:
         return str(named / f"{shared_name}{ending}")
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") + ending
+    name = datetime.now().strftime(NAME) + ending
     taken = sum(1 for _ in named.glob(f"{name}*"))
     return str(named / (f"{name}_{taken + 1}" if taken else name))
 

@@ -14,9 +14,8 @@ from typing import Any
 
 from parcnet_train.errors import ConfigError
 from parcnet_train.report.paper_tables import TABLE_2, TASKS, Row
-from parcnet_train.runs import LAST, RESULTS
+from parcnet_train.runs import LAST, PROVENANCE, RESULTS
 
-PROVENANCE = "provenance.json"
 MEASURED = ("fit", "test", "average")  # actions that leave a metric of a network
 TOLD = ("task", "backbone", "data", "seed", "parameters", "monitor")  # of each of them
 ABLATION = re.compile(r"table2_row(\d+)")
