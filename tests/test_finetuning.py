@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.checkpoints import model_state, read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints import model_state
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.profiling import on_meta
 from running import BACKBONES, LARGER_SLOWLY, TINY, composed, configure, run

@@ -5,7 +5,8 @@ import timm
 import torch
 
 import golden
-from parcnet_train.checkpoints import model_state, read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints import model_state
 from parcnet_train.conversion.convert import convert
 from parcnet_train.tasks.base import Task
 from running import TINY, configure, run

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import running
-from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.report.curves import read_series
 
 RUN = [

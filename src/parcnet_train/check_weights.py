@@ -12,13 +12,13 @@ from parcnet_train.build import (
     build_model,
     meta_device,
 )
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.checkpoints import (
     check_resumable,
     check_same_classes,
     check_same_model,
     check_same_parameters,
     pretrained_state,
-    read_checkpoint,
     restore_for,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, UserError

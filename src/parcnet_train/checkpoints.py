@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,18 @@ from torch import Tensor
 
 from parcnet_train import __version__
 from parcnet_train.build import PRETRAINED, build_model, height_and_width
+from parcnet_train.checkpoint_files import is_class_of, named_targets, read_checkpoint
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
 from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
 from parcnet_train.predict.tasks import predictor_of
-from parcnet_train.rules import locate
 from parcnet_train.runs import checkpoint_in, checkpoint_of
 
-KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 PREFIX = "model."  # of the network's entries among those of the Lightning module
 BACKBONE = "backbone."  # of the backbone's entries among those of the network
 NAMING = ("task", "backbone", "head", "data")  # groups whose choices name what was trained
-
-
-def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
-    """Reads a checkpoint of this package onto the CPU, executing nothing that is in it.
-
-    Args:
-        path: the file.
-        key: of the configuration that names it, for the message.
-
-    Raises:
-        CheckpointError: where the file is not one.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"{key}={path} cannot be read: {error.strerror}; allowed is a checkpoint file, such as "
-            "RUN/checkpoints/best.ckpt"
-        ) from error
-    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
-        raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
-    lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
-    if lacking:
-        raise CheckpointError(
-            f"{key}={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}; "
-            "published weights become one by scripts/convert_weights.py"
-        )
-    return checkpoint
 
 
 def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -299,29 +269,3 @@ def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]
     own = [str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")]
     packages = list(dict.fromkeys(["parcnet_train", *own]))
     return restore(checkpoint, path, packages=packages), checkpoint, path
-
-
-def named_targets(node: Any) -> Iterator[str]:
-    """Everything in a part of a checkpoint's configuration that building it would call."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            else:
-                yield from named_targets(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from named_targets(value)
-    elif isinstance(node, str) and "${" in node:
-        yield node  # ours hold values; an interpolation can make anything, targets too
-
-
-def is_class_of(target: str, packages: Sequence[str]) -> bool:
-    """Whether a name is that of a class which one of the packages defines itself.
-
-    A module of theirs also leads to what it imports, such as `parcnet_train.build.torch`.
-    """
-    if target.split(".")[0] not in packages:
-        return False
-    found = locate({"_target_": target})
-    return inspect.isclass(found) and found.__module__.split(".")[0] in packages

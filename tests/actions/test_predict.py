@@ -18,7 +18,7 @@ import parcnet_train
 import running
 from coco_files import VAL as COCO_VAL
 from coco_files import write_coco
-from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.data.images import ImageFolderDataset
 from parcnet_train.data.palette import read_mask
 from parcnet_train.data.samplers import SampleKey

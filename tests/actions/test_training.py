@@ -17,7 +17,8 @@ import torch
 import parcnet_train
 from parcnet_train.actions import training
 from parcnet_train.callbacks.saving import Stopped
-from parcnet_train.checkpoints import check_same_classes, model_state, read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints import check_same_classes, model_state
 from parcnet_train.errors import CheckpointError, ConfigError, DataError, TrainingError
 from parcnet_train.tasks.base import Task
 from running import TINY, TRAINED, configure, run

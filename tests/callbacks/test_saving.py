@@ -13,7 +13,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from parcnet_train.actions import training
 from parcnet_train.callbacks.saving import WholeFiles, requeue
-from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.errors import TrainingError
 from parcnet_train.report.curves import read_series
 from parcnet_train.tasks.classification import ClassificationTask

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parcnet_train.build import accumulation
-from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.data.samplers import MultiScale, TrainBatches
 from parcnet_train.report.curves import read_series
 from parcnet_train.tasks.classification import ClassificationTask

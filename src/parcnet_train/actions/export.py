@@ -14,7 +14,8 @@ from parcnet_train.actions.results import Results, about
 from parcnet_train.actions.training import prepare, read_model
 from parcnet_train.actions.verifying import verify
 from parcnet_train.build import Config, build_model, height_and_width
-from parcnet_train.checkpoints import check_same_model, model_state, read_checkpoint
+from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints import check_same_model, model_state
 from parcnet_train.deploy.exportable import Decoding, Exportable
 from parcnet_train.deploy.formats import FORMATS, Format, verification_of
 from parcnet_train.files import bytes_of, remove, scratch_folder

@@ -30,13 +30,13 @@ from parcnet_train.build import (
     world_size,
 )
 from parcnet_train.callbacks.saving import Stopped, requeue
+from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.checkpoints import (
     check_same_classes,
     check_same_model,
     model_state,
     other_values,
     pretrained_state,
-    read_checkpoint,
 )
 from parcnet_train.differences import flatten
 from parcnet_train.errors import CheckpointError, ConfigError
