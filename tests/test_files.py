@@ -1,9 +1,84 @@
 import errno
+import os
+import stat
+from pathlib import Path
 
 import pytest
 
-from parcnet_train.errors import TrainingError
-from parcnet_train.files import scratch_folder
+from parcnet_train.callbacks.saving import WholeFiles
+from parcnet_train.checkpoints import write_checkpoint
+from parcnet_train.data.preparing import write_lines
+from parcnet_train.deploy import runtimes
+from parcnet_train.errors import CheckpointError, TrainingError
+from parcnet_train.files import scratch_folder, write_whole
+from parcnet_train.provenance import Provenance
+from parcnet_train.runs import write_results
+
+NOTE = {"paths": {"output": "."}, "overrides": []}
+WRITERS = {
+    "write_whole": lambda path, text: write_whole(path, text.encode()),
+    "checkpoints of a training": lambda path, text: WholeFiles().save_checkpoint({text: 1}, path),
+    "other checkpoints": lambda path, text: write_checkpoint(path, {text: 1}),
+    "lists of a data set": lambda path, text: write_lines(path, [text]),
+    "latencies of a device": runtimes.write_whole,
+}
+
+
+@pytest.fixture(params=WRITERS)
+def write(request):
+    return WRITERS[request.param]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_name(write, tmp_path, monkeypatch):
+    flush, rename, done = os.fsync, Path.replace, []
+
+    def flushed(descriptor):
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            done.append("flushed")
+        flush(descriptor)
+
+    def renamed(path, target):
+        done.append(f"{path.name} {Path(target).name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write(tmp_path / "a", "b")
+    assert done == ["flushed", "a.partial a"]
+
+
+def test_the_name_is_on_the_disk_too(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.fstat(number).st_mode))
+    write_whole(tmp_path / "a", b"a")
+    assert [stat.S_ISDIR(mode) for mode in flushed] == [False, True]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
+def test_a_file_is_replaced_as_a_whole_or_stays(stop, write, tmp_path, monkeypatch):
+    def stopped(descriptor):
+        raise stop
+
+    write(tmp_path / "a", "before")
+    before = (tmp_path / "a").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", stopped)
+        with pytest.raises((KeyboardInterrupt, OSError, TrainingError, CheckpointError)):
+            write(tmp_path / "a", "after")
+    assert (tmp_path / "a").read_bytes() == before
+    write(tmp_path / "a", "after")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() != before
+
+
+def test_results_and_provenance_are_written_so(tmp_path, monkeypatch):
+    renamed = []
+    rename = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda *two: (renamed.append(two[1].name), rename(*two)))
+    write_results(tmp_path, {"a": 1})
+    with Provenance({**NOTE, "paths": {"output": str(tmp_path)}, "seed": 0}, 1):
+        pass
+    assert {"results.json", "provenance.json"} <= set(renamed)
 
 
 def test_a_scratch_folder_is_gone_behind():

@@ -1,5 +1,10 @@
+import runpy
+import signal
+from pathlib import Path
+
 import pytest
 
+import parcnet_train.processes
 from parcnet_train.processes import Place, place
 
 TORCHRUN = {
@@ -52,3 +57,15 @@ def test_arrays_and_later_steps_have_names_of_their_own():
 def test_batch_scripts_and_shells_are_no_tasks():
     script = {key: value for key, value in SRUN.items() if key != "SLURM_STEP_ID"}
     assert place(script) == place({**SRUN, "SLURM_STEP_ID": "4294967290"}) == Place()
+
+
+def test_nothing_needs_a_signal_that_windows_lacks_to_be_imported(monkeypatch):
+    source = Path(parcnet_train.processes.__file__).parent
+    monkeypatch.delattr(signal, "SIGUSR1")
+    again = runpy.run_path(str(source / "processes.py"))
+    assert (again["USR1"], again["SAVING"]) == (None, (signal.SIGTERM,))
+    for name in ("USR1", "SAVING"):
+        monkeypatch.setattr(parcnet_train.processes, name, again[name])
+    for file in source.rglob("*.py"):
+        if "signal" in file.read_text():
+            runpy.run_path(str(file), run_name="imported")

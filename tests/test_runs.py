@@ -272,36 +272,6 @@ def test_results_are_json_with_the_given_keys(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "results.json"]
 
 
-def test_results_are_replaced_as_a_whole(tmp_path, monkeypatch):
-    write_results(tmp_path, {"epochs": 1, "old": True})
-    write_results(tmp_path, {"epochs": 2})
-    assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
-
-    def interrupted(path, content):
-        with path.open("wb") as stream:
-            stream.write(content[:5])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_results(tmp_path, {"epochs": 3})
-    assert json.loads((tmp_path / "results.json").read_text()) == {"epochs": 2}
-
-
-def test_results_are_never_written_in_place(tmp_path, monkeypatch):
-    write, written = Path.write_bytes, []
-
-    def recorded(path, content):
-        written.append(path.name)
-        return write(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", recorded)
-    write_results(tmp_path, {"epochs": 1})
-    assert written
-    assert "results.json" not in written
-    assert (tmp_path / "results.json").is_file()
-
-
 @pytest.mark.parametrize("action", ["profile", "benchmark", "report"])
 def test_what_needs_no_data_has_a_folder_of_its_own(tmp_path, noon, action):
     folder = run_dir(str(tmp_path), *NAME, action, None)

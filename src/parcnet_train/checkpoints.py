@@ -15,6 +15,7 @@ from parcnet_train.checkpoint_files import is_class_of, named_targets, read_chec
 from parcnet_train.differences import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.features import Backbone
+from parcnet_train.files import whole_file
 from parcnet_train.finetuning import DEFAULTS
 from parcnet_train.model import Model
 from parcnet_train.predict.tasks import predictor_of
@@ -31,12 +32,10 @@ def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: where the disk does not take it.
     """
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        torch.save(dict(checkpoint), partial)
-        partial.replace(target)
+        with whole_file(target) as file:
+            torch.save(dict(checkpoint), file)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"{target} cannot be written: {error}") from error
 
 

@@ -4,28 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from parcnet_train.errors import TrainingError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, makes the folder where there is none, and renames it.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes its name when all of it is on the disk; makes its folder.
+
+    Whenever a process or the machine stops, the previous file is there or the new one, whole.
 
     Raises:
-        TrainingError: where the disk does not take it; a file of that name stays as it was.
+        OSError: if the disk does not take it; a file of that name stays as it was.
     """
     partial = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
+    except Exception:
         with contextlib.suppress(OSError):
             partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder outlive a power cut, if the system lets it be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file as a whole or not at all, see `whole_file`.
+
+    Raises:
+        TrainingError: if the disk does not take it; a file of that name stays as it was.
+    """
+    try:
+        with whole_file(path) as file:
+            file.write(content)
+    except OSError as error:
         raise TrainingError(
             f"{path} cannot be written: {error.strerror}; make room, or write elsewhere: "
             "paths.runs=PATH"

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from parcnet_train.processes import LAUNCHER
+from parcnet_train.processes import LAUNCHER, SAVING
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+FORWARDED = (*SAVING, signal.SIGINT)
 SAVING_SECONDS = 60.0  # that processes have, after a signal, to write a checkpoint
 FAILING_SECONDS = 10.0  # that they have once one has failed: without it none can do a step
 POLL_SECONDS = 0.05

@@ -20,6 +20,9 @@ NO_RUN_ID = "none"  # what torchrun calls a run that was given no name
 
 LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, told to what it starts
 SWEEP = "PARCNET_TRAIN_SWEEP"  # the same of the launcher of a sweep, told to its jobs
+# SLURM's usual warning before a time limit (`--signal=USR1@120`); Windows has no such signal.
+USR1: int | None = getattr(signal, "SIGUSR1", None)
+SAVING = (signal.SIGTERM,) if USR1 is None else (signal.SIGTERM, USR1)  # write a checkpoint
 PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 # Of tasks that srun starts; a batch script and a shell of `salloc` are no numbered steps.

@@ -4,7 +4,6 @@ import csv
 import logging
 import os
 import signal
-import stat
 from pathlib import Path
 
 import pytest
@@ -74,20 +73,6 @@ def test_a_kill_while_writing_leaves_the_previous_file(tmp_path, monkeypatch):
     assert torch.load(place, weights_only=True) == {"number": 1}
     WholeFiles().save_checkpoint({"number": 3}, place)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(is_folder(descriptor)))
-    monkeypatch.setattr(
-        type(tmp_path), "replace", lambda self, place: done.append(f"{self.name} {place.name}")
-    )
-    WholeFiles().save_checkpoint({}, tmp_path / "last.ckpt")
-    assert done == [False, "last.ckpt.partial last.ckpt", True]
-
-
-def is_folder(descriptor):
-    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_previous_file(tmp_path, monkeypatch):

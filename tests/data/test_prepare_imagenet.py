@@ -1,6 +1,7 @@
 """ImageNet's official files, made small: the same formats, three classes, few images."""
 
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,12 @@ WORDS = {
 TRUTH = [3, 1, 1, 2, 3, 2, 1]
 TRAIN_COUNTS = {"n02119789": 3, "n01440764": 5, "n09835506": 2}
 COUNTS = Counts(train=10, val=7, classes=3)
+
+
+@pytest.fixture(autouse=True)
+def unflushed(monkeypatch):
+    """Flushing all disks of this machine takes a second, and tests write many folders."""
+    monkeypatch.setattr(os, "sync", lambda: None)
 
 
 def tar(members, mode="w"):
@@ -153,6 +160,15 @@ def test_killed_at_any_file_it_goes_on_and_ends_the_same(source, tmp_path, monke
         assert len(again) == 17 - left  # the half file, and those that were not begun
         assert tree(root) == tree(tmp_path / "whole")
         assert not list(root.glob("**/.*"))
+
+
+def test_a_folder_is_on_the_disk_before_it_takes_its_name(source, tmp_path, monkeypatch):
+    rename, done = Path.rename, []
+    monkeypatch.setattr(os, "sync", lambda: done.append("flushed"))
+    monkeypatch.setattr(Path, "rename", lambda p, t: (done.append(t.name), rename(p, t))[1])
+    prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
+    assert done[::2] == ["flushed"] * (len(TRAIN_COUNTS) + 1)
+    assert done[1::2] == [*sorted(TRAIN_COUNTS), "val"]
 
 
 def test_a_finished_tree_is_only_counted(source, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ from parcnet_train.checkpoints import (
 )
 from parcnet_train.differences import flatten
 from parcnet_train.errors import CheckpointError, ConfigError
-from parcnet_train.processes import place
+from parcnet_train.processes import USR1, place
 from parcnet_train.profiling import count_parameters
 from parcnet_train.provenance import Provenance
 from parcnet_train.report.curves import draw_curves
@@ -144,7 +144,7 @@ def train(
         )
         log.warning("stopped in epoch %d; %s", trainer.current_epoch + 1, way_out)
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-        if signum == signal.SIGUSR1:
+        if signum == USR1:
             if is_first_process():
                 requeue()
             # The first one to end could end the others: `srun --kill-on-bad-exit`.

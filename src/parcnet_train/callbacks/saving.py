@@ -18,12 +18,10 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
-from parcnet_train.processes import is_srun_task, slurm_job
+from parcnet_train.files import whole_file
+from parcnet_train.processes import SAVING, is_srun_task, slurm_job
 
 log = logging.getLogger(__name__)
-
-# SLURM's usual warning before a time limit (`--signal=USR1@120`), and what ends processes.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class CheckpointContents(Callback):
@@ -45,10 +43,7 @@ class CheckpointContents(Callback):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it when it is on the disk.
-
-    Whenever a process or a machine stops, there is the previous checkpoint or the new one.
-    """
+    """Writes checkpoints as whole files: the previous one is there, or the new one."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
@@ -59,17 +54,10 @@ class WholeFiles(TorchCheckpointIO):
             TrainingError: where the disk does not take it; the previous file is still there.
         """
         place = Path(path)
-        partial = place.with_name(f"{place.name}.partial")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with whole_file(place) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(place)
-            sync_folder(place.parent)
         except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
-            partial.unlink(missing_ok=True)
             raise TrainingError(
                 f"{place} cannot be written: {first_reason(error)}; the checkpoint written before "
                 "it is kept. Make room, and go on with ckpt=last"
@@ -80,18 +68,6 @@ def first_reason(error: BaseException) -> str:
     """What the system said, also where torch's writer wrapped it."""
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     return getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlive a power cut, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class BestEpochs(ModelCheckpoint):
@@ -185,7 +161,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and listens to signals, in place of Lightning."""
         self.saved_at = time.monotonic()
-        self.handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        self.handlers = {number: signal.signal(number, self._receive) for number in SAVING}
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Gives the signals back."""
@@ -231,10 +207,10 @@ class LastCheckpoint(Checkpoint):
         """Whether any process finds it time to save, and which signal any of them received."""
         minutes = (time.monotonic() - self.saved_at) / 60
         is_due = self.every_minutes is not None and minutes >= self.every_minutes
-        wishes = [is_due, *(self.received == number for number in SIGNALS)]
+        wishes = [is_due, *(self.received == number for number in SAVING)]
         if torch.distributed.is_initialized():  # else no device has to be waited for
             wishes = anywhere(torch.tensor(wishes, device=device)).tolist()
-        received = (number for number, wish in zip(SIGNALS, wishes[1:], strict=True) if wish)
+        received = (number for number, wish in zip(SAVING, wishes[1:], strict=True) if wish)
         return wishes[0], next(received, 0)
 
     def _save(self, trainer: pl.Trainer) -> None:

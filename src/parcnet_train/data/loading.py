@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.errors import DataError
+from parcnet_train.processes import SAVING
 
 Loaded = TypeVar("Loaded")  # a sample
 
@@ -59,7 +60,7 @@ def start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # the workers are the threads
     # A signal to all processes of a job is for the one that trains: it still needs batches until
     # its checkpoint is written, and ends its workers itself.
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, *SAVING):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 

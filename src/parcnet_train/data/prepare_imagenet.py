@@ -9,6 +9,7 @@ that was killed is gone on with there. Archives decide nothing but names, and th
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tarfile
@@ -19,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, read_devkit
-from parcnet_train.data.preparing import broken, in_one_line, progress
+from parcnet_train.data.preparing import broken, in_one_line, progress, write_lines
 from parcnet_train.errors import DataError
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -52,8 +53,7 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
         check_space(paths, root, list(words))
         unpack_train(paths[TRAIN], root / "train", list(words), counts)
         unpack_val(paths[VAL], root / "val", labels, counts)
-        lines = (f"{wnid}\t{words[wnid]}\n" for wnid in sorted(words))
-        (root / "classes.txt").write_text("".join(lines), "utf-8")
+        write_lines(root / "classes.txt", [f"{wnid}\t{words[wnid]}" for wnid in sorted(words)])
     return (
         f"{root}: {counts.train:,} training and {counts.val:,} validation images of "
         f"{counts.classes:,} classes; use data=imagenet data.root={root}"
@@ -139,6 +139,7 @@ def unpack_train(path: Path, folder: Path, wnids: Sequence[str], counts: Counts)
                 raise broken(path, f"{member.name}: {error}") from error
             if count_images(partial, "*") != count:
                 raise broken(path, f"{member.name} has the same image twice")
+            os.sync()  # a folder of that name counts as whole, also after a power cut
             partial.rename(target)
     check_count(folder, counts.train)
 
@@ -175,6 +176,7 @@ def unpack_val(path: Path, folder: Path, labels: Sequence[str], counts: Counts) 
         except tarfile.TarError as error:
             raise broken(path, error) from error
     check_count(partial, counts.val)
+    os.sync()
     partial.rename(folder)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from tqdm import tqdm
 
 from parcnet_train.errors import DataError
+from parcnet_train.files import whole_file
 
 Link = Literal["copy", "hard", "symbolic"]
 
@@ -219,5 +220,5 @@ def link_hard(path: Path, target: Path) -> None:
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Writes a text file, a line each."""
-    text = "".join(f"{line}\n" for line in lines)
-    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+    with whole_file(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())

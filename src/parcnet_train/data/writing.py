@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ def write_once(root: Path, write: Callable[[Path], None]) -> None:
     try:
         write(partial)
         partial.chmod(0o755)
+        os.sync()  # a folder of that name counts as whole, also after a power cut
         try:
             partial.rename(root)
         except OSError:

@@ -262,6 +262,16 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that takes its name when all of it is on the disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def main() -> None:
     """Times files; prints a line for each, and writes a JSON file."""
     given = arguments()
@@ -280,7 +290,7 @@ def main() -> None:
         told = summary(each)
         print(" ".join(f"{value:9.3f}" for value in list(told.values())[:3]), f" {name}")
         results.update({f"latency/{name}/{key}": value for key, value in told.items()})
-    given.output.write_text(json.dumps(results, indent=2) + "\n")
+    write_whole(given.output, json.dumps(results, indent=2) + "\n")
     print(f"written: {given.output}")
 
 
