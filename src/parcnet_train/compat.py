@@ -28,6 +28,8 @@ warnings.filterwarnings("ignore", ".*ended before the epoch ended and your datal
 warnings.filterwarnings("ignore", ".* does not have many workers")
 # Frozen parts are, since `recipe.finetuning` says so.
 warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of training")
+# Metrics are the same in all processes when they are logged.
+warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\(.*sync_dist=True")
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

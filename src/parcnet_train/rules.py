@@ -229,6 +229,8 @@ RULES = {
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
+    "recipe.ema.warmup": FLAG,
+    "recipe.ema.compare": FLAG,
     "recipe.finetuning": Rule(
         lambda value: isinstance(value, dict),
         "a mapping of freeze_batchnorm, freeze_stages, head_lr, layer_decay",

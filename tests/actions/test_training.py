@@ -99,7 +99,7 @@ def test_load_gives_ema_weights_by_default(trained):
 def test_ema_follows_its_formula(reference_batch, decay, tmp_path):
     # A step of half the reference batch: two of them decay as one would.
     settings = [*TINY, f"recipe.reference_batch={reference_batch}", "recipe.ema.decay=0.75"]
-    settings += ["recipe.schedule.warmup_steps=100"]
+    settings += ["recipe.schedule.warmup_steps=100", "recipe.ema.warmup=false"]
 
     def weights(steps):
         run([*settings, f"trainer.limit_train_batches={steps}"], tmp_path / f"{steps}")

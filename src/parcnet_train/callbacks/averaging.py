@@ -2,42 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+log = logging.getLogger(__name__)
+
+MOST_INITIAL = 0.01  # share of the initial weights in the average at the end of a run
+
 
 class EMA(WeightAveraging):
-    """Averages weights and BatchNorm statistics; evaluated and saved in place of the weights.
+    """Averages the weights; the average is evaluated and saved in place of the weights.
 
     It starts at the first weights and is updated after every optimizer step:
-    `ema = decay * ema + (1 - decay) * weights`, as released.
+    `ema = decay * ema + (1 - decay) * weights`.
 
     Args:
-        decay: for a step of the recipe's reference batch; a step of another batch decays by
-            `decay ** (batch / reference)`, which averages over as many samples (arXiv 2307.13813).
+        decay: Decay of a step of the recipe's reference batch. A step of a different batch decays
+            by `decay ** (batch / reference)`, which averages over as many samples
+            (arXiv 2307.13813).
+        warmup: Whether the decay of early steps is at most `(1 + t) / (10 + t)`, where `t` is the
+            number of samples seen before the step, in reference batches (as in TensorFlow's
+            `ExponentialMovingAverage`). Without it, a short run keeps its initial weights in the
+            average. The released code has none.
+        buffers: `copy` takes the floating-point buffers, BatchNorm's running statistics, from the
+            trained network, where they are averages already; `average` averages them once more, as
+            released.
+        compare: Whether every evaluation also evaluates the trained weights, and logs their metric
+            beside that of the average.
     """
 
-    def __init__(self, decay: float) -> None:
+    def __init__(
+        self,
+        decay: float,
+        warmup: bool = True,
+        buffers: Literal["copy", "average"] = "copy",
+        compare: bool = False,
+    ) -> None:
         super().__init__()
         self.decay = decay
+        self.warmup = warmup
+        self.buffers = buffers
+        self.compare = compare
+
+    def decay_of(self, step: Any) -> float:
+        """Decay of an optimizer step.
+
+        Args:
+            step: `Step` of a `Task`.
+        """
+        decay = self.decay
+        if self.warmup:
+            decay = min(decay, (1 + step.seen) / (10 + step.seen))
+        return float(decay**step.share)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pairs the averaged tensors with their sources."""
+        """Pairs the average's tensors with their sources, and warns if the run is too short."""
         assert self._average_model is not None
-        module = self._average_model.module
-        pairs = [
-            *zip(module.parameters(), pl_module.parameters(), strict=True),
-            *zip(module.buffers(), pl_module.buffers(), strict=True),
-        ]
-        self.averaged = columns(pair for pair in pairs if pair[0].is_floating_point())
-        self.copied = columns(pair for pair in pairs if not pair[0].is_floating_point())  # counters
-        share: Any = pl_module.reference_share  # of a `Task`
-        self.share = 1 - float(self.decay**share)
+        # Lightning copies the network before it moves it to its device.
+        module = self._average_model.to(pl_module.device).module
+        pairs: list[tuple[Tensor, Tensor]] = []
+        pairs += zip(module.parameters(), pl_module.parameters(), strict=True)
+        copies: list[tuple[Tensor, Tensor]] = []
+        for pair in zip(module.buffers(), pl_module.buffers(), strict=True):
+            averages = self.buffers == "average" and pair[0].is_floating_point()  # no counter
+            (pairs if averages else copies).append(pair)
+        self.averaged, self.copied = columns(pairs), columns(copies)
+        self.warn_of_initial_weights(pl_module)
+
+    def warn_of_initial_weights(self, task: Any) -> None:
+        """Warns if the average at the end of the run still holds much of the initial weights."""
+        left = 1.0
+        for step in task.steps():
+            left *= self.decay_of(step)
+            if left <= MOST_INITIAL:
+                return
+        log.warning(
+            "recipe.ema.decay=%s: %.3g %% of the average at the end of this run are the initial "
+            "weights; expected at most %.0f %%. Fix: %s",
+            self.decay,
+            100 * left,
+            100 * MOST_INITIAL,
+            "train longer, or recipe.ema=null" if self.warmup else "recipe.ema.warmup=true",
+        )
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -52,12 +104,52 @@ class EMA(WeightAveraging):
         if trainer.global_step == self._latest_update_step:
             return
         self._latest_update_step = trainer.global_step
-        torch._foreach_lerp_(*self.averaged, self.share)
-        if self.copied[0]:  # a network without BatchNorm counts nothing
+        task: Any = pl_module
+        decay = self.decay_of(task.step_of(batch_idx, trainer.current_epoch))
+        torch._foreach_lerp_(*self.averaged, 1 - decay)
+        if self.copied[0]:  # a network without buffers has none
             torch._foreach_copy_(*self.copied)
 
+    @property
+    def raw(self) -> Any:
+        """During an evaluation, a `Task` of the trained weights; it has metrics of its own."""
+        assert self._average_model is not None
+        return self._average_model.module
 
-def columns(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Puts the average in place of the weights, and the weights in place of the average."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        if self.compare:
+            self.raw.trainer = trainer
+            self.raw.eval()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Evaluates the trained weights on the same batch."""
+        if self.compare:
+            with trainer.precision_plugin.val_step_context():
+                self.raw.validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the metric of the trained weights, and puts everything back in place."""
+        if self.compare:
+            monitor = self.raw.monitor
+            pl_module.log(raw_metric(monitor), self.raw.validation_metrics()[monitor])
+        super().on_validation_epoch_end(trainer, pl_module)
+
+
+def raw_metric(metric: str) -> str:
+    """Name under which a metric of the trained weights stands beside that of their average."""
+    return metric.replace("val/", "val/raw/", 1)
+
+
+def columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     """Averages and their sources as two lists, which may be empty."""
-    listed = list(pairs)
-    return [average for average, _ in listed], [source for _, source in listed]
+    return [average for average, _ in pairs], [source for _, source in pairs]

@@ -14,8 +14,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from torch import Tensor
 from torch.optim import Optimizer
 
+from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.collectives import mean
 from parcnet_train.files import write_whole
 
@@ -65,7 +67,8 @@ class Progress(Callback):
         self.written = 0.0  # when
         self.value: float | None = None  # of the monitored metric
         self.row: dict[str, float] = {}  # the newest one
-        self.loss = torch.tensor(math.nan)
+        self.loss = torch.tensor(math.nan)  # of the newest step: the mean of its images
+        self.parts: list[Tensor] = []  # of the loss of the step under way, one a batch
         self.images = 0
         self.started = 0.0
         self.began = (0.0, 0.0)  # epochs done and time at the start of this process
@@ -94,13 +97,17 @@ class Progress(Callback):
         batch_idx: int,
     ) -> None:
         """Counts images, of all processes, and logs a row where it is time to."""
-        self.loss = outputs["loss"]
+        # Lightning's is divided by `accumulate_grad_batches`, which the weight makes good.
+        self.parts.append(outputs["loss"] * pl_module.batch_weight)
         self.images += len(batch.images) * trainer.world_size
         if time.perf_counter() > self.written + WRITING_SECONDS:
             share = (batch_idx + 1) / trainer.num_training_batches
             self._write(trainer, trainer.current_epoch + share)
         step = trainer.global_step
-        if trainer.fit_loop._should_accumulate() or step % self.every_n_steps:
+        if trainer.fit_loop._should_accumulate():
+            return
+        self.loss, self.parts = torch.stack(self.parts).sum(), []
+        if step % self.every_n_steps:
             return
         self.row = self._row(trainer)
         for logger in trainer.loggers:
@@ -131,7 +138,8 @@ class Progress(Callback):
             return
         metrics = trainer.callback_metrics
         of_task: Sequence[str] = pl_module.shown  # type: ignore[assignment]  # of a `Task`
-        names = [name for name in of_task if name in metrics]
+        names = [*of_task, raw_metric(pl_module.monitor)]  # type: ignore[arg-type]
+        names = [name for name in names if name in metrics]
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(

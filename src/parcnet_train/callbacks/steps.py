@@ -120,6 +120,16 @@ class EpochLength(Callback):
         loop, limit = trainer.fit_loop, trainer.limit_train_batches
         assert loop._combined_loader is not None
         length = len(loop._combined_loader.flattened[0])
-        batches = min(length, limit) if isinstance(limit, int) else max(1, int(length * limit))
+        batches = limited(length, limit)
         loop._combined_loader.limits = [batches]
         loop.max_batches = trainer.val_check_batch = batches
+
+
+def limited(batches: int, limit: float) -> int:
+    """Batches of an epoch that are trained on.
+
+    Args:
+        batches: Batches that the epoch has.
+        limit: Number of batches, or their share as a `float`: `trainer.limit_train_batches`.
+    """
+    return min(batches, limit) if isinstance(limit, int) else max(1, int(batches * limit))

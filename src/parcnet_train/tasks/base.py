@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
 from torch.optim import Optimizer
 
+from parcnet_train.callbacks.steps import limited
 from parcnet_train.collectives import total
 from parcnet_train.data.samplers import TrainBatches
 from parcnet_train.metrics import loss_and_skipped
@@ -23,6 +25,15 @@ log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[Model], Optimizer]
 Schedule = Callable[..., float]
+
+
+class Step(NamedTuple):
+    """An optimizer step."""
+
+    position: Position  # before it
+    batches: range  # of its epoch, whose end may leave it fewer than `recipe.accumulate`
+    share: float  # images in it, at the base size, in reference batches
+    seen: float  # images before it, in reference batches
 
 
 class Task(pl.LightningModule):
@@ -76,31 +87,49 @@ class Task(pl.LightningModule):
         loader: Any = self.trainer.train_dataloader
         return loader.batch_sampler
 
-    @property
-    def reference_share(self) -> float:
-        """The batch of an optimizer step, at the base size of the images, in reference batches."""
-        batch = self.batches.batch_size * self.batches.world_size
-        return batch * self.trainer.accumulate_grad_batches / self.reference_batch
-
     def starts(self, epoch: int) -> npt.NDArray[np.int64]:
         """Samples of all processes before every batch of an epoch, and after the last."""
-        batches = int(self.trainer.num_training_batches)  # fewer than planned where limited
-        return self.batches.plan(epoch).starts[: batches + 1]
+        starts = self.batches.plan(epoch).starts
+        return starts[: limited(len(starts) - 1, self.trainer.limit_train_batches) + 1]
 
-    def position(self, batch_idx: int) -> Position:
-        """How far the training has come before a batch of the current epoch."""
-        epoch, total_epochs = self.trainer.current_epoch, self.trainer.max_epochs
+    def position(self, batch_idx: int, epoch: int) -> Position:
+        """How far the training has come before a batch of an epoch."""
+        total_epochs = self.trainer.max_epochs
         assert total_epochs is not None
         starts = self.starts(epoch)
         seen, epoch_length = int(starts[batch_idx]), int(starts[-1])
         before = epoch * min(self.batches.length, epoch_length)
         return Position(before + seen, epoch + seen / epoch_length, total_epochs)
 
-    def learning_rate(self, position: Position) -> float:
-        """The learning rate of a step of the batch that runs."""
+    def step_of(self, batch_idx: int, epoch: int) -> Step:
+        """The optimizer step that a batch of an epoch is part of."""
+        accumulate = self.trainer.accumulate_grad_batches
+        first = batch_idx - batch_idx % accumulate
+        batches = range(first, min(first + accumulate, len(self.starts(epoch)) - 1))
+        images = len(batches) * self.batches.batch_size * self.batches.world_size
+        position = self.position(first, epoch)
+        seen = position.samples / self.reference_batch
+        return Step(position, batches, images / self.reference_batch, seen)
+
+    def steps(self) -> Iterator[Step]:
+        """All optimizer steps of the run."""
+        assert self.trainer.max_epochs is not None
+        for epoch in range(self.trainer.max_epochs):
+            for batch_idx in range(
+                0, len(self.starts(epoch)) - 1, self.trainer.accumulate_grad_batches
+            ):
+                yield self.step_of(batch_idx, epoch)
+
+    def learning_rate(self, position: Position, share: float) -> float:
+        """The learning rate of a step.
+
+        Args:
+            position: Before the step.
+            share: Images in the step, in reference batches.
+        """
         max_lr = self.settings[0]["lr"]
         rate = self.schedule(position, max_lr=max_lr, reference_batch=self.reference_batch)
-        return rate * self.reference_share
+        return rate * share
 
     def on_train_start(self) -> None:
         """Makes this run's configuration hold, also where a checkpoint brought other values."""
@@ -113,11 +142,12 @@ class Task(pl.LightningModule):
         """Tells where the run is shorter than its warm-up."""
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        epoch_length = int(self.starts(self.trainer.current_epoch)[-1])
-        samples = epochs * min(self.batches.length, epoch_length)
-        half = self.learning_rate(Position(samples // 2, epochs / 2, epochs))
-        end = self.learning_rate(Position(samples, epochs, epochs))
-        top = self.settings[0]["lr"] * self.reference_share
+        epoch = self.trainer.current_epoch
+        share = self.step_of(0, epoch).share
+        samples = epochs * min(self.batches.length, int(self.starts(epoch)[-1]))
+        half = self.learning_rate(Position(samples // 2, epochs / 2, epochs), share)
+        end = self.learning_rate(Position(samples, epochs, epochs), share)
+        top = self.settings[0]["lr"] * share
         if half < end < top:
             log.warning(
                 "the learning rate reaches %.1e, not %.1e: the run of %d images ends in its "
@@ -128,11 +158,23 @@ class Task(pl.LightningModule):
             )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Sets the learning rate; batches of one optimizer step share it."""
-        first = batch_idx - batch_idx % self.trainer.accumulate_grad_batches
-        rate = self.learning_rate(self.position(first))
+        """Sets the learning rate, which batches of one optimizer step share, and their weights."""
+        epoch = self.trainer.current_epoch
+        step = self.step_of(batch_idx, epoch)
+        rate = self.learning_rate(step.position, step.share)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
+        starts = self.starts(epoch)
+        images = int(starts[batch_idx + 1] - starts[batch_idx])
+        of_step = int(starts[step.batches.stop] - starts[step.batches.start])
+        self.batch_weight = self.trainer.accumulate_grad_batches * images / of_step
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weighs a batch by its images, so that a step has the gradient of their mean loss.
+
+        Lightning divides every loss by `recipe.accumulate`, also if a step has fewer batches.
+        """
+        super().backward(loss * self.batch_weight, *args, **kwargs)
 
     def on_train_epoch_end(self) -> None:
         """Logs the metrics of the epoch."""
@@ -144,6 +186,14 @@ class Task(pl.LightningModule):
                 {**values, "epoch": self.trainer.current_epoch}, self.trainer.global_step - 1
             )
         self.train_metrics.reset()
+
+    def validation_metrics(self) -> Mapping[str, Tensor | float]:
+        """Metrics of the validation batches so far, the same in all processes; forgets them."""
+        raise NotImplementedError
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics of the validation set."""
+        self.log_dict(self.validation_metrics())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds where the training stands, and its metrics so far, of all processes."""

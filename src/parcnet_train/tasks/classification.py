@@ -87,4 +87,12 @@ class ClassificationTask(Task):
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             metric.update(*values.get(name, (logits, batch.labels)))
-            self.log(name, metric, prog_bar=name == self.monitor)
+
+    def validation_metrics(self) -> dict[str, Tensor]:
+        """Accuracies, loss and unreadable images."""
+        values = {}
+        for name, metric in self.metrics.items():
+            assert isinstance(metric, Metric)
+            values[name] = metric.compute()
+            metric.reset()
+        return values

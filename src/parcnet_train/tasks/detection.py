@@ -136,16 +136,17 @@ class DetectionTask(Task):
         self.found.update(batch.samples, found)
         return {"detections": found}
 
-    def on_validation_epoch_end(self) -> None:
-        """Logs the metrics, the same in all processes."""
+    def validation_metrics(self) -> dict[str, Tensor | float]:
+        """COCO's metrics, loss and unreadable images; may write the predictions."""
         found = self.found.compute()
         metrics = coco_metrics(self.annotations, found)
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
-        self.log_dict(self.val_metrics.compute())
+        values: dict[str, Tensor | float] = {f"val/{name}": metrics[name] for name in metrics}
+        values |= self.val_metrics.compute()
         if self.save_predictions and self.trainer.state.fn == TrainerFn.VALIDATING:
             self.write_predictions(found)
         self.val_metrics.reset()
         self.found.reset()
+        return values
 
     def write_predictions(self, found: FoundObjects) -> None:
         """Writes `predictions.json` into the run directory, from the first process."""

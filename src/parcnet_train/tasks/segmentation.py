@@ -141,8 +141,8 @@ class SegmentationTask(Task):
         """Logits of images, over scales and mirrored where that is wanted."""
         return logits_of_scales(self.model, scaled(images), self.scales, self.mirror)
 
-    def on_validation_epoch_end(self) -> None:
-        """Logs the metrics, the same in all processes."""
+    def validation_metrics(self) -> dict[str, Tensor]:
+        """Intersections over union, accuracy of pixels, loss and unreadable images."""
         confusion = self.confusion.compute()
         shares = intersection_over_union(confusion)
         names: list[str] = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
@@ -154,9 +154,9 @@ class SegmentationTask(Task):
         }
         if self.window is None:  # windows have no loss
             values["val/loss"] = self.val_metrics["val/loss"].compute()
-        self.log_dict(values)
         self.val_metrics.reset()
         self.confusion.reset()
+        return values
 
     @property
     def window(self) -> Size | None:
