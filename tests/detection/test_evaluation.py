@@ -207,6 +207,45 @@ def test_boxes_that_are_not_finite_find_nothing():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("named", [[3], [3, 7, 90]], ids=["one category", "several"])
+@pytest.mark.parametrize("seen", [[], [3]], ids=["no object", "objects of one"])
+def test_one_category_is_scored_as_pycocotools_does(seen, named, processes, backend, tmp_path):
+    random = np.random.default_rng(3)
+    objects = [(image, box) for image in range(5) for box in random_boxes(random, 2).round(2)]
+    document = {
+        "images": [
+            {"id": 11 * i, "file_name": f"{i}.jpg", "height": HEIGHT, "width": WIDTH}
+            for i in range(5)
+        ],
+        "annotations": [
+            {"id": number, "image_id": 11 * image, "category_id": seen[0], "iscrowd": 0}
+            | {"bbox": box.tolist(), "area": float(box[2] * box[3])}
+            for number, (image, box) in enumerate(objects if seen else [], start=1)
+        ],
+        "categories": [{"id": each, "name": CATEGORIES[each]} for each in named],
+    }
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(document))
+    annotations = read_annotations(file)
+    boxes = [np.array([box for image, box in objects if image == i]) for i in range(5)]
+    found = gather(
+        [detections_of(each * 1.03, random.random(2), [1, 1]) for each in boxes], processes
+    )
+    metrics = coco_metrics(annotations, found, backend)
+    write_predictions(tmp_path / "predictions.json", annotations, found)
+    assert_equal(metrics, *official(file, tmp_path / "predictions.json"))
+    assert math.isnan(metrics["map"]) != bool(seen)
+    assert {name for name in metrics if name.startswith("ap/")} == {
+        f"ap/{CATEGORIES[each]}" for each in named
+    }
+    for each in named:
+        assert math.isnan(metrics[f"ap/{CATEGORIES[each]}"]) == (each not in seen)
+    if seen:
+        assert metrics["map"] == pytest.approx(metrics["ap/apple"], abs=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_nothing_to_find_has_no_scores(backend, annotations):
     found = gather(ground_truth(annotations), order=slice(1), batch_size=3)
     assert len(found.images) == 3

@@ -147,7 +147,9 @@ def coco_metrics(
     results = {name: values[THEIR_NAMES.get(name, name)].item() for name in METRICS}
     # (IoU thresholds, recalls, classes, object sizes, most detections): all sizes, 100
     of_classes = values["precision"][:, :, :, 0, -1].mean(dim=(0, 1))
-    by_label = dict(zip(values["classes"].tolist(), of_classes.tolist(), strict=True))
+    # torchmetrics gives a single class as a scalar.
+    labels = values["classes"].reshape(-1).tolist()
+    by_label = dict(zip(labels, of_classes.tolist(), strict=True))
     for label, name in enumerate(annotations.class_names[1:], start=1):
         results[f"ap/{name}"] = by_label.get(label, -1.0)
     return {name: math.nan if value == -1 else value for name, value in results.items()}
