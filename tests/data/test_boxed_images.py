@@ -77,6 +77,22 @@ def test_a_training_set_without_any_box_is_refused(coco_folder):
         make_set(coco_folder, annotated_only=True)
 
 
+UNUSABLE = {
+    "crowds": {"bbox": [1, 2, 10, 10], "iscrowd": 1},
+    "outside": {"bbox": [500, 500, 10, 10]},
+    "no area": {"bbox": [1, 2, 0, 10]},
+}
+
+
+@pytest.mark.parametrize("entry", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_training_set_without_an_object_is_refused(coco_folder, entry):
+    entries = [{"image_id": 10, "category_id": 2, **entry}] * 3
+    write_annotations(coco_folder, "train", {**TRAIN, "annotations": entries})
+    with pytest.raises(DataError, match=r"train2017.* no object to learn from: of 3 boxes"):
+        make_set(coco_folder, annotated_only=True)
+    assert len(make_set(coco_folder)) == 4  # for an evaluation
+
+
 def test_unreadable_image_stops_with_its_name_or_is_left_out(coco_folder):
     (coco_folder / "train2017" / "b.jpg").write_bytes(b"no image")
     message = r"train2017/b\.jpg cannot be read as an image; mend it, or .*data\.on_error=skip"
@@ -87,11 +103,11 @@ def test_unreadable_image_stops_with_its_name_or_is_left_out(coco_folder):
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
 def test_an_image_of_another_size_than_its_entry_is_named(coco_folder, on_error):
-    cv2.imwrite(str(coco_folder / "train2017" / "b.jpg"), np.zeros((30, 50, 3), np.uint8))
+    cv2.imwrite(str(coco_folder / "train2017" / "b.jpg"), np.zeros((30, 51, 3), np.uint8))
     with pytest.raises(DataError) as raised:
         make_set(coco_folder, on_error=on_error)[key(1)]
     assert str(raised.value) == (
-        f"{coco_folder}/train2017/b.jpg has 50x30 pixels, turned as its header says, but image id "
+        f"{coco_folder}/train2017/b.jpg has 51x30 pixels, turned as its header says, but image id "
         "10 of the annotations says 30x50, so its boxes would lie elsewhere; mend one of them"
     )
 
@@ -103,7 +119,7 @@ def test_a_photo_is_turned_as_its_camera_was(coco_folder):
     Image.new("RGB", (50, 30)).save(path, exif=exif)
     assert make_set(coco_folder)[key(1)].image.shape == (3, 50, 30)
     Image.new("RGB", (30, 50)).save(path, exif=exif)
-    with pytest.raises(DataError, match="has 50x30 pixels, turned as its header says"):
+    with pytest.raises(DataError, match=r"has 50x30 pixels, turned as its header says.*EXIF"):
         make_set(coco_folder)[key(1)]
 
 

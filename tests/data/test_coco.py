@@ -36,6 +36,7 @@ def test_images_boxes_and_classes_are_arrays(tmp_path):
     annotations = read(tmp_path, TRAIN)
     assert annotations.class_names == ["background", "ant", "bee", "cat"]
     assert annotations.category_ids.tolist() == [-1, 2, 7, 90]
+    assert not annotations.is_parent.any()
     assert annotations.files.tolist() == [b"a.png", b"b.jpg", b"c.png", b"d.png"]
     assert annotations.image_ids.tolist() == [30, 10, 20, 40]
     assert annotations.sizes.tolist() == [[40, 60], [50, 30], [64, 64], [32, 48]]
@@ -117,6 +118,17 @@ def test_images_may_be_without_boxes(tmp_path):
     assert annotations.boxes.shape == (0, 4)
 
 
+def test_boxes_know_their_entry_in_the_file(tmp_path):
+    annotations = read(tmp_path, TRAIN)
+    boxes = [TRAIN["annotations"][each]["bbox"] for each in annotations.entries]
+    assert annotations.boxes.tolist() == boxes
+
+
+def test_boxes_of_any_finite_size_are_read(tmp_path):
+    entry = {"image_id": 10, "category_id": 2, "bbox": [0, 0, 1e200, 1e200]}
+    assert read(tmp_path, changed(annotations=[entry])).areas.tolist() == [np.inf]
+
+
 def test_ids_of_annotations_and_outlines_are_not_needed(tmp_path):
     document = changed()
     for entry in document["annotations"]:
@@ -194,14 +206,6 @@ FAULTS = {
     "same category id": (
         with_value("categories", 2, "id", 7),
         "categories[2]: id=7: another entry of categories has it, too",
-    ),
-    "same name": (
-        with_value("categories", 1, "name", "bee"),
-        'categories[1] (id 2): name="bee": another entry of categories has it, too',
-    ),
-    "name of the background": (
-        with_value("categories", 1, "name", "background"),
-        'categories[1] (id 2): name="background": that is what holds no object; choose another',
     ),
     "too many pixels": (
         with_value("images", 3, "width", 2**26 + 1),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
+from PIL import Image
 
 from coco_files import TRAIN, VAL, write_annotations
 from parcnet_train.benchmarks.loader import time_loaders
@@ -101,6 +102,45 @@ def test_images_in_folders_are_looked_for_there(coco_folder):
     for file in files:
         file.rename(file.parent / "x" / file.name)
     make_data(coco_folder).check_files("test")
+
+
+@pytest.mark.parametrize("action", ["fit", "check"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_some_images_are_opened_before_a_training(coco_folder, action, split):
+    name = "b.jpg" if split == "train" else "f.png"
+    file = coco_folder / f"{split}2017" / name
+    turned, size = Image.Exif(), (30, 50) if split == "train" else (45, 70)
+    turned[0x0112] = 6  # to be shown turned to the right
+    Image.new("RGB", size).save(file, exif=turned)
+    (fault,) = faults_of(coco_folder, f"action={action}")
+    assert f"{split}2017/{name} has {size[1]}x{size[0]} pixels" in fault
+    assert f"says {size[0]}x{size[1]}" in fault
+    assert "EXIF" in fault
+    file.write_bytes(b"nothing")
+    (fault,) = faults_of(coco_folder, f"action={action}")
+    assert f"{split}2017/{name} cannot be read as an image" in fault
+    assert faults_of(coco_folder, f"action={action}", "data.on_error=skip") == []
+
+
+@pytest.mark.parametrize("action", ["fit", "check"])
+def test_a_training_without_an_object_is_refused(coco_folder, action):
+    crowds = [{**entry, "iscrowd": 1} for entry in TRAIN["annotations"]]
+    for entries in (crowds, []):
+        write_annotations(coco_folder, "train", {**TRAIN, "annotations": entries})
+        (fault,) = faults_of(coco_folder, f"action={action}")
+        assert "train2017" in fault
+        assert "object to learn" in fault or "no image with a box" in fault
+        assert faults_of(coco_folder, "action=test", "ckpt=x.ckpt") != [fault]
+
+
+def test_an_absent_image_with_a_similar_name_is_named(coco_folder):
+    entries = [{**entry, "file_name": f"val2017\\{entry['file_name']}"} for entry in VAL["images"]]
+    write_annotations(coco_folder, "val", {**VAL, "images": entries})
+    with pytest.raises(DataError, match=r"does not exist.*did you mean .*val2017/e\.png.*3 of 3"):
+        make_data(coco_folder).check_files("test")
+    shutil.move(coco_folder / "val2017", coco_folder / "Val2017")
+    with pytest.raises(DataError, match=r"val2017 does not exist; did you mean .*/Val2017"):
+        make_data(coco_folder).check_files("test")
 
 
 def test_folders_are_listed_once_whatever_their_length(coco_folder, monkeypatch):

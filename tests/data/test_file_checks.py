@@ -1,9 +1,20 @@
 """Every file of data of any task can be read before a training."""
 
+import logging
+import os
+
 import numpy as np
+import pytest
 from PIL import Image
 
-from parcnet_train.data.file_checks import BLOCK, look_at
+from coco_files import VAL, write_annotations
+from parcnet_train.data.file_checks import (
+    BLOCK,
+    Listed,
+    look_at,
+    warn_of_repeats,
+    warn_of_shared,
+)
 from running import configure
 
 
@@ -39,7 +50,7 @@ def test_images_with_boxes(coco_folder):
     assert faults_of(*arguments) == []
     (coco_folder / "train2017" / "a.png").write_bytes(b"nothing")
     Image.fromarray(np.zeros((45, 71, 3), np.uint8)).save(coco_folder / "val2017" / "e.png")
-    unreadable, other_size = faults_of(*arguments)
+    other_size, unreadable = faults_of(*arguments)
     assert "train2017/a.png cannot be read as an image" in unreadable
     assert "e.png has 71x45 pixels" in other_size
 
@@ -63,3 +74,71 @@ def test_a_check_is_of_a_training(image_folder):
     (image_folder / "train").rename(image_folder / "elsewhere")
     (fault,) = configure(["action=check", "data=imagefolder", f"data.root={image_folder}"])[1]
     assert "train does not exist" in fault
+
+
+def listed_in(folder, contents):
+    """Writes files, and lists them."""
+    for name, content in contents.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    names = np.array([os.fsencode(name) for name in contents])
+    return Listed(folder / "list", folder, names)
+
+
+def said(caplog, look, *listed):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        look(*listed)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_images_of_both_sets_are_reported(tmp_path, caplog):
+    first = listed_in(tmp_path / "a", {"x/1.jpg": b"1", "x/2.jpg": b"2", "y/3.jpg": b"3"})
+    second = listed_in(tmp_path / "b", {"x/1.jpg": b"one", "x/2.jpg": b"0", "y/4.jpg": b"3"})
+    assert said(caplog, warn_of_shared, first, second) == []
+    (tmp_path / "b" / "x" / "2.jpg").write_bytes(b"2")
+    (line,) = said(caplog, warn_of_shared, first, second)
+    assert f"{first.source} has 1 of the 2 images of {second.source}" in line
+    assert "x/2.jpg" in line
+
+
+def test_one_folder_by_two_names_is_one_folder(tmp_path, caplog):
+    first = listed_in(tmp_path / "a", {"1.jpg": b"1", "2.jpg": b"2", "3.jpg": b"3"})
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    second = Listed(tmp_path / "b", tmp_path / "b", first.names[1:])
+    (line,) = said(caplog, warn_of_shared, first, second)
+    assert f"{first.source} has 2 of the 2 images of {second.source}" in line
+    second = second._replace(names=np.array([b"4.jpg"]))
+    assert said(caplog, warn_of_shared, first, second) == []
+
+
+def test_images_twice_in_a_set_are_reported(tmp_path, caplog):
+    contents = {"x/1.jpg": b"1", "y/1.jpg": b"2", "x/2.jpg": b"3", "z/2.jpg": b"4", "3.jpg": b"1"}
+    listed = listed_in(tmp_path, contents)
+    assert said(caplog, warn_of_repeats, listed) == []
+    twice = listed._replace(names=np.concatenate([listed.names, listed.names[2:4]]))
+    (line,) = said(caplog, warn_of_repeats, twice)
+    assert "x/2.jpg more than once, as it does 2 of its 5 images" in line
+    (tmp_path / "z" / "2.jpg").write_bytes(b"3")
+    (line,) = said(caplog, warn_of_repeats, listed)
+    assert "1 of 2 pairs" in line
+    assert "x/2.jpg and z/2.jpg" in line
+
+
+@pytest.mark.parametrize("action", ["fit", "check"])
+def test_boxed_images_of_both_sets_are_reported(coco_folder, caplog, action):
+    same = "data.val_images=train2017", "data.val_annotations=annotations/instances_train2017.json"
+    root = f"data.root={coco_folder}"
+    arguments = ["task=detection", "data=coco_format", root, f"action={action}", *same]
+    assert said(caplog, configure, arguments)[-1].startswith(
+        f"{coco_folder}/annotations/instances_train2017.json has 4 of the 4 images of "
+    )
+
+
+def test_boxed_images_twice_in_a_set_are_reported(coco_folder, caplog):
+    again = {**VAL["images"][0], "id": 99}
+    write_annotations(coco_folder, "val", {**VAL, "images": [*VAL["images"], again]})
+    arguments = ["task=detection", "data=coco_format", f"data.root={coco_folder}", "action=test"]
+    lines = said(caplog, configure, arguments)
+    assert any("val2017.json has e.png more than once, as it does 1 of its 3" in x for x in lines)

@@ -47,7 +47,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
             have but crowds stay.
 
     Raises:
-        DataError: where no image is left.
+        DataError: where no image is left, or `annotated_only` and no box is to be found.
     """
 
     def __init__(
@@ -67,6 +67,13 @@ class BoxedImages(Dataset[BoxedImage | None]):
         if not len(self.images):
             raise DataError(f"{folder}: the annotations have no image with a box")
         self.boxes, self.is_object = visible_boxes(annotations)
+        if annotated_only and not self.is_object.any():
+            crowds = int(annotations.is_crowd.sum())
+            raise DataError(
+                f"{folder}: the annotations have no object to learn from: of {len(self.boxes):,} "
+                f"boxes, {crowds:,} are crowds and {len(self.boxes) - crowds:,} have no area in "
+                "their image; set data.train_annotations"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -144,10 +151,16 @@ class BoxedImages(Dataset[BoxedImage | None]):
         """
         height, width = self.annotations.sizes[number].tolist()
         if image.shape[:2] != (height, width):
+            way_out = (
+                "if the boxes were drawn on the photo as it is shown, exchange height and width in "
+                "the annotations, else take the orientation out of the image's header (EXIF)"
+                if image.shape[:2] == (width, height)
+                else "mend one of them"
+            )
             raise DataError(
                 f"{self.path(number)} has {image.shape[1]}x{image.shape[0]} pixels, turned as its "
                 f"header says, but image id {self.annotations.image_ids[number]} of the annotations"
-                f" says {width}x{height}, so its boxes would lie elsewhere; mend one of them"
+                f" says {width}x{height}, so its boxes would lie elsewhere; {way_out}"
             )
 
 
@@ -160,7 +173,8 @@ def visible_boxes(
     """
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     edges = np.repeat(annotations.sizes[:, ::-1], np.diff(annotations.starts), axis=0)
-    boxes = np.concatenate([begins, begins + lengths], axis=1).clip(0, np.tile(edges, 2))
+    with np.errstate(over="ignore"):  # of sizes that no image has
+        boxes = np.concatenate([begins, begins + lengths], axis=1).clip(0, np.tile(edges, 2))
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return boxes, has_area & ~annotations.is_crowd
 

@@ -29,6 +29,7 @@ class CocoAnnotations:
     Attributes:
         class_names: the background first, then the categories in the order of their ids.
         category_ids: `(K,)` int64, id of each class in the file; -1 for the background.
+        is_parent: `(K,)` bool, whether another category has it as its supercategory.
         files: `(n,)` bytes, names of the image files.
         image_ids: `(n,)` int64.
         sizes: `(n, 2)` int64, height and width of the images in pixels.
@@ -37,10 +38,12 @@ class CocoAnnotations:
         labels: `(m,)` int64, class indices from 1.
         areas: `(m,)` float64, of the object, in pixels: chooses small, medium or large.
         is_crowd: `(m,)` bool.
+        entries: `(m,)` int64, positions of the boxes in the file's list of annotations.
     """
 
     class_names: list[str]
     category_ids: npt.NDArray[np.int64]
+    is_parent: npt.NDArray[np.bool_]
     files: npt.NDArray[np.bytes_]
     image_ids: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
@@ -49,6 +52,7 @@ class CocoAnnotations:
     labels: npt.NDArray[np.int64]
     areas: npt.NDArray[np.float64]
     is_crowd: npt.NDArray[np.bool_]
+    entries: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -85,7 +89,7 @@ def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
     images, annotations, categories = (
         Entries(file, name, document[name]) for name in ("images", "annotations", "categories")
     )
-    class_names, category_ids = read_categories(categories)
+    class_names, category_ids, is_parent = read_categories(categories)
     files, image_ids, sizes = read_images(images)
     owners = annotations.positions("image_id", image_ids, "images")
     # The background is no category: no id of the file may meet its place.
@@ -95,6 +99,7 @@ def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
     return CocoAnnotations(
         class_names,
         category_ids,
+        is_parent,
         files,
         image_ids,
         sizes,
@@ -103,20 +108,26 @@ def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
         labels[order],
         areas[order],
         is_crowd[order],
+        order,
     )
 
 
-def read_categories(categories: Entries) -> tuple[list[str], Integers]:
-    """Names and ids, in the order of the ids, behind those of the background."""
+def read_categories(categories: Entries) -> tuple[list[str], Integers, npt.NDArray[np.bool_]]:
+    """Names, ids, and which are supercategories of others; the background, then by id."""
     ids, names = categories.ids(), categories.texts("name")
-    categories.refuse_repeated("name", np.array(names))
-    categories.refuse(
-        np.array(names) == BACKGROUND_NAME,
-        ("name",),
-        "that is what holds no object; choose another",
-    )
+    supers = [repr(entry.get("supercategory")) for entry in categories.entries]
+    supers_of_all = set(supers)
+    # A category that is its own supercategory, as COCO's persons are, is no root.
+    is_parent = [
+        repr(name) in supers_of_all and above != repr(name)
+        for name, above in zip(names, supers, strict=True)
+    ]
     order = np.argsort(ids)
-    return [BACKGROUND_NAME, *(names[i] for i in order)], np.array([-1, *ids[order]])
+    return (
+        [BACKGROUND_NAME, *(names[i] for i in order)],
+        np.array([-1, *ids[order]]),
+        np.array([False, *(is_parent[i] for i in order)]),
+    )
 
 
 def read_images(images: Entries) -> tuple[npt.NDArray[np.bytes_], Integers, Integers]:
@@ -143,5 +154,6 @@ def read_boxes(annotations: Entries) -> tuple[Floats, Floats, npt.NDArray[np.boo
     areas = annotations.numbers("area", default=-1.0)
     given = annotations.have("area")
     annotations.refuse(given & (areas < 0), ("area",), "an area is at least 0")
-    areas = np.where(given, areas, boxes[:, 2] * boxes[:, 3])
+    with np.errstate(over="ignore"):
+        areas = np.where(given, areas, boxes[:, 2] * boxes[:, 3])
     return boxes, areas, annotations.numbers("iscrowd", default=0.0) != 0

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from parcnet_train.data.base import TaskData
+from parcnet_train.data.box_checks import check_areas, check_boxes
 from parcnet_train.data.boxed_images import BoxedImages, collate
 from parcnet_train.data.coco import CocoAnnotations, read_annotations
+from parcnet_train.data.coco_categories import (
+    refuse_other_classes,
+    spare_categories,
+    used_categories,
+    warn_of_spare,
+    without_categories,
+)
+from parcnet_train.data.coco_checks import (
+    check_images,
+    warn_of_nothing_to_find,
+    warn_of_untrained,
+)
 from parcnet_train.data.detection_transforms import (
     DetectionAugmentation,
     DetectionEvalTransform,
     DetectionTrainTransform,
+)
+from parcnet_train.data.file_checks import (
+    Listed,
+    faults_of_some,
+    refuse,
+    warn_of_repeats,
+    warn_of_shared,
 )
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.errors import DataError
@@ -31,7 +50,8 @@ class CocoData(TaskData):
         train_annotations: file of their boxes.
         val_annotations: file of their boxes.
         num_classes: expected number of categories, the background not counted; None takes what is
-            there.
+            there, without supercategories that no annotation has. A number that counts these keeps
+            them.
         keep_aspect: fill the input's rest with grey, instead of scaling each side for itself.
         multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
         seed: of order and augmentation.
@@ -99,7 +119,7 @@ class CocoData(TaskData):
         Raises:
             DataError: where they are not as they should be.
         """
-        annotations = read_annotations(file)
+        annotations = without_categories(read_annotations(file), self.spare_categories(file), file)
         categories = len(annotations.class_names) - 1
         if self.expected_classes not in (None, categories):
             raise DataError(
@@ -108,20 +128,64 @@ class CocoData(TaskData):
             )
         return annotations
 
+    def spare_categories(self, file: Path) -> dict[int, str]:
+        """Ids of the categories of a file that are no classes, with the reason."""
+        annotations = read_annotations(file)
+        keep_parents = self.expected_classes == len(annotations.class_names) - 1
+        used = used_categories(annotations)
+        spare = spare_categories(annotations, used, keep_parents)
+        is_training = file == self.train_annotations
+        other = self.val_annotations if is_training else self.train_annotations
+        if spare and other.exists():  # which may have annotations of them
+            used |= used_categories(read_annotations(other))
+            spare = spare_categories(annotations, used, keep_parents)
+        return spare
+
     def check_files(self, action: str) -> None:
-        """Looks whether the annotations of an action are well-formed, and their images there.
+        """Looks whether the annotations of an action fit their images, and opens some of these.
 
         Args:
             action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
                 the latter alone.
 
         Raises:
-            DataError: where they are not, or both sets have other categories.
+            DataError: where they do not, both sets have other categories, or there is no object to
+                learn from.
         """
+        faults, listed = [], []
+        may_skip = self.on_error == "skip"
         if action != "benchmark":
-            check_images(self.read(self.val_annotations), self.val_images)
+            file, folder = self.val_annotations, self.val_images
+            annotations = self.read(file)
+            listed.append(self.check_set(annotations, file, folder))
+            check_areas(annotations, file)
+            warn_of_nothing_to_find(annotations, file)
+            val_set = self.make_val_set()
+            faults += faults_of_some(val_set, len(val_set), may_skip)
         if action in ("fit", "benchmark"):
-            check_images(self.read_training(), self.train_images)
+            file, folder = self.train_annotations, self.train_images
+            listed.append(self.check_set(self.read_training(), file, folder))
+            train_set = self.make_train_set()
+            warn_of_untrained(train_set, file)
+            faults += faults_of_some(train_set, len(train_set), may_skip)
+        refuse(faults)
+        file = listed[0].source
+        warn_of_spare(read_annotations(file), self.spare_categories(file), file)
+        if action == "fit":
+            validation, training = listed
+            warn_of_shared(training, validation)
+
+    def check_set(self, annotations: CocoAnnotations, file: Path, folder: Path) -> Listed:
+        """Looks for the images of annotations, and compares their boxes with their sizes.
+
+        Raises:
+            DataError: where an image is absent, or no box can be used.
+        """
+        check_images(annotations, folder)
+        check_boxes(annotations, file)
+        listed = Listed(file, folder, annotations.files)
+        warn_of_repeats(listed)
+        return listed
 
     def read_training(self) -> CocoAnnotations:
         """Reads the training set's annotations.
@@ -150,60 +214,3 @@ class CocoData(TaskData):
         transform = DetectionEvalTransform(self.keep_aspect)
         annotations = self.read(self.val_annotations)
         return BoxedImages(annotations, self.val_images, transform, self.on_error)
-
-
-def refuse_other_classes(
-    first: tuple[Path, CocoAnnotations], second: tuple[Path, CocoAnnotations]
-) -> None:
-    """Compares the categories of two files.
-
-    Raises:
-        DataError: where an id or a name is another one.
-    """
-    categories = [
-        dict(zip(each.category_ids.tolist(), map(repr, each.class_names), strict=True))
-        for _, each in (first, second)
-    ]
-    for category in sorted({*categories[0], *categories[1]}):
-        mine, other = (each.get(category, "absent") for each in categories)
-        if mine != other:
-            raise DataError(
-                f"{first[0]} and {second[0]} have other categories: id {category} is {mine} in the "
-                f"first and {other} in the second; give both files the same categories"
-            )
-
-
-def check_images(annotations: CocoAnnotations, folder: Path) -> None:
-    """Looks whether the images of annotations are in their folder.
-
-    Raises:
-        DataError: where one is not.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            f"data.root: {folder} does not exist; allowed is a folder of images; set data.root, "
-            "data.train_images, data.val_images"
-        )
-    # Folders are listed: asking for each file would take minutes on a network's disk.
-    listed: dict[str, set[str]] = {}
-    absent = []
-    for file in map(os.fsdecode, annotations.files.tolist()):
-        parent, name = os.path.split(file)
-        if parent not in listed:
-            listed[parent] = names_in(folder / parent)
-        if name not in listed[parent]:
-            absent.append(file)
-    if absent:
-        raise DataError(
-            f"{folder / absent[0]} does not exist, which the annotations list; "
-            f"{len(absent)} of {len(annotations)} images are absent; fetch them, set data.root, or "
-            "take them out of the annotations"
-        )
-
-
-def names_in(folder: Path) -> set[str]:
-    """Names of what is in a folder, none where there is no such folder."""
-    try:
-        return {entry.name for entry in os.scandir(folder)}
-    except OSError:
-        return set()

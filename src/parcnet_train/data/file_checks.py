@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from parcnet_train.data.loading import processors_of_this_process
 from parcnet_train.data.preparing import progress
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 32  # files of a list that are looked at when a run starts
 SHOWN = 10  # faults that are told one by one
 BLOCK = 64  # samples that are read ahead
+COMPARED = 256  # pairs of files of one name whose contents are compared
 
 
 class Viewed(Protocol):
@@ -62,6 +70,106 @@ def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -
                 yield seen
                 if bar is not None:
                     bar.update()
+
+
+def faults_of_some(dataset: Viewed, length: int, may_skip: bool) -> list[str]:
+    """Looks at some samples of a set, spread over it.
+
+    Args:
+        dataset: Set of samples.
+        length: Number of its samples.
+        may_skip: Whether an unreadable file is no fault.
+
+    Returns:
+        One line per fault.
+    """
+    return [
+        str(seen.error)
+        for seen in look_at(dataset, evenly_spread(length))
+        if seen.error is not None and not (may_skip and isinstance(seen.error, UnreadableError))
+    ]
+
+
+class Listed(NamedTuple):
+    """The files of a set."""
+
+    source: Path  # the list, annotation file or folder that names them, for messages
+    folder: Path
+    names: npt.NDArray[np.bytes_]  # within the folder
+
+
+def warn_of_shared(training: Listed, validation: Listed) -> None:
+    """Warns if images of the validation set are among those of the training set.
+
+    Files of one folder are the same if their names are; of files with the same name in different
+    folders, some are compared byte by byte.
+    """
+    shared = np.intersect1d(training.names, validation.names)
+    is_one_folder = os.path.realpath(training.folder) == os.path.realpath(validation.folder)
+    compared = len(validation.names)
+    if not is_one_folder:
+        shared = shared[evenly_spread(len(shared), COMPARED)] if len(shared) else shared
+        compared = len(shared)
+        files = map(os.fsdecode, shared.tolist())
+        equal = [is_same(training.folder / file, validation.folder / file) for file in files]
+        shared = shared[np.array(equal, dtype=np.bool_)]
+    if len(shared):
+        log.warning(
+            "%s has %s of the %s images of %s%s, first %s: the metrics will be those of images "
+            "that were trained on",
+            training.source,
+            f"{len(shared):,}",
+            f"{compared:,}",
+            validation.source,
+            "" if is_one_folder else " with the same name that were compared",
+            os.fsdecode(shared[0]),
+        )
+
+
+def warn_of_repeats(listed: Listed) -> None:
+    """Warns if a set has an image more than once: by its name, or as a copy in another folder.
+
+    Of files with the same name in different folders, some are compared byte by byte.
+    """
+    names, counts = np.unique(listed.names, return_counts=True)
+    if (counts > 1).any():
+        first, number = os.fsdecode(names[counts > 1][0]), f"{(counts > 1).sum():,}"
+        log.warning(
+            "%s has %s more than once, as it does %s of its %s images; each counts as often",
+            listed.source,
+            first,
+            number,
+            f"{len(names):,}",
+        )
+    bases = np.array([name.rsplit(b"/", 1)[-1] for name in names.tolist()])
+    order = np.argsort(bases, kind="stable")
+    places = np.flatnonzero(bases[order][1:] == bases[order][:-1])
+    if not len(places):
+        return
+    places = places[evenly_spread(len(places), COMPARED)]
+    pairs = [(names[order[place]], names[order[place + 1]]) for place in places]
+    copies = [
+        (first, second)
+        for first, second in (map(os.fsdecode, pair) for pair in pairs)
+        if is_same(listed.folder / first, listed.folder / second)
+    ]
+    if copies:
+        log.warning(
+            "%s has images more than once in different folders, %s of %s pairs of files with the "
+            "same name that were compared; first %s and %s",
+            listed.source,
+            f"{len(copies):,}",
+            f"{len(pairs):,}",
+            *copies[0],
+        )
+
+
+def is_same(first: Path, second: Path) -> bool:
+    """Whether two files have the same content."""
+    try:
+        return filecmp.cmp(first, second, shallow=False)
+    except OSError:
+        return False
 
 
 def refuse(faults: Sequence[str]) -> None:
