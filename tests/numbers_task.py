@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from parcnet_train.callbacks.steps import EpochLength
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.schedule import warmup_cosine
@@ -100,7 +101,7 @@ def train(task, data, callbacks=(), logger=False, **settings):
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=logger,
-        callbacks=list(callbacks),
+        callbacks=[EpochLength(), *callbacks],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

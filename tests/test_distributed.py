@@ -57,7 +57,7 @@ def call(overrides, cwd):
 class Training:
     """What a training of several processes left."""
 
-    def __init__(self, processes, folder, prime_folder):
+    def __init__(self, processes, folder, prime_folder, *overrides):
         recording = ["data._target_=recording.RecordingData", "+data.record=record"]
         multi_scale = "parcnet_train.data.samplers.MultiScale"
         self.folder = folder
@@ -66,6 +66,7 @@ class Training:
                 *(*SMALL, *SEVERAL, *recording, f"trainer.devices={processes}"),
                 *(f"data.root={prime_folder}", "data.on_error=skip"),
                 *(f"++data.multi_scale={{_target_:{multi_scale},smallest:0.5}}", "recipe.epochs=1"),
+                *overrides,
             ],
             cwd=folder,
         )
@@ -102,6 +103,27 @@ def test_processes_end_with_the_same_weights_and_buffers(moment, training):
     for other in others:
         assert first.keys() == other.keys()
         assert [name for name in first if not torch.equal(first[name], other[name])] == []
+
+
+@pytest.mark.slow
+def test_averaged_statistics_are_those_of_all_processes(prime_folder, tmp_path):
+    training = Training(2, tmp_path, prime_folder, "recipe.ema.buffers=average")
+    test_processes_end_with_the_same_weights_and_buffers("end", training)
+    checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
+    averaged, copied = checkpoint["state_dict"], checkpoint["current_model_state"]
+    names = [name for name in averaged if "running_var" in name]
+    assert not any(torch.equal(averaged[name], copied[name]) for name in names)
+
+
+def test_saved_statistics_are_those_of_the_trained_weights(training):
+    checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
+    averaged, trained = checkpoint["state_dict"], checkpoint["current_model_state"]
+    names = [name for name in averaged if "running_" in name]
+    assert names
+    assert [name for name in names if not torch.equal(averaged[name], trained[name])] == []
+    assert not torch.equal(
+        averaged["model.head.linear.weight"], trained["model.head.linear.weight"]
+    )
 
 
 def test_saved_weights_are_those_of_all_processes(training):

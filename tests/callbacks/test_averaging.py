@@ -10,9 +10,11 @@ import torch
 
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.callbacks.averaging import EMA
-from parcnet_train.callbacks.steps import EpochLength
+from parcnet_train.checkpoints import read_checkpoint
+from parcnet_train.report.curves import read_epochs, read_series
 from parcnet_train.schedule import Position
 from parcnet_train.tasks.base import Step
+from running import TINY, run
 
 
 class States(pl.Callback):
@@ -40,7 +42,7 @@ def states(ema, reference_batch=8, accumulate=2, **settings):
     noted = States(ema)
     task, data = NumbersTask(reference_batch), NumbersData(10, 4)
     settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate, **settings}
-    train(task, data, [EpochLength(), ema, noted], **settings)
+    train(task, data, [ema, noted], **settings)
     return noted.weights, noted.averages
 
 
@@ -114,3 +116,79 @@ def test_average_is_on_the_device_of_the_network():
     ema.on_train_start(types.SimpleNamespace(), moved)
     devices = {tensor.device.type for tensor in [*ema.averaged[0], *ema.copied[0]]}
     assert devices == {"meta"}
+
+
+class Metrics(pl.Callback):
+    """Remembers what every evaluation of a training logged, and the raw weights' own value."""
+
+    def __init__(self, data):
+        self.batches = list(data.val_dataloader())
+        self.logged, self.expected = [], []
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.logged.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+        with torch.inference_mode():
+            plain = copy.deepcopy(pl_module).eval()
+            losses = torch.cat([plain.losses(batch) for batch in self.batches])
+        self.expected.append(losses.mean().item())
+
+
+@pytest.mark.parametrize("buffers", ["copy", "average"])
+def test_compared_weights_have_their_own_metric_and_move_nothing(buffers):
+    ends, logged = [], []
+    for compare in (False, True):
+        task, data = NumbersTask(8, lr=0.02), NumbersData(10, 4)
+        metrics = Metrics(data)
+        ema = EMA(0.5, warmup=False, buffers=buffers, compare=compare)
+        noted = States(ema)
+        train(task, data, [ema, noted, metrics], max_epochs=3)
+        ends.append([*noted.weights, *noted.averages])
+        logged.append(metrics.logged)
+    without, compared = logged
+    raw = [values.pop("val/raw/loss") for values in compared]
+    assert raw == pytest.approx(metrics.expected, rel=1e-6)
+    assert compared == without
+    assert all(values["val/loss"] != each for values, each in zip(compared, raw, strict=True))
+    for one, other in zip(*ends, strict=True):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_compared_weights_are_in_log_loggers_and_results(tmp_path, caplog):
+    """The metric of the trained weights, of a training and of a test of its checkpoint."""
+    settings = [*TINY, "recipe.ema.decay=0.9", "recipe.ema.warmup=false", "trainer.max_epochs=2"]
+    settings += ["recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=8"]
+    with caplog.at_level(logging.INFO):
+        fitted = run([*settings, "recipe.ema.compare=true"], tmp_path / "fit")
+    assert caplog.text.count("val/raw/top1") == 2
+    by_epoch = read_epochs(tmp_path / "fit" / "csv", "val/raw/top1")
+    assert by_epoch[fitted["checkpoint_epoch"]] == pytest.approx(fitted["val/raw/top1"], rel=1e-6)
+    file = tmp_path / "raw.ckpt"
+    checkpoint = read_checkpoint(fitted["checkpoint"])
+    torch.save({**checkpoint, "state_dict": checkpoint["current_model_state"]}, file)
+    raw = run([*settings, "action=test", f"ckpt={file}"], tmp_path / "raw")
+    assert fitted["val/raw/top1"] == raw["val/top1"]
+    assert "val/raw/top1" not in raw
+    tested = run(
+        [*settings, "action=test", "recipe.ema.compare=true", f"ckpt={fitted['run_dir']}"],
+        tmp_path / "test",
+    )
+    assert {name: tested[name] for name in ("val/raw/top1", "val/top1", "val/loss")} == {
+        name: fitted[name] for name in ("val/raw/top1", "val/top1", "val/loss")
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "metric"),
+    [("detection", "coco", "val/raw/map"), ("segmentation", "voc", "val/raw/miou")],
+)
+def test_every_task_compares(task, data, metric, request, tmp_path):
+    overrides = [f"task={task}", "debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]"]
+    overrides += ["trainer=cpu", f"data={data}_format", "trainer.limit_train_batches=1"]
+    overrides += [f"data.root={request.getfixturevalue(f'{data}_folder')}", "task.pictures=0"]
+    # Without decay the average is the weights.
+    overrides += ["recipe.ema.decay=0", "recipe.ema.compare=true"]
+    results = run(overrides, tmp_path / "run")
+    name = metric.replace("raw/", "")
+    assert results[metric] == results[name]
+    series = read_series(tmp_path / "run" / "csv")
+    assert series[metric] == series[name]

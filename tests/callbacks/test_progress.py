@@ -2,7 +2,12 @@
 
 import json
 
+import pytest
+from pytorch_lightning.loggers import Logger
+
+from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.callbacks import progress
+from parcnet_train.callbacks.progress import Progress
 from running import TINY, run
 
 
@@ -32,3 +37,35 @@ def test_it_is_written_seldom(tmp_path, monkeypatch):
     monkeypatch.setattr(progress, "WRITING_SECONDS", 60)
     run(TINY, tmp_path)
     assert len(told) == 2
+
+
+class Rows(Logger):
+    """Keeps what is logged."""
+
+    name, version = "rows", 0
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.append((step, metrics))
+
+    def log_hyperparams(self, params):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "expected"),
+    [(1, [[0], [1], [2]]), (2, [[0, 1], [2]]), (3, [[0, 1, 2]]), (40, [[0, 1, 2]])],
+)
+def test_logged_and_shown_loss_is_the_mean_of_the_step(accumulate, expected, tmp_path):
+    """Batches of the steps of an epoch."""
+    task, data, rows = NumbersTask(8, lr=1e-30), NumbersData(12, 4), Rows()
+    losses = [task.losses(batch).mean().item() for batch in data.batches(0)]
+    shown = Progress(1, tmp_path / "progress.json")
+    train(task, data, [shown], logger=rows, max_epochs=1, accumulate_grad_batches=accumulate)
+    logged = [row["train/loss_step"] for _, row in rows.rows if "train/loss_step" in row]
+    means = [sum(losses[batch] for batch in step) / len(step) for step in expected]
+    assert logged == pytest.approx(means, rel=1e-12)
+    assert shown.row["train/loss_step"] == logged[-1]  # what the bar and the line of an epoch read

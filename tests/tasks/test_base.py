@@ -7,7 +7,9 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.build import accumulation
 from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.data.samplers import MultiScale, TrainBatches
@@ -64,6 +66,47 @@ def test_accumulation_reaches_the_reference_batch(tmp_path):
     results = run([*TINY, *settings, "trainer.limit_train_batches=8"], tmp_path)
     assert results["steps"] == 2
     assert rates(tmp_path) == pytest.approx([0.01, 0.005], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "expected"),
+    [(2, [2, 1, 2, 1]), (3, [3, 3]), (129, [3, 3])],  # batches of the steps
+)
+def test_rate_belongs_to_the_images_in_the_step(accumulate, expected):
+    """Two epochs of three batches of 4, each 1/43 of the longest window."""
+    task, noted = NumbersTask(reference_batch=8, lr=0.01, min_lr=0.01), []
+    task.on_before_optimizer_step = lambda optimizer: noted.append(optimizer.param_groups[0]["lr"])
+    settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate}
+    train(task, NumbersData(12, 4), **settings)
+    assert noted == pytest.approx([0.01 * batches * 4 / 8 for batches in expected], rel=1e-12)
+
+
+@pytest.mark.parametrize("rule", [None, "released", "balanced"])
+@pytest.mark.parametrize("accumulate", [1, 3, 5, 100])
+def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
+    """Against a plain loop; sizes with other batches, and windows that the epoch cuts short."""
+    multi_scale = None if rule is None else MultiScale(rule, 0.5, 1.25, 3, 8)
+    data = NumbersData(66, 4, multi_scale)
+    task, plain = NumbersTask(8, lr=0.01, min_lr=0.01), NumbersTask(8)
+    settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate}
+    train(task, data, **settings)
+    lengths = []
+    for epoch in range(2):
+        batches = data.batches(epoch)
+        lengths.append(len(batches))
+        for first in range(0, len(batches), accumulate):
+            window = batches[first : first + accumulate]
+            # BatchNorm sees each batch for itself.
+            loss = torch.cat([plain.losses(batch) for batch in window]).mean()
+            plain.zero_grad()
+            loss.backward()
+            for parameter in plain.parameters():
+                # The rate belongs to the base batch, whatever the sizes.
+                parameter.data -= 0.01 * len(window) * 4 / 8 * parameter.grad
+    assert rule is None or len(set(lengths)) > 1
+    assert accumulate in (1, 100) or any(length % accumulate for length in lengths)
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(task.model.state_dict()[name], value, rtol=1e-12, atol=1e-14)
 
 
 def write_images(root, number):

@@ -29,6 +29,7 @@ from parcnet_train.build import (
     build_trainer,
     world_size,
 )
+from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.checkpoints import (
@@ -242,10 +243,24 @@ def refuse_finished(
 
 
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
-    """Metrics of a checkpoint (its EMA weights where it has them) on the validation set."""
+    """Metrics of a checkpoint (its EMA weights where it has them) on the validation set.
+
+    With `recipe.ema.compare`, also the metric of the trained weights.
+    """
     checkpoint = read_model(path, task, data, config)
+    ema = config["recipe"]["ema"]
+    compared: Results = {}
+    if ema is not None and ema.get("compare") and "current_model_state" in checkpoint:
+        # First, since the pictures and predictions that stay are those of the EMA weights.
+        trained = validate(config, task, data, model_state(checkpoint, ema=False))
+        compared = {raw_metric(task.monitor): trained[task.monitor]}
     metrics = validate(config, task, data, model_state(checkpoint))
-    return {**metrics, "checkpoint": str(path), "checkpoint_epoch": checkpoint["epoch"] + 1}
+    return {
+        **metrics,
+        **compared,
+        "checkpoint": str(path),
+        "checkpoint_epoch": checkpoint["epoch"] + 1,
+    }
 
 
 def validate(
