@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,21 @@ def scratch_folder() -> Iterator[Path]:
             f"{tempfile.gettempdir()}, for files in between, is full: {error.strerror}; make room, "
             "or set TMPDIR=PATH"
         ) from error
+
+
+def read_regular(path: Path) -> bytes:
+    """Reads a file, but no FIFO, device or socket, which might never end.
+
+    Args:
+        path: Path of the file; links are followed.
+
+    Raises:
+        OSError: If it cannot be read, or is none.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
+    return path.read_bytes()  # which names a folder as such
 
 
 def bytes_of(path: Path) -> int:

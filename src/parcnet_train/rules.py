@@ -167,6 +167,11 @@ RULES = {
     ),
     "task.mirror": FLAG,
     "data.num_workers": WHOLE,
+    "data.max_pixels": number(
+        "a whole number of pixels from 1 to 2^30, as many as OpenCV decodes",
+        lambda value: 1 <= value <= 2**30,
+        int,
+    ),
     "recipe.epochs": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),
     "profile.image_size": PIXELS,

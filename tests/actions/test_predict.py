@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_images_are_prepared_as_for_the_evaluation(trained, image_folder):
     )
     for sample in range(len(dataset)):
         expected, _ = dataset[SampleKey(sample, 0, (32, 32))]
-        found = predictor.prepare(read_file(image_folder / "train" / dataset.place(sample)))
+        found = predictor.prepare(read_file(dataset.path(sample)))
         assert torch.equal(found.pixels, expected)
 
 
@@ -152,6 +153,23 @@ def test_names_on_stdin(trained, tmp_path, monkeypatch, capsys):
         predict(best(trained[0]), "-", tmp_path / "out")
     assert f"error: {tmp_path}/gone.png: No such file or directory" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 1
+
+
+def test_the_limit_of_pixels_is_the_training_s_or_what_was_typed(trained, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), photo(0, 30, 40))
+    cv2.imwrite(str(folder / "b.png"), photo(0, 31, 40))
+    ckpt = changed(trained[0], tmp_path / "it.ckpt", max_pixels=1200)
+    with pytest.raises(SystemExit) as caught:
+        predict(ckpt, folder, tmp_path / "out")
+    assert caught.value.code == 1
+    assert re.search(r"b\.png: .*40x31.*data\.max_pixels=1200", capsys.readouterr().err)
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 1
+    with pytest.raises(UnreadableError, match=r"data\.max_pixels=1200"):
+        parcnet_train.load(ckpt).predict(folder / "b.png")
+    results, _ = predict(ckpt, folder, tmp_path / "typed", "data.max_pixels=1240")
+    assert results["predicted"] == 2
 
 
 def test_nothing_but_failures_is_a_failure_too(trained, tmp_path, capsys):

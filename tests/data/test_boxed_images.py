@@ -16,7 +16,7 @@ from parcnet_train.data.detection_transforms import (
     DetectionTrainTransform,
 )
 from parcnet_train.data.samplers import PADDING, SampleKey
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 
 
 def make_set(root, split="train", on_error="stop", transform=None, **settings):
@@ -95,10 +95,17 @@ def test_a_training_set_without_an_object_is_refused(coco_folder, entry):
 
 def test_unreadable_image_stops_with_its_name_or_is_left_out(coco_folder):
     (coco_folder / "train2017" / "b.jpg").write_bytes(b"no image")
-    message = r"train2017/b\.jpg cannot be read as an image; mend it, or .*data\.on_error=skip"
+    message = r"train2017/b\.jpg cannot be read as an image .*data\.on_error=skip"
     with pytest.raises(DataError, match=message):
         make_set(coco_folder)[key(1)]
     assert make_set(coco_folder, on_error="skip")[key(1)] is None
+
+
+def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(coco_folder):
+    assert make_set(coco_folder, max_pixels=50 * 30)[key(1)] is not None
+    with pytest.raises(UnreadableError, match=r"b\.jpg .*30x50.*data\.max_pixels=1499"):
+        make_set(coco_folder, max_pixels=1499)[key(1)]
+    assert make_set(coco_folder, on_error="skip", max_pixels=1499)[key(1)] is None
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])

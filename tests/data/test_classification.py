@@ -166,7 +166,7 @@ def test_unreadable_image_stops_with_its_name(image_folder, content):
     (image_folder / "train" / "bee" / "2.png").write_bytes(content)
     dataset = make_dataset(image_folder / "train", ["ant", "bee", "cat"])
     dataset[key(5)]
-    with pytest.raises(DataError, match=r"bee/2\.png cannot be read as an image; .*data\.on_error"):
+    with pytest.raises(DataError, match=r"bee/2\.png cannot be read as an image .*data\.on_error"):
         dataset[key(6)]
 
 
@@ -188,6 +188,17 @@ def test_unreadable_image_is_left_out_and_counted(image_folder, content):
     assert (first.labels.tolist(), first.skipped.item()) == ([0, 0, -1], 1)
     assert (second.labels.tolist(), second.skipped.item()) == ([1, 2, 2], 0)
     assert first.images.flatten(1).any(dim=1).tolist() == [True, True, False]
+
+
+def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(image_folder):
+    # Of the six validation images the smallest have 40x56 pixels, the other three 64x48.
+    data = fitted(image_folder, max_pixels=40 * 56)
+    with pytest.raises(
+        DataError, match=r"ant/1\.jpg .*48x64.*data\.max_pixels=2240.*on_error=skip"
+    ):
+        list(data.val_dataloader())
+    data = fitted(image_folder, max_pixels=40 * 56, on_error="skip")
+    assert sum(batch.skipped.item() for batch in data.val_dataloader()) == 3
 
 
 def test_whole_batch_unreadable(image_folder):

@@ -227,8 +227,12 @@ def test_unreadable_images_are_named_or_left_out(image_folder, tmp_path):
     saved({"validation": broken}, tmp_path / "broken")
     data = HuggingFaceData(str(tmp_path / "broken"), **SETTINGS)
     data.setup("validate")
-    place = re.escape(f"{tmp_path}/broken/validation row 1 cannot be read as an image; mend or rem")
+    place = re.escape(f"{tmp_path}/broken/validation row 1 cannot be read as an image")
     with pytest.raises(DataError, match=place):
+        list(data.val_dataloader())
+    data = HuggingFaceData(str(tmp_path / "broken"), **SETTINGS, max_pixels=9)
+    data.setup("validate")
+    with pytest.raises(DataError, match=r"validation row 0 .*data\.max_pixels=9"):
         list(data.val_dataloader())
     data = HuggingFaceData(str(tmp_path / "broken"), **SETTINGS, on_error="skip")
     data.setup("validate")

@@ -12,14 +12,14 @@ from parcnet_train.data.palette import write_mask
 from parcnet_train.data.samplers import PADDING, SampleKey
 from parcnet_train.data.segmentation_transforms import SegmentationEvalTransform, unchanged
 from parcnet_train.data.voc_files import find_files
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 from voc_files import NAMES, TRAIN, image_path, mask_of, mask_path
 
 
-def make_set(root, split="train", on_error="stop", transform=unchanged, originals=True):
+def make_set(root, split="train", on_error="stop", transform=unchanged, originals=True, **settings):
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     files = find_files(file, root, "JPEGImages", "SegmentationClass")
-    return MaskedImages(*files, root, len(NAMES), transform, on_error, originals)
+    return MaskedImages(*files, root, len(NAMES), transform, on_error, originals, **settings)
 
 
 def key(sample, size=(32, 32)):
@@ -101,6 +101,13 @@ def test_classes_that_there_are_not_are_named(voc_folder, on_error, values, word
         "255, which is ignored; correct the mask, or name all classes in classes.txt, the class of "
         "index 0 first"
     )
+
+
+def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(voc_folder):
+    assert make_set(voc_folder, max_pixels=40 * 56)[key(0)] is not None
+    with pytest.raises(UnreadableError, match=r"a\.jpg .*56x40.*data\.max_pixels=2239"):
+        make_set(voc_folder, max_pixels=2239)[key(0)]
+    assert make_set(voc_folder, on_error="skip", max_pixels=2239)[key(0)] is None
 
 
 def test_an_empty_place_is_black_and_reads_no_file(voc_folder, monkeypatch):

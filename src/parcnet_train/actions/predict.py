@@ -21,8 +21,10 @@ from parcnet_train.predict.inputs import find_images
 from parcnet_train.predict.predictor import Options, Predictor
 from parcnet_train.predict.writing import writer_of
 from parcnet_train.report.predictions import LINES, print_predictions, shown
+from parcnet_train.rules import value_of
 from parcnet_train.runs import write_results
 
+MAX_PIXELS = "data.max_pixels"  # the one key of a training's data that is looked at, if typed
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # as in an evaluation
 
 
@@ -49,6 +51,8 @@ def predict(config: Config) -> Results:
             f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; action=predict knows "
             "classification, detection and segmentation"
         )
+    if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
+        predictor.max_pixels = value_of(config, MAX_PIXELS)
     paths = find_images(config["input"], Path(config["paths"]["runs"]))
     device = device_of(config["trainer"]["accelerator"])
     options = Options(settings["top"], settings["score_threshold"])

@@ -17,6 +17,7 @@ from parcnet_train.data.batches import UNLABELED, DetectionBatch
 from parcnet_train.data.coco import CocoAnnotations
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.detection_transforms import View
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import PADDING, SampleKey, Size
 from parcnet_train.errors import DataError, UnreadableError
@@ -45,6 +46,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
         on_error: `stop` raises for an unreadable image, `skip` leaves it out.
         annotated_only: leave out images without annotations, as released for training; those that
             have but crowds stay.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
 
     Raises:
         DataError: where no image is left, or `annotated_only` and no box is to be found.
@@ -57,11 +59,13 @@ class BoxedImages(Dataset[BoxedImage | None]):
         transform: Callable[[View, SampleKey], View],
         on_error: Literal["stop", "skip"],
         annotated_only: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.annotations = annotations
         self.folder = folder
         self.transform = transform
         self.on_error = on_error
+        self.max_pixels = max_pixels
         counts = np.diff(annotations.starts)
         self.images = np.flatnonzero(counts >= int(annotated_only))  # of the annotations
         if not len(self.images):
@@ -114,12 +118,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
             DataError: where it has another size than the annotations say.
         """
         number = int(self.images[sample])
-        image = read_image(self.path(number))
-        if image is None:
-            raise UnreadableError(
-                f"{self.path(number)} cannot be read as an image; mend it, or go on without such "
-                "files: data.on_error=skip"
-            )
+        image = read_image(self.path(number), self.max_pixels)
         self.check_size(number, image)
         return image
 

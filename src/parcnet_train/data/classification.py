@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.folders import class_folders, refuse_unknown
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.images import ImageDataset, ImageFolderDataset, collate
 from parcnet_train.data.samplers import MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation, EvalTransform, TrainTransform
@@ -32,6 +33,7 @@ class ImageFolderData(TaskData):
         num_workers: loader processes per set and device; all of a machine's devices together never
             start more per set than it has processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
 
     Raises:
         DataError: from `class_names` and `setup`, where the folders are not as they should be.
@@ -53,6 +55,7 @@ class ImageFolderData(TaskData):
         seed: int = 0,
         num_workers: int = 8,
         on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(
             root, image_size, batch_size, multi_scale, seed, num_workers, augmentation.repeats
@@ -62,6 +65,7 @@ class ImageFolderData(TaskData):
         self.expected_classes = num_classes
         self.augmentation = augmentation
         self.on_error = on_error
+        self.max_pixels = max_pixels
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -111,4 +115,6 @@ class ImageFolderData(TaskData):
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> ImageDataset:
         """Lists the images of a folder."""
-        return ImageFolderDataset(folder, self.class_names, transform, self.on_error)
+        return ImageFolderDataset(
+            folder, self.class_names, transform, self.on_error, self.max_pixels
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import PIL.ImageOps
 import simplejpeg
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from parcnet_train.data.headers import MAX_PIXELS, read_header
 from parcnet_train.errors import UnreadableError
+from parcnet_train.files import read_regular
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
 
@@ -21,39 +35,99 @@ JPEG = b"\xff\xd8"  # with which such a file begins
 APP1 = b"\xff\xe1"  # a segment of what the camera tells
 SCAN = b"\xff\xda"  # ends the header
 
-CHECKED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")  # formats, as Pillow calls them
+# Suffixes of files that are read, in the order in which one is chosen of several of a name. HEIC,
+# JPEG XL, raw photos and vector graphics are not: neither OpenCV nor Pillow decodes them.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+
+# What Pillow reads the formats with: `PIL.Image.open` has a limit of its own, ours is `max_pixels`.
+PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+    "JPEG2000": Jpeg2KImageFile,
+    "PPM": PpmImageFile,
+}
 
 
-def read_image(path: Path) -> Image | None:
-    """Decodes an image file; None where it cannot be read."""
-    try:
-        return decode(path.read_bytes())
-    except OSError:
-        return None
-
-
-def decode(content: bytes) -> Image | None:
-    """Decodes an image to `(H, W, 3)` RGB, turned as its camera was held.
-
-    All pixels are OpenCV's; for ordinary JPEG, libjpeg-turbo makes the same ones in less time when
-    it is called without OpenCV.
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decodes an image file of a data set.
 
     Args:
-        content: of a file.
+        path: Path of the file.
+        max_pixels: Most pixels that its header may declare.
 
-    Returns:
-        None where it cannot be read.
+    Raises:
+        UnreadableError: If it cannot be read, with the path, the reason and the way out.
     """
+    try:
+        return decode(read_regular(path), max_pixels)
+    except OSError as error:
+        raise unreadable(path, error.strerror) from error
+    except UnreadableError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(place: object, reason: object) -> UnreadableError:
+    """The error for an image of a data set that cannot be read.
+
+    Args:
+        place: Path of the file, or another name of the place where the image is.
+        reason: What is wrong with it.
+    """
+    return UnreadableError(
+        f"{place} cannot be read as an image ({reason}); mend or remove it, or go on without such "
+        "files: data.on_error=skip"
+    )
+
+
+def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decodes an image to `(H, W, 3)` RGB, turned as its camera was held.
+
+    All pixels are OpenCV's, except for AVIF, whose turned images OpenCV does not turn. For ordinary
+    JPEG, libjpeg-turbo makes the same pixels in less time when it is called without OpenCV.
+
+    Args:
+        content: Bytes of the file.
+        max_pixels: Most pixels that its header may declare.
+
+    Raises:
+        UnreadableError: If it cannot be read; the message is the reason without the path.
+    """
+    header = read_header(content, max_pixels)
+    if header.kind == "AVIF":
+        return decode_avif(content)
     quickly = decode_quickly(content)
     if quickly is not None:
         return quickly
     try:
         # Through a buffer, since OpenCV prints a warning of its own for a path it cannot read.
         buffer = np.frombuffer(content, np.uint8)
-        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if content else None
+        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
     except cv2.error:
-        return None
+        image = None
+    if image is None:
+        raise UnreadableError(f"it is {header.kind} that cannot be decoded")
     return image
+
+
+def decode_avif(content: bytes) -> Image:
+    """Decodes the first image of an AVIF file with Pillow.
+
+    Raises:
+        UnreadableError: If it cannot be read; the message is the reason without the path.
+    """
+    try:
+        with AvifImageFile(io.BytesIO(content)) as file:
+            return np.array(PIL.ImageOps.exif_transpose(file).convert("RGB"))
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        raise UnreadableError(reason_of(error)) from error
 
 
 def decode_quickly(content: bytes) -> Image | None:
@@ -64,36 +138,45 @@ def decode_quickly(content: bytes) -> Image | None:
     return None
 
 
-def decode_whole(content: bytes) -> Image:
+def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Decodes as `decode` does, but no damaged file, of which OpenCV may give what is left.
 
     Args:
-        content: of a file; of an animation or of several pages, the first one is decoded.
+        content: Bytes of the file; of an animation or of several pages, the first is decoded.
+        max_pixels: Most pixels that its header may declare.
 
     Raises:
-        UnreadableError: where it is damaged or no image, with the reason alone.
+        UnreadableError: If it is damaged or no image; the message is the reason without the path.
     """
+    header = read_header(content, max_pixels)
     quickly = decode_quickly(content)
     if quickly is not None:
         return quickly
-    if reason := damage(content):
+    if reason := damage(content, header.kind):
         raise UnreadableError(reason)
-    image = decode(content)
-    if image is None:
-        raise UnreadableError("it is no image of a format that can be read")
-    return image
+    return decode(content, max_pixels)
 
 
-def damage(content: bytes) -> str | None:
-    """What Pillow finds wrong with an image file, which tells more than OpenCV; None: nothing."""
+def damage(content: bytes, kind: str) -> str | None:
+    """What Pillow finds wrong with an image file, which tells more than OpenCV; None: nothing.
+
+    Args:
+        content: Bytes of the file.
+        kind: Format, as Pillow calls it.
+    """
     try:
-        with PIL.Image.open(io.BytesIO(content), formats=CHECKED) as image:
+        with PILLOW[kind](io.BytesIO(content)) as image:
             image.load()
-    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError):
-        return None  # another format, or too large for Pillow: OpenCV tells
+    except (SyntaxError, PIL.Image.DecompressionBombError):
+        return None  # a variant that Pillow does not know, or too large for it: OpenCV tells
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return reason_of(error)
     return None
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what an error says, or its name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def may_be_turned(content: bytes) -> bool:

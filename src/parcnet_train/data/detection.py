@@ -33,6 +33,7 @@ from parcnet_train.data.file_checks import (
     warn_of_repeats,
     warn_of_shared,
 )
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.errors import DataError
 
@@ -58,6 +59,7 @@ class CocoData(TaskData):
         num_workers: loader processes per set and device; all of a machine's devices together never
             start more per set than it has processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
 
     Raises:
         DataError: from `class_names` and `setup`, where the files are not as they should be.
@@ -84,6 +86,7 @@ class CocoData(TaskData):
         seed: int = 0,
         num_workers: int = 8,
         on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
         self.train_images = self.root / train_images
@@ -94,6 +97,7 @@ class CocoData(TaskData):
         self.augmentation = augmentation
         self.keep_aspect = keep_aspect
         self.on_error = on_error
+        self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
         """The background, and the names of the categories in the order of their ids.
@@ -206,11 +210,18 @@ class CocoData(TaskData):
         transform = DetectionTrainTransform(self.augmentation, self.seed, self.keep_aspect)
         annotations = self.read_training()
         return BoxedImages(
-            annotations, self.train_images, transform, self.on_error, annotated_only=True
+            annotations,
+            self.train_images,
+            transform,
+            self.on_error,
+            annotated_only=True,
+            max_pixels=self.max_pixels,
         )
 
     def make_val_set(self) -> BoxedImages:
         """All validation images."""
         transform = DetectionEvalTransform(self.keep_aspect)
         annotations = self.read(self.val_annotations)
-        return BoxedImages(annotations, self.val_images, transform, self.on_error)
+        return BoxedImages(
+            annotations, self.val_images, transform, self.on_error, max_pixels=self.max_pixels
+        )

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.classification import ImageFolderData
-from parcnet_train.data.decoding import Image, decode, read_image
+from parcnet_train.data.decoding import Image, decode, read_image, unreadable
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.huggingface_splits import (
     features_of,
     files_of_rows,
@@ -22,7 +23,7 @@ from parcnet_train.data.huggingface_splits import (
 from parcnet_train.data.images import ImageDataset
 from parcnet_train.data.samplers import MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, UnreadableError
 
 
 class HuggingFaceDataset(ImageDataset):
@@ -35,6 +36,7 @@ class HuggingFaceDataset(ImageDataset):
         transform: maps an image to one of the size of its key.
         on_error: `stop` raises for an unreadable image, `skip` leaves it out.
         folder: where the rows come from, for messages.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
 
     Raises:
         DataError: where a row has no class.
@@ -48,6 +50,7 @@ class HuggingFaceDataset(ImageDataset):
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
         folder: Path,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         labels = np.asarray(rows.with_format("numpy")[label_column][:])
         if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
@@ -59,17 +62,24 @@ class HuggingFaceDataset(ImageDataset):
         self.rows = rows.select_columns([image_column])
         self.image_column = image_column
         self.folder = folder
+        self.max_pixels = max_pixels
 
-    def read(self, sample: int) -> Image | None:
-        """Decodes the bytes of a row, or the file that it names."""
+    def look(self, sample: int) -> Image:
+        """Decodes the bytes of a row, or the file that it names.
+
+        Raises:
+            UnreadableError: where it cannot be read.
+        """
+        place = f"{self.folder} row {sample}"
         file = self.rows[sample][self.image_column]
         if file is None:
-            return None
-        return decode(file["bytes"]) if file["bytes"] else read_image(Path(file["path"] or ""))
-
-    def place(self, sample: int) -> str:
-        """Split and number of the row."""
-        return f"{self.folder} row {sample}"
+            raise unreadable(place, "it is empty")
+        if not file["bytes"]:
+            return read_image(Path(file["path"] or ""), self.max_pixels)
+        try:
+            return decode(file["bytes"], self.max_pixels)
+        except UnreadableError as error:
+            raise unreadable(place, error) from error
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Names of the files of the table; the images in them have none."""
@@ -99,6 +109,7 @@ class HuggingFaceData(ImageFolderData):
         num_workers: loader processes per set and device; all of a machine's devices together never
             start more per set than it has processors.
         on_error: `stop` at an unreadable image, or `skip` and count it.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
 
     Raises:
         ConfigError: where `datasets` is not installed.
@@ -120,6 +131,7 @@ class HuggingFaceData(ImageFolderData):
         seed: int = 0,
         num_workers: int = 8,
         on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(
             root,
@@ -133,6 +145,7 @@ class HuggingFaceData(ImageFolderData):
             seed,
             num_workers,
             on_error,
+            max_pixels,
         )
         self.image_column = image_column
         self.label_column = label_column
@@ -203,7 +216,13 @@ class HuggingFaceData(ImageFolderData):
         rows = rows_of(folder, [self.image_column, self.label_column])
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
         dataset = HuggingFaceDataset(
-            rows, self.image_column, self.label_column, transform, self.on_error, folder
+            rows,
+            self.image_column,
+            self.label_column,
+            transform,
+            self.on_error,
+            folder,
+            self.max_pixels,
         )
         if (largest := dataset.labels.max()) >= len(names):
             raise DataError(

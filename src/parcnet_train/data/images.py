@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.folders import list_images
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import PADDING, SampleKey
 from parcnet_train.errors import UnreadableError
@@ -42,12 +43,12 @@ class ImageDataset(Dataset[Sample]):
         self.transform = transform
         self.on_error = on_error
 
-    def read(self, sample: int) -> Image | None:
-        """One image, None where it cannot be read."""
-        raise NotImplementedError
+    def look(self, sample: int) -> Image:
+        """One image.
 
-    def place(self, sample: int) -> str:
-        """Where that image lies, for messages."""
+        Raises:
+            UnreadableError: where it cannot be read.
+        """
         raise NotImplementedError
 
     def files(self) -> npt.NDArray[np.bytes_]:
@@ -81,20 +82,6 @@ class ImageDataset(Dataset[Sample]):
         pixels = torch.from_numpy(self.transform(image, key))
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
-    def look(self, sample: int) -> Image:
-        """One image.
-
-        Raises:
-            UnreadableError: where it cannot be read.
-        """
-        image = self.read(sample)
-        if image is None:
-            raise UnreadableError(
-                f"{self.place(sample)} cannot be read as an image; mend or remove it, or go on "
-                "without such files: data.on_error=skip"
-            )
-        return image
-
     def original(self, sample: int) -> Image:
         """One image, of its own size; raises as `look` does."""
         return self.look(sample)
@@ -108,6 +95,7 @@ class ImageFolderDataset(ImageDataset):
         class_names: in the order of the class indices.
         transform: maps an image to one of the size of its key.
         on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
     """
 
     def __init__(
@@ -116,18 +104,20 @@ class ImageFolderDataset(ImageDataset):
         class_names: Sequence[str],
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.folder = folder
+        self.max_pixels = max_pixels
         self.paths, labels = list_images(folder, class_names)
         super().__init__(labels, transform, on_error)
 
-    def read(self, sample: int) -> Image | None:
-        """Decodes a file."""
-        return read_image(Path(self.place(sample)))
+    def look(self, sample: int) -> Image:
+        """Decodes a file; raises `UnreadableError` where it cannot be read."""
+        return read_image(self.path(sample), self.max_pixels)
 
-    def place(self, sample: int) -> str:
+    def path(self, sample: int) -> Path:
         """The path of the file."""
-        return str(self.folder / os.fsdecode(self.paths[sample]))
+        return self.folder / os.fsdecode(self.paths[sample])
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Paths of the images, within the folder."""

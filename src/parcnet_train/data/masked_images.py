@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.decoding import Image, read_image
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.label_checks import refuse_other_size, refuse_unknown_classes
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.palette import read_mask
@@ -44,6 +45,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         transform: maps an image with its mask to one of the size of its key.
         on_error: `stop` raises for an unreadable image or mask, `skip` leaves it out.
         keep_originals: give the masks of the original images too, for an evaluation.
+        max_pixels: Most pixels of an image or mask; one that declares more is unreadable.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         transform: Callable[[MaskedView, SampleKey], MaskedView],
         on_error: Literal["stop", "skip"],
         keep_originals: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.images = images
         self.masks = masks
@@ -63,6 +66,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         self.transform = transform
         self.on_error = on_error
         self.keep_originals = keep_originals
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,13 +103,8 @@ class MaskedImages(Dataset[MaskedImage | None]):
             DataError: where they do not belong together, or the mask has a class that there is not.
         """
         path, mask_path = self.path(sample), self.mask_path(sample)
-        image = read_image(path)
-        if image is None:
-            raise UnreadableError(
-                f"{path} cannot be read as an image; mend or remove it, or go on without such "
-                "files: data.on_error=skip"
-            )
-        mask = read_mask(mask_path)
+        image = read_image(path, self.max_pixels)
+        mask = read_mask(mask_path, self.max_pixels)
         refuse_other_size(path, image, mask_path, mask)
         refuse_unknown_classes(mask_path, mask, self.num_classes)
         return MaskedView(image, mask)

@@ -8,15 +8,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from parcnet_train.data.decoding import PILLOW
+from parcnet_train.data.headers import MAX_PIXELS, read_header
 from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.files import read_regular
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
 IGNORED = 255  # index of pixels that count for no class
 
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # the first that is there
+MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # those that keep indices as they are
+
 DEPTH, COLOUR = 24, 25  # where a PNG tells its bits per pixel, and what they mean
 GREY = 0
+BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of a TIFF
+WHITE_IS_ZERO = 0
 GREY_STEPS = {2: 85, 4: 17}  # Pillow spreads few bits of grey over 0 to 255
 
 
@@ -51,32 +61,63 @@ def encode_mask(mask: Mask) -> bytes:
     return stream.getvalue()
 
 
-def read_mask(path: Path) -> Mask:
-    """Class indices of a mask, `(H, W)`, from a PNG with a palette or with one channel.
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
+    """Reads the class indices of a mask, `(H, W)`, from a file with a palette or with one channel.
+
+    Args:
+        path: Path of a PNG, TIFF, BMP or GIF; of several pages, the first is read.
+        max_pixels: Most pixels that its header may declare.
 
     Raises:
         UnreadableError: where it cannot be read.
-        DataError: where its pixels are colours, or have 16 bits.
+        DataError: where its pixels are colours, or have other than 8 bits.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
+        kind = read_header(content, max_pixels).kind
+        if kind not in MASK_FORMATS:
+            raise UnreadableError(f"it is {kind}")
         # `Image.open` refuses large images, as hostile; here they are aerial ones.
-        with PngImageFile(io.BytesIO(content)) as image:
+        with PILLOW[kind](io.BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image)
+            step, is_inverted = steps_of(image, content)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UnreadableError(
             f"{path} cannot be read as a mask ({unnamed(reason)}); allowed is a PNG of class "
             "indices; mend or remove it"
         ) from error
-    if mode not in ("P", "L", "1"):
-        way_out = "save it with 8 bits" if mode.startswith("I") else "turn its colours into indices"
+    if mode not in ("P", "L", "1") or is_inverted:
+        if is_inverted:
+            way_out = "save it with 0 as black (PhotometricInterpretation 1)"
+        elif mode.startswith(("I", "F")):
+            way_out = "save it with 8 bits"
+        else:
+            way_out = "turn its colours into indices: of CVAT's, the lines of labelmap.txt from 0"
         raise DataError(
-            f"{path} is no mask of class indices, its pixels are {mode}; allowed is a PNG of "
-            f"8 bits with a palette or in grey; {way_out}"
+            f"{path} is no mask of class indices, its pixels are {mode}"
+            f"{' with 0 as white' if is_inverted else ''}; allowed is a PNG of 8 bits with a "
+            f"palette or in grey; {way_out}"
         )
-    few_bits = content[COLOUR] == GREY and content[DEPTH] in GREY_STEPS
-    return np.asarray(indices // GREY_STEPS[content[DEPTH]] if few_bits else indices, np.uint8)
+    return np.asarray(indices // step, np.uint8)
+
+
+def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
+    """By what Pillow has changed the indices of a file in grey.
+
+    Args:
+        image: The file, opened.
+        content: Its bytes.
+
+    Returns:
+        The factor by which few bits are spread over 0 to 255, and whether black is white.
+    """
+    if isinstance(image, TiffImageFile):
+        depth = image.tag_v2.get(BITS_PER_SAMPLE, (1,))[0]
+        meaning = image.tag_v2.get(PHOTOMETRIC, 0)
+        return GREY_STEPS.get(depth, 1) if image.mode == "L" else 1, meaning == WHITE_IS_ZERO
+    is_grey_png = isinstance(image, PngImageFile) and content[COLOUR] == GREY
+    return GREY_STEPS.get(content[DEPTH], 1) if is_grey_png else 1, False
 
 
 def unnamed(reason: object) -> str:

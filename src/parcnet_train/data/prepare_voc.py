@@ -230,7 +230,7 @@ def verify_pair(image: Path, mask: Path) -> None:
     try:
         with Image.open(image) as file:
             width, height = file.size
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{image} is no image; {AGAIN}") from error
     try:
         indices = read_mask(mask)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.file_checks import refuse
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.label_checks import faults_of_all, faults_of_sample
 from parcnet_train.data.masked_images import MaskedImages, collate
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, Size
@@ -63,6 +64,7 @@ class VocData(TaskData):
         num_workers: loader processes per set and device; all of a machine's devices together never
             start more per set than it has processors.
         on_error: `stop` at an unreadable image or mask, or `skip` and count it.
+        max_pixels: Most pixels of an image or mask; one that declares more is unreadable.
 
     Attributes:
         window: of an evaluation in windows, else None.
@@ -93,6 +95,7 @@ class VocData(TaskData):
         seed: int = 0,
         num_workers: int = 8,
         on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
         self.train_list = self.root / LISTS / f"{train_list}.txt"
@@ -105,6 +108,7 @@ class VocData(TaskData):
         self.evaluation = evaluation
         self.window: Size | None = self.image_size if evaluation == "windows" else None
         self.on_error = on_error
+        self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
         """Names of the classes, from `classes.txt`, else as given, else their indices."""
@@ -212,6 +216,7 @@ class VocData(TaskData):
             transform,
             self.on_error,
             keep_originals,
+            self.max_pixels,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -36,7 +36,7 @@ class Found(NamedTuple):
 def load_file(path: Path, predictor: Predictor) -> Loaded | UnreadableError:
     """Reads a file and prepares it."""
     try:
-        image = read_file(path)
+        image = read_file(path, predictor.max_pixels)
     except UnreadableError as error:
         return error
     try:

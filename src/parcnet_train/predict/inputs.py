@@ -15,7 +15,9 @@ import PIL.ImageOps
 
 from parcnet_train.data.decoding import Image, decode_whole
 from parcnet_train.data.folders import EXTENSIONS
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.files import read_regular
 
 ENDINGS = (*EXTENSIONS, ".gif")
 STDIN = "-"
@@ -89,33 +91,38 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(ENDINGS) and not name.startswith(".")
 
 
-def read_file(path: Path) -> Image:
+def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     """Decodes a file as the validation does, which is to be whole.
+
+    Args:
+        path: Path of the file.
+        max_pixels: Most pixels that its header may declare.
 
     Raises:
         UnreadableError: where it cannot be read, with its path and the reason.
     """
     try:
-        return decode_whole(path.read_bytes())
+        return decode_whole(read_regular(path), max_pixels)
     except OSError as error:
         raise UnreadableError(f"{path}: {error.strerror}") from error
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
 
 
-def to_pixels(image: Any) -> Image:
+def to_pixels(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
     """An image of Python code as `(H, W, 3)` uint8 RGB.
 
     Args:
         image: a path; an image of Pillow, turned as its camera was held, of an animation the frame
             that it stands at; or an array `(H, W, 3)` uint8, RGB.
+        max_pixels: Most pixels that the header of a file may declare.
 
     Raises:
         UnreadableError: for a file that cannot be read.
         DataError: for anything else.
     """
     if isinstance(image, str | Path):
-        return read_file(Path(image).expanduser())
+        return read_file(Path(image).expanduser(), max_pixels)
     if isinstance(image, PIL.Image.Image):
         image = PIL.ImageOps.exif_transpose(image)
         if image.mode.startswith(DEEP):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.data.decoding import Image
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import stack_images
 from parcnet_train.data.samplers import SampleKey, Size
 from parcnet_train.errors import UnreadableError
@@ -38,6 +39,9 @@ class Predictor:
     Args:
         class_names: of the network's classes, in their order.
         size: of the network's input.
+
+    Attributes:
+        max_pixels: Most pixels of a file that is read; the training's `data.max_pixels`.
     """
 
     # Whether images keep their sizes, so that no two of them are one batch.
@@ -46,6 +50,7 @@ class Predictor:
     def __init__(self, class_names: Sequence[str], size: Size) -> None:
         self.class_names = list(class_names)
         self.key = SampleKey(0, 0, size)  # of what a data set would be asked for
+        self.max_pixels = MAX_PIXELS
 
     def transform(self, image: Image) -> tuple[Image, Any]:
         """An image of the network's input, and where the original one lies in it, `(4,)`."""
@@ -107,6 +112,6 @@ class Predictor:
         self, network: nn.Module, image: Any, top: int, score_threshold: float
     ) -> Prediction:
         """What the network says of one image of Python code, see `to_pixels`."""
-        prepared = self.prepare(to_pixels(image))
+        prepared = self.prepare(to_pixels(image, self.max_pixels))
         (found,) = self.predict_all(network, [prepared], Options(top, score_threshold))
         return found

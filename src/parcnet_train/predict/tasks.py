@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.detection_transforms import DetectionEvalTransform, View
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.samplers import Size
 from parcnet_train.data.segmentation_transforms import (
     MaskedView,
@@ -164,18 +165,22 @@ def predictor_of(
         size: of the network's input.
     """
     task, data = config["task"], config.get("data") or {}
+    predictor: Predictor
     match config["choices"]["task"]:
         case "classification":
-            return ClassPredictor(class_names, size)
+            predictor = ClassPredictor(class_names, size)
         case "detection":
             names = ("nms_iou", "candidates", "detections_per_image")
             settings = {**among(task, *names), **among(data, "keep_aspect")}
-            return ObjectPredictor(class_names, size, **settings)
+            predictor = ObjectPredictor(class_names, size, **settings)
         case "segmentation":
             names = ("enlarge", "scales", "mirror")
             settings = {**among(task, *names), **among(data, "evaluation")}
-            return PixelPredictor(class_names, size, **settings)
-    return None
+            predictor = PixelPredictor(class_names, size, **settings)
+        case _:
+            return None
+    predictor.max_pixels = data.get("max_pixels", MAX_PIXELS)
+    return predictor
 
 
 def among(node: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""Format and size of an image file, read from its header before anything is decoded.
+
+A header of a few bytes can declare gigabytes of pixels, which decoders allocate before they read
+any. Only files whose header is known here are decoded.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from parcnet_train.errors import UnreadableError
+
+# Pillow refuses more (`PIL.Image.MAX_IMAGE_PIXELS`, twice): 13,377 x 13,377, 0.5 GB as RGB.
+MAX_PIXELS = 178_956_970
+
+Size = tuple[int, int]  # height, width
+
+
+class Header(NamedTuple):
+    """What the header of an image file says.
+
+    Attributes:
+        kind: Format, as Pillow calls it.
+        size: Height and width in pixels, as stored: a camera's orientation is not applied.
+    """
+
+    kind: str
+    size: Size
+
+
+def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Reads format and size of an image file.
+
+    Args:
+        content: Bytes of the file.
+        max_pixels: Most pixels that it may declare.
+
+    Raises:
+        UnreadableError: If the format is unknown, the header is damaged, or the image is too
+            large; the message is the reason without the path.
+    """
+    header = find_header(content)
+    if header is None:
+        raise UnreadableError("it is no image of a format that can be read")
+    height, width = header.size
+    if height * width > max_pixels:
+        raise UnreadableError(
+            f"its header declares {width}x{height} = {height * width:,} pixels, more than "
+            f"data.max_pixels={max_pixels}"
+        )
+    return header
+
+
+def find_header(content: bytes) -> Header | None:
+    """Format and size of an image file; None if the format is unknown or the header damaged."""
+    for signature, kind, read_size in FORMATS:
+        if signature.match(content):
+            try:
+                size = read_size(content)
+            except (struct.error, LookupError):
+                return None
+            return Header(kind, size) if min(size) > 0 else None
+    return None
+
+
+def jpeg_size(content: bytes) -> Size:
+    """Walks the segments up to the one that starts the frame (SOF0 to SOF15)."""
+    position = 2
+    while True:
+        position = content.find(b"\xff", position)  # decoders skip what lies between segments
+        if position < 0:
+            raise LookupError
+        marker = content[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables and the like
+            height, width = struct.unpack_from(">HH", content, position + 5)
+            return height, width
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # without a length
+            position += 1 if marker == 0xFF else 2
+        else:
+            position += 2 + struct.unpack_from(">H", content, position + 2)[0]
+
+
+def bmp_size(content: bytes) -> Size:
+    """The height is negative where the first row is the topmost one."""
+    is_os2 = struct.unpack_from("<I", content, 14)[0] == 12
+    width, height = struct.unpack_from("<HH" if is_os2 else "<ii", content, 18)
+    return abs(height), width
+
+
+def webp_size(content: bytes) -> Size:
+    """Lossy, lossless and extended files each have a header of their own."""
+    kind = content[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
+    elif kind == b"VP8L":
+        bits = struct.unpack_from("<I", content, 21)[0]
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (each & 0x3FFF for each in struct.unpack_from("<HH", content, 26))
+    return height, width
+
+
+def tiff_size(content: bytes) -> Size:
+    """Looks width (256) and height (257) up in the first directory, also of a BigTIFF."""
+    order = "<" if content[:2] == b"II" else ">"
+    is_big = 43 in content[2:4]
+    start = struct.unpack_from(order + ("Q" if is_big else "I"), content, 8 if is_big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if is_big else "H"), content, start)[0]
+    first, length, value = (8, 20, 12) if is_big else (2, 12, 8)
+    sizes = {}
+    for number in range(min(count, 0xFFFF)):
+        entry = start + first + number * length
+        tag, kind = struct.unpack_from(order + "HH", content, entry)
+        if tag in (256, 257):
+            code = {3: "H", 4: "I", 16: "Q"}[kind]
+            sizes[tag] = struct.unpack_from(order + code, content, entry + value)[0]
+        if len(sizes) == 2:
+            break
+    return sizes[257], sizes[256]
+
+
+def avif_size(content: bytes) -> Size:
+    """The largest of the sizes of all parts, such as the tiles of a large image."""
+    found = re.findall(rb"ispe\0{4}(.{4})(.{4})", content, re.DOTALL)
+    sizes = [(int.from_bytes(h, "big"), int.from_bytes(w, "big")) for w, h in found]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+
+
+def jpeg2000_size(content: bytes) -> Size:
+    """From the segment SIZ of the codestream, with or without boxes around it."""
+    start = content.index(b"\xff\x4f\xff\x51") + 8 if b"\xff\x4f\xff\x51" in content else -1
+    right, bottom, left, top = struct.unpack_from(">IIII", content, start)
+    return bottom - top, right - left
+
+
+NUMBER = rb"(?:\s|#[^\n]*\n)+(\d{1,9})"  # after white space and comments
+PPM = re.compile(rb"P[1-6]" + NUMBER + NUMBER)
+
+
+def ppm_size(content: bytes) -> Size:
+    """Width and height are written as text."""
+    found = PPM.match(content)
+    if found is None:
+        raise LookupError
+    return int(found[2]), int(found[1])
+
+
+def at(position: int, code: str) -> Callable[[bytes], Size]:
+    """Reads width and height from a fixed position."""
+
+    def read_size(content: bytes) -> Size:
+        width, height = struct.unpack_from(code, content, position)
+        return height, width
+
+    return read_size
+
+
+# Beginnings of files, the formats as Pillow calls them, and how their size is read.
+FORMATS: list[tuple[re.Pattern[bytes], str, Callable[[bytes], Size]]] = [
+    (re.compile(signature, re.DOTALL), kind, read_size)
+    for signature, kind, read_size in (
+        (rb"\xff\xd8\xff", "JPEG", jpeg_size),
+        (rb"\x89PNG\r\n\x1a\n....IHDR", "PNG", at(16, ">II")),
+        (rb"GIF8[79]a", "GIF", at(6, "<HH")),
+        (rb"RIFF....WEBPVP8[ LX]", "WEBP", webp_size),
+        (rb"BM", "BMP", bmp_size),
+        (rb"II[*+]\0|MM\0[*+]", "TIFF", tiff_size),
+        (rb"....ftyp(?:avif|avis|mif1|msf1)", "AVIF", avif_size),
+        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG2000", jpeg2000_size),
+        (rb"P[1-6][\s#]", "PPM", ppm_size),
+    )
+]
