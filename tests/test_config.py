@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import running
 from coco_files import write_coco
-from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain
+from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain, nearest
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
 from running import faults_of
@@ -414,3 +414,42 @@ def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
     file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
     with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
         running.configure(["sweep=mine"], config_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("word", "allowed", "near"),
+    [
+        ("parcnet_xxs", ("parcnet_s", "parcnet_xs", "resnet50"), "parcnet_xs"),
+        ("ParCNet_S", ("parcnet_s", "resnet50"), "parcnet_s"),
+        ("dpp", ("auto", "ddp"), "ddp"),
+        ("fti", ("fit", "test"), "fit"),
+        ("automatic", ("auto", "manual"), "auto"),
+        ("segmentaion", ("classification", "segmentation"), "segmentation"),
+        ("recipe.optimiser.lr", ("recipe.optimizer.lr", "recipe.schedule.min_lr"), "optimizer.lr"),
+        ("epochs", ("recipe.epochs", "trainer.max_epochs"), "recipe.epochs"),
+        ("Seed", ("seed", "data.seed"), "seed"),
+        ("gpu", ("cpu", "ddp", "default"), None),
+        ("voc", ("coco", "demo"), None),
+        ("train", ("fit", "test", "predict"), None),
+        ("efficientnet", ("parcnet_s", "resnet50", "mobilenetv2"), None),
+        ("model.lr", ("recipe.lr", "model.size"), None),
+        ("data.foo", ("data.root", "data.seed"), None),
+        ("data.root", ("data.root_of_all.root", "root"), None),
+        ("x", ("xs", "x"), None),
+        ("10", ("100", "101"), None),
+        ("1e-3", ("1e-4",), None),
+        ("/data/coco", ("data.coco", "/data/coc"), None),
+        ("~/coco", ("coco",), None),
+        ("", ("a",), None),
+    ],
+)
+def test_only_near_words_are_proposed(word, allowed, near):
+    proposal = nearest(word, allowed)
+    assert proposal.endswith(f"{near}?") if near else proposal == ""
+
+
+@pytest.mark.parametrize("devices", ["[1]", "[0,1]", "'0,1'", "-1", "cuda:1"])
+def test_which_devices_are_used_is_for_the_environment_to_say(devices):
+    (fault,) = faults_of("trainer=ddp", f"trainer.devices={devices}")
+    assert fault.startswith("trainer.devices=")
+    assert "CUDA_VISIBLE_DEVICES" in fault

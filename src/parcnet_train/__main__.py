@@ -28,7 +28,7 @@ from parcnet_train.config import (
 )
 from parcnet_train.config_overrides import command_of, typed
 from parcnet_train.config_sweeps import register_resolvers, swept_keys, wrong_sweep
-from parcnet_train.errors import ConfigError, UserError, print_error
+from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
 from parcnet_train.processes import SWEEP, follow_launcher, place
 from parcnet_train.sweeps.jobs import run_once
 
@@ -148,7 +148,7 @@ def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:
     except OSError as error:
         way_out = "paths.runs" if is_sweep or names_its_directory(config) else key
         raise ConfigError(
-            f"{key}={path} cannot be written: {error.strerror}; write elsewhere: {way_out}=PATH"
+            f"{key}={path} cannot be written: {reason_of(error)}; write elsewhere: {way_out}=PATH"
         ) from error
 
 

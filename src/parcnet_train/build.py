@@ -34,7 +34,7 @@ from parcnet_train.callbacks.saving import (
 )
 from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
 from parcnet_train.distributed import SharedBuffers, cluster_environment
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.features import Backbone
 from parcnet_train.finetuning import freeze, parameter_groups
 from parcnet_train.model import Model
@@ -61,7 +61,7 @@ def make(config: Config, **arguments: Any) -> Any:
     try:
         return instantiate(config, _convert_="all", **arguments)
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise ConfigError(f"{config['_target_']}: {reason}") from error
 
 

@@ -193,7 +193,7 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
     for name in given:
         argument = f"{key}.{name}"
         # Where any name would do, one very near to a declared name is still a slip.
-        meant = nearest(name, [*names, *kept], cutoff=0.8 if takes_any else 0.6)
+        meant = nearest(name, [*names, *kept], cutoff=0.8 if takes_any else 0.75)
         if name not in names and (meant or not takes_any):
             yield f"{argument}: {shorten(target)} takes no such argument{meant}"
         elif argument not in borrowed and (

@@ -15,7 +15,7 @@ from parcnet_train.build import (
     make,
     meta_device,
 )
-from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.errors import ConfigError, DataError, first_line
 from parcnet_train.rules import BATCH, locate, show, value_of
 from parcnet_train.runs import OF_CHECKPOINTS, WITHOUT_DATA, is_quantized, reads_data
 
@@ -131,8 +131,3 @@ def wrong_data(config: Config) -> Iterator[str]:
             data.check_every_file()
     except (DataError, ConfigError) as error:
         yield from str(error).splitlines()
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, or what it is called where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, reason_of
 from parcnet_train.rules import locate
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
@@ -32,8 +32,8 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(
-            f"{key}={path} cannot be read: {error.strerror}; allowed is a checkpoint file, such as "
-            "RUN/checkpoints/best.ckpt"
+            f"{key}={path} cannot be read: {reason_of(error)}; allowed is a checkpoint file, "
+            "such as RUN/checkpoints/best.ckpt"
         ) from error
     except Exception as error:  # bytes of something else make the unpickler raise nearly anything
         raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error

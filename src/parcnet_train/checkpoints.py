@@ -125,7 +125,8 @@ def check_same_classes(
         differing = (pair for pair in zip(held, class_names, strict=True) if pair[0] != pair[1])
         difference = "calls a class {!r} that the data set calls {!r}".format(*next(differing))
     raise CheckpointError(
-        f"ckpt={path} {difference}; give it the data it was trained for: data, data.root"
+        f"ckpt={path} {difference}; give it the data it was trained for: data, data.root; to train "
+        f"on other classes, start from its backbone: backbone.pretrained={path}"
     )
 
 

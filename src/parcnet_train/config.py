@@ -6,9 +6,10 @@ Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from parcnet_train.config_overrides import (
     searchpath,
     sweeps,
 )
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.runs import reads_data
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
@@ -112,7 +113,7 @@ def compose_config(
             config.paths.output = ""  # Hydra chooses it when it starts the job
             return config, faults
         except (HydraException, OmegaConfBaseException) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             if NO_PLUGIN in reason:
                 reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
             raise ConfigError([*faults, reason]) from error
@@ -139,10 +140,47 @@ def names_its_directory(config: DictConfig) -> bool:
     return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
 
 
-def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.6) -> str:
-    """`; did you mean X?`, or nothing where no allowed word is nearer than the cutoff."""
-    matches = difflib.get_close_matches(word, allowed, n=1, cutoff=cutoff)
-    return f"; did you mean {matches[0]}?" if matches else ""
+def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
+    """`; did you mean X?`, or nothing when no allowed word is a likely slip of the keyboard away.
+
+    Args:
+        word: Key or value that was given. Numbers, paths and single letters have no near word.
+        allowed: Words that it may stand for. Keys are compared part by part.
+        cutoff: Smallest likeness of each part, from 0 to 1.
+    """
+    if len(word) < 2 or re.search(r"[/\\~]", word) or is_number(word):
+        return ""
+    likely = [each for each in allowed if each.endswith(f".{word}")]  # `epochs`, `optimizer.lr`
+    if len(likely) != 1:
+        found = {each: likeness(word.lower(), each.lower()) for each in allowed}
+        likely = sorted((each for each in allowed if found[each] >= cutoff), key=found.__getitem__)
+    return f"; did you mean {likely[-1]}?" if likely else ""
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def likeness(one: str, other: str) -> float:
+    """How alike two words are, 0 to 1; of dotted keys, the least of their parts."""
+    parts, others = one.split("."), other.split(".")
+    if len(parts) != len(others):
+        return 0.0
+    return min(likeness_of_parts(*pair) for pair in zip(parts, others, strict=True))
+
+
+def likeness_of_parts(one: str, other: str) -> float:
+    """The share of letters that two words have in common, in their order."""
+    short, long = sorted((one, other), key=len)
+    # Two letters that changed places, or one that was doubled, are a large part of a short word.
+    is_slip = set(short) == set(long) and len(long) - len(short) < 2
+    is_beginning = len(short) > 2 and long.startswith(short)
+    return max(0.8 * (is_slip or is_beginning), SequenceMatcher(None, one, other).ratio())
 
 
 @dataclass
@@ -194,7 +232,7 @@ def to_plain(
             except InterpolationResolutionError as error:
                 plain.borrowed.add(key)
                 if own:
-                    plain.faults.append(f"{key}: {str(error).splitlines()[0]}")
+                    plain.faults.append(f"{key}: {first_line(error)}")
                 continue
             if isinstance(value, DictConfig):
                 values[name] = resolve(value, f"{key}.", own and key not in plain.borrowed)

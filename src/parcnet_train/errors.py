@@ -38,13 +38,30 @@ class ExportError(UserError, RuntimeError):
     """An exported file does not give what its network gives."""
 
 
-def message_of(error: UserError) -> str:
-    """The message alone, also of an error that a data worker raised.
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error's message, or the name of its class when it has no message."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
-    The data loader re-raises a worker's error with the worker's traceback as its message, whose
-    last paragraph is the original one.
+
+def reason_of(error: BaseException) -> str:
+    """The system's own words for an error of a file, otherwise its first line."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def message_of(error: UserError) -> str:
+    """The message of an error, without what a data loader's worker puts around it.
+
+    The loader raises a worker's error again with the worker's tracebacks as its message; the last
+    of them ends with the class and the original message.
     """
-    return str(error).rsplit(f"{type(error).__name__}: ", 1)[-1].strip()
+    text = str(error)
+    if not text.startswith(f"Caught {type(error).__name__} in "):
+        return text.strip()
+    _, traceback, last = text.rpartition("Traceback (most recent call last):\n")
+    name = f"{type(error).__module__}.{type(error).__qualname__}: "
+    _, found, message = f"\n{last}".partition(f"\n{name}")
+    return message.strip() if traceback and found else text.strip()
 
 
 def print_error(error: UserError) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from parcnet_train.errors import TrainingError
+from parcnet_train.errors import TrainingError, reason_of
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written: {error.strerror}; make room, or write elsewhere: "
+            f"{path} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
             "paths.runs=PATH"
         ) from error
 
@@ -81,8 +81,8 @@ def scratch_folder() -> Iterator[Path]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TrainingError(
-            f"{tempfile.gettempdir()}, for files in between, is full: {error.strerror}; make room, "
-            "or set TMPDIR=PATH"
+            f"{tempfile.gettempdir()}, for files in between, is full: {reason_of(error)}; make "
+            "room, or set TMPDIR=PATH"
         ) from error
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.circular import Algorithm
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.parc import ParallelParC
 from parcnet_train.profiling import Counts, counts, on_meta
 
@@ -245,7 +245,7 @@ def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[
             twin(torch.empty(1, 3, *image_size, device="meta"))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         height, width = image_size
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"ParC: {type(model).__name__} does not run on images of {height}x{width}: {reason}"
         ) from error

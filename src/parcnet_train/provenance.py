@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from parcnet_train.errors import first_line
 from parcnet_train.files import write_whole
 from parcnet_train.processes import place
 from parcnet_train.revision import DIFF, Revision, find_revision
@@ -103,8 +104,7 @@ class Provenance:
         try:
             yield
         except Exception as error:  # whatever it is, the run is worth more
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            log.warning("%s is not complete: %s", self.folder / PROVENANCE, reason)
+            log.warning("%s is not complete: %s", self.folder / PROVENANCE, first_line(error))
 
     def write(self) -> None:
         """Writes the file as a whole."""

@@ -287,7 +287,8 @@ RULES = {
     "trainer.strategy": one_of("auto", "ddp"),
     "trainer.devices": Rule(
         lambda value: value == "auto" or COUNT.accepts(value),
-        "auto, or a whole number of at least 1",
+        "auto, or a whole number of at least 1: how many devices; CUDA_VISIBLE_DEVICES=0,1 before "
+        "the command says which",
         ("auto",),
     ),
     "trainer.num_nodes": COUNT,

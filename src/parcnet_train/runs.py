@@ -48,6 +48,8 @@ NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
 # Sections that no other action reads, by their names.
 OF_ONE_ACTION = ("benchmark", "check", "export", "predict", "profile", "report")
+# What a training computes is the same with any values of these.
+NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *OF_ONE_ACTION)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -353,6 +353,7 @@ def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     assert "has 10 classes, the data set has 3; give it the data" in fault
     with pytest.raises(CheckpointError, match="has 10 classes, the data set has 3; give it the"):
         training.test(values)
+    assert f"backbone.pretrained={output}" in fault
     with pytest.raises(CheckpointError, match="calls a class '1' that the data set calls 'ten'"):
         check_same_classes({"class_names": ["0", "1"]}, ["0", "ten"], tmp_path)
 

@@ -1,7 +1,10 @@
 import copy
 
+import pytest
+
 from parcnet_train.report.collected import Run
 from parcnet_train.report.recipes import in_words, mixed_recipes, other_surroundings
+from parcnet_train.runs import NO_PART_OF_A_RESULT, OF_ONE_ACTION, SHOWN
 from run_folders import provenance_of, results_of
 
 
@@ -33,6 +36,25 @@ def test_what_the_rows_are_about_is_no_mixture(tmp_path):
     runs = [run(tmp_path, 1, 0, provenance_of(0)), run(tmp_path, 4, 0, moved)]
     assert mixed_recipes(runs) == []
     assert other_surroundings(runs) == ["data.root: /data (row 1), /elsewhere (row 4)"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("predict.top", "export.format", "input", "ckpt", "action"),
+        *(f"{section}.anything" for section in (*NO_PART_OF_A_RESULT, *OF_ONE_ACTION)),
+        *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
+    ],
+)
+def test_what_leaves_a_training_as_it_is_is_no_mixture(key, tmp_path):
+    told = provenance_of(0)
+    *parts, name = key.split(".")
+    node = told["config"] = copy.deepcopy(told["config"])
+    for part in parts:
+        node = node.setdefault(part, {})
+    node[name] = "something else"
+    runs = [run(tmp_path, 1, 0, provenance_of(0)), run(tmp_path, 4, 0, told)]
+    assert mixed_recipes(runs) == []
 
 
 def test_values_of_recipes_are_told_by_row(tmp_path):

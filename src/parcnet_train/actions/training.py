@@ -40,22 +40,16 @@ from parcnet_train.checkpoints import (
     pretrained_state,
 )
 from parcnet_train.differences import flatten
-from parcnet_train.errors import CheckpointError, ConfigError
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.processes import USR1, place
 from parcnet_train.profiling import count_parameters
 from parcnet_train.provenance import Provenance
 from parcnet_train.report.curves import draw_curves
 from parcnet_train.report.rows import refuse_other_network
-from parcnet_train.runs import BEST, LAST, RESULTS, checkpoint_of, goes_on_from
+from parcnet_train.runs import BEST, LAST, NOT_OF_A_TRAINING, RESULTS, checkpoint_of, goes_on_from
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
-
-# Parts of a configuration that a training which goes on may have otherwise.
-NOT_OF_THE_TRAINING = (
-    *("action", "benchmark", "check", "choices", "ckpt", "export", "input", "overrides", "paths"),
-    *("predict", "profile", "report"),
-)
 
 
 def fit(config: Config) -> Results:
@@ -284,7 +278,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"trainer: {first_line(error)}") from error
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
@@ -295,7 +289,7 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """Warns of every value that differs from the one the checkpoint was trained with."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in NOT_OF_THE_TRAINING:
+        if key.split(".")[0] in NOT_OF_A_TRAINING:
             continue
         old, new = before.get(key), now.get(key)
         if old != new:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.backbones.adapt import Normalize
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.features import Backbone, Level, OutputStride
 
 
@@ -79,7 +79,7 @@ class Timm(Backbone):
     @staticmethod
     def refusal(name: str, output_stride: OutputStride, error: Exception) -> str:
         """One line for what timm raised."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if output_stride != 32:
             return (
                 f"backbone.output_stride={output_stride}: timm cannot make {name} with it; use 32, "

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from parcnet_train.collectives import anywhere
-from parcnet_train.errors import TrainingError
+from parcnet_train.errors import TrainingError, reason_of
 from parcnet_train.files import whole_file
 from parcnet_train.processes import SAVING, is_srun_task, slurm_job
 
@@ -67,7 +67,7 @@ class WholeFiles(TorchCheckpointIO):
 def first_reason(error: BaseException) -> str:
     """What the system said, also where torch's writer wrapped it."""
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
-    return getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+    return reason_of(cause)
 
 
 class BestEpochs(ModelCheckpoint):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parcnet_train.checkpoint_files import KEYS
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, first_line, reason_of
 
 # Under which a training checkpoint keeps its weights, the averaged ones first: the authors and
 # ml-cvnets, timm, ConvNeXt.
@@ -65,7 +65,7 @@ def read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except Exception as error:  # bytes of something else make the unpickler raise nearly anything
         raise CheckpointError(
             f"{path} cannot be read: it is no file of torch.save, or holds more than tensors and "
@@ -85,7 +85,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # its errors are of its own kinds, one of them per version
-        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+        reason = first_line(error)
+        raise CheckpointError(f"{path} cannot be read as safetensors: {reason}") from error
 
 
 def unwrap(content: Any) -> tuple[Any, str | None]:

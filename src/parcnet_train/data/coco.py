@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from parcnet_train.data.coco_entries import Entries, parse
 from parcnet_train.detection.types import BACKGROUND_NAME
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, reason_of
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -78,8 +78,8 @@ def read_annotations(file: Path) -> CocoAnnotations:
         return _read(file, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(
-            f"{file} cannot be read ({error.strerror}); allowed is a file of annotations in COCO's "
-            "format; set data.root, data.train_annotations, data.val_annotations"
+            f"{file} cannot be read ({reason_of(error)}); allowed is a file of annotations in "
+            "COCO's format; set data.root, data.train_annotations, data.val_annotations"
         ) from error
 
 

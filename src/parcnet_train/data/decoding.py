@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from parcnet_train.data.headers import MAX_PIXELS, read_header
-from parcnet_train.errors import UnreadableError
+from parcnet_train.errors import UnreadableError, first_line
 from parcnet_train.files import read_regular
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
@@ -127,7 +127,7 @@ def decode_avif(content: bytes) -> Image:
         with AvifImageFile(io.BytesIO(content)) as file:
             return np.array(PIL.ImageOps.exif_transpose(file).convert("RGB"))
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        raise UnreadableError(reason_of(error)) from error
+        raise UnreadableError(first_line(error)) from error
 
 
 def decode_quickly(content: bytes) -> Image | None:
@@ -170,13 +170,8 @@ def damage(content: bytes, kind: str) -> str | None:
     except (SyntaxError, PIL.Image.DecompressionBombError):
         return None  # a variant that Pillow does not know, or too large for it: OpenCV tells
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        return reason_of(error)
+        return first_line(error)
     return None
-
-
-def reason_of(error: Exception) -> str:
-    """The first line of what an error says, or its name if it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def may_be_turned(content: bytes) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.errors import ConfigError, DataError, first_line
 
 SAVED = "state.json"  # in every folder that `save_to_disk` wrote rows into
 
@@ -113,5 +113,5 @@ def rows_of(folder: Path, columns: Sequence[str]) -> Any:
 
 def unreadable(path: Path | str, error: Exception) -> DataError:
     """The error for files that `datasets` cannot read."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return DataError(f"data.root: {path} cannot be read: {reason}; copy the data set again")

@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from parcnet_train.data.decoding import PILLOW
 from parcnet_train.data.headers import MAX_PIXELS, read_header
-from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
@@ -82,10 +82,9 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
             mode, indices = image.mode, np.array(image)
             step, is_inverted = steps_of(image, content)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UnreadableError(
-            f"{path} cannot be read as a mask ({unnamed(reason)}); allowed is a PNG of class "
-            "indices; mend or remove it"
+            f"{path} cannot be read as a mask ({unnamed(reason_of(error))}); allowed is a PNG of "
+            "class indices; mend or remove it"
         ) from error
     if mode not in ("P", "L", "1") or is_inverted:
         if is_inverted:
@@ -120,6 +119,6 @@ def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
     return GREY_STEPS.get(content[DEPTH], 1) if is_grey_png else 1, False
 
 
-def unnamed(reason: object) -> str:
+def unnamed(reason: str) -> str:
     """The first line of a reason, without the memory address that Pillow names."""
-    return (str(reason).splitlines() or [type(reason).__name__])[0].split(" <_io.")[0]
+    return first_line(reason).split(" <_io.")[0]

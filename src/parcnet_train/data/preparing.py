@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from tqdm import tqdm
 
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, first_line, reason_of
 from parcnet_train.files import whole_file
 
 Link = Literal["copy", "hard", "symbolic"]
@@ -21,8 +21,9 @@ Link = Literal["copy", "hard", "symbolic"]
 
 def broken(path: Path, reason: str | Exception) -> DataError:
     """The error for an archive that is not what its name says, or not whole."""
-    words = (str(reason).splitlines() or [type(reason).__name__])[0]
-    return DataError(f"{path}: {words}; is it the official file, and whole? Download it again")
+    return DataError(
+        f"{path}: {first_line(reason)}; is it the official file, and whole? Download it again"
+    )
 
 
 def progress(name: str, total: int) -> tqdm[Any]:
@@ -41,7 +42,7 @@ def in_one_line(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or root}: {error.strerror or error}; mend that and start again, it "
+            f"{error.filename or root}: {reason_of(error)}; mend that and start again, it "
             "goes on where it was stopped"
         ) from error
 
@@ -213,7 +214,7 @@ def link_hard(path: Path, target: Path) -> None:
         path.hardlink_to(target)
     except OSError as error:
         raise DataError(
-            f"{target} cannot be linked from {path.parent} ({error.strerror}); use --link "
+            f"{target} cannot be linked from {path.parent} ({reason_of(error)}); use --link "
             "symbolic, or leave --link out"
         ) from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, reason_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")  # the first that is there
 MASK_ENDINGS = (".png",)
@@ -29,7 +29,7 @@ def read_lines(file: Path) -> list[str]:
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = reason_of(error) if isinstance(error, OSError) else "it is no text in UTF-8"
         raise DataError(
             f"{file} cannot be read ({reason}); allowed is a text file with one name a line; set "
             "data.root, data.train_list, data.val_list"

@@ -16,7 +16,7 @@ import PIL.ImageOps
 from parcnet_train.data.decoding import Image, decode_whole
 from parcnet_train.data.folders import EXTENSIONS
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.errors import DataError, UnreadableError, reason_of
 from parcnet_train.files import read_regular
 
 ENDINGS = (*EXTENSIONS, ".gif")
@@ -104,7 +104,7 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     try:
         return decode_whole(read_regular(path), max_pixels)
     except OSError as error:
-        raise UnreadableError(f"{path}: {error.strerror}") from error
+        raise UnreadableError(f"{path}: {reason_of(error)}") from error
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
 

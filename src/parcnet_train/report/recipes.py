@@ -9,18 +9,16 @@ from typing import Any
 
 from parcnet_train.differences import flatten
 from parcnet_train.report.collected import Run
+from parcnet_train.runs import NOT_OF_A_TRAINING, SHOWN
 
 Facts = Mapping[str, Any]
 Labelled = Sequence[tuple[int, Run]]  # runs with the number of their row
 
 # Parts of a configuration that are no recipe: what the rows are about, and what changes no result.
-APART = (
-    *("action", "backbone", "benchmark", "check", "checkpoint", "choices", "ckpt", "logger"),
-    *("paths", "profile", "report", "seed"),
-)
+APART = (*NOT_OF_A_TRAINING, "backbone", "checkpoint", "seed")
 HARMLESS = (
-    *("data.num_workers", "data.seed", "task.pictures", "task.save_predictions"),
-    "trainer.log_every_n_steps",
+    *("data.num_workers", "data.seed", "task.save_predictions", "trainer.log_every_n_steps"),
+    *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
 )
 ROOT = "data.root"  # the same data may lie elsewhere; its files have a hash
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parcnet_train.build import Config, build_model, meta_device
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.profiling import Counts, counts
 from parcnet_train.report.paper_tables import TABLE_2, Row
 
@@ -51,7 +51,7 @@ def count(config: Config, row: Row, name: str) -> Counts:
         raise
     except Exception as error:  # whatever a network raises here is about shapes
         height, width = row.size
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"ablation={name}: this network does not run on the paper's images of {height}x{width} "
             f"pixels ({reason}); leave out what changes backbone, head or task, or leave out "

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from parcnet_train.errors import TrainingError
+from parcnet_train.errors import TrainingError, reason_of
 from parcnet_train.processes import place
 from parcnet_train.runs import LAST, RESULTS, config_hash, read_values
 
@@ -71,7 +71,7 @@ def take(config: Mapping[str, Any], folder: Path) -> TextIO:
             ) from error
         except OSError as error:
             raise TrainingError(
-                f"{folder} cannot be written: {error.strerror}; make room, or write elsewhere: "
+                f"{folder} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
                 "paths.runs=PATH"
             ) from error
         until_it_is_ours.pop_all()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from parcnet_train.config import PlainConfig
-from parcnet_train.errors import UserError
+from parcnet_train.errors import UserError, reason_of
 from parcnet_train.processes import SWEEP
 from parcnet_train.runs import PROGRESS
 from parcnet_train.sweeps import devices
@@ -184,4 +184,4 @@ def last_lines(output: Path, printed: int) -> list[str]:
             file.seek(max(printed, output.stat().st_size - LAST_BYTES))
             return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
     except OSError as error:
-        return [f"cannot be read: {error.strerror}"]
+        return [f"cannot be read: {reason_of(error)}"]

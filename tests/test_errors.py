@@ -1,0 +1,97 @@
+import pytest
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader, Dataset
+
+from parcnet_train.actions.training import refusals
+from parcnet_train.build import make
+from parcnet_train.callbacks.saving import first_reason
+from parcnet_train.check import check
+from parcnet_train.data.preparing import broken
+from parcnet_train.errors import ConfigError, DataError, first_line, message_of, reason_of
+from parcnet_train.provenance import Provenance
+from running import composed
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError("\n  two\n"), "two"),
+        (ValueError(" \n"), "ValueError"),
+        (AssertionError(), "AssertionError"),
+        (MemoryError(), "MemoryError"),
+        (OSError(), "OSError"),
+    ],
+    ids=repr,
+)
+def test_every_error_has_a_first_line(error, line):
+    assert first_line(error) == line
+
+
+def test_an_error_of_a_file_has_a_reason_without_the_system_too():
+    assert reason_of(OSError(28, "No space left on device")) == "No space left on device"
+    assert reason_of(OSError("image file is truncated")) == "image file is truncated"
+    assert reason_of(OSError()) == first_reason(OSError()) == "OSError"
+
+
+def silent(**arguments):
+    """Refuses its arguments without a word."""
+    raise AssertionError
+
+
+def test_an_error_without_a_message_is_called_by_its_class(caplog):
+    with pytest.raises(ConfigError, match=r"silent: AssertionError$"):
+        make({"_target_": f"{__name__}.silent"})
+    with pytest.raises(ConfigError, match="MisconfigurationException"), refusals():
+        raise MisconfigurationException
+    assert "EOFError" in str(broken("file.tar", EOFError()))
+    provenance = Provenance(composed(), 1)
+    with provenance.harmless():
+        raise NotImplementedError
+    assert "NotImplementedError" in caplog.text
+
+
+def test_a_network_that_raises_without_a_message_is_a_fault(monkeypatch):
+    config = composed()
+    monkeypatch.setattr("parcnet_train.backbones.parcnet.ParCNet.forward", silent_forward)
+    (fault,) = check(config)
+    assert "recipe.image_size=32" in fault
+    assert "NotImplementedError" in fault
+
+
+def silent_forward(self, images):
+    raise NotImplementedError
+
+
+class Broken(Dataset):
+    def __init__(self, cause, message):
+        self.cause, self.message = cause, message
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        raise DataError(self.message) from self.cause
+
+
+@pytest.mark.parametrize("cause", [None, DataError("another: DataError: of before")], ids=str)
+@pytest.mark.parametrize(
+    "message",
+    [
+        "a.png cannot be read",
+        "DataError: photos/DataError: 1.png cannot be read (ValueError: x)",
+        "two\nlines, of which one holds parcnet_train.errors.DataError: x",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_only_what_a_worker_has_added_is_left_out(message, cause):
+    assert message_of(DataError(message)) == message
+    with pytest.raises(DataError) as raised:
+        next(iter(DataLoader(Broken(cause, message), num_workers=1)))
+    assert str(raised.value) != message
+    assert message_of(raised.value) == message
+
+
+def test_a_message_about_something_caught_is_whole():
+    message = "Caught DataError in the act: DataError: x"
+    assert message_of(DataError(message)) == message
