@@ -21,12 +21,13 @@ from omegaconf import DictConfig
 from parcnet_train.config import (
     CONF,
     PlainConfig,
+    as_meant,
     choices,
     compose_config,
     names_its_directory,
     to_plain,
 )
-from parcnet_train.config_overrides import command_of, typed
+from parcnet_train.config_overrides import command_of, overrides_of, typed
 from parcnet_train.config_sweeps import register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
 from parcnet_train.processes import SWEEP, follow_launcher, place
@@ -70,6 +71,7 @@ def main() -> None:
                 + " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
             )
             return
+        arguments.overrides = rewrite(arguments.overrides, config)
         first = [*arguments.overrides, None][0]
         where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
         if place().rank > 0:  # the first process alone writes `.hydra`
@@ -79,6 +81,18 @@ def main() -> None:
             sys.argv.insert(where, f"{SUBDIR}=${{job_dir:{keys}}}")
     with user_errors():  # Ctrl-C before a job begins
         run()
+
+
+def rewrite(overrides: Sequence[str], config: DictConfig) -> list[str]:
+    """Has Hydra read from `sys.argv` what the overrides of a command line mean.
+
+    Returns:
+        The overrides as they are there now.
+    """
+    meant = [each.input_line or "" for each in as_meant(overrides_of(overrides), config)]
+    words = dict(zip(overrides, meant, strict=True))
+    sys.argv[:] = [words.get(each, each) for each in sys.argv]
+    return meant
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -28,10 +28,7 @@ MEASURED = {
 def wrong_paths(config: Config) -> Iterator[str]:
     """Folders that cannot be written to."""
     for key in ("paths.runs", "paths.cache"):
-        path = value_of(config, key)
-        if not isinstance(path, str) or not path:
-            yield f"{show(key, path)}: allowed is the path of a folder"
-            continue
+        path = str(value_of(config, key))
         wanted = Path(path).expanduser().absolute()
         folder = next(each for each in (wanted, *wanted.parents) if os.access(each, os.F_OK))
         if not folder.is_dir() or not os.access(folder, os.W_OK):

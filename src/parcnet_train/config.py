@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -30,12 +32,14 @@ from parcnet_train.config_overrides import (
     choices_of,
     first_job,
     is_empty,
+    meant,
     options_of,
     parse,
     searchpath,
     sweeps,
 )
 from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.rules import is_text, value_of
 from parcnet_train.runs import reads_data
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
@@ -79,6 +83,7 @@ def compose_config(
             if override.value() is None and override.key_or_group in OPTIONAL:
                 continue  # the value it has anyway
             options = options_of(override, paths)
+            override = meant(override, partial(is_option, options))
             if is_empty(override, options):
                 faults.append(f"{override.input_line} {EMPTY}{among(options)}")
                 continue
@@ -100,7 +105,7 @@ def compose_config(
             known = compose("config", [*paths, *groups], return_hydra_config=True)
             keys = sorted(keys_of(known))
             settings = []
-            for override in values:
+            for override in as_meant(values, known):
                 key = override.key_or_group
                 if override.is_add() or override.is_force_add() or key in keys:
                     settings.append(first_job(override, []))
@@ -117,6 +122,31 @@ def compose_config(
             if NO_PLUGIN in reason:
                 reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
             raise ConfigError([*faults, reason]) from error
+
+
+def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override]:
+    """Overrides whose numbers are texts again where only a text is allowed, as `data.root=2012`.
+
+    Args:
+        overrides: Parsed overrides, of groups too.
+        config: Composed configuration with its `hydra` node, of which other values may be missing.
+    """
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    groups = tree["hydra"]["runtime"]["choices"]
+
+    def wants_text(key: str, value: Any, text: Any) -> bool:
+        if key in groups:
+            return value is not None
+        if key.startswith("hydra."):
+            return value is not None and isinstance(value_of(tree, key), str)
+        return is_text(tree, key, value, text)
+
+    return [meant(each, partial(wants_text, each.key_or_group)) for each in overrides]
+
+
+def is_option(options: Sequence[str], value: Any, text: Any) -> bool:
+    """Whether the text of a value is the name of a config."""
+    return text in options
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quote, QuotedString
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+)
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -29,10 +38,57 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
         try:
             parsed += OverridesParser.create(config_loader()).parse_overrides([text])
         except HydraException:
-            faults.append(
-                f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
-            )
+            faults.append(unreadable(text))
     return parsed, faults
+
+
+def unreadable(text: str) -> str:
+    """One line about an override that Hydra cannot parse, with what to type in its place."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[+~]*[\w./@$-]+", key):
+        return f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
+    special = re.search(r"[^\w/\\+.$%*@?|: \t-]|[^\x00-\x7f]", value)
+    reason = f"the character {special[0]} has to be quoted" if special else "it has to be quoted"
+    return f"{text} cannot be read: {reason}; type {for_shell(key, value)}"
+
+
+def for_shell(key: str, value: str) -> str:
+    """An override whose value is a text, as it is typed into a POSIX shell."""
+    return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+
+
+def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Override:
+    """An override in which every value is a text again that can only be meant as one.
+
+    Hydra takes `2012`, `1e3`, `true` and `null` for numbers and words of its own.
+
+    Args:
+        override: Parsed override; a list has several values, and so has a sweep `a,b`.
+        wants_text: Tells whether a parsed value is not allowed while its text is. A value of a
+            list is given as a list of one.
+    """
+    value: Any = override.value()
+    typed = (override.input_line or "").partition("=")[2].strip()
+    is_list = isinstance(value, list)
+    if is_list or (isinstance(value, ChoiceSweep) and value.simple_form):
+        values = value if is_list else value.list
+        parts = [part.strip() for part in (typed[1:-1] if is_list else typed).split(",")]
+    else:
+        values, parts = [value], [typed]
+    if len(values) != len(parts):  # a comma within quotes or brackets
+        return override
+    words = [
+        quoted(part)
+        if isinstance(one, int | float | None)
+        and wants_text(*(([one], [part]) if is_list else (one, part)))
+        else part
+        for one, part in zip(values, parts, strict=True)
+    ]
+    if words == parts:
+        return override
+    text = ",".join(words)
+    text = f"{override.get_key_element()}={f'[{text}]' if is_list else text}"
+    return OverridesParser.create().parse_overrides([text])[0]
 
 
 def overrides_of(texts: Sequence[str]) -> list[Override]:

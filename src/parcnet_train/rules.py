@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 MISSING: Any = object()  # in place of a value that is not there
@@ -97,6 +98,7 @@ LIMIT = Rule(
     lambda value: COUNT.accepts(value) or (isinstance(value, float) and 0 < value <= 1),
     "a whole number of at least 1, or a share above 0 and up to 1.0",
 )
+FOLDER = Rule(lambda value: isinstance(value, str) and value != "", "the path of a folder")
 NAMES = Rule(
     lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
     "a list of names",
@@ -125,6 +127,8 @@ RULES = {
     "channels_last": FLAG,
     "check.data": one_of("sample", "full"),
     "ckpt": Rule(lambda value: value is None or isinstance(value, str), "null, last or a path"),
+    "paths.runs": FOLDER,
+    "paths.cache": FOLDER,
     "input": Rule(
         lambda value: value is None or (isinstance(value, str) and value != ""),
         "null, or an image, a folder, a pattern or - in quotes",
@@ -328,8 +332,8 @@ def conforms(value: Any, hint: Any) -> bool:
     if hint in (int, float):
         kinds = (int, float) if hint is float else (int,)
         return isinstance(value, kinds) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
+    if hint in (bool, str, Path):
+        return isinstance(value, str if hint is Path else hint)
     if origin in (list, tuple):
         if not isinstance(value, list):
             return False
@@ -338,6 +342,17 @@ def conforms(value: Any, hint: Any) -> bool:
             return len(value) == len(each) and all(map(conforms, value, each))
         return all(conforms(item, each[0]) for item in value)
     return True
+
+
+def is_text(config: Mapping[str, Any], key: str, value: Any, text: Any) -> bool:
+    """Whether a value is not allowed under a key while the text that was typed for it is."""
+    if rule := RULES.get(key):
+        return rule.accepts(text) and not rule.accepts(value)
+    part, _, name = key.rpartition(".")
+    node = value_of(config, part)
+    target = locate(node) if isinstance(node, dict) and "_target_" in node else None
+    hint = Any if target is None else hints_of(target).get(name, Any)
+    return conforms(text, hint) and not conforms(value, hint)
 
 
 def words_of(hint: Any) -> list[str]:
