@@ -4,7 +4,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from parcnet_train.config import CONF, compose_config
-from parcnet_train.config_sweeps import params_of, register_resolvers, swept_keys
+from parcnet_train.config_sweeps import MOST, jobs_of, params_of, register_resolvers, swept_keys
 from parcnet_train.runs import named_runs
 
 
@@ -19,6 +19,30 @@ def test_a_sweep_is_of_rows_that_are_there(name):
     assert len(set(wanted)) == len(wanted)
     assert all((CONF / "ablation" / f"{row}.yaml").is_file() for row in wanted)
     assert config.hydra.sweep.dir == f"runs/sweeps/{name}"
+
+
+def listed(*overrides, is_sweep=True):
+    """The jobs of a command line."""
+    return jobs_of(is_sweep, overrides, compose_config(overrides)[0].hydra)
+
+
+def test_jobs_are_every_value_with_every_other():
+    jobs = listed("recipe.epochs=3", "seed=range(0,2)", "ablation=glob(table2_row1*)")
+    assert (jobs.count, len(jobs.overrides)) == (10, 10)
+    job = jobs.overrides["seed=1 ablation=table2_row10"]
+    assert job == ["recipe.epochs=3", "seed=1", "ablation=table2_row10"]
+    assert listed("seed=0").overrides == {"": ["seed=0"]}
+    assert listed("sweep=table2").count == 13
+    assert listed("sweep=table2", is_sweep=False).count == 1
+
+
+def test_of_many_jobs_each_value_is_listed_with_the_first_ones_of_other_keys():
+    jobs = listed("seed=range(0,20)", "recipe.epochs=1,2,3")
+    assert (jobs.count, len(jobs.overrides)) == (60, 22)
+    assert jobs.overrides["seed=19 recipe.epochs=1"] == ["seed=19", "recipe.epochs=1"]
+    assert "seed=0 recipe.epochs=3" in jobs.overrides
+    jobs = listed("seed=range(0,10000)")
+    assert (jobs.count, len(jobs.overrides)) == (10000, MOST)
 
 
 def folder_of(*overrides, swept=("ablation", "seed"), runs="runs"):

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from parcnet_train.config import (
     names_its_directory,
     to_plain,
 )
-from parcnet_train.config_overrides import command_of, overrides_of, typed
-from parcnet_train.config_sweeps import register_resolvers, swept_keys, wrong_sweep
+from parcnet_train.config_overrides import command_of, overrides_of, sweeps, typed
+from parcnet_train.config_sweeps import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
 from parcnet_train.processes import SWEEP, follow_launcher, place
 from parcnet_train.sweeps.jobs import run_once
@@ -58,20 +59,18 @@ def main() -> None:
                 faults += wrong_sweep(
                     is_sweep, arguments.overrides, config.hydra, arguments.config_dir
                 )
-            if is_sweep and launcher == OURS and plain.values["action"] != "check":
+            arguments.overrides = rewrite(arguments.overrides, config)
+            if plain.values["action"] == "check":
+                check_jobs(arguments, is_sweep, config.hydra, faults)
+                return
+            if not is_sweep:
+                faults += sweeps(arguments.overrides)
+            if is_sweep and launcher == OURS:
                 if faults:  # the launcher checks the jobs, and their processes do
                     raise ConfigError(faults)
             else:
                 refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
-            if plain.values["action"] != "check":
-                refuse_unwritable(config, is_sweep)
-        if plain.values["action"] == "check":
-            print(
-                "no faults: "
-                + " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
-            )
-            return
-        arguments.overrides = rewrite(arguments.overrides, config)
+            refuse_unwritable(config, is_sweep)
         first = [*arguments.overrides, None][0]
         where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
         if place().rank > 0:  # the first process alone writes `.hydra`
@@ -89,10 +88,11 @@ def rewrite(overrides: Sequence[str], config: DictConfig) -> list[str]:
     Returns:
         The overrides as they are there now.
     """
-    meant = [each.input_line or "" for each in as_meant(overrides_of(overrides), config)]
-    words = dict(zip(overrides, meant, strict=True))
+    parsed = overrides_of(overrides)
+    pairs = zip(parsed, as_meant(parsed, config), strict=True)
+    words = {typed.input_line: meant.input_line or "" for typed, meant in pairs}
     sys.argv[:] = [words.get(each, each) for each in sys.argv]
-    return meant
+    return [words.get(each, each) for each in overrides]
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -186,6 +186,57 @@ def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[str]:
             "hydra.run.dir=PATH"
         ]
     return []
+
+
+def check_jobs(
+    arguments: Namespace, is_sweep: bool, hydra_config: Any, faults: Sequence[str]
+) -> None:
+    """Checks every configuration of a command, and says how many there are.
+
+    Args:
+        arguments: Of the command line.
+        is_sweep: Whether the command runs several.
+        hydra_config: The `hydra` node of the first of them.
+        faults: Found before.
+
+    Raises:
+        ConfigError: if any of them has a fault.
+    """
+    launcher = hydra_config.runtime.choices["hydra/launcher"]
+    is_here = not is_sweep or launcher in ("basic", OURS)
+    jobs = jobs_of(is_sweep, arguments.overrides, hydra_config, arguments.config_dir)
+    found: dict[str, list[str]] = {}  # names of the jobs with each fault
+    seen: list[Any] = []  # data whose files were read
+    for name, overrides in jobs.overrides.items():
+        try:
+            config, of_job = compose_config(overrides, arguments.config_dir)
+            plain = to_plain(config, choices(config.hydra))
+            data = {**plain.values.get("data", {}), "seed": None}
+            if data in seen and plain.values["check"]["data"] == "full":
+                plain.values["check"]["data"] = "sample"
+            seen.append(data)
+            refuse_faults(plain, of_job, is_here)
+        except ConfigError as error:
+            for fault in error.faults:
+                found.setdefault(fault, []).append(name)
+    lines = [*faults, *(told(*each, jobs) for each in found.items() if each[0] not in faults)]
+    if lines and not is_sweep:
+        lines += sweeps(arguments.overrides)
+    if lines:
+        raise ConfigError(list(dict.fromkeys(lines)))
+    shown = " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
+    if jobs.count > 1:
+        shown = f"{len(jobs.overrides):,} of {jobs.count:,} configurations checked"
+        shown += "" if is_sweep else "; -m runs them"
+    print(f"no faults: {shown}")
+
+
+def told(fault: str, names: Sequence[str], jobs: Jobs) -> str:
+    """A fault with the jobs of a sweep that have it, unless all of them do."""
+    if len(names) == len(jobs.overrides):
+        return fault
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{fault} (in {names[0]}{others})"
 
 
 def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool = True) -> None:

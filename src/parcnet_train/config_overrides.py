@@ -118,7 +118,9 @@ def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[st
 def sweeps(overrides: Sequence[str]) -> list[str]:
     """One line per override with several values, where only one configuration is wanted."""
     return [
-        f"{override.input_line}: allowed is one value, a list in brackets: KEY=[1,2]"
+        f"{override.input_line} stands for several values; allowed is one. A list has brackets, "
+        "KEY=[1,2]; -m runs each value; a text is typed "
+        f"{for_shell(*(override.input_line or '').split('=', 1))}"
         for override in overrides_of(overrides)
         if override.is_sweep_override()
     ]

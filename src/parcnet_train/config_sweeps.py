@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,11 @@ from parcnet_train.config_overrides import (
     overrides_of,
     searchpath,
     typed,
+    values_of,
 )
 from parcnet_train.runs import config_hash, run_dir
 
+MOST = 50  # jobs of a sweep that are checked: each takes seconds
 WORDS = 80  # characters of a job's directory in front of its hash
 
 
@@ -84,6 +89,60 @@ def params_of(hydra_config: Any) -> dict[str, Any]:
     """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
     params = hydra_config.sweeper.get("params")
     return {} if params is None else dict(OmegaConf.to_container(params))  # type: ignore[arg-type]
+
+
+@dataclass
+class Jobs:
+    """Command lines of a sweep's jobs, by what tells them apart.
+
+    Attributes:
+        overrides: Of each job that is listed, by its name.
+        count: How many jobs the sweep has.
+    """
+
+    overrides: dict[str, list[str]]
+    count: int
+
+
+def jobs_of(
+    is_sweep: bool, overrides: Sequence[str], hydra_config: Any, config_dir: str | None = None
+) -> Jobs:
+    """The jobs of a command, as Hydra's own sweeper makes them; one where it sweeps over nothing.
+
+    Of more than `MOST` jobs, the first is listed and those that differ from it in one key, and of
+    them no more than `MOST`. Of an interval, its two ends stand for all values.
+
+    Args:
+        is_sweep: Whether the sweeper's own keys count too, besides those of the command line.
+        overrides: Of the whole command.
+        hydra_config: The `hydra` node of its configuration.
+        config_dir: Folder of configs beside ours.
+    """
+    params = [f"{key}={value}" for key, value in params_of(hydra_config).items()]
+    values: list[list[str]] = []
+    swept: list[int] = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        paths = searchpath(overrides, config_dir)
+        for text in [*(params if is_sweep else []), *overrides]:
+            several = [each for each in overrides_of([text]) if each.is_sweep_override()]
+            swept += [len(values)] if several else []
+            of_text = [
+                f"{each.get_key_element()}={value}"
+                for each in several
+                for value in values_of(each, options_of(each, paths))
+            ]
+            values.append(of_text or [text])
+    count = math.prod(map(len, values))
+    found: Iterable[Sequence[str]] = itertools.product(*values)
+    if count > MOST:
+        first = [each[0] for each in values]
+        others = (
+            [*first[:place], value, *first[place + 1 :]]
+            for place in swept
+            for value in values[place][1:]
+        )
+        found = itertools.islice(itertools.chain([first], others), MOST)
+    return Jobs({" ".join(job[place] for place in swept): list(job) for job in found}, count)
 
 
 def wrong_sweep(
