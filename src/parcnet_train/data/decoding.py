@@ -26,7 +26,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from parcnet_train.data.headers import MAX_PIXELS, read_header
-from parcnet_train.errors import UnreadableError, first_line
+from parcnet_train.errors import UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
@@ -69,7 +69,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     try:
         return decode(read_regular(path), max_pixels)
     except OSError as error:
-        raise unreadable(path, error.strerror) from error
+        raise unreadable(path, reason_of(error)) from error
     except UnreadableError as error:
         raise unreadable(path, error) from error
 
