@@ -81,6 +81,16 @@ def test_rate_belongs_to_the_images_in_the_step(accumulate, expected):
     assert noted == pytest.approx([0.01 * batches * 4 / 8 for batches in expected], rel=1e-12)
 
 
+def test_warning_of_the_warm_up_has_the_rates_of_the_steps_that_run(caplog):
+    """Two epochs of 12 samples, each one step: 24 of the 800 samples of the warm-up."""
+    task = NumbersTask(reference_batch=8, lr=0.01, warmup_steps=100)
+    with caplog.at_level(logging.WARNING):
+        train(task, NumbersData(12, 4), max_epochs=2, accumulate_grad_batches=129)
+    (message,) = [each for each in caplog.messages if "recipe.schedule.warmup_steps" in each]
+    assert f"{0.01 * 12 / 8 * 24 / 800:.1e}" in message
+    assert f"{0.01 * 12 / 8:.1e}" in message
+
+
 @pytest.mark.parametrize("rule", [None, "released", "balanced"])
 @pytest.mark.parametrize("accumulate", [1, 3, 5, 100])
 def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
@@ -181,6 +191,10 @@ def test_a_run_killed_behind_any_step_ends_the_same(killed_behind, straight, tmp
         run(RESUMABLE, tmp_path)
     monkeypatch.undo()
     resumed = run([*RESUMABLE, f"ckpt={tmp_path}"], tmp_path)
+    assert_same_end(folder, results, tmp_path, resumed)
+
+
+def assert_same_end(folder, results, tmp_path, resumed):
     for key in ("train/loss", "train/skipped", "val/loss", "val/top1", "steps", "epochs"):
         assert resumed[key] == results[key], key
     series = [read_series(each / "csv") for each in (folder, tmp_path)]
@@ -189,6 +203,21 @@ def test_a_run_killed_behind_any_step_ends_the_same(killed_behind, straight, tmp
     ends = [read_checkpoint(each / LAST) for each in (folder, tmp_path)]
     for state in ("state_dict", "current_model_state"):
         assert all((ends[0][state][name] == value).all() for name, value in ends[1][state].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_behind", [4, 5, 8, 9])
+def test_steps_that_an_epoch_cuts_short_resume_exactly(killed_behind, tmp_path, monkeypatch):
+    """Epochs of five batches, two of them a step."""
+    overrides = [*RESUMABLE, "recipe.accumulate=2"]
+    straight, folder = run(overrides, tmp_path / "straight"), tmp_path / "killed"
+    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
+    with pytest.raises(Killed):
+        run(overrides, folder)
+    monkeypatch.undo()
+    resumed = run([*overrides, f"ckpt={folder}"], folder)
+    assert resumed["steps"] == 6
+    assert_same_end(tmp_path / "straight", straight, folder, resumed)
 
 
 def test_a_resume_with_other_batches_begins_the_epoch_again(tmp_path, monkeypatch, caplog):
