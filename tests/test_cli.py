@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_cfg_job_is_quick_and_whole(tmp_path):
     assert min(seconds) < 1.5
     assert "root: /data" in done.stdout
     assert "_target_: parcnet_train.backbones.parcnet.ParCNet" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -286,11 +288,19 @@ def test_a_run_that_cannot_be_written_is_one_line(arguments, line, call_here, tm
     assert re.fullmatch(f"error: {line}", error)
 
 
-def test_a_run_that_can_be_written_leaves_its_folder_to_hydra(call_here, tmp_path, monkeypatch):
-    monkeypatch.setattr(entry, "run", lambda: None)
+def test_hydra_writes_into_the_directory_that_was_made_for_the_run(
+    call_here, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(entry, "run", lambda: seen.append(sys.argv[-1]))
     call_here("action=profile")
     call_here("action=profile", "hydra.run.dir=${hydra:runtime.choices.task}/here")
-    assert {path.name for path in tmp_path.rglob("*")} == {"runs", "profile", "classification"}
+    call_here("action=profile", "hydra.run.dir=${now:%f}")
+    own, named, timed = (text.removeprefix("hydra.run.dir='").removesuffix("'") for text in seen)
+    assert Path(own).parent == Path("runs/profile")
+    assert named == "classification/here"
+    assert len({path.parent for path in tmp_path.rglob("run.json")}) == 3
+    assert all((tmp_path / each / "run.json").is_file() for each in (own, named, timed))
 
 
 def test_ctrl_c_before_a_job_begins_is_one_line(call_here, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from parcnet_train.claims import at_work, claim
 from parcnet_train.config import (
     CONF,
     PlainConfig,
@@ -28,7 +29,7 @@ from parcnet_train.config import (
     names_its_directory,
     to_plain,
 )
-from parcnet_train.config_overrides import command_of, overrides_of, sweeps, typed
+from parcnet_train.config_overrides import command_of, overrides_of, quoted, sweeps, typed
 from parcnet_train.config_sweeps import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
 from parcnet_train.processes import SWEEP, follow_launcher, place
@@ -47,6 +48,7 @@ def main() -> None:
         run()
         return
     arguments = get_args_parser().parse_args()
+    folder = None
     for_hydra = (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info)
     if not any((*for_hydra, arguments.shell_completion)):
         with user_errors():
@@ -71,14 +73,20 @@ def main() -> None:
             else:
                 refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
             refuse_unwritable(config, is_sweep)
-        first = [*arguments.overrides, None][0]
-        where = sys.argv.index(first) if first in sys.argv else len(sys.argv)
+            if not is_sweep:
+                named = None if names_its_directory(config) else Path(config.hydra.run.dir)
+                folder = named if is_job else claim(plain.values, arguments.overrides, named)
+        last = [None, *arguments.overrides][-1]
+        where = len(sys.argv) - (sys.argv[::-1].index(last) if last in sys.argv else 0)
         if place().rank > 0:  # the first process alone writes `.hydra`
             sys.argv.insert(where, "hydra.output_subdir=null")
+        elif folder is not None:
+            sys.argv.insert(where, f"hydra.run.dir={quoted(str(folder))}")
         if is_sweep and not any(text.startswith(SUBDIR) for text in arguments.overrides):
             keys = ",".join(swept_keys(arguments.overrides, config.hydra))
             sys.argv.insert(where, f"{SUBDIR}=${{job_dir:{keys}}}")
-    with user_errors():  # Ctrl-C before a job begins
+    work = contextlib.nullcontext() if folder is None else at_work(folder, arguments.overrides)
+    with user_errors(), work:  # Ctrl-C before a job begins
         run()
 
 

@@ -80,6 +80,17 @@ def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
     return environment.get("SLURM_JOB_ID")
 
 
+def job_name(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The job of SLURM, or the run of torchrun, that this process belongs to; None outside."""
+    return slurm_job(environment) or environment.get("TORCHELASTIC_RUN_ID")
+
+
+def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether SLURM or torchrun has started the same command before."""
+    names = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+    return any(environment.get(name, "0") != "0" for name in names)
+
+
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     world_size = int(environment["WORLD_SIZE"])
     run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)

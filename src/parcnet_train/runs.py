@@ -2,6 +2,7 @@
 
 runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<action>/<start time>/)
 Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
+A name that is taken becomes <name>_2, and so on.
 Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (docs/sweeps.md).
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
     provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json
@@ -11,18 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import write_whole
-from parcnet_train.processes import place
+from parcnet_train.processes import is_restarted, place
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
@@ -228,8 +229,7 @@ def goes_on_from(config: dict[str, Any]) -> Path | None:
         CheckpointError: where there is none, or this run would overwrite those of another one.
     """
     output = Path(config["paths"]["output"])
-    counts = (os.environ.get(f"{name}_RESTART_COUNT", "0") for name in ("SLURM", "TORCHELASTIC"))
-    if any(count != "0" for count in counts) and (output / LAST).is_file():
+    if is_restarted() and (output / LAST).is_file():
         return output / LAST
     found = None if config["ckpt"] is None else checkpoint_of(config)
     is_own = found is not None and found.resolve() == (output / LAST).resolve()
@@ -245,6 +245,8 @@ def goes_on_from(config: dict[str, Any]) -> Path | None:
 def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:
     """The directory of a run: that of the checkpoint which it resumes, else a new one.
 
+    It is not made here, since much is composed that never runs: see `claims.claim`.
+
     Args:
         runs: root of all runs.
         task: chosen task, like the next two.
@@ -253,19 +255,38 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         action: an evaluation never writes into the training run's directory.
         ckpt: as given on the command line.
     """
-    named = named_runs(runs, task, backbone, data)
+    named = runs_like(runs, task, backbone, data, action)
+    if resumed := resumed_run(named, action, ckpt):
+        return str(resumed)
+    return str(next(each for each in new_names(named, action) if is_shared() or not each.exists()))
+
+
+def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Path:
+    """The folder of a run and those like it."""
     if action in WITHOUT_DATA:
-        named = Path(runs).expanduser() / action
-    if ckpt is not None and action == "fit":
-        resumed = run_of(find_checkpoint(ckpt, named, action))
-        if resumed is not None:
-            return str(resumed)
-    ending = f"_{action}" if action in EVALUATIONS else ""
-    if shared_name := place().run_name:
-        return str(named / f"{shared_name}{ending}")
-    name = datetime.now().strftime(NAME) + ending
-    taken = sum(1 for _ in named.glob(f"{name}*"))
-    return str(named / (f"{name}_{taken + 1}" if taken else name))
+        return Path(runs).expanduser() / action
+    return named_runs(runs, task, backbone, data)
+
+
+def resumed_run(named: Path, action: str, ckpt: str | None) -> Path | None:
+    """The run that a training goes on with, in its own directory; None: it makes a new one."""
+    if ckpt is None or action != "fit":
+        return None
+    return run_of(find_checkpoint(ckpt, named, action))
+
+
+def new_names(named: Path, action: str) -> Iterator[Path]:
+    """Directories for a new run, endlessly, in the order in which they are tried."""
+    name = place().run_name or datetime.now().strftime(NAME)
+    first = f"{name}_{action}" if action in EVALUATIONS else name
+    yield named / first
+    for number in itertools.count(2):
+        yield named / f"{first}_{number}"
+
+
+def is_shared() -> bool:
+    """Whether several processes must find the same directory without asking each other."""
+    return place().world_size > 1
 
 
 def read_values(path: Path) -> dict[str, Any]:

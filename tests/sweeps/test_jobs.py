@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import time
 
 import pytest
 
+from parcnet_train.claims import at_work
 from parcnet_train.errors import TrainingError
+from parcnet_train.locks import Lock
 from parcnet_train.runs import config_hash
-from parcnet_train.sweeps import jobs
 from parcnet_train.sweeps.jobs import look, metric_of, run_once, take
 
 CONFIG = {"action": "fit", "seed": 0, "ckpt": None, "task": {}}
@@ -36,7 +38,7 @@ def interrupt(config, folder):
 
 
 def save(folder):
-    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").touch()
 
 
@@ -79,10 +81,7 @@ def test_a_job_is_one_process_at_a_time(job):
     config, folder = job
     with take(config, folder), pytest.raises(TrainingError) as caught:
         take(config, folder)
-    assert str(caught.value) == (
-        f"{folder}: another sweep is at work on this job; start the same command again when that "
-        "one has ended"
-    )
+    assert re.search(rf"^{folder}: .*process {os.getpid()} on ", str(caught.value))
     take(config, folder).close()
     assert (folder / "job.lock").read_text() == config_hash(config) + "\n"
 
@@ -102,6 +101,27 @@ def test_a_killed_process_gives_its_job_back(job):
             take(config, folder)
         os.kill(process.pid, signal.SIGKILL)
     take(config, folder).close()
+
+
+def test_a_job_of_an_earlier_version_is_gone_on_with(job):
+    config, folder = job
+    save(folder)
+    (folder / "job.lock").write_text(config_hash(config) + "\n")
+    assert look(config, folder) == "interrupted"
+    take(config, folder).close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks nothing")
+def test_hydras_own_launchers_keep_plain_commands_out(job):
+    config, folder = job
+
+    def resume_by_hand(_):
+        with pytest.raises(TrainingError, match=f"process {os.getpid()} on "), at_work(folder):
+            pytest.fail("two in one directory")
+
+    run_once(config, resume_by_hand)
+    with at_work(folder):  # a command that is over keeps nobody out
+        pass
 
 
 @pytest.mark.parametrize("what", ["checkpoints/last.ckpt", "results.json"])
@@ -129,10 +149,10 @@ def test_hydras_own_launchers_do_not_go_on_from_another_run(job):
 
 
 def test_a_full_disk_is_one_line(job, monkeypatch):
-    def sign(*_):
+    def write(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(jobs, "sign", sign)
+    monkeypatch.setattr(Lock, "_write", write)
     with pytest.raises(TrainingError, match=r"cannot be written: No space left .*; make room, or"):
         take(*job)
 

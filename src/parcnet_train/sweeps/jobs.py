@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
-from parcnet_train.errors import TrainingError, reason_of
+from parcnet_train.claims import at_work
+from parcnet_train.errors import TrainingError
+from parcnet_train.locks import HeldError, Lock, read_lock, take_lock
 from parcnet_train.processes import place
 from parcnet_train.runs import LAST, RESULTS, config_hash, read_values
 
 log = logging.getLogger(__name__)
 
-LOCK = "job.lock"  # held while a process works on the job; holds the hash of its configuration
+LOCK = "job.lock"  # held while a process works on the job; its note is the configuration's hash
 
 Found = Literal["finished", "interrupted", "new"]
 
@@ -41,14 +42,12 @@ def look(config: Mapping[str, Any], folder: Path) -> Found:
     identity, results = config_hash(config), read_values(folder / RESULTS)
     if results.get("status") == "done" and results.get("config_hash") == identity:
         return "finished"
-    is_own = (folder / LOCK).is_file() and (folder / LOCK).read_text().strip() == identity
+    is_own = read_lock(folder / LOCK)[0] == identity
     return "interrupted" if is_own and (folder / LAST).is_file() else "new"
 
 
-def take(config: Mapping[str, Any], folder: Path) -> TextIO:
-    """Keeps a job from other sweeps, until the file that is returned is closed.
-
-    A killed process gives it back, too.
+def take(config: Mapping[str, Any], folder: Path) -> Lock:
+    """Keeps a job from other sweeps, until the lock is closed; a killed process gives it back, too.
 
     Args:
         config: of the job, plain values.
@@ -58,66 +57,23 @@ def take(config: Mapping[str, Any], folder: Path) -> TextIO:
         TrainingError: where another process has it, another run is in it, or nothing can be
             written.
     """
-    with contextlib.ExitStack() as until_it_is_ours:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = until_it_is_ours.enter_context((folder / LOCK).open("a+"))
-            lock(file)
-            sign(file, config_hash(config), folder)
-        except BlockingIOError as error:
-            raise TrainingError(
-                f"{folder}: another sweep is at work on this job; start the same command again "
-                "when that one has ended"
-            ) from error
-        except OSError as error:
-            raise TrainingError(
-                f"{folder} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
-                "paths.runs=PATH"
-            ) from error
-        until_it_is_ours.pop_all()
-    return file
-
-
-def sign(file: TextIO, identity: str, folder: Path) -> None:
-    """Writes whose directory this is, so that a later start knows whose checkpoint is in it.
-
-    Args:
-        file: of the lock, which is held.
-        identity: hash of the job's configuration.
-        folder: its directory.
-
-    Raises:
-        TrainingError: where something else has been run in it.
-    """
-    file.seek(0)
-    if file.read().strip() == identity:
-        return
-    if any((folder / name).is_file() for name in (LAST, RESULTS)):
-        raise TrainingError(
-            f"{folder} holds another run, which this job would overwrite; move it away, or name "
-            "another directory: hydra.sweep.dir=PATH"
-        )
-    file.truncate(0)
-    file.write(identity + "\n")
-    file.flush()
-
-
-def lock(file: TextIO) -> None:
-    """Locks a file.
-
-    Raises:
-        BlockingIOError: where another process has.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError as error:  # file systems of some clusters have no locks
-        log.warning("%s cannot be locked: %s; start no second sweep here", file.name, error)
+        lock = take_lock(folder / LOCK)
+    except HeldError as error:
+        raise TrainingError(
+            f"{folder}: another sweep is at work on this job ({error}); start the same command "
+            "again when that one has ended"
+        ) from error
+    identity = config_hash(config)
+    if lock.note != identity:
+        if any((folder / name).is_file() for name in (LAST, RESULTS)):
+            lock.close()
+            raise TrainingError(
+                f"{folder} holds another run, which this job would overwrite; move it away, or "
+                "name another directory: hydra.sweep.dir=PATH"
+            )
+        lock.sign(identity)
+    return lock
 
 
 def metric_of(folder: Path) -> float | None:
@@ -141,7 +97,7 @@ def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], None]) -> f
         log.info("finished before: %s", folder)
         return metric_of(folder)
     is_first = place().rank == 0
-    with take(config, folder) if is_first else contextlib.nullcontext():
+    with take(config, folder) if is_first else contextlib.nullcontext(), at_work(folder):
         if look(config, folder) == "interrupted":
             config["ckpt"] = str(folder)
         act(config)

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from parcnet_train.config import PlainConfig
 from parcnet_train.errors import UserError, reason_of
+from parcnet_train.locks import Lock
 from parcnet_train.processes import SWEEP
 from parcnet_train.runs import PROGRESS
 from parcnet_train.sweeps import devices
@@ -67,7 +68,7 @@ class Running:
 
     row: Row
     process: subprocess.Popen[bytes]
-    lock: TextIO
+    lock: Lock
     gpus: list[str]
     printed: int
 
@@ -122,7 +123,7 @@ class Queue:
             self._run(job, row, found == "interrupted", lock)
             until_it_runs.pop_all()
 
-    def _run(self, job: Job, row: Row, goes_on: bool, lock: TextIO) -> None:
+    def _run(self, job: Job, row: Row, goes_on: bool, lock: Lock) -> None:
         (job.folder / PROGRESS).unlink(missing_ok=True)
         wanted = self.gpus[job.folder]
         gpus = self.free[:wanted]
