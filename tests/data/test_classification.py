@@ -16,6 +16,7 @@ from parcnet_train.data.images import ImageFolderDataset, collate
 from parcnet_train.data.samplers import PADDING, MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, message_of
+from running import configure
 
 UNREADABLE = {
     "empty": b"",
@@ -134,6 +135,44 @@ def test_empty_class_folder_is_named(image_folder):
         DataError, match=r"class folder .*train/dog holds no image \(\.jpg .*remove"
     ):
         make_data(image_folder).setup("fit")
+
+
+@pytest.mark.parametrize("action", ["fit", "check"])
+def test_a_check_refuses_an_empty_class_folder(image_folder, action):
+    (image_folder / "train" / "dog").mkdir()
+    arguments = ["data=imagefolder", f"data.root={image_folder}", f"action={action}"]
+    (fault,) = configure(arguments)[1]
+    assert f"{image_folder}/train/dog holds no image" in fault
+
+
+@pytest.mark.parametrize("action", ["fit", "check"])
+def test_images_of_both_sets_are_reported(image_folder, caplog, action):
+    arguments = ["data=imagefolder", f"data.root={image_folder}", f"action={action}"]
+    assert configure(arguments)[1] == []
+    assert caplog.messages == []
+    assert configure([*arguments, "data.val_dir=train"])[1] == []
+    folder = image_folder / "train"
+    assert caplog.messages[0].startswith(f"{folder} has 12 of the 12 images of {folder}")
+    caplog.clear()
+    shutil.copy(folder / "cat" / "0.png", image_folder / "val" / "cat")
+    assert configure(arguments)[1] == []
+    (line,) = caplog.messages
+    assert line.startswith(f"{folder} has 1 of the 6 images of {image_folder}/val")
+    assert "cat/0.png" in line
+
+
+def test_an_image_in_two_classes_is_reported(image_folder, caplog):
+    shutil.copy(image_folder / "val" / "cat" / "0.png", image_folder / "val" / "ant" / "0.png")
+    make_data(image_folder).check_files("test")
+    (line,) = caplog.messages
+    assert line.startswith(f"{image_folder}/val has images more than once in different folders")
+    assert "ant/0.png and cat/0.png" in line
+
+
+def test_an_absent_folder_with_a_similar_name_is_named(image_folder):
+    (image_folder / "val").rename(image_folder / "VAL")
+    with pytest.raises(DataError, match=r"val does not exist; did you mean .*/VAL, which exists"):
+        make_data(image_folder).check_files("fit")
 
 
 def test_class_that_only_validation_has(image_folder):

@@ -271,6 +271,12 @@ def test_a_missing_file_is_named(tmp_path):
         )
 
 
+def test_a_missing_file_with_a_similar_name_is_named(tmp_path):
+    (tmp_path / "Instances.JSON").touch()
+    with pytest.raises(DataError, match=r"instances\.json cannot be read.*/Instances\.JSON"):
+        read_annotations(tmp_path / "instances.json")
+
+
 def test_a_file_that_is_cut_off_is_named(tmp_path):
     text = json.dumps(TRAIN)
     for length in range(0, len(text) - 1, 7):

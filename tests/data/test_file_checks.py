@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from coco_files import VAL, write_annotations
+from parcnet_train.data import file_checks
 from parcnet_train.data.file_checks import (
     BLOCK,
     Listed,
     look_at,
+    namesakes,
     warn_of_repeats,
     warn_of_shared,
 )
@@ -122,8 +124,20 @@ def test_images_twice_in_a_set_are_reported(tmp_path, caplog):
     assert "x/2.jpg more than once, as it does 2 of its 5 images" in line
     (tmp_path / "z" / "2.jpg").write_bytes(b"3")
     (line,) = said(caplog, warn_of_repeats, listed)
-    assert "1 of 2 pairs" in line
+    assert "1 among 4 files" in line
     assert "x/2.jpg and z/2.jpg" in line
+
+
+def test_of_many_files_of_one_name_some_are_compared(monkeypatch):
+    monkeypatch.setattr(file_checks, "SIZED", 12)
+    names = [b"%d/%d.jpg" % (folder, number) for folder in range(3) for number in range(50)]
+    groups = namesakes(np.array([*names, b"4/alone.jpg"]))
+    assert [len(group) for group in groups] == [3] * 4
+    assert groups[0] == ["0/0.jpg", "1/0.jpg", "2/0.jpg"]
+    assert groups[-1][0] != groups[0][0]
+    monkeypatch.setattr(file_checks, "SIZED", 1000)
+    assert len(namesakes(np.array(names))) == 50
+    assert namesakes(np.array([b"1.jpg", b"x/2.jpg"])) == []
 
 
 @pytest.mark.parametrize("action", ["fit", "check"])

@@ -78,13 +78,23 @@ def root(image_folder, tmp_path):
 
 
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
-def test_batches_are_those_of_class_folders(image_folder, tmp_path, write):
+def test_one_split_for_training_and_validation_is_reported(image_folder, tmp_path, caplog, write):
+    write({"train": rows_of(image_folder / "train")}, tmp_path / "copy")
+    HuggingFaceData(str(tmp_path / "copy"), val_dir="train", **SETTINGS).check_files("fit")
+    (line,) = caplog.messages
+    assert "data.train_dir=train and data.val_dir=train have the same rows" in line
+    assert str(tmp_path / "copy") in line
+
+
+@pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
+def test_batches_are_those_of_class_folders(image_folder, tmp_path, caplog, write):
     rows = {"train": rows_of(image_folder / "train"), "validation": rows_of(image_folder / "val")}
     write(rows, tmp_path / "copy")
     ours = HuggingFaceData(str(tmp_path / "copy"), **SETTINGS)
     folders = ImageFolderData(str(image_folder), **SETTINGS)
     assert ours.class_names == folders.class_names == NAMES
     ours.check_files("fit")
+    assert caplog.messages == []
     for data in (ours, folders):
         data.setup("fit")
     for name in ("train_dataloader", "val_dataloader"):

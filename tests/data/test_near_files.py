@@ -49,6 +49,18 @@ def test_the_name_itself_is_preferred_to_another_suffix(tmp_path):
     assert near_file(tmp_path, "a.jpg") == tmp_path / "A.jpg"
 
 
+def test_a_name_without_suffix_means_any_image(tmp_path):
+    for name in ("2007.01.txt", "2007.01.JPG", "2007.png"):
+        (tmp_path / name).touch()
+    assert near_file(tmp_path, "2007.01") == tmp_path / "2007.01.JPG"
+
+
+def test_an_existing_file_is_not_compared(tmp_path):
+    for name in ("a.jpg", "A.jpg"):
+        (tmp_path / name).touch()
+    assert near_file(tmp_path, "a.jpg") is None
+
+
 @pytest.mark.parametrize("existing", ["b.jpg", "aa.jpg", "a.txt", "a.json", "a.jpg.txt"])
 def test_other_files_are_not_found(tmp_path, existing):
     (tmp_path / existing).touch()

@@ -206,6 +206,41 @@ def test_images_of_both_lists_are_told(voc_folder, caplog):
     ]
 
 
+def test_images_twice_in_the_training_list_are_reported(voc_folder, caplog):
+    write_list(voc_folder, "train", ["a", "a", "b"])
+    make_data(voc_folder).check_files("fit")
+    (line,) = caplog.messages
+    assert "train.txt has JPEGImages/a.jpg more than once, as it does 1 of its 2 images" in line
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["A"], "JPEGImages/a.jpg"),
+        (["JPEGImages\\a"], "JPEGImages/a.jpg"),
+        (["JPEGImages/a.jpg SegmentationClass/A.png"], "SegmentationClass/a.png"),
+        (["JPEGImages/b.jpg SegmentationClass/b.png"], "JPEGImages/b.png"),
+        (["JPEGImages\\a.jpg SegmentationClass\\a.png"], "JPEGImages/a.jpg"),
+    ],
+)
+def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
+    write_list(voc_folder, "train", lines)
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("fit")
+    assert f"did you mean {voc_folder / found}" in str(raised.value)
+    assert "1 of 1 files are absent" in str(raised.value)
+
+
+def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    (lists / "train.txt").rename(lists / "Train.txt")
+    with pytest.raises(DataError, match=r"did you mean .*/Segmentation/Train\.txt"):
+        make_data(voc_folder).check_files("fit")
+    (voc_folder / "JPEGImages").rename(voc_folder / "JpegImages")
+    with pytest.raises(DataError, match=r"JPEGImages does not exist; did you mean .*/JpegImages"):
+        make_data(voc_folder).check_files("test")
+
+
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
 def test_a_missing_folder_is_named(voc_folder, folder):
     shutil.rmtree(voc_folder / folder)

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.decoding import Image
-from parcnet_train.data.folders import class_folders, refuse_unknown
+from parcnet_train.data.file_checks import Listed, warn_of_repeats, warn_of_shared
+from parcnet_train.data.folders import class_folders, list_images
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.images import ImageDataset, ImageFolderDataset, collate
 from parcnet_train.data.samplers import MultiScale, SampleKey
@@ -87,20 +88,26 @@ class ImageFolderData(TaskData):
         return class_folders(self.train_folder if has_train else self.val_folder)
 
     def check_files(self, action: str) -> None:
-        """Looks whether the class folders of an action are there; opens no image.
+        """Lists the images of an action, and warns of those that are there twice.
 
         Args:
             action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
                 the latter alone.
 
         Raises:
-            DataError: where one is missing, or its classes are not those of the training set.
+            DataError: where a class folder is missing, holds no image, or is none of the training
+                set.
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
         validation = [self.val_folder] if action != "benchmark" else []
-        for folder in [*training, *validation]:
-            for name in class_folders(folder):
-                refuse_unknown(folder, name, self.class_names)
+        listed = [
+            Listed(folder, folder, list_images(folder, self.class_names)[0])
+            for folder in [*training, *validation]
+        ]
+        for each in listed:
+            warn_of_repeats(each)
+        if action == "fit":
+            warn_of_shared(*listed)
 
     def make_train_set(self) -> ImageDataset:
         """Lists the training images."""

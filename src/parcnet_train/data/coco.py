@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.coco_entries import Entries, parse
+from parcnet_train.data.near_files import hint
 from parcnet_train.detection.types import BACKGROUND_NAME
 from parcnet_train.errors import DataError, reason_of
 
@@ -78,8 +79,9 @@ def read_annotations(file: Path) -> CocoAnnotations:
         return _read(file, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(
-            f"{file} cannot be read ({reason_of(error)}); allowed is a file of annotations in "
-            "COCO's format; set data.root, data.train_annotations, data.val_annotations"
+            f"{file} cannot be read ({reason_of(error)}{hint(file.parent, file.name)}); allowed is "
+            "a file of annotations in COCO's format; set data.root, data.train_annotations, "
+            "data.val_annotations"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 SAMPLE = 32  # files of a list that are looked at when a run starts
 SHOWN = 10  # faults that are told one by one
 BLOCK = 64  # samples that are read ahead
-COMPARED = 256  # pairs of files of one name whose contents are compared
+COMPARED = 256  # files of the validation set that are compared with the training set's
+SIZED = 2048  # files of one set, about, that are compared with others of their name
 
 
 class Viewed(Protocol):
@@ -129,7 +131,7 @@ def warn_of_shared(training: Listed, validation: Listed) -> None:
 def warn_of_repeats(listed: Listed) -> None:
     """Warns if a set has an image more than once: by its name, or as a copy in another folder.
 
-    Of files with the same name in different folders, some are compared byte by byte.
+    Of files with the same name in different folders, some are compared by their contents.
     """
     names, counts = np.unique(listed.names, return_counts=True)
     if (counts > 1).any():
@@ -141,27 +143,57 @@ def warn_of_repeats(listed: Listed) -> None:
             number,
             f"{len(names):,}",
         )
-    bases = np.array([name.rsplit(b"/", 1)[-1] for name in names.tolist()])
-    order = np.argsort(bases, kind="stable")
-    places = np.flatnonzero(bases[order][1:] == bases[order][:-1])
-    if not len(places):
-        return
-    places = places[evenly_spread(len(places), COMPARED)]
-    pairs = [(names[order[place]], names[order[place + 1]]) for place in places]
-    copies = [
-        (first, second)
-        for first, second in (map(os.fsdecode, pair) for pair in pairs)
-        if is_same(listed.folder / first, listed.folder / second)
-    ]
+    groups = namesakes(names)
+    copies = [pair for group in groups for pair in equal_pairs(listed.folder, group)]
     if copies:
         log.warning(
-            "%s has images more than once in different folders, %s of %s pairs of files with the "
-            "same name that were compared; first %s and %s",
+            "%s has images more than once in different folders, %s among %s files with the same "
+            "names that were compared; first %s and %s",
             listed.source,
             f"{len(copies):,}",
-            f"{len(pairs):,}",
+            f"{sum(map(len, groups)):,}",
             *copies[0],
         )
+
+
+def namesakes(names: npt.NDArray[np.bytes_]) -> list[list[str]]:
+    """Files that have the same name in different folders, by name; of many, some.
+
+    Args:
+        names: Paths of different files.
+    """
+    bases = np.array([name.rsplit(b"/", 1)[-1] for name in names.tolist()])
+    order = np.argsort(bases, kind="stable")
+    starts = np.flatnonzero(np.append(True, bases[order][1:] != bases[order][:-1]))
+    ends = np.append(starts[1:], len(order))
+    is_shared = ends - starts > 1
+    starts, ends = starts[is_shared], ends[is_shared]
+    if not len(starts):
+        return []
+    count = max(1, len(starts) * SIZED // max((ends - starts).sum(), SIZED))
+    return [
+        [*map(os.fsdecode, names[order[starts[group] : ends[group]]])]
+        for group in evenly_spread(len(starts), count)
+    ]
+
+
+def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
+    """Files of the same content: each with the one before it that has it, too."""
+    by_size: dict[int, list[str]] = {}
+    for file in files:
+        with contextlib.suppress(OSError):
+            by_size.setdefault((folder / file).stat().st_size, []).append(file)
+    pairs = []
+    for same in by_size.values():
+        if len(same) > 1:
+            seen: dict[bytes, str] = {}
+            for file in same:
+                with contextlib.suppress(OSError):
+                    content = hashlib.sha256((folder / file).read_bytes()).digest()
+                    if content in seen:
+                        pairs.append((seen[content], file))
+                    seen[content] = file
+    return pairs
 
 
 def is_same(first: Path, second: Path) -> bool:

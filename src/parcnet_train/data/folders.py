@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.near_files import hint
 from parcnet_train.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -22,8 +23,9 @@ def class_folders(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"data.root: {folder} does not exist; allowed is a folder that holds one folder of "
-            "images per class; set data.root, data.train_dir, data.val_dir"
+            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is a "
+            "folder that holds one folder of images per class; set data.root, data.train_dir, "
+            "data.val_dir"
         )
     entries = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
     names = sorted(entry.name for entry in entries if entry.is_dir())

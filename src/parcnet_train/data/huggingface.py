@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,15 @@ from parcnet_train.data.huggingface_splits import (
     files_of_rows,
     import_datasets,
     is_there,
+    paths_of_rows,
     rows_of,
 )
 from parcnet_train.data.images import ImageDataset
 from parcnet_train.data.samplers import MultiScale, SampleKey
 from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import DataError, UnreadableError
+
+log = logging.getLogger(__name__)
 
 
 class HuggingFaceDataset(ImageDataset):
@@ -173,6 +177,17 @@ class HuggingFaceData(ImageFolderData):
                 raise DataError(
                     f"data.root: {folder} has other classes than the training set, or has them in "
                     "another order"
+                )
+        if action == "fit":
+            paths = [list(map(os.path.realpath, paths_of_rows(f))) for f in training + validation]
+            shared = sorted(set(paths[0]) & set(paths[1]))
+            if shared:
+                log.warning(
+                    "data.train_dir=%s and data.val_dir=%s have the same rows, those of %s: the "
+                    "metrics will be those of images that were trained on",
+                    self.train_folder.name,
+                    self.val_folder.name,
+                    shared[0],
                 )
 
     def split_classes(self, folder: Path) -> list[str]:

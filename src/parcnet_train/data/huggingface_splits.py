@@ -44,8 +44,13 @@ def parquet_files(folder: Path) -> list[str]:
 
 def files_of_rows(folder: Path) -> list[str]:
     """Names of the files that hold the rows of a split."""
+    return sorted(file.name for file in paths_of_rows(folder))
+
+
+def paths_of_rows(folder: Path) -> list[Path]:
+    """The files that hold the rows of a split."""
     files = map(Path, parquet_files(folder)) if not (folder / SAVED).is_file() else None
-    return sorted(file.name for file in files or folder.glob("*.arrow"))
+    return list(files or folder.glob("*.arrow"))
 
 
 def is_there(folder: Path) -> bool:

@@ -35,11 +35,13 @@ def near_file(folder: Path, name: str) -> Path | None:
 
     Args:
         folder: Folder in which the file was expected.
-        name: Its path within that folder.
+        name: Its path within that folder, with or without suffix.
 
     Returns:
-        None if there is none.
+        None if there is none, or the name itself exists.
     """
+    if os.path.lexists(folder / name):
+        return None
     *parents, last = [part for part in plain(name).split("/") if part] or [""]
     folders = list(dict.fromkeys(folders_of(folder, parents)))
     stem = Path(last).stem
@@ -51,7 +53,7 @@ def near_file(folder: Path, name: str) -> Path | None:
     for place, names in listed:
         for other in names:
             file = Path(plain(other))
-            if file.stem == stem and file.suffix not in NO_IMAGES:
+            if file.stem in (last, stem) and file.suffix not in NO_IMAGES:
                 return place / other
     return None
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from torch.utils.data import DataLoader
 
 from parcnet_train.data.base import TaskData
-from parcnet_train.data.file_checks import refuse
+from parcnet_train.data.file_checks import Listed, refuse, warn_of_repeats, warn_of_shared
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.label_checks import faults_of_all, faults_of_sample
 from parcnet_train.data.masked_images import MaskedImages, collate
+from parcnet_train.data.near_files import hint
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, Size
 from parcnet_train.data.segmentation_transforms import (
     MaskedView,
@@ -114,7 +113,8 @@ class VocData(TaskData):
         """Names of the classes, from `classes.txt`, else as given, else their indices."""
         if not self.root.is_dir():
             raise DataError(
-                f"data.root: {self.root} does not exist; allowed is a folder in VOC's layout"
+                f"data.root: {self.root} does not exist{hint(self.root.parent, self.root.name)}; "
+                "allowed is a folder in VOC's layout"
             )
         file = self.root / CLASSES
         if file.exists():
@@ -157,22 +157,12 @@ class VocData(TaskData):
         for masked_images, file in needed:
             faults += faults_of_sample(masked_images, file, may_skip)
         refuse(faults)
+        listed = [Listed(file, self.root, masked_images.images) for masked_images, file in needed]
+        for each in listed:
+            warn_of_repeats(each)
         if action == "fit":
-            self.tell_of_shared_images(*(masked_images for masked_images, _ in needed))
-
-    def tell_of_shared_images(self, val_set: MaskedImages, train_set: MaskedImages) -> None:
-        """Warns of an evaluation of what was trained on, which may be meant."""
-        shared = np.intersect1d(val_set.images, train_set.images)
-        if len(shared):
-            log.warning(
-                "%s has %s of the %s images of %s, first %s: the metrics will be those of images "
-                "that were trained on",
-                self.train_list,
-                f"{len(shared):,}",
-                f"{len(val_set):,}",
-                self.val_list,
-                os.fsdecode(shared[0]),
-            )
+            validation, training = listed
+            warn_of_shared(training, validation)
 
     def faults_of_files(self) -> list[str]:
         """One line for every fault of an image or a mask; tells of classes that no mask has."""

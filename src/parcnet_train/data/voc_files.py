@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.near_files import hint
 from parcnet_train.errors import DataError, reason_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")  # the first that is there
@@ -31,8 +32,8 @@ def read_lines(file: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "it is no text in UTF-8"
         raise DataError(
-            f"{file} cannot be read ({reason}); allowed is a text file with one name a line; set "
-            "data.root, data.train_list, data.val_list"
+            f"{file} cannot be read ({reason}{hint(file.parent, file.name)}); allowed is a text "
+            "file with one name a line; set data.root, data.train_list, data.val_list"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -69,8 +70,8 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     for folder in (root / images, root / masks):
         if not folder.is_dir():
             raise DataError(
-                f"data.root: {folder} does not exist; allowed is a folder in VOC's layout; set "
-                "data.root, data.images, data.masks"
+                f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is "
+                "a folder in VOC's layout; set data.root, data.images, data.masks"
             )
     return (
         find(file, lines, root, images, IMAGE_ENDINGS),
@@ -114,10 +115,10 @@ def find(
             absent.append(name)
     if absent:
         raise DataError(
-            f"{folder / absent[0]}{' or '.join(endings)} does not exist, which {file} lists; "
-            f"{len(absent):,} of {len(names):,} files are absent; fetch them, set data.root, or "
-            "take them out of the list, which has names without endings, one a line, or pairs: "
-            "JPEGImages/a.jpg SegmentationClass/a.png"
+            f"{folder / absent[0]}{' or '.join(endings)} does not exist, which {file} lists"
+            f"{hint(folder, absent[0])}; {len(absent):,} of {len(names):,} files are absent; "
+            "fetch them, set data.root, or take them out of the list, which has names without "
+            "endings, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
         )
     return np.array(found)
 
