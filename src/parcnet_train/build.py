@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.callbacks.progress import Progress, ProgressBar
 from parcnet_train.callbacks.saving import (
+    BestCheckpoint,
     BestEpochs,
     CheckpointContents,
     LastCheckpoint,
@@ -175,7 +176,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         callbacks.append(BestEpochs(folder, saving["keep_best"], task.monitor, task.mode))
     return [
         *callbacks,
-        ModelCheckpoint(
+        BestCheckpoint(
             folder,
             filename=BEST.stem,
             monitor=task.monitor,

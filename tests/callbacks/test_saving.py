@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from parcnet_train.actions import training
-from parcnet_train.callbacks.saving import WholeFiles, requeue
+from parcnet_train.callbacks.saving import BestCheckpoint, BestEpochs, WholeFiles, requeue
 from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.errors import TrainingError
 from parcnet_train.report.curves import read_series
@@ -279,3 +280,113 @@ def test_the_best_epochs_are_kept_and_a_resumed_run_may_keep_fewer(tmp_path):
     assert f"best_epoch{best['epoch']:03d}.ckpt" in kept
     run([*TINY, "trainer.max_epochs=5", "checkpoint.keep_best=2", f"ckpt={tmp_path}"], tmp_path)
     assert len(list(tmp_path.glob("checkpoints/best_epoch*"))) == 2
+
+
+def score(file):
+    """The validation metric at which a checkpoint was written, as it says itself."""
+    states = read_checkpoint(file)["callbacks"]
+    (best,) = (each for key, each in states.items() if key.startswith("ModelCheckpoint"))
+    return float(best["best_model_score"])
+
+
+KEEPING = ("checkpoint.keep_best=2", "trainer.max_epochs=4")
+
+
+@pytest.fixture
+def falling(monkeypatch):
+    """Every epoch of a training is worse than those before it."""
+
+    metrics = ClassificationTask.validation_metrics
+
+    def worse(task):
+        return {**metrics(task), task.monitor: -float(task.current_epoch)}
+
+    monkeypatch.setattr(ClassificationTask, "validation_metrics", worse)
+
+
+def test_paths_in_a_checkpoint_are_relative_to_the_run(trained):
+    folder, _ = trained
+    for name in ("last", "best"):
+        callbacks = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")["callbacks"]
+        assert str(folder) not in str(callbacks)
+        (best,) = (each for key, each in callbacks.items() if key.startswith("ModelCheckpoint"))
+        assert best["dirpath"] == "checkpoints"
+        assert best["best_model_path"] == "checkpoints/best.ckpt"
+        assert list(best["best_k_models"]) == ["checkpoints/best.ckpt"]
+
+
+def state_of(checkpoint, folder, kind=BestCheckpoint):
+    """Best epochs as a callback of a folder reads them from a checkpoint."""
+    best = kind(
+        folder, monitor="val/top1", mode="max", **({"count": 2} if kind is BestEpochs else {})
+    )
+    best.load_state_dict(checkpoint)
+    return best
+
+
+@pytest.mark.parametrize("old", ["/elsewhere/run/checkpoints/", "checkpoints/"])
+@pytest.mark.filterwarnings("error")
+def test_a_moved_run_keeps_its_best_epochs(old, tmp_path):
+    """Checkpoints of earlier versions have absolute paths."""
+    checkpoint = {
+        **{"monitor": "val/top1", "dirpath": old.rstrip("/"), "last_model_path": ""},
+        **{"best_model_path": f"{old}best_epoch001.ckpt", "best_model_score": torch.tensor(0.9)},
+        **{"kth_best_model_path": f"{old}best_epoch000.ckpt", "kth_value": torch.tensor(0.8)},
+        "current_score": torch.tensor(0.8),
+        "best_k_models": {
+            f"{old}best_epoch001.ckpt": torch.tensor(0.9),
+            f"{old}best_epoch000.ckpt": torch.tensor(0.8),
+        },
+    }
+    best = state_of(checkpoint, tmp_path / "checkpoints", BestEpochs)
+    first, second = (str(tmp_path / f"checkpoints/best_epoch00{number}.ckpt") for number in (1, 0))
+    assert best.best_k_models == {first: torch.tensor(0.9), second: torch.tensor(0.8)}
+    assert (best.best_model_path, best.best_model_score) == (first, torch.tensor(0.9))
+    assert (best.kth_best_model_path, best.kth_value) == (second, torch.tensor(0.8))
+
+
+def test_a_resumed_copy_keeps_the_best_epochs_and_leaves_the_original_alone(tmp_path, falling):
+    """Its epochs are worse than those before it; two of three are kept."""
+    run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    original = {path: path.read_bytes() for path in files_of(tmp_path / "run")}
+    run([*TINY, *KEEPING, f"ckpt={tmp_path / 'copy'}"], tmp_path / "copy")
+    assert {path: path.read_bytes() for path in files_of(tmp_path / "run")} == original
+    folder = tmp_path / "copy" / "checkpoints"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("best.ckpt", "best_epoch000.ckpt", "best_epoch001.ckpt", "last.ckpt"),
+    ]
+    assert read_checkpoint(folder / "best.ckpt")["epoch"] == 0
+    assert score(folder / "last.ckpt") == 0
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_missing_best_checkpoint_is_told_at_the_start_of_a_resume(tmp_path, falling, caplog):
+    run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path)
+    folder = tmp_path / "checkpoints"
+    for name in ("best.ckpt", "best_epoch000.ckpt"):
+        (folder / name).unlink()
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    resumed = run([*TINY, *KEEPING, f"ckpt={tmp_path}"], tmp_path)
+    told = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    for name in ("best.ckpt", "best_epoch000.ckpt"):
+        assert any(str(folder / name) in text for text in told)
+    messages = [each.message for each in caplog.records]
+    first_epoch = next(i for i, text in enumerate(messages) if text.startswith("epoch 3/4"))
+    assert all(messages.index(text) < first_epoch for text in told if str(folder) in text)
+    assert resumed["checkpoint_epoch"] == 3
+    kept = sorted(path.name for path in folder.glob("best_epoch*"))
+    assert kept == ["best_epoch001.ckpt", "best_epoch002.ckpt"]
+
+
+def test_a_training_from_a_file_of_another_run_misses_nothing(tmp_path, falling, caplog):
+    run([*TINY, "trainer.max_epochs=1"], tmp_path / "run")
+    caplog.clear()
+    file = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    results = run([*TINY, "trainer.max_epochs=2", f"ckpt={file}"], tmp_path / "new")
+    assert "missing" not in caplog.text
+    assert results["checkpoint_epoch"] == 2

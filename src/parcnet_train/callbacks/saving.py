@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -70,8 +71,73 @@ def first_reason(error: BaseException) -> str:
     return reason_of(cause)
 
 
-class BestEpochs(ModelCheckpoint):
-    """The best epochs beside `best.ckpt`; a class of its own, since Lightning tells them by class.
+class BestCheckpoint(ModelCheckpoint):
+    """The best epochs of a run, which may be moved or copied between two of its processes.
+
+    A checkpoint names their files relative to the run, so a resumed one finds them where it is now.
+    A checkpoint of an earlier version has absolute paths; only their file names count.
+    """
+
+    kind = "ModelCheckpoint"  # under which a checkpoint holds the state; earlier versions, too
+
+    def _generate_state_key(self, **settings: Any) -> str:
+        return f"{self.kind}{settings!r}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's state, its paths relative to the run."""
+        folder = Path(self.dirpath or "").name
+        return {**self._placed(super().state_dict(), folder), "dirpath": folder}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state over for the folder of this run."""
+        folder = str(self.dirpath)
+        super().load_state_dict({**self._placed(state_dict, folder), "dirpath": self.dirpath})
+
+    def _placed(self, state: Mapping[str, Any], folder: str) -> dict[str, Any]:
+        """The state with the files of its paths in a folder."""
+
+        def place(path: str) -> str:
+            return os.path.join(folder, Path(path).name) if path else ""  # noqa: PTH118  as Lightning
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        models = {place(path): score for path, score in state["best_k_models"].items()}
+        return {
+            **state,
+            **{name: place(state[name]) for name in paths},
+            "best_k_models": models,
+        }
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forgets epochs whose files are gone, and removes those that are too many by now."""
+        super().on_train_start(trainer, pl_module)
+        held = self.best_k_models
+        gone = [path for path in held if not self.file_exists(path, trainer)]
+        for path in gone:
+            del held[path]
+        ranked = sorted(held, key=lambda path: float(held[path]), reverse=self.mode == "max")
+        kept, surplus = ranked[: self.save_top_k], ranked[self.save_top_k :]
+        for path in surplus:
+            del held[path]
+            self._remove_checkpoint(trainer, path)
+        if not gone and not surplus:
+            return
+        self.best_model_path = kept[0] if kept else ""
+        self.best_model_score = held[kept[0]] if kept else None
+        self.kth_best_model_path = kept[-1] if len(kept) == self.save_top_k else ""
+        if kept:
+            self.kth_value = held[kept[-1]]
+        # A run that starts from a file of another one has none of its epochs.
+        if gone and Path(trainer.ckpt_path or "").resolve().parent == Path(str(self.dirpath)):
+            log.warning(
+                "%s: missing, though the run wrote it; the next epochs that are evaluated replace "
+                "it, whatever their %s",
+                ", ".join(gone),
+                self.monitor,
+            )
+
+
+class BestEpochs(BestCheckpoint):
+    """The best epochs beside `best.ckpt`.
 
     Args:
         folder: of the checkpoints.
@@ -79,6 +145,8 @@ class BestEpochs(ModelCheckpoint):
         monitor: metric that ranks them.
         mode: `max` or `min`.
     """
+
+    kind = "BestEpochs"
 
     def __init__(self, folder: Path, count: int, monitor: str, mode: str) -> None:
         super().__init__(
@@ -90,18 +158,6 @@ class BestEpochs(ModelCheckpoint):
             save_top_k=count,
             enable_version_counter=False,
         )
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Removes the worst epochs where a resumed run keeps fewer than before."""
-        super().on_train_start(trainer, pl_module)
-        held = self.best_k_models
-        ranked = sorted(held, key=lambda path: float(held[path]), reverse=self.mode == "max")
-        for path in ranked[self.save_top_k :]:
-            del held[path]
-            self._remove_checkpoint(trainer, path)
-        if len(ranked) > self.save_top_k:
-            self.kth_best_model_path = ranked[self.save_top_k - 1]
-            self.kth_value = held[self.kth_best_model_path]
 
 
 def leave_signals(trainer: pl.Trainer) -> None:
