@@ -29,7 +29,7 @@ def photos(tmp_path):
 
 
 def found(given, folder, left_out=NOWHERE):
-    return [str(path.relative_to(folder)) for path in find_images(str(given), left_out)]
+    return [str(path.relative_to(folder)) for path in find_images(str(given), left_out).paths]
 
 
 def test_a_folder_is_its_images_and_those_of_its_folders(photos):
@@ -58,13 +58,53 @@ def test_a_pattern_is_what_it_matches_a_name_is_itself(pattern, expected, photos
     assert found(photos / pattern, photos) == expected
 
 
+def test_linked_folders_are_searched_once_and_loops_end(photos):
+    (photos / "a" / "back").symlink_to(photos)
+    (photos / "a" / "again").symlink_to(photos / "a")
+    (photos / "elsewhere").mkdir()
+    (photos / "elsewhere" / "w.png").touch()
+    (photos / "in").mkdir()
+    (photos / "in" / "link").symlink_to(photos / "elsewhere")
+    assert found(photos / "in", photos) == ["in/link/w.png"]
+    assert found(photos / "in" / "**", photos) == ["in/link/w.png"]
+    assert found(photos / "a", photos, photos / "runs") == [
+        *("a/b/y.tiff", "a/back/[1].png", "a/back/b.JPG", "a/back/c.gif"),
+        *("a/back/elsewhere/w.png", "a/x.jpg"),
+    ]
+    assert found(photos / "**" / "*.jpg", photos) == ["a/x.jpg", "runs/predict/1/pictures/a.jpg"]
+    assert found(photos / "*" / "*" / "*.JPG", photos) == ["a/back/b.JPG"]
+
+
+def test_what_is_no_file_is_tried_and_a_folder_is_none(photos):
+    os.mkfifo(photos / "a" / "fifo.jpg")
+    (photos / "a" / "gone.jpg").symlink_to(photos / "nowhere.jpg")
+    (photos / "a" / "folder.jpg").mkdir()
+    expected = ["a/fifo.jpg", "a/gone.jpg", "a/x.jpg"]
+    assert found(photos / "a" / "*.jpg", photos) == expected
+    assert found(photos / "a", photos) == ["a/b/y.tiff", *expected]
+    with pytest.raises(UnreadableError, match=r"fifo\.jpg: .*FIFO"):
+        read_file(photos / "a" / "fifo.jpg")
+
+
+def test_files_of_other_formats_are_told_with_their_names(photos):
+    (photos / "a" / "z.HEIC").touch()
+    for given in (photos / "a", photos / "a" / "*"):
+        inputs = find_images(str(given), NOWHERE)
+        assert [kind for kind, _ in inputs.left_out] == [".heic"]
+        assert inputs.left_out[0].name.endswith("z.HEIC")
+    (photos / "raw").mkdir()
+    (photos / "raw" / "1.heic").touch()
+    with pytest.raises(DataError, match=r"raw: the folder holds no image .*1 \.heic"):
+        find_images(str(photos / "raw"), NOWHERE)
+
+
 def stdin(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 def test_names_on_stdin_keep_their_order(monkeypatch):
     stdin(monkeypatch, b"b c.jpg\r\n\n/a.png\n\xff.jpg")
-    assert find_images("-", NOWHERE) == [
+    assert find_images("-", NOWHERE).paths == [
         *map(Path, ("b c.jpg", "/a.png", os.fsdecode(b"\xff.jpg")))
     ]
 
@@ -73,9 +113,9 @@ def test_inputs_without_images(photos, monkeypatch):
     with pytest.raises(DataError, match=r"input=gone.jpg does not exist; allowed are an image, a"):
         find_images("gone.jpg", NOWHERE)
     (photos / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: the folder holds no image \(\.jpg .* \.gif\)"):
+    with pytest.raises(DataError, match=r"empty: the folder holds no image \(\.jpg .* \.gif .*\)"):
         find_images(str(photos / "empty"), NOWHERE)
-    with pytest.raises(DataError, match=r"\*\.webp: no image \(.*\) matches the pattern; allowed"):
+    with pytest.raises(DataError, match=r"\*\.webp: no image matches the pattern \(.*\); allowed"):
         find_images(str(photos / "*.webp"), NOWHERE)
     stdin(monkeypatch, b"\n")
     with pytest.raises(DataError, match=r"input=-: stdin named no file; allowed are names of"):

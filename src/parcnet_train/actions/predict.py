@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks.timing import device_of
 from parcnet_train.build import Config, precision_of
 from parcnet_train.checkpoints import restore_for
+from parcnet_train.data.folders import describe
 from parcnet_train.data.preparing import progress
 from parcnet_train.errors import CheckpointError
 from parcnet_train.predict.batches import Found, outcomes
@@ -23,6 +25,8 @@ from parcnet_train.predict.writing import writer_of
 from parcnet_train.report.predictions import LINES, print_predictions, shown
 from parcnet_train.rules import value_of
 from parcnet_train.runs import write_results
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = "data.max_pixels"  # the one key of a training's data that is looked at, if typed
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # as in an evaluation
@@ -53,7 +57,13 @@ def predict(config: Config) -> Results:
         )
     if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
         predictor.max_pixels = value_of(config, MAX_PIXELS)
-    paths = find_images(config["input"], Path(config["paths"]["runs"]))
+    paths, left_out = find_images(config["input"], Path(config["paths"]["runs"]))
+    if left_out:
+        log.warning(
+            "input=%s: files of formats that are not read as images are left out: %s",
+            config["input"],
+            describe(left_out),
+        )
     device = device_of(config["trainer"]["accelerator"])
     options = Options(settings["top"], settings["score_threshold"])
     writer = writer_of(checkpoint, paths, output)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import Listed, warn_of_repeats, warn_of_shared
-from parcnet_train.data.folders import class_folders, list_images
+from parcnet_train.data.folders import class_folders, list_images, warn_of_left_out
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.images import ImageDataset, ImageFolderDataset, collate
 from parcnet_train.data.samplers import MultiScale, SampleKey
@@ -88,7 +88,7 @@ class ImageFolderData(TaskData):
         return class_folders(self.train_folder if has_train else self.val_folder)
 
     def check_files(self, action: str) -> None:
-        """Lists the images of an action, and warns of those that are there twice.
+        """Lists the images of an action as it does, and warns of repeats and of what is left out.
 
         Args:
             action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
@@ -100,10 +100,11 @@ class ImageFolderData(TaskData):
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
         validation = [self.val_folder] if action != "benchmark" else []
-        listed = [
-            Listed(folder, folder, list_images(folder, self.class_names)[0])
-            for folder in [*training, *validation]
-        ]
+        listed = []
+        for folder in [*training, *validation]:
+            images = list_images(folder, self.class_names)
+            warn_of_left_out(folder, images.left_out)
+            listed.append(Listed(folder, folder, images.paths))
         for each in listed:
             warn_of_repeats(each)
         if action == "fit":

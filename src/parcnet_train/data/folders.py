@@ -1,18 +1,181 @@
-"""One folder of images per class: which classes and which files there are."""
+"""Images in folders: which there are, and which files are left out."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.decoding import SUFFIXES
 from parcnet_train.data.near_files import hint
 from parcnet_train.errors import DataError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+log = logging.getLogger(__name__)
+
+# Folders that systems put beside images, often with files of the same names: of macOS's archives,
+# Synology's and QNAP's thumbnails, and bins. Lower case.
+OF_SYSTEMS = frozenset(
+    {
+        *("__macosx", "@eadir", "@recycle", "@__thumb", "#recycle", "#snapshot", "$recycle.bin"),
+        *("lost+found", "system volume information", "__pycache__"),
+    }
+)
+
+# Files that nobody takes for images, by their suffix or their name in lower case.
+NO_IMAGES = frozenset(
+    {
+        *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md"),
+        *(".rst", ".html", ".htm", ".css", ".js", ".py", ".ipynb", ".sh", ".log", ".ini", ".db"),
+        *(".lst", ".md5", ".sha1", ".sha256", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
+        *(".lnk", ".url", "readme", "license", "makefile", "checksums"),
+    }
+)
+
+Entry = os.DirEntry[str]
+Entries = list[Entry]
+
+OUTSIDE = "beside the class folders"
+NO_FILES = "broken links and other things that are no files"
+CLOSED = "folders that cannot be opened"
+
+
+class LeftOut(NamedTuple):
+    """A file that is not read, though it may be an image.
+
+    Attributes:
+        kind: What is left out with it: a suffix, or words.
+        name: Path within the folder.
+    """
+
+    kind: str
+    name: str
+
+
+class Contents(NamedTuple):
+    """What is in a folder and in the folders in it, by paths within it.
+
+    Attributes:
+        images: Files that end as images do, sorted.
+        no_files: What is called as images are and is no file: broken links, FIFOs, devices; sorted.
+        others: Other files that may be images, sorted.
+    """
+
+    images: list[str]
+    no_files: list[str]
+    others: list[LeftOut]
+
+
+def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entries | None]]:
+    """Goes through a folder and the folders in it, also those behind links, each once.
+
+    Hidden files and folders, and folders of systems, are left out.
+
+    Args:
+        folder: Folder to begin with.
+        skipped: Folder that is not looked into if it lies within the first.
+
+    Yields:
+        Path within the first folder, empty or with a slash at its end, and what is in it and is no
+        folder; None if it cannot be opened.
+    """
+    seen = {os.path.realpath(skipped)} - {os.path.realpath(folder)} if skipped else set()
+    # Links come last, so that a file has its own path if it has one, also where links lead back.
+    waiting = deque([""])
+    while waiting:
+        inside = waiting.popleft()
+        real = os.path.realpath(folder / inside)
+        if real in seen:
+            continue
+        seen.add(real)
+        files: Entries = []
+        folders: list[str] = []
+        links: list[str] = []
+        try:
+            for entry in os.scandir(real):
+                if entry.name.startswith("."):
+                    continue
+                if not is_folder(entry):
+                    files.append(entry)
+                elif entry.name.lower() not in OF_SYSTEMS:
+                    (links if entry.is_symlink() else folders).append(f"{inside}{entry.name}/")
+        except OSError:
+            yield inside, None
+            continue
+        yield inside, files
+        waiting.extendleft(sorted(folders, reverse=True))
+        waiting.extend(sorted(links))
+
+
+def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
+    """Lists the files of a folder and of the folders in it, see `walk`."""
+    images: list[str] = []
+    no_files: list[str] = []
+    others: list[LeftOut] = []
+    for inside, entries in walk(folder, skipped):
+        if entries is None:
+            others.append(LeftOut(CLOSED, inside or str(folder)))
+            continue
+        for entry in entries:
+            lower = entry.name.lower()
+            if lower.endswith(SUFFIXES):
+                (images if is_file(entry) else no_files).append(inside + entry.name)
+            elif may_be_image(lower):
+                others.append(LeftOut(suffix_of(lower), inside + entry.name))
+    return Contents(sorted(images), sorted(no_files), sorted(others))
+
+
+def is_file(entry: Entry) -> bool:
+    """Whether it is a file, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: Entry) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def may_be_image(name: str) -> bool:
+    """Whether a file may be an image, by its name in lower case."""
+    return name not in NO_IMAGES and suffix_of(name) not in NO_IMAGES
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file, or words if it has none."""
+    return Path(name).suffix or "without a suffix"
+
+
+def describe(left_out: Sequence[LeftOut]) -> str:
+    """How many files of each kind are left out, with the first of each."""
+    kinds: dict[str, list[str]] = {}
+    for kind, name in sorted(left_out):
+        kinds.setdefault(kind, []).append(name)
+    return ", ".join(
+        f"{len(names):,} {kind} (first {names[0]})"
+        for kind, names in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    )
+
+
+def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
+    """Warns of files that are not read, in one line."""
+    if left_out:
+        log.warning(
+            "data.root: %s has files that may be images and are left out: %s; convert them, move "
+            "them into the folder of their class, or remove them",
+            folder,
+            describe(left_out),
+        )
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -27,8 +190,12 @@ def class_folders(folder: Path) -> list[str]:
             "folder that holds one folder of images per class; set data.root, data.train_dir, "
             "data.val_dir"
         )
-    entries = (entry for entry in os.scandir(folder) if not entry.name.startswith("."))
-    names = sorted(entry.name for entry in entries if entry.is_dir())
+    names = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if not entry.name.startswith(".") and entry.name.lower() not in OF_SYSTEMS
+        if is_folder(entry)
+    )
     if not names:
         raise DataError(f"data.root: {folder} holds no class folders")
     return names
@@ -44,32 +211,56 @@ def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
         raise DataError(f"data.root: {folder / name} is a class that the training set has not")
 
 
-def list_images(
-    folder: Path, class_names: Sequence[str]
-) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
-    """Paths, relative to the folder, and class indices of all images in its class folders.
+class ListedImages(NamedTuple):
+    """The images of class folders.
 
-    Both are flat arrays: a million Python strings would be copied into every worker bit by bit.
+    Attributes:
+        paths: Paths within the folder of the classes.
+        labels: Class indices.
+        left_out: Files that are not read, though they may be images.
+    """
+
+    paths: npt.NDArray[np.bytes_]
+    labels: npt.NDArray[np.int64]
+    left_out: list[LeftOut]
+
+
+def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
+    """Lists all images in class folders and in the folders in them.
+
+    Paths and labels are flat arrays: a million Python strings would be copied into every worker bit
+    by bit.
+
+    Args:
+        folder: Folder of the class folders.
+        class_names: Names of the classes, in the order of their indices.
 
     Raises:
         DataError: where a class folder is unknown or holds no image.
     """
     paths: list[bytes] = []
     labels: list[int] = []
+    left_out = list(outside_of_classes(folder))
     for name in class_folders(folder):
         refuse_unknown(folder, name, class_names)
-        found = sorted(
-            f"{name}/{entry.name}"
-            for entry in os.scandir(folder / name)
-            if entry.name.lower().endswith(EXTENSIONS)
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        )
-        if not found:
+        found = contents_of(folder / name)
+        others = [*found.others, *(LeftOut(NO_FILES, each) for each in found.no_files)]
+        left_out += [LeftOut(kind, f"{name}/{each}") for kind, each in others]
+        if not found.images:
+            there = f"; it has {describe(others)}" if others else ""
             raise DataError(
                 f"data.root: class folder {folder / name} holds no image "
-                f"({' '.join(EXTENSIONS)}); fill or remove it"
+                f"({' '.join(SUFFIXES)}){there}; fill or remove it"
             )
-        paths += map(os.fsencode, found)
-        labels += [class_names.index(name)] * len(found)
-    return np.array(paths), np.array(labels)
+        paths += [os.fsencode(f"{name}/{each}") for each in found.images]
+        labels += [class_names.index(name)] * len(found.images)
+    return ListedImages(np.array(paths), np.array(labels), left_out)
+
+
+def outside_of_classes(folder: Path) -> Iterator[LeftOut]:
+    """Images beside the class folders, which have no class."""
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            hidden = entry.name.startswith(".")
+            if entry.name.lower().endswith(SUFFIXES) and not hidden and is_file(entry):
+                yield LeftOut(OUTSIDE, entry.name)

@@ -108,7 +108,7 @@ class ImageFolderDataset(ImageDataset):
     ) -> None:
         self.folder = folder
         self.max_pixels = max_pixels
-        self.paths, labels = list_images(folder, class_names)
+        self.paths, labels, _ = list_images(folder, class_names)
         super().__init__(labels, transform, on_error)
 
     def look(self, sample: int) -> Image:

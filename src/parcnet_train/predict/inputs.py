@@ -7,59 +7,76 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from parcnet_train.data.decoding import Image, decode_whole
-from parcnet_train.data.folders import EXTENSIONS
+from parcnet_train.data.decoding import SUFFIXES, Image, decode_whole
+from parcnet_train.data.folders import (
+    LeftOut,
+    contents_of,
+    describe,
+    may_be_image,
+    suffix_of,
+    walk,
+)
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.errors import DataError, UnreadableError, reason_of
 from parcnet_train.files import read_regular
 
-ENDINGS = (*EXTENSIONS, ".gif")
 STDIN = "-"
+RECURSIVE = "**"  # of a pattern: any folders
 ALLOWED = (
     "allowed are an image, a folder, a pattern such as 'photos/*.jpg', or - for names on stdin"
 )
 DEEP = ("I", "F")  # with which Pillow's names of pixels of more than 8 bits begin
 
 
-def find_images(given: str, left_out: Path) -> list[Path]:
-    """The files that an input means, sorted but for those of stdin.
+class Inputs(NamedTuple):
+    """The files that an input means.
 
-    Of folders and patterns, those that end as images do; of a folder also what is in its folders,
-    but in none whose name begins with a dot.
+    Attributes:
+        paths: Images, and what is called so and may turn out to be none; sorted but for stdin.
+        left_out: Other files among them that may be images, of formats that are not read.
+    """
+
+    paths: list[Path]
+    left_out: list[LeftOut]
+
+
+def find_images(given: str, skipped: Path) -> Inputs:
+    """Finds the files that an input means.
+
+    Of folders and patterns, those that end as images do; of a folder also what is in its folders
+    and behind its links, but in none whose name begins with a dot. A file that is reached in
+    several ways counts once.
 
     Args:
         given: an image, a folder, a pattern of `glob`, or `-` for names on stdin, one a line.
-        left_out: a folder within a folder that is not looked into: pictures of earlier runs.
+        skipped: a folder within a folder that is not looked into: pictures of earlier runs.
 
     Raises:
         DataError: where there is none.
     """
     if given == STDIN:
-        return names_on_stdin()
+        return Inputs(names_on_stdin(), [])
     path = Path(given).expanduser()
     if path.is_dir():
-        found = sorted(images_below(path, left_out.expanduser()))
-        if not found:
-            raise DataError(f"input={given}: the folder holds no image ({' '.join(ENDINGS)})")
-        return found
-    if path.exists():
-        return [path]
-    if not glob.has_magic(given):
+        inputs = images_below(path, skipped.expanduser())
+        problem = f"input={given}: the folder holds no image"
+    elif path.exists():
+        return Inputs([path], [])
+    elif glob.has_magic(given):
+        inputs = images_like(str(path))
+        problem = f"input={given}: no image matches the pattern"
+    else:
         raise DataError(f"input={given} does not exist; {ALLOWED}")
-    names = glob.glob(str(path), recursive=True)  # noqa: PTH207  absolute patterns too
-    matches = [Path(each) for each in sorted(names)]
-    found = [each for each in matches if is_image(each.name) and each.is_file()]
-    if not found:
-        raise DataError(
-            f"input={given}: no image ({' '.join(ENDINGS)}) matches the pattern; {ALLOWED}"
-        )
-    return found
+    if not inputs.paths:
+        there = f"; it has {describe(inputs.left_out)}" if inputs.left_out else ""
+        raise DataError(f"{problem} ({' '.join(SUFFIXES)}){there}; {ALLOWED}")
+    return inputs
 
 
 def names_on_stdin() -> list[Path]:
@@ -75,20 +92,45 @@ def names_on_stdin() -> list[Path]:
     return paths
 
 
-def images_below(folder: Path, left_out: Path) -> Iterator[Path]:
+def images_below(folder: Path, skipped: Path) -> Inputs:
     """All images of a folder and of the folders in it."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(parent) / name).resolve() != left_out.resolve()
-        ]
-        yield from (Path(parent) / name for name in files if is_image(name))
+    found = contents_of(folder, skipped)
+    return Inputs(
+        [folder / name for name in sorted([*found.images, *found.no_files])], found.others
+    )
 
 
-def is_image(name: str) -> bool:
-    """Whether a file is called as images are."""
-    return name.lower().endswith(ENDINGS) and not name.startswith(".")
+def images_like(pattern: str) -> Inputs:
+    """All images that match a pattern."""
+    paths: dict[tuple[str, str], Path] = {}
+    left_out: list[LeftOut] = []
+    # Of several ways to a file, the shortest is taken: the others go through links.
+    for path in sorted(map(Path, expand(pattern)), key=lambda path: (len(path.parts), path)):
+        lower = path.name.lower()
+        if path.is_dir() or lower.startswith("."):
+            continue
+        if lower.endswith(SUFFIXES):
+            paths.setdefault((os.path.realpath(path.parent), path.name), path)
+        elif may_be_image(lower):
+            left_out.append(LeftOut(suffix_of(lower), str(path)))
+    return Inputs(sorted(paths.values()), left_out)
+
+
+def expand(pattern: str) -> Iterator[str]:
+    """Everything that matches a pattern; `**` enters each folder once, also behind links.
+
+    `glob` follows links that lead back until the system has enough of it.
+    """
+    parts = Path(pattern).parts
+    if RECURSIVE not in parts:
+        yield from glob.glob(pattern)  # noqa: PTH207  absolute patterns too
+        return
+    where = parts.index(RECURSIVE)
+    rest = parts[where + 1 :] or ("*",)
+    starts = glob.glob(str(Path(*parts[:where]))) if where else [""]  # noqa: PTH207
+    for start in starts:
+        for inside, _ in walk(Path(start)):
+            yield from expand(str(Path(glob.escape(str(Path(start, inside))), *rest)))
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
