@@ -397,6 +397,19 @@ def test_a_broken_file_beside_ours_is_a_fault(tmp_path):
         running.configure(["experiment=bad"], config_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_named(encoding, tmp_path):
+    folder = tmp_path / "it's [mine], größer=ours"
+    file = folder / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nseed: 3\n", encoding)
+    with pytest.raises(ConfigError, match="byte order mark") as raised:
+        running.configure(["experiment=mine"], config_dir=str(folder))
+    assert str(file) in str(raised.value)
+    file.write_text(file.read_text(encoding), "utf-8")
+    assert running.configure(["experiment=mine"], config_dir=str(folder))[0]["seed"] == 3
+
+
 def test_composition_needs_no_torch():
     code = (
         "import sys; from parcnet_train.config import compose_config;"

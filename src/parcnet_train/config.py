@@ -6,6 +6,7 @@ Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from parcnet_train.config_overrides import (
     is_empty,
     meant,
     options_of,
+    overrides_of,
     parse,
     searchpath,
     sweeps,
@@ -76,6 +78,8 @@ def compose_config(
     paths = searchpath(overrides, config_dir)
     if config_dir is not None:
         overrides = [*overrides, *paths]
+    if misread := misread_files(paths):
+        raise ConfigError(misread)
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
         parsed, faults = parse(overrides)
         groups, values = [], []
@@ -142,6 +146,30 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
         return is_text(tree, key, value, text)
 
     return [meant(each, partial(wants_text, each.key_or_group)) for each in overrides]
+
+
+def misread_files(paths: Sequence[str]) -> list[str]:
+    """One line per config beside ours that Hydra would not read as its author does.
+
+    Before a byte order mark Hydra does not see a file's first line, which may name its package.
+
+    Args:
+        paths: Overrides that name the folders.
+    """
+    faults = []
+    folders = [each for override in overrides_of(paths) for each in override.value()]  # type: ignore[union-attr]  # of a list
+    for folder in (str(each).removeprefix("file://") for each in folders):
+        files = {file for group in GROUPS for file in Path(folder).glob(f"{group}/**/*.yaml")}
+        for file in sorted(files):
+            content = file.read_bytes()
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                faults.append(f"{file} is not in UTF-8; save it as UTF-8, without byte order mark")
+            else:
+                if content.startswith(codecs.BOM_UTF8):
+                    faults.append(f"{file} begins with a byte order mark; save it without one")
+    return faults
 
 
 def is_option(options: Sequence[str], value: Any, text: Any) -> bool:

@@ -133,8 +133,13 @@ def config_loader() -> Any:
 
 def searchpath(overrides: Sequence[str], config_dir: str | None) -> list[str]:
     """The overrides that name further folders of configs."""
-    own = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    own = [] if config_dir is None else [search_in(config_dir)]
     return [text for text in [*overrides, *own] if text.startswith("hydra.searchpath=")]
+
+
+def search_in(config_dir: str) -> str:
+    """The override that has Hydra look for configs in a folder, whatever it is called."""
+    return f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).expanduser().resolve()}')}]"
 
 
 def options_of(override: Override, paths: Sequence[str]) -> list[str]:

@@ -164,7 +164,8 @@ RULES = {
     "task.nms_iou": PROBABILITY,
     "task.candidates": COUNT,
     "task.detections_per_image": COUNT,
-    "task.pictures": WHOLE,
+    # All of them are one picture in memory.
+    "task.pictures": number("a whole number from 0 to 1000", lambda value: 0 <= value <= 1000, int),
     "task.scales": Rule(
         lambda value: isinstance(value, list) and value != [] and all(map(RATE.accepts, value)),
         f"a list of one or more of {RATE.words}",

@@ -103,7 +103,7 @@ def stdin(monkeypatch, content):
 
 
 def test_names_on_stdin_keep_their_order(monkeypatch):
-    stdin(monkeypatch, b"b c.jpg\r\n\n/a.png\n\xff.jpg")
+    stdin(monkeypatch, b"\xef\xbb\xbfb c.jpg\r\n\n/a.png\n\xff.jpg")
     assert find_images("-", NOWHERE).paths == [
         *map(Path, ("b c.jpg", "/a.png", os.fsdecode(b"\xff.jpg")))
     ]

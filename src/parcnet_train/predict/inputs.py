@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
@@ -85,7 +86,8 @@ def names_on_stdin() -> list[Path]:
     Raises:
         DataError: where there is none.
     """
-    lines = (line.removesuffix(b"\r") for line in sys.stdin.buffer.read().split(b"\n"))
+    text = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
+    lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
     paths = [Path(os.fsdecode(line)).expanduser() for line in lines if line]
     if not paths:
         raise DataError("input=-: stdin named no file; allowed are names of images, one a line")

@@ -1,0 +1,75 @@
+"""What the package imports is what it asks for."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OWN = ("parcnet_train", "hydra_plugins")
+# Modules that only an extra brings.
+OF_EXTRAS = {
+    **{"MNN": "mnn", "datasets": "huggingface", "pyarrow": "huggingface"},
+    **{"onnxruntime": "onnx", "openvino": "openvino", "timm": "timm"},
+}
+
+
+def named(requirements):
+    """The requirements of a list, by the names of their distributions."""
+    found = map(Requirement, requirements)
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def imported(file):
+    """The packages that a module imports, in its functions too."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name.split(".")[0] for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def test_what_is_imported_is_asked_for():
+    modules = {name for file in sorted((ROOT / "src").rglob("*.py")) for name in imported(file)}
+    foreign = modules - {*OWN, *sys.stdlib_module_names}
+    assert {"cv2", "scipy", "safetensors", "torch"} <= foreign
+    distributions = packages_distributions()
+    required, extras = named(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    for module in sorted(foreign):
+        names = {canonicalize_name(name) for name in distributions.get(module, [module])}
+        if module in OF_EXTRAS:
+            assert names & {*named(extras[OF_EXTRAS[module]]), canonicalize_name(module)}, module
+        else:
+            assert names & required.keys(), f"{module} is imported, none of {names} is asked for"
+
+
+def test_lightning_is_of_the_releases_that_load_checkpoints_safely():
+    wanted = named(PROJECT["dependencies"])["pytorch-lightning"].specifier
+    assert wanted.contains("2.6.6")
+    assert not any(wanted.contains(f"2.6.{patch}") for patch in range(6))
+
+
+@pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
+def test_the_bad_releases_of_lightning_are_shut_out_where_versions_are_pinned(version):
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = named(line for line in lines if line and not line.startswith("#"))
+    assert not pins["lightning"].specifier.contains(version)
+    assert pins["lightning"].specifier.contains("2.6.6")
+    lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    assert all("lightning" not in named(each) for each in lists)  # else to be excluded there too
+
+
+def test_pins_are_what_is_asked_for():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = named(line for line in lines if line and not line.startswith("#"))
+    for requirement in named(PROJECT["dependencies"]).values():
+        pin = pins[canonicalize_name(requirement.name)]
+        (version,) = re.findall(r"^==(.+)$", str(pin.specifier))
+        assert requirement.specifier.contains(version), requirement
