@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from parcnet_train.allocator import keep_freed_memory
-from parcnet_train.callbacks.progress import Progress, ProgressBar
+from parcnet_train.callbacks.progress import EveryMinute, Progress, ProgressBar
 from parcnet_train.callbacks.saving import (
     BestCheckpoint,
     BestEpochs,
@@ -246,11 +246,11 @@ def build_trainer(
         settings["strategy"] = "auto"
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
-    bars = [ProgressBar(settings["log_every_n_steps"])] if in_terminal else []
+    bar = ProgressBar(settings["log_every_n_steps"]) if in_terminal else EveryMinute()
     trainer = make(
         settings,
         logger=list(loggers),
-        callbacks=[*callbacks, *bars],
+        callbacks=[*callbacks, bar],
         plugins=[WholeFiles(), cluster_environment(processes)],
         default_root_dir=config["paths"]["output"],
         enable_progress_bar=in_terminal,

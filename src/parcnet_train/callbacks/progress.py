@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.collectives import mean
 from parcnet_train.files import write_whole
+from parcnet_train.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,63 @@ class ProgressBar(TQDMProgressBar):
         rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
         row = next(rows, {})
         return {name: f"{row[key]:.4g}" for name, key in shown.items() if key in row}
+
+
+class EveryMinute(Callback):
+    """Logs a line a minute within epochs and evaluations: what the bar shows in a terminal."""
+
+    def __init__(self) -> None:
+        self.pulse = Pulse()
+        self.evaluation = Pulse()
+        self.images = 0  # of the evaluation
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begins the first minute."""
+        self.pulse = Pulse()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Logs the first process's loss, since processes look at different moments."""
+        if not trainer.is_global_zero or not self.pulse.is_due():
+            return
+        of_run = next(each for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
+        share = (batch_idx + 1) / trainer.num_training_batches
+        log.info(
+            "epoch %d/%s, batch %d/%s, step %d: loss %.4f, %.3g images/s, %s left",
+            *(trainer.current_epoch + 1, trainer.max_epochs),
+            *(batch_idx + 1, trainer.num_training_batches, trainer.global_step),
+            *(float(of_run.loss), of_run.pace()),
+            timedelta(
+                seconds=round(of_run.seconds_left(trainer, trainer.current_epoch + share) or 0)
+            ),
+        )
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of the evaluation."""
+        self.evaluation, self.images = Pulse(), 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Logs how far the evaluation is."""
+        self.images += len(batch.images) * trainer.world_size
+        if not trainer.is_global_zero or not self.evaluation.is_due():
+            return
+        count = sum(trainer.num_val_batches)
+        pace = self.evaluation.pace(self.images, self.images * count / (batch_idx + 1))
+        log.info("validation: batch %d/%s, %s", batch_idx + 1, count, pace)
 
 
 def learning_rate(optimizer: Optimizer) -> float:
@@ -117,8 +175,12 @@ class Progress(Callback):
         return {
             "train/loss_step": mean(self.loss).item(),
             "train/lr": learning_rate(trainer.optimizers[0]),
-            IMAGES_PER_SECOND: self.images / (time.perf_counter() - self.started),
+            IMAGES_PER_SECOND: self.pace(),
         }
+
+    def pace(self) -> float:
+        """Images per second of this epoch, of all processes."""
+        return self.images / (time.perf_counter() - self.started)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leaves the pace for the results; a short epoch without validation has no row yet."""

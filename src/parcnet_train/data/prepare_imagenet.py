@@ -15,12 +15,9 @@ import shutil
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from parcnet_train.data.imagenet_devkit import ILSVRC2012, Counts, read_devkit
-from parcnet_train.data.preparing import broken, in_one_line, progress, write_lines
+from parcnet_train.data.preparing import Bar, broken, in_one_line, progress, write_lines
 from parcnet_train.errors import DataError
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -185,7 +182,7 @@ def unpack(
     path: Path,
     place: Callable[[str], Path],
     allowed: re.Pattern[str],
-    bar: tqdm[Any],
+    bar: Bar,
 ) -> int:
     """Writes the files of an archive that are not there yet, and returns their number.
 

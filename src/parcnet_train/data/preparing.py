@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from tqdm import tqdm
 
 from parcnet_train.errors import DataError, first_line, reason_of
 from parcnet_train.files import whole_file
+from parcnet_train.pulse import Lines
 
 Link = Literal["copy", "hard", "symbolic"]
+Bar: TypeAlias = "tqdm[Any] | Lines"
 
 
 def broken(path: Path, reason: str | Exception) -> DataError:
@@ -26,9 +29,11 @@ def broken(path: Path, reason: str | Exception) -> DataError:
     )
 
 
-def progress(name: str, total: int) -> tqdm[Any]:
-    """A bar that counts images; nothing where nobody looks."""
-    return tqdm(total=total, desc=name, unit=" images", disable=None, dynamic_ncols=True)
+def progress(name: str, total: int) -> Bar:
+    """A bar that counts images; outside a terminal, a line a minute."""
+    if not sys.stderr.isatty():
+        return Lines(name, total)
+    return tqdm(total=total, desc=name, unit=" images", dynamic_ncols=True)
 
 
 @contextmanager
