@@ -61,7 +61,12 @@ def run(overrides, output, draws=False):
     """
     values, faults = configure(overrides, output)
     assert faults == []
-    Path(output).mkdir(parents=True, exist_ok=True)
+    return act(values, draws)
+
+
+def act(values, draws=False):
+    """The same for a plain configuration."""
+    Path(values["paths"]["output"]).mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         if not draws:
             patch.setattr(training, "draw_curves", lambda *_: None)

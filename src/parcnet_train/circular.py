@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from parcnet_train.precision import at_least_float32
+
 Algorithm = Literal["auto", "convolution", "products", "fourier"]
 
 HEIGHT, WIDTH = 2, 3
@@ -90,10 +92,9 @@ def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | Non
     Computed in float32 at least, since there are no Fourier transforms of lower precision on CPUs.
     """
     length = x.shape[axis]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    spectrum = torch.fft.rfft(x.contiguous().to(wide), dim=axis)
+    spectrum = torch.fft.rfft(at_least_float32(x.contiguous()), dim=axis)
     # No flip of the kernel: conj turns the convolution of the theorem into a correlation.
-    response = torch.fft.rfft(kernel.to(wide).transpose(0, 1), dim=axis).conj()
+    response = torch.fft.rfft(at_least_float32(kernel).transpose(0, 1), dim=axis).conj()
     y = torch.fft.irfft(spectrum * response, n=length, dim=axis)
     device = x.device.type
     y = y.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, SumMetric
 
+from parcnet_train.precision import at_least_float32
+
 UNITS = 2**32  # parts of 1 that a value is rounded to
 LARGEST = 2**31  # a value of this size and above counts as not finite
 
@@ -41,7 +43,7 @@ class ExactMean(Metric):
             counts: of the same shape, whole or bool: how many times each value counts, 0 leaves it
                 out, the size of a batch weighs its mean; None counts each once.
         """
-        values = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+        values = at_least_float32(values.detach())
         counts = torch.ones_like(values, dtype=torch.int64) if counts is None else counts.long()
         is_good = values.isfinite() & (values.abs() < LARGEST)
         values = values.where(is_good, 0)

@@ -1,7 +1,5 @@
 """Turns, medians and ratios."""
 
-import time
-
 import pytest
 import torch
 
@@ -22,15 +20,27 @@ def test_every_variant_warms_up_and_then_takes_its_turns_in_changing_order():
     assert all(len(each.milliseconds) == 9 for each in timings.values())
 
 
-def test_several_calls_give_their_mean():
-    (slept,) = take_turns({"": lambda: time.sleep(0.004)}, 2, CPU, calls=3).values()
-    assert 4 <= min(slept.milliseconds) < 12
+@pytest.fixture
+def sleep(monkeypatch):
+    """Lets a clock go on that nothing else moves."""
+    clock = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+
+    def move(seconds):
+        clock[0] += seconds
+
+    return move
 
 
-def test_the_slower_one_has_a_ratio_below_one():
-    variants = {"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.02)}
+def test_several_calls_give_their_mean(sleep):
+    (slept,) = take_turns({"": lambda: sleep(0.004)}, 2, CPU, calls=3).values()
+    assert slept.milliseconds == pytest.approx((4, 4))
+
+
+def test_the_slower_one_has_a_ratio_below_one(sleep):
+    variants = {"short": lambda: sleep(0.002), "long": lambda: sleep(0.02)}
     timings = take_turns(variants, 3, CPU)
-    assert timings["long"].results(timings["short"])["ratio"] < 0.5
+    assert timings["long"].results(timings["short"])["ratio"] == pytest.approx(0.1)
 
 
 def test_median_spread_ratio_and_sum():

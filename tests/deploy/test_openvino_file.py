@@ -6,8 +6,10 @@ from collections import Counter
 from xml.etree import ElementTree
 
 import numpy as np
+import openvino
 import pytest
 import torch
+from openvino import opset13
 
 from exporting import (
     NAMES,
@@ -27,6 +29,24 @@ from parcnet_train.errors import ConfigError
 
 SIZE = (64, 96)
 
+# Operators that OpenVINO's code for processors of SSE4.1 is broken for ("bad combination").
+FRAGILE = {
+    "Interpolate": lambda x: opset13.interpolate(
+        x, np.array([16, 16]), "linear_onnx", "sizes", axes=np.array([2, 3])
+    ),
+    "TopK": lambda x: opset13.topk(x, np.int64(2), -1, "max", "value").output(0),
+}
+
+
+def skip_without(operator):
+    """Skips a test where OpenVINO cannot compile a network of this operator and nothing else."""
+    x = opset13.parameter([1, 4, 8, 8], np.float32)
+    model = openvino.Model([opset13.result(FRAGILE[operator](x))], [x], operator)
+    try:
+        openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        pytest.skip(f"OpenVINO has no {operator} for this processor: {error}")
+
 
 @pytest.mark.parametrize(
     ("backbone", "task", "size"),
@@ -37,6 +57,8 @@ SIZE = (64, 96)
     ],
 )
 def test_it_gives_what_pytorch_gives(backbone, task, size, tmp_path):
+    if task == "segmentation":
+        skip_without("Interpolate")
     assert_equal_to_torch("openvino", backbone, task, size, tmp_path / "network.xml")
 
 
@@ -82,6 +104,7 @@ def test_operators_are_those_of_the_xml(classifier):
 
 
 def test_objects_are_those_of_torch(tmp_path):
+    skip_without("TopK")
     detector, size, decoding = detector_of_all_scores(), (128, 192), Decoding(0.05, 0.45, 50, 40)
     file = written("openvino", detector, size, tmp_path / "objects.xml", decoding=decoding)
     for image in images_of(size):

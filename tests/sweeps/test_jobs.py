@@ -91,7 +91,7 @@ def test_a_killed_process_gives_its_job_back(job):
     config, folder = job
     script = (
         "import time; from pathlib import Path; from parcnet_train.sweeps.jobs import take;"
-        f"file = take({config!r}, Path({str(folder)!r})); time.sleep(60)"
+        f"file = take({config!r}, Path({str(folder)!r})); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         while not (folder / "job.lock").is_file() or not (folder / "job.lock").read_text():

@@ -11,12 +11,13 @@ from torch.nn import functional
 from parcnet_train.detection.boxes import encode
 from parcnet_train.detection.matching import match
 from parcnet_train.detection.types import BACKGROUND, DetectionOutputs
+from parcnet_train.precision import at_least_float32
 
 NEGATIVES = 3  # anchors without an object that count, per anchor with one (paper; released value)
 
 
 class MultiboxLoss(NamedTuple):
-    """Sums of each image, float32; a batch's loss is their sum over all its positives."""
+    """Sums of each image, float32 at least; a batch's loss is their sum over all its positives."""
 
     boxes: Tensor  # (B,), smooth L1 of the offsets
     classes: Tensor  # (B,), cross entropy
@@ -29,8 +30,8 @@ def multibox_loss(
     """Matches, mines and sums up, for a whole batch on its device, without waiting for it.
 
     Offsets count smooth L1 (beta 1) on the positives, summed over the four; classes count cross
-    entropy on the positives and on the negatives of `mine`. It is computed in float32, whatever the
-    network's precision. An image without objects counts nothing: 3 times 0 negatives.
+    entropy on the positives and on the negatives of `mine`. It is computed in float32 at least,
+    whatever the network's precision. An image without objects counts nothing: 3 times 0 negatives.
 
     Args:
         outputs: of the head.
@@ -42,11 +43,12 @@ def multibox_loss(
     Returns:
         Sums of each image, not divided by anything.
     """
-    anchors, class_logits = outputs.anchors, outputs.class_logits.float()
+    anchors, class_logits = outputs.anchors, at_least_float32(outputs.class_logits)
     matches = match(anchors, boxes, labels)
     positive = matches.labels != BACKGROUND
     targets = encode(matches.boxes, anchors)
-    distances = functional.smooth_l1_loss(outputs.box_offsets.float(), targets, reduction="none")
+    offsets = at_least_float32(outputs.box_offsets)
+    distances = functional.smooth_l1_loss(offsets, targets, reduction="none")
     log_probabilities = class_logits.log_softmax(dim=-1)
     counted = positive | mine(-log_probabilities[..., BACKGROUND].detach(), positive)
     entropies = cross_entropy(log_probabilities, matches.labels, label_smoothing)

@@ -15,6 +15,7 @@ from parcnet_train.data.batches import IGNORED, SegmentationBatch
 from parcnet_train.data.samplers import PADDING, Size
 from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.model import Model, scaled
+from parcnet_train.precision import at_least_float32
 from parcnet_train.report.class_maps import segmentation_pairs
 from parcnet_train.report.pictures import Pair
 from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
@@ -99,7 +100,7 @@ class SegmentationTask(Task):
     def pixel_losses(self, logits: Tensor, masks: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Cross entropy of the labelled pixels, summed over each image: `(B,)`."""
         return functional.cross_entropy(
-            logits.float(),
+            at_least_float32(logits),
             masks.long(),
             ignore_index=IGNORED,
             label_smoothing=label_smoothing,
