@@ -62,7 +62,7 @@ def corners(box):
 
 MANY = [[10 * i, 6 * i, 20, 15] for i in range(1, 8)]
 WRONG = {
-    "outside": ([*FITTING, [500, 500, 30, 30], [200, 5, 9, 9]], "1_2 of its 5", 3, "another size"),
+    "outside": ([*FITTING, [500, 500, 30, 30], [200, 5, 9, 9]], "2 of its 5", 3, "another size"),
     "left of it": ([*FITTING, [-40, 5, 30, 30]], "1 of its 4", 3, "another size"),
     "huge": ([[0, 0, 1e30, 1e30], *FITTING], "1 of its 4", 0, "another size"),
     "too large for a float": ([[1e308, 0, 1e308, 5], *FITTING], "1 of its 4", 0, "another size"),
@@ -78,7 +78,7 @@ def test_misfits_are_reported_once_with_first_entry_and_cause(
 ):
     annotations = read(tmp_path, boxes)
     (line,) = warnings_of(caplog, check_boxes, annotations)
-    assert count.removeprefix("1_") in line
+    assert count in line
     if first is None:
         first = int(np.flatnonzero(misfits_of(annotations))[0])
     assert f"annotations[{first}] (image_id {first}, {first}.jpg, 96x64" in line

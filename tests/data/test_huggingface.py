@@ -77,6 +77,11 @@ def root(image_folder, tmp_path):
     return tmp_path / "saved"
 
 
+def test_a_split_with_a_similar_name_is_named(root):
+    with pytest.raises(DataError, match=r"has no split Train; did you mean .*/saved/train, which"):
+        HuggingFaceData(str(root), train_dir="Train", **SETTINGS).check_files("fit")
+
+
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
 def test_one_split_for_training_and_validation_is_reported(image_folder, tmp_path, caplog, write):
     write({"train": rows_of(image_folder / "train")}, tmp_path / "copy")

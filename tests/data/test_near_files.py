@@ -69,5 +69,7 @@ def test_other_files_are_not_found(tmp_path, existing):
 
 
 def test_folders_that_do_not_exist_have_no_similar_file(tmp_path):
+    (tmp_path / "a.jpg").touch()
     assert hint(tmp_path / "deep" / "er", "x/a.jpg") == ""
+    assert hint(tmp_path / "deep", "a.jpg") == ""
     assert hint(tmp_path, "") == ""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from parcnet_train.data.near_files import hint
 from parcnet_train.errors import ConfigError, DataError, first_line
 
 SAVED = "state.json"  # in every folder that `save_to_disk` wrote rows into
@@ -67,9 +68,10 @@ def refuse_missing(folder: Path) -> None:
     if is_there(folder):
         return
     root, split = folder.parent, folder.name
-    alone = " (it holds a Dataset; a DatasetDict has splits)" if (root / SAVED).is_file() else ""
+    is_alone = (root / SAVED).is_file()
+    reason = " (it holds a Dataset; a DatasetDict has splits)" if is_alone else hint(root, split)
     raise DataError(
-        f"data.root: {root} has no split {split}{alone}; allowed is a folder that "
+        f"data.root: {root} has no split {split}{reason}; allowed is a folder that "
         f"DatasetDict.save_to_disk wrote, or one with {split}-*.parquet, data/{split}-*.parquet or "
         f"{split}/*.parquet; set data.root, data.train_dir, data.val_dir"
     )

@@ -38,9 +38,9 @@ def near_file(folder: Path, name: str) -> Path | None:
         name: Its path within that folder, with or without suffix.
 
     Returns:
-        None if there is none, or the name itself exists.
+        None if there is none, the folder does not exist, or the name itself does.
     """
-    if os.path.lexists(folder / name):
+    if not folder.is_dir() or os.path.lexists(folder / name):
         return None
     *parents, last = [part for part in plain(name).split("/") if part] or [""]
     folders = list(dict.fromkeys(folders_of(folder, parents)))
