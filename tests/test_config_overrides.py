@@ -1,6 +1,7 @@
 import re
 import shlex
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hydra import initialize_config_dir
@@ -11,6 +12,9 @@ from omegaconf import OmegaConf
 from parcnet_train.__main__ import rewrite
 from parcnet_train.config import CONF, compose_config, names_its_directory
 from parcnet_train.config_overrides import command_of, parse
+from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.detection import CocoData
+from parcnet_train.data.segmentation import VocData
 
 
 def test_the_command_of_a_run_makes_the_same_run_in_its_directory(tmp_path):
@@ -126,6 +130,36 @@ def test_so_are_the_words_of_a_list_the_values_of_a_sweep_and_the_folders_of_hyd
     (tmp_path / "experiment" / "2012.yaml").write_text("# @package _global_\nseed: 3\n")
     config, faults = compose_config(["experiment=2012"], str(tmp_path))
     assert (config.seed, faults) == (3, [])
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])
+def test_a_tilde_is_the_home_folder_where_hydra_writes(key, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/it's me")
+    config, faults = compose_config([f'{key}="~/runs"'])
+    assert faults == []
+    assert OmegaConf.select(config, key) == "/home/it's me/runs"
+
+
+def test_a_tilde_is_the_home_folder_in_every_path_of_a_data_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = {
+        "image_size": 32,
+        "batch_size": 2,
+        "augmentation": SimpleNamespace(repeats=1),
+        "root": "~/flowers",
+    }
+    images = ImageFolderData(**settings, train_dir="~/train")
+    assert images.root == tmp_path / "flowers"
+    assert (images.train_folder, images.val_folder) == (
+        tmp_path / "train",
+        tmp_path / "flowers" / "val",
+    )
+    boxes = CocoData(**settings, train_annotations="~/train.json", val_images="~/images")
+    assert boxes.train_annotations == tmp_path / "train.json"
+    assert boxes.val_images == tmp_path / "images"
+    masks = VocData(**settings, train_list="~/train", masks="~/masks")
+    assert masks.train_list == tmp_path / "train.txt"
+    assert masks.masks == str(tmp_path / "masks")
 
 
 def test_what_may_be_a_number_or_nothing_stays_one():

@@ -30,6 +30,7 @@ from omegaconf.errors import (
 from parcnet_train.config_overrides import (
     EMPTY,
     among,
+    at_home,
     choices_of,
     first_job,
     is_empty,
@@ -145,7 +146,7 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
             return value is not None and isinstance(value_of(tree, key), str)
         return is_text(tree, key, value, text)
 
-    return [meant(each, partial(wants_text, each.key_or_group)) for each in overrides]
+    return [at_home(meant(each, partial(wants_text, each.key_or_group))) for each in overrides]
 
 
 def misread_files(paths: Sequence[str]) -> list[str]:

@@ -24,6 +24,8 @@ from omegaconf import OmegaConf
 
 EMPTY = "stands for no value, so there is nothing to run"
 
+DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
+
 # What belongs to a whole command, or to the first process of a run, and to no job.
 OF_THE_COMMAND = (
     *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
@@ -88,6 +90,15 @@ def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Overrid
         return override
     text = ",".join(words)
     text = f"{override.get_key_element()}={f'[{text}]' if is_list else text}"
+    return OverridesParser.create().parse_overrides([text])[0]
+
+
+def at_home(override: Override) -> Override:
+    """A directory of Hydra's own with the home folder in place of `~`, which Hydra leaves alone."""
+    path = override.value()
+    if override.key_or_group not in DIRECTORIES or not str(path).startswith("~"):
+        return override
+    text = f"{override.get_key_element()}={quoted(str(Path(str(path)).expanduser()))}"
     return OverridesParser.create().parse_overrides([text])[0]
 
 

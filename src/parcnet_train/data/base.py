@@ -85,6 +85,10 @@ class TaskData(pl.LightningDataModule):
         self.begin = (0, 0)  # epoch and batch
         self.loaders: list[DataLoader[Any]] = []
 
+    def within(self, name: str) -> Path:
+        """A file or folder of the data set: below its root, unless the name is a whole path."""
+        return self.root / Path(name).expanduser()
+
     def prepare(self) -> None:
         """Makes what must be there before classes can be counted; here it is all there."""
 

@@ -61,8 +61,8 @@ class ImageFolderData(TaskData):
         super().__init__(
             root, image_size, batch_size, multi_scale, seed, num_workers, augmentation.repeats
         )
-        self.train_folder = self.root / train_dir
-        self.val_folder = self.root / val_dir
+        self.train_folder = self.within(train_dir)
+        self.val_folder = self.within(val_dir)
         self.expected_classes = num_classes
         self.augmentation = augmentation
         self.on_error = on_error

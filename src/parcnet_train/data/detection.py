@@ -89,10 +89,10 @@ class CocoData(TaskData):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
-        self.train_images = self.root / train_images
-        self.val_images = self.root / val_images
-        self.train_annotations = self.root / train_annotations
-        self.val_annotations = self.root / val_annotations
+        self.train_images = self.within(train_images)
+        self.val_images = self.within(val_images)
+        self.train_annotations = self.within(train_annotations)
+        self.val_annotations = self.within(val_annotations)
         self.expected_classes = num_classes
         self.augmentation = augmentation
         self.keep_aspect = keep_aspect

@@ -97,10 +97,10 @@ class VocData(TaskData):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
-        self.train_list = self.root / LISTS / f"{train_list}.txt"
-        self.val_list = self.root / LISTS / f"{val_list}.txt"
-        self.images = images
-        self.masks = masks
+        self.train_list = self.root / LISTS / Path(f"{train_list}.txt").expanduser()
+        self.val_list = self.root / LISTS / Path(f"{val_list}.txt").expanduser()
+        self.images = str(Path(images).expanduser())
+        self.masks = str(Path(masks).expanduser())
         self.expected_classes = num_classes
         self.names = names
         self.augmentation = augmentation
