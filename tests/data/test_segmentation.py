@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
+from PIL import Image
 
+from parcnet_train.data.palette import write_mask
 from parcnet_train.data.samplers import PADDING, MultiScale
 from parcnet_train.data.segmentation import VocData
 from parcnet_train.data.segmentation_transforms import SegmentationAugmentation
@@ -15,7 +17,16 @@ from parcnet_train.data.voc_files import find_files
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import DataError
 from running import configure
-from voc_files import NAMES, TRAIN, VAL, image_path, mask_of, write_classes, write_list
+from voc_files import (
+    NAMES,
+    TRAIN,
+    VAL,
+    image_path,
+    mask_of,
+    mask_path,
+    write_classes,
+    write_list,
+)
 
 
 def make_data(root, **settings):
@@ -96,7 +107,7 @@ def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what
     names, count = (["c", "d"], len(TRAIN)) if split == "train" else (["f", "g"], len(VAL))
     folder, ending, endings = {
         "image": ("JPEGImages", ".*", ".jpg or .jpeg or .png"),
-        "mask": ("SegmentationClass", ".png", ".png"),
+        "mask": ("SegmentationClass", ".png", ".png or .tif or .tiff"),
     }[what]
     for name in names:
         (path,) = (voc_folder / folder).glob(f"{name}{ending}")
@@ -107,14 +118,87 @@ def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what
         f"{voc_folder}/{folder}/{names[0]}{endings} does not exist, which "
         f"{voc_folder}/ImageSets/Segmentation/{split}.txt lists; 2 of {count} "
         "files are absent; fetch them, set data.root, or take them out of the list, which has "
-        "names without endings, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
+        "names, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
     )
 
 
-def test_a_list_of_file_names_is_explained(voc_folder):
-    write_list(voc_folder, "train", ["a.jpg", "b.png"])
-    with pytest.raises(DataError, match=r"a\.jpg\.jpg or .*; 2 of 2 .* names without endings, one"):
+def test_a_list_may_have_file_names(voc_folder):
+    file = write_list(voc_folder, "train", ["a.jpg", "b.png", "c"])
+    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
+    assert images.tolist() == [b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.jpg")]
+    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c")]
+    write_list(voc_folder, "train", ["a.jpg", "b.jpg"])  # b is a PNG
+    with pytest.raises(DataError, match=r"JPEGImages/b\.jpg.* 1 of 2 "):
         make_data(voc_folder).check_files("fit")
+
+
+@pytest.mark.parametrize("kind", [".tif", ".webp", ".bmp", ".avif"])
+@pytest.mark.parametrize("mask_kind", [".tif", ".png"])
+@pytest.mark.parametrize("style", ["{0}", "{0}{1}", "JPEGImages/{0}{1} SegmentationClass/{0}{2}"])
+def test_images_and_masks_of_other_formats_are_read(voc_folder, kind, mask_kind, style):
+    for name in TRAIN:
+        path, mask = image_path(voc_folder, name), mask_path(voc_folder, name)
+        with Image.open(path) as image:
+            image.save(path.with_name(name + kind))
+        path.unlink()
+        with Image.open(mask) as image:
+            image.load()
+        mask.unlink()
+        image.save(mask.with_suffix(mask_kind))
+    write_list(voc_folder, "train", [style.format(n, kind, mask_kind) for n in TRAIN])
+    data = make_data(voc_folder)
+    data.check_files("fit")
+    dataset = data.make_train_set()
+    for sample, name in enumerate(TRAIN):
+        assert dataset.path(sample).name == name + kind
+        assert np.array_equal(dataset.read(sample).mask, mask_of(name))
+
+
+def test_absolute_pairs_are_read_where_they_lie(voc_folder, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    shutil.copy(image_path(voc_folder, "a"), elsewhere / "A.jpg")
+    shutil.copy(mask_path(voc_folder, "a"), elsewhere / "m.png")
+    lines = [f"{elsewhere}/A.jpg {elsewhere}/m.png", "/JPEGImages/b.png /SegmentationClass/b.png"]
+    write_list(voc_folder, "train", lines)
+    dataset = make_data(voc_folder).make_train_set()
+    assert dataset.images.tolist() == [f"{elsewhere}/A.jpg".encode(), b"JPEGImages/b.png"]
+    for sample, name in enumerate("ab"):
+        assert np.array_equal(dataset.read(sample).mask, mask_of(name))
+    write_list(voc_folder, "train", [f"{elsewhere}/A.jpg {elsewhere}/gone.png"])
+    with pytest.raises(DataError, match=r"gone\.png.* 1 of 1 "):
+        make_data(voc_folder).make_train_set()
+
+
+def test_what_is_no_file_is_absent(voc_folder):
+    image_path(voc_folder, "a").unlink()
+    os.mkfifo(image_path(voc_folder, "a"))
+    with pytest.raises(DataError, match=r"JPEGImages/a\.jpg.* 1 of 4 "):
+        make_data(voc_folder).make_train_set()
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    (lists / "train.txt").unlink()
+    os.mkfifo(lists / "train.txt")
+    with pytest.raises(DataError, match=r"train\.txt .*FIFO"):
+        make_data(voc_folder).make_train_set()
+
+
+def test_classes_of_labelme_begin_after_the_one_that_is_ignored(voc_folder):
+    write_classes(voc_folder, ["__ignore__", "_background_", "cat", "dog"])
+    data = make_data(voc_folder, num_classes=3)
+    assert data.class_names == ["_background_", "cat", "dog"]
+    data.check_files("fit")
+    write_mask(mask_path(voc_folder, "a"), mask_of("a") % 255 + 1)  # indices of lines
+    with pytest.raises(DataError, match=r"a\.png has pixels of class 3; allowed are 0 to 2"):
+        make_data(voc_folder).check_files("fit")
+
+
+def test_a_set_of_cvat_is_refused_with_the_way_out(voc_folder):
+    (voc_folder / "classes.txt").rename(voc_folder / "labelmap.txt")
+    with pytest.raises(DataError, match=r"classes\.txt does not exist.*labelmap\.txt.*CVAT.*index"):
+        make_data(voc_folder).check_files("fit")
+    Image.new("RGB", (56, 40)).save(mask_path(voc_folder, "a"))
+    with pytest.raises(DataError, match=r"a\.png .*RGB.*labelmap\.txt"):
+        make_data(voc_folder, names=NAMES).check_files("fit")
 
 
 def test_files_in_folders_are_looked_for_there(voc_folder):
@@ -172,7 +256,7 @@ def test_a_list_may_have_pairs(voc_folder):
         make_data(voc_folder).check_files("test")
     assert str(raised.value) == (
         f"{file} has pairs of an image and its mask, and the line 'e', which is none; allowed are "
-        "pairs alone, or names without endings alone"
+        "pairs alone, or names alone"
     )
     write_list(voc_folder, "val", ["JPEGImages/e.jpg SegmentationClass/e.png", lines[0]])
     with pytest.raises(
@@ -390,7 +474,7 @@ def test_the_configuration_names_faults_of_the_files(voc_folder):
     assert faults_of(voc_folder) == []
     (voc_folder / "SegmentationClass" / "e.png").unlink()
     (fault,) = faults_of(voc_folder)
-    assert "e.png does not exist, which" in fault
+    assert "e.png or .tif or .tiff does not exist, which" in fault
     (fault,) = configure(["task=segmentation", "data=voc", f"data.root={voc_folder}"])[1]
     assert "data.num_classes=21, but" in fault
 

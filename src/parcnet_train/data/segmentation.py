@@ -33,6 +33,8 @@ MAX_CLASSES = 255  # of masks of 8 bits, in which 255 is ignored
 
 LISTS = Path("ImageSets") / "Segmentation"
 CLASSES = "classes.txt"
+LABELMAP = "labelmap.txt"  # of CVAT's export
+IGNORE = "__ignore__"  # first of labelme's classes, whose masks have 255 there
 
 Transform = Callable[[MaskedView, SampleKey], MaskedView]
 
@@ -110,7 +112,10 @@ class VocData(TaskData):
         self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
-        """Names of the classes, from `classes.txt`, else as given, else their indices."""
+        """Names of the classes, from `classes.txt`, else as given, else their indices.
+
+        A first name `__ignore__` is labelme's for the pixels of 255; index 0 is the one after it.
+        """
         if not self.root.is_dir():
             raise DataError(
                 f"data.root: {self.root} does not exist{hint(self.root.parent, self.root.name)}; "
@@ -124,11 +129,19 @@ class VocData(TaskData):
         elif self.expected_classes is not None:
             names, source = list(map(str, range(self.expected_classes))), "data.num_classes"
         else:
+            has_colours = (self.root / LABELMAP).exists()
             raise DataError(
                 f"{file} does not exist, so nothing tells the classes; write one name a line, that "
                 "of index 0 first, or give their names or number: data.names=[...], "
                 "data.num_classes=N"
+                + (
+                    f". {LABELMAP} is CVAT's: its masks are colours; write into each pixel the "
+                    "index of its colour, counted from 0 in the lines that name one"
+                    if has_colours
+                    else ""
+                )
             )
+        names = names[1:] if names[:1] == [IGNORE] else names
         refuse_names(names, source)
         if self.expected_classes not in (None, len(names)):
             raise DataError(

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.decoding import SUFFIXES
+from parcnet_train.data.folders import is_file
 from parcnet_train.data.near_files import hint
+from parcnet_train.data.palette import MASK_SUFFIXES
 from parcnet_train.errors import DataError, reason_of
+from parcnet_train.files import read_regular
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")  # the first that is there
-MASK_ENDINGS = (".png",)
 # A line that names both files, in the manner of VOC's augmented lists; names may have spaces.
-PAIR = re.compile(r"/?(\S.*\.(?:jpe?g|png))\s+/?(\S.*\.png)", re.IGNORECASE)
+FILE = rf"\S.*(?:{'|'.join(map(re.escape, (*SUFFIXES, '.heic', '.heif', '.jxl')))})"
+PAIR = re.compile(rf"({FILE})\s+({FILE})", re.IGNORECASE)
 
 Files = npt.NDArray[np.bytes_]
 
@@ -28,7 +31,7 @@ def read_lines(file: Path) -> list[str]:
         DataError: where it cannot be read.
     """
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        lines = read_regular(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "it is no text in UTF-8"
         raise DataError(
@@ -44,14 +47,15 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     All are flat arrays: Python strings would be copied into every worker bit by bit.
 
     Args:
-        file: names of images, without ending, one a line; or pairs of an image and its mask, by
-            their paths within the root (`JPEGImages/a.jpg SegmentationClassAug/a.png`).
+        file: names of images, with or without ending, one a line; or pairs of an image and its
+            mask, by their paths within the root (`JPEGImages/a.jpg SegmentationClassAug/a.png`),
+            with or without a slash before them, or by absolute paths.
         root: of the set.
         images: folder of the images in it, for names.
         masks: folder of the masks in it, for names.
 
     Returns:
-        Paths within the root.
+        Paths within the root, or absolute ones.
 
     Raises:
         DataError: where the list is missing or empty, has names beside pairs, or a file that it
@@ -74,8 +78,8 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
                 "a folder in VOC's layout; set data.root, data.images, data.masks"
             )
     return (
-        find(file, lines, root, images, IMAGE_ENDINGS),
-        find(file, lines, root, masks, MASK_ENDINGS),
+        find(file, lines, root, images, SUFFIXES),
+        find(file, lines, root, masks, MASK_SUFFIXES),
     )
 
 
@@ -88,7 +92,7 @@ def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, st
     if pair is None:
         raise DataError(
             f"{file} has pairs of an image and its mask, and the line {line!r}, which is none; "
-            "allowed are pairs alone, or names without endings alone"
+            "allowed are pairs alone, or names alone"
         )
     return pair[1], pair[2]
 
@@ -103,24 +107,41 @@ def find(
     """
     folder = root / inside
     # Folders are listed: asking for each file would take minutes on a network's disk.
-    listed: dict[str, dict[str, str]] = {}
+    listed: dict[Path, dict[str, str]] = {}
     found, absent = [], []
     for name in names:
-        parent, stem = os.path.split(name)
-        if parent not in listed:
-            listed[parent] = by_name(folder / parent, endings)
-        if stem in listed[parent]:
-            found.append(os.fsencode(Path(inside, parent, listed[parent][stem])))
+        for place in places_of(name, inside):
+            parent = root / place.parent
+            if parent not in listed:
+                listed[parent] = by_name(parent, endings)
+            # The mask of `a.jpg` is that of `a`.
+            stem = place.stem if endings == MASK_SUFFIXES and is_suffixed(place) else place.name
+            if there := listed[parent].get(place.name, listed[parent].get(stem)):
+                found.append(os.fsencode(place.with_name(there)))
+                break
         else:
             absent.append(name)
     if absent:
+        first = Path(absent[0].lstrip("/"))
+        ending = "" if is_suffixed(first) else " or ".join(endings[:3])
         raise DataError(
-            f"{folder / absent[0]}{' or '.join(endings)} does not exist, which {file} lists"
+            f"{folder / first}{ending} does not exist, which {file} lists"
             f"{hint(folder, absent[0])}; {len(absent):,} of {len(names):,} files are absent; "
-            "fetch them, set data.root, or take them out of the list, which has names without "
-            "endings, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
+            "fetch them, set data.root, or take them out of the list, which has names, one "
+            "a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
         )
     return np.array(found)
+
+
+def places_of(name: str, inside: str) -> list[Path]:
+    """Paths that a name of a list may mean, within the root or absolute."""
+    within = Path(inside, name.lstrip("/"))
+    return [within, Path(name)] if name.startswith("/") and not inside else [within]
+
+
+def is_suffixed(path: Path) -> bool:
+    """Whether a name ends as images do."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
@@ -128,20 +149,19 @@ def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
 
     Args:
         folder: of the files.
-        endings: of those that are wanted, which the list leaves out; (): it leaves out none.
+        endings: of those that are wanted, the first ones first, which the list may leave out; ():
+            it leaves out none.
     """
     try:
-        listed = [Path(entry.name) for entry in os.scandir(folder)]
+        listed = [Path(entry.name) for entry in os.scandir(folder) if is_file(entry)]
     except OSError:
         return {}
     if not endings:
         return {file.name: file.name for file in listed}
-    return {
-        file.stem: file.name
-        for ending in reversed(endings)  # the first one stays
-        for file in listed
-        if file.suffix.lower() == ending
-    }
+    wanted = [file for file in listed if file.suffix.lower() in endings]
+    ranked = sorted(wanted, key=lambda file: -endings.index(file.suffix.lower()))
+    whole = {file.name: file.name for file in wanted}
+    return {**whole, **{file.stem: file.name for file in ranked}}  # the first ending stays
 
 
 def refuse_repeats(file: Path, images: Files) -> None:
