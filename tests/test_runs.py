@@ -62,17 +62,19 @@ def test_last_is_the_newest_training_run(two_runs):
     for evaluation in ("test", "test_2", "average"):
         evaluation = f"2024-01-03_00-00-00_{evaluation}"
         (two_runs / evaluation).mkdir()
-    assert find_checkpoint("last", two_runs, "fit") == newest / "checkpoints" / "last.ckpt"
+    assert (
+        find_checkpoint("last", two_runs.parents[1], "fit") == newest / "checkpoints" / "last.ckpt"
+    )
 
 
 def test_last_is_the_newest_whatever_it_is_called(two_runs):
     for name, time in (("slurm-7", "2024-01-03"), ("torchrun-my-test", "2024-01-04")):
         first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
-        assert find_checkpoint("last", two_runs, "fit").parents[1] == second
+        assert find_checkpoint("last", two_runs.parents[1], "fit").parents[1] == second
         begin = datetime.fromisoformat(time).timestamp()
         first.rename(two_runs / name)
         os.utime(two_runs / name / ".hydra", (begin, begin))
-        assert find_checkpoint("last", two_runs, "fit").parents[1] == two_runs / name
+        assert find_checkpoint("last", two_runs.parents[1], "fit").parents[1] == two_runs / name
         (two_runs / name).rename(first)
         os.utime(first / ".hydra", (0, 0))
 
@@ -83,7 +85,7 @@ def test_going_on_does_not_make_a_run_newer(two_runs):
     os.utime(first / ".hydra", (0, 0))
     (first / ".hydra" / "config.yaml").write_text("again")
     (first / "checkpoints" / "last.ckpt").write_text("again")
-    assert find_checkpoint("last", two_runs, "fit").parents[1] == second
+    assert find_checkpoint("last", two_runs.parents[1], "fit").parents[1] == second
 
 
 def begin(run, started):
@@ -142,15 +144,13 @@ def test_a_damaged_record_counts_as_none(text, tmp_path):
 
 def test_last_is_never_an_older_run(two_runs):
     newest = "2024-01-02_00-00-00"
-    with pytest.raises(CheckpointError, match=rf"no best.ckpt .*the newest run, .*{newest}, has"):
-        find_checkpoint("last", two_runs, "test")
+    with pytest.raises(CheckpointError, match=rf"ckpt=last: .*{newest}.* best\.ckpt"):
+        find_checkpoint("last", two_runs.parents[1], "test")
 
 
 @pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("test", "best.ckpt")])
 def test_last_without_a_run(tmp_path, action, file):
-    expected = (
-        rf"ckpt=last: no {file} under .*nothing/, there is no run; name a run directory .*ckpt=PATH"
-    )
+    expected = rf"ckpt=last: .* {file} .*nothing/.*ckpt=PATH"
     with pytest.raises(CheckpointError, match=expected):
         find_checkpoint("last", tmp_path / "nothing", action)
 
@@ -185,7 +185,7 @@ def test_run_directory_without_the_checkpoint(two_runs):
     with pytest.raises(
         CheckpointError, match=rf"ckpt={run}: {run}/checkpoints/best\.ckpt does not"
     ):
-        find_checkpoint(str(run), two_runs, "test")
+        find_checkpoint(str(run), two_runs.parents[1], "test")
 
 
 def test_checkpoint_of_a_configuration(two_runs):
@@ -261,7 +261,7 @@ def test_training_from_a_file_from_elsewhere_is_a_new_run(two_runs, noon):
 
 
 def test_resuming_nothing_is_an_error(tmp_path):
-    with pytest.raises(CheckpointError, match=r"ckpt=last: no last\.ckpt under"):
+    with pytest.raises(CheckpointError, match=r"ckpt=last: .* last\.ckpt"):
         run_dir(str(tmp_path), *NAME, "fit", "last")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -26,14 +27,25 @@ from parcnet_train.config import (
     as_meant,
     choices,
     compose_config,
+    compose_plain,
     names_its_directory,
     to_plain,
 )
-from parcnet_train.config_overrides import command_of, overrides_of, quoted, sweeps, typed
+from parcnet_train.config_checkpoints import ACTIONS, CHOSEN, read_stored, typed_differences
+from parcnet_train.config_overrides import (
+    command_of,
+    config_dir_of,
+    overrides_of,
+    quoted,
+    sweeps,
+    typed,
+)
 from parcnet_train.config_sweeps import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
 from parcnet_train.processes import SWEEP, follow_launcher, place
 from parcnet_train.sweeps.jobs import run_once
+
+log = logging.getLogger(__name__)
 
 OURS = "processes"  # among the choices of hydra/launcher
 SUBDIR = "hydra.sweep.subdir"
@@ -78,6 +90,7 @@ def main() -> None:
                 folder = named if is_job else claim(plain.values, arguments.overrides, named)
         last = [None, *arguments.overrides][-1]
         where = len(sys.argv) - (sys.argv[::-1].index(last) if last in sys.argv else 0)
+        sys.argv[where:where] = taken_over(config, arguments.overrides, is_sweep)
         if place().rank > 0:  # the first process alone writes `.hydra`
             sys.argv.insert(where, "hydra.output_subdir=null")
         elif folder is not None:
@@ -114,12 +127,54 @@ def run(config: DictConfig) -> float | None:
         if place().rank > 0:
             logging.disable(logging.WARNING)  # the first process says the same
         known = HydraConfig.get()
-        plain = to_plain(config, choices(known), typed(known))
+        plain = plain_of_job(config, known)
         if known.mode == RunMode.MULTIRUN:  # else `main` has checked it
             refuse_faults(plain)
             return run_once(plain.values, act)
         act(plain.values)
     return None
+
+
+def taken_over(config: DictConfig, overrides: Sequence[str], is_sweep: bool) -> list[str]:
+    """Overrides that a command line leaves to its checkpoint: choices of groups, and which file.
+
+    Args:
+        config: Composed of the command line, with its `hydra` node.
+        overrides: Overrides of the command line.
+        is_sweep: Whether several runs are wanted. Each job then finds its newest run by itself, and
+            if the sweep is over checkpoints, its choices as well.
+    """
+    parsed = overrides_of(overrides)
+    if any(each.key_or_group == "ckpt" and each.is_sweep_override() for each in parsed):
+        return []
+    wanted = set(CHOSEN) - {each.key_or_group for each in parsed}
+    if not is_sweep:
+        wanted.add("ckpt")
+    more = [text for text in typed(config.hydra) if text not in overrides]
+    return [text for text in more if text.split("=")[0] in wanted]
+
+
+def plain_of_job(config: DictConfig, known: HydraConf) -> PlainConfig:
+    """The plain configuration of a job that Hydra has composed.
+
+    What was typed and differs from the job's checkpoint is logged.
+
+    Args:
+        config: The job's configuration.
+        known: Its `hydra` node.
+    """
+    overrides = typed(known)
+    stored = None
+    if config.action in ACTIONS and isinstance(config.ckpt, str):
+        stored = read_stored(config.ckpt)
+    if stored is None:
+        return to_plain(config, choices(known), overrides)
+    plain = compose_plain(overrides, config_dir_of(known))
+    plain.values["paths"]["output"] = known.runtime.output_dir
+    plain.values["overrides"] = overrides
+    for line in typed_differences(plain.values, stored, overrides):
+        log.warning("%s", line)
+    return plain
 
 
 def act(config: dict[str, Any]) -> None:

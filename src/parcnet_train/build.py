@@ -98,6 +98,17 @@ def height_and_width(size: int | list[int]) -> tuple[int, int]:
     return height, width
 
 
+def benchmarked_size(config: Config) -> tuple[str, int | list[int]]:
+    """The size of a benchmark's images, as configured, and the key that gives it.
+
+    Without one it is that of the checkpoint, or else the paper's 256 pixels.
+    """
+    size = config["benchmark"]["image_size"]
+    if size is None and config["ckpt"] is not None:
+        return "recipe.image_size", config["recipe"]["image_size"]
+    return "benchmark.image_size", 256 if size is None else size
+
+
 def published_network(name: str) -> nn.Module:
     """Another package's own network, with 1000 classes.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from parcnet_train.build import (
+    benchmarked_size,
     build_backbone,
     build_data,
     build_model,
@@ -33,8 +34,7 @@ def wrong_network(config: Config) -> Iterator[str]:
     except Exception as error:  # whatever a constructor raises is about its arguments
         yield f"backbone, head: {first_line(error)}"
         return
-    key = size_key(config)
-    size = value_of(config, key)
+    key, size = size_of(config)
     lengths = size if isinstance(size, list) else [size, size]
     stride = max(level.stride for level in model.backbone.levels)
     if any(length % stride for length in lengths):
@@ -52,12 +52,15 @@ def wrong_network(config: Config) -> Iterator[str]:
     yield from wrong_scales(config, stride)
 
 
-def size_key(config: Config) -> str:
-    """The key of the size of the images that an action takes."""
+def size_of(config: Config) -> tuple[str, Any]:
+    """The size of the images that an action takes, and its key."""
     action = value_of(config, "action")
+    if action == "benchmark":
+        return benchmarked_size(config)
+    key = f"{action if action in WITHOUT_DATA else 'recipe'}.image_size"
     if action == "export" and value_of(config, "export.size") is not None:
-        return "export.size"
-    return f"{action if action in WITHOUT_DATA else 'recipe'}.image_size"
+        key = "export.size"
+    return key, value_of(config, key)
 
 
 def wrong_scales(config: Config, stride: int) -> Iterator[str]:

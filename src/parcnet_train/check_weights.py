@@ -25,10 +25,12 @@ from parcnet_train.errors import CheckpointError, ConfigError, UserError
 from parcnet_train.rules import locate
 from parcnet_train.runs import (
     EVALUATIONS,
+    NEWEST,
     OF_CHECKPOINTS,
     WITHOUT_DATA,
     checkpoint_of,
     evaluated_by,
+    reads_checkpoint,
 )
 
 Config = dict[str, Any]
@@ -36,9 +38,11 @@ Config = dict[str, Any]
 
 def wrong_checkpoint(config: Config) -> Iterator[str]:
     """A checkpoint that is needed or named, and is not there or of another network."""
-    if config["action"] in WITHOUT_DATA and config["action"] not in OF_CHECKPOINTS:
+    if not reads_checkpoint(config):
         if config["ckpt"] is not None:
             yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
+        return
+    if config["ckpt"] == NEWEST:  # composing has found none, and said so
         return
     if config["ckpt"] is None:
         if config["action"] in (*EVALUATIONS, *OF_CHECKPOINTS):
@@ -65,7 +69,7 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
 
 def wrong_classes(config: Config) -> Iterator[str]:
     """A checkpoint of other classes than the data has, where that can be told without writing."""
-    if config["ckpt"] is None or config["action"] in WITHOUT_DATA:
+    if config["ckpt"] in (None, NEWEST) or config["action"] in WITHOUT_DATA:
         return
     if getattr(locate(config["data"]), "writes_root", False):
         return

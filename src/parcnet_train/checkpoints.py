@@ -169,7 +169,8 @@ def pretrained_state(
     """The weights that `backbone.pretrained` starts a backbone from; EMA where the file has it.
 
     Args:
-        path: a checkpoint of this package, trained or converted; any head, any classes.
+        path: Checkpoint of this package, trained or converted, of any head and any classes; in a
+            run directory its best one.
         backbone: of this run.
         config: of this run.
 
@@ -180,8 +181,7 @@ def pretrained_state(
         CheckpointError: where the file is none, or its backbone is another; names every entry that
             differs.
     """
-    file = Path(path).expanduser()
-    checkpoint = read_checkpoint(file, key="backbone.pretrained")
+    checkpoint = read_checkpoint(checkpoint_in(path), key="backbone.pretrained")
     state = {
         name.removeprefix(BACKBONE): value
         for name, value in model_state(checkpoint).items()

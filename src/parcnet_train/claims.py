@@ -17,6 +17,7 @@ from parcnet_train.locks import HeldError, take_lock
 from parcnet_train.processes import is_restarted, place
 from parcnet_train.runs import (
     LAST,
+    NAMED_FOR,
     RECORD,
     RESULTS,
     goes_on_from,
@@ -52,9 +53,9 @@ def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | Non
         refuse_overwriting(config, explicit)
         return explicit
     action, choices = config["action"], config["choices"]
-    names = (choices["task"], choices["backbone"], choices["data"], action)
-    named = runs_like(config["paths"]["runs"], *names)
-    if resumed := resumed_run(named, action, config["ckpt"]):
+    runs, names = config["paths"]["runs"], [choices[name] for name in NAMED_FOR]
+    named = runs_like(runs, *names, action)
+    if resumed := resumed_run(action, config["ckpt"], runs, *names):
         return resumed
     candidates = new_names(named, action)
     if is_shared():

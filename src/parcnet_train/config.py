@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -27,6 +27,11 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from parcnet_train.config_checkpoints import (
+    adopt,
+    adoption_of,
+    with_newest_run,
+)
 from parcnet_train.config_overrides import (
     EMPTY,
     among,
@@ -40,8 +45,9 @@ from parcnet_train.config_overrides import (
     parse,
     searchpath,
     sweeps,
+    whole,
 )
-from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.rules import is_text, value_of
 from parcnet_train.runs import reads_data
 
@@ -83,31 +89,16 @@ def compose_config(
         raise ConfigError(misread)
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
         parsed, faults = parse(overrides)
-        groups, values = [], []
-        for override in parsed:
-            if override.value() is None and override.key_or_group in OPTIONAL:
-                continue  # the value it has anyway
-            options = options_of(override, paths)
-            override = meant(override, partial(is_option, options))
-            if is_empty(override, options):
-                faults.append(f"{override.input_line} {EMPTY}{among(options)}")
-                continue
-            chosen = choices_of(override, options)
-            unknown = [name for name in chosen if name not in options]
-            if options and not override.is_delete() and not chosen:
-                unknown = ["null"]
-            if not options:
-                values.append(override)
-            elif not unknown:
-                groups.append(first_job(override, options))
-            faults += [
-                f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
-                f"{', '.join(options)}{nearest(name, options)}"
-                for name in unknown
-                if options
-            ]
+        groups, values, unknown = sorted_out(parsed, paths)
+        faults += unknown
         try:
-            known = compose("config", [*paths, *groups], return_hydra_config=True)
+            known = whole([*paths, *groups])
+            values, missing = with_newest_run(known, groups, as_meant(values, known))
+            faults += missing
+            adoption = adoption_of(known, groups, values, paths)
+            if adoption is not None:
+                groups = [*adoption.added, *groups]
+                known = whole([*paths, *groups])
             keys = sorted(keys_of(known))
             settings = []
             for override in as_meant(values, known):
@@ -119,9 +110,13 @@ def compose_config(
                         f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
                         f"with a plus: +{key}=...)"
                     )
-            config = compose("config", [*groups, *settings], return_hydra_config=True)
+            config = whole([*groups, *settings])
+            if adoption is not None:
+                adopt(config, known, adoption, settings)
             config.paths.output = ""  # Hydra chooses it when it starts the job
             return config, faults
+        except CheckpointError as error:
+            raise ConfigError([*faults, str(error)]) from error
         except (HydraException, OmegaConfBaseException) as error:
             reason = first_line(error)
             if NO_PLUGIN in reason:
@@ -176,6 +171,45 @@ def misread_files(paths: Sequence[str]) -> list[str]:
 def is_option(options: Sequence[str], value: Any, text: Any) -> bool:
     """Whether the text of a value is the name of a config."""
     return text in options
+
+
+def sorted_out(
+    parsed: Sequence[Override], paths: Sequence[str]
+) -> tuple[list[str], list[Override], list[str]]:
+    """Divides overrides into choices of groups and values, inside `initialize_config_dir`.
+
+    Args:
+        parsed: Overrides of a command line.
+        paths: Those of them that name further folders of configs.
+
+    Returns:
+        The choices as the first job of a sweep has them, the values, and one line per choice that
+        does not exist.
+    """
+    groups, values, faults = [], [], []
+    for override in parsed:
+        if override.value() is None and override.key_or_group in OPTIONAL:
+            continue  # the value it has anyway
+        options = options_of(override, paths)
+        override = meant(override, partial(is_option, options))
+        if is_empty(override, options):
+            faults.append(f"{override.input_line} {EMPTY}{among(options)}")
+            continue
+        chosen = choices_of(override, options)
+        unknown = [name for name in chosen if name not in options]
+        if options and not override.is_delete() and not chosen:
+            unknown = ["null"]
+        if not options:
+            values.append(override)
+        elif not unknown:
+            groups.append(first_job(override, options))
+        faults += [
+            f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
+            f"{', '.join(options)}{nearest(name, options)}"
+            for name in unknown
+            if options
+        ]
+    return groups, values, faults
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -306,11 +340,12 @@ def to_plain(
     return plain
 
 
-def compose_plain(overrides: Sequence[str]) -> PlainConfig:
+def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> PlainConfig:
     """Composes another configuration than the one of the command line.
 
     Args:
         overrides: as on the command line.
+        config_dir: Folder of configs beside ours.
 
     Returns:
         The configuration; its faults include those of the overrides.
@@ -322,7 +357,7 @@ def compose_plain(overrides: Sequence[str]) -> PlainConfig:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
     try:
-        config, faults = compose_config(overrides)
+        config, faults = compose_config(overrides, config_dir)
     finally:
         GlobalHydra.instance().hydra = running
     plain = to_plain(config, choices(config.hydra))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -20,7 +21,7 @@ from hydra.core.override_parser.types import (
     QuotedString,
 )
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 EMPTY = "stands for no value, so there is nothing to run"
 
@@ -142,6 +143,11 @@ def config_loader() -> Any:
     return GlobalHydra.instance().config_loader()
 
 
+def whole(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of some overrides with its `hydra` node, inside `initialize_config_dir`."""
+    return compose("config", list(overrides), return_hydra_config=True)
+
+
 def searchpath(overrides: Sequence[str], config_dir: str | None) -> list[str]:
     """The overrides that name further folders of configs."""
     own = [] if config_dir is None else [search_in(config_dir)]
@@ -202,6 +208,13 @@ def first_job(override: Override, options: Sequence[str]) -> str:
     return f"{override.get_key_element()}={next(values_of(override, options))}"
 
 
+def config_dir_of(hydra_config: Any) -> str | None:
+    """The folder of `--config-dir`, from the `hydra` node of a job; None without one."""
+    sources = hydra_config.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    return folders[0] if folders else None
+
+
 def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     """The command line that runs a job of Hydra once more, in the directory that it has.
 
@@ -209,8 +222,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
         hydra_config: the `hydra` node of the job.
         ckpt: in place of the job's own; None: that.
     """
-    sources = hydra_config.runtime.config_sources
-    folders = [source.path for source in sources if source.provider == "command-line"]
+    folder = config_dir_of(hydra_config)
     own = [
         text
         for text in (*typed(hydra_config), *typed(hydra_config, "hydra"))
@@ -218,7 +230,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     ]
     return [
         *(sys.executable, "-m", "parcnet_train"),
-        *(f"--config-dir={folder}" for folder in folders),
+        *([] if folder is None else [f"--config-dir={folder}"]),
         *own,
         "hydra.mode=RUN",  # a file of the user's may say MULTIRUN
         f"hydra.run.dir={quoted(hydra_config.runtime.output_dir)}",

@@ -23,7 +23,7 @@ from parcnet_train.config_overrides import (
     typed,
     values_of,
 )
-from parcnet_train.runs import config_hash, run_dir
+from parcnet_train.runs import SWEEPS, config_hash, run_dir
 
 MOST = 50  # jobs of a sweep that are checked: each takes seconds
 WORDS = 80  # characters of a job's directory in front of its hash
@@ -46,7 +46,7 @@ def sweep_dir(runs: str, name: str | None) -> str:
         runs: root of all runs.
         name: chosen under `sweep`, None for one of the command line alone.
     """
-    return str(Path(f"{runs}/sweeps/{name or 'multirun'}").expanduser())
+    return str(Path(f"{runs}/{SWEEPS}/{name or 'multirun'}").expanduser())
 
 
 def job_dir(*swept: str, _root_: DictConfig) -> str:

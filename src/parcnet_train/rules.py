@@ -195,14 +195,14 @@ RULES = {
     "benchmark.target": one_of(
         "operator", "train_step", "loader", "overhead", "detection", "latency"
     ),
-    "benchmark.backbones": some_of(),
+    "benchmark.backbones": optional(some_of()),
     "benchmark.runtimes": some_of("pytorch", "onnxruntime", "openvino", "mnn"),
     "benchmark.forms": some_of("baked", "plain", "int8"),
     "benchmark.threads": COUNT,
     "benchmark.iterations": COUNT,
     "benchmark.repeats": COUNT,
     "benchmark.batch_size": BATCH,
-    "benchmark.image_size": PIXELS,
+    "benchmark.image_size": optional(PIXELS),
     "benchmark.compile": FLAG,
     "benchmark.keep_memory": FLAG,
     "export.format": one_of("onnx", "mnn", "openvino", "torch_export", "coreml"),

@@ -11,6 +11,7 @@ Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (do
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import itertools
 import json
@@ -34,14 +35,20 @@ BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
 EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
 
+SWEEPS = "sweeps"  # folder of all sweeps among the runs
+NAMED_FOR = ("task", "backbone", "data")  # groups whose choices name the folder of a run
+
 EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 NAME = "%Y-%m-%d_%H-%M-%S"  # of a run: when it began
 NAMED = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?")
 # Actions whose network is that of a checkpoint, whatever else a command line composes.
 OF_CHECKPOINTS = ("predict",)
-# Actions that read no data but for two of the benchmarks, and no checkpoint but for those above.
+# Actions that read no data but for two of the benchmarks.
 WITHOUT_DATA = ("profile", "benchmark", "report", *OF_CHECKPOINTS)
+WITHOUT_CHECKPOINT = ("profile", "report")
+
+NEWEST = "last"  # `ckpt=last`
 
 # Of a configuration: names and places, and what is only shown. `choices` name files whose values
 # are in the configuration.
@@ -65,7 +72,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """
     action = config.get("action")
     left_out = {*NO_PART_OF_A_RESULT, *OF_ONE_ACTION} - {action}
-    if action not in (*EVALUATIONS, *OF_CHECKPOINTS):
+    if action not in (*EVALUATIONS, *OF_CHECKPOINTS, "benchmark"):
         left_out.add("ckpt")
     if action != "predict":
         left_out.add("input")
@@ -90,32 +97,50 @@ def reads_data(config: Mapping[str, Any]) -> bool:
     return config.get("action") not in WITHOUT_DATA
 
 
+def reads_checkpoint(config: Mapping[str, Any]) -> bool:
+    """Whether a run with these values may be given a checkpoint."""
+    if config["action"] == "benchmark":
+        return bool(config["benchmark"]["target"] != "operator")  # of no network
+    return config["action"] not in WITHOUT_CHECKPOINT
+
+
 def is_quantized(config: Mapping[str, Any]) -> bool:
     """Whether a run exports int8, for which it reads training images."""
     return config["action"] == "export" and config["export"].get("precision") == "int8"
 
 
-def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
+def find_checkpoint(
+    ckpt: str,
+    runs: str | Path,
+    action: str,
+    task: str | None = None,
+    backbone: str | None = None,
+    data: str | None = None,
+) -> Path:
     """The checkpoint file that `ckpt=` means.
 
     Args:
         ckpt: `last`, a checkpoint file, or a run directory.
-        runs_of_name: folder with the runs of the same task, backbone and data, for `last`.
-        action: `fit` goes on from a run's last checkpoint, everything else takes its best.
+        runs: Root of all runs, in which `last` is looked for.
+        action: `fit` resumes from a run's last checkpoint, everything else takes its best.
+        task: Choice that the run of `last` must have, like the next two; None: any.
+        backbone: Choice of the backbone.
+        data: Choice of the data.
 
     Raises:
-        CheckpointError: where there is none.
+        CheckpointError: if there is none.
     """
     wanted = LAST if action == "fit" else BEST
-    if ckpt == "last":
-        runs = by_start(each for each in runs_of_name.glob("*") if not ENDING.search(each.name))
-        if not runs or not (runs[-1] / wanted).is_file():
-            newest = f"the newest run, {runs[-1]}, has none" if runs else "there is no run"
+    if ckpt == NEWEST:
+        newest = newest_run(runs, task, backbone, data)
+        if newest is None or not (newest / wanted).is_file():
+            found = "there is no run" if newest is None else f"the newest run, {newest}, has none"
+            named = f"{task or '*'}/{backbone or '*'}-{data or '*'}"
             raise CheckpointError(
-                f"ckpt=last: no {wanted.name} under {runs_of_name}/, {newest}; "
-                "name a run directory or a checkpoint file: ckpt=PATH"
+                f"ckpt={NEWEST}: {found}; expected {wanted.name} in a run of {runs}/{named}/. "
+                "Fix: name a run directory or a checkpoint file: ckpt=PATH"
             )
-        return runs[-1] / wanted
+        return newest / wanted
     path = checkpoint_in(ckpt, wanted)
     if not path.is_file():
         raise CheckpointError(
@@ -123,6 +148,27 @@ def find_checkpoint(ckpt: str, runs_of_name: Path, action: str) -> Path:
             "allowed are `last`, a checkpoint file, or a run directory"
         )
     return path
+
+
+def newest_run(
+    runs: str | Path, task: str | None, backbone: str | None, data: str | None
+) -> Path | None:
+    """The training that began last among those of a task, a backbone and a data set.
+
+    Args:
+        runs: Root of all runs. Jobs of sweeps are left out: they are not named by their start.
+        task: Choice of the run, like the next two; None: any.
+        backbone: Choice of the backbone.
+        data: Choice of the data.
+    """
+    words = [glob.escape(word) if word else "*" for word in (task, backbone, data)]
+    found = Path(runs).expanduser().glob("{}/{}-{}/*".format(*words))
+    trained = [
+        run
+        for run in found
+        if run.parts[-3] not in (SWEEPS, *WITHOUT_DATA) and not ENDING.search(run.name)
+    ]
+    return next(reversed(by_start(trained)), None)
 
 
 def checkpoint_in(path: str | Path, wanted: Path = BEST) -> Path:
@@ -182,11 +228,8 @@ def checkpoint_of(config: Mapping[str, Any]) -> Path:
     Raises:
         CheckpointError: where there is none.
     """
-    choices = config["choices"]
-    named = named_runs(
-        config["paths"]["runs"], choices["task"], choices["backbone"], choices["data"]
-    )
-    return find_checkpoint(config["ckpt"], named, config["action"])
+    names = {group: config["choices"][group] for group in NAMED_FOR}
+    return find_checkpoint(config["ckpt"], config["paths"]["runs"], config["action"], **names)
 
 
 def evaluated_by(config: dict[str, Any]) -> list[Path]:
@@ -256,7 +299,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
         ckpt: as given on the command line.
     """
     named = runs_like(runs, task, backbone, data, action)
-    if resumed := resumed_run(named, action, ckpt):
+    if resumed := resumed_run(action, ckpt, runs, task, backbone, data):
         return str(resumed)
     return str(next(each for each in new_names(named, action) if is_shared() or not each.exists()))
 
@@ -268,11 +311,13 @@ def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Pa
     return named_runs(runs, task, backbone, data)
 
 
-def resumed_run(named: Path, action: str, ckpt: str | None) -> Path | None:
+def resumed_run(
+    action: str, ckpt: str | None, runs: str, task: str, backbone: str, data: str
+) -> Path | None:
     """The run that a training goes on with, in its own directory; None: it makes a new one."""
     if ckpt is None or action != "fit":
         return None
-    return run_of(find_checkpoint(ckpt, named, action))
+    return run_of(find_checkpoint(ckpt, runs, action, task, backbone, data))
 
 
 def new_names(named: Path, action: str) -> Iterator[Path]:

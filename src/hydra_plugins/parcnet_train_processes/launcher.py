@@ -18,8 +18,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from parcnet_train.config import choices, to_plain
-from parcnet_train.config_overrides import command_of, overrides_of, typed
+from parcnet_train.config import PlainConfig, choices, compose_plain, to_plain
+from parcnet_train.config_checkpoints import ACTIONS
+from parcnet_train.config_overrides import command_of, config_dir_of, overrides_of, typed
 from parcnet_train.config_sweeps import register_resolvers, swept_keys
 from parcnet_train.errors import UserError, print_error
 
@@ -132,10 +133,19 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
     return Job(
         name=" ".join(map(str, telling)) or Path(folder).name,
         folder=Path(folder),
-        plain=to_plain(config, choices(config.hydra)),
+        plain=plain_of(config, folder),
         command=command_of(config.hydra),
         resuming=command_of(config.hydra, ckpt=folder),
     )
+
+
+def plain_of(config: DictConfig, folder: str) -> PlainConfig:
+    """The configuration of a job: of a checkpoint, what is stored in it is taken over."""
+    if config.action not in ACTIONS or config.ckpt is None:
+        return to_plain(config, choices(config.hydra))
+    plain = compose_plain(typed(config.hydra), config_dir_of(config.hydra))
+    plain.values["paths"]["output"] = folder
+    return plain
 
 
 def returned(config: DictConfig, row: Row, message: str) -> JobReturn:

@@ -15,7 +15,7 @@ from parcnet_train.actions.results import Results, about
 from parcnet_train.allocator import keep_freed_memory
 from parcnet_train.benchmarks import detection, loader, operator, overhead, training_step
 from parcnet_train.benchmarks.timing import device_of, hardware
-from parcnet_train.build import Config, build_data, height_and_width
+from parcnet_train.build import Config, benchmarked_size, build_data, height_and_width
 from parcnet_train.report.timings import (
     print_detection,
     print_loaders,
@@ -30,8 +30,9 @@ def benchmark(config: Config) -> Results:
     """Prints times and ratios to the convolution form, and leaves `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs. Its
-            checkpoint is not looked at, and its data only to time the loader and the overhead.
+        config: the whole configuration as plain values, with `choices`: the chosen configs. It may
+            be that of a checkpoint, whose weights are not read: no time depends on them. Data are
+            read to time the loader and the overhead only.
 
     Returns:
         What `results.json` holds.
@@ -76,7 +77,7 @@ def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Times the training step of the composed network."""
     settings = config["benchmark"]
-    size = height_and_width(settings["image_size"])
+    size = height_and_width(benchmarked_size(config)[1])
     timings = training_step.time_steps(config, size, device)
     title = f"training step, {settings['batch_size']} x 3 x {size[0]} x {size[1]}, {device.type}"
     print_steps(title, timings)
@@ -121,7 +122,7 @@ def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Times matching, loss and post-processing of the composed detector."""
     settings = config["benchmark"]
-    size = height_and_width(settings["image_size"])
+    size = height_and_width(benchmarked_size(config)[1])
     parts = detection.time_detection(config, size, device)
     images = f"{settings['batch_size']} x 3 x {size[0]} x {size[1]}"
     print_detection(f"{config['choices']['backbone']}, {images}, {device.type}", parts)

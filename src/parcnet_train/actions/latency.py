@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import Config, build_model, height_and_width
+from parcnet_train.build import Config, benchmarked_size, build_model, height_and_width
 from parcnet_train.check import check
 from parcnet_train.config import compose_plain
 from parcnet_train.deploy.latency import INT8_RUNTIMES, Candidate, time_networks
@@ -25,6 +25,11 @@ from parcnet_train.report.latency import (
 from parcnet_train.sweeps.devices import own_cores
 
 CLASSES = 1000
+# Backbones of the paper's Table 3.
+TABLE_3 = (
+    *("mobilevit_s", "parcnet_s", "resnet50", "parc_resnet50", "mobilenetv2", "parc_mobilenetv2"),
+    *("convnext_xt", "parc_convnext_xt"),
+)
 FOLDER = "models"  # of a run: all files, and a script that times them elsewhere
 
 
@@ -36,17 +41,16 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
             that is wanted, or there are fewer cores than threads.
     """
     settings, output = config["benchmark"], Path(config["paths"]["output"])
-    size, threads = height_and_width(settings["image_size"]), settings["threads"]
+    size, threads = height_and_width(benchmarked_size(config)[1]), settings["threads"]
     if threads > own_cores():
         raise ConfigError(
             f"benchmark.threads={threads}: allowed are 1 to {own_cores()}, the cores of this "
             "process"
         )
-    names = list(dict.fromkeys(settings["backbones"]))
-    candidates = candidates_of(names, settings["forms"], settings["runtimes"])
-    configs = composed(names, size)
+    configs = networks_of(config, size)
+    candidates = candidates_of(list(configs), settings["forms"], settings["runtimes"])
     found = time_networks(
-        {name: build_model(each, CLASSES) for name, each in zip(names, configs, strict=True)},
+        {name: build_model(each, CLASSES) for name, each in configs.items()},
         size,
         candidates,
         output / FOLDER,
@@ -84,6 +88,19 @@ def candidates_of(
         for each in product(names, forms, runtimes)
         if each[1] != "int8" or each[2] in INT8_RUNTIMES
     ]
+
+
+def networks_of(config: Config, size: tuple[int, int]) -> dict[str, Config]:
+    """The networks that are timed, by the names of their backbones.
+
+    Raises:
+        ConfigError: with the faults of all of them.
+    """
+    names = config["benchmark"]["backbones"]
+    if names is None and config["ckpt"] is not None:
+        return {config["choices"]["backbone"]: config}
+    names = list(dict.fromkeys(TABLE_3 if names is None else names))
+    return dict(zip(names, composed(names, size), strict=True))
 
 
 def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:

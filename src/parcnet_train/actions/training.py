@@ -36,7 +36,6 @@ from parcnet_train.checkpoints import (
     check_same_classes,
     check_same_model,
     model_state,
-    other_values,
     pretrained_state,
 )
 from parcnet_train.differences import flatten
@@ -166,12 +165,10 @@ def test(config: Config) -> Results:
     """
     started = time.perf_counter()
     data, task = prepare(config)
-    path = checkpoint_of(config)
-    warn_of_others(path, other_values(read_checkpoint(path), config))
     with Provenance(config, world_size(config)) as provenance:
         results = {
             **describe(config, task),
-            **evaluate(config, task, data, path),
+            **evaluate(config, task, data, checkpoint_of(config)),
             "seconds": time.perf_counter() - started,
         }
         provenance.note(data)

@@ -65,6 +65,9 @@ def convert(
     """
     config = compose_for(task, backbone, overrides)
     layout = find_layout(publisher, config)
+    if task == "classification" and layout.image_size is not None:
+        size = f"recipe.image_size={layout.image_size}"
+        config = compose_for(task, backbone, [size, *overrides])
     if target.exists() or not target.parent.is_dir():
         reason = "exists already" if target.exists() else "is in a folder that does not exist"
         raise CheckpointError(f"{target} {reason}; name another target, nothing is overwritten")

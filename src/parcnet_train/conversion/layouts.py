@@ -22,11 +22,14 @@ class Layout:
         bgr_stem: our name of the first convolution, where the published one takes images whose
             channels are blue, green, red; None where it takes ours.
         aliases: published names that start so repeat other entries.
+        image_size: Pixels of the images that the publisher evaluates a classifier with; None: that
+            of the paper's recipe for the task, 256, 320 or 512.
     """
 
     renames: Renames
     bgr_stem: str | None = None
     aliases: tuple[str, ...] = ()
+    image_size: int | None = None
 
 
 # The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, which
@@ -162,7 +165,8 @@ HUGGINGFACE_MOBILEVIT = Layout(
 )
 
 TORCHVISION_RESNET = Layout(
-    ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1."))
+    ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1.")),
+    image_size=224,
 )
 
 TORCHVISION_MOBILENETV2 = Layout(
@@ -171,7 +175,8 @@ TORCHVISION_MOBILENETV2 = Layout(
         (r"^features\.18\.1\.", r"head.expand.norm."),
         (r"^classifier\.1\.", r"head.linear."),
         (r"^features\.", r"backbone.network.features."),
-    )
+    ),
+    image_size=224,
 )
 
 TORCHVISION_CONVNEXT = Layout(
@@ -179,7 +184,8 @@ TORCHVISION_CONVNEXT = Layout(
         (r"^classifier\.0\.", r"head.norm."),
         (r"^classifier\.2\.", r"head.linear."),
         (r"^features\.", r"backbone.network.features."),
-    )
+    ),
+    image_size=224,
 )
 
 # The authors' ParC-ResNet-50: torchvision's names but for ParC; takes RGB, as torchvision's.
@@ -190,7 +196,8 @@ PARC_RESNET = Layout(
         (r"\.parc_H\.gcc_conv\.", r".conv2.height.1."),
         (r"\.parc_W\.gcc_conv\.", r".conv2.width.1."),
         *TORCHVISION_RESNET.renames,
-    )
+    ),
+    image_size=224,
 )
 
 # By publisher, then by the class of the backbone.
