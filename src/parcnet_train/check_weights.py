@@ -27,6 +27,7 @@ from parcnet_train.runs import (
     EVALUATIONS,
     NEWEST,
     OF_CHECKPOINTS,
+    TRAININGS,
     WITHOUT_DATA,
     checkpoint_of,
     evaluated_by,
@@ -55,7 +56,7 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
             return
         for path in evaluated_by(config):
             checkpoint = read_checkpoint(path)
-            if config["action"] == "fit":
+            if config["action"] in TRAININGS:
                 check_resumable(checkpoint, path)
                 check_same_parameters(checkpoint, config, path)
             with meta_device():

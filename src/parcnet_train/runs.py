@@ -38,6 +38,7 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 SWEEPS = "sweeps"  # folder of all sweeps among the runs
 NAMED_FOR = ("task", "backbone", "data")  # groups whose choices name the folder of a run
 
+TRAININGS = ("fit", "check")  # actions about a training: it runs, or is checked
 EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
 NAME = "%Y-%m-%d_%H-%M-%S"  # of a run: when it began
@@ -122,7 +123,7 @@ def find_checkpoint(
     Args:
         ckpt: `last`, a checkpoint file, or a run directory.
         runs: Root of all runs, in which `last` is looked for.
-        action: `fit` resumes from a run's last checkpoint, everything else takes its best.
+        action: A training resumes from a run's last checkpoint, everything else takes its best.
         task: Choice that the run of `last` must have, like the next two; None: any.
         backbone: Choice of the backbone.
         data: Choice of the data.
@@ -130,7 +131,7 @@ def find_checkpoint(
     Raises:
         CheckpointError: if there is none.
     """
-    wanted = LAST if action == "fit" else BEST
+    wanted = LAST if action in TRAININGS else BEST
     if ckpt == NEWEST:
         newest = newest_run(runs, task, backbone, data)
         if newest is None or not (newest / wanted).is_file():
