@@ -290,7 +290,7 @@ def test_all_faults_are_reported_at_once():
         (["paths.runs=null"], "paths.runs=null: allowed is the path of a folder"),
         (["action=test"], "ckpt has no value; action=test needs one"),
         (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; allowed are `last`"),
-        (["paths.runs=nowhere", "ckpt=last"], "ckpt=last: no last.ckpt under nowhere/"),
+        (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
         (["a b=1"], "'a b=1' cannot be read; allowed is key=value"),
         (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),

@@ -17,7 +17,6 @@ from parcnet_train.locks import HeldError, take_lock
 from parcnet_train.processes import is_restarted, place
 from parcnet_train.runs import (
     LAST,
-    NAMED_FOR,
     RECORD,
     RESULTS,
     goes_on_from,
@@ -53,7 +52,8 @@ def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | Non
         refuse_overwriting(config, explicit)
         return explicit
     action, choices = config["action"], config["choices"]
-    runs, names = config["paths"]["runs"], [choices[name] for name in NAMED_FOR]
+    runs = config["paths"]["runs"]
+    names = (choices["task"], choices["backbone"], choices["data"])
     named = runs_like(runs, *names, action)
     if resumed := resumed_run(action, config["ckpt"], runs, *names):
         return resumed

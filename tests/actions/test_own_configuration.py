@@ -1,5 +1,7 @@
 """`action=test ckpt=RUN` and `action=export ckpt=RUN` need nothing else, for all three tasks."""
 
+import json
+
 import pytest
 
 from running import TINY, run
@@ -31,9 +33,12 @@ def test_a_run_is_evaluated_and_exported_as_it_was_trained(task, request, tmp_pa
     fixture, size, overrides = TASKS[task]
     root = request.getfixturevalue(fixture)
     given = f"recipe.image_size=[{size[0]},{size[1]}]"
-    trained = run([*TINY, *overrides, given, f"data.root={root}"], tmp_path / "run")
+    run([*TINY, *overrides, given, f"data.root={root}"], tmp_path / "run")
     command = [f"ckpt={tmp_path / 'run'}", "data.num_workers=0"]  # no process is needed to read it
-    again = run(["action=test", *command], tmp_path / "test")
+    run(["action=test", *command], tmp_path / "test")
+    trained, again = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("run", "test")
+    )
     metrics = {name for name in trained if name.startswith("val/")}
     assert len(metrics) > 3
     assert {name: again[name] for name in metrics} == {name: trained[name] for name in metrics}
