@@ -266,7 +266,7 @@ def test_an_image_in_two_classes_is_reported(image_folder, caplog):
 
 def test_an_absent_folder_with_a_similar_name_is_named(image_folder):
     (image_folder / "val").rename(image_folder / "VAL")
-    with pytest.raises(DataError, match=r"val does not exist; did you mean .*/VAL, which exists"):
+    with pytest.raises(DataError, match=r"val does not exist, but .*/VAL exists"):
         make_data(image_folder).check_files("fit")
 
 

@@ -78,7 +78,7 @@ def root(image_folder, tmp_path):
 
 
 def test_a_split_with_a_similar_name_is_named(root):
-    with pytest.raises(DataError, match=r"has no split Train; did you mean .*/saved/train, which"):
+    with pytest.raises(DataError, match=r"has no split Train, but .*/saved/train exists"):
         HuggingFaceData(str(root), train_dir="Train", **SETTINGS).check_files("fit")
 
 

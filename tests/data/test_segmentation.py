@@ -311,17 +311,17 @@ def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
     write_list(voc_folder, "train", lines)
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("fit")
-    assert f"did you mean {voc_folder / found}" in str(raised.value)
+    assert f", but {voc_folder / found} exists" in str(raised.value)
     assert "1 of 1 files are absent" in str(raised.value)
 
 
 def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
     lists = voc_folder / "ImageSets" / "Segmentation"
     (lists / "train.txt").rename(lists / "Train.txt")
-    with pytest.raises(DataError, match=r"did you mean .*/Segmentation/Train\.txt"):
+    with pytest.raises(DataError, match=r", but .*/Segmentation/Train\.txt"):
         make_data(voc_folder).check_files("fit")
     (voc_folder / "JPEGImages").rename(voc_folder / "JpegImages")
-    with pytest.raises(DataError, match=r"JPEGImages does not exist; did you mean .*/JpegImages"):
+    with pytest.raises(DataError, match=r"JPEGImages does not exist, but .*/JpegImages"):
         make_data(voc_folder).check_files("test")
 
 

@@ -109,6 +109,12 @@ def test_names_on_stdin_keep_their_order(monkeypatch):
     ]
 
 
+def test_an_absent_input_with_a_similar_name_is_named(tmp_path):
+    (tmp_path / "my photo.JPG").touch()
+    with pytest.raises(DataError, match=r"my%20photo\.jpg does not exist, but .*/my photo\.JPG"):
+        find_images(f"{tmp_path}/my%20photo.jpg", NOWHERE)
+
+
 def test_inputs_without_images(photos, monkeypatch):
     with pytest.raises(DataError, match=r"input=gone.jpg does not exist; allowed are an image, a"):
         find_images("gone.jpg", NOWHERE)

@@ -22,8 +22,8 @@ def hint(folder: Path, name: str) -> str:
     found = near_file(folder, name)
     if found is None:
         return ""
-    reason = " (with slashes in place of the backslashes)" if "\\" in name else ""
-    return f"; did you mean {found}{reason}, which exists?"
+    reason = " (with slashes instead of backslashes)" if "\\" in name else ""
+    return f", but {found} exists{reason}"
 
 
 def near_file(folder: Path, name: str) -> Path | None:

@@ -24,6 +24,7 @@ from parcnet_train.data.folders import (
     walk,
 )
 from parcnet_train.data.headers import MAX_PIXELS
+from parcnet_train.data.near_files import hint
 from parcnet_train.errors import DataError, UnreadableError, reason_of
 from parcnet_train.files import read_regular
 
@@ -73,7 +74,7 @@ def find_images(given: str, skipped: Path) -> Inputs:
         inputs = images_like(str(path))
         problem = f"input={given}: no image matches the pattern"
     else:
-        raise DataError(f"input={given} does not exist; {ALLOWED}")
+        raise DataError(f"input={given} does not exist{hint(path.parent, path.name)}; {ALLOWED}")
     if not inputs.paths:
         there = f"; it has {describe(inputs.left_out)}" if inputs.left_out else ""
         raise DataError(f"{problem} ({' '.join(SUFFIXES)}){there}; {ALLOWED}")
