@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from parcnet_train.callbacks.steps import EpochLength
+from parcnet_train.callbacks.steps import EpochLength, ValidationSchedule
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.metrics import loss_and_skipped
 from parcnet_train.schedule import warmup_cosine
@@ -96,12 +96,12 @@ class NumbersTask(Task):
         return values
 
 
-def train(task, data, callbacks=(), logger=False, **settings):
-    """Trains with callbacks; `settings` are the trainer's."""
+def train(task, data, callbacks=(), logger=False, max_steps=None, validated=(1.0, 1), **settings):
+    """Trains with callbacks; `settings` are the trainer's, `validated` those of its validations."""
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=logger,
-        callbacks=[EpochLength(), *callbacks],
+        callbacks=[EpochLength(max_steps), ValidationSchedule(*validated), *callbacks],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -5,7 +5,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 import running
-from parcnet_train.build import build_trainer, processes_to_start, world_size
+from parcnet_train.build import build_trainer, epochs_of, processes_to_start, world_size
 from parcnet_train.distributed import cluster_environment
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -24,6 +24,15 @@ def start(monkeypatch, environment):
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs"), [(1, 24_000), (96, 250), (800, 30), (801, 30), (50_000, 30)]
+)
+def test_epochs_follow_the_size_of_the_set(images, epochs):
+    follows = {"at_least": 30, "images": 24_000}
+    assert epochs_of({"trainer": {"max_epochs": follows}}, images) == epochs
+    assert epochs_of({"trainer": {"max_epochs": 7}}, images) == 7
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Composition and `check`: every config file is good, every fault is named."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
 
 import pytest
+import pytorch_lightning
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -14,6 +16,7 @@ from coco_files import write_coco
 from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain, nearest
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
+from parcnet_train.rules import REFUSED, RULES
 from running import faults_of
 from voc_files import write_voc
 
@@ -53,8 +56,58 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
     assert faults_of(*overrides) == []
 
 
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+@pytest.mark.parametrize("more", [[], ["debug=tiny"], ["recipe.epochs=5", "recipe.batch_size=64"]])
+def test_recipe_finetune_has_a_part_for_each_task(task, more, image_folder, coco, voc):
+    layouts = {
+        "classification": ("imagefolder", image_folder),
+        "detection": ("coco_format", coco),
+        "segmentation": ("voc_format", voc),
+    }
+    data, root = layouts[task]
+    values, faults = running.configure(
+        [f"task={task}", f"data={data}", f"data.root={root}", "recipe=finetune", *more]
+    )
+    assert faults == []
+    recipe = values["recipe"]
+    of_task = {"classification": "crop_scale", "detection": "crop", "segmentation": "short_side"}
+    assert of_task[task] in recipe["augmentation"]
+    assert recipe["batch_size"] == recipe["reference_batch"]
+    assert recipe["schedule"]["warmup_steps"] == 0
+    if not more:
+        assert recipe["epochs"]["at_least"] == values["trainer"]["max_epochs"]["at_least"] == 30
+    elif "recipe.epochs=5" in more:
+        assert recipe["epochs"] == values["trainer"]["max_epochs"] == 5
+
+
+@pytest.mark.parametrize("more", [["ablation=table2_row9"], ["experiment=voc_parcnet_s"]], ids=str)
+def test_recipe_finetune_follows_the_task_of_other_groups(more, coco, voc):
+    root = voc if "experiment" in more[0] else coco
+    data = [] if "experiment" in more[0] else ["data=coco"]
+    values, faults = running.configure([*more, *data, "recipe=finetune", f"data.root={root}"])
+    assert faults == []
+    assert values["recipe"]["batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("recipe.epochs.at_least=0", "recipe.epochs.at_least=0"),
+        ("recipe.epochs={at_least:3}", "recipe.epochs.images is missing"),
+        ("recipe.epochs.steps=3", "recipe.epochs.steps"),
+        ("recipe.epochs=many", "recipe.epochs=many"),
+        ("recipe.schedule.warmup_share=1", "recipe.schedule.warmup_share=1"),
+    ],
+)
+def test_wrong_epochs_are_named(override, fault, image_folder):
+    data = ["data=imagefolder", f"data.root={image_folder}"]
+    recipe = "recipe=imagenet_300e" if "{" in override else "recipe=finetune"
+    (line,) = faults_of(*data, recipe, override)
+    assert line.startswith(fault)
+
+
 def test_every_group_of_the_folder_is_known():
-    assert {f.parent.name for f in FILES} - {"tuned"} <= set(GROUPS)
+    assert {f.parent.name for f in FILES} - {"callbacks", "tuned"} <= set(GROUPS)
 
 
 @pytest.fixture(scope="module")
@@ -466,3 +519,40 @@ def test_which_devices_are_used_is_for_the_environment_to_say(devices):
     (fault,) = faults_of("trainer=ddp", f"trainer.devices={devices}")
     assert fault.startswith("trainer.devices=")
     assert "CUDA_VISIBLE_DEVICES" in fault
+
+
+def test_every_setting_of_the_trainer_works_or_is_refused():
+    known = {key.removeprefix("trainer.") for key in (*RULES, *REFUSED) if "trainer." in key}
+    free = {
+        *("gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark"),
+        *("inference_mode", "profiler", "detect_anomaly", "enable_autolog_hparams"),
+    }
+    parameters = inspect.signature(pytorch_lightning.Trainer).parameters
+    assert parameters.keys() - known - free == set()
+    assert not free & known
+
+
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_what_a_training_cannot_follow_is_refused_by_name(plus):
+    faults = sorted(faults_of(*(f"{plus}{key}=3" for key in REFUSED)))
+    for fault, (key, words) in zip(faults, sorted(REFUSED.items()), strict=True):
+        assert fault.startswith(f"{key}=")
+        assert words in fault
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["trainer.max_steps=0"], "trainer.max_steps=0"),
+        (["trainer.val_check_interval=0.0"], "trainer.val_check_interval=0.0"),
+        (["trainer.val_check_interval=1.5"], "trainer.val_check_interval=1.5"),
+        (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0"),
+        (
+            ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=50"],
+            "trainer.check_val_every_n_epoch=2",
+        ),
+    ],
+)
+def test_wrong_validations_are_named(overrides, fault):
+    (line,) = faults_of(*overrides)
+    assert line.startswith(fault)

@@ -96,3 +96,13 @@ def test_warm_up_longer_than_the_run_never_reaches_the_top():
     settings = {"epoch_length": 10, "total_epochs": 1, "reference_batch": 1}
     rates = [rate(step, max_lr=1.0, warmup_steps=20, **settings) for step in range(10)]
     assert rates == pytest.approx([step / 20 for step in range(10)])
+
+
+def test_warm_up_as_a_share_of_the_run():
+    settings = {"epoch_length": 10, "total_epochs": 2, "reference_batch": 1, "warmup_share": 0.25}
+    rates = [rate(step, max_lr=1.0, min_lr=0.1, **settings) for step in range(20)]
+    assert rates[:5] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8])
+    cosine = [0.1 + 0.45 * (1 + math.cos(math.pi * step / 20)) for step in range(20)]
+    assert rates[5:] == pytest.approx(cosine[5:])
+    in_steps = [rate(step, max_lr=1.0, warmup_steps=10, **settings) for step in range(10)]
+    assert in_steps == pytest.approx([step / 10 for step in range(10)])

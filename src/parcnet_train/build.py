@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,7 +34,12 @@ from parcnet_train.callbacks.saving import (
     WholeFiles,
     leave_signals,
 )
-from parcnet_train.callbacks.steps import EpochLength, FiniteLoss, SeedStep
+from parcnet_train.callbacks.steps import (
+    EpochLength,
+    FiniteLoss,
+    SeedStep,
+    ValidationSchedule,
+)
 from parcnet_train.distributed import SharedBuffers, cluster_environment
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.features import Backbone
@@ -49,6 +55,13 @@ for _package in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(_package).setLevel(logging.WARNING)
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
+
+# Settings of the trainer that callbacks follow, in place of Lightning.
+SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
+# What a callback of a configuration is, if it does not say so.
+IMPLIED = {
+    "callbacks.early_stopping": {"_target_": "parcnet_train.callbacks.stopping.EarlyStopping"}
+}
 
 PRETRAINED = "pretrained"  # key beside a backbone's arguments: a checkpoint to start it from
 
@@ -173,8 +186,11 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     """
     folder = Path(config["paths"]["output"]) / BEST.parent
     log_every, saving = config["trainer"]["log_every_n_steps"], config["checkpoint"]
+    max_steps, interval, every_n_epochs = (config["trainer"][name] for name in SCHEDULED)
+    per_epoch = isinstance(interval, float) and (interval, every_n_epochs) == (1.0, 1)
     callbacks: list[Callback] = [
-        EpochLength(),
+        EpochLength(max_steps),
+        ValidationSchedule(interval, every_n_epochs),
         SeedStep(config["seed"]),
         CheckpointContents(contents),
         FiniteLoss(log_every),
@@ -184,20 +200,44 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     if config["recipe"]["ema"] is not None:
         callbacks.append(make(config["recipe"]["ema"]))
     if saving["keep_best"] > 1:
-        callbacks.append(BestEpochs(folder, saving["keep_best"], task.monitor, task.mode))
+        callbacks.append(
+            BestEpochs(folder, saving["keep_best"], task.monitor, task.mode, per_epoch)
+        )
     return [
         *callbacks,
+        *build_own_callbacks(config),
         BestCheckpoint(
             folder,
             filename=BEST.stem,
             monitor=task.monitor,
             mode=task.mode,
+            save_on_train_epoch_end=per_epoch,
             enable_version_counter=False,
         ),
         LastCheckpoint(
             folder / LAST.name, saving["every_n_steps"], saving["every_minutes"], log_every
         ),
     ]
+
+
+def build_own_callbacks(config: Config) -> list[Callback]:
+    """The callbacks of the group `callbacks`.
+
+    Raises:
+        ConfigError: If one is no callback.
+    """
+    callbacks = []
+    for name, node in config.get("callbacks", {}).items():
+        if node is None:
+            continue
+        callback = make({**IMPLIED.get(f"callbacks.{name}", {}), **node})
+        if not isinstance(callback, Callback):
+            raise ConfigError(
+                f"callbacks.{name}._target_={node['_target_']}: gives {type(callback).__name__}; "
+                "expected a pytorch_lightning.Callback"
+            )
+        callbacks.append(callback)
+    return callbacks
 
 
 def devices_of(config: Config) -> int:
@@ -241,11 +281,35 @@ def precision_of(config: Config) -> str:
     return "16-mixed" if may_use_gpu and torch.cuda.is_available() else "32-true"
 
 
+def epochs_of(config: Config, images: int) -> int:
+    """Number of epochs of a training, also where it follows the size of the set.
+
+    Args:
+        config: Whole configuration.
+        images: Number of training images.
+    """
+    epochs = config["trainer"]["max_epochs"]
+    if isinstance(epochs, int):
+        return epochs
+    return max(epochs["at_least"], math.ceil(epochs["images"] / images))
+
+
 def build_trainer(
-    config: Config, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+    config: Config,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+    epochs: int | None = None,
 ) -> pl.Trainer:
-    """The Trainer; without callbacks and loggers it is for evaluation."""
-    settings = dict(config["trainer"])
+    """The Trainer of a training, or of an evaluation.
+
+    Args:
+        config: Whole configuration.
+        callbacks: None for an evaluation.
+        loggers: None for an evaluation.
+        epochs: Number of epochs; None for an evaluation.
+    """
+    settings = {name: each for name, each in config["trainer"].items() if name not in SCHEDULED}
+    settings["max_epochs"] = epochs
     may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
     on_cuda = may_use_gpu and torch.cuda.is_available()
     if not on_cuda:

@@ -6,12 +6,16 @@ row in `rules.py`; a fact that joins several parts gets a function, named in `JO
 
 from __future__ import annotations
 
+import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
+
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from parcnet_train.build import PRETRAINED
+from pytorch_lightning.callbacks import Callback
+
+from parcnet_train.build import IMPLIED, PRETRAINED, SCHEDULED
 from parcnet_train.check_actions import (
     wrong_export,
     wrong_input,
@@ -19,12 +23,18 @@ from parcnet_train.check_actions import (
     wrong_report,
     wrong_target,
 )
-from parcnet_train.check_devices import wrong_device, wrong_start, wrong_strategy
+from parcnet_train.check_devices import (
+    wrong_device,
+    wrong_start,
+    wrong_strategy,
+    wrong_validation,
+)
 from parcnet_train.check_parts import wrong_data, wrong_finetuning, wrong_network, wrong_task
 from parcnet_train.check_weights import wrong_checkpoint, wrong_classes, wrong_pretrained
 from parcnet_train.config import nearest
 from parcnet_train.rules import (
     MISSING,
+    REFUSED,
     RULES,
     conforms,
     hints_of,
@@ -42,8 +52,19 @@ UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 # Keys of the parts that have no constructor to be compared with.
 KEYS = {
     "": (
-        *("action", "backbone", "benchmark", "channels_last", "check", "checkpoint", "choices"),
-        *("ckpt", "compile", "data", "export", "head", "input", "logger", "overrides", "paths"),
+        *("action", "backbone", "benchmark", "callbacks", "channels_last", "check", "checkpoint"),
+        *(
+            "choices",
+            "ckpt",
+            "compile",
+            "data",
+            "export",
+            "head",
+            "input",
+            "logger",
+            "overrides",
+            "paths",
+        ),
         *("predict", "profile", "recipe", "report", "seed", "task", "trainer"),
     ),
     "benchmark": (
@@ -65,6 +86,7 @@ KEYS = {
         *("gradient_clip", "image_size", "label_smoothing", "multi_scale", "optimizer"),
         *("reference_batch", "schedule"),
     ),
+    "recipe.epochs": ("at_least", "images"),
     "recipe.augmentation.color_jitter": ("brightness", "contrast", "hue", "saturation"),
     "recipe.augmentation.randaugment": ("magnitude", "operations"),
     "recipe.finetuning": ("freeze_batchnorm", "freeze_stages", "head_lr", "layer_decay"),
@@ -75,7 +97,16 @@ KEYS = {
 RECIPE_KEYS = {"classification": ("mixing",)}
 
 # Keys that build.py reads itself, whatever a constructor has for them.
-NEEDED = {"trainer": ("accelerator", "devices", "log_every_n_steps", "precision")}
+NEEDED = {
+    "trainer": (
+        "accelerator",
+        "devices",
+        "log_every_n_steps",
+        "max_epochs",
+        "precision",
+        *SCHEDULED,
+    )
+}
 
 # Parts that build.py makes objects of.
 BUILT = (
@@ -112,8 +143,9 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
     """
     faults = [*unknown_keys(config), *wrong_values(config, borrowed)]
     for key, node in nodes(config, borrowed):
-        if "_target_" in node:
-            faults += wrong_arguments(key, node, borrowed)
+        whole = {**IMPLIED.get(key, {}), **node}
+        if "_target_" in whole:
+            faults += wrong_arguments(key, whole, borrowed)
     faults += wrong_nodes(config, borrowed)
     unset = [key for key in borrowed if value_of(config, key) is MISSING]
     broken = {re.split(r"[.=: ]", line)[0] for line in (*faults, *unset)}
@@ -167,6 +199,24 @@ def wrong_nodes(config: Config, borrowed: Collection[str]) -> Iterator[str]:
     for name, node in (config.get("logger") or {}).items():
         if not (isinstance(node, dict) and "_target_" in node):
             yield f"{show(f'logger.{name}', node)}: allowed is a mapping with a _target_"
+    for name, node in (config.get("callbacks") or {}).items():
+        key = f"callbacks.{name}"
+        if node is not None:
+            implied = IMPLIED.get(key, {}) if isinstance(node, dict) else {}
+            yield from wrong_callback(key, {**implied, **node} if implied else node)
+
+
+def wrong_callback(key: str, node: Any) -> Iterator[str]:
+    """A part of the group `callbacks` that names no callback."""
+    if not (isinstance(node, dict) and "_target_" in node):
+        yield f"{show(key, node)}: expected null or a mapping with a _target_"
+        return
+    target = locate(node)
+    if inspect.isclass(target) and not issubclass(target, Callback):
+        yield (
+            f"{key}._target_={node['_target_']}: {target.__name__} is no callback; expected a "
+            "subclass of pytorch_lightning.Callback"
+        )
 
 
 def wrong_values(config: Config, borrowed: Collection[str]) -> Iterator[str]:
@@ -192,6 +242,9 @@ def wrong_arguments(key: str, node: Config, borrowed: Collection[str]) -> Iterat
     given = [name for name in node if name not in ("_target_", "_partial_", *kept)]
     for name in given:
         argument = f"{key}.{name}"
+        if argument in REFUSED:
+            yield f"{show(argument, node[name])}: {REFUSED[argument]}"
+            continue
         # Where any name would do, one very near to a declared name is still a slip.
         meant = nearest(name, [*names, *kept], cutoff=0.8 if takes_any else 0.75)
         if name not in names and (meant or not takes_any):
@@ -234,6 +287,7 @@ JOINTS: dict[Callable[[Config], Iterator[str]], tuple[str, ...]] = {
     wrong_pretrained: ("backbone", "ckpt", "action"),
     wrong_device: ("trainer",),
     wrong_strategy: ("trainer",),
+    wrong_validation: ("trainer",),
     wrong_start: ("trainer", "action"),
 }
 

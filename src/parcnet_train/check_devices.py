@@ -49,6 +49,19 @@ def wrong_strategy(config: Config) -> Iterator[str]:
         )
 
 
+def wrong_validation(config: Config) -> Iterator[str]:
+    """Validations that are to follow steps and epochs at once."""
+    interval, epochs = (
+        config["trainer"][name] for name in ("val_check_interval", "check_val_every_n_epoch")
+    )
+    if isinstance(interval, int) and epochs != 1:
+        yield (
+            f"trainer.check_val_every_n_epoch={epochs}: with "
+            f"trainer.val_check_interval={interval}, optimizer steps of the run, expected 1; a "
+            "share of an epoch has a point: trainer.val_check_interval=1.0"
+        )
+
+
 def wrong_start(config: Config) -> Iterator[str]:
     """Processes that were started, and others that were configured."""
     here, nodes = place(), config["trainer"].get("num_nodes", 1)

@@ -48,7 +48,7 @@ from parcnet_train.config_overrides import (
     whole,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, first_line
-from parcnet_train.rules import is_text, value_of
+from parcnet_train.rules import REFUSED, is_text, value_of
 from parcnet_train.runs import reads_data
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel
@@ -63,7 +63,7 @@ GROUPS = (
 NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
-OPTIONAL = ("experiment", "ablation", "debug", "sweep")
+OPTIONAL = ("callbacks", "experiment", "ablation", "debug", "sweep")
 
 
 def compose_config(
@@ -107,7 +107,9 @@ def compose_config(
                     settings.append(first_job(override, []))
                 else:
                     faults.append(
-                        f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
+                        f"{override.input_line}: {REFUSED[key]}"
+                        if key in REFUSED
+                        else f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
                         f"with a plus: +{key}=...)"
                     )
             config = whole([*groups, *settings])

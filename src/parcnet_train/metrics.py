@@ -57,10 +57,16 @@ class ExactMean(Metric):
         self.not_finite += (counts * ~is_good).sum()
 
     def compute(self) -> Tensor:
-        """The mean, rounded once; not a number where a value was none, or where there was none."""
+        """The mean, rounded once.
+
+        Returns:
+            The mean, a scalar; infinite if a value was not finite, and not a number if there was
+            no value.
+        """
         count = int(self.count)
         if not count or self.not_finite:
-            return torch.tensor(torch.nan, device=self.count.device)
+            value = torch.inf if self.not_finite else torch.nan
+            return torch.tensor(value, device=self.count.device)
         # Python's integers have no limit, and its division rounds correctly.
         mean = (int(self.whole) * UNITS + int(self.units)) / (count * UNITS)
         return torch.tensor(mean, dtype=torch.float32, device=self.count.device)

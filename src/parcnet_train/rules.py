@@ -177,7 +177,12 @@ RULES = {
         lambda value: 1 <= value <= 2**30,
         int,
     ),
-    "recipe.epochs": COUNT,
+    "recipe.epochs": Rule(
+        lambda value: COUNT.accepts(value) or isinstance(value, dict),
+        f"{COUNT.words}, or {{at_least: 30, images: 24000}}",
+    ),
+    "recipe.epochs.at_least": COUNT,
+    "recipe.epochs.images": COUNT,
     "profile.compare": optional(one_of("table1", "table2", "table3")),
     "profile.image_size": PIXELS,
     "profile.batch_size": COUNT,
@@ -236,6 +241,7 @@ RULES = {
     "recipe.optimizer.betas": pair_of(SHARE),
     "recipe.optimizer.weight_decay": NOT_NEGATIVE,
     "recipe.schedule.warmup_steps": WHOLE,
+    "recipe.schedule.warmup_share": SHARE,
     "recipe.schedule.warmup_lr": NOT_NEGATIVE,
     "recipe.schedule.min_lr": NOT_NEGATIVE,
     "recipe.ema.decay": SHARE,
@@ -282,7 +288,12 @@ RULES = {
     "recipe.mixing": options("{mixup: 0.2, cutmix: 1.0}"),
     "recipe.mixing.mixup": NOT_NEGATIVE,
     "recipe.mixing.cutmix": NOT_NEGATIVE,
+    "callbacks.early_stopping.patience": COUNT,
+    "callbacks.early_stopping.min_delta": NOT_NEGATIVE,
     "trainer.max_epochs": COUNT,
+    "trainer.max_steps": optional(COUNT),
+    "trainer.val_check_interval": LIMIT,
+    "trainer.check_val_every_n_epoch": COUNT,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.limit_train_batches": LIMIT,
     "trainer.limit_val_batches": LIMIT,
@@ -298,6 +309,30 @@ RULES = {
     ),
     "trainer.num_nodes": COUNT,
     "trainer.sync_batchnorm": FLAG,
+}
+
+
+# Arguments of the Trainer that this package sets itself, or that its trainings cannot follow.
+REFUSED = {
+    "trainer.barebones": "it turns checkpoints and logs off; leave it out",
+    "trainer.callbacks": "expected in the group callbacks. Fix: +callbacks.mine={_target_: ...}",
+    "trainer.default_root_dir": "a run writes into its own directory. Fix: paths.runs=PATH",
+    "trainer.enable_checkpointing": "a run always writes best.ckpt and last.ckpt; leave it out",
+    "trainer.enable_model_summary": "a run logs its parameters. Fix: action=profile shows more",
+    "trainer.enable_progress_bar": "the bar is shown in terminals only. Fix: command | cat",
+    "trainer.fast_dev_run": "it writes no checkpoint to evaluate. Fix: debug=tiny",
+    "trainer.limit_predict_batches": "nothing reads it; leave it out",
+    "trainer.limit_test_batches": "every evaluation reads trainer.limit_val_batches. Fix: set that",
+    "trainer.logger": "expected in the group logger. Fix: logger=[csv,tensorboard]",
+    "trainer.max_time": "a run cannot resume from it. Fix: timeout 3h COMMAND, then ckpt=last",
+    "trainer.min_epochs": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
+    "trainer.min_steps": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
+    "trainer.model_registry": "nothing is uploaded; leave it out",
+    "trainer.num_sanity_val_steps": "data are checked before training. Fix: action=check",
+    "trainer.overfit_batches": "it replaces the samplers. Fix: trainer.limit_train_batches=N",
+    "trainer.plugins": "this package sets them; leave it out",
+    "trainer.reload_dataloaders_every_n_epochs": "a resume could not follow it; leave it out",
+    "trainer.use_distributed_sampler": "the samplers share out the data themselves; leave it out",
 }
 
 

@@ -11,7 +11,7 @@ class Position(NamedTuple):
 
     samples: int  # seen so far, by all processes
     epochs: float  # done so far, the current one in part: its share of samples
-    total_epochs: int  # of the whole run
+    total_epochs: float  # of the whole run, whose last one may end early
 
 
 def warmup_cosine(
@@ -20,6 +20,7 @@ def warmup_cosine(
     max_lr: float,
     reference_batch: int,
     warmup_steps: int = 0,
+    warmup_share: float = 0.0,
     warmup_lr: float = 0.0,
     min_lr: float = 0.0,
     per_epoch: bool = False,
@@ -35,6 +36,7 @@ def warmup_cosine(
         max_lr: learning rate at the top, like the other two for a step of `reference_batch`.
         reference_batch: samples of a step for which the numbers are given.
         warmup_steps: of `reference_batch` samples each.
+        warmup_share: Length of the warm-up as a share of the run, used if `warmup_steps` is 0.
         warmup_lr: learning rate of the first step.
         min_lr: learning rate at the end.
         per_epoch: the cosine changes between epochs only, as released.
@@ -45,6 +47,9 @@ def warmup_cosine(
     warmup = warmup_steps * reference_batch
     if position.samples < warmup:
         return warmup_lr + (max_lr - warmup_lr) * position.samples / warmup
+    share = position.epochs / position.total_epochs
+    if not warmup and share < warmup_share:
+        return warmup_lr + (max_lr - warmup_lr) * share / warmup_share
     epochs = math.floor(position.epochs) if per_epoch else position.epochs
     share = min(epochs / position.total_epochs, 1.0)
     return min_lr + 0.5 * (max_lr - min_lr) * (1 + math.cos(math.pi * share))

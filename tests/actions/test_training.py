@@ -42,7 +42,9 @@ KEYS = {
     *("parcnet_train_version", "torch_version", "checkpoint", "checkpoint_epoch", "seconds"),
     *("val/top1", "val/top5", "val/loss", "val/skipped"),
 }
-FIT_KEYS = {"epochs", "steps", "train/loss", "train/skipped", "train/images_per_second"}
+FIT_KEYS = {
+    *("epochs", "steps", "stopped", "train/loss", "train/skipped", "train/images_per_second"),
+}
 
 
 def rows(output, column):
@@ -231,9 +233,8 @@ def test_an_interrupted_run_without_a_checkpoint_names_none(tmp_path, monkeypatc
     assert "stopped in epoch 1; nothing is saved yet" in caplog.text
 
 
-@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_an_epoch_without_validation_and_rows_trains(tmp_path):
-    settings = ["+trainer.check_val_every_n_epoch=2", "trainer.log_every_n_steps=10"]
+    settings = ["trainer.check_val_every_n_epoch=2", "trainer.log_every_n_steps=10"]
     assert run([*TINY, *settings, "trainer.max_epochs=2"], tmp_path)["epochs"] == 2
 
 
@@ -495,3 +496,21 @@ def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
         settings = ["recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"]
         run([*TINY, *settings], tmp_path / "long")
     assert "warm" not in caplog.text
+
+
+def test_recipe_finetune_counts_its_epochs_and_resumes_the_same(image_folder, tmp_path, caplog):
+    recipe = [
+        *("data=imagefolder", f"data.root={image_folder}", "data.num_workers=0", "recipe=finetune"),
+        *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32"),
+        *("recipe.batch_size=4", "recipe.epochs.at_least=2", "recipe.epochs.images=36"),
+    ]
+    with caplog.at_level(logging.INFO):
+        results = run(recipe, tmp_path / "run")
+    assert (results["epochs"], results["steps"]) == (3, 9)  # of 12 images in batches of 4
+    assert re.search(r"recipe\.epochs: 3 epochs of 12 ", caplog.text)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        again = run([*recipe, f"ckpt={tmp_path / 'run'}"], tmp_path / "run")
+    assert (again["epochs"], again["steps"]) == (3, 9)
+    assert again["val/top1"] == results["val/top1"]
+    assert " is " not in "".join(r.message for r in caplog.records if r.levelname == "WARNING")

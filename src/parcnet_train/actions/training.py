@@ -7,13 +7,14 @@ import logging
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import LambdaCallback
+from pytorch_lightning.callbacks import Callback, LambdaCallback
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -27,10 +28,12 @@ from parcnet_train.build import (
     build_loggers,
     build_task,
     build_trainer,
+    epochs_of,
     world_size,
 )
 from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import Stopped, requeue
+from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoint_files import read_checkpoint
 from parcnet_train.checkpoints import (
     check_same_classes,
@@ -66,10 +69,12 @@ def fit(config: Config) -> Results:
     output = Path(config["paths"]["output"])
     data, task = prepare(config)
     provenance = Provenance(config, world_size(config), from_epoch=0)
+    epochs = count_epochs(config, data)
     resumed = goes_on_from(config)
     if resumed is not None:
         checkpoint = read_model(resumed, task, data, config)
-        refuse_finished(checkpoint, resumed, config["trainer"]["max_epochs"], output)
+        epochs = without_further_steps(checkpoint, resumed, config, epochs)
+        refuse_finished(checkpoint, resumed, epochs, output)
         compare_configs(checkpoint, config)
         provenance.goes_on(checkpoint["position"]["epoch"])
         log.info("going on from %s", resumed)
@@ -87,10 +92,10 @@ def fit(config: Config) -> Results:
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
     with provenance:
-        last = train(config, data, task, resumed, provenance)
+        last = train(config, data, task, epochs, resumed, provenance)
         results = {
             **describe(config, task),
-            **evaluate(config, task, data, output / BEST),
+            **evaluate(config, task, data, best_or_last(output)),
             **last,
             "seconds": time.perf_counter() - started,
         }
@@ -99,8 +104,32 @@ def fit(config: Config) -> Results:
         return finish(output, results)
 
 
+def count_epochs(config: Config, data: Any) -> int:
+    """Number of epochs, logged where it follows the size of the set."""
+    wanted = config["trainer"]["max_epochs"]
+    if isinstance(wanted, int):
+        return wanted
+    images = data.count_training_images()
+    epochs = epochs_of(config, images)
+    log.info(
+        "recipe.epochs: %s epochs of %s training images (at least %s epochs and %s images), "
+        "warm-up over the first %.1f epochs",
+        f"{epochs:,}",
+        f"{images:,}",
+        wanted["at_least"],
+        f"{wanted['images']:,}",
+        epochs * config["recipe"]["schedule"].get("warmup_share", 0.0),
+    )
+    return epochs
+
+
 def train(
-    config: Config, data: Any, task: Task, resumed: Path | None, provenance: Provenance
+    config: Config,
+    data: Any,
+    task: Task,
+    epochs: int,
+    resumed: Path | None,
+    provenance: Provenance,
 ) -> Results:
     """Trains to the last epoch; where somebody stops it, this process ends, all of it saved.
 
@@ -108,6 +137,7 @@ def train(
         config: the whole configuration.
         data: data module.
         task: Lightning module.
+        epochs: Number of epochs of the whole run.
         resumed: checkpoint that the training goes on from; None: it begins.
         provenance: is told of the data, once they are listed.
 
@@ -127,10 +157,12 @@ def train(
         logger.log_hyperparams(flatten(config))
     listed = LambdaCallback(on_fit_start=lambda *_: provenance.note(data))
     callbacks = [*build_callbacks(config, task, contents), listed]
-    trainer = build_trainer(config, callbacks, loggers)
+    trainer = build_trainer(config, callbacks, loggers, epochs)
     try:
         # Log lines go above the progress bar, not through it.
-        with refusals(), logging_redirect_tqdm():
+        with refusals(), logging_redirect_tqdm(), warnings.catch_warnings():
+            # `Progress` logs by the steps of the run, however short its epochs are.
+            warnings.filterwarnings("ignore", ".*smaller than the logging interval")
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         way_out = (
@@ -144,14 +176,34 @@ def train(
             # The first one to end could end the others: `srun --kill-on-bad-exit`.
             trainer.strategy.barrier()
         sys.exit(128 + signum)  # as shells count
+    progress: Any = trainer.fit_loop.epoch_progress.current
     last = trainer.callback_metrics  # without training metrics where all epochs were done before
     return {
         "train/loss": value_of(last, "train/loss_epoch"),
         "train/skipped": value_of(last, "train/skipped"),
         "train/images_per_second": value_of(last, "train/images_per_second"),
-        "epochs": trainer.current_epoch,
+        "epochs": progress.processed,
         "steps": trainer.global_step,
+        "stopped": stopped_by(trainer, callbacks),
     }
+
+
+def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None:
+    """Why a training ended before its last epoch; None if it did not."""
+    if not trainer.should_stop:
+        return None
+    reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping))
+    return next(filter(None, reasons), "a callback set trainer.should_stop")
+
+
+def best_or_last(output: Path) -> Path:
+    """The best checkpoint of a run, or its last one if that is missing."""
+    if (output / BEST).is_file():
+        return output / BEST
+    log.warning(
+        "%s does not exist; the results are those of %s, the last epoch", output / BEST, LAST.name
+    )
+    return output / LAST
 
 
 def test(config: Config) -> Results:
@@ -213,6 +265,25 @@ def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, A
     return checkpoint
 
 
+def without_further_steps(
+    checkpoint: Mapping[str, Any], path: Path, config: Config, epochs: int
+) -> int:
+    """The epochs of a run; those that are done, if it has reached `trainer.max_steps`.
+
+    Raises:
+        CheckpointError: If it was trained for longer.
+    """
+    steps, max_steps = checkpoint["global_step"], config["trainer"]["max_steps"]
+    if max_steps is None or steps < max_steps:
+        return epochs
+    if steps > max_steps:
+        raise CheckpointError(
+            f"ckpt={path} has been trained for {steps} steps, trainer.max_steps={max_steps}; "
+            "expected at least as many: raise trainer.max_steps, or evaluate it with action=test"
+        )
+    return min(epochs, checkpoint["position"]["epoch"])
+
+
 def refuse_finished(
     checkpoint: Mapping[str, Any], path: Path, max_epochs: int, output: Path
 ) -> None:
@@ -224,7 +295,8 @@ def refuse_finished(
         CheckpointError: where it was, or where this run has no best epoch.
     """
     epochs = checkpoint["epoch"] + 1
-    is_done = checkpoint["position"]["epoch"] == max_epochs and not (output / BEST).is_file()
+    has_checkpoint = (output / BEST).is_file() or (output / LAST).is_file()
+    is_done = checkpoint["position"]["epoch"] == max_epochs and not has_checkpoint
     if epochs > max_epochs or is_done:
         raise CheckpointError(
             f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "

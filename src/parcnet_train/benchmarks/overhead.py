@@ -86,7 +86,6 @@ def train(config: Config, device: torch.device) -> Alternate:
     """One short training with everything that `action=fit` has."""
     trainer_settings = {
         **config["trainer"],
-        "max_epochs": 1,
         "limit_train_batches": config["benchmark"]["repeats"] + WARM_UP + 1,
         "limit_val_batches": 1,
         "accumulate_grad_batches": 1,
@@ -101,7 +100,7 @@ def train(config: Config, device: torch.device) -> Alternate:
     task = build_task(config, len(data.class_names))
     alternate = Alternate(bare_step(config, data, device))
     callbacks = [alternate, *build_callbacks(config, task, {})]
-    build_trainer(config, callbacks, build_loggers(config)).fit(task, data)
+    build_trainer(config, callbacks, build_loggers(config), epochs=1).fit(task, data)
     return alternate
 
 

@@ -129,6 +129,7 @@ class Progress(Callback):
         self.parts: list[Tensor] = []  # of the loss of the step under way, one a batch
         self.images = 0
         self.started = 0.0
+        self.paused = 0.0  # when the newest validation began
         self.began = (0.0, 0.0)  # epochs done and time at the start of this process
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -183,18 +184,23 @@ class Progress(Callback):
         return self.images / (time.perf_counter() - self.started)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the pace for the results; a short epoch without validation has no row yet."""
-        self.row = self.row or self._row(trainer)
+        """Leaves the pace for the results, also of an epoch without validation."""
+        if self.images or not self.row:
+            self.row = self._row(trainer)
         pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the numbers of the epoch's last step, before validation takes its time."""
+        """Takes the numbers of the newest step, before validation takes its time."""
         self.row = self._row(trainer)
+        self.paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the line of the epoch."""
-        done = trainer.current_epoch + 1
-        self.value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[index]  # of a `Task`
+        """Writes the line of the epoch, or of its part so far."""
+        self.started += time.perf_counter() - self.paused
+        ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        done = trainer.current_epoch + ready / trainer.num_training_batches
+        value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[index]  # of a `Task`
+        self.value = value if math.isfinite(value) else None
         self._write(trainer, done)
         if not trainer.is_global_zero:
             return
@@ -205,8 +211,8 @@ class Progress(Callback):
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(
-            "epoch %d/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
-            trainer.current_epoch + 1,
+            "epoch %s/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
+            f"{done:.4g}",
             trainer.max_epochs,
             self.row["train/loss_step"],
             shown,

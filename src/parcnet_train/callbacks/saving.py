@@ -144,18 +144,22 @@ class BestEpochs(BestCheckpoint):
         count: how many are kept.
         monitor: metric that ranks them.
         mode: `max` or `min`.
+        per_epoch: Whether each epoch is validated once, at its end.
     """
 
     kind = "BestEpochs"
 
-    def __init__(self, folder: Path, count: int, monitor: str, mode: str) -> None:
+    def __init__(
+        self, folder: Path, count: int, monitor: str, mode: str, per_epoch: bool = True
+    ) -> None:
         super().__init__(
             folder,
-            filename="best_epoch{epoch:03d}",
+            filename="best_epoch{epoch:03d}" + ("" if per_epoch else "_step{step:06d}"),
             auto_insert_metric_name=False,
             monitor=monitor,
             mode=mode,
             save_top_k=count,
+            save_on_train_epoch_end=per_epoch,
             enable_version_counter=False,
         )
 
@@ -242,6 +246,15 @@ class LastCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if loop.batch_progress.is_last_batch or loop._should_accumulate():
             return
+        if not loop._should_check_val_fx(None):  # type: ignore[arg-type]  # else after it
+            self._save_if_due(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves after a validation in the middle of an epoch, if it is time to."""
+        if not (trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop):
+            self._save_if_due(trainer, pl_module)
+
+    def _save_if_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step = trainer.global_step
         by_step = self.every_n_steps is not None and step % self.every_n_steps == 0
         looks = trainer.world_size == 1 or step % self.agree_every == 0
@@ -256,7 +269,8 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
         _, stop = self._agree(pl_module.device)
         assert trainer.max_epochs is not None
-        if stop and trainer.current_epoch + 1 < trainer.max_epochs:
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if stop and not is_last:
             raise Stopped(stop)
 
     def _agree(self, device: torch.device) -> tuple[bool, int]:

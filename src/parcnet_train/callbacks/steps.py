@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from parcnet_train.collectives import anywhere
 from parcnet_train.errors import TrainingError
+
+log = logging.getLogger(__name__)
 
 WAY_OUT = (
     "the checkpoints written before are kept. Try a lower recipe.optimizer.lr, "
@@ -32,6 +36,7 @@ class FiniteLoss(Callback):
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
         self.unread: list[tuple[int, int, int, Tensor]] = []  # epoch, batch, step, is finite
+        self.has_warned = False
 
     def on_train_batch_end(
         self,
@@ -53,11 +58,28 @@ class FiniteLoss(Callback):
         self._read()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks at what the weights of the last step do, before they are saved."""
-        if not torch.isfinite(torch.as_tensor(trainer.callback_metrics.get("val/loss", 0.0))):
+        """Looks at what the weights of the last step do, before they are saved.
+
+        A mean that is not a number had nothing to average (`ExactMean`), which is no divergence.
+        """
+        task: Any = pl_module  # a `Task`
+        values = {
+            name: float(trainer.callback_metrics.get(name, 0.0))
+            for name in ("val/loss", task.monitor)
+        }
+        if math.isinf(values["val/loss"]):
             raise TrainingError(
                 f"val/loss is not finite after epoch {trainer.current_epoch} (counted from 0); "
                 + WAY_OUT
+            )
+        empty = [name for name, value in values.items() if math.isnan(value)]
+        if empty and not self.has_warned:
+            self.has_warned = True
+            log.warning(
+                "%s: no value, since the validation set gives nothing to average (no readable "
+                "image, no object or no labelled pixel); results.json will say null%s",
+                ", ".join(empty),
+                ", and best.ckpt is the first one validated" if task.monitor in empty else "",
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -110,19 +132,92 @@ class SeedStep(Callback):
 
 
 class EpochLength(Callback):
-    """Tells Lightning how many batches the epoch has that begins.
+    """Tells Lightning how many batches the epoch has that begins, and which one is the last.
 
-    Lightning asks a loader once, when it is made; the epochs of a multi-scale training differ.
+    Lightning asks a loader once, when it is made; the epochs of a multi-scale training differ. Its
+    own `max_steps` would leave an epoch unfinished, which nothing could be saved or resumed from;
+    here the last epoch has fewer batches.
+
+    Args:
+        max_steps: Optimizer steps after which the run ends, if its epochs do not end it before.
     """
+
+    def __init__(self, max_steps: int | None = None) -> None:
+        self.max_steps = max_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Finds the end of the run, and the length of an epoch that is resumed in its middle."""
+        task: Any = pl_module  # a `Task`
+        if self.max_steps is not None:
+            task.end_after(self.max_steps - trainer.global_step)
+        self._set_length(trainer, task)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets every number that Lightning derived from the length of the first epoch."""
-        loop, limit = trainer.fit_loop, trainer.limit_train_batches
+        self._set_length(trainer, pl_module)
+
+    def _set_length(self, trainer: pl.Trainer, task: Any) -> None:
+        loop = trainer.fit_loop
         assert loop._combined_loader is not None
-        length = len(loop._combined_loader.flattened[0])
-        batches = limited(length, limit)
+        assert loop._data_fetcher is not None
+        batches = task.batches_of(trainer.current_epoch)
         loop._combined_loader.limits = [batches]
-        loop.max_batches = trainer.val_check_batch = batches
+        loop._data_fetcher.length = loop.max_batches = batches
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Counts an epoch that a callback has ended early as a whole one."""
+        trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True
+
+
+class ValidationSchedule(Callback):
+    """Decides when a training is validated, in place of Lightning; its last step always is.
+
+    Lightning counts batches instead of optimizer steps, and leaves out the end of a run that no
+    interval meets.
+
+    Args:
+        interval: Share of an epoch between two validations, or, as a whole number, optimizer steps
+            of the run.
+        every_n_epochs: Number of epochs, of which one is validated; for shares of an epoch only.
+    """
+
+    def __init__(self, interval: float, every_n_epochs: int = 1) -> None:
+        self.interval = interval
+        self.every_n_epochs = every_n_epochs
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Takes Lightning's place, which asks after every batch and when it resumes."""
+        loop: Any = trainer.fit_loop.epoch_loop
+        loop._should_check_val_fx = lambda _: self.is_due(trainer)
+
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether a validation follows the newest batch."""
+        loop = trainer.fit_loop.epoch_loop
+        if trainer.should_stop:
+            return True
+        if loop._should_accumulate():
+            return False
+        epochs = trainer.current_epoch + 1
+        if loop._num_ready_batches_reached() and epochs == trainer.max_epochs:
+            return True
+        if isinstance(self.interval, int):
+            return trainer.global_step % self.interval == 0
+        task: Any = trainer.lightning_module
+        window = trainer.accumulate_grad_batches
+        steps = math.ceil(task.planned_batches(trainer.current_epoch) / window)
+        done = math.ceil(loop.batch_progress.current.ready / window)
+        return epochs % self.every_n_epochs == 0 and done in steps_of_shares(self.interval, steps)
+
+
+def steps_of_shares(interval: float, steps: int) -> set[int]:
+    """Steps of an epoch, counted from 1, that end a multiple of a share of it.
+
+    Args:
+        interval: Share, above 0 and up to 1.
+        steps: Optimizer steps of the epoch.
+    """
+    count = math.floor(1 / interval + 1e-9)
+    return {max(1, round(number * interval * steps)) for number in range(1, count + 1)}
 
 
 def limited(batches: int, limit: float) -> int:

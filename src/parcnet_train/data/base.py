@@ -185,8 +185,14 @@ class TaskData(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Makes the sets that the stage (`fit` or `validate`) needs."""
         if stage == "fit":
-            self.train_set = self.make_train_set()
+            self.count_training_images()
         self.val_set = self.make_val_set()
+
+    def count_training_images(self) -> int:
+        """Number of training images; makes the training set, once."""
+        if not hasattr(self, "train_set"):
+            self.train_set = self.make_train_set()
+        return len(self.train_set)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""

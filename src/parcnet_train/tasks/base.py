@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -69,6 +70,7 @@ class Task(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.reference_batch = reference_batch
+        self.last_epoch: tuple[int, int] | None = None  # and its batches, if `end_after` cut it
         self.train_metrics = loss_and_skipped("train/loss_epoch", "train/skipped")
 
     def configure_optimizers(self) -> Optimizer:
@@ -88,24 +90,67 @@ class Task(pl.LightningModule):
         return loader.batch_sampler
 
     def starts(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Samples of all processes before every batch of an epoch, and after the last."""
+        """Samples of all processes before every planned batch of an epoch, and after the last."""
         starts = self.batches.plan(epoch).starts
         return starts[: limited(len(starts) - 1, self.trainer.limit_train_batches) + 1]
 
+    def planned_batches(self, epoch: int) -> int:
+        """Batches of an epoch, `trainer.limit_train_batches` applied, were it not the last one."""
+        return len(self.starts(epoch)) - 1
+
+    def batches_of(self, epoch: int) -> int:
+        """Batches of an epoch."""
+        planned = self.planned_batches(epoch)
+        if self.last_epoch is not None and epoch == self.last_epoch[0]:
+            return min(planned, self.last_epoch[1])
+        return planned
+
+    def end_after(self, steps: int) -> None:
+        """Ends the run after so many more optimizer steps, unless its epochs end it before.
+
+        Args:
+            steps: Number of optimizer steps from where the training begins or is resumed.
+        """
+        epochs, window = self.trainer.max_epochs, self.trainer.accumulate_grad_batches
+        assert epochs is not None
+        epoch, batch = self.trainer.datamodule.begin  # type: ignore[attr-defined]
+        while epoch < epochs:
+            planned = self.planned_batches(epoch)
+            in_epoch = math.ceil((planned - batch) / window)
+            if steps <= in_epoch:
+                self.last_epoch = epoch, min(planned, batch + steps * window)
+                self.trainer.fit_loop.max_epochs = epoch + 1
+                return
+            epoch, batch, steps = epoch + 1, 0, steps - in_epoch
+        if steps:
+            log.warning(
+                "trainer.max_steps: the run of %d epochs ends %d steps before; raise recipe.epochs",
+                epochs,
+                steps,
+            )
+
+    @property
+    def total_epochs(self) -> float:
+        """Epochs of the whole run, the last one in part if `end_after` cut it."""
+        if self.last_epoch is None:
+            assert self.trainer.max_epochs is not None
+            return self.trainer.max_epochs
+        epoch, batches = self.last_epoch
+        starts = self.starts(epoch)
+        return epoch + float(starts[batches] / starts[-1])
+
     def position(self, batch_idx: int, epoch: int) -> Position:
         """How far the training has come before a batch of an epoch."""
-        total_epochs = self.trainer.max_epochs
-        assert total_epochs is not None
         starts = self.starts(epoch)
         seen, epoch_length = int(starts[batch_idx]), int(starts[-1])
         before = epoch * min(self.batches.length, epoch_length)
-        return Position(before + seen, epoch + seen / epoch_length, total_epochs)
+        return Position(before + seen, epoch + seen / epoch_length, self.total_epochs)
 
     def step_of(self, batch_idx: int, epoch: int) -> Step:
         """The optimizer step that a batch of an epoch is part of."""
         accumulate = self.trainer.accumulate_grad_batches
         first = batch_idx - batch_idx % accumulate
-        batches = range(first, min(first + accumulate, len(self.starts(epoch)) - 1))
+        batches = range(first, min(first + accumulate, self.batches_of(epoch)))
         images = len(batches) * self.batches.batch_size * self.batches.world_size
         position = self.position(first, epoch)
         seen = position.samples / self.reference_batch
@@ -115,9 +160,7 @@ class Task(pl.LightningModule):
         """All optimizer steps of the run."""
         assert self.trainer.max_epochs is not None
         for epoch in range(self.trainer.max_epochs):
-            for batch_idx in range(
-                0, len(self.starts(epoch)) - 1, self.trainer.accumulate_grad_batches
-            ):
+            for batch_idx in range(0, self.batches_of(epoch), self.trainer.accumulate_grad_batches):
                 yield self.step_of(batch_idx, epoch)
 
     def learning_rate(self, position: Position, share: float) -> float:
@@ -140,11 +183,9 @@ class Task(pl.LightningModule):
 
     def warn_of_warmup(self) -> None:
         """Tells where the run is shorter than its warm-up."""
-        epochs = self.trainer.max_epochs
-        assert epochs is not None
-        epoch = self.trainer.current_epoch
+        epochs, epoch = self.total_epochs, self.trainer.current_epoch
         share = self.step_of(0, epoch).share
-        samples = epochs * min(self.batches.length, int(self.starts(epoch)[-1]))
+        samples = int(epochs * min(self.batches.length, int(self.starts(epoch)[-1])))
         half = self.learning_rate(Position(samples // 2, epochs / 2, epochs), share)
         end = self.learning_rate(Position(samples, epochs, epochs), share)
         top = self.settings[0]["lr"] * share
@@ -205,7 +246,7 @@ class Task(pl.LightningModule):
             "batch": batch,
             "samples": int(self.batches.plan(epoch).starts[batch]),
         }
-        if batch:
+        if batch or self.trainer.validating:  # else the epoch has logged and reset them
             checkpoint["train_metrics"] = {
                 name: {
                     key: total(torch.as_tensor(state)) for key, state in metric.metric_state.items()
