@@ -78,6 +78,15 @@ def test_three_faults_in_one_message_and_nothing_written(call_here, tmp_path, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_value_that_hydra_cannot_read_is_one_fault(call_here, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call_here("data=imagefolder", "data.root=~/it's")
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: data.root=~/it's")
+    assert "character ~ " in line
+
+
 def test_check_trains_nothing(call_here, tmp_path, capsys):
     call_here("action=check", "backbone=mobilevit_s")
     assert "no faults: task=classification backbone=mobilevit_s" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -315,7 +316,10 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool 
     """
     from parcnet_train.check import check
 
-    found = [*faults, *plain.faults, *check(plain.values, plain.borrowed, is_here)]
+    # A key whose override was left out may have no value for that reason alone.
+    named = {re.split("[=: ]", line)[0] for line in faults}
+    of_values = [line for line in plain.faults if line.split(" ")[0] not in named]
+    found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here)]
     if found:
         raise ConfigError(found)
 
