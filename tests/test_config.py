@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import pytorch_lightning
 from hydra import initialize_config_dir
@@ -112,11 +114,15 @@ def test_every_group_of_the_folder_is_known():
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory):
-    """Folders of a thousand classes, which is what `check` looks at."""
+    """Folders of a thousand classes with an image each, which is what `check` looks at."""
     root = tmp_path_factory.mktemp("imagenet")
+    image = root / "image.png"
+    cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
     for split in ("train", "val"):
         for number in range(1000):
-            (root / split / f"n{number:08}").mkdir(parents=True)
+            folder = root / split / f"n{number:08}"
+            folder.mkdir(parents=True)
+            (folder / f"{split}.png").hardlink_to(image)
     return root
 
 
