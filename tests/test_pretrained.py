@@ -5,11 +5,12 @@ import timm
 import torch
 
 import golden
+from parcnet_train.build import build_backbone
 from parcnet_train.checkpoint_files import read_checkpoint
-from parcnet_train.checkpoints import model_state
+from parcnet_train.checkpoints import model_state, pretrained_state
 from parcnet_train.conversion.convert import convert
 from parcnet_train.tasks.base import Task
-from running import TINY, configure, run
+from running import TINY, composed, configure, run
 
 MOBILEVIT = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
@@ -67,6 +68,15 @@ def test_a_run_starts_from_the_averaged_weights_of_another(
     assert_starts_from(first_weights, checkpoint)
     raw = model_state(checkpoint, ema=False)["backbone.stages.0.0.conv.weight"]
     assert not torch.equal(first_weights["backbone.stages.0.0.conv.weight"], raw)
+
+
+def test_of_a_run_directory_the_best_checkpoint_is_taken(trained, best):
+    assert faults_of(f"backbone.pretrained={trained[0]}") == []
+    backbone = build_backbone(composed(*TINY))
+    of_run, _ = pretrained_state(str(trained[0]), backbone, composed(*TINY))
+    of_file, _ = pretrained_state(str(best), backbone, composed(*TINY))
+    assert of_run.keys() == of_file.keys()
+    assert all(torch.equal(of_run[name], of_file[name]) for name in of_run)
 
 
 def test_weights_of_a_checkpoint_come_before_pretrained_ones(tmp_path, first_weights):

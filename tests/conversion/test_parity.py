@@ -64,6 +64,7 @@ def test_timms_mobilevit(size, tmp_path):
     reference = timm.create_model(size).eval()
     reference.load_state_dict(golden.weights_of(reference))
     model = converted(reference.state_dict(), tmp_path, "timm", size)
+    assert model.predictor.key.size == reference.pretrained_cfg["input_size"][1:]
     images = torch.rand(1, 3, 192, 320, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         got, expected = model(images), reference(images)
@@ -94,6 +95,8 @@ def test_torchvisions_networks(backbone, make, overrides, tmp_path):
             value.mul_(10 if value.dim() == 3 else 1)
     reference.load_state_dict(state)
     model = converted(state, tmp_path, "torchvision", backbone, *overrides)
+    (crop,) = models.get_model_weights(make).DEFAULT.transforms().crop_size
+    assert model.predictor.key.size == (crop, crop)
     images = torch.rand(1, 3, 96, 160)
     with torch.inference_mode():
         got, expected = model(images), reference((images - MEAN) / STD)
