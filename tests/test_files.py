@@ -1,4 +1,6 @@
 import errno
+import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -10,7 +12,7 @@ from parcnet_train.checkpoints import write_checkpoint
 from parcnet_train.data.preparing import write_lines
 from parcnet_train.deploy import runtimes
 from parcnet_train.errors import CheckpointError, TrainingError
-from parcnet_train.files import scratch_folder, write_whole
+from parcnet_train.files import read_regular, scratch_folder, to_json, write_whole
 from parcnet_train.provenance import Provenance
 from parcnet_train.runs import write_results
 
@@ -96,3 +98,22 @@ def test_a_full_one_is_told(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match="Is a directory"), scratch_folder() as folder:
         folder.read_bytes()  # which is no question of room
+
+
+def test_json_has_null_for_numbers_that_are_not_finite():
+    content = {"a": math.nan, "b": [1.5, math.inf, {"c": (-math.inf, 2)}], "d": "NaN"}
+    text = to_json(content).decode()
+    expected = {"a": None, "b": [1.5, None, {"c": [None, 2]}], "d": "NaN"}
+    assert json.loads(text, parse_constant=pytest.fail) == expected
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    for name in ("fifo", "link"):
+        with pytest.raises(OSError, match="FIFO"):
+            read_regular(tmp_path / name)
+    with pytest.raises(OSError, match="device"):
+        read_regular(Path("/dev/zero"))
+    with pytest.raises(IsADirectoryError):
+        read_regular(tmp_path)

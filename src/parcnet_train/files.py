@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from parcnet_train.errors import TrainingError, reason_of
 
@@ -84,6 +86,27 @@ def scratch_folder() -> Iterator[Path]:
             f"{tempfile.gettempdir()}, for files in between, is full: {reason_of(error)}; make "
             "room, or set TMPDIR=PATH"
         ) from error
+
+
+def to_json(content: Any, indent: int | None = None) -> bytes:
+    """The content of a JSON file, with null for numbers that are not finite.
+
+    JSON has no word for those; `NaN`, which Python would write, other readers refuse.
+
+    Args:
+        content: Plain values.
+        indent: Spaces by which the parts of a value are indented; None: all in one line.
+    """
+    return (json.dumps(finite(content), indent=indent, allow_nan=False) + "\n").encode()
+
+
+def finite(content: Any) -> Any:
+    """The same plain values with None for numbers that are not finite."""
+    if isinstance(content, Mapping):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_regular(path: Path) -> bytes:

@@ -15,7 +15,6 @@ import glob
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.errors import CheckpointError
-from parcnet_train.files import write_whole
+from parcnet_train.files import to_json, write_whole
 from parcnet_train.processes import is_restarted, place
 
 LAST = Path("checkpoints") / "last.ckpt"
@@ -346,9 +345,4 @@ def read_values(path: Path) -> dict[str, Any]:
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
     """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
-    # JSON has no word for what is not a number.
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in results.items()
-    }
-    write_whole(folder / RESULTS, (json.dumps(finite, indent=2) + "\n").encode())
+    write_whole(folder / RESULTS, to_json(results, indent=2))

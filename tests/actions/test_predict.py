@@ -27,6 +27,7 @@ from parcnet_train.data.transforms import EvalTransform
 from parcnet_train.errors import CheckpointError, UnreadableError
 from parcnet_train.predict.inputs import read_file
 from parcnet_train.predict.predictions import Classified, Detected, Segmented
+from parcnet_train.predict.tasks import ClassPredictor
 from parcnet_train.tasks.segmentation import SegmentationTask
 from running import TINY, configure, run
 from voc_files import VAL as VOC_VAL
@@ -176,6 +177,58 @@ def test_the_limit_of_pixels_is_the_training_s_or_what_was_typed(trained, tmp_pa
         parcnet_train.load(ckpt).predict(folder / "b.png")
     results, _ = predict(ckpt, folder, tmp_path / "typed", "data.max_pixels=1240")
     assert results["predicted"] == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_a_fault_of_the_checkpoint(trained, tmp_path, value):
+    cv2.imwrite(str(tmp_path / "a.png"), photo())
+    checkpoint = read_checkpoint(best(trained[0]))
+    for weights in (checkpoint["state_dict"], checkpoint.get("ema_state_dict") or {}):
+        for values in weights.values():
+            if values.is_floating_point():
+                values.flatten()[0] = value
+    torch.save(checkpoint, tmp_path / "it.ckpt")
+    with pytest.raises(CheckpointError, match=r"ckpt=.*it\.ckpt: .*not finite"):
+        predict(tmp_path / "it.ckpt", tmp_path / "a.png", tmp_path / "out")
+    assert not (tmp_path / "out" / "predictions.json").exists()
+
+
+def test_probabilities_that_are_not_finite_are_a_failure_of_their_image(
+    trained, tmp_path, monkeypatch, capsys
+):
+    """As where a network overflows in 16 bits, for some images only."""
+    for name, value in (("a", 0), ("b", 255)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((32, 32, 3), value, np.uint8))
+    find = ClassPredictor.find
+
+    def overflowing(self, network, images, *others):
+        def run(images):
+            logits = network(images)
+            return torch.where(images.flatten(1).bool().any(1, keepdim=True), torch.nan, logits)
+
+        return find(self, run, images, *others)
+
+    monkeypatch.setattr(ClassPredictor, "find", overflowing)
+    with pytest.raises(SystemExit) as caught:
+        predict(best(trained[0]), tmp_path / "*.png", tmp_path / "out")
+    assert caught.value.code == 1
+    assert re.search(r"b\.png: .*not finite", capsys.readouterr().err)
+    (row,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert row["file"] == f"{tmp_path}/a.png"
+
+
+def test_files_of_other_formats_are_counted_in_a_warning(trained, tmp_path, caplog):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), photo())
+    for name in ("b.heic", "c.HEIC", "notes.txt"):
+        (folder / name).touch()
+    with caplog.at_level("WARNING"):
+        results, _ = predict(best(trained[0]), folder, tmp_path / "out")
+    assert (results["images"], results["failed"]) == (1, 0)
+    messages = [r.getMessage() for r in caplog.records if "heic" in r.getMessage()]
+    assert len(messages) == 1
+    assert "2 .heic (first b.heic)" in messages[0]
 
 
 def test_nothing_but_failures_is_a_failure_too(trained, tmp_path, capsys):

@@ -315,3 +315,9 @@ def test_whatever_stands_anywhere_is_read_or_named(tmp_path, value):
         except DataError as error:
             (line,) = str(error).splitlines()
             assert f"{name}[{number}]" in line or "no entry of" in line or "another entry" in line
+
+
+def test_annotations_that_are_a_fifo_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"a\.json .*FIFO"):
+        read_annotations(tmp_path / "a.json")

@@ -18,6 +18,7 @@ from parcnet_train.checkpoints import restore_for
 from parcnet_train.data.folders import describe
 from parcnet_train.data.preparing import progress
 from parcnet_train.errors import CheckpointError
+from parcnet_train.model import Model
 from parcnet_train.predict.batches import Found, outcomes
 from parcnet_train.predict.inputs import find_images
 from parcnet_train.predict.predictor import Options, Predictor
@@ -55,6 +56,7 @@ def predict(config: Config) -> Results:
             f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; action=predict knows "
             "classification, detection and segmentation"
         )
+    refuse_not_finite(model, ckpt)
     if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
         predictor.max_pixels = value_of(config, MAX_PIXELS)
     paths, left_out = find_images(config["input"], Path(config["paths"]["runs"]))
@@ -102,6 +104,25 @@ def predict(config: Config) -> Results:
             print(f"error: {failure}", file=sys.stderr)
         sys.exit(1)
     return results
+
+
+def refuse_not_finite(model: Model, ckpt: Path) -> None:
+    """Refuses weights from which nothing can be computed.
+
+    Args:
+        model: Network of the checkpoint.
+        ckpt: Its file.
+
+    Raises:
+        CheckpointError: If a weight or a statistic is infinite or no number.
+    """
+    for name, values in model.state_dict().items():
+        if not values.isfinite().all():
+            raise CheckpointError(
+                f"ckpt={ckpt}: its weights are not finite, first {name}; expected the checkpoint "
+                "of a training that did not diverge. Fix: use an earlier checkpoint, or train again "
+                "with a lower recipe.optimizer.lr"
+            )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -19,7 +18,7 @@ from torch.optim import Optimizer
 
 from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.collectives import mean
-from parcnet_train.files import write_whole
+from parcnet_train.files import to_json, write_whole
 from parcnet_train.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -244,4 +243,4 @@ class Progress(Callback):
             "value": self.value,
             "seconds_left": self.seconds_left(trainer, done),
         }
-        write_whole(self.file, json.dumps(told).encode())
+        write_whole(self.file, to_json(told))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.errors import DataError
+from parcnet_train.files import read_regular
 
 LISTS = ("images", "annotations", "categories")
 LONGEST = 60  # letters of a value that a message repeats
@@ -27,7 +28,7 @@ def parse(file: Path) -> dict[str, Any]:
         OSError: where it cannot be read.
     """
     try:
-        text = file.read_text("utf-8-sig")
+        text = read_regular(file).decode("utf-8-sig")
         with collector_off():
             document = json.loads(text, object_hook=without_outline)
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from parcnet_train.data.loading import processors_of_this_process
 from parcnet_train.data.preparing import progress
 from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.files import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
             seen: dict[bytes, str] = {}
             for file in same:
                 with contextlib.suppress(OSError):
-                    content = hashlib.sha256((folder / file).read_bytes()).digest()
+                    content = hashlib.sha256(read_regular(folder / file)).digest()
                     if content in seen:
                         pairs.append((seen[content], file))
                     seen[content] = file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from torch import nn
 from parcnet_train.data.loading import processors_of_this_process
 from parcnet_train.errors import UnreadableError
 from parcnet_train.predict.inputs import read_file
-from parcnet_train.predict.predictions import Prediction
+from parcnet_train.predict.predictions import Classified, Prediction
 from parcnet_train.predict.predictor import Options, Predictor, Prepared
 from parcnet_train.report.pictures import Picture, resize
 
@@ -67,10 +68,19 @@ def outcomes(
         prepared = [each.prepared for each in loaded]
         found = iter(predictor.predict_all(network, prepared, options, size) if prepared else [])
         for path, each in batch:
-            if isinstance(each, Loaded):
-                yield path, Found(next(found), each.picture)
-            else:
+            if not isinstance(each, Loaded):
                 yield path, each
+            elif is_finite(prediction := next(found)):
+                yield path, Found(prediction, each.picture)
+            else:
+                yield path, UnreadableError(f"{path}: the network's probabilities are not finite")
+
+
+def is_finite(prediction: Prediction) -> bool:
+    """Whether a prediction can be written; of detections, only finite boxes are kept."""
+    return not isinstance(prediction, Classified) or all(
+        map(math.isfinite, prediction.probabilities)
+    )
 
 
 def read_ahead(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from parcnet_train.data.palette import encode_mask
-from parcnet_train.files import write_whole
+from parcnet_train.files import to_json, write_whole
 from parcnet_train.predict.predictions import Classified, Detected, Segmented
 from parcnet_train.report.class_maps import draw_classes
 from parcnet_train.report.detections import draw_boxes
@@ -195,4 +194,4 @@ def absolute(path: Path) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a file that people may look at."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+    write_whole(path, to_json(content, indent=1))
