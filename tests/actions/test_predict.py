@@ -405,9 +405,9 @@ def test_faults(trained, tmp_path):
     _, (fault,) = configure(["action=profile", "input=-"])
     assert fault == "input=-: action=profile reads none; leave it out, or add action=predict"
     _, faults = configure([action, ckpt, "input=5", "predict.top=0", "predict.score_threshold=1"])
-    assert [fault.partition("=")[0] for fault in faults] == [
+    assert {fault.partition("=")[0] for fault in faults} == {
         *("input", "predict.top", "predict.score_threshold")
-    ]
+    }
     assert configure([action, f"ckpt={trained[0]}", "input=-", "backbone=mobilevit_xs"])[1] == []
 
 

@@ -119,9 +119,9 @@ def refuse_not_finite(model: Model, ckpt: Path) -> None:
     for name, values in model.state_dict().items():
         if not values.isfinite().all():
             raise CheckpointError(
-                f"ckpt={ckpt}: its weights are not finite, first {name}; expected the checkpoint "
-                "of a training that did not diverge. Fix: use an earlier checkpoint, or train again "
-                "with a lower recipe.optimizer.lr"
+                f"ckpt={ckpt}: its weights are not finite, first {name}; expected those of a "
+                "training that did not diverge. Fix: use an earlier checkpoint, or train with "
+                "a lower recipe.optimizer.lr"
             )
 
 
