@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from parcnet_train.metrics import ExactMean
+from parcnet_train.metrics import Accuracy, ExactMean
 
 
 def mean_of(*updates):
@@ -77,3 +77,11 @@ def test_nothing_has_no_mean():
 def test_large_values_do_not_overflow():
     values = torch.full((10_000,), 2.0**31 - 128)
     assert mean_of((values, torch.full((10_000,), 100_000))) == 2.0**31 - 128
+
+
+def test_accuracy_of_no_labels_has_no_value():
+    metric = Accuracy(3, average="micro", ignore_index=-1)
+    metric.update(torch.eye(3), torch.tensor([-1, -1, -1]))
+    assert metric.compute().isnan()
+    metric.update(torch.eye(3), torch.tensor([0, 2, -1]))
+    assert metric.compute() == 0.5

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import parcnet_train.compat  # noqa: F401  before torchmetrics, which imports torchvision
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection, SumMetric
+from torchmetrics.classification import MulticlassAccuracy
 
 from parcnet_train.precision import at_least_float32
 
@@ -70,6 +73,15 @@ class ExactMean(Metric):
         # Python's integers have no limit, and its division rounds correctly.
         mean = (int(self.whole) * UNITS + int(self.units)) / (count * UNITS)
         return torch.tensor(mean, dtype=torch.float32, device=self.count.device)
+
+
+class Accuracy(MulticlassAccuracy):
+    """Share of the labelled images whose class was found; not a number if there is none."""
+
+    def compute(self) -> Tensor:
+        """The share, a scalar."""
+        counts: list[Any] = [self.tp, self.fn]
+        return super().compute().where(sum(counts).sum() > 0, torch.nan)
 
 
 def loss_and_skipped(loss: str, skipped: str) -> MetricCollection:

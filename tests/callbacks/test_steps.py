@@ -13,9 +13,9 @@ import test_resume
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.actions import training
 from parcnet_train.build import make
-from parcnet_train.callbacks.steps import steps_of_shares
+from parcnet_train.callbacks.steps import FiniteLoss, steps_of_shares
 from parcnet_train.data.samplers import MultiScale
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, TrainingError
 from parcnet_train.tasks.classification import ClassificationTask
 from running import TINY, run
 
@@ -238,3 +238,32 @@ def test_nothing_to_average_is_no_divergence(values, counts, is_divergence):
     metric.update(torch.tensor(values), torch.tensor(counts))
     assert bool(metric.compute().isinf()) == is_divergence
     assert bool(metric.compute().isnan()) != is_divergence
+
+
+class Validated(NumbersTask):
+    """Validated on losses that are made up."""
+
+    def __init__(self, loss, count):
+        super().__init__(4)
+        self.loss, self.count = loss, count
+
+    def validation_step(self, batch, batch_idx):
+        losses = torch.full((len(batch.images),), self.loss)
+        self.val_metrics["val/loss"].update(losses, torch.full(losses.shape, self.count))
+        self.val_metrics["val/skipped"].update(0)
+
+
+def test_a_validation_set_with_nothing_to_average_warns_once(caplog):
+    noted = Noted()
+    with caplog.at_level(logging.WARNING):
+        train(Validated(1.0, 0), NumbersData(8, 4), [FiniteLoss(1), noted], max_epochs=2)
+    assert len(noted.validated) == 2
+    (warning,) = (each.getMessage() for each in caplog.records)
+    assert "val/loss" in warning
+    assert "null" in warning
+    assert "not finite" not in warning
+
+
+def test_a_validation_loss_that_is_not_finite_stops():
+    with pytest.raises(TrainingError, match=r"val/loss is not finite after epoch 0"):
+        train(Validated(math.nan, 1), NumbersData(8, 4), [FiniteLoss(1)], max_epochs=2)

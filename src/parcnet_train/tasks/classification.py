@@ -9,10 +9,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
-from parcnet_train.metrics import ExactMean
+from parcnet_train.metrics import Accuracy, ExactMean
 from parcnet_train.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 from parcnet_train.tasks.mixing import Mixing
@@ -50,7 +49,7 @@ class ClassificationTask(Task):
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         # Validation of arguments would look at every batch, and wait for the device.
         accuracy = functools.partial(
-            MulticlassAccuracy, average="micro", ignore_index=UNLABELED, validate_args=False
+            Accuracy, average="micro", ignore_index=UNLABELED, validate_args=False
         )
         self.metrics = nn.ModuleDict(
             {
