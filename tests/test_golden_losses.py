@@ -10,7 +10,7 @@ and says before and after in its commit.
 """
 
 import csv
-import json
+import itertools
 import os
 
 import cv2
@@ -36,7 +36,8 @@ RUNS = {
     ],
     "detection": [
         *("recipe.batch_size=4", "recipe.reference_batch=4", "recipe.image_size=64"),
-        *("data=coco_format", "trainer.max_epochs=10", "task.pictures=0"),
+        *("data=coco_format", "trainer.max_epochs=2", "trainer.limit_train_batches=5"),
+        "task.pictures=0",
         "recipe.augmentation.photometric=false",  # OpenCV's arithmetic
         # At the recipe's own rate ten steps amplify rounding by 1e12: the head's last norms see
         # four values each.
@@ -44,7 +45,7 @@ RUNS = {
     ],
     "segmentation": [
         *("recipe.batch_size=4", "recipe.reference_batch=4", "recipe.image_size=64"),
-        *("data=voc_format", "trainer.max_epochs=10", "task.pictures=0"),
+        *("data=voc_format", "trainer.max_epochs=2", "task.pictures=0"),
         "head.dropout=0",
     ],
 }
@@ -52,17 +53,35 @@ TOLERANCE = 1e-8  # relative; sets of instructions differ by up to 1e-12, a chan
 
 
 def write_detection_set(root):
+    """The small set seven times over, with other noise in each image."""
+
+    def again(number, entry):
+        more = {name: 100 * number + entry[name] for name in ("id", "image_id") if name in entry}
+        if "file_name" in entry:
+            more["file_name"] = f"{number}{entry['file_name'][0]}.png"
+        return {**entry, **more}
+
     train, val = (
-        json.loads(json.dumps(document).replace(".jpg", ".png"))
-        for document in (coco_files.TRAIN, coco_files.VAL)
+        {
+            **document,
+            **{
+                key: [again(number, each) for number in range(copies) for each in entries]
+                for key, entries in document.items()
+                if key != "categories"
+            },
+        }
+        for document, copies in ((coco_files.TRAIN, 7), (coco_files.VAL, 1))
     )
     return coco_files.write_coco(root, train, val)
 
 
 def write_segmentation_set(root):
-    names = [*voc_files.TRAIN, *voc_files.VAL]
+    """Twenty images in the sizes of the small set."""
+    sizes = itertools.cycle(voc_files.TRAIN.values())
+    train = dict(zip("abcdhijklmnopqrstuvw", sizes, strict=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voc_files, "ENDINGS", dict.fromkeys(names, ".png"))
+        patch.setattr(voc_files, "TRAIN", train)
+        patch.setattr(voc_files, "ENDINGS", dict.fromkeys([*train, *voc_files.VAL], ".png"))
         return voc_files.write_voc(root)
 
 
