@@ -44,6 +44,7 @@ from parcnet_train.distributed import SharedBuffers, cluster_environment
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.features import Backbone
 from parcnet_train.finetuning import freeze, parameter_groups
+from parcnet_train.loggers import harmless, wandb_settings, working
 from parcnet_train.model import Model
 from parcnet_train.processes import place
 from parcnet_train.runs import BEST, LAST, PROGRESS, WITHOUT_DATA
@@ -164,16 +165,11 @@ def build_task(config: Config, num_classes: int) -> Task:
 
 
 def build_loggers(config: Config) -> list[Logger]:
-    """The chosen loggers; wandb goes offline where it has no key, and never asks for one."""
+    """The chosen loggers that can be opened; none can stop a training."""
     settings = dict(config["logger"])
     if "wandb" in settings:
-        import wandb
-
-        if not wandb.login(prompt=False, verify=False):
-            # Lightning's own `offline` comes too late once wandb has looked for a key.
-            settings["wandb"] = {"mode": "offline", **settings["wandb"]}
-            log.info("wandb has no API key: logging offline into %s", config["paths"]["output"])
-    return [make(setting) for setting in settings.values()]
+        settings["wandb"] = wandb_settings(settings["wandb"], Path(config["paths"]["output"]))
+    return working(harmless(make(setting)) for setting in settings.values())
 
 
 def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callback]:

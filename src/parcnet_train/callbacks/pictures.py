@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
 from parcnet_train.files import write_whole
+from parcnet_train.loggers import attempt
 from parcnet_train.report.pictures import Pair, Picture, encode, grid
 
 NAME = "val/pictures"  # in the loggers
@@ -72,6 +73,11 @@ def log_picture(trainer: pl.Trainer, picture: Picture) -> None:
     step = trainer.global_step - 1
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(NAME, picture, step, dataformats="HWC")
+            attempt(logger, add_image, logger, picture, step)
         elif isinstance(logger, WandbLogger):
             logger.log_image(NAME, [picture], step)
+
+
+def add_image(logger: TensorBoardLogger, picture: Picture, step: int) -> None:
+    """Gives a picture to TensorBoard."""
+    logger.experiment.add_image(NAME, picture, step, dataformats="HWC")
