@@ -19,7 +19,7 @@ from parcnet_train.config import CONF, GROUPS, NO_CONFIG, compose_plain, nearest
 from parcnet_train.data.voc_sources import VOC_CLASSES
 from parcnet_train.errors import ConfigError
 from parcnet_train.rules import REFUSED, RULES
-from running import faults_of
+from running import composed, configure, faults_of
 from voc_files import write_voc
 
 FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
@@ -562,3 +562,41 @@ def test_what_a_training_cannot_follow_is_refused_by_name(plus):
 def test_wrong_validations_are_named(overrides, fault):
     (line,) = faults_of(*overrides)
     assert line.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("override", "chosen"),
+    [
+        ("logger=[tensorboard,wandb]", ["tensorboard", "wandb"]),
+        ("logger=[wandb]", "wandb"),
+        ("logger=wandb", "wandb"),
+        ("seed=1", "csv"),
+    ],
+)
+def test_several_loggers_are_named(override, chosen):
+    assert composed(override)["choices"]["logger"] == chosen
+
+
+def test_several_loggers_of_a_file_are_named(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /logger: [csv, tensorboard]\n"
+    )
+    values, faults = configure(["experiment=mine"], config_dir=str(tmp_path))
+    assert (values["choices"]["logger"], faults) == (["csv", "tensorboard"], [])
+
+
+def test_several_experiments_are_named(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "experiment" / f"{name}.yaml").write_text("# @package _global_\nseed: 3\n")
+    values, _ = configure(["experiment=[one,two]"], config_dir=str(tmp_path))
+    assert values["choices"]["experiment"] == ["one", "two"]
+
+
+@pytest.mark.parametrize("group", ["task", "backbone", "head", "data", "recipe", "trainer"])
+def test_a_list_of_what_a_run_has_one_of_is_refused(group):
+    names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))[:2]
+    (fault,) = faults_of(f"{group}=[{','.join(names)}]")
+    assert fault.startswith(f"{group}=[{','.join(names)}]: ")
+    assert f"-m {group}={','.join(names)}" in fault

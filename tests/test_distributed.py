@@ -136,7 +136,9 @@ def test_saved_weights_are_those_of_all_processes(training):
 
 def test_processes_write_one_directory_and_speak_once(training):
     assert {path.name for path in training.folder.iterdir()} == {"runs", "record"}
-    expected = "checkpoints csv curves.png parcnet_train.log progress.json provenance.json .hydra"
+    expected = (
+        "checkpoints csv curves.png parcnet_train.log progress.json run.json provenance.json .hydra"
+    )
     names = {path.name for path in training.run.iterdir()} - {"git.diff"}  # of a changed checkout
     assert names == {*expected.split(), "results.json"}
     assert len(list((training.run / "csv").iterdir())) == 1

@@ -45,6 +45,7 @@ from parcnet_train.config_overrides import (
     parse,
     searchpath,
     sweeps,
+    typed,
     whole,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, first_line
@@ -64,6 +65,8 @@ NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours ask
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
 OPTIONAL = ("callbacks", "experiment", "ablation", "debug", "sweep")
+# Groups of which a run has one choice; of the others it may have a list.
+SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
 
 
 def compose_config(
@@ -197,6 +200,13 @@ def sorted_out(
         if is_empty(override, options):
             faults.append(f"{override.input_line} {EMPTY}{among(options)}")
             continue
+        if override.key_or_group in SINGLE and isinstance(override.value(), list):
+            names = ",".join(choices_of(override, options))
+            faults.append(
+                f"{override.input_line}: a list; expected one of {', '.join(options)}. Fix: "
+                f"one run for each: python -m parcnet_train -m {override.key_or_group}={names}"
+            )
+            continue
         chosen = choices_of(override, options)
         unknown = [name for name in chosen if name not in options]
         if options and not override.is_delete() and not chosen:
@@ -225,9 +235,19 @@ def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from keys_of(config[name], f"{prefix}{name}.")
 
 
-def choices(hydra_config: Any) -> dict[str, str | None]:
-    """The chosen config of every group, from the `hydra` node of a configuration."""
-    return {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
+def choices(hydra_config: Any) -> dict[str, Any]:
+    """The chosen config of every group, from the `hydra` node of a configuration.
+
+    Returns:
+        A name for each group, a list of names if several were typed, None if there is none.
+    """
+    chosen = {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
+    for override in overrides_of(typed(hydra_config)):
+        value = override.value()
+        if override.key_or_group in GROUPS and isinstance(value, list):
+            names = [str(name) for name in value]  # of which Hydra keeps none
+            chosen[override.key_or_group] = names if len(names) > 1 else names[0]
+    return chosen
 
 
 def names_its_directory(config: DictConfig) -> bool:
@@ -296,7 +316,7 @@ class PlainConfig:
 
 
 def to_plain(
-    config: DictConfig, chosen: dict[str, str | None], overrides: Sequence[str] = ()
+    config: DictConfig, chosen: dict[str, Any], overrides: Sequence[str] = ()
 ) -> PlainConfig:
     """Resolves a configuration, its `hydra` node left out.
 
@@ -336,7 +356,10 @@ def to_plain(
                 values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
         return values
 
-    plain.values = {**resolve(config, "", True), "choices": chosen, "overrides": list(overrides)}
+    values = resolve(config, "", True)
+    if chosen.get("logger") is None and values.get("logger"):  # a list of a file, and not typed
+        chosen = {**chosen, "logger": list(values["logger"])}
+    plain.values = {**values, "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
         plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
     return plain
