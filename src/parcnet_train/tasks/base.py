@@ -270,8 +270,9 @@ class Task(pl.LightningModule):
             begin_epoch_again(checkpoint)
         elif "train_metrics" in checkpoint and self.trainer.is_global_zero:
             for name, states in checkpoint["train_metrics"].items():
+                metric: Any = self.train_metrics[name]
+                metric._update_count = 1  # else it warns if no batch of the epoch is left
                 for key, state in states.items():
-                    metric = self.train_metrics[name]
                     setattr(metric, key, state.to(metric.device))
 
 
