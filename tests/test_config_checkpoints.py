@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 
+from parcnet_train.__main__ import plain_of_job
 from parcnet_train.config import choices, compose_config, compose_plain
 from parcnet_train.config_checkpoints import read_stored, typed_differences
 from parcnet_train.errors import ConfigError
@@ -104,6 +105,20 @@ def test_what_was_typed_and_differs_is_told_once_each(checkpoint):
     assert [line.split()[0] for line in lines] == ["data.root=other", "recipe.image_size=64"]
     assert "streets" in lines[0]
     assert "96" in lines[1]
+
+
+def test_a_job_logs_what_differs(checkpoint, tmp_path, caplog):
+    path = checkpoint(*SEGMENTATION)
+    overrides = ["action=test", f"ckpt={path}", "task.enlarge=nearest"]
+    config, faults = compose_config(overrides)
+    assert faults == []
+    config.hydra.runtime.output_dir = str(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        plain = plain_of_job(config, config.hydra)
+    assert plain.values["paths"]["output"] == str(tmp_path)
+    (line,) = caplog.messages
+    assert line.startswith("task.enlarge=nearest")
+    assert "bilinear" in line
 
 
 def test_another_typed_group_replaces_its_section(checkpoint):
