@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import composing
 from coco_files import write_coco
 from running import TRAINED, run
 from voc_files import write_voc
@@ -19,6 +20,8 @@ from voc_files import write_voc
 # slow each other down a hundredfold.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+composing.remember()
 
 
 def pytest_collection_finish():

@@ -161,9 +161,8 @@ def search_in(config_dir: str) -> str:
 
 def options_of(override: Override, paths: Sequence[str]) -> list[str]:
     """The configs of the group that an override is about; none where it is about a value."""
-    return config_loader().get_group_options(
-        override.key_or_group, config_name="config", overrides=list(paths)
-    )
+    # Without the name of a config, of which Hydra would look for a search path: ours has none.
+    return config_loader().get_group_options(override.key_or_group, overrides=list(paths))
 
 
 def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
