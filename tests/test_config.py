@@ -320,7 +320,7 @@ def test_all_faults_are_reported_at_once():
             ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],
             "backbone, head at recipe.image_size=256: Input height (256) doesn't match model (224)",
         ),
-        (["backbone=timm", "backbone.name=null"], "backbone.name=null: timm … has no such network"),
+        (["backbone=timm", "backbone.name=null"], "backbone.name=null: allowed is str"),
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["+backbone.depth=3"], "backbone.depth: ParCNet takes no such argument; … depths?"),
         (["+recipe.epoch=3"], "recipe.epoch: there is no such key; did you mean epochs?"),

@@ -169,8 +169,8 @@ def test_what_may_be_a_number_or_nothing_stays_one():
     assert (config.ckpt, config.seed, config.data.num_workers) == (None, 7, 2)
     assert (config.recipe.accumulate, config.compile, config.data.num_classes) == (2, True, None)
     assert config.hydra.output_subdir is None
-    config, _ = compose_config(["data.root=null"])  # a folder of this name: it needs one
-    assert config.data.root == "null"
+    config, _ = compose_config(["data.root=null"])  # which `check` refuses
+    assert config.data.root is None
 
 
 def test_hydra_reads_the_same_texts(monkeypatch):

@@ -63,7 +63,8 @@ def for_shell(key: str, value: str) -> str:
 def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Override:
     """An override in which every value is a text again that can only be meant as one.
 
-    Hydra takes `2012`, `1e3`, `true` and `null` for numbers and words of its own.
+    Hydra takes `2012`, `1e3` and `true` for numbers and words of its own. `null` stays null: it
+    turns a value off.
 
     Args:
         override: Parsed override; a list has several values, and so has a sweep `a,b`.
@@ -82,7 +83,7 @@ def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Overrid
         return override
     words = [
         quoted(part)
-        if isinstance(one, int | float | None)
+        if isinstance(one, int | float)
         and wants_text(*(([one], [part]) if is_list else (one, part)))
         else part
         for one, part in zip(values, parts, strict=True)

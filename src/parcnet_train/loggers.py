@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
+
 import functools
 import logging
 import os
