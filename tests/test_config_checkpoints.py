@@ -109,14 +109,17 @@ def test_what_was_typed_and_differs_is_told_once_each(checkpoint):
 
 def test_a_job_logs_what_differs(checkpoint, tmp_path, caplog):
     path = checkpoint(*SEGMENTATION)
-    overrides = ["action=test", f"ckpt={path}", "task.enlarge=nearest"]
+    typed = ["action=test", f"ckpt={path}", "task.enlarge=nearest", "recipe.image_size=64"]
+    groups = ["task=segmentation", "data=voc_format"]  # as the entry adds them
+    overrides = [*groups, *typed]
     config, faults = compose_config(overrides)
     assert faults == []
     config.hydra.runtime.output_dir = str(tmp_path)
     with caplog.at_level(logging.WARNING):
         plain = plain_of_job(config, config.hydra)
     assert plain.values["paths"]["output"] == str(tmp_path)
-    (line,) = caplog.messages
+    size, line = caplog.messages
+    assert size.startswith("recipe.image_size=64")
     assert line.startswith("task.enlarge=nearest")
     assert "bilinear" in line
 

@@ -363,7 +363,12 @@ def typed_differences(
         One line per value.
     """
     now, before = flatten(values), flatten(stored.config)
-    typed = [each.key_or_group for each in overrides_of(overrides)]
+    typed = [
+        each.key_or_group
+        for each in overrides_of(overrides)
+        # Choices of the checkpoint may have been added to those that were typed.
+        if each.value() != stored.choices.get(each.key_or_group, each)
+    ]
     return [
         f"{key}={value} was typed; the checkpoint was trained with {before.get(key)}"
         for key, value in sorted(now.items())
