@@ -24,6 +24,12 @@ def converted(state, folder, publisher, backbone, *overrides, task="classificati
     return parcnet_train.load(target)
 
 
+def golden_outputs(model, backbone, shape):
+    """What a network makes of a golden file's image, in float64: the same on every processor."""
+    with torch.inference_mode():
+        return model.double()(images_of(backbone, shape).double())
+
+
 def images_of(backbone, shape):
     """The images of a golden file as ours take them: RGB in [0, 1]."""
     images = golden.image(shape)
@@ -47,8 +53,7 @@ def test_golden_outputs(stored, publisher, backbone, tmp_path):
     model = converted(golden.state_dict(stored), tmp_path, publisher, backbone)
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     for case in stored["cases"]:
-        with torch.inference_mode():
-            logits = model(images_of(backbone, case["image"])).double().flatten()
+        logits = golden_outputs(model, backbone, case["image"]).flatten()
         want = case["outputs"]["logits"]
         # Far below the promised 1e-4: with the formula's weights activations fade, and even turned
         # channels would move these logits by no more than 1e-5 of their spread.
@@ -124,8 +129,7 @@ def test_golden_outputs_of_a_detector(tmp_path):
     model = converted(state, tmp_path, "parcnet-official", "parcnet_s", task="detection")
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     (case,) = stored["cases"]
-    with torch.inference_mode():
-        outputs = model(images_of("parcnet_s", case["image"]))
+    outputs = golden_outputs(model, "parcnet_s", case["image"])
     # Below the promised 1e-4; turned channels would move these outputs by 4e-4.
     check_outputs(outputs._asdict(), case["outputs"], tolerance=1e-5)
 
@@ -136,8 +140,7 @@ def test_golden_outputs_of_a_network_for_segmentation(tmp_path):
     model = converted(state, tmp_path, "parcnet-official", "parcnet_s", task="segmentation")
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     (case,) = stored["cases"]
-    with torch.inference_mode():
-        logits = model(images_of("parcnet_s", case["image"]))
+    logits = golden_outputs(model, "parcnet_s", case["image"])
     # Below the promised 1e-4; turned channels would move these outputs by 4e-5.
     check_outputs({"logits": logits}, case["outputs"], tolerance=2e-6)
 
