@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parcnet_train.__main__ import user_errors
 from parcnet_train.conversion.convert import convert
 from parcnet_train.conversion.layouts import LAYOUTS
+from parcnet_train.distributed.user_errors import user_errors
 
 
 def main() -> None:

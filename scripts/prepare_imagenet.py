@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parcnet_train.__main__ import user_errors
-from parcnet_train.data.prepare_imagenet import prepare_imagenet
+from parcnet_train.data.prepare.imagenet import prepare_imagenet
+from parcnet_train.distributed.user_errors import user_errors
 
 
 def main() -> None:

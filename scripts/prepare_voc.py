@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parcnet_train.__main__ import user_errors
-from parcnet_train.data.coco_to_voc import RULES
-from parcnet_train.data.prepare_voc import prepare_voc
+from parcnet_train.data.prepare.coco_to_voc import RULES
+from parcnet_train.data.prepare.voc import prepare_voc
+from parcnet_train.distributed.user_errors import user_errors
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parcnet_train.circular import HEIGHT
+from parcnet_train.models.layers.circular import HEIGHT
 
 
 def column(values, axis):

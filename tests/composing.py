@@ -3,7 +3,7 @@
 import copy
 import functools
 
-from parcnet_train import config_overrides
+from parcnet_train.config import overrides as config_overrides
 
 composed = {}
 

@@ -1,7 +1,5 @@
 """What all tests share: torchvision made importable, one thread, a small data set on disk."""
 
-import parcnet_train.compat  # noqa: F401  before torchvision, timm and albumentations
-
 import gc
 import os
 import shutil

@@ -5,7 +5,7 @@ import torch
 
 from lively import lively
 from parcnet_train.deploy.exportable import Exportable
-from parcnet_train.deploy.formats import FORMATS
+from parcnet_train.deploy.formats.formats import FORMATS
 
 NAMES = ["background", *(f"class {n}" for n in range(1, 10))]
 

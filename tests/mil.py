@@ -7,7 +7,7 @@ import torch
 from coremltools.converters.mil.frontend.milproto.load import load
 from torch.nn import functional
 
-from parcnet_train.deploy.coreml_file import read
+from parcnet_train.deploy.formats.coreml import read
 
 
 def convolved(x, weight, strides, pad_type, pad, dilations, groups, bias=None):

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from parcnet_train.callbacks.steps import EpochLength, ValidationSchedule
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
-from parcnet_train.metrics import loss_and_skipped
-from parcnet_train.schedule import warmup_cosine
+from parcnet_train.optim.schedule import warmup_cosine
 from parcnet_train.tasks.base import Task
+from parcnet_train.tasks.metrics import loss_and_skipped
 
 
 class Numbers(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.classification.module import ImageFolderData
 
 
 class RecordingData(ImageFolderData):

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 
-from parcnet_train.report.paper_tables import TABLE_2, TASKS
+from parcnet_train.report.paper.tables import TABLE_2, TASKS
 
 DATA = {
     "classification": "demo",

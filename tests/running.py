@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from parcnet_train.__main__ import action_of
-from parcnet_train.actions import training
-from parcnet_train.check import check
-from parcnet_train.config import CONF, choices, compose_config, to_plain
-from parcnet_train.config_overrides import typed
-from parcnet_train.config_sweeps import register_resolvers
-from parcnet_train.launch import launch
+from parcnet_train.actions import fit as training
+from parcnet_train.check.config import check
+from parcnet_train.config.compose import CONF, choices, compose_config, to_plain
+from parcnet_train.config.overrides import typed
+from parcnet_train.distributed.launch import launch
+from parcnet_train.sweeps.grid import register_resolvers
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 

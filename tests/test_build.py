@@ -6,7 +6,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 import running
 from parcnet_train.build import build_trainer, epochs_of, processes_to_start, world_size
-from parcnet_train.distributed import cluster_environment
+from parcnet_train.distributed.cluster import cluster_environment
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 SRUN = {

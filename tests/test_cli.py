@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from parcnet_train import __main__ as entry
-from parcnet_train.__main__ import user_errors, wrong_place
+from parcnet_train.__main__ import wrong_place
+from parcnet_train.distributed.user_errors import user_errors
 from running import TINY
 
 MODULE = ("-m", "parcnet_train")
@@ -49,7 +50,7 @@ def test_cfg_job_is_whole_and_needs_no_torch(tmp_path):
     done = call("--cfg", "job", "data=imagenet", "data.root=/data", cwd=tmp_path, python=IMPORTS)
     assert SLOW.isdisjoint(imported(done))
     assert "root: /data" in done.stdout
-    assert "_target_: parcnet_train.backbones.parcnet.ParCNet" in done.stdout
+    assert "_target_: parcnet_train.models.backbones.parcnet.ParCNet" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from parcnet_train.config import compose_config
+from parcnet_train.config.compose import compose_config
 from running import TINY
 
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")

@@ -2,13 +2,13 @@ import pytest
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset
 
-from parcnet_train.actions.training import refusals
+from parcnet_train.actions.fit import refusals
 from parcnet_train.build import make
 from parcnet_train.callbacks.saving import first_reason
-from parcnet_train.check import check
-from parcnet_train.data.preparing import broken
+from parcnet_train.check.config import check
+from parcnet_train.data.prepare.sources import broken
 from parcnet_train.errors import ConfigError, DataError, first_line, message_of, reason_of
-from parcnet_train.provenance import Provenance
+from parcnet_train.runs.provenance import Provenance
 from running import composed
 
 
@@ -53,7 +53,7 @@ def test_an_error_without_a_message_is_called_by_its_class(caplog):
 
 def test_a_network_that_raises_without_a_message_is_a_fault(monkeypatch):
     config = composed()
-    monkeypatch.setattr("parcnet_train.backbones.parcnet.ParCNet.forward", silent_forward)
+    monkeypatch.setattr("parcnet_train.models.backbones.parcnet.ParCNet.forward", silent_forward)
     (fault,) = check(config)
     assert "recipe.image_size=32" in fault
     assert "NotImplementedError" in fault

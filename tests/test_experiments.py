@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from parcnet_train.config import CONF
-from parcnet_train.report.paper_tables import TABLE_2
+from parcnet_train.config.compose import CONF
+from parcnet_train.report.paper.tables import TABLE_2
 
 # Copied from the paper, arXiv 2203.03952: Tables 1 and 3, Figures 6 and 7; in percent.
 PRINTED = {

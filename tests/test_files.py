@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from parcnet_train.callbacks.saving import WholeFiles
-from parcnet_train.checkpoints import write_checkpoint
-from parcnet_train.data.preparing import write_lines
+from parcnet_train.checkpoints.checkpoints import write_checkpoint
+from parcnet_train.data.prepare.sources import write_lines
 from parcnet_train.deploy import runtimes
 from parcnet_train.errors import CheckpointError, TrainingError
 from parcnet_train.files import read_regular, scratch_folder, to_json, write_whole
-from parcnet_train.provenance import Provenance
-from parcnet_train.runs import write_results
+from parcnet_train.runs.directories import write_results
+from parcnet_train.runs.provenance import Provenance
 
 NOTE = {"paths": {"output": "."}, "overrides": []}
 WRITERS = {

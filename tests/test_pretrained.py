@@ -6,8 +6,8 @@ import torch
 
 import golden
 from parcnet_train.build import build_backbone
-from parcnet_train.checkpoint_files import read_checkpoint
-from parcnet_train.checkpoints import model_state, pretrained_state
+from parcnet_train.checkpoints.checkpoints import model_state, pretrained_state
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.conversion.convert import convert
 from parcnet_train.tasks.base import Task
 from running import TINY, composed, configure, run

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import running
-from parcnet_train.checkpoint_files import read_checkpoint
-from parcnet_train.report.curves import read_series
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.visualize.curves import read_series
 
 RUN = [
     *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "trainer=cpu"),

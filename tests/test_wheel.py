@@ -79,7 +79,7 @@ def python(request, tmp_path_factory):
 
 
 def test_the_wheel_runs_from_another_folder(python, tmp_path):
-    where = "import parcnet_train.config as c; print(c.CONF)"
+    where = "import parcnet_train.config.compose as c; print(c.CONF)"
     conf = Path(call(python, "-c", where, cwd=tmp_path).strip())
     assert conf.is_relative_to(python.parents[1])
     shipped = {str(file.relative_to(conf)) for file in conf.rglob("*.yaml")}

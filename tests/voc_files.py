@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from parcnet_train.data.palette import write_mask
+from parcnet_train.data.segmentation.palette import write_mask
 
 NAMES = ["background", "cat", "dog"]
 TRAIN = {"a": (40, 56), "b": (64, 48), "c": (50, 90), "d": (72, 41)}  # height, width

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from parcnet_train.checkpoints import load as load
-    from parcnet_train.deploy.bake import bake as bake
-    from parcnet_train.plugin import parcify as parcify
+from parcnet_train.compat import third_party
+from parcnet_train.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from parcnet_train.checkpoints.checkpoints import load as load
+    from parcnet_train.deploy.bake.bake import bake as bake
+    from parcnet_train.models.backbones.parcify import parcify as parcify
+
+third_party.prepare()
 
 
 def __getattr__(name: str) -> Any:
     # These need torch, whose import takes longer than all of `--help`.
     if name == "load":
-        from parcnet_train.checkpoints import load
+        from parcnet_train.checkpoints.checkpoints import load
 
         return load
     if name == "bake":
-        from parcnet_train.deploy.bake import bake
+        from parcnet_train.deploy.bake.bake import bake
 
         return bake
     if name == "parcify":
-        from parcnet_train.plugin import parcify
+        from parcnet_train.models.backbones.parcify import parcify
 
         return parcify
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

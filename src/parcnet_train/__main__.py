@@ -8,9 +8,8 @@ import os
 import re
 import sys
 import tempfile
-import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from parcnet_train.claims import at_work, claim
-from parcnet_train.config import (
+from parcnet_train.config.compose import (
     CONF,
     PlainConfig,
     as_meant,
@@ -32,8 +30,7 @@ from parcnet_train.config import (
     names_its_directory,
     to_plain,
 )
-from parcnet_train.config_checkpoints import ACTIONS, CHOSEN, read_stored, typed_differences
-from parcnet_train.config_overrides import (
+from parcnet_train.config.overrides import (
     command_of,
     config_dir_of,
     overrides_of,
@@ -41,16 +38,18 @@ from parcnet_train.config_overrides import (
     sweeps,
     typed,
 )
-from parcnet_train.config_sweeps import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
-from parcnet_train.errors import ConfigError, UserError, print_error, reason_of
-from parcnet_train.processes import SWEEP, follow_launcher, place
+from parcnet_train.config.stored import ACTIONS, CHOSEN, read_stored, typed_differences
+from parcnet_train.distributed.processes import SWEEP, follow_launcher, place
+from parcnet_train.distributed.user_errors import user_errors
+from parcnet_train.errors import ConfigError, reason_of
+from parcnet_train.runs.claims import at_work, claim
+from parcnet_train.sweeps.grid import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.sweeps.jobs import run_once
 
 log = logging.getLogger(__name__)
 
 OURS = "processes"  # among the choices of hydra/launcher
 SUBDIR = "hydra.sweep.subdir"
-FIRST_WORD = 3.0  # seconds in which one process can report what others then trip over
 
 
 def main() -> None:
@@ -186,7 +185,7 @@ def act(config: dict[str, Any]) -> None:
     if processes == 1:
         action_of(config)(config)
         return
-    from parcnet_train.launch import launch
+    from parcnet_train.distributed.launch import launch
 
     command = [*command_of(HydraConfig.get(), config["ckpt"]), "hydra.output_subdir=null"]
     if code := launch(command, processes):
@@ -195,7 +194,10 @@ def act(config: dict[str, Any]) -> None:
 
 def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, benchmark, export, predict, profile, report, training
+    from parcnet_train.actions import average, predict, profile, report
+    from parcnet_train.actions import fit as training
+    from parcnet_train.actions.benchmark import benchmark
+    from parcnet_train.actions.export import export
 
     return {
         "fit": training.fit,
@@ -314,7 +316,7 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool 
     Raises:
         ConfigError: where there is any.
     """
-    from parcnet_train.check import check
+    from parcnet_train.check.config import check
 
     # A key whose override was left out may have no value for that reason alone.
     named = {re.split("[=: ]", line)[0] for line in faults}
@@ -322,32 +324,6 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool 
     found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here)]
     if found:
         raise ConfigError(found)
-
-
-@contextlib.contextmanager
-def user_errors() -> Iterator[None]:
-    """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130.
-
-    Of several processes, one speaks: what the others find, the first may have found too, and what
-    is no fault of the user's may be that another process is gone. Whatever started them ends them
-    while they wait.
-    """
-    here = place()
-    try:
-        yield
-    except UserError as error:
-        if here.rank > 0:
-            time.sleep(FIRST_WORD)
-        print_error(error)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        if here.rank == 0:
-            print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception:
-        if here.world_size > 1:
-            time.sleep(2 * FIRST_WORD if here.rank == 0 else 3 * FIRST_WORD)
-        raise
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before Lightning, whose metrics import torchvision
-
 import contextlib
 import functools
 import importlib
@@ -24,7 +22,7 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 
-from parcnet_train.allocator import keep_freed_memory
+from parcnet_train.callbacks.buffers import SharedBuffers
 from parcnet_train.callbacks.progress import EveryMinute, Progress, ProgressBar
 from parcnet_train.callbacks.saving import (
     BestCheckpoint,
@@ -40,14 +38,15 @@ from parcnet_train.callbacks.steps import (
     SeedStep,
     ValidationSchedule,
 )
-from parcnet_train.distributed import SharedBuffers, cluster_environment
+from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.distributed.cluster import cluster_environment
+from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line
-from parcnet_train.features import Backbone
-from parcnet_train.finetuning import freeze, parameter_groups
-from parcnet_train.loggers import harmless, wandb_settings, working
-from parcnet_train.model import Model
-from parcnet_train.processes import place
-from parcnet_train.runs import BEST, LAST, PROGRESS, WITHOUT_DATA
+from parcnet_train.models.base import Backbone
+from parcnet_train.models.model import Model
+from parcnet_train.optim.finetuning import freeze, parameter_groups
+from parcnet_train.runs.directories import BEST, LAST, PROGRESS, WITHOUT_DATA
+from parcnet_train.runs.loggers import harmless, wandb_settings, working
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ import torch
 
 import parcnet_train
 from parcnet_train.actions.average import average
-from parcnet_train.checkpoint_files import read_checkpoint
-from parcnet_train.checkpoints import model_state
+from parcnet_train.checkpoints.checkpoints import model_state
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError
 from running import TINY, configure, run
 

@@ -19,11 +19,11 @@ import parcnet_train
 import running
 from coco_files import VAL as COCO_VAL
 from coco_files import write_coco
-from parcnet_train.checkpoint_files import read_checkpoint
-from parcnet_train.data.images import ImageFolderDataset
-from parcnet_train.data.palette import read_mask
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.data.classification.dataset import ImageFolderDataset
+from parcnet_train.data.classification.transforms import EvalTransform
 from parcnet_train.data.samplers import SampleKey
-from parcnet_train.data.transforms import EvalTransform
+from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import CheckpointError, UnreadableError
 from parcnet_train.predict.inputs import read_file
 from parcnet_train.predict.predictions import Classified, Detected, Segmented
@@ -414,7 +414,7 @@ def test_faults(trained, tmp_path):
 def test_a_foreign_backbone_is_called_where_the_command_line_names_it_too(
     trained, tmp_path, monkeypatch
 ):
-    code = "from parcnet_train.backbones.parcnet import ParCNet\nclass Net(ParCNet): pass"
+    code = "from parcnet_train.models.backbones.parcnet import ParCNet\nclass Net(ParCNet): pass"
     (tmp_path / "own_networks.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     checkpoint = read_checkpoint(best(trained[0]))

@@ -9,8 +9,8 @@ from torch import nn
 from parcnet_train.actions import profile
 from parcnet_train.benchmarks import operator
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.config import CONF
-from parcnet_train.report.comparison import Compared, compare
+from parcnet_train.config.compose import CONF
+from parcnet_train.report.paper.comparison import Compared, compare
 from running import configure, run
 
 README = (CONF.parent / "README.md").read_text()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from parcnet_train.actions import report as action
-from parcnet_train.report.paper_figures import PAPER_FIGURES
-from parcnet_train.report.paper_tables import TABLE_2, TASKS
+from parcnet_train.report.paper.figures import PAPER_FIGURES
+from parcnet_train.report.paper.tables import TABLE_2, TASKS
 from run_folders import provenance_of, results_of, write_row, write_run
 from running import configure
 

@@ -12,9 +12,9 @@ from torchvision.transforms import v2
 from parcnet_train.benchmarks import loader
 from parcnet_train.benchmarks.loader import OrdinaryImages, Speeds, time_loaders
 from parcnet_train.benchmarks.timing import Timing
-from parcnet_train.data.classification import ImageFolderData
+from parcnet_train.data.classification.module import ImageFolderData
+from parcnet_train.data.classification.transforms import Augmentation
 from parcnet_train.data.samplers import MultiScale
-from parcnet_train.data.transforms import Augmentation
 from parcnet_train.errors import ConfigError, DataError, message_of
 from running import configure, run
 

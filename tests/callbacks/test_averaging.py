@@ -10,10 +10,10 @@ import torch
 
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.callbacks.averaging import EMA
-from parcnet_train.checkpoints import read_checkpoint
-from parcnet_train.report.curves import read_epochs, read_series
-from parcnet_train.schedule import Position
+from parcnet_train.checkpoints.checkpoints import read_checkpoint
+from parcnet_train.optim.schedule import Position
 from parcnet_train.tasks.base import Step
+from parcnet_train.visualize.curves import read_epochs, read_series
 from running import TINY, run
 
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from parcnet_train.callbacks.pictures import NAME, Pictures
-from parcnet_train.report.pictures import grid
+from parcnet_train.visualize.pictures import grid
 
 BATCHES = torch.arange(10).float().split(3)
 

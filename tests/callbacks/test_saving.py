@@ -11,12 +11,12 @@ import pytest
 import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from parcnet_train.actions import training
+from parcnet_train.actions import fit as training
 from parcnet_train.callbacks.saving import BestCheckpoint, BestEpochs, WholeFiles, requeue
-from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import TrainingError
-from parcnet_train.report.curves import read_series
 from parcnet_train.tasks.classification import ClassificationTask
+from parcnet_train.visualize.curves import read_series
 from running import TINY, run
 
 LAST = "checkpoints/last.ckpt"

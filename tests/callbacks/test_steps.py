@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 import test_resume
 from numbers_task import NumbersData, NumbersTask, train
-from parcnet_train.actions import training
+from parcnet_train.actions import fit as training
 from parcnet_train.build import make
 from parcnet_train.callbacks.steps import FiniteLoss, steps_of_shares
 from parcnet_train.data.samplers import MultiScale
@@ -234,7 +234,7 @@ def test_a_run_without_its_best_checkpoint_has_results(tmp_path, monkeypatch, ca
     [([math.nan], [1], True), ([math.inf, 1.0], [1, 1], True), ([math.nan], [0], False)],
 )
 def test_nothing_to_average_is_no_divergence(values, counts, is_divergence):
-    metric = make({"_target_": "parcnet_train.metrics.ExactMean"})
+    metric = make({"_target_": "parcnet_train.tasks.metrics.ExactMean"})
     metric.update(torch.tensor(values), torch.tensor(counts))
     assert bool(metric.compute().isinf()) == is_divergence
     assert bool(metric.compute().isnan()) != is_divergence

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import golden
 import parcnet_train
-from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.conversion.convert import convert
 from parcnet_train.conversion.layouts import LAYOUTS
 from parcnet_train.conversion.published import read_published

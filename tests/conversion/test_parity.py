@@ -7,10 +7,10 @@ from torchvision import models
 
 import golden
 import parcnet_train
-from parcnet_train.backbones.parcnet import ParCNet
 from parcnet_train.conversion.convert import convert
 from parcnet_train.conversion.layouts import CVNETS
 from parcnet_train.conversion.translate import translate
+from parcnet_train.models.backbones.parcnet import ParCNet
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)

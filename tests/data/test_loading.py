@@ -5,8 +5,8 @@ import sys
 
 SCRIPT = """
 import multiprocessing
-from parcnet_train.data.demo import DigitsData
-from parcnet_train.data.transforms import Augmentation
+from parcnet_train.data.demo.classification import DigitsData
+from parcnet_train.data.classification.transforms import Augmentation
 
 data = DigitsData(root={root!r}, image_size=32, batch_size=4, augmentation=Augmentation())
 data.num_workers = 1

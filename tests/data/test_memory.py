@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from lightning_fabric.utilities.data import _set_sampler_epoch
 
-from parcnet_train.data.classification import ImageFolderData
-from parcnet_train.data.images import ImageFolderDataset
-from parcnet_train.data.transforms import Augmentation, TrainTransform
+from parcnet_train.data.classification.dataset import ImageFolderDataset
+from parcnet_train.data.classification.module import ImageFolderData
+from parcnet_train.data.classification.transforms import Augmentation, TrainTransform
 
 LENGTH = 1_281_167
 WORKERS = 2

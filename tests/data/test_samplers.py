@@ -6,7 +6,8 @@ import pytest
 from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch.utils.data import DataLoader
 
-from parcnet_train.data.samplers import PADDING, EvalBatches, MultiScale, SampleKey, TrainBatches
+from parcnet_train.data.batches import PADDING
+from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 
 SIZE = (32, 32)
 

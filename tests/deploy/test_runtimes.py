@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import nn
 
+from parcnet_train.benchmarks.latency import write_network
 from parcnet_train.deploy import runtimes
-from parcnet_train.deploy.latency import write_network
-from parcnet_train.deploy.mnn_file import write_mnn
-from parcnet_train.deploy.openvino_file import read_description, write_openvino
+from parcnet_train.deploy.formats.mnn import write_mnn
+from parcnet_train.deploy.formats.openvino import read_description, write_openvino
 from parcnet_train.deploy.runtimes import open_model, pinned, size_of, summary, take_turns
 
 SIZE = (12, 20)

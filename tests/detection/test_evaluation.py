@@ -7,8 +7,9 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from parcnet_train.data.coco import read_annotations
-from parcnet_train.data.samplers import PADDING, EvalBatches
+from parcnet_train.data.batches import PADDING
+from parcnet_train.data.detection.coco import read_annotations
+from parcnet_train.data.samplers import EvalBatches
 from parcnet_train.detection.evaluation import (
     BACKEND,
     METRICS,

@@ -4,7 +4,7 @@ import pytest
 
 from parcnet_train.report.collected import Run
 from parcnet_train.report.recipes import in_words, mixed_recipes, other_surroundings
-from parcnet_train.runs import NO_PART_OF_A_RESULT, OF_ONE_ACTION, SHOWN
+from parcnet_train.runs.directories import NO_PART_OF_A_RESULT, OF_ONE_ACTION, SHOWN
 from run_folders import provenance_of, results_of
 
 

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from parcnet_train.errors import ConfigError
-from parcnet_train.sweeps.devices import (
-    environment_of,
-    gpus_wanted,
-    refuse_too_few,
-    visible_gpus,
-)
+from parcnet_train.sweeps.devices import environment_of, gpus_wanted, refuse_too_few, visible_gpus
 
 
 def config(accelerator="auto", devices=1):

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from parcnet_train.claims import at_work
 from parcnet_train.errors import TrainingError
-from parcnet_train.locks import Lock
-from parcnet_train.runs import config_hash
+from parcnet_train.runs.claims import at_work
+from parcnet_train.runs.directories import config_hash
+from parcnet_train.runs.locks import Lock
 from parcnet_train.sweeps.jobs import look, metric_of, run_once, take
 
 CONFIG = {"action": "fit", "seed": 0, "ckpt": None, "task": {}}

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from parcnet_train import check as checking
-from parcnet_train.config import PlainConfig
+from parcnet_train.check import config as checking
+from parcnet_train.config.compose import PlainConfig
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs import config_hash
+from parcnet_train.runs.directories import config_hash
 from parcnet_train.sweeps import devices, launcher
 from parcnet_train.sweeps.jobs import take
 from parcnet_train.sweeps.launcher import run_jobs, tell_failed

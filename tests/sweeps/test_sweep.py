@@ -10,7 +10,7 @@ import time
 import pytest
 
 import running
-from parcnet_train.report.curves import read_series
+from parcnet_train.visualize.curves import read_series
 from running import TINY
 
 SAME = ("config_hash", "val/top1", "val/loss", "epochs", "steps")

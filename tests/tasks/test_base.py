@@ -11,10 +11,10 @@ import torch
 
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.build import accumulation
-from parcnet_train.checkpoint_files import read_checkpoint
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.data.samplers import MultiScale, TrainBatches
-from parcnet_train.report.curves import read_series
 from parcnet_train.tasks.classification import ClassificationTask
+from parcnet_train.visualize.curves import read_series
 from running import TINY, run
 
 LAST = "checkpoints/last.ckpt"

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 import running
 from parcnet_train.data.batches import IGNORED, SegmentationBatch
-from parcnet_train.data.palette import write_mask
-from parcnet_train.model import scaled
+from parcnet_train.data.segmentation.palette import write_mask
+from parcnet_train.models.model import scaled
 from parcnet_train.tasks.segmentation import AUXILIARY_WEIGHT, SegmentationTask
 from voc_files import NAMES, VAL, image_path, mask_path, write_voc
 

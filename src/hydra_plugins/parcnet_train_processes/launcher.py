@@ -18,11 +18,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from parcnet_train.config import PlainConfig, choices, compose_plain, to_plain
-from parcnet_train.config_checkpoints import ACTIONS
-from parcnet_train.config_overrides import command_of, config_dir_of, overrides_of, typed
-from parcnet_train.config_sweeps import register_resolvers, swept_keys
+from parcnet_train.config.compose import PlainConfig, choices, compose_plain, to_plain
+from parcnet_train.config.overrides import command_of, config_dir_of, overrides_of, typed
+from parcnet_train.config.stored import ACTIONS
 from parcnet_train.errors import UserError, print_error
+from parcnet_train.sweeps.grid import register_resolvers, swept_keys
 
 if TYPE_CHECKING:
     from parcnet_train.sweeps.queue import Job

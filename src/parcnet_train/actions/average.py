@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train import __version__
+from parcnet_train.actions.fit import describe, prepare, read_model, validate
 from parcnet_train.actions.results import Results, finish, is_first_process
-from parcnet_train.actions.training import describe, prepare, read_model, validate
 from parcnet_train.build import Config, world_size
-from parcnet_train.checkpoints import PREFIX, model_state, write_checkpoint
-from parcnet_train.provenance import Provenance
-from parcnet_train.runs import AVERAGE, evaluated_by
+from parcnet_train.checkpoints.checkpoints import PREFIX, model_state, write_checkpoint
+from parcnet_train.runs.directories import AVERAGE, evaluated_by
+from parcnet_train.runs.provenance import Provenance
+from parcnet_train.version import __version__
 
 
 def average(config: Config) -> Results:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config, build_model, height_and_width, meta_device
-from parcnet_train.profiling import Stage
-from parcnet_train.profiling import profile as profile_network
-from parcnet_train.report.comparison import compare
-from parcnet_train.report.costs import print_comparison, print_stages
-from parcnet_train.report.paper_tables import TABLES
-from parcnet_train.runs import write_results
+from parcnet_train.models.profiling.counts import Stage
+from parcnet_train.models.profiling.counts import profile as profile_network
+from parcnet_train.report.console.costs import print_comparison, print_stages
+from parcnet_train.report.paper.comparison import compare
+from parcnet_train.report.paper.tables import TABLES
+from parcnet_train.runs.directories import write_results
 
 
 def profile(config: Config) -> Results:

@@ -13,7 +13,7 @@ from parcnet_train.report.collected import collect, shown
 from parcnet_train.report.documents import markdown, page, print_grids
 from parcnet_train.report.figures import figures_of
 from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
-from parcnet_train.runs import write_results
+from parcnet_train.runs.directories import write_results
 
 WIDTH = 150  # characters that the widest table needs
 

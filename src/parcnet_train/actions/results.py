@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from parcnet_train import __version__
-from parcnet_train.report.summary import print_summary
-from parcnet_train.runs import config_hash, write_results
+from parcnet_train.report.console.summary import print_summary
+from parcnet_train.runs.directories import config_hash, write_results
+from parcnet_train.version import __version__
 
 Results = dict[str, Any]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.build import Config, build_model
-from parcnet_train.data.batches import UNLABELED
+from parcnet_train.data.batches import BACKGROUND, UNLABELED
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.postprocess import detect
-from parcnet_train.detection.types import BACKGROUND, DetectionOutputs
-from parcnet_train.model import Model
+from parcnet_train.detection.types import DetectionOutputs
+from parcnet_train.models.model import Model
 
 CLASSES = 81  # of COCO, with the background
 OBJECTS = 7.0  # per image, about COCO's mean

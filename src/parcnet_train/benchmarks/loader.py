@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
-from parcnet_train.data.classification import ImageFolderData
-from parcnet_train.data.images import ImageFolderDataset
+from parcnet_train.data.classification.dataset import ImageFolderDataset
+from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.errors import ConfigError, DataError
 
 BATCHES = 4  # of each worker per turn, so that all of them end it at once

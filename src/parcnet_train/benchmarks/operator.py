@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
-from parcnet_train.circular import ALGORITHMS, HEIGHT, WIDTH, Algorithm, circular_conv
-from parcnet_train.parc import along
+from parcnet_train.models.layers.circular import ALGORITHMS, HEIGHT, WIDTH, Algorithm, circular_conv
+from parcnet_train.models.layers.parc import along
 
 Shape = tuple[int, int, int, int]
 

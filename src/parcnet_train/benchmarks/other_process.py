@@ -1,6 +1,6 @@
 """Runs a variant in a process of its own, which has the memory settings of the C library.
 
-Those of this process cannot be taken back for a single variant: see `parcnet_train.allocator`.
+Those of this process cannot be taken back for a single variant: see `parcnet_train.compat.malloc`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from torch.nn import functional
 from parcnet_train.benchmarks.other_process import OtherProcess
 from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
 from parcnet_train.build import Config, build_model, meta_device, published_network
-from parcnet_train.parc import CircularConv
+from parcnet_train.models.layers.parc import CircularConv
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
 from parcnet_train.files import write_whole
-from parcnet_train.loggers import attempt
-from parcnet_train.report.pictures import Pair, Picture, encode, grid
+from parcnet_train.runs.loggers import attempt
+from parcnet_train.visualize.pictures import Pair, Picture, encode, grid
 
 NAME = "val/pictures"  # in the loggers
 

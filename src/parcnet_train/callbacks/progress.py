@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from parcnet_train.callbacks.averaging import raw_metric
-from parcnet_train.collectives import mean
+from parcnet_train.distributed.collectives import mean
 from parcnet_train.files import to_json, write_whole
-from parcnet_train.pulse import Pulse
+from parcnet_train.terminal import Pulse
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from parcnet_train.collectives import anywhere
+from parcnet_train.distributed.collectives import anywhere
+from parcnet_train.distributed.processes import SAVING, is_srun_task, slurm_job
 from parcnet_train.errors import TrainingError, reason_of
 from parcnet_train.files import whole_file
-from parcnet_train.processes import SAVING, is_srun_task, slurm_job
 
 log = logging.getLogger(__name__)
 

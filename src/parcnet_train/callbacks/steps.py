@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from parcnet_train.collectives import anywhere
+from parcnet_train.distributed.collectives import anywhere
 from parcnet_train.errors import TrainingError
 
 log = logging.getLogger(__name__)

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train import __version__
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.check import check
-from parcnet_train.checkpoints import PREFIX, write_checkpoint
-from parcnet_train.config import compose_plain
+from parcnet_train.check.config import check
+from parcnet_train.checkpoints.checkpoints import PREFIX, write_checkpoint
+from parcnet_train.checkpoints.state_dict_diff import weight_differences
+from parcnet_train.config.compose import compose_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
 from parcnet_train.conversion.published import read_published
 from parcnet_train.conversion.translate import Entry, translate
-from parcnet_train.detection.types import BACKGROUND_NAME
-from parcnet_train.differences import weight_differences
+from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.errors import CheckpointError, ConfigError
-from parcnet_train.heads.ssdlite import classes_of_last
+from parcnet_train.models.heads.ssdlite import classes_of_last
+from parcnet_train.version import __version__
 
 Config = dict[str, Any]
 

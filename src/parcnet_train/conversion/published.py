@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train.checkpoint_files import KEYS
+from parcnet_train.checkpoints.reading import KEYS
 from parcnet_train.errors import CheckpointError, first_line, reason_of
 
 # Under which a training checkpoint keeps its weights, the averaged ones first: the authors and

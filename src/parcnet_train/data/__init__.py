@@ -1,3 +1,1 @@
 """Data sets, samplers and transforms."""
-
-import parcnet_train.compat  # noqa: F401  before albumentations and Lightning

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import look_at, refuse
-from parcnet_train.data.loading import end_workers_of, make_loader, processors_of_this_process
+from parcnet_train.data.loading import end_workers_of, make_loader
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
+from parcnet_train.distributed.processes import own_cores
 
 
 class DataSet(Protocol):
@@ -249,7 +250,7 @@ class TaskData(pl.LightningDataModule):
         processes = self.trainer.num_devices if self.trainer else alone
         share = max(1, (os.cpu_count() or 1) // processes)
         # A scheduler may have given this process fewer processors.
-        return min(self.num_workers, share, processors_of_this_process())
+        return min(self.num_workers, share, own_cores())
 
     def _loader(
         self,

@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+BACKGROUND = 0  # index of the class of what holds no object; its name in `class_names`:
+BACKGROUND_NAME = "background"
+
+PADDING = -1  # as `SampleKey.sample`: an empty place in a batch of an evaluation
 UNLABELED = -1  # label of a place in a batch that does not count
 IGNORED = 255  # class of a pixel that does not count (PASCAL VOC)
 

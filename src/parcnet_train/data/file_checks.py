@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.loading import processors_of_this_process
-from parcnet_train.data.preparing import progress
+from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.files import read_regular
+from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -
             return Seen(sample, None, error)
 
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(processors_of_this_process()))
+        pool = stack.enter_context(ThreadPoolExecutor(own_cores()))
         bar = stack.enter_context(progress(title, len(samples))) if title else None
         for start in range(0, len(samples), BLOCK):
             for seen in pool.map(look, samples[start : start + BLOCK]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import signal
 import weakref
 from collections.abc import Callable, Sequence
@@ -15,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from parcnet_train.data.samplers import EvalBatches, TrainBatches
+from parcnet_train.distributed.processes import SAVING
 from parcnet_train.errors import DataError
-from parcnet_train.processes import SAVING
 
 Loaded = TypeVar("Loaded")  # a sample
 
@@ -46,13 +45,6 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
     """Stacks `(3, H, W)` images, in a worker into memory of both processes."""
     # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
     return default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-
-
-def processors_of_this_process() -> int:
-    """How many it may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def start_worker(worker: int) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.samplers import Size
+from parcnet_train.sizes import Size
 
 LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which centres the image, too
 

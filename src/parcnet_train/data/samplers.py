@@ -12,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from parcnet_train.blocks import make_divisible
-
-Size = tuple[int, int]  # height and width, in pixels
-
-PADDING = -1  # as `SampleKey.sample`: an empty place in a batch of an evaluation
+from parcnet_train.data.batches import PADDING
+from parcnet_train.sizes import Size, make_divisible
 
 
 class SampleKey(NamedTuple):

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from parcnet_train import __version__
-from parcnet_train.deploy.bake import bake
-from parcnet_train.deploy.fixed_heads import FixedSSDLite
+from parcnet_train.deploy.bake.bake import bake
+from parcnet_train.deploy.bake.heads import FixedSSDLite
 from parcnet_train.detection.boxes import decode
-from parcnet_train.model import Model
+from parcnet_train.models.model import Model
+from parcnet_train.version import __version__
 
 Size = tuple[int, int]
 

@@ -6,8 +6,6 @@ float32; but pycocotools never counts an annotation with the id 0 as found.
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  before torchmetrics, which imports torchvision
-
 import importlib.util
 import json
 import logging
@@ -24,8 +22,8 @@ from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
 
-from parcnet_train.data.coco import CocoAnnotations
-from parcnet_train.data.samplers import PADDING
+from parcnet_train.data.batches import PADDING
+from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.detection.types import Detections
 from parcnet_train.files import write_whole
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from parcnet_train.data.batches import BACKGROUND
 from parcnet_train.detection.boxes import encode
 from parcnet_train.detection.matching import match
-from parcnet_train.detection.types import BACKGROUND, DetectionOutputs
+from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.precision import at_least_float32
 
 NEGATIVES = 3  # anchors without an object that count, per anchor with one (paper; released value)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from parcnet_train.data.batches import UNLABELED
+from parcnet_train.data.batches import BACKGROUND, UNLABELED
 from parcnet_train.detection.boxes import pairwise_iou, to_corners
-from parcnet_train.detection.types import BACKGROUND
 
 IOU = 0.5  # an anchor that overlaps less has nothing to find (paper; released value)
 

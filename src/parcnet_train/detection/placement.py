@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from parcnet_train.data.samplers import Size
+from parcnet_train.sizes import Size
 
 
 def to_original(boxes: Tensor, input_size: Size, placement: Tensor, size: Size) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import parcnet_train.compat  # noqa: F401  defines torchvision::nms where there is no binary
-
 import torch
+import torchvision  # noqa: F401  registers torch.ops.torchvision.nms
 
+from parcnet_train.data.batches import BACKGROUND
 from parcnet_train.detection.boxes import decode
-from parcnet_train.detection.types import BACKGROUND, DetectionOutputs, Detections
+from parcnet_train.detection.types import DetectionOutputs, Detections
 
 EXAMINED = 4  # boxes that are compared at first, per object that may be given back
 

@@ -6,9 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-BACKGROUND = 0  # index of the class of what holds no object; its name in `class_names`:
-BACKGROUND_NAME = "background"
-
 
 class DetectionOutputs(NamedTuple):
     """What a detection head returns: A anchors, K classes with the background as the first."""

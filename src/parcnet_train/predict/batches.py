@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from torch import nn
 
-from parcnet_train.data.loading import processors_of_this_process
+from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import UnreadableError
 from parcnet_train.predict.inputs import read_file
 from parcnet_train.predict.predictions import Classified, Prediction
 from parcnet_train.predict.predictor import Options, Predictor, Prepared
-from parcnet_train.report.pictures import Picture, resize
+from parcnet_train.visualize.pictures import Picture, resize
 
 
 class Loaded(NamedTuple):
@@ -87,7 +87,7 @@ def read_ahead(
     paths: Sequence[Path], predictor: Predictor, size: int
 ) -> Iterator[list[tuple[Path, Loaded | UnreadableError]]]:
     """Batches of files, the next one read while one is worked on."""
-    with ThreadPoolExecutor(processors_of_this_process()) as pool:
+    with ThreadPoolExecutor(own_cores()) as pool:
         waiting = deque[tuple[Sequence[Path], Iterator[Loaded | UnreadableError]]]()
         starts = iter(range(0, len(paths), size))
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import stack_images
-from parcnet_train.data.samplers import SampleKey, Size
+from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import UnreadableError
 from parcnet_train.predict.inputs import to_pixels
 from parcnet_train.predict.predictions import Prediction
+from parcnet_train.sizes import Size
 
 
 class Options(NamedTuple):

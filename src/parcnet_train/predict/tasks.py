@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from parcnet_train.data.classification.transforms import EvalTransform
 from parcnet_train.data.decoding import Image
-from parcnet_train.data.detection_transforms import DetectionEvalTransform, View
+from parcnet_train.data.detection.transforms import DetectionEvalTransform, View
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.samplers import Size
-from parcnet_train.data.segmentation_transforms import (
+from parcnet_train.data.segmentation.transforms import (
     MaskedView,
     SegmentationEvalTransform,
     unchanged,
 )
-from parcnet_train.data.transforms import EvalTransform
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
-from parcnet_train.model import scaled
+from parcnet_train.models.model import scaled
 from parcnet_train.predict.predictions import Classified, Detected, Prediction, Segmented
 from parcnet_train.predict.predictor import Options, Predictor, Prepared
-from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
+from parcnet_train.segmentation.upsample import Mode, classes_at, covered
+from parcnet_train.sizes import Size
 
 
 class ClassPredictor(Predictor):

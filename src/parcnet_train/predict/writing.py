@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from parcnet_train.data.palette import encode_mask
+from parcnet_train.data.segmentation.palette import encode_mask
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.predict.predictions import Classified, Detected, Segmented
-from parcnet_train.report.class_maps import draw_classes
-from parcnet_train.report.detections import draw_boxes
-from parcnet_train.report.pictures import Picture, encode
+from parcnet_train.visualize.class_maps import draw_classes
+from parcnet_train.visualize.detections import draw_boxes
+from parcnet_train.visualize.pictures import Picture, encode
 
 PREDICTIONS = "predictions.json"
 TABLE = "predictions.csv"

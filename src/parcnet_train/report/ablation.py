@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parcnet_train.differences import flatten
+from parcnet_train.config.keys import flatten
 from parcnet_train.report.collected import Run, newest_of_seeds, task_of
 from parcnet_train.report.paired import Difference, paired_difference
-from parcnet_train.report.paper_tables import TABLE_2, TASKS, Row
+from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
 from parcnet_train.report.recipes import (
     Facts,
     mixed_recipes,
@@ -18,7 +18,7 @@ from parcnet_train.report.recipes import (
     shown,
     told_of,
 )
-from parcnet_train.runs import EVALUATIONS
+from parcnet_train.runs.directories import EVALUATIONS
 
 NOT_RUN = "not run"
 # What the paper measures on, and the configs of the same data.

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.errors import ConfigError
-from parcnet_train.report.paper_tables import TABLE_2, TASKS, Row
-from parcnet_train.runs import LAST, PROVENANCE, RESULTS
+from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
+from parcnet_train.runs.directories import LAST, PROVENANCE, RESULTS
 
 MEASURED = ("fit", "test", "average")  # actions that leave a metric of a network
 TOLD = ("task", "backbone", "data", "seed", "parameters", "monitor")  # of each of them

@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from parcnet_train.report.console import wide_console
 from parcnet_train.report.grids import Grid
+from parcnet_train.terminal import wide_console
 
 Notes = Sequence[tuple[str, Sequence[str]]]  # sentences, each with the lines that belong to it
 

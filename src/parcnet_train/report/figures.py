@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from parcnet_train.report.ablation import PAPER_DATA, Group, Line, Other, Section
 from parcnet_train.report.collected import Run
-from parcnet_train.report.curves import read_epochs
-from parcnet_train.report.paper_figures import PAPER_FIGURES
+from parcnet_train.report.paper.figures import PAPER_FIGURES
+from parcnet_train.visualize.curves import read_epochs
 
 log = logging.getLogger(__name__)
 

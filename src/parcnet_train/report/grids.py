@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from parcnet_train.report.ablation import NOT_RUN, Group, Line, Other, Section
-from parcnet_train.report.paper_tables import Row
+from parcnet_train.report.paper.tables import Row
 
 MIXED = "MIXED RECIPES"
 WHY_MIXED = (

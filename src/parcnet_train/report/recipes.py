@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parcnet_train.differences import flatten
+from parcnet_train.config.keys import flatten
 from parcnet_train.report.collected import Run
-from parcnet_train.runs import NOT_OF_A_TRAINING, SHOWN
+from parcnet_train.runs.directories import NOT_OF_A_TRAINING, SHOWN
 
 Facts = Mapping[str, Any]
 Labelled = Sequence[tuple[int, Run]]  # runs with the number of their row

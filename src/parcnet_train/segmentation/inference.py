@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from parcnet_train.data.resizing import LETTERBOX_COLOUR
-from parcnet_train.data.samplers import Size
+from parcnet_train.sizes import Size
 
 Network = Callable[[Tensor], Tensor]  # (B, 3, H, W) RGB in [0, 1] to (B, K, H, W)
 

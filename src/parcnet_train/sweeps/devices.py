@@ -21,13 +21,6 @@ def visible_gpus() -> list[str]:
     return names[:count] or [str(number) for number in range(count)]
 
 
-def own_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def processes_of(config: Mapping[str, Any], otherwise: int = 1) -> int:
     """Processes of a job: `trainer.devices`.
 

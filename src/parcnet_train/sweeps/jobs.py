@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from parcnet_train.claims import at_work
+from parcnet_train.distributed.processes import place
 from parcnet_train.errors import TrainingError
-from parcnet_train.locks import HeldError, Lock, read_lock, take_lock
-from parcnet_train.processes import place
-from parcnet_train.runs import LAST, RESULTS, config_hash, read_values
+from parcnet_train.runs.claims import at_work
+from parcnet_train.runs.directories import LAST, RESULTS, config_hash, read_values
+from parcnet_train.runs.locks import HeldError, Lock, read_lock, take_lock
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from parcnet_train.config_overrides import quoted
+from parcnet_train.config.overrides import quoted
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs import config_hash
+from parcnet_train.runs.directories import config_hash
 from parcnet_train.sweeps.queue import Job, Queue
 from parcnet_train.sweeps.table import FAILED, FINISHED, STOPPED, Display, Row
 
@@ -90,7 +90,7 @@ def refuse_hopeless(jobs: Sequence[Job]) -> None:
     """
     if any(job.look() == "finished" for job in jobs):
         return
-    from parcnet_train.check import check  # seconds
+    from parcnet_train.check.config import check  # seconds
 
     faults: list[str] = []
     for job in jobs:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.config import PlainConfig
+from parcnet_train.config.compose import PlainConfig
+from parcnet_train.distributed.processes import SWEEP, own_cores
 from parcnet_train.errors import UserError, reason_of
-from parcnet_train.locks import Lock
-from parcnet_train.processes import SWEEP
-from parcnet_train.runs import PROGRESS
+from parcnet_train.runs.directories import PROGRESS
+from parcnet_train.runs.locks import Lock
 from parcnet_train.sweeps import devices
 from parcnet_train.sweeps.jobs import Found, look, take
 from parcnet_train.sweeps.table import BEFORE, FAILED, FINISHED, GOING_ON, RUNNING, Row
@@ -129,7 +129,7 @@ class Queue:
         gpus = self.free[:wanted]
         environment = {
             **os.environ,
-            **devices.environment_of(job.config, gpus, self.at_once, devices.own_cores()),
+            **devices.environment_of(job.config, gpus, self.at_once, own_cores()),
             SWEEP: str(os.getpid()),
         }
         with (job.folder / OUTPUT).open("ab") as output:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from parcnet_train.runs import PROGRESS, RESULTS, read_values
+from parcnet_train.runs.directories import PROGRESS, RESULTS, read_values
 
 log = logging.getLogger(__name__)
 

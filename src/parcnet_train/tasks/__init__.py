@@ -1,3 +1,1 @@
 """Lightning modules, one a task."""
-
-import parcnet_train.compat  # noqa: F401  before torchmetrics

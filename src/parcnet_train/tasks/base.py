@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from parcnet_train.callbacks.steps import limited
-from parcnet_train.collectives import total
 from parcnet_train.data.samplers import TrainBatches
-from parcnet_train.metrics import loss_and_skipped
-from parcnet_train.model import Model
-from parcnet_train.schedule import Position
+from parcnet_train.distributed.collectives import total
+from parcnet_train.models.model import Model
+from parcnet_train.optim.schedule import Position
+from parcnet_train.tasks.metrics import loss_and_skipped
 
 log = logging.getLogger(__name__)
 

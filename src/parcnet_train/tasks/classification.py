@@ -11,9 +11,9 @@ from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
-from parcnet_train.metrics import Accuracy, ExactMean
-from parcnet_train.model import Model
+from parcnet_train.models.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.metrics import Accuracy, ExactMean
 from parcnet_train.tasks.mixing import Mixing
 
 

@@ -12,10 +12,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from parcnet_train.callbacks.pictures import Pictures
-from parcnet_train.collectives import mean
-from parcnet_train.data.batches import DetectionBatch
-from parcnet_train.data.coco import CocoAnnotations
-from parcnet_train.data.samplers import PADDING
+from parcnet_train.data.batches import PADDING, DetectionBatch
+from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.detection.evaluation import (
     FoundObjects,
     GatherDetections,
@@ -26,11 +24,12 @@ from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
-from parcnet_train.metrics import loss_and_skipped
-from parcnet_train.model import Model
-from parcnet_train.report.detections import detection_pairs
-from parcnet_train.report.pictures import Pair
+from parcnet_train.distributed.collectives import mean
+from parcnet_train.models.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.metrics import loss_and_skipped
+from parcnet_train.visualize.detections import detection_pairs
+from parcnet_train.visualize.pictures import Pair
 
 PREDICTIONS = "predictions.json"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from parcnet_train.model import scaled
+from parcnet_train.models.model import scaled
 
 
 class Mixing:

@@ -10,18 +10,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from parcnet_train.callbacks.pictures import Pictures
-from parcnet_train.collectives import mean
-from parcnet_train.data.batches import IGNORED, SegmentationBatch
-from parcnet_train.data.samplers import PADDING, Size
-from parcnet_train.metrics import loss_and_skipped
-from parcnet_train.model import Model, scaled
+from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
+from parcnet_train.distributed.collectives import mean
+from parcnet_train.models.model import Model, scaled
 from parcnet_train.precision import at_least_float32
-from parcnet_train.report.class_maps import segmentation_pairs
-from parcnet_train.report.pictures import Pair
-from parcnet_train.segmentation.enlarge import Mode, classes_at, covered
 from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
-from parcnet_train.segmentation.overlap import Confusion, intersection_over_union, pixel_accuracy
+from parcnet_train.segmentation.iou import Confusion, intersection_over_union, pixel_accuracy
+from parcnet_train.segmentation.upsample import Mode, classes_at, covered
+from parcnet_train.sizes import Size
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.metrics import loss_and_skipped
+from parcnet_train.visualize.class_maps import segmentation_pairs
+from parcnet_train.visualize.pictures import Pair
 
 AUXILIARY_WEIGHT = 0.4  # of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
 

@@ -1,0 +1,1 @@
+"""`action=benchmark`: one module per group of targets."""

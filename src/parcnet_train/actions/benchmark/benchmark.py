@@ -1,0 +1,140 @@
+"""`action=benchmark`: parts of the training and the evaluation, by the clock."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from parcnet_train.actions.benchmark.latency import latencies
+from parcnet_train.actions.results import Results, about
+from parcnet_train.benchmarks import detection, loader, operator, overhead, training_step
+from parcnet_train.benchmarks.timing import device_of, hardware
+from parcnet_train.build import Config, benchmarked_size, build_data, height_and_width
+from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.report.console.timings import (
+    print_detection,
+    print_loaders,
+    print_operators,
+    print_overheads,
+    print_steps,
+)
+from parcnet_train.runs.directories import write_results
+
+
+def benchmark(config: Config) -> Results:
+    """Prints times and ratios to the convolution form, and leaves `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs. It may
+            be that of a checkpoint, whose weights are not read: no time depends on them. Data are
+            read to time the loader and the overhead only.
+
+    Returns:
+        What `results.json` holds.
+    """
+    pl.seed_everything(config["seed"], verbose=False)
+    settings = config["benchmark"]
+    is_latency = settings["target"] == "latency"  # of devices without a GPU
+    device = device_of("cpu" if is_latency else config["trainer"]["accelerator"])
+    # The ordinary loader has the memory of an ordinary process, and so have files on a device.
+    computes = device.type == "cpu" and settings["target"] not in ("loader", "latency")
+    keeps_memory = computes and settings["keep_memory"] and keep_freed_memory()
+    targets = {
+        "operator": operators,
+        "train_step": steps,
+        "loader": loaders,
+        "overhead": overheads,
+        "detection": detectors,
+        "latency": latencies,
+    }
+    target = targets[settings["target"]]
+    results = {
+        **about(config),
+        "target": settings["target"],
+        "repeats": settings["repeats"],
+        "keeps_memory": keeps_memory,
+        **hardware(device),
+        "timm_version": installed_version("timm"),
+        **dict(target(config, device)),
+    }
+    write_results(Path(config["paths"]["output"]), results)
+    return results
+
+
+def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the circular convolution at every shape."""
+    for shape in operator.SHAPES:
+        timings = operator.time_operators(shape, config["benchmark"]["repeats"], device)
+        print_operators(shape, timings)
+        yield from operator.results_of(shape, timings)
+
+
+def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the training step of the composed network."""
+    settings = config["benchmark"]
+    size = height_and_width(benchmarked_size(config)[1])
+    timings = training_step.time_steps(config, size, device)
+    title = f"training step, {settings['batch_size']} x 3 x {size[0]} x {size[1]}, {device.type}"
+    print_steps(title, timings)
+    yield "backbone", config["choices"]["backbone"]
+    yield "batch_size", settings["batch_size"]
+    yield "image_size", list(size)
+    yield from training_step.results_of(timings)
+
+
+def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times the loading of the data's training images."""
+    data = build_data(config)
+    speeds = loader.time_loaders(data, config["benchmark"]["repeats"])
+    height, width = data.image_size
+    print_loaders(
+        f"loading, {data.batch_size} x 3 x {height} x {width}, {speeds.workers} workers", speeds
+    )
+    yield "data", config["choices"]["data"]
+    yield "num_workers", speeds.workers
+    yield "batch_size", data.batch_size
+    yield "image_size", [height, width]
+    yield "images_per_turn", speeds.images
+    yield from loader.results_of(speeds)
+
+
+def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times training steps through the framework and bare ones."""
+    timings = overhead.time_overhead(config, device)
+    recipe = config["recipe"]
+    print_overheads(
+        f"training step, batch {recipe['batch_size']}, {config['choices']['backbone']} on "
+        f"{config['choices']['data']}, {device.type}",
+        timings,
+    )
+    yield "backbone", config["choices"]["backbone"]
+    yield "data", config["choices"]["data"]
+    yield "batch_size", recipe["batch_size"]
+    yield "image_size", recipe["image_size"]
+    yield from overhead.results_of(timings)
+
+
+def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times matching, loss and post-processing of the composed detector."""
+    settings = config["benchmark"]
+    size = height_and_width(benchmarked_size(config)[1])
+    parts = detection.time_detection(config, size, device)
+    images = f"{settings['batch_size']} x 3 x {size[0]} x {size[1]}"
+    print_detection(f"{config['choices']['backbone']}, {images}, {device.type}", parts)
+    yield "backbone", config["choices"]["backbone"]
+    yield "batch_size", settings["batch_size"]
+    yield "image_size", list(size)
+    yield from detection.results_of(parts)
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

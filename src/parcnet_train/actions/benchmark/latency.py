@@ -1,0 +1,121 @@
+"""`action=benchmark benchmark.target=latency`: what an image takes in the runtimes of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parcnet_train.benchmarks.latency import INT8_RUNTIMES, Candidate, time_networks
+from parcnet_train.build import Config, benchmarked_size, build_model, height_and_width
+from parcnet_train.check.config import check
+from parcnet_train.config.compose import compose_plain
+from parcnet_train.deploy.runtimes import machine
+from parcnet_train.distributed.processes import own_cores
+from parcnet_train.errors import ConfigError
+from parcnet_train.report.console.latency import (
+    PICTURE,
+    draw_latencies,
+    print_latencies,
+    print_table3,
+    table3_results,
+)
+
+CLASSES = 1000
+# Backbones of the paper's Table 3.
+TABLE_3 = (
+    *("mobilevit_s", "parcnet_s", "resnet50", "parc_resnet50", "mobilenetv2", "parc_mobilenetv2"),
+    *("convnext_xt", "parc_convnext_xt"),
+)
+FOLDER = "models"  # of a run: all files, and a script that times them elsewhere
+
+
+def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Times all networks in all runtimes.
+
+    Raises:
+        ConfigError: where there is no such backbone, a runtime is not installed or has not the form
+            that is wanted, or there are fewer cores than threads.
+    """
+    settings, output = config["benchmark"], Path(config["paths"]["output"])
+    size, threads = height_and_width(benchmarked_size(config)[1]), settings["threads"]
+    if threads > own_cores():
+        raise ConfigError(
+            f"benchmark.threads={threads}: allowed are 1 to {own_cores()}, the cores of this "
+            "process"
+        )
+    configs = networks_of(config, size)
+    candidates = candidates_of(list(configs), settings["forms"], settings["runtimes"])
+    found = time_networks(
+        {name: build_model(each, CLASSES) for name, each in configs.items()},
+        size,
+        candidates,
+        output / FOLDER,
+        threads,
+        settings["iterations"],
+    )
+    about = machine(threads, found.cores)
+    title = f"1 x 3 x {size[0]} x {size[1]}, {about['hardware/cpu']}, {threads} threads"
+    print_latencies(title, found)
+    print_table3(found)
+    draw_latencies(title, found, output / PICTURE)
+    print(f"files, and a script that times them elsewhere: {output / FOLDER}")
+    yield from about.items()
+    yield "iterations", settings["iterations"]
+    yield "image_size", list(size)
+    yield from found.results()
+    yield from table3_results(found)
+
+
+def candidates_of(
+    names: Sequence[str], forms: Sequence[str], runtimes: Sequence[str]
+) -> list[Candidate]:
+    """What is timed: all of it, but int8 only where it runs.
+
+    Raises:
+        ConfigError: where that is nowhere.
+    """
+    if "int8" in forms and not set(INT8_RUNTIMES).intersection(runtimes):
+        raise ConfigError(
+            f"benchmark.forms: int8 is timed in {', '.join(INT8_RUNTIMES)}; add it to "
+            "benchmark.runtimes"
+        )
+    return [
+        Candidate(*each)
+        for each in product(names, forms, runtimes)
+        if each[1] != "int8" or each[2] in INT8_RUNTIMES
+    ]
+
+
+def networks_of(config: Config, size: tuple[int, int]) -> dict[str, Config]:
+    """The networks that are timed, by the names of their backbones.
+
+    Raises:
+        ConfigError: with the faults of all of them.
+    """
+    names = config["benchmark"]["backbones"]
+    if names is None and config["ckpt"] is not None:
+        return {config["choices"]["backbone"]: config}
+    names = list(dict.fromkeys(TABLE_3 if names is None else names))
+    return dict(zip(names, composed(names, size), strict=True))
+
+
+def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
+    """Configurations of the named backbones.
+
+    Raises:
+        ConfigError: with the faults of all of them.
+    """
+    wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]
+    plains = [compose_plain([*wanted, f"backbone={name}"]) for name in names]
+    faults = [
+        f"benchmark.backbones={name}: {fault}"
+        for name, plain in zip(names, plains, strict=True)
+        for fault in plain.faults or check(plain.values, plain.borrowed)
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return [plain.values for plain in plains]

@@ -1,0 +1,1 @@
+"""`action=export`: the file, its int8 ranges, and its verification."""

@@ -1,0 +1,122 @@
+"""Whether an exported file does what the network does, as `action=export` finds out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from parcnet_train.actions.fit import refusals
+from parcnet_train.actions.results import Results
+from parcnet_train.build import Config, build_trainer
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats.formats import File, Format
+from parcnet_train.deploy.formats.verify import Comparing, FileModel
+from parcnet_train.errors import ExportError
+from parcnet_train.runs.directories import is_quantized
+from parcnet_train.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+COMPARED = 64  # images of export.verify=outputs
+METRIC_TOLERANCE = 1e-3  # a tenth of a point
+INT8_LOSS = 0.01  # a point
+
+
+def verify(
+    config: Config, network: Exportable, file: File, form: Format, data: Any, task: Task
+) -> Results:
+    """Compares a file with torch on images of the validation set.
+
+    Args:
+        config: of the run.
+        network: that was written.
+        file: to be compared.
+        form: its format.
+        data: that is evaluated.
+        task: of the network.
+
+    Returns:
+        The differences, and the metric of both where that is wanted.
+
+    Raises:
+        ExportError: where the file is over a tolerance.
+    """
+    is_whole = config["export"]["verify"] == "metric"
+    takes_batches = config["export"]["dynamic_batch"]
+    comparing = Comparing(task.model, network, file, takes_batches)
+    before = evaluate(config, comparing, data, task, None if is_whole else COMPARED)
+    results = comparing.results()
+    # Rounded to 8 bits, other numbers are right too: the metric alone tells whether they are good.
+    faults = [] if is_quantized(config) else comparing.faults(form.tolerance)
+    if is_whole:
+        anchors = getattr(network.network.head, "anchors", None)
+        after = evaluate(config, FileModel(file, anchors, takes_batches), data, task, None)
+        for name in before:
+            results[f"export/before/{name}"] = before[name]
+            results[f"export/after/{name}"] = after[name]
+        faults += faults_of_metric(config, task.monitor, before, after)
+    if faults:
+        raise ExportError(
+            f"export.format={config['export']['format']}: the file gives something else than "
+            f"torch, and was removed: {'; '.join(faults)}. {way_out(config, form)}, or look at it "
+            "with export.verify=none"
+        )
+    tell(comparing)
+    return results
+
+
+def faults_of_metric(
+    config: Config, name: str, before: Mapping[str, float], after: Mapping[str, float]
+) -> Iterator[str]:
+    """A metric that is another one than that of torch; int8 may well have a better one."""
+    found, expected = after[name], before[name]
+    log.info("%s is %.4f, that of torch %.4f", name, found, expected)
+    told = f"{name} is {found:.4f}, that of torch {expected:.4f}; allowed is a"
+    if is_quantized(config):
+        if expected - found > INT8_LOSS:
+            yield f"{told} loss of {INT8_LOSS:g}"
+    elif abs(found - expected) > METRIC_TOLERANCE:
+        yield f"{told} difference of {METRIC_TOLERANCE:g}"
+
+
+def way_out(config: Config, form: Format) -> str:
+    """What may help where a file gives something else."""
+    if is_quantized(config) and form.knows_layers:
+        return (
+            "Keep the most fragile layers in float32 (export.sensitivity=true lists them, "
+            "export.float_layers=[...] keeps them), take more export.calibration_images"
+        )
+    return "Try another format"
+
+
+def tell(comparing: Comparing) -> None:
+    """Logs how far the file is from torch."""
+    for name, each in comparing.differences.items():
+        log.info(
+            "%s of %d images: differs from torch by %.2g at most, %.2g on average; its standard "
+            "deviation is %.2g",
+            *(name, comparing.images, each.maximum, each.mean, each.spread),
+        )
+    for name, of_name in comparing.others.items():
+        log.info("%s: %.3f %% are not those of torch", name, 100 * of_name.share)
+
+
+def evaluate(
+    config: Config, model: nn.Module, data: Any, task: Task, images: int | None
+) -> Mapping[str, float]:
+    """The metrics of what stands in the place of the task's model, on so many images or on all."""
+    trainer = dict(config["trainer"])
+    if images is not None:
+        trainer["limit_val_batches"] = max(1, images // data.batch_size)
+    trained: Any = task.model
+    task.model = model  # type: ignore[assignment]
+    try:
+        with refusals():
+            runner = build_trainer({**config, "trainer": trainer})
+            (metrics,) = runner.validate(task, data, verbose=False)
+    finally:
+        task.model = trained
+    return metrics

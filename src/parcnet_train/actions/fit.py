@@ -1,0 +1,383 @@
+"""`action=fit` and `action=test`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, LambdaCallback
+from torch import Tensor
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from parcnet_train.actions.results import Results, about, finish, is_first_process
+from parcnet_train.build import (
+    PRETRAINED,
+    Config,
+    build_callbacks,
+    build_data,
+    build_loggers,
+    build_task,
+    build_trainer,
+    epochs_of,
+    world_size,
+)
+from parcnet_train.callbacks.averaging import raw_metric
+from parcnet_train.callbacks.saving import Stopped, requeue
+from parcnet_train.callbacks.stopping import EarlyStopping
+from parcnet_train.checkpoints.checkpoints import (
+    check_same_classes,
+    check_same_model,
+    model_state,
+    pretrained_state,
+)
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.config.keys import flatten
+from parcnet_train.distributed.processes import USR1, place
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
+from parcnet_train.models.profiling.counts import count_parameters
+from parcnet_train.report.paper.rows import refuse_other_network
+from parcnet_train.runs.directories import (
+    BEST,
+    LAST,
+    NOT_OF_A_TRAINING,
+    RESULTS,
+    checkpoint_of,
+    goes_on_from,
+)
+from parcnet_train.runs.provenance import Provenance
+from parcnet_train.tasks.base import Task
+from parcnet_train.version import __version__
+from parcnet_train.visualize.curves import draw_curves
+
+log = logging.getLogger(__name__)
+
+
+def fit(config: Config) -> Results:
+    """Trains, evaluates the best checkpoint, and leaves curves and `results.json`.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs.
+
+    Returns:
+        What `results.json` holds.
+    """
+    started = time.perf_counter()
+    if place().rank == 0:
+        refuse_other_network(config)
+    output = Path(config["paths"]["output"])
+    data, task = prepare(config)
+    provenance = Provenance(config, world_size(config), from_epoch=0)
+    epochs = count_epochs(config, data)
+    resumed = goes_on_from(config)
+    if resumed is not None:
+        checkpoint = read_model(resumed, task, data, config)
+        epochs = without_further_steps(checkpoint, resumed, config, epochs)
+        refuse_finished(checkpoint, resumed, epochs, output)
+        compare_configs(checkpoint, config)
+        provenance.goes_on(checkpoint["position"]["epoch"])
+        log.info("going on from %s", resumed)
+    elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
+        backbone = task.model.backbone
+        state, others = pretrained_state(pretrained, backbone, config)
+        backbone.load_state_dict(state)
+        log.info("the backbone starts from %s", pretrained)
+        warn_of_others(pretrained, others)
+    elif not all(each.requires_grad for each in task.model.parameters()):
+        log.warning(
+            "recipe.finetuning freezes weights that were just drawn at random; start from trained "
+            "ones: backbone.pretrained=PATH"
+        )
+    # From here on until this process ends well, nothing may read earlier results as its own.
+    (output / RESULTS).unlink(missing_ok=True)
+    with provenance:
+        last = train(config, data, task, epochs, resumed, provenance)
+        results = {
+            **describe(config, task),
+            **evaluate(config, task, data, best_or_last(output)),
+            **last,
+            "seconds": time.perf_counter() - started,
+        }
+        if is_first_process():
+            draw_curves(output / "csv", output / "curves.png", task.monitor)
+        return finish(output, results)
+
+
+def count_epochs(config: Config, data: Any) -> int:
+    """Number of epochs, logged where it follows the size of the set."""
+    wanted = config["trainer"]["max_epochs"]
+    if isinstance(wanted, int):
+        return wanted
+    images = data.count_training_images()
+    epochs = epochs_of(config, images)
+    log.info(
+        "recipe.epochs: %s epochs of %s training images (at least %s epochs and %s images), "
+        "warm-up over the first %.1f epochs",
+        f"{epochs:,}",
+        f"{images:,}",
+        wanted["at_least"],
+        f"{wanted['images']:,}",
+        epochs * config["recipe"]["schedule"].get("warmup_share", 0.0),
+    )
+    return epochs
+
+
+def train(
+    config: Config,
+    data: Any,
+    task: Task,
+    epochs: int,
+    resumed: Path | None,
+    provenance: Provenance,
+) -> Results:
+    """Trains to the last epoch; where somebody stops it, this process ends, all of it saved.
+
+    Args:
+        config: the whole configuration.
+        data: data module.
+        task: Lightning module.
+        epochs: Number of epochs of the whole run.
+        resumed: checkpoint that the training goes on from; None: it begins.
+        provenance: is told of the data, once they are listed.
+
+    Returns:
+        What `results.json` says of the training.
+    """
+    output = Path(config["paths"]["output"])
+    contents = {
+        "config": config,
+        "choices": config["choices"],
+        "class_names": data.class_names,
+        "category_ids": getattr(data, "category_ids", None),  # of COCO's format
+        "parcnet_train_version": __version__,
+    }
+    loggers = build_loggers(config)
+    for logger in loggers:
+        logger.log_hyperparams(flatten(config))
+    listed = LambdaCallback(on_fit_start=lambda *_: provenance.note(data))
+    callbacks = [*build_callbacks(config, task, contents), listed]
+    trainer = build_trainer(config, callbacks, loggers, epochs)
+    try:
+        # Log lines go above the progress bar, not through it.
+        with refusals(), logging_redirect_tqdm(), warnings.catch_warnings():
+            # `Progress` logs by the steps of the run, however short its epochs are.
+            warnings.filterwarnings("ignore", ".*smaller than the logging interval")
+            trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
+    except (KeyboardInterrupt, SystemExit, Stopped) as stop:
+        way_out = (
+            f"go on with ckpt={output}" if (output / LAST).is_file() else "nothing is saved yet"
+        )
+        log.warning("stopped in epoch %d; %s", trainer.current_epoch + 1, way_out)
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        if signum == USR1:
+            if is_first_process():
+                requeue()
+            # The first one to end could end the others: `srun --kill-on-bad-exit`.
+            trainer.strategy.barrier()
+        sys.exit(128 + signum)  # as shells count
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    last = trainer.callback_metrics  # without training metrics where all epochs were done before
+    return {
+        "train/loss": value_of(last, "train/loss_epoch"),
+        "train/skipped": value_of(last, "train/skipped"),
+        "train/images_per_second": value_of(last, "train/images_per_second"),
+        "epochs": progress.processed,
+        "steps": trainer.global_step,
+        "stopped": stopped_by(trainer, callbacks),
+    }
+
+
+def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None:
+    """Why a training ended before its last epoch; None if it did not."""
+    if not trainer.should_stop:
+        return None
+    reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping))
+    return next(filter(None, reasons), "a callback set trainer.should_stop")
+
+
+def best_or_last(output: Path) -> Path:
+    """The best checkpoint of a run, or its last one if that is missing."""
+    if (output / BEST).is_file():
+        return output / BEST
+    log.warning(
+        "%s does not exist; the results are those of %s, the last epoch", output / BEST, LAST.name
+    )
+    return output / LAST
+
+
+def test(config: Config) -> Results:
+    """Evaluates the checkpoint `ckpt=` on the validation set.
+
+    Args:
+        config: the whole configuration as plain values, with `choices`: the chosen configs.
+
+    Returns:
+        What `results.json` holds.
+    """
+    started = time.perf_counter()
+    data, task = prepare(config)
+    with Provenance(config, world_size(config)) as provenance:
+        results = {
+            **describe(config, task),
+            **evaluate(config, task, data, checkpoint_of(config)),
+            "seconds": time.perf_counter() - started,
+        }
+        provenance.note(data)
+        return finish(Path(config["paths"]["output"]), results)
+
+
+def prepare(config: Config) -> tuple[Any, Task]:
+    """Seeds every generator and builds data module and task."""
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    data = build_data(config)
+    task = build_task(config, len(data.class_names))
+    log.info(
+        "%s with %s parameters, %d classes; writing into %s",
+        config["choices"]["backbone"],
+        f"{count_parameters(task.model):,}",
+        len(data.class_names),
+        config["paths"]["output"],
+    )
+    return data, task
+
+
+def warn_of_others(path: Path | str, others: Sequence[str]) -> None:
+    """Warns of values with which a checkpoint's weights fit, and mean something else."""
+    if others:
+        log.warning("%s was trained with other values than this run's: %s", path, " ".join(others))
+
+
+def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
+    """A metric as a number, None where it was not logged."""
+    return float(metrics[name]) if name in metrics else None
+
+
+def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, Any]:
+    """Reads a checkpoint and makes sure that its model and classes are those of this run.
+
+    Raises:
+        CheckpointError: where they are not.
+    """
+    checkpoint = read_checkpoint(path)
+    check_same_classes(checkpoint, data.class_names, path)
+    check_same_model(checkpoint, task.model, config, path)
+    return checkpoint
+
+
+def without_further_steps(
+    checkpoint: Mapping[str, Any], path: Path, config: Config, epochs: int
+) -> int:
+    """The epochs of a run; those that are done, if it has reached `trainer.max_steps`.
+
+    Raises:
+        CheckpointError: If it was trained for longer.
+    """
+    steps, max_steps = checkpoint["global_step"], config["trainer"]["max_steps"]
+    if max_steps is None or steps < max_steps:
+        return epochs
+    if steps > max_steps:
+        raise CheckpointError(
+            f"ckpt={path} has been trained for {steps} steps, trainer.max_steps={max_steps}; "
+            "expected at least as many: raise trainer.max_steps, or evaluate it with action=test"
+        )
+    return min(epochs, checkpoint["position"]["epoch"])
+
+
+def refuse_finished(
+    checkpoint: Mapping[str, Any], path: Path, max_epochs: int, output: Path
+) -> None:
+    """Refuses a checkpoint that was trained for longer than this run is to be.
+
+    One trained for as long leaves nothing to do but to evaluate the best epoch of its own run.
+
+    Raises:
+        CheckpointError: where it was, or where this run has no best epoch.
+    """
+    epochs = checkpoint["epoch"] + 1
+    has_checkpoint = (output / BEST).is_file() or (output / LAST).is_file()
+    is_done = checkpoint["position"]["epoch"] == max_epochs and not has_checkpoint
+    if epochs > max_epochs or is_done:
+        raise CheckpointError(
+            f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "
+            f"allowed are {'more' if is_done else 'at least as many'}: raise recipe.epochs, or "
+            "evaluate it with action=test"
+        )
+
+
+def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
+    """Metrics of a checkpoint (its EMA weights where it has them) on the validation set.
+
+    With `recipe.ema.compare`, also the metric of the trained weights.
+    """
+    checkpoint = read_model(path, task, data, config)
+    ema = config["recipe"]["ema"]
+    compared: Results = {}
+    if ema is not None and ema.get("compare") and "current_model_state" in checkpoint:
+        # First, since the pictures and predictions that stay are those of the EMA weights.
+        trained = validate(config, task, data, model_state(checkpoint, ema=False))
+        compared = {raw_metric(task.monitor): trained[task.monitor]}
+    metrics = validate(config, task, data, model_state(checkpoint))
+    return {
+        **metrics,
+        **compared,
+        "checkpoint": str(path),
+        "checkpoint_epoch": checkpoint["epoch"] + 1,
+    }
+
+
+def validate(
+    config: Config, task: Task, data: Any, state: Mapping[str, Tensor]
+) -> Mapping[str, float]:
+    """Metrics of weights on the validation set."""
+    task.model.load_state_dict(state)
+    with refusals():
+        (metrics,) = build_trainer(config).validate(task, data, verbose=False)
+    return metrics
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What Lightning refuses once it knows the data, such as a share of less than one batch.
+
+    Raises:
+        ConfigError: with its first line.
+        KeyboardInterrupt: of which Lightning makes an exit code of 1.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {first_line(error)}") from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+
+
+def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
+    """Warns of every value that differs from the one the checkpoint was trained with."""
+    before, now = flatten(checkpoint["config"]), flatten(config)
+    for key in sorted(before.keys() | now.keys()):
+        if key.split(".")[0] in NOT_OF_A_TRAINING:
+            continue
+        old, new = before.get(key), now.get(key)
+        if old != new:
+            log.warning("%s is %s now, the checkpoint was trained with %s", key, new, old)
+
+
+def describe(config: Config, task: Task) -> Results:
+    """What was run, for `results.json`."""
+    return {
+        **about(config),
+        **config["choices"],
+        "monitor": task.monitor,
+        "parameters": count_parameters(task.model),
+        "seed": config["seed"],
+    }

@@ -1,0 +1,138 @@
+"""What `check` finds out about parts that have to go together: network, sizes, task and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from parcnet_train.build import (
+    benchmarked_size,
+    build_backbone,
+    build_data,
+    build_model,
+    height_and_width,
+    make,
+    meta_device,
+)
+from parcnet_train.config.keys import show, value_of
+from parcnet_train.config.rules import BATCH
+from parcnet_train.errors import ConfigError, DataError, first_line
+from parcnet_train.runs.directories import OF_CHECKPOINTS, WITHOUT_DATA, is_quantized, reads_data
+from parcnet_train.targets import locate
+
+Config = dict[str, Any]
+
+
+def wrong_network(config: Config) -> Iterator[str]:
+    """Backbone and head that refuse their arguments, or images of the size that is wanted."""
+    # Of a checkpoint's network alone, or of results alone.
+    if config["action"] in (*OF_CHECKPOINTS, "report"):
+        return
+    try:
+        with meta_device():
+            model = build_model(config, num_classes=2).eval()
+    except Exception as error:  # whatever a constructor raises is about its arguments
+        yield f"backbone, head: {first_line(error)}"
+        return
+    key, size = size_of(config)
+    lengths = size if isinstance(size, list) else [size, size]
+    stride = max(level.stride for level in model.backbone.levels)
+    if any(length % stride for length in lengths):
+        yield (
+            f"{show(key, size)}: allowed are multiples of {stride}, the last "
+            f"stride of backbone={config['choices']['backbone']}; near are "
+            + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths))
+        )
+        return
+    try:
+        with torch.no_grad():
+            model(torch.empty(1, 3, *lengths, device="meta"))
+    except Exception as error:  # whatever a network raises here is about shapes
+        yield f"backbone, head at {show(key, size)}: {first_line(error)}"
+    yield from wrong_scales(config, stride)
+
+
+def size_of(config: Config) -> tuple[str, Any]:
+    """The size of the images that an action takes, and its key."""
+    action = value_of(config, "action")
+    if action == "benchmark":
+        return benchmarked_size(config)
+    key = f"{action if action in WITHOUT_DATA else 'recipe'}.image_size"
+    if action == "export" and value_of(config, "export.size") is not None:
+        key = "export.size"
+    return key, value_of(config, key)
+
+
+def wrong_scales(config: Config, stride: int) -> Iterator[str]:
+    """Sizes of a multi-scale training that the network cannot take, or too few images of one."""
+    node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
+    if not isinstance(node, dict) or config["action"] in WITHOUT_DATA:
+        return
+    scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
+    if any(length % stride for scale in scales for length in scale.size):
+        yield (
+            f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: allowed are multiples of "
+            f"{stride}, the last stride of backbone={config['choices']['backbone']}"
+        )
+    least = min(scales, key=lambda scale: scale.batch_size)
+    if not BATCH.accepts(least.batch_size):
+        height, width = least.size
+        yield (
+            f"recipe.batch_size={recipe['batch_size']}: with "
+            f"recipe.multi_scale.rule={node.get('rule')} a step takes {least.batch_size} of "
+            f"{height}x{width} pixels; allowed is {BATCH.words}. Raise recipe.batch_size, or use "
+            "recipe.multi_scale.rule=released"
+        )
+
+
+def wrong_finetuning(config: Config) -> Iterator[str]:
+    """More stages to freeze than the backbone has."""
+    stages = config["recipe"]["finetuning"]["freeze_stages"]
+    if stages in (0, "all") or config["action"] in WITHOUT_DATA:
+        return
+    try:
+        with meta_device():
+            count = len(build_backbone(config).levels)
+    except ConfigError:  # `wrong_network` tells
+        return
+    if stages > count:
+        yield (
+            f"{show('recipe.finetuning.freeze_stages', stages)}: allowed are 0 to {count}, the "
+            f"stages of backbone={config['choices']['backbone']}, or all"
+        )
+
+
+def wrong_task(config: Config) -> Iterator[str]:
+    """A head or data of another task."""
+    task = config["choices"]["task"]
+    for part in ("head", "data") if reads_data(config) else ("head",):
+        if (other := task_of(part, config)) != task:
+            choice = config["choices"][part]
+            yield f"{part}={choice}: allowed with task={other}, not with task={task}"
+
+
+def task_of(part: str, config: Config) -> str:
+    """The task that a head or data module is for; one that does not tell is for any."""
+    return getattr(locate(config[part]), "task", config["choices"]["task"])
+
+
+def wrong_data(config: Config) -> Iterator[str]:
+    """Data folders that are not there, or hold other classes than expected; on request, files."""
+    is_full = config["action"] == "check" and config["check"]["data"] == "full"
+    writes_root = getattr(locate(config["data"]), "writes_root", False)
+    if not reads_data(config) or (writes_root and not is_full):
+        return
+    if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
+        return
+    # What is to be checked is a training; int8 needs images of both sets.
+    is_training = config["action"] == "check" or is_quantized(config)
+    action = "fit" if is_training else config["action"]
+    try:
+        data = build_data(config)
+        data.check_files(action)
+        if is_full:
+            data.check_every_file()
+    except (DataError, ConfigError) as error:
+        yield from str(error).splitlines()

@@ -1,0 +1,101 @@
+"""What `check` finds out about files of weights: `ckpt` and `backbone.pretrained`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from parcnet_train.build import (
+    PRETRAINED,
+    build_backbone,
+    build_data,
+    build_model,
+    meta_device,
+)
+from parcnet_train.checkpoints.checkpoints import (
+    check_resumable,
+    check_same_classes,
+    check_same_model,
+    check_same_parameters,
+    pretrained_state,
+    restore_for,
+)
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.errors import CheckpointError, ConfigError, UserError
+from parcnet_train.runs.directories import (
+    EVALUATIONS,
+    NEWEST,
+    OF_CHECKPOINTS,
+    TRAININGS,
+    WITHOUT_DATA,
+    checkpoint_of,
+    evaluated_by,
+    reads_checkpoint,
+)
+from parcnet_train.targets import locate
+
+Config = dict[str, Any]
+
+
+def wrong_checkpoint(config: Config) -> Iterator[str]:
+    """A checkpoint that is needed or named, and is not there or of another network."""
+    if not reads_checkpoint(config):
+        if config["ckpt"] is not None:
+            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
+        return
+    if config["ckpt"] == NEWEST:  # composing has found none, and said so
+        return
+    if config["ckpt"] is None:
+        if config["action"] in (*EVALUATIONS, *OF_CHECKPOINTS):
+            needed = "last, a checkpoint file, or a run"
+            yield f"ckpt has no value; action={config['action']} needs one: {needed}"
+        return
+    try:
+        if config["action"] in OF_CHECKPOINTS:
+            restore_for(config)
+            return
+        for path in evaluated_by(config):
+            checkpoint = read_checkpoint(path)
+            if config["action"] in TRAININGS:
+                check_resumable(checkpoint, path)
+                check_same_parameters(checkpoint, config, path)
+            with meta_device():
+                model = build_model(config, len(checkpoint["class_names"]))
+            check_same_model(checkpoint, model, config, path)
+    except CheckpointError as error:
+        yield str(error)
+    except ConfigError:  # `wrong_network` tells
+        return
+
+
+def wrong_classes(config: Config) -> Iterator[str]:
+    """A checkpoint of other classes than the data has, where that can be told without writing."""
+    if config["ckpt"] in (None, NEWEST) or config["action"] in WITHOUT_DATA:
+        return
+    if getattr(locate(config["data"]), "writes_root", False):
+        return
+    try:
+        path = checkpoint_of(config)
+        checkpoint, class_names = read_checkpoint(path), build_data(config).class_names
+    except UserError:  # `wrong_checkpoint` or `wrong_data` tells
+        return
+    try:
+        check_same_classes(checkpoint, class_names, path)
+    except CheckpointError as error:
+        yield str(error)
+
+
+def wrong_pretrained(config: Config) -> Iterator[str]:
+    """Weights to start from that are not there, or of another backbone."""
+    path = config["backbone"].get(PRETRAINED)
+    # A checkpoint brings its own weights, and nothing else but training needs any.
+    if path is None or config["ckpt"] is not None or config["action"] in WITHOUT_DATA:
+        return
+    try:
+        with meta_device():
+            backbone = build_backbone(config)
+        pretrained_state(path, backbone, config)
+    except CheckpointError as error:
+        yield from str(error).splitlines()
+    except ConfigError:  # `wrong_network` tells
+        return

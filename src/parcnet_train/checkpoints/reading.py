@@ -1,0 +1,44 @@
+"""Checkpoint files: reading one without executing anything that is in it.
+
+Below everything that composes or builds: a configuration may be composed from a checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parcnet_train.checkpoints.renamed import renamed
+from parcnet_train.errors import CheckpointError, reason_of
+
+KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
+
+
+def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
+    """Reads a checkpoint of this package onto the CPU, executing nothing that is in it.
+
+    Args:
+        path: File to read.
+        key: Key of the configuration that names the file, for the message.
+
+    Raises:
+        CheckpointError: if the file is not a checkpoint of this package.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{key}={path} cannot be read: {reason_of(error)}; allowed is a checkpoint file, "
+            "such as RUN/checkpoints/best.ckpt"
+        ) from error
+    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
+        raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
+    lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
+    if lacking:
+        raise CheckpointError(
+            f"{key}={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}; "
+            "published weights become one by scripts/convert_weights.py"
+        )
+    return {**checkpoint, "config": renamed(checkpoint["config"])}

@@ -1,0 +1,1 @@
+"""Third-party packages made importable and quiet; prepared by `import parcnet_train`."""

@@ -1,0 +1,1 @@
+"""Configurations: composed by Hydra, read from checkpoints, checked without torch."""

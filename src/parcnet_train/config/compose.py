@@ -1,0 +1,391 @@
+"""Configurations: where they lie, how they are composed, and what they are as plain values.
+
+With `config/overrides.py`, `sweeps/grid.py`, the entry and `build.py`, all that knows Hydra.
+Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from parcnet_train.config.keys import value_of
+from parcnet_train.config.overrides import (
+    EMPTY,
+    among,
+    at_home,
+    choices_of,
+    first_job,
+    is_empty,
+    meant,
+    options_of,
+    overrides_of,
+    parse,
+    searchpath,
+    sweeps,
+    typed,
+    whole,
+)
+from parcnet_train.config.rules import REFUSED, is_text
+from parcnet_train.config.stored import (
+    adopt,
+    adoption_of,
+    with_newest_run,
+)
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
+from parcnet_train.runs.directories import reads_data
+
+_INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel
+CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "conf"
+
+# The groups whose choices name a run: kept in checkpoints and results.
+GROUPS = (
+    *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
+    *("experiment", "ablation", "debug", "sweep"),
+)
+
+NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
+NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
+
+OPTIONAL = ("callbacks", "experiment", "ablation", "debug", "sweep")
+# Groups of which a run has one choice; of the others it may have a list.
+SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
+
+
+def compose_config(
+    overrides: Sequence[str], config_dir: str | None = None
+) -> tuple[DictConfig, list[str]]:
+    """Composes what can be composed and lists the faults of the rest.
+
+    Args:
+        overrides: as on the command line; of a sweep, its first job is composed, and every choice
+            of a group is looked up.
+        config_dir: a folder of configs beside ours.
+
+    Returns:
+        The configuration, with its `hydra` node, and one line per override that was left out.
+
+    Raises:
+        ConfigError: where not even the rest can be composed.
+    """
+    paths = searchpath(overrides, config_dir)
+    if config_dir is not None:
+        overrides = [*overrides, *paths]
+    if misread := misread_files(paths):
+        raise ConfigError(misread)
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
+        parsed, faults = parse(overrides)
+        groups, values, unknown = sorted_out(parsed, paths)
+        faults += unknown
+        try:
+            known = whole([*paths, *groups])
+            values, missing = with_newest_run(known, groups, as_meant(values, known))
+            faults += missing
+            adoption = adoption_of(known, groups, values, paths)
+            if adoption is not None:
+                groups = [*adoption.added, *groups]
+                known = whole([*paths, *groups])
+            keys = sorted(keys_of(known))
+            settings = []
+            for override in as_meant(values, known):
+                key = override.key_or_group
+                if override.is_add() or override.is_force_add() or key in keys:
+                    settings.append(first_job(override, []))
+                else:
+                    faults.append(
+                        f"{override.input_line}: {REFUSED[key]}"
+                        if key in REFUSED
+                        else f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
+                        f"with a plus: +{key}=...)"
+                    )
+            config = whole([*groups, *settings])
+            if adoption is not None:
+                adopt(config, known, adoption, settings)
+            config.paths.output = ""  # Hydra chooses it when it starts the job
+            return config, faults
+        except CheckpointError as error:
+            raise ConfigError([*faults, str(error)]) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            reason = first_line(error)
+            if NO_PLUGIN in reason:
+                reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
+            raise ConfigError([*faults, reason]) from error
+
+
+def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override]:
+    """Overrides whose numbers are texts again where only a text is allowed, as `data.root=2012`.
+
+    Args:
+        overrides: Parsed overrides, of groups too.
+        config: Composed configuration with its `hydra` node, of which other values may be missing.
+    """
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    groups = tree["hydra"]["runtime"]["choices"]
+
+    def wants_text(key: str, value: Any, text: Any) -> bool:
+        if key in groups:
+            return value is not None
+        if key.startswith("hydra."):
+            return value is not None and isinstance(value_of(tree, key), str)
+        return is_text(tree, key, value, text)
+
+    return [at_home(meant(each, partial(wants_text, each.key_or_group))) for each in overrides]
+
+
+def misread_files(paths: Sequence[str]) -> list[str]:
+    """One line per config beside ours that Hydra would not read as its author does.
+
+    Before a byte order mark Hydra does not see a file's first line, which may name its package.
+
+    Args:
+        paths: Overrides that name the folders.
+    """
+    faults = []
+    folders = [each for override in overrides_of(paths) for each in override.value()]  # type: ignore[union-attr]  # of a list
+    for folder in (str(each).removeprefix("file://") for each in folders):
+        files = {file for group in GROUPS for file in Path(folder).glob(f"{group}/**/*.yaml")}
+        for file in sorted(files):
+            content = file.read_bytes()
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                faults.append(f"{file} is not in UTF-8; save it as UTF-8, without byte order mark")
+            else:
+                if content.startswith(codecs.BOM_UTF8):
+                    faults.append(f"{file} begins with a byte order mark; save it without one")
+    return faults
+
+
+def is_option(options: Sequence[str], value: Any, text: Any) -> bool:
+    """Whether the text of a value is the name of a config."""
+    return text in options
+
+
+def sorted_out(
+    parsed: Sequence[Override], paths: Sequence[str]
+) -> tuple[list[str], list[Override], list[str]]:
+    """Divides overrides into choices of groups and values, inside `initialize_config_dir`.
+
+    Args:
+        parsed: Overrides of a command line.
+        paths: Those of them that name further folders of configs.
+
+    Returns:
+        The choices as the first job of a sweep has them, the values, and one line per choice that
+        does not exist.
+    """
+    groups, values, faults = [], [], []
+    for override in parsed:
+        if override.value() is None and override.key_or_group in OPTIONAL:
+            continue  # the value it has anyway
+        options = options_of(override, paths)
+        override = meant(override, partial(is_option, options))
+        if is_empty(override, options):
+            faults.append(f"{override.input_line} {EMPTY}{among(options)}")
+            continue
+        if override.key_or_group in SINGLE and isinstance(override.value(), list):
+            names = ",".join(choices_of(override, options))
+            faults.append(
+                f"{override.input_line}: a list; expected one of {', '.join(options)}. Fix: "
+                f"one run for each: python -m parcnet_train -m {override.key_or_group}={names}"
+            )
+            continue
+        chosen = choices_of(override, options)
+        unknown = [name for name in chosen if name not in options]
+        if options and not override.is_delete() and not chosen:
+            unknown = ["null"]
+        if not options:
+            values.append(override)
+        elif not unknown:
+            groups.append(first_job(override, options))
+        faults += [
+            f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
+            f"{', '.join(options)}{nearest(name, options)}"
+            for name in unknown
+            if options
+        ]
+    return groups, values, faults
+
+
+def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    """All dotted keys, of inner nodes too; nothing is resolved."""
+    for name in map(str, config):
+        yield f"{prefix}{name}"
+        is_open = not (
+            OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name)
+        )
+        if is_open and isinstance(config[name], DictConfig):
+            yield from keys_of(config[name], f"{prefix}{name}.")
+
+
+def choices(hydra_config: Any) -> dict[str, Any]:
+    """The chosen config of every group, from the `hydra` node of a configuration.
+
+    Returns:
+        A name for each group, a list of names if several were typed, None if there is none.
+    """
+    chosen = {group: hydra_config.runtime.choices.get(group) for group in GROUPS}
+    for override in overrides_of(typed(hydra_config)):
+        value = override.value()
+        if override.key_or_group in GROUPS and isinstance(value, list):
+            names = [str(name) for name in value]  # of which Hydra keeps none
+            chosen[override.key_or_group] = names if len(names) > 1 else names[0]
+    return chosen
+
+
+def names_its_directory(config: DictConfig) -> bool:
+    """Whether a run takes its directory from `run_dir`, and not from the command line."""
+    return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
+
+
+def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
+    """`; did you mean X?`, or nothing when no allowed word is a likely slip of the keyboard away.
+
+    Args:
+        word: Key or value that was given. Numbers, paths and single letters have no near word.
+        allowed: Words that it may stand for. Keys are compared part by part.
+        cutoff: Smallest likeness of each part, from 0 to 1.
+    """
+    if len(word) < 2 or re.search(r"[/\\~]", word) or is_number(word):
+        return ""
+    likely = [each for each in allowed if each.endswith(f".{word}")]  # `epochs`, `optimizer.lr`
+    if len(likely) != 1:
+        found = {each: likeness(word.lower(), each.lower()) for each in allowed}
+        likely = sorted((each for each in allowed if found[each] >= cutoff), key=found.__getitem__)
+    return f"; did you mean {likely[-1]}?" if likely else ""
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def likeness(one: str, other: str) -> float:
+    """How alike two words are, 0 to 1; of dotted keys, the least of their parts."""
+    parts, others = one.split("."), other.split(".")
+    if len(parts) != len(others):
+        return 0.0
+    return min(likeness_of_parts(*pair) for pair in zip(parts, others, strict=True))
+
+
+def likeness_of_parts(one: str, other: str) -> float:
+    """The share of letters that two words have in common, in their order."""
+    short, long = sorted((one, other), key=len)
+    # Two letters that changed places, or one that was doubled, are a large part of a short word.
+    is_slip = set(short) == set(long) and len(long) - len(short) < 2
+    is_beginning = len(short) > 2 and long.startswith(short)
+    return max(0.8 * (is_slip or is_beginning), SequenceMatcher(None, one, other).ratio())
+
+
+@dataclass
+class PlainConfig:
+    """A configuration as plain dicts, lists, strings and numbers.
+
+    Attributes:
+        values: the configuration without the keys that have a fault, `choices`, and
+            `overrides`.
+        borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
+            reported elsewhere.
+        faults: one line per key without a value or with a broken interpolation.
+    """
+
+    values: dict[str, Any]
+    borrowed: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+def to_plain(
+    config: DictConfig, chosen: dict[str, Any], overrides: Sequence[str] = ()
+) -> PlainConfig:
+    """Resolves a configuration, its `hydra` node left out.
+
+    Args:
+        config: composed.
+        chosen: names of the chosen configs, kept under `choices`.
+        overrides: of the command line, kept under that name: what somebody has asked for.
+    """
+    plain = PlainConfig({})
+
+    def resolve(node: DictConfig, prefix: str, own: bool) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in map(str, node):
+            key = f"{prefix}{name}"
+            if key == "hydra":
+                continue
+            if OmegaConf.is_interpolation(node, name):
+                plain.borrowed.add(key)
+            try:
+                value = node[name]
+            except InterpolationToMissingValueError:
+                continue  # reported where the value is missing
+            except MissingMandatoryValue:
+                plain.borrowed.add(key)
+                if own:
+                    plain.faults.append(f"{key} has no value; give it one: {key}=...")
+                continue
+            except InterpolationResolutionError as error:
+                plain.borrowed.add(key)
+                if own:
+                    plain.faults.append(f"{key}: {first_line(error)}")
+                continue
+            if isinstance(value, DictConfig):
+                values[name] = resolve(value, f"{key}.", own and key not in plain.borrowed)
+            else:
+                is_list = OmegaConf.is_config(value)
+                values[name] = OmegaConf.to_container(value, resolve=True) if is_list else value
+        return values
+
+    values = resolve(config, "", True)
+    if chosen.get("logger") is None and values.get("logger"):  # a list of a file, and not typed
+        chosen = {**chosen, "logger": list(values["logger"])}
+    plain.values = {**values, "choices": chosen, "overrides": list(overrides)}
+    if not reads_data(plain.values):
+        plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
+    return plain
+
+
+def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> PlainConfig:
+    """Composes another configuration than the one of the command line.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: Folder of configs beside ours.
+
+    Returns:
+        The configuration; its faults include those of the overrides.
+
+    Raises:
+        ConfigError: where it cannot be composed.
+    """
+    several = sweeps(overrides)
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
+    try:
+        config, faults = compose_config(overrides, config_dir)
+    finally:
+        GlobalHydra.instance().hydra = running
+    plain = to_plain(config, choices(config.hydra))
+    plain.faults = [*several, *faults, *plain.faults]
+    return plain

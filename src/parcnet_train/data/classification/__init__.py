@@ -1,0 +1,1 @@
+"""Image folders and Hugging Face data sets with one class per image."""

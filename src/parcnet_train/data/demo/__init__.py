@@ -1,0 +1,1 @@
+"""Demonstration data, written once into the cache: digits and drawn scenes."""

@@ -1,0 +1,95 @@
+"""Demonstration data of detection: scenes of stickers, as JPEG files in COCO's layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import simplejpeg
+
+from parcnet_train.data.demo.scenes import COUNTS, QUALITY, Scene, draw_scenes
+from parcnet_train.data.demo.writing import write_once
+from parcnet_train.data.detection.module import CocoData
+
+log = logging.getLogger(__name__)
+
+
+def write_detection_scenes(root: Path) -> None:
+    """Writes `root/{train,val}2017/*.jpg` and `root/annotations`, unless they are there."""
+    write_once(root, _write)
+
+
+def _write(root: Path) -> None:
+    (root / "annotations").mkdir()
+    for split in COUNTS:
+        content = _write_half(root / f"{split}2017", split)
+        file = root / "annotations" / f"instances_{split}2017.json"
+        file.write_text(json.dumps(content))
+
+
+def _write_half(folder: Path, split: str) -> dict[str, Any]:
+    """Writes the images of a half.
+
+    Returns:
+        The content of its annotation file.
+    """
+    folder.mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, scene in draw_scenes(split):
+        name = f"{number:012d}.jpg"
+        (folder / name).write_bytes(simplejpeg.encode_jpeg(scene.image, QUALITY))
+        height, width, _ = scene.image.shape
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        annotations += [{"image_id": number, **annotation} for annotation in annotate(scene)]
+    return {
+        "info": {"description": "Drawn scenes of stickers with handwritten digits"},
+        "images": images,
+        "annotations": [{"id": n, **annotation} for n, annotation in enumerate(annotations, 1)],
+        "categories": [{"id": digit + 1, "name": str(digit)} for digit in range(10)],
+    }
+
+
+def annotate(scene: Scene) -> list[dict[str, Any]]:
+    """Category, box and area of what is seen of each sticker, as COCO has them.
+
+    Args:
+        scene: the image, and what is in it.
+
+    Returns:
+        Per sticker; box: left, top, width, height, in pixels; area in pixels.
+    """
+    annotations = []
+    for number, sticker in enumerate(scene.stickers, 1):
+        rows, columns = np.nonzero(scene.owners == number)
+        left, top = int(columns.min()), int(rows.min())
+        width, height = int(columns.max()) + 1 - left, int(rows.max()) + 1 - top
+        annotations.append(
+            {
+                "category_id": sticker.digit.label + 1,
+                "bbox": [left, top, width, height],
+                "area": len(rows),
+                "iscrowd": 0,
+            }
+        )
+    return annotations
+
+
+class DetectionScenes(CocoData):
+    """`CocoData` over scenes that it writes into `root` when they are not there yet."""
+
+    writes_root: ClassVar[bool] = True
+
+    def prepare(self) -> None:
+        """Writes the images and their annotations, and says what they are."""
+        write_detection_scenes(self.root)
+        log.info(
+            "data=demo_detection is demonstration data: %d drawn scenes of stickers in %s. For a "
+            "real run name a real set: data=coco data.root=/path, or data=coco_format "
+            "data.root=/path",
+            sum(COUNTS.values()),
+            self.root,
+        )

@@ -1,0 +1,75 @@
+"""Demonstration data of segmentation: scenes of stickers, in PASCAL VOC's layout."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from parcnet_train.data.demo.scenes import COUNTS, QUALITY, Scene, draw_scenes
+from parcnet_train.data.demo.writing import write_once
+from parcnet_train.data.segmentation.module import VocData
+from parcnet_train.data.segmentation.palette import IGNORED, Mask, write_mask
+
+log = logging.getLogger(__name__)
+
+
+def write_segmentation_scenes(root: Path) -> None:
+    """Writes `root/JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation` and `classes.txt`.
+
+    A folder that is there is left as it is.
+    """
+    write_once(root, _write)
+
+
+def _write(root: Path) -> None:
+    images, masks = root / "JPEGImages", root / "SegmentationClass"
+    lists = root / "ImageSets" / "Segmentation"
+    for folder in (images, masks, lists):
+        folder.mkdir(parents=True)
+    for split in COUNTS:
+        names = []
+        for number, scene in draw_scenes(split):
+            names.append(f"{number:06d}")
+            (images / f"{names[-1]}.jpg").write_bytes(simplejpeg.encode_jpeg(scene.image, QUALITY))
+            write_mask(masks / f"{names[-1]}.png", label(scene))
+        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in ["background", *range(10)]))
+
+
+def label(scene: Scene) -> Mask:
+    """Class of every pixel: 0 the background, digits from 1, edges ignored.
+
+    Args:
+        scene: the image, and what is in it.
+
+    Returns:
+        `(height, width)`.
+    """
+    classes = [0, *(sticker.digit.label + 1 for sticker in scene.stickers)]
+    mask = np.array(classes, np.uint8)[scene.owners]
+    # Where a pixel and its neighbours, across corners too, do not belong together.
+    square = np.ones((3, 3), np.uint8)
+    mask[cv2.dilate(scene.owners, square) != cv2.erode(scene.owners, square)] = IGNORED
+    return mask
+
+
+class SegmentationScenes(VocData):
+    """`VocData` over scenes that it writes into `root` when they are not there yet."""
+
+    writes_root: ClassVar[bool] = True
+
+    def prepare(self) -> None:
+        """Writes the images, their masks and lists, and says what they are."""
+        write_segmentation_scenes(self.root)
+        log.info(
+            "data=demo_segmentation is demonstration data: %d drawn scenes of stickers in %s. For "
+            "a real run name a real set: data=voc data.root=/path, or data=voc_format "
+            "data.root=/path",
+            sum(COUNTS.values()),
+            self.root,
+        )

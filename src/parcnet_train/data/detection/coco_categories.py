@@ -1,0 +1,152 @@
+"""Which categories of a COCO file are classes: all but some that no annotation has."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from parcnet_train.data.batches import BACKGROUND_NAME
+from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.errors import DataError
+
+log = logging.getLogger(__name__)
+
+PARENT = "the supercategory of others"
+
+
+def used_categories(annotations: CocoAnnotations) -> set[int]:
+    """Ids of the categories that have an annotation."""
+    return set(annotations.category_ids[np.unique(annotations.labels)].tolist())
+
+
+def spare_categories(
+    annotations: CocoAnnotations, used: Collection[int], keep_parents: bool
+) -> dict[int, str]:
+    """Categories that are no classes; all of them are without annotations.
+
+    Exporters add such entries: Roboflow a root, whose name the others have as their supercategory,
+    and which may be the name of one of them. A category that is merely unused stays a class, so
+    that the classes of a part of a set are those of the whole.
+
+    Args:
+        annotations: All categories of a file.
+        used: Ids of the categories that have annotations in any file of the set.
+        keep_parents: Whether supercategories of others are classes, too.
+
+    Returns:
+        The reason for each id.
+    """
+    names = dict(
+        zip(annotations.category_ids[1:].tolist(), annotations.class_names[1:], strict=True)
+    )
+    parents = set(annotations.category_ids[annotations.is_parent].tolist())
+    spare: dict[int, str] = {}
+    for category, name in names.items():
+        if category in used:
+            continue
+        if name == BACKGROUND_NAME:
+            spare[category] = "the name of what holds no object"
+        elif category in parents and not keep_parents:
+            spare[category] = PARENT
+    for same in by_name(names, spare).values():
+        kept = [each for each in same if each in used] or same[:1]
+        reason = f"id {kept[0]} has that name, too"
+        spare |= {each: reason for each in same if each not in kept}
+    return spare
+
+
+def by_name(names: Mapping[int, str], spare: Collection[int] = ()) -> dict[str, list[int]]:
+    """Ids of the categories that have a name, those that are no classes left out."""
+    found: dict[str, list[int]] = {}
+    for category, name in names.items():
+        if category not in spare:
+            found.setdefault(name, []).append(category)
+    return found
+
+
+def without_categories(
+    annotations: CocoAnnotations, spare: Mapping[int, str], file: Path
+) -> CocoAnnotations:
+    """Annotations whose classes are the other categories.
+
+    Args:
+        annotations: All categories of a file.
+        spare: Ids of categories without annotations.
+        file: That file, for messages.
+
+    Raises:
+        DataError: If the names of the classes are not unique, or one is that of the background.
+    """
+    kept = ~np.isin(annotations.category_ids, list(spare))
+    names = [name for name, keep in zip(annotations.class_names, kept, strict=True) if keep]
+    ids = annotations.category_ids[kept]
+    for name, same in by_name(dict(zip(ids[1:].tolist(), names[1:], strict=True))).items():
+        if name == BACKGROUND_NAME:
+            raise DataError(
+                f'{file}: categories: id {same[0]} has name="{name}", and has annotations: that '
+                "is what holds no object; choose another"
+            )
+        if len(same) > 1:
+            raise DataError(
+                f'{file}: categories: ids {", ".join(map(str, same))} have name="{name}", and have '
+                "annotations; expected a name for each. Fix: rename one, or give their annotations "
+                "one category"
+            )
+    if len(names) == 1:
+        raise DataError(f"{file}: categories: no category is left; expected at least one class")
+    if not spare:
+        return annotations
+    places = np.cumsum(kept) - 1
+    return dataclasses.replace(
+        annotations,
+        class_names=names,
+        category_ids=ids,
+        is_parent=annotations.is_parent[kept],
+        labels=places[annotations.labels],
+    )
+
+
+def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: Path) -> None:
+    """Warns of categories that are no classes.
+
+    Args:
+        annotations: All categories of a file.
+        spare: Ids of those that are no classes, with the reason.
+        file: That file.
+    """
+    names = dict(zip(annotations.category_ids.tolist(), annotations.class_names, strict=True))
+    if spare:
+        are_parents = set(spare.values()) == {PARENT}
+        log.warning(
+            "%s: categories that are no classes, since no annotation has them (%s of %s): %s%s",
+            file,
+            f"{len(spare):,}",
+            f"{len(names) - 1:,}",
+            ", ".join(f"id {each} {names[each]!r} ({reason})" for each, reason in spare.items()),
+            f"; data.num_classes={len(names) - 1} makes classes of them" if are_parents else "",
+        )
+
+
+def refuse_other_classes(
+    first: tuple[Path, CocoAnnotations], second: tuple[Path, CocoAnnotations]
+) -> None:
+    """Compares the categories of two files.
+
+    Raises:
+        DataError: where an id or a name is another one.
+    """
+    categories = [
+        dict(zip(each.category_ids.tolist(), map(repr, each.class_names), strict=True))
+        for _, each in (first, second)
+    ]
+    for category in sorted({*categories[0], *categories[1]}):
+        mine, other = (each.get(category, "absent") for each in categories)
+        if mine != other:
+            raise DataError(
+                f"{first[0]} and {second[0]} have other categories: id {category} is {mine} in the "
+                f"first and {other} in the second; give both files the same categories"
+            )

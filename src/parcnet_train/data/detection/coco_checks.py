@@ -1,0 +1,82 @@
+"""What is looked for in a set in COCO's format before a training: images, and objects to learn."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.data.detection.dataset import BoxedImages
+from parcnet_train.data.file_checks import SHOWN
+from parcnet_train.data.near_files import hint, names_in
+from parcnet_train.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+def check_images(annotations: CocoAnnotations, folder: Path) -> None:
+    """Looks whether the images of annotations are in their folder.
+
+    Raises:
+        DataError: where one is not.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is a "
+            "folder of images; set data.root, data.train_images, data.val_images"
+        )
+    # Folders are listed: asking for each file would take minutes on a network's disk.
+    listed: dict[str, set[str]] = {}
+    absent = []
+    for file in map(os.fsdecode, annotations.files.tolist()):
+        parent, name = os.path.split(file)
+        if parent not in listed:
+            listed[parent] = names_in(folder / parent)
+        if name not in listed[parent]:
+            absent.append(file)
+    if absent:
+        raise DataError(
+            f"{folder / absent[0]} does not exist, which the annotations list"
+            f"{hint(folder, absent[0])}; {len(absent)} of {len(annotations)} images are absent; "
+            "fetch them, set data.root, or take them out of the annotations"
+        )
+
+
+def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
+    """Warns of a validation set without objects, which has no metric.
+
+    Args:
+        annotations: Annotations of the set.
+        file: File that holds them.
+    """
+    if annotations.is_crowd.all():
+        log.warning(
+            "%s has no object to find in its %s images, and %s crowds: the metrics will be null",
+            file,
+            f"{len(annotations):,}",
+            f"{len(annotations.boxes):,}",
+        )
+
+
+def warn_of_untrained(train_set: BoxedImages, file: Path) -> None:
+    """Warns of classes without a box to learn from.
+
+    Args:
+        train_set: The training set.
+        file: File that holds its annotations.
+    """
+    class_names = train_set.annotations.class_names
+    labels = train_set.annotations.labels[train_set.is_object]
+    counts = np.bincount(labels, minlength=len(class_names))[1:]
+    names = [name for name, count in zip(class_names[1:], counts, strict=True) if not count]
+    if names:
+        log.warning(
+            "%s has no box of %s of its %s categories, which stay classes: %s",
+            file,
+            f"{len(names):,}",
+            f"{len(counts):,}",
+            ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else ""),
+        )

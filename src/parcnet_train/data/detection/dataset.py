@@ -1,0 +1,219 @@
+"""Data sets of images with boxes: one image by its key, decoded and transformed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from parcnet_train.data.batches import PADDING, UNLABELED, DetectionBatch
+from parcnet_train.data.decoding import Image, read_image
+from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.data.detection.transforms import View
+from parcnet_train.data.headers import MAX_PIXELS
+from parcnet_train.data.loading import readable, stack_images
+from parcnet_train.data.samplers import SampleKey
+from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.sizes import Size
+
+
+class BoxedImage(NamedTuple):
+    """One place of a `DetectionBatch`, whose fields say more."""
+
+    image: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
+    boxes: Tensor  # (n, 4) float32, xyxy, pixels of `image`
+    labels: Tensor  # (n,) int64
+    sample: int
+    placement: Tensor  # (4,) float32
+
+
+class BoxedImages(Dataset[BoxedImage | None]):
+    """Images of a folder with the boxes to be found in them.
+
+    Those are the boxes of the annotations without crowds, cut off at the edges of the image, as far
+    as they have an area. `annotations` keeps all of them, for evaluations.
+
+    Args:
+        annotations: of the images.
+        folder: holds the image files.
+        transform: maps an image with its boxes to one of the size of its key.
+        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+        annotated_only: leave out images without annotations, as released for training; those that
+            have but crowds stay.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
+
+    Raises:
+        DataError: where no image is left, or `annotated_only` and no box is to be found.
+    """
+
+    def __init__(
+        self,
+        annotations: CocoAnnotations,
+        folder: Path,
+        transform: Callable[[View, SampleKey], View],
+        on_error: Literal["stop", "skip"],
+        annotated_only: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.annotations = annotations
+        self.folder = folder
+        self.transform = transform
+        self.on_error = on_error
+        self.max_pixels = max_pixels
+        counts = np.diff(annotations.starts)
+        self.images = np.flatnonzero(counts >= int(annotated_only))  # of the annotations
+        if not len(self.images):
+            raise DataError(f"{folder}: the annotations have no image with a box")
+        self.boxes, self.is_object = visible_boxes(annotations)
+        if annotated_only and not self.is_object.any():
+            crowds = int(annotations.is_crowd.sum())
+            raise DataError(
+                f"{folder}: the annotations have no object to learn from: of {len(self.boxes):,} "
+                f"boxes, {crowds:,} are crowds and {len(self.boxes) - crowds:,} have no area in "
+                "their image; set data.train_annotations"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: SampleKey) -> BoxedImage | None:
+        """The image with its boxes, black and without any for padding; None: unreadable.
+
+        Raises:
+            DataError: for an image of another size than the annotations say, and for an unreadable
+                one, where `on_error` is `stop`.
+        """
+        if key.sample == PADDING:
+            return empty_place(key.size)
+        number = int(self.images[key.sample])
+        try:
+            image = self.look(key.sample)
+        except UnreadableError:
+            if self.on_error == "skip":
+                return None
+            raise
+        rows = self.annotations.of(number)
+        rows_of_objects = np.flatnonzero(self.is_object[rows]) + rows.start
+        labels = self.annotations.labels[rows_of_objects]
+        view = self.transform(View(image, self.boxes[rows_of_objects], labels), key)
+        return BoxedImage(
+            torch.from_numpy(view.image).permute(2, 0, 1),
+            torch.from_numpy(view.boxes).float(),
+            torch.from_numpy(view.labels),
+            key.sample,
+            torch.from_numpy(view.placement).float(),
+        )
+
+    def look(self, sample: int) -> Image:
+        """One image.
+
+        Raises:
+            UnreadableError: where it cannot be read.
+            DataError: where it has another size than the annotations say.
+        """
+        number = int(self.images[sample])
+        image = read_image(self.path(number), self.max_pixels)
+        self.check_size(number, image)
+        return image
+
+    def original(self, sample: int) -> Image:
+        """One image, of its own size; raises as `look` does."""
+        return self.look(sample)
+
+    def path(self, number: int) -> Path:
+        """Where an image of the annotations lies."""
+        return self.folder / os.fsdecode(self.annotations.files[number])
+
+    def files(self) -> npt.NDArray[np.bytes_]:
+        """Names of the images, within the folder."""
+        return self.annotations.files[self.images]
+
+    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
+        """All boxes of the annotations, with their images and categories."""
+        known = self.annotations
+        return [known.image_ids, known.starts, known.boxes, known.labels, known.is_crowd]
+
+    def check_size(self, number: int, image: Image) -> None:
+        """Compares an image with its annotations, whose boxes would lie elsewhere.
+
+        An image that its camera's header turns is taken as turned, as OpenCV reads it for the
+        release, and as it is shown to who draws boxes.
+
+        Raises:
+            DataError: where its size is another one.
+        """
+        height, width = self.annotations.sizes[number].tolist()
+        if image.shape[:2] != (height, width):
+            way_out = (
+                "if the boxes were drawn on the photo as it is shown, exchange height and width in "
+                "the annotations, else take the orientation out of the image's header (EXIF)"
+                if image.shape[:2] == (width, height)
+                else "mend one of them"
+            )
+            raise DataError(
+                f"{self.path(number)} has {image.shape[1]}x{image.shape[0]} pixels, turned as its "
+                f"header says, but image id {self.annotations.image_ids[number]} of the annotations"
+                f" says {width}x{height}, so its boxes would lie elsewhere; {way_out}"
+            )
+
+
+def visible_boxes(
+    annotations: CocoAnnotations,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """All boxes as xyxy, cut off at the edges of their images, and which are to be found.
+
+    Crowds are not, and what has no area (released), which here is measured inside of the image.
+    """
+    begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
+    edges = np.repeat(annotations.sizes[:, ::-1], np.diff(annotations.starts), axis=0)
+    with np.errstate(over="ignore"):  # of sizes that no image has
+        boxes = np.concatenate([begins, begins + lengths], axis=1).clip(0, np.tile(edges, 2))
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return boxes, has_area & ~annotations.is_crowd
+
+
+def empty_place(size: Size) -> BoxedImage:
+    """A black image without boxes."""
+    return BoxedImage(
+        torch.zeros(*size, 3, dtype=torch.uint8).permute(2, 0, 1),
+        torch.zeros(0, 4),
+        torch.zeros(0, dtype=torch.int64),
+        PADDING,
+        torch.tensor([1.0, 1.0, 0.0, 0.0]),
+    )
+
+
+def collate(samples: Sequence[BoxedImage | None], fill: bool = False) -> DetectionBatch:
+    """Makes a batch, and counts the unreadable images.
+
+    Args:
+        samples: None where an image was unreadable.
+        fill: take others of the batch twice instead; else its place is one that does not count.
+
+    Raises:
+        DataError: where none is left.
+    """
+    kept = readable(samples, fill)
+    height, width = kept[0].image.shape[1:]
+    kept += [empty_place((height, width))] * (len(samples) - len(kept))
+    most = max(1, *(len(each.labels) for each in kept))
+    boxes = torch.zeros(len(kept), most, 4)
+    labels = torch.full((len(kept), most), UNLABELED)
+    for place, each in enumerate(kept):
+        boxes[place, : len(each.labels)] = each.boxes
+        labels[place, : len(each.labels)] = each.labels
+    return DetectionBatch(
+        stack_images([each.image for each in kept]),
+        boxes,
+        labels,
+        torch.tensor([each.sample for each in kept]),
+        torch.stack([each.placement for each in kept]),
+        torch.tensor(samples.count(None)),
+    )

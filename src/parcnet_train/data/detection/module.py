@@ -1,0 +1,227 @@
+"""Images with boxes in COCO's layout: COCO itself, and anybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from parcnet_train.data.base import TaskData
+from parcnet_train.data.detection.box_checks import check_areas, check_boxes
+from parcnet_train.data.detection.coco import CocoAnnotations, read_annotations
+from parcnet_train.data.detection.coco_categories import (
+    refuse_other_classes,
+    spare_categories,
+    used_categories,
+    warn_of_spare,
+    without_categories,
+)
+from parcnet_train.data.detection.coco_checks import (
+    check_images,
+    warn_of_nothing_to_find,
+    warn_of_untrained,
+)
+from parcnet_train.data.detection.dataset import BoxedImages, collate
+from parcnet_train.data.detection.transforms import (
+    DetectionAugmentation,
+    DetectionEvalTransform,
+    DetectionTrainTransform,
+)
+from parcnet_train.data.file_checks import (
+    Listed,
+    faults_of_some,
+    refuse,
+    warn_of_repeats,
+    warn_of_shared,
+)
+from parcnet_train.data.headers import MAX_PIXELS
+from parcnet_train.data.samplers import MultiScale
+from parcnet_train.errors import DataError
+
+
+class CocoData(TaskData):
+    """Training and validation images with a file of annotations each, in COCO's format.
+
+    Args:
+        root: holds the folders of images and the files of annotations.
+        image_size: height and width of the network's input, in pixels; one number for a square.
+        batch_size: images per step and device, in training and in evaluation.
+        augmentation: of the training images.
+        train_images: folder of the training images.
+        val_images: folder of the validation images.
+        train_annotations: file of their boxes.
+        val_annotations: file of their boxes.
+        num_classes: expected number of categories, the background not counted; None takes what is
+            there, without supercategories that no annotation has. A number that counts these keeps
+            them.
+        keep_aspect: fill the input's rest with grey, instead of scaling each side for itself.
+        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
+        seed: of order and augmentation.
+        num_workers: loader processes per set and device; all of a machine's devices together never
+            start more per set than it has processors.
+        on_error: `stop` at an unreadable image, or `skip` and count it.
+        max_pixels: Most pixels of an image; one that declares more is unreadable.
+
+    Raises:
+        DataError: from `class_names` and `setup`, where the files are not as they should be.
+    """
+
+    task: ClassVar[str] = "detection"
+    collate = staticmethod(collate)
+    train_set: BoxedImages
+    val_set: BoxedImages
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int],
+        batch_size: int,
+        augmentation: DetectionAugmentation,
+        train_images: str = "train2017",
+        val_images: str = "val2017",
+        train_annotations: str = "annotations/instances_train2017.json",
+        val_annotations: str = "annotations/instances_val2017.json",
+        num_classes: int | None = None,
+        keep_aspect: bool = False,
+        multi_scale: MultiScale | None = None,
+        seed: int = 0,
+        num_workers: int = 8,
+        on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
+        self.train_images = self.within(train_images)
+        self.val_images = self.within(val_images)
+        self.train_annotations = self.within(train_annotations)
+        self.val_annotations = self.within(val_annotations)
+        self.expected_classes = num_classes
+        self.augmentation = augmentation
+        self.keep_aspect = keep_aspect
+        self.on_error = on_error
+        self.max_pixels = max_pixels
+
+    def find_classes(self) -> list[str]:
+        """The background, and the names of the categories in the order of their ids.
+
+        Read from the validation set, whose file is the smaller one; the training set must have the
+        same.
+        """
+        return self.read(self.smaller_file()).class_names
+
+    def smaller_file(self) -> Path:
+        """The validation set's annotations; a training set alone can be timed."""
+        has_val = self.val_annotations.exists() or not self.train_annotations.exists()
+        return self.val_annotations if has_val else self.train_annotations
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Ids of the classes in the annotations, -1 for the background."""
+        return self.read(self.smaller_file()).category_ids.tolist()
+
+    def read(self, file: Path) -> CocoAnnotations:
+        """Reads annotations, with the number of classes that is expected.
+
+        Raises:
+            DataError: where they are not as they should be.
+        """
+        annotations = without_categories(read_annotations(file), self.spare_categories(file), file)
+        categories = len(annotations.class_names) - 1
+        if self.expected_classes not in (None, categories):
+            raise DataError(
+                f"data.num_classes={self.expected_classes}, but {file} has {categories} "
+                "categories; data.num_classes=null counts them"
+            )
+        return annotations
+
+    def spare_categories(self, file: Path) -> dict[int, str]:
+        """Ids of the categories of a file that are no classes, with the reason."""
+        annotations = read_annotations(file)
+        keep_parents = self.expected_classes == len(annotations.class_names) - 1
+        used = used_categories(annotations)
+        spare = spare_categories(annotations, used, keep_parents)
+        is_training = file == self.train_annotations
+        other = self.val_annotations if is_training else self.train_annotations
+        if spare and other.exists():  # which may have annotations of them
+            used |= used_categories(read_annotations(other))
+            spare = spare_categories(annotations, used, keep_parents)
+        return spare
+
+    def check_files(self, action: str) -> None:
+        """Looks whether the annotations of an action fit their images, and opens some of these.
+
+        Args:
+            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
+                the latter alone.
+
+        Raises:
+            DataError: where they do not, both sets have other categories, or there is no object to
+                learn from.
+        """
+        faults, listed = [], []
+        may_skip = self.on_error == "skip"
+        if action != "benchmark":
+            file, folder = self.val_annotations, self.val_images
+            annotations = self.read(file)
+            listed.append(self.check_set(annotations, file, folder))
+            check_areas(annotations, file)
+            warn_of_nothing_to_find(annotations, file)
+            val_set = self.make_val_set()
+            faults += faults_of_some(val_set, len(val_set), may_skip)
+        if action in ("fit", "benchmark"):
+            file, folder = self.train_annotations, self.train_images
+            listed.append(self.check_set(self.read_training(), file, folder))
+            train_set = self.make_train_set()
+            warn_of_untrained(train_set, file)
+            faults += faults_of_some(train_set, len(train_set), may_skip)
+        refuse(faults)
+        file = listed[0].source
+        warn_of_spare(read_annotations(file), self.spare_categories(file), file)
+        if action == "fit":
+            validation, training = listed
+            warn_of_shared(training, validation)
+
+    def check_set(self, annotations: CocoAnnotations, file: Path, folder: Path) -> Listed:
+        """Looks for the images of annotations, and compares their boxes with their sizes.
+
+        Raises:
+            DataError: where an image is absent, or no box can be used.
+        """
+        check_images(annotations, folder)
+        check_boxes(annotations, file)
+        listed = Listed(file, folder, annotations.files)
+        warn_of_repeats(listed)
+        return listed
+
+    def read_training(self) -> CocoAnnotations:
+        """Reads the training set's annotations.
+
+        Raises:
+            DataError: where they have other categories than the validation set's.
+        """
+        training = self.read(self.train_annotations)
+        if self.val_annotations.exists():
+            refuse_other_classes(
+                (self.train_annotations, training),
+                (self.val_annotations, self.read(self.val_annotations)),
+            )
+        return training
+
+    def make_train_set(self) -> BoxedImages:
+        """The training images that have annotations."""
+        transform = DetectionTrainTransform(self.augmentation, self.seed, self.keep_aspect)
+        annotations = self.read_training()
+        return BoxedImages(
+            annotations,
+            self.train_images,
+            transform,
+            self.on_error,
+            annotated_only=True,
+            max_pixels=self.max_pixels,
+        )
+
+    def make_val_set(self) -> BoxedImages:
+        """All validation images."""
+        transform = DetectionEvalTransform(self.keep_aspect)
+        annotations = self.read(self.val_annotations)
+        return BoxedImages(
+            annotations, self.val_images, transform, self.on_error, max_pixels=self.max_pixels
+        )

@@ -1,0 +1,212 @@
+"""From a decoded image and its boxes to the network's input: both move together.
+
+Every step maps the image's points by a scale and an offset per axis, so a `View` carries that one
+map from the original image: it moves the boxes here, and brings detections back in an evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops import box_iou
+
+from parcnet_train.data.decoding import Image
+from parcnet_train.data.photometric import PhotometricDistortion
+from parcnet_train.data.resizing import border, fit_image, place, placement_of
+from parcnet_train.data.samplers import SampleKey
+from parcnet_train.sizes import Size
+
+Array = npt.NDArray[np.float64]
+
+# Of SSD's crop (arXiv 1512.02325, section 2.2; released values). An option is the least IoU that a
+# crop has with some box; 0 leaves the image whole.
+CROP_OPTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+CROP_TRIALS = 40  # per option
+CROP_SIDES = (0.3, 1.0)  # in units of the image's height and width
+CROP_RATIO = (0.5, 2.0)  # height / width
+
+# Of SSD's expansion (arXiv 1512.02325, section 3.6): up to 16 times the area, the rest filled with
+# the mean colour of ImageNet.
+EXPAND_SIDES = (1.0, 4.0)
+MEAN_COLOUR = (123, 117, 104)
+
+
+@dataclass(frozen=True)
+class DetectionAugmentation:
+    """What training draws for every image with boxes.
+
+    Attributes:
+        crop: cut out a part that overlaps some box by an IoU of at least 0.1 to 0.9, or leave the
+            image whole (SSD, arXiv 1512.02325, section 2.2).
+        photometric: distort contrast, brightness, saturation, hue and the order of the channels.
+        expand: probability of placing the image on a canvas of up to 16 times its area (SSD,
+            section 3.6: 0.5; the release has none).
+        flip: probability of mirroring left and right.
+    """
+
+    crop: bool = True
+    photometric: bool = True
+    expand: float = 0.0
+    flip: float = 0.5
+
+
+class View(NamedTuple):
+    """An image with its boxes, and where the original image lies in it."""
+
+    image: Image  # (H, W, 3) uint8, RGB
+    boxes: Array  # (n, 4), xyxy, pixels of `image`
+    labels: npt.NDArray[np.int64]  # (n,)
+    # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3])
+    placement: Array = np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def moved(
+    view: View, image: Image, scale: tuple[float, float], offset: tuple[float, float]
+) -> View:
+    """The view on another image, in which every (x, y) lies at (x, y) * scale + offset."""
+    scales, offsets = np.array([*scale, *scale]), np.array([*offset, *offset])
+    boxes = view.boxes * scales + offsets
+    if scale[0] < 0:  # mirrored: right is left
+        boxes = boxes[:, [2, 1, 0, 3]]
+    placement = view.placement * scales + np.array([0.0, 0.0, *offset])
+    return view._replace(image=image, boxes=boxes, placement=placement)
+
+
+def fit(view: View, size: Size, keep_aspect: bool) -> View:
+    """Resizes to the input size, not antialiased, as released.
+
+    Args:
+        view: any.
+        size: height and width that are wanted.
+        keep_aspect: let one side fit and fill the rest, equally on both sides (letterbox); else
+            each side is scaled for itself, as released.
+    """
+    height, width = view.image.shape[:2]
+    placing = place((height, width), size, keep_aspect)
+    image = fit_image(view.image, size, placing)
+    scale_x, scale_y, left, top = placement_of((height, width), placing).tolist()
+    return moved(view, image, (scale_x, scale_y), (left, top))
+
+
+def flip(view: View) -> View:
+    """Mirrors left and right."""
+    return moved(view, cv2.flip(view.image, 1), (-1.0, 1.0), (view.image.shape[1], 0.0))
+
+
+def expand(view: View, random: Random) -> View:
+    """Places the image somewhere on a canvas of its ratio, with sides of up to 4 times its own."""
+    height, width = view.image.shape[:2]
+    sides = random.uniform(*EXPAND_SIDES)
+    below, beside = int(height * sides) - height, int(width * sides) - width
+    top, left = random.randint(0, below), random.randint(0, beside)
+    image = border(view.image, top, below - top, left, beside - left, MEAN_COLOUR)
+    return moved(view, image, (1.0, 1.0), (left, top))
+
+
+def crop(view: View, random: Random) -> View:
+    """SSD's crop as released; the boxes that stay are those with their centre inside, cut off.
+
+    Own code: albumentations has no crop that asks for an IoU, and torchvision's RandomIoUCrop
+    reads its options otherwise: 1 leaves the image whole, 0 crops anywhere.
+    """
+    if not len(view.boxes):
+        return view
+    draws = np.random.default_rng(random.getrandbits(64))
+    while least := random.choice(CROP_OPTIONS):
+        found = find_crop(view.boxes, view.image.shape[:2], least, draws)
+        if found is not None:
+            return cut(view, found)
+    return view
+
+
+def find_crop(
+    boxes: Array, size: Size, least_iou: float, draws: np.random.Generator
+) -> npt.NDArray[np.int64] | None:
+    """The first of 40 rectangles that may be a crop.
+
+    Args:
+        boxes: `(n, 4)`, xyxy, pixels.
+        size: height and width of the image.
+        least_iou: that it has with one of the boxes.
+        draws: to draw from.
+
+    Returns:
+        `(4,)`, xyxy, pixels; None where none of them may.
+    """
+    whole = np.array(size[::-1])
+    lengths = draws.uniform(*CROP_SIDES, (CROP_TRIALS, 2)) * whole
+    begins = draws.uniform(0, whole - lengths)
+    rectangles = np.concatenate([begins, begins + lengths], axis=1).astype(np.int64)
+    ratios = lengths[:, 1] / lengths[:, 0]
+    fits = (ratios >= CROP_RATIO[0]) & (ratios <= CROP_RATIO[1])
+    fits &= (rectangles[:, 2:] > rectangles[:, :2]).all(axis=1)
+    fits &= centred_in(boxes, rectangles[:, None]).any(axis=1)
+    overlaps = box_iou(torch.from_numpy(rectangles).double(), torch.from_numpy(boxes)).numpy()
+    fits &= overlaps.max(axis=1) >= least_iou
+    return rectangles[fits.argmax()] if fits.any() else None
+
+
+def centred_in(boxes: Array, rectangle: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether the centres of boxes are inside, not on the edge."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (centres > rectangle[..., :2]) & (centres < rectangle[..., 2:])
+    return inside[..., 0] & inside[..., 1]
+
+
+def cut(view: View, rectangle: npt.NDArray[np.int64]) -> View:
+    """A part of the image, with the boxes whose centres are in it, cut off at its edges."""
+    left, top, right, bottom = rectangle.tolist()
+    inside = centred_in(view.boxes, rectangle)
+    part = moved(view, view.image[top:bottom, left:right], (1.0, 1.0), (-left, -top))
+    edges = np.array([right - left, bottom - top] * 2)
+    boxes = part.boxes[inside].clip(0, edges)
+    return part._replace(boxes=boxes, labels=view.labels[inside])
+
+
+class DetectionTrainTransform:
+    """The augmentation of an image, drawn from (seed, epoch, sample, copy) and nothing else.
+
+    Args:
+        augmentation: what to draw.
+        seed: of the run.
+        keep_aspect: of the image that is left, see `fit`.
+    """
+
+    def __init__(self, augmentation: DetectionAugmentation, seed: int, keep_aspect: bool) -> None:
+        self.augmentation = augmentation
+        self.seed = seed
+        self.keep_aspect = keep_aspect
+        self.distort = PhotometricDistortion()
+
+    def __call__(self, view: View, key: SampleKey) -> View:
+        """Maps an original image to one of `key.size`."""
+        random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
+        if random.random() < self.augmentation.expand:
+            view = expand(view, random)
+        if self.augmentation.crop:
+            view = crop(view, random)
+        if self.augmentation.photometric:
+            view = view._replace(image=self.distort(view.image, random))
+        view = fit(view, key.size, self.keep_aspect)
+        return flip(view) if random.random() < self.augmentation.flip else view
+
+
+class DetectionEvalTransform:
+    """Resizes to the input size.
+
+    Args:
+        keep_aspect: of the image, see `fit`.
+    """
+
+    def __init__(self, keep_aspect: bool) -> None:
+        self.keep_aspect = keep_aspect
+
+    def __call__(self, view: View, key: SampleKey) -> View:
+        """Maps an original image to one of `key.size`; nothing is random."""
+        return fit(view, key.size, self.keep_aspect)

@@ -1,0 +1,77 @@
+"""What ImageNet's development kit (ILSVRC2012) says of classes and validation images."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parcnet_train.data.prepare.sources import broken
+
+META = "ILSVRC2012_devkit_t12/data/meta.mat"
+LABELS = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much there must be: the numbers of ILSVRC2012 (arXiv 1409.0575, table 2)."""
+
+    train: int = 1_281_167
+    val: int = 50_000
+    classes: int = 1_000
+
+
+ILSVRC2012 = Counts()
+
+
+def read_devkit(path: Path, counts: Counts) -> tuple[dict[str, str], list[str]]:
+    """What the development kit says of classes and validation images.
+
+    Returns:
+        The words of each class by its wnid, in the kit's order; the wnid of each validation image.
+
+    Raises:
+        DataError: where it cannot be read, or says something else than expected.
+    """
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            meta, truth = (read_member(archive, name) for name in (META, LABELS))
+        words = read_synsets(meta)
+        numbers = [int(line) for line in truth.split()]
+    except Exception as error:  # bytes of something else make the readers raise nearly anything
+        raise broken(path, error) from error
+    if len(words) != counts.classes or any(not re.fullmatch(r"n\d{8}", each) for each in words):
+        raise broken(path, f"it names {len(words):,} classes, not {counts.classes:,} wnids")
+    if len(numbers) != counts.val or not set(numbers) <= set(range(1, len(words) + 1)):
+        reason = f"it labels {len(numbers):,} validation images, not {counts.val:,} with a class"
+        raise broken(path, reason)
+    wnids = list(words)
+    return words, [wnids[number - 1] for number in numbers]
+
+
+def read_member(archive: tarfile.TarFile, name: str) -> bytes:
+    """The content of a file in an archive."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise ValueError(f"{name} is no file")
+    return file.read()
+
+
+def read_synsets(content: bytes) -> dict[str, str]:
+    """Words of each class by its wnid, in the order of the labels, of the kit's `meta.mat`."""
+    from scipy.io import loadmat
+
+    synsets: Any = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True)["synsets"])
+    # Synsets with children are the inner nodes of the hierarchy, and no classes.
+    classes = {int(s["ILSVRC2012_ID"]): s for s in synsets if int(s["num_children"]) == 0}
+    if sorted(classes) != list(range(1, len(classes) + 1)):
+        raise ValueError("the numbers of its classes are not 1, 2, 3, ...")
+    return {
+        str(classes[number]["WNID"]): " ".join(str(classes[number]["words"]).split())
+        for number in sorted(classes)
+    }

@@ -1,0 +1,247 @@
+"""The training set of the paper's segmentation, from the official files of VOC 2012, SBD and COCO.
+
+    ROOT/JPEGImages/2007_000032.jpg           as the source has it, never encoded again
+    ROOT/SegmentationClass/2007_000032.png    class indices with VOC's palette, 255 ignored
+    ROOT/ImageSets/Segmentation/{train,val}.txt    ROOT/classes.txt
+
+A file appears under its name when it is whole, and the lists when all files have been looked at; a
+call that was killed is gone on with. SBD marks images of VOC, so its own copies are not read.
+Images of COCO are copied too, where the authors' release saves them as JPEG a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from parcnet_train.data.prepare.coco_to_voc import (
+    ANNOTATIONS,
+    IMAGES,
+    CocoImage,
+    Rule,
+    make_mask,
+    read_coco,
+)
+from parcnet_train.data.prepare.sources import (
+    Folder,
+    Link,
+    Source,
+    broken,
+    in_one_line,
+    open_source,
+    place,
+    refuse_missing,
+    write_lines,
+    write_whole,
+)
+from parcnet_train.data.prepare.voc_sources import (
+    OFFICIAL,
+    VOC_CLASSES,
+    Counts,
+    Split,
+    read_sbd,
+    read_split,
+)
+from parcnet_train.data.segmentation.palette import IGNORED, read_mask, write_mask
+from parcnet_train.errors import DataError
+from parcnet_train.terminal import progress
+
+VOC = "VOCtrainval_11-May-2012.tar"
+SBD = "benchmark.tgz"
+VOC_FOLDER = "VOCdevkit/VOC2012"
+SBD_FOLDER = "benchmark_RELEASE/dataset"
+LISTS = "ImageSets/Segmentation"
+RULE = "coco_rule.txt"
+AGAIN = "remove it and start again; if it stays so, download its source anew"
+
+
+def prepare_voc(
+    voc: Path,
+    sbd: Path,
+    root: Path,
+    coco: Path | None = None,
+    rule: Rule = "released",
+    link: Link = "copy",
+    counts: Counts = OFFICIAL,
+) -> str:
+    """Makes the training and validation set; started again, goes on where it was stopped.
+
+    Args:
+        voc: archive of VOC 2012, or the folder that was unpacked from it.
+        sbd: the same of SBD.
+        root: for `data=voc data.root=...`.
+        coco: folder of COCO 2017, whose training images are added; None: without.
+        rule: by which COCO's objects become masks.
+        link: what becomes of images that lie in a folder; those of an archive are unpacked.
+        counts: that are checked.
+
+    Returns:
+        What is there now, for people.
+
+    Raises:
+        DataError: where something is missing, not what its name says, or cannot be written.
+    """
+    with in_one_line(root):
+        of_coco = read_coco(coco, counts.coco) if coco else []
+        with (
+            open_source(voc, VOC_FOLDER, VOC) as of_voc,
+            open_source(sbd, SBD_FOLDER, SBD) as of_sbd,
+        ):
+            split = read_split(of_voc, of_sbd, counts)
+            refuse_source(root, [of_voc.path, of_sbd.path, *([coco] if coco else [])])
+            for folder in ("JPEGImages", "SegmentationClass", LISTS):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+            keep_rule(root, rule if coco else None)
+            add_voc(of_voc, split, root, link)
+            add_sbd(of_sbd, split.sbd, root)
+        added = add_coco(coco, of_coco, root, rule, link) if coco else []
+        train = [*split.train, *added]
+        verify(root, [*train, *split.voc_val])
+        write_lines(root / LISTS / "train.txt", train)
+        write_lines(root / LISTS / "val.txt", split.voc_val)
+        write_lines(root / "classes.txt", VOC_CLASSES)
+    parts = f"{len(split.voc_train):,} of VOC 2012, {len(split.sbd):,} of SBD"
+    parts += f", {len(added):,} of COCO by the rule {rule}" if coco else ""
+    return (
+        f"{root}: {len(train):,} training images ({parts}) and {len(split.voc_val):,} validation "
+        f"images of {len(VOC_CLASSES)} classes; use data=voc data.root={root}"
+    )
+
+
+def refuse_source(root: Path, sources: Sequence[Path]) -> None:
+    """Refuses to write where it is read.
+
+    Raises:
+        DataError: where the set would be made in the folder of a source.
+    """
+    if root.resolve() in [path.resolve() for path in sources]:
+        raise DataError(f"{root} is a source, which is only read; name another folder to write to")
+
+
+def image_path(root: Path, name: str) -> Path:
+    """Where an image is written."""
+    return root / "JPEGImages" / f"{name}.jpg"
+
+
+def mask_path(root: Path, name: str) -> Path:
+    """Where a mask is written."""
+    return root / "SegmentationClass" / f"{name}.png"
+
+
+def add_voc(voc: Source, split: Split, root: Path, link: Link) -> None:
+    """Copies all images, and the masks that VOC has."""
+    marked = sorted([*split.voc_train, *split.voc_val])
+    images = {f"JPEGImages/{n}.jpg": image_path(root, n) for n in [*marked, *split.sbd]}
+    masks = {f"SegmentationClass/{n}.png": mask_path(root, n) for n in marked}
+    refuse_missing(voc, [*images, *masks])
+    place(voc, images, "VOC: images", link)
+    place(voc, masks, "VOC: masks")
+
+
+def add_sbd(sbd: Source, names: Sequence[str], root: Path) -> None:
+    """Makes masks of those of SBD.
+
+    Raises:
+        DataError: where one cannot be read.
+    """
+    targets = {f"cls/{name}.mat": mask_path(root, name) for name in names}
+    refuse_missing(sbd, targets)
+    missing = [name for name, target in targets.items() if not target.is_file()]
+    with progress("SBD: masks", len(missing)) as bar:
+        for name, content in sbd.read(missing):
+            try:
+                mask = read_sbd(content)
+            except Exception as error:  # bytes of something else make the reader raise anything
+                raise broken(sbd.path / name, error) from error
+            write_whole(targets[name], partial(write_mask, mask=mask))
+            bar.update()
+
+
+def add_coco(
+    coco: Path, images: Sequence[CocoImage], root: Path, rule: Rule, link: Link
+) -> list[str]:
+    """Makes masks of COCO's objects, and copies the images that the rule does not leave out.
+
+    Returns:
+        Names of the images.
+
+    Raises:
+        DataError: where an annotation cannot be drawn.
+    """
+    source = Folder(coco / IMAGES)
+    names = []
+    with progress("COCO: masks", len(images)) as bar:
+        for image in images:
+            bar.update()
+            target = mask_path(root, image.name)
+            if not target.is_file():
+                try:
+                    mask = make_mask(image, rule)
+                except Exception as error:  # pycocotools raises nearly anything
+                    reason = f"the objects of {image.name}.jpg cannot be drawn ({error!r})"
+                    raise broken(coco / ANNOTATIONS, reason) from error
+                if mask is None:
+                    continue
+                write_whole(target, partial(write_mask, mask=mask))
+            names.append(image.name)
+    place(source, {f"{n}.jpg": image_path(root, n) for n in names}, "COCO: images", link)
+    return names
+
+
+def keep_rule(root: Path, rule: Rule | None) -> None:
+    """Remembers by which rule the masks of COCO are made; None: none are.
+
+    Raises:
+        DataError: where the folder has masks by another one.
+    """
+    path = root / RULE
+    before = path.read_text("utf-8").strip() if path.is_file() else rule
+    if rule and before != rule:
+        raise DataError(
+            f"{root} has masks of COCO by the rule {before}, {rule} was asked for; name another "
+            f"folder, or remove {RULE} and SegmentationClass/0*.png there"
+        )
+    if rule:
+        write_lines(path, [rule])
+
+
+def verify(root: Path, names: Sequence[str]) -> None:
+    """Looks at every mask, and whether it is as large as its image.
+
+    Raises:
+        DataError: with the first fault.
+    """
+    with progress("verified", len(names)) as bar:
+        for name in names:
+            verify_pair(image_path(root, name), mask_path(root, name))
+            bar.update()
+
+
+def verify_pair(image: Path, mask: Path) -> None:
+    """Looks at one mask and its image.
+
+    Raises:
+        DataError: where a value is no class, or the image is of another size.
+    """
+    try:
+        with Image.open(image) as file:
+            width, height = file.size
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{image} is no image; {AGAIN}") from error
+    try:
+        indices = read_mask(mask)
+    except DataError as error:
+        raise DataError(f"{error}, and start again") from error
+    if indices.shape != (height, width):
+        own = f"{indices.shape[1]} x {indices.shape[0]}"
+        raise DataError(f"{mask} has {own} pixels, its image {width} x {height}; {AGAIN}")
+    allowed = np.append(np.arange(len(VOC_CLASSES)), IGNORED)
+    if others := np.setdiff1d(indices, allowed).tolist():
+        classes = len(VOC_CLASSES) - 1
+        raise DataError(
+            f"{mask} has the value {others[0]}; allowed are 0 to {classes} and {IGNORED}; {AGAIN}"
+        )

@@ -1,0 +1,111 @@
+"""What VOC 2012 and SBD say: which images there are for segmentation, and their masks.
+
+VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012) marks 2,913 of its images. The Semantic
+Boundaries Dataset (SBD, Hariharan et al., ICCV 2011) marks 11,355 of the same images, most of them
+others.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from parcnet_train.data.prepare.sources import Source, broken, refuse_missing
+from parcnet_train.data.segmentation.palette import Mask
+
+# In the order of their indices, of VOC's development kit.
+VOC_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
+    *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
+    *("sheep", "sofa", "train", "tvmonitor"),
+)
+
+NAME = re.compile(r"\d{4}_\d{6}")  # of an image of VOC
+VOC_LISTS = ("ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")
+SBD_LISTS = ("train.txt", "val.txt")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images there must be.
+
+    VOC 2012's own numbers; those of SBD that they make 10,582 with, as everybody has counted since
+    arXiv 1412.7062; COCO's number of train2017.
+    """
+
+    voc_train: int = 1_464
+    voc_val: int = 1_449
+    train: int = 10_582
+    coco: int = 118_287
+
+
+OFFICIAL = Counts()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of images by where their masks are, each sorted."""
+
+    voc_train: list[str]
+    voc_val: list[str]
+    sbd: list[str]
+
+    @property
+    def train(self) -> list[str]:
+        """The training images of VOC and SBD, `train_aug` for many."""
+        return sorted([*self.voc_train, *self.sbd])
+
+
+def read_split(voc: Source, sbd: Source, counts: Counts) -> Split:
+    """Which images there are for training and for validation.
+
+    Training images are VOC's own 1,464, with VOC's masks, and those of SBD's two lists that are
+    neither among them nor in VOC's validation set: 9,118, together 10,582.
+
+    Raises:
+        DataError: where a list is missing, is no such list, or has another number of images.
+    """
+    train, val = (read_list(voc, name) for name in VOC_LISTS)
+    for name, images, count in zip(
+        VOC_LISTS, (train, val), (counts.voc_train, counts.voc_val), strict=True
+    ):
+        if len(images) != count:
+            raise broken(voc.path, f"{name} lists {len(images):,} images, not {count:,}")
+    marked = set().union(*(read_list(sbd, name) for name in SBD_LISTS))
+    others = marked - train - val
+    if len(train) + len(others) != counts.train:
+        raise broken(
+            sbd.path,
+            f"{' and '.join(SBD_LISTS)} list {len(others):,} images that are new to VOC 2012, not "
+            f"{counts.train - len(train):,}",
+        )
+    return Split(sorted(train), sorted(val), sorted(others))
+
+
+def read_list(source: Source, name: str) -> set[str]:
+    """Names of images, one a line.
+
+    Raises:
+        DataError: where there is no such list, or something else in it.
+    """
+    refuse_missing(source, [name])
+    (content,) = (content for _, content in source.read([name]))
+    names = content.decode("utf-8", "replace").split()
+    for each in names:
+        if not NAME.fullmatch(each):
+            raise broken(source.path, f"{name} names {each[:40]!r}, which is no image of VOC")
+    return set(names)
+
+
+def read_sbd(content: bytes) -> Mask:
+    """The mask `(H, W)` in a file of SBD's `cls`: `Segmentation` of the structure `GTcls`."""
+    from scipy.io import loadmat
+
+    structure = loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"]
+    mask: Mask = structure["Segmentation"][0, 0]
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise ValueError(f"GTcls.Segmentation is {mask.dtype} of shape {mask.shape}")
+    return mask

@@ -1,0 +1,1 @@
+"""Data sets in PASCAL VOC's format."""

@@ -1,0 +1,219 @@
+"""`bake`: a network for one size of images, as plain convolutions.
+
+All of it is exact rewriting, with weights computed in float64:
+
+- Kernels and position embeddings of ParC are fitted to the feature maps of that size.
+- A circular convolution over all L positions is one over zero padding whose kernel has every tap
+  but one twice: of 2L - 1 taps, every pixel meets L, in the right order.
+- Convolutions along height and along width commute, embeddings between them are a constant map in
+  the end: both halves of a mixer run along the width, then along the height, and nothing is split.
+- A BatchNorm behind a convolution goes into it. One in front of ParC or of a 1x1 convolution does
+  so too: no padding is in its way, since in a circular convolution every tap meets a pixel.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.deploy.bake.blocks import (
+    FixedBlock,
+    FixedHalves,
+    FixedMixer,
+    along_height,
+    along_width,
+    along_wrapped_width,
+    convolution,
+    spread,
+)
+from parcnet_train.deploy.bake.folding import (
+    affine_of,
+    empty_image,
+    fold_batch_norms,
+    fold_in_front,
+)
+from parcnet_train.deploy.bake.heads import FixedModel, FixedSSDLite, bake_deeplab
+from parcnet_train.deploy.bake.transformer import FixedMobileViTStage
+from parcnet_train.models.backbones.mobilevit import MobileViTStage
+from parcnet_train.models.backbones.parcnet import (
+    Axes,
+    MetaFormerBlock,
+    Mixer,
+    ParCStage,
+)
+from parcnet_train.models.heads.deeplabv3 import DeepLabV3
+from parcnet_train.models.heads.ssdlite import SSDLite
+from parcnet_train.models.layers.circular import HEIGHT, WIDTH
+from parcnet_train.models.layers.parc import CircularConv, ParallelParC, along, fit_length
+from parcnet_train.models.model import Model
+
+Size = tuple[int, int]
+FLAT = 1e-12  # range of a constant map, relative to its largest value, up to which it is a bias
+
+
+def bake(model: nn.Module, size: Size) -> nn.Module:
+    """Makes a copy of a network that takes images of one size, with the same outputs.
+
+    Args:
+        model: takes `(B, 3, *size)` images, of any backbone; it stays as it is.
+        size: height and width of the images, in pixels.
+
+    Returns:
+        The copy, in evaluation mode and of the same dtype. It has no BatchNorm behind or in front
+        of a convolution, and no parameter that is resized. The batch stays free. On images of
+        another size its results are undefined.
+    """
+    baked = copy.deepcopy(model).eval().requires_grad_(False)
+    for name, map_size in sizes_of_maps(baked, size).items():
+        part: Any = baked.get_submodule(name)
+        baked.set_submodule(name, BAKERS[type(part)](part, map_size))
+    fold_batch_norms(baked, size, (FixedMixer, FixedHalves))
+    for name, module in list(baked.named_modules()):
+        if isinstance(module, MetaFormerBlock):
+            baked.set_submodule(name, FixedBlock(module))
+        elif isinstance(module, ParCStage):
+            bake_stage(module)
+    fixed = FixedModel(baked, size) if isinstance(baked, Model) else baked
+    return fixed.eval()  # parts that are new, too: exporters ask the outermost one
+
+
+def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
+    """Height and width of the maps of every part that needs them, in a run without values."""
+    twin = copy.deepcopy(model).to("meta")
+    seen: dict[str, Size | list[Size]] = {}
+
+    def watch(name: str, module: nn.Module) -> None:
+        def note(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            maps = inputs[0]
+            seen[name] = size_of(maps) if isinstance(maps, Tensor) else [*map(size_of, maps)]
+
+        module.register_forward_hook(note)
+
+    for name, module in twin.named_modules():
+        if type(module) in BAKERS:
+            watch(name, module)
+    with torch.no_grad():
+        twin(empty_image(twin, size))
+    return seen
+
+
+def size_of(x: Tensor) -> Size:
+    """Height and width of `(B, C, H, W)`."""
+    return x.shape[2], x.shape[3]
+
+
+def bake_stage(stage: ParCStage) -> None:
+    """Folds the norm behind the blocks, and makes the convolution in front of them depthwise."""
+    *_, norm = stage.blocks
+    fold_in_front(stage.project.conv, affine_of(norm))
+    stage.blocks[-1] = nn.Identity()
+    first: Any
+    mix: Any
+    first, mix = stage.local
+    if first.conv.in_channels == first.conv.groups < first.conv.out_channels:
+        stage.local = spread(first.conv, first.act, mix)
+
+
+def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
+    """A mixer of ParC-Net for one size of maps."""
+    first, second = mixer.height_first, mixer.width_first
+    height = torch.cat([scaled_kernel(first, size), kernel_of(second.second, size)])
+    width = torch.cat([kernel_of(first.second, size), scaled_kernel(second, size)])
+    constant = response_to_zeros(mixer, len(height), size)
+    if isinstance(first.first, CircularConv):
+        return circular_mixer(width, height, constant, first.first.weight.dtype)
+    dtype = next(mixer.parameters()).dtype
+    # Rows BK of Table 2: over zeros, and shorter than the map.
+    rows, columns = height.shape[HEIGHT] // 2, width.shape[WIDTH] // 2
+    return FixedMixer(
+        convolution(width.to(dtype), None, len(width), (0, columns)),
+        convolution(height.to(dtype), None, len(height), (rows, 0)),
+        constant.to(dtype),
+    )
+
+
+def circular_mixer(
+    width: Tensor, height: Tensor, constant: Tensor, dtype: torch.dtype
+) -> FixedMixer:
+    """A mixer of depthwise circular kernels `(C, 1, 1, W)` and `(C, 1, H, 1)`, float64."""
+    bias, remainder = split_constant(constant, dtype)
+    return FixedMixer(
+        along_wrapped_width(width.to(dtype)),
+        along_height(height.to(dtype), bias, len(height)),
+        remainder,
+    )
+
+
+def bake_parallel(parc: ParallelParC, size: Size) -> nn.Module:
+    """A plug-in for one size of maps."""
+    layers = parc.height[1], parc.width[1]
+    assert isinstance(layers[0], CircularConv)  # for the type checker
+    height, width = (kernel_of(layer, size) for layer in layers)
+    half, groups, dtype = len(height), layers[0].groups, layers[0].weight.dtype
+    constant = response_to_zeros(parc, 2 * half, size)
+    if groups == half:
+        # Each half stays as it is along the other axis: cheaper than to split the channels.
+        height = torch.cat([height, unit_kernel(half, HEIGHT, size[0])])
+        width = torch.cat([unit_kernel(half, WIDTH, size[1]), width])
+        return circular_mixer(width, height, constant, dtype)
+    bias, remainder = split_constant(constant, dtype)
+    first, second = (None, None) if bias is None else bias.chunk(2)
+    return FixedHalves(
+        along_height(height.to(dtype), first, groups),
+        along_width(width.to(dtype), second, groups),
+        remainder,
+    )
+
+
+def unit_kernel(channels: int, axis: int, length: int) -> Tensor:
+    """The kernel that changes nothing, float64."""
+    kernel = torch.zeros(channels, 1, *along(axis, length), dtype=torch.float64)
+    kernel[:, :, 0, 0] = 1
+    return kernel
+
+
+def kernel_of(layer: nn.Module, size: Size) -> Tensor:
+    """The kernel of a convolution along one axis, fitted to a map, float64."""
+    if isinstance(layer, CircularConv):
+        kernel = fit_length(layer.weight, layer.axis, size[layer.axis - HEIGHT], layer.resize)
+        return kernel.detach().double()
+    assert isinstance(layer, nn.Conv2d)  # for the type checker
+    return layer.weight.detach().double()
+
+
+def scaled_kernel(axes: Axes, size: Size) -> Tensor:
+    """The first kernel of one half, behind its norm, float64."""
+    kernel = kernel_of(axes.first, size)
+    if isinstance(axes.norm, nn.Identity):
+        return kernel
+    scale, _ = affine_of(axes.norm)
+    return kernel * scale.view(-1, 1, 1, 1)
+
+
+def response_to_zeros(mixer: nn.Module, channels: int, size: Size) -> Tensor:
+    """What embeddings, norms and biases add, `(1, C, H, W)` float64: the rest is linear."""
+    wide: Any = copy.deepcopy(mixer).double()
+    with torch.no_grad():
+        return wide(torch.zeros(1, channels, *size, dtype=torch.float64))
+
+
+def split_constant(constant: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+    """A constant map as a bias `(C,)` where it is the same everywhere, else as a map."""
+    largest = constant.abs().max()
+    if (constant.amax((2, 3)) - constant.amin((2, 3))).max() > FLAT * largest:
+        return None, constant.to(dtype)
+    return (constant[0, :, 0, 0].to(dtype) if largest > 0 else None), None
+
+
+# What depends on the size of its map, and what stands for it where there is one size.
+BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
+    Mixer: bake_mixer,
+    ParallelParC: bake_parallel,
+    MobileViTStage: FixedMobileViTStage,
+    SSDLite: FixedSSDLite,
+    DeepLabV3: bake_deeplab,
+}

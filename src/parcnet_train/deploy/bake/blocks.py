@@ -1,0 +1,224 @@
+"""Parts of a baked network: what is left of ParC for one size of feature maps.
+
+Everything is a convolution over zero padding, so that runtimes which keep channels in blocks of 8
+or 16 need not change the layout of a map: they have no such form of slices and of concatenations
+along a map's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_behind, fold_in_front
+from parcnet_train.models.backbones.parcnet import ChannelAttention, MetaFormerBlock
+from parcnet_train.models.layers.circular import HEIGHT, WIDTH
+
+WRAPPED_WIDTH = 24  # from which wrapping pays, by docs/deployment.md
+
+
+def along_height(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
+    """A circular convolution along the height, as long as the map.
+
+    Args:
+        kernel: `(C, C / groups, H, 1)`, see `circular_conv`.
+        bias: `(C,)` or none.
+        groups: of the channels.
+    """
+    before = kernel.shape[HEIGHT] - 1
+    return convolution(periodic(kernel, HEIGHT), bias, groups, (before, 0))
+
+
+def along_width(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
+    """The same along the width, with a kernel `(C, C / groups, 1, W)`."""
+    before = kernel.shape[WIDTH] - 1
+    return convolution(periodic(kernel, WIDTH), bias, groups, (0, before))
+
+
+def periodic(kernel: Tensor, axis: int) -> Tensor:
+    """A kernel of L taps as one of 2L - 1 for a map with zeros around it.
+
+    The tap for a distance stands again where the map begins anew: of both, one meets a pixel.
+    """
+    return torch.cat([kernel.narrow(axis, 1, kernel.shape[axis] - 1), kernel], dim=axis)
+
+
+def along_wrapped_width(kernel: Tensor) -> nn.Module:
+    """`along_width`, depthwise: a wrapped map first where it is so wide that this is faster."""
+    channels, width = kernel.shape[0], kernel.shape[WIDTH]
+    if width < WRAPPED_WIDTH:
+        return along_width(kernel, None, channels)
+    last = kernel.new_zeros(channels, 1, 1, 1)  # the map, twice as wide, has one pixel too many
+    return nn.Sequential(
+        wrapping(channels, width, kernel.dtype),
+        convolution(torch.cat([kernel, last], dim=WIDTH), None, channels),
+    )
+
+
+def wrapping(channels: int, width: int, dtype: torch.dtype) -> nn.Conv2d:
+    """Puts a map beside itself: `(B, C, H, W)` to `(B, C, H, 2 * W)`, by a convolution."""
+    ones = torch.ones(channels, 1, 1, 2, dtype=dtype)
+    return convolution(ones, None, channels, (0, width), dilation=width)
+
+
+def convolution(
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    padding: tuple[int, int] = (0, 0),
+    dilation: int = 1,
+) -> nn.Conv2d:
+    """A convolution with those weights."""
+    height, width = weight.shape[2:]
+    layer = nn.Conv2d(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        (height, width),
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        bias=bias is not None,
+        device="meta",
+    )
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+class FixedMixer(nn.Module):
+    """All channels along the width, then along the height, then a constant.
+
+    Args:
+        along_width: first convolution.
+        along_height: second one.
+        constant: `(1, C, H, W)` that position embeddings add, or none.
+    """
+
+    constant: Tensor | None
+
+    def __init__(
+        self, along_width: nn.Module, along_height: nn.Conv2d, constant: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.along_width, self.along_height = along_width, along_height
+        self.register_buffer("constant", constant)
+        self.has_skip = False  # whether the input is added
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        y = self.along_height(self.along_width(x))
+        # Right behind the convolution, with which runtimes fuse it.
+        y = x + y if self.has_skip else y
+        return y if self.constant is None else y + self.constant
+
+    def fold_behind(self, affine: Affine) -> None:
+        """Makes the layer do what a norm behind it does."""
+        fold_with_constant([self.along_height], self.constant, affine)
+
+
+class FixedHalves(nn.Module):
+    """One half of the channels along the height, the other along the width, for dense kernels."""
+
+    constant: Tensor | None
+
+    def __init__(
+        self, along_height: nn.Conv2d, along_width: nn.Conv2d, constant: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.along_height, self.along_width = along_height, along_width
+        self.register_buffer("constant", constant)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        half = self.along_height.in_channels
+        parts = [self.along_height(x[:, :half]), self.along_width(x[:, half:])]
+        y = torch.cat(parts, dim=1)
+        return y if self.constant is None else y + self.constant
+
+    def fold_behind(self, affine: Affine) -> None:
+        """Makes the layer do what a norm behind it does."""
+        fold_with_constant([self.along_height, self.along_width], self.constant, affine)
+
+
+def fold_with_constant(
+    layers: Sequence[nn.Conv2d], constant: Tensor | None, affine: Affine
+) -> None:
+    """Folds a norm into convolutions, each of its share of the channels, and a map behind them."""
+    scale, shift = affine
+    shares = zip(layers, scale.chunk(len(layers)), shift.chunk(len(layers)), strict=True)
+    for layer, of_scale, of_shift in shares:
+        fold_behind(layer, (of_scale, of_shift))
+    if constant is not None:
+        constant.copy_(constant * scale.view(-1, 1, 1))
+
+
+class FixedAttention(nn.Module):
+    """`ChannelAttention` with the pooling that runtimes know as such."""
+
+    def __init__(self, attention: ChannelAttention) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.squeeze, self.excite = attention.squeeze, attention.excite
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scales each channel of `(B, C, H, W)` by a factor in [0, 1]."""
+        return x * self.excite(self.squeeze(self.pool(x)))
+
+
+class FixedBlock(nn.Module):
+    """`MetaFormerBlock` without norms; its mixer, a `FixedMixer`, holds the first residual."""
+
+    def __init__(self, block: MetaFormerBlock) -> None:
+        super().__init__()
+        mixer: Any = block.mixer
+        mixer.has_skip = True
+        self.mixer = mixer
+        norm, expand, act, project, _ = block.mlp
+        assert isinstance(expand, nn.Conv2d)  # for the type checker
+        fold_in_front(expand, affine_of(norm))
+        self.mlp = nn.Sequential(expand, act, project)
+        self.attention = (
+            FixedAttention(block.attention)
+            if isinstance(block.attention, ChannelAttention)
+            else block.attention
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        x = self.mixer(x)
+        return x + self.attention(self.mlp(x))
+
+
+class Repeat(nn.Module):
+    """All channels, several times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to `(B, times * C, H, W)`."""
+        return torch.cat([x] * self.times, dim=1)
+
+
+def spread(first: nn.Conv2d, act: nn.Module, second: nn.Conv2d) -> nn.Sequential:
+    """Two convolutions whose first one makes several channels of each: a depthwise one instead.
+
+    Its channels come in another order, as those that the second one, dense, reads then do.
+    """
+    times = first.out_channels // first.groups
+    order = torch.arange(first.out_channels).view(-1, times).T.flatten()
+    assert first.bias is not None  # of the norm that was folded
+    depthwise = convolution(
+        first.weight.detach()[order],
+        first.bias.detach()[order],
+        first.out_channels,
+        (int(first.padding[0]), int(first.padding[1])),
+        dilation=first.dilation[0],
+    )
+    second.weight = nn.Parameter(second.weight.detach()[:, order], requires_grad=False)
+    return nn.Sequential(Repeat(times), depthwise, act, second)

@@ -1,0 +1,94 @@
+"""Parts of a baked MobileViT: maps of one size, so attention over sequences of one length."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from parcnet_train.models.backbones.mobilevit import PATCH, MobileViTStage, TransformerLayer
+
+
+def rows_of(layer: nn.Linear, first: int, count: int, factor: float) -> nn.Linear:
+    """A linear layer that makes some of another one's outputs, times a factor."""
+    part = nn.Linear(layer.in_features, count, device="meta")
+    weight, bias = (each.detach()[first : first + count] for each in (layer.weight, layer.bias))
+    part.weight = nn.Parameter(weight * factor, requires_grad=False)
+    part.bias = nn.Parameter(bias * factor, requires_grad=False)
+    return part
+
+
+class FixedTransformerLayer(nn.Module):
+    """`TransformerLayer`; queries come scaled out of their weights, keys in the order of a product.
+
+    Args:
+        layer: that it stands for.
+        length: of the sequences.
+    """
+
+    def __init__(self, layer: TransformerLayer, length: int) -> None:
+        super().__init__()
+        width = layer.qkv.in_features
+        self.length, self.heads, self.width = length, layer.heads, width
+        self.attention_norm = layer.attention_norm
+        self.query = rows_of(layer.qkv, 0, width, 1 / math.sqrt(width // layer.heads))
+        self.key = rows_of(layer.qkv, width, width, 1)
+        self.value = rows_of(layer.qkv, 2 * width, width, 1)
+        self.attention_project, self.mlp = layer.attention_project, layer.mlp
+
+    def split(self, x: Tensor) -> Tensor:
+        """One head beside the other: `(N, L, C)` to `(N, L, heads, C / heads)`."""
+        return x.reshape(-1, self.length, self.heads, self.width // self.heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(N, L, C)` to the same shape."""
+        normed = self.attention_norm(x)
+        query = self.split(self.query(normed)).permute(0, 2, 1, 3)
+        key = self.split(self.key(normed)).permute(0, 2, 3, 1)
+        value = self.split(self.value(normed)).permute(0, 2, 1, 3)
+        mixed = (query @ key).softmax(dim=-1) @ value
+        mixed = mixed.permute(0, 2, 1, 3).reshape(-1, self.length, self.width)
+        x = x + self.attention_project(mixed)
+        return x + self.mlp(x)
+
+
+class FixedMobileViTStage(nn.Module):
+    """`MobileViTStage` for maps of one height and width.
+
+    Args:
+        stage: that it stands for.
+        size: height and width of its maps.
+    """
+
+    def __init__(self, stage: MobileViTStage, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.even = (size[0] + size[0] % PATCH, size[1] + size[1] % PATCH)
+        self.local, self.project, self.fuse = stage.local, stage.project, stage.fuse
+        *layers, norm = stage.blocks
+        assert isinstance(norm, nn.LayerNorm)  # for the type checker
+        self.width = norm.normalized_shape[0]
+        self.length = self.even[0] * self.even[1] // PATCH**2
+        fixed = [
+            FixedTransformerLayer(each, self.length)
+            for each in layers
+            if isinstance(each, TransformerLayer)
+        ]
+        self.blocks = nn.Sequential(*fixed, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
+        features = self.local(x)
+        if self.even != self.size:
+            features = functional.interpolate(features, self.even, mode="bilinear")
+        rows, columns = self.even[0] // PATCH, self.even[1] // PATCH
+        patches = features.reshape(-1, self.width, rows, PATCH, columns, PATCH)
+        sequences = patches.permute(0, 3, 5, 2, 4, 1).reshape(-1, self.length, self.width)
+        sequences = self.blocks(sequences)
+        patches = sequences.reshape(-1, PATCH, PATCH, rows, columns, self.width)
+        features = patches.permute(0, 5, 3, 1, 4, 2).reshape(-1, self.width, *self.even)
+        if self.even != self.size:
+            features = functional.interpolate(features, self.size, mode="bilinear")
+        return self.fuse(torch.cat([x, self.project(features)], dim=1))

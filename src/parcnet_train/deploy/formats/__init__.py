@@ -1,0 +1,1 @@
+"""Exported files, one module per format."""

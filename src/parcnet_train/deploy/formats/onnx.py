@@ -1,0 +1,159 @@
+"""ONNX files: written with torch's exporter, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable, Size
+from parcnet_train.deploy.formats.packages import needed
+from parcnet_train.deploy.runtimes import open_model
+from parcnet_train.files import scratch_folder, write_whole
+
+# With LayerNormalization (17) and HardSwish (14), and old enough for other readers of ONNX.
+OPSET = 18
+CANDIDATES = ("candidate_boxes", "candidate_scores")  # what objects are made of, in the graph
+
+
+def write_onnx(
+    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+) -> None:
+    """Writes a network as an ONNX file.
+
+    Args:
+        network: to be written.
+        path: of the file.
+        description: for its metadata.
+        dynamic_batch: whether the number of images is free; objects are those of one image.
+
+    Raises:
+        ConfigError: where onnx is not installed.
+        TrainingError: where the disk does not take it.
+    """
+    onnx = needed("onnx", "onnx")
+    decoding = network.decoding
+    names = network.names if decoding is None else CANDIDATES
+    model = record(network, network.size, names, dynamic_batch and decoding is None)
+    if decoding is not None:
+        suppress_overlaps(model, decoding)
+    onnx.helper.set_model_props(model, {**description, "opset": str(OPSET)})
+    onnx.checker.check_model(model, full_check=True)
+    write_whole(path, model.SerializeToString())
+
+
+def record(
+    network: nn.Module,
+    size: Size,
+    names: Sequence[str],
+    dynamic_batch: bool = False,
+    dynamo: bool = False,
+) -> Any:
+    """A network as an ONNX model, made by torch.
+
+    Of torch's two exporters the one of recorded operators is the older: its graphs are as fast, and
+    it takes a tenth of the time. Kernels that are resized have no shape for it.
+
+    Args:
+        network: to be written.
+        size: height and width of the images, in pixels.
+        names: of its outputs.
+        dynamic_batch: whether the number of images is free, else it is one.
+        dynamo: whether the newer exporter makes it.
+
+    Raises:
+        ConfigError: where onnx is not installed.
+    """
+    onnx = needed("onnx", "onnx")
+    axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
+    with scratch_folder() as folder, warnings.catch_warnings():
+        # The older one tells that it is, and of every size that is a number from then on.
+        warnings.simplefilter("ignore")
+        path = folder / "network.onnx"
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, *size),),
+            str(path),
+            dynamo=dynamo,
+            external_data=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(names),
+            dynamic_axes=axes,
+        )
+        return onnx.load(str(path))
+
+
+def suppress_overlaps(model: Any, decoding: Decoding) -> None:
+    """Adds what makes objects of candidates: suppression within each class, the best ones first.
+
+    Classes take the place of images in ONNX's operator, so that each has candidates of its own.
+
+    Args:
+        model: an ONNX model with the outputs `CANDIDATES`; changed in place.
+        decoding: numbers of it.
+    """
+    onnx = needed("onnx", "onnx")
+    node, constant = onnx.helper.make_node, onnx.numpy_helper.from_array
+    boxes, scores = CANDIDATES
+    numbers = {
+        "one": np.array([1]),
+        "first_and_last": np.array([0, 2]),
+        "zero": np.array(0),
+        "most": np.array([decoding.per_image]),
+        "iou": np.array([decoding.nms_iou], np.float32),
+        "threshold": np.array([decoding.score_threshold], np.float32),
+    }
+    model.graph.initializer.extend(constant(value, name) for name, value in numbers.items())
+    model.graph.node.extend(
+        [
+            node("Unsqueeze", [scores, "one"], ["scores_of_classes"]),
+            node(
+                "NonMaxSuppression",
+                [boxes, "scores_of_classes", "most", "iou", "threshold"],
+                ["kept"],
+            ),
+            node("Gather", ["kept", "first_and_last"], ["places"], axis=1),
+            node("GatherND", [boxes, "places"], ["kept_boxes"]),
+            node("GatherND", [scores, "places"], ["kept_scores"]),
+            node("Gather", ["kept", "zero"], ["kept_classes"], axis=1),
+            node("Add", ["kept_classes", "one"], ["kept_labels"]),  # behind the background
+            node("Shape", ["kept_scores"], ["found"]),
+            node("Min", ["found", "most"], ["count"]),
+            node("TopK", ["kept_scores", "count"], ["scores", "order"]),
+            node("Gather", ["kept_boxes", "order"], ["boxes"]),
+            node("Gather", ["kept_labels", "order"], ["labels"]),
+        ]
+    )
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64)
+    shapes: tuple[list[str | int], ...] = (["objects", 4], ["objects"], ["objects"])
+    del model.graph.output[:]
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in zip(DECODED, kinds, shapes, strict=True)
+    )
+
+
+class OnnxFile:
+    """An ONNX file, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: of the file.
+        threads: of one inference.
+
+    Raises:
+        ConfigError: where onnx or onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        needed("onnxruntime", "onnx")
+        model = needed("onnx", "onnx").load(str(path))
+        self.names = [each.name for each in model.graph.output]
+        self.metadata = {each.key: each.value for each in model.metadata_props}
+        self.run = open_model("onnxruntime", path, threads)

@@ -1,0 +1,99 @@
+"""OpenVINO files: an `.xml` for the graph and a `.bin` for the weights, converted from ONNX."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats.onnx import write_onnx
+from parcnet_train.deploy.formats.packages import needed
+from parcnet_train.deploy.runtimes import open_model
+from parcnet_train.files import scratch_folder, write_whole
+
+OURS = "parcnet_train"  # section of the metadata
+LEFT_OUT = ("Constant", "Parameter", "Result")  # of the census: numbers and names
+
+
+def write_openvino_network(
+    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+) -> None:
+    """Writes a network for OpenVINO, by way of ONNX; arguments as for `write_onnx`.
+
+    Raises:
+        ConfigError: where OpenVINO or onnx is not installed.
+        TrainingError: where the disk does not take the files.
+    """
+    needed("openvino", "openvino")
+    with scratch_folder() as folder:
+        onnx_file = folder / "network.onnx"
+        write_onnx(network, onnx_file, description, dynamic_batch)
+        write_openvino(onnx_file, path, description)
+
+
+def count_openvino(path: Path) -> dict[str, int]:
+    """Operators of OpenVINO's by type, the most frequent ones first."""
+    operators = [each.get_type_name() for each in read(path).get_ops()]
+    return dict(Counter(each for each in operators if each not in LEFT_OUT).most_common())
+
+
+class OpenvinoFile:
+    """An `.xml` file with its weights, run by OpenVINO on the CPU, in float32.
+
+    Args:
+        path: of the `.xml` file.
+        threads: of one inference.
+
+    Raises:
+        ConfigError: where OpenVINO is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.metadata = read_description(path)
+        self.names: list[str] = [each.any_name for each in read(path).outputs]
+        self.run = open_model("openvino", path, threads)
+
+
+def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
+    """Converts an ONNX file, with weights in float32.
+
+    As `openvino.convert_model` does, which reports every conversion to its makers.
+
+    Args:
+        onnx_file: to be converted.
+        path: of the new `.xml` file; the weights go beside it, into a `.bin` file.
+        description: for its metadata; `read_description` gives it back.
+
+    Raises:
+        ConfigError: where OpenVINO is not installed.
+        TrainingError: where the disk does not take it.
+    """
+    openvino = needed("openvino", "openvino")
+    transformations = needed("openvino._offline_transformations", "openvino")
+    model = read(onnx_file)
+    transformations.apply_moc_transformations(model, cf=False, smart_reshape=True)
+    for name, value in description.items():
+        model.set_rt_info(value, [OURS, name])
+    with scratch_folder() as folder:
+        written = folder / path.name
+        openvino.save_model(model, written, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):  # the graph last: it is nothing without weights
+            write_whole(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
+
+
+def read_description(path: Path) -> dict[str, str]:
+    """What `write_openvino` was told of a file.
+
+    Raises:
+        ConfigError: where OpenVINO is not installed.
+    """
+    model = read(path)
+    section = model.get_rt_info([OURS]).value if model.has_rt_info([OURS]) else {}
+    return {name: str(each) for name, each in section.items()}
+
+
+def read(path: Path) -> Any:
+    """A file as a model of OpenVINO's."""
+    return needed("openvino", "openvino").Core().read_model(path)

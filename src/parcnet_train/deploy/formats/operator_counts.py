@@ -1,0 +1,27 @@
+"""Which operators a file consists of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from parcnet_train.deploy.formats.packages import needed
+
+# Numbers and names rather than computations.
+LEFT_OUT = ("Constant", "Identity")
+
+
+def count_onnx(path: Path) -> dict[str, int]:
+    """Operators of an ONNX file by type, the most frequent ones first."""
+    nodes = needed("onnx", "onnx").load(str(path)).graph.node
+    counted = Counter(node.op_type for node in nodes if node.op_type not in LEFT_OUT)
+    return dict(counted.most_common())
+
+
+def count_program(path: Path) -> dict[str, int]:
+    """Operators of a file of torch.export by name, the most frequent ones first."""
+    nodes = torch.export.load(path).graph.nodes
+    counted = Counter(str(node.target) for node in nodes if node.op == "call_function")
+    return dict(counted.most_common())

@@ -1,0 +1,204 @@
+"""Whether an exported file gives what the network gives: a file against torch, image by image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats.formats import File
+from parcnet_train.detection.postprocess import detect
+from parcnet_train.detection.types import DetectionOutputs, Detections
+from parcnet_train.models.model import Model, scaled
+
+Array = npt.NDArray[Any]
+
+# Of classes and of objects, which are the same or not: the share that may be others, where two
+# numbers are as good as equal.
+OTHERS = 1e-3
+OTHER_OBJECTS = 1e-2
+NEAR = 1e-3  # of scores and of shares of the image: the same object
+
+
+@dataclass
+class Difference:
+    """How far an output is from that of torch, over all images so far.
+
+    Attributes:
+        maximum: of the absolute differences.
+        total: of them all.
+        count: of numbers.
+        sums: of what torch gives, and of its squares.
+    """
+
+    maximum: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    def add(self, expected: Array, found: Array) -> None:
+        """Compares some more."""
+        if expected.shape != found.shape:
+            self.maximum = self.total = math.inf
+            return
+        wide = expected.astype(np.float64)
+        differences = np.abs(found - wide)
+        # Unlike Python's, this one keeps what is no number.
+        self.maximum = float(np.maximum(self.maximum, differences.max(initial=0)))
+        self.total += float(differences.sum())
+        self.count += wide.size
+        self.sums = [self.sums[0] + float(wide.sum()), self.sums[1] + float((wide**2).sum())]
+
+    @property
+    def mean(self) -> float:
+        """Of the absolute differences."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of what torch gives."""
+        first, second = (each / max(self.count, 1) for each in self.sums)
+        return math.sqrt(max(second - first**2, 0))
+
+    def is_within(self, tolerance: float) -> bool:
+        """Whether the largest one is below a share of the spread."""
+        return self.maximum <= tolerance * self.spread
+
+
+@dataclass
+class Others:
+    """Classes or objects that are not those of torch, over all images so far."""
+
+    allowed: float
+    others: int = 0
+    count: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of all of them."""
+        return self.others / max(self.count, 1)
+
+
+class Comparing(nn.Module):
+    """Stands for a model, and compares the file with it on every image that it is given.
+
+    Args:
+        model: as it was trained, not baked.
+        network: that was written.
+        file: to be compared.
+        batch: whether the file takes more than one image.
+    """
+
+    def __init__(self, model: Model, network: Exportable, file: File, batch: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.task, self.decoding, self.argmax = network.task, network.decoding, network.argmax
+        self.file, self.batch = file, batch
+        self.differences: dict[str, Difference] = {}
+        self.others: dict[str, Others] = {}
+        self.images = 0
+
+    def forward(self, images: Tensor) -> Any:
+        """What the model gives of `(B, 3, H, W)` images, uint8 or from 0 to 1."""
+        images = scaled(images)
+        outputs = self.model(images)
+        self.images += len(images)
+        expected = outputs[:2] if self.task == "detection" else (outputs,)
+        if self.decoding is not None:
+            self.compare_objects(outputs, images)
+        elif self.argmax:
+            classes = run(self.file, images, self.batch)[0]
+            others = self.others.setdefault("classes", Others(OTHERS))
+            others.others += int((classes != outputs.argmax(dim=1).numpy()).sum())
+            others.count += classes.size
+        else:
+            found = run(self.file, images, self.batch)
+            for name, theirs, ours in zip(self.file.names, expected, found, strict=True):
+                self.differences.setdefault(name, Difference()).add(theirs.numpy(), ours)
+        return outputs
+
+    def compare_objects(self, outputs: DetectionOutputs, images: Tensor) -> None:
+        """Looks for every object of torch among those of the file, image by image."""
+        decoding = self.decoding
+        assert decoding is not None  # for the type checker
+        others = self.others.setdefault("objects", Others(OTHER_OBJECTS))
+        found = detect(
+            outputs,
+            decoding.score_threshold,
+            decoding.nms_iou,
+            decoding.candidates,
+            decoding.per_image,
+        )
+        for image, objects in zip(images, found, strict=True):
+            theirs = self.file.run(image[None].numpy())
+            others.others += missing(objects, theirs) + abs(
+                len(theirs["scores"]) - len(objects.scores)
+            )
+            others.count += len(objects.scores)
+
+    def faults(self, tolerance: float) -> list[str]:
+        """What is over its tolerance, one line each."""
+        lines = [
+            f"{name} differs by {each.maximum:.3g}, allowed is {tolerance:g} of the output's "
+            f"standard deviation, {tolerance * each.spread:.3g}"
+            for name, each in self.differences.items()
+            if not each.is_within(tolerance)
+        ]
+        return lines + [
+            f"{each.share:.3%} of the {name} are others, allowed are {each.allowed:.1%}"
+            for name, each in self.others.items()
+            if each.share > each.allowed
+        ]
+
+    def results(self) -> dict[str, float]:
+        """What `results.json` says of it."""
+        results: dict[str, float] = {"export/images": self.images}
+        for name, each in self.differences.items():
+            results[f"export/max_difference/{name}"] = each.maximum
+            results[f"export/mean_difference/{name}"] = each.mean
+            results[f"export/spread/{name}"] = each.spread
+        for name, of_name in self.others.items():
+            results[f"export/others/{name}"] = of_name.share
+        return results
+
+
+class FileModel(nn.Module):
+    """A file in the place of a model, for the metric of its task.
+
+    Args:
+        file: with logits.
+        anchors: of a detector, else none.
+        batch: whether the file takes more than one image.
+    """
+
+    def __init__(self, file: File, anchors: Tensor | None, batch: bool) -> None:
+        super().__init__()
+        self.file, self.anchors, self.batch = file, anchors, batch
+
+    def forward(self, images: Tensor) -> Any:
+        """What the model would give of `(B, 3, H, W)` images, uint8 or from 0 to 1."""
+        first, *others = map(torch.from_numpy, run(self.file, scaled(images), self.batch))
+        return first if self.anchors is None else DetectionOutputs(first, others[0], self.anchors)
+
+
+def run(file: File, images: Tensor, batch: bool) -> Sequence[Array]:
+    """The outputs of a file, in its order."""
+    array = np.ascontiguousarray(images.numpy())
+    parts = [array] if batch else np.split(array, len(array))
+    results = [file.run(each) for each in parts]
+    return [np.concatenate([each[name] for each in results]) for name in file.names]
+
+
+def missing(expected: Detections, found: dict[str, Array]) -> int:
+    """How many objects have no counterpart: of the same class, and nearly the same numbers."""
+    scores = np.abs(expected.scores.numpy()[:, None] - found["scores"]) < NEAR
+    boxes = np.abs(expected.boxes.numpy()[:, None] - found["boxes"]).max(axis=-1, initial=0) < NEAR
+    labels = expected.labels.numpy()[:, None] == found["labels"]
+    return int((~(scores & boxes & labels).any(axis=1)).sum())

@@ -1,0 +1,1 @@
+"""The processes of one run: how they are started, found and talked to."""

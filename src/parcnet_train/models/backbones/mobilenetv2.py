@@ -1,0 +1,78 @@
+"""MobileNetV2: Sandler et al., CVPR 2018, arXiv 1801.04381; and ParC-MobileNetV2.
+
+The network is torchvision's. Which depthwise convolutions ParC replaces, and which of those have a
+position embedding, follows the released ParC-MobileNetV2 (section 4.5 of ParC-Net's paper).
+"""
+
+from __future__ import annotations
+
+import torchvision
+from torch import nn
+
+from parcnet_train.models.backbones.adapt import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalize,
+    Triple,
+    dilate,
+    insert_parc,
+)
+from parcnet_train.models.base import Backbone, Level, OutputStride, last_stages
+from parcnet_train.models.layers.circular import Algorithm
+from parcnet_train.models.layers.parc import CircularConv
+
+
+class MobileNetV2(Backbone):
+    """torchvision's MobileNetV2 of width 1, its classifier and the expansion before it left out.
+
+    Parameters are called `network.` and torchvision's name. What torchvision calls `features.18` is
+    the expansion that a classifier of ours has.
+
+    Args:
+        output_stride: of the last level; smaller ones replace stride by dilation.
+        parc_layers: names or patterns of the depthwise convolutions of stride 1 that ParC replaces,
+            as `features.16.conv.1.0`.
+        position_embeddings: for all of them, none, or the named ones.
+        meta_size: pixels, or height and width, of the images whose feature sizes kernels and
+            embeddings of ParC have; they are resized for others.
+        algorithm: of ParC's depthwise convolutions, see `circular_conv`.
+        mean: of the images, that is subtracted: red, green, blue in [0, 1].
+        std: that they are divided by.
+    """
+
+    def __init__(
+        self,
+        output_stride: OutputStride = 32,
+        parc_layers: tuple[str, ...] = (),
+        position_embeddings: bool | tuple[str, ...] = True,
+        meta_size: int | tuple[int, int] = 224,
+        algorithm: Algorithm = "auto",
+        mean: Triple = IMAGENET_MEAN,
+        std: Triple = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        network = torchvision.models.mobilenet_v2()
+        insert_parc(network, parc_layers, position_embeddings, meta_size, algorithm)
+        expansion = network.last_channel
+        network.features = network.features[:18]
+        del network.classifier
+        blocks = [network.features[a:b] for a, b in ((0, 2), (2, 4), (4, 7), (7, 14), (14, 18))]
+        samplings = last_stages(output_stride)
+        for stage, sampling in zip(blocks[2:], samplings, strict=True):
+            dilate(stage, sampling)
+        self.network = network
+        self.normalize = Normalize(mean, std)
+        # A plain list: the layers belong to `network`, under torchvision's names.
+        self.stages = [nn.Sequential(self.normalize, *blocks[0]), *blocks[1:]]
+        self.levels = (
+            Level(2, 16),
+            Level(4, 24),
+            Level(samplings[0].output_stride, 32),
+            Level(samplings[1].output_stride, 96),
+            Level(samplings[2].output_stride, 320, expansion=expansion, activation=nn.ReLU6),
+        )
+        for module in self.modules():
+            # As torchvision does with its own convolutions.
+            if isinstance(module, CircularConv) and module.bias is not None:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,258 @@
+"""`parcify`: ParC in place of convolutions of any network (section 4.5 of the ParC-Net paper)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.models.layers.circular import Algorithm
+from parcnet_train.models.layers.parc import ParallelParC
+from parcnet_train.models.profiling.counts import Counts, counts, on_meta
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One convolution whose place ParC takes.
+
+    Attributes:
+        name: of the layer within the model.
+        channels: of its input and its output.
+        groups: of the convolution: 1 is dense, as many as channels is depthwise.
+        size: meta height and width of ParC, in feature pixels.
+        position_embedding: whether ParC has one.
+    """
+
+    name: str
+    channels: int
+    groups: int
+    size: Size
+    position_embedding: bool
+
+    def __str__(self) -> str:
+        """One line."""
+        kinds = {1: "dense", self.channels: "depthwise"}
+        kind = kinds.get(self.groups, f"{self.groups} groups")
+        embedding = "" if self.position_embedding else "no "
+        height, width = self.size
+        return (
+            f"{self.name}: {self.channels} channels, {kind}, meta size {height}x{width}, "
+            f"{embedding}position embedding"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `parcify` did.
+
+    Attributes:
+        image_size: height and width of the image that meta sizes and multiply-adds belong to.
+        layers: what was replaced, in the order of the model.
+        before: parameters and multiply-adds of the model as it was.
+        after: the same of the model as it is.
+    """
+
+    image_size: Size
+    layers: tuple[Replacement, ...]
+    before: Counts
+    after: Counts
+
+    def __str__(self) -> str:
+        """A few lines for people."""
+        height, width = self.image_size
+        return "\n".join(
+            [
+                f"ParC in {len(self.layers)} layers, for images of {height}x{width} pixels",
+                *(f"  {layer}" for layer in self.layers),
+                f"parameters     {self.before.parameters:,} -> {self.after.parameters:,}",
+                f"multiply-adds  {self.before.multiply_adds:,} -> {self.after.multiply_adds:,}",
+            ]
+        )
+
+
+def parcify(
+    model: nn.Module,
+    layers: str | Sequence[str],
+    image_size: int | Size = 224,
+    position_embeddings: bool | str | Sequence[str] = True,
+    algorithm: Algorithm = "auto",
+) -> Report:
+    """Replaces convolutions of stride 1 by ParC, in place; all other weights stay as they are.
+
+    ParC is depthwise where the convolution was, and dense where it was dense. It starts from random
+    weights: train the model on. Where an argument is refused the model is left as it was.
+
+    Args:
+        model: any network that takes `(B, 3, H, W)` images, of torchvision or timm for example.
+        layers: names of its convolutions, as `model.named_modules()` has them; `*`, `?` and
+            `[...]` match as in a shell, dots included.
+        image_size: pixels, or height and width, of the images that the model is made for: kernels
+            and embeddings get the size of the feature maps at that size, and are resized for
+            others.
+        position_embeddings: for all of these layers, for none, or for the named ones.
+        algorithm: of depthwise ParC, see `parcnet_train.models.layers.circular.circular_conv`.
+
+    Returns:
+        What was replaced, and parameters and multiply-adds before and after. `print` shows it.
+
+    Raises:
+        ConfigError: where a name matches nothing, a layer cannot be replaced, or the model does not
+            run at the image size.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    planned = plan(model, layers, size, position_embeddings)
+    before = counts(model, size)
+    replace(model, planned, algorithm)
+    return Report(size, planned, before, counts(model, size))
+
+
+def plan(
+    model: nn.Module,
+    layers: str | Sequence[str],
+    image_size: Size,
+    position_embeddings: bool | str | Sequence[str] = True,
+) -> tuple[Replacement, ...]:
+    """What `parcify` would replace, with its arguments and errors; changes nothing."""
+    convolutions = find_convolutions(model, patterns_of(layers))
+    embedded = find_embedded(list(convolutions), position_embeddings)
+    sizes = map_sizes(model, list(convolutions), image_size)
+    return tuple(
+        Replacement(name, layer.in_channels, layer.groups, sizes[name], name in embedded)
+        for name, layer in convolutions.items()
+    )
+
+
+def replace(
+    model: nn.Module, planned: Iterable[Replacement], algorithm: Algorithm = "auto"
+) -> None:
+    """Puts ParC in place of what was planned, on the same device and of the same dtype."""
+    for each in planned:
+        old = model.get_submodule(each.name)
+        parc = ParallelParC(
+            each.channels, each.size, each.groups, each.position_embedding, algorithm
+        )
+        weight = old.weight
+        assert isinstance(weight, Tensor)  # for the type checker
+        parc.to(weight.device, weight.dtype).train(old.training)
+        # A layer that the model uses under several names stays one layer.
+        for name, module in list(model.named_modules(remove_duplicate=False)):
+            if module is old:
+                model.set_submodule(name, parc)
+
+
+def patterns_of(names: str | Sequence[str]) -> Sequence[str]:
+    """One name as a list of one."""
+    return [names] if isinstance(names, str) else names
+
+
+def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Conv2d]:
+    """The convolutions that names and patterns mean, in the order of the model.
+
+    Raises:
+        ConfigError: where one means nothing, or something that ParC cannot stand for.
+    """
+    # A shared layer may go by any of its names.
+    modules = {name: layer for name, layer in model.named_modules(remove_duplicate=False) if name}
+    every = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
+    if not patterns:
+        raise ConfigError(f"ParC layers: none is named; allowed are convolutions, as {every[-1:]}")
+    found: set[nn.Conv2d] = set()
+    for pattern in patterns:
+        exact = [pattern] if pattern in modules else []
+        names = exact or [name for name in every if fnmatchcase(name, pattern)]
+        if not names:
+            near = difflib.get_close_matches(pattern, every, n=3)
+            raise ConfigError(
+                f"ParC layer {pattern}: {type(model).__name__} has no such convolution"
+                + (f"; near are {', '.join(near)}" if near else "")
+            )
+        for name in names:
+            layer = modules[name]
+            if fault := fault_of(layer):
+                raise ConfigError(f"ParC layer {name}: {fault}")
+            assert isinstance(layer, nn.Conv2d)  # for the type checker
+            found.add(layer)
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer in found
+    }
+
+
+def fault_of(layer: nn.Module) -> str | None:
+    """Why ParC cannot stand for a layer, None where it can."""
+    if not isinstance(layer, nn.Conv2d):
+        return f"is a {type(layer).__name__}; allowed are Conv2d"
+    channels = layer.in_channels
+    if layer.stride != (1, 1):
+        return f"has stride {layer.stride[0]}; allowed is 1, since ParC keeps the size of its map"
+    if layer.out_channels != channels:
+        return f"makes {layer.out_channels} channels of {channels}; allowed are equal numbers"
+    if layer.kernel_size == (1, 1):
+        return "has kernels of 1x1; allowed are larger ones, since ParC mixes positions"
+    if channels % 2:
+        return f"has {channels} channels; allowed are even numbers, since ParC halves them"
+    if layer.groups % 2 and layer.groups > 1:
+        return f"has {layer.groups} groups; allowed are 1 and even numbers, since ParC halves them"
+    return None
+
+
+def find_embedded(names: Sequence[str], wanted: bool | str | Sequence[str]) -> set[str]:
+    """Which of the layers get a position embedding.
+
+    Raises:
+        ConfigError: where a name is none of theirs.
+    """
+    if isinstance(wanted, bool):
+        return set(names) if wanted else set()
+    found: set[str] = set()
+    for pattern in patterns_of(wanted):
+        matching = {name for name in names if name == pattern or fnmatchcase(name, pattern)}
+        if not matching:
+            raise ConfigError(
+                f"position embedding of {pattern}: allowed are the ParC layers {', '.join(names)}"
+            )
+        found |= matching
+    return found
+
+
+def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[str, Size]:
+    """Height and width of the maps that layers run on, seen in one run without values.
+
+    Raises:
+        ConfigError: where the model does not run at that size, or a layer not on one size of maps.
+    """
+    twin = on_meta(model)
+    seen: dict[str, set[Size]] = {name: set() for name in names}
+
+    def watch(name: str) -> None:
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name] |= {(x.shape[2], x.shape[3]) for x in (inputs[0], output)}
+
+        twin.get_submodule(name).register_forward_hook(note)
+
+    for name in names:
+        watch(name)
+    try:
+        with torch.no_grad():
+            twin(torch.empty(1, 3, *image_size, device="meta"))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        height, width = image_size
+        reason = first_line(error)
+        raise ConfigError(
+            f"ParC: {type(model).__name__} does not run on images of {height}x{width}: {reason}"
+        ) from error
+    for name, sizes in seen.items():
+        if len(sizes) != 1:
+            raise ConfigError(
+                f"ParC layer {name}: its maps have {len(sizes)} sizes within one run; allowed is "
+                "one, in front of the layer and behind it"
+            )
+    return {name: next(iter(sizes)) for name, sizes in seen.items()}

@@ -1,0 +1,95 @@
+"""ResNet: He et al., CVPR 2016, arXiv 1512.03385; and ParC-ResNet-50.
+
+The network is torchvision's, of the kind "V1.5": a stage's stride is in its 3x3 convolution. Which
+of them ParC replaces, and how it is initialised, follows the released ParC-ResNet-50 (section 4.5
+of ParC-Net's paper): kernels are dense within each half of the channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+from parcnet_train.models.backbones.adapt import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalize,
+    Triple,
+    dilate,
+    insert_parc,
+)
+from parcnet_train.models.base import Backbone, Level, OutputStride, last_stages
+from parcnet_train.models.layers.parc import CircularConv
+
+
+class Stem(nn.Sequential):
+    """The first layers of a network, looked up when they run: bn1 may become a SyncBatchNorm.
+
+    Args:
+        normalize: of the images.
+        network: of torchvision.
+    """
+
+    def __init__(self, normalize: nn.Module, network: resnet.ResNet) -> None:
+        super().__init__(normalize, network.conv1, network.bn1, network.relu)
+        self.network = [network]  # a list: it is registered elsewhere
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps `(B, 3, H, W)` to `(B, 64, H / 2, W / 2)`."""
+        (network,) = self.network
+        return network.relu(network.bn1(network.conv1(self[0](images))))
+
+
+class ResNet(Backbone):
+    """torchvision's ResNet of bottleneck blocks, its classifier left out.
+
+    Parameters are called `network.` and torchvision's name.
+
+    Args:
+        depths: numbers of blocks of the stages of stride 4, 8, 16 and 32.
+        output_stride: of the last level; smaller ones replace stride by dilation.
+        parc_layers: names or patterns of the 3x3 convolutions of stride 1 that ParC replaces, as
+            `layer4.2.conv2`.
+        position_embeddings: for all of them, none, or the named ones.
+        meta_size: pixels, or height and width, of the images whose feature sizes kernels and
+            embeddings of ParC have; they are resized for others.
+        mean: of the images, that is subtracted: red, green, blue in [0, 1].
+        std: that they are divided by.
+    """
+
+    def __init__(
+        self,
+        depths: tuple[int, int, int, int],
+        output_stride: OutputStride = 32,
+        parc_layers: tuple[str, ...] = (),
+        position_embeddings: bool | tuple[str, ...] = True,
+        meta_size: int | tuple[int, int] = 224,
+        mean: Triple = IMAGENET_MEAN,
+        std: Triple = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        network = resnet.ResNet(resnet.Bottleneck, list(depths))
+        insert_parc(network, parc_layers, position_embeddings, meta_size)
+        del network.avgpool, network.fc
+        layers = (network.layer1, network.layer2, network.layer3, network.layer4)
+        samplings = last_stages(output_stride)
+        for layer, sampling in zip(layers[1:], samplings, strict=True):
+            dilate(layer, sampling)
+        self.network = network
+        self.normalize = Normalize(mean, std)
+        # A plain list: the layers belong to `network`, under torchvision's names.
+        self.stages = [
+            Stem(self.normalize, network),
+            nn.Sequential(network.maxpool, network.layer1),
+            *layers[1:],
+        ]
+        self.levels = (
+            Level(2, 64),
+            Level(4, 256),
+            Level(samplings[0].output_stride, 512),
+            Level(samplings[1].output_stride, 1024),
+            Level(samplings[2].output_stride, 2048),
+        )
+        for module in self.modules():
+            if isinstance(module, CircularConv):  # as torchvision does with its own convolutions
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

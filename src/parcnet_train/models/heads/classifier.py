@@ -1,0 +1,45 @@
+"""Image classifier on the coarsest level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from parcnet_train.models.base import Level
+from parcnet_train.models.layers.blocks import ConvNormAct, initialize
+
+
+class Classifier(nn.Module):
+    """Expansion, global average pooling, norm, as the family has them, dropout, linear layer.
+
+    Args:
+        levels: of the backbone; the last one is classified.
+        num_classes: length of the logits.
+        dropout: probability in front of the linear layer.
+    """
+
+    task: ClassVar[str] = "classification"
+
+    def __init__(self, levels: Sequence[Level], num_classes: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        last = levels[-1]
+        channels = last.expansion or last.channels
+        self.expand = (
+            ConvNormAct(last.channels, channels, activation=last.activation)
+            if last.expansion
+            else nn.Identity()
+        )
+        self.norm = (
+            nn.Identity()
+            if last.pooled_norm is None
+            else nn.LayerNorm(channels, eps=last.pooled_norm)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels, num_classes)
+        self.apply(initialize)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Classifies the last map `(B, C, H, W)`; returns logits `(B, num_classes)`."""
+        return self.linear(self.dropout(self.norm(self.expand(maps[-1]).mean((2, 3)))))

@@ -1,0 +1,150 @@
+"""DeepLabV3: Chen et al., arXiv 1706.05587, as ParC-Net (arXiv 2203.03952) was released with it.
+
+Channels, rates, dropout and initial weights are released values. Unlike torchvision's, it has no
+3x3 convolution between ASPP and the classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from parcnet_train.errors import ConfigError
+from parcnet_train.models.base import Level
+from parcnet_train.models.layers.blocks import ConvNormAct, initialize
+
+STRIDES = (8, 16)  # of the last level, for which rates are published
+AUXILIARY_REDUCTION = 4  # of the channels, in the auxiliary classifier (torchvision's)
+
+
+class ImagePooling(nn.Sequential):
+    """The mean of a map, its channels mixed, spread over the map again."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1), ConvNormAct(in_channels, out_channels, activation=nn.ReLU)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
+        size = x.shape[2:]
+        for layer in self:
+            x = layer(x)
+        # Of one pixel, what the release's bilinear interpolation makes is the pixel itself.
+        return x.expand(-1, -1, *size)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling (arXiv 1706.05587, section 3.3).
+
+    Args:
+        in_channels: of the map.
+        channels: of every branch, and of the result.
+        rates: dilations of the 3x3 branches.
+        dropout: probability behind the projection.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, rates: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                ConvNormAct(in_channels, channels, activation=nn.ReLU),
+                *(
+                    ConvNormAct(in_channels, channels, 3, dilation=rate, activation=nn.ReLU)
+                    for rate in rates
+                ),
+                ImagePooling(in_channels, channels),
+            ]
+        )
+        self.project = ConvNormAct(len(self.branches) * channels, channels, activation=nn.ReLU)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, channels, H, W)`."""
+        branches = torch.cat([branch(x) for branch in self.branches], dim=1)
+        return self.dropout(self.project(branches))
+
+
+class DeepLabV3(nn.Module):
+    """ASPP on the last level, a classifier of its pixels, and bilinear enlargement.
+
+    Args:
+        levels: of the backbone; the last one has stride 8 or 16.
+        num_classes: channels of the logits, the background's included where there is one.
+        channels: of ASPP.
+        rates: dilations of ASPP at stride 16; at stride 8 they are doubled (arXiv 1706.05587,
+            section 3.3).
+        dropout: probability behind ASPP, and of whole channels in front of the classifier.
+        auxiliary: whether training has a second classifier, on the level before the last: the stage
+            that has stride 16 in a backbone for classification (torchvision's `layer3`).
+
+    Raises:
+        ConfigError: where the last level has another stride.
+    """
+
+    task: ClassVar[str] = "segmentation"
+    classifies_pixels: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        num_classes: int,
+        channels: int = 256,
+        rates: tuple[int, ...] = (6, 12, 18),
+        dropout: float = 0.1,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        last = levels[-1]
+        if last.stride not in STRIDES:
+            raise ConfigError(
+                f"head=deeplabv3 needs a last level of stride 8 or 16, the backbone ends at "
+                f"{last.stride}; set backbone.output_stride=16"
+            )
+        scale = max(STRIDES) // last.stride
+        self.aspp = ASPP(last.channels, channels, [rate * scale for rate in rates], dropout)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        self.auxiliary = (
+            auxiliary_classifier(levels[-2].channels, num_classes, dropout) if auxiliary else None
+        )
+        self.apply(initialize)
+
+    def forward(
+        self, maps: Sequence[Tensor], size: tuple[int, int]
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Classifies pixels.
+
+        Args:
+            maps: of all the backbone's levels, `(B, C, H / stride, W / stride)`.
+            size: height H and width W of the images, in pixels.
+
+        Returns:
+            Logits `(B, num_classes, H, W)`; in training, where there is an auxiliary classifier,
+            its logits beside them, of the same shape.
+        """
+        logits = enlarge(self.classifier(self.dropout(self.aspp(maps[-1]))), size)
+        if self.auxiliary is None or not self.training:
+            return logits
+        return logits, enlarge(self.auxiliary(maps[-2]), size)
+
+
+def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+    """Maps `(B, in_channels, h, w)` to logits `(B, num_classes, h, w)`; torchvision's layers."""
+    hidden = in_channels // AUXILIARY_REDUCTION
+    return nn.Sequential(
+        ConvNormAct(in_channels, hidden, 3, activation=nn.ReLU),
+        nn.Dropout(dropout),
+        nn.Conv2d(hidden, num_classes, 1),
+    )
+
+
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarges `(B, K, h, w)` to `(B, K, *size)`."""
+    return functional.interpolate(logits, size, mode="bilinear")

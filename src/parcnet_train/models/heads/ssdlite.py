@@ -1,0 +1,158 @@
+"""SSD (arXiv 1512.02325) with separable convolutions, as MobileNetV2 (arXiv 1801.04381) has it.
+
+Layers, channels and initial weights are released values of ParC-Net's detector (arXiv 2203.03952).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.detection.anchors import SMALLEST, anchors_per_cell, make_anchors
+from parcnet_train.detection.types import DetectionOutputs
+from parcnet_train.errors import ConfigError
+from parcnet_train.models.base import Level
+from parcnet_train.models.layers.blocks import ConvNormAct
+
+STRIDES = (16, 32)  # of the backbone's levels that are read
+COORDINATES = 4  # of a box
+
+
+class SSDLite(nn.Module):
+    """Predicts classes and boxes on six levels: strides 16 to 256, and one cell for the image.
+
+    The backbone gives the first two; the others follow from the second, each halved, and in the end
+    averaged to 1x1.
+
+    Args:
+        levels: of the backbone; those of stride 16 and 32 are read.
+        num_classes: length of the class logits, the background included.
+        projections: channels that the two levels are brought to in front of their predictors.
+        extra_channels: of the levels of stride 64, 128, 256, and of the last one.
+        smallest_anchor: side of the smallest squares, as a share of the image. Strides are pixels:
+            the smaller the images, the larger it should be for anchors to lie as near to each
+            other, in units of their size, as the default does for images of 320 pixels.
+
+    Raises:
+        ConfigError: where the backbone has no level of stride 16 or 32.
+    """
+
+    task: ClassVar[str] = "detection"
+
+    def __init__(
+        self,
+        levels: Sequence[Level],
+        num_classes: int,
+        projections: tuple[int, int] = (512, 256),
+        extra_channels: tuple[int, int, int, int] = (256, 128, 128, 64),
+        smallest_anchor: float = SMALLEST,
+    ) -> None:
+        super().__init__()
+        self.smallest_anchor = smallest_anchor
+        strides = [level.stride for level in levels]
+        if not set(STRIDES) <= set(strides):
+            raise ConfigError(
+                f"head=ssdlite needs levels of stride 16 and 32, the backbone's have "
+                f"{', '.join(map(str, strides))}; set backbone.output_stride=32, or take a "
+                "backbone that has both"
+            )
+        self.indices = [strides.index(stride) for stride in STRIDES]
+        given = [levels[index].channels for index in self.indices]
+        self.projections = nn.ModuleList(map(projection, given, projections))
+        *strided, last = extra_channels
+        pairs = zip((given[-1], *strided), strided, strict=False)
+        self.extra = nn.ModuleList(separable(*pair) for pair in pairs)
+        self.pooled = nn.Sequential(nn.Conv2d(strided[-1], last, 1, bias=False), nn.ReLU())
+        channels = (*projections, *extra_channels)
+        self.values = COORDINATES + num_classes  # per anchor
+        counts = [each * self.values for each in anchors_per_cell(len(channels))]
+        self.predictors = nn.ModuleList(map(predictor, channels[:-1], counts[:-1]))
+        self.predictors.append(nn.Conv2d(last, counts[-1], 1))
+        self.apply(initialize)
+
+    def forward(self, maps: Sequence[Tensor]) -> DetectionOutputs:
+        """Detects objects.
+
+        Args:
+            maps: of all the backbone's levels, `(B, C, H / stride, W / stride)`.
+
+        Returns:
+            Class logits `(B, A, num_classes)`, box offsets `(B, A, 4)` and the anchors `(A, 4)`
+            that both belong to.
+        """
+        read = [maps[index] for index in self.indices]
+        features = features_of(read, self.projections, self.extra)
+        features.append(self.pooled(features[-1].mean((2, 3), keepdim=True)))
+        predicted = torch.cat(
+            [
+                # Channels are those of one anchor after another.
+                predict(each).permute(0, 2, 3, 1).reshape(each.shape[0], -1, self.values)
+                for predict, each in zip(self.predictors, features, strict=True)
+            ],
+            dim=1,
+        )
+        sizes = [(each.shape[2], each.shape[3]) for each in features]
+        return DetectionOutputs(
+            class_logits=predicted[..., COORDINATES:],
+            box_offsets=predicted[..., :COORDINATES],
+            anchors=make_anchors(sizes, self.smallest_anchor, predicted.device),
+        )
+
+
+def features_of(
+    read: Sequence[Tensor], projections: nn.ModuleList, extra: nn.ModuleList
+) -> list[Tensor]:
+    """The maps of all levels in front of their predictors, but for the last, of one cell.
+
+    Args:
+        read: of the backbone.
+        projections: one for each of them.
+        extra: make one level after another of the last one that is read.
+    """
+    features = [project(x) for project, x in zip(projections, read, strict=True)]
+    x = read[-1]
+    for layer in extra:
+        x = layer(x)
+        features.append(x)
+    return features
+
+
+def projection(in_channels: int, out_channels: int) -> nn.Module:
+    """A 1x1 convolution where it changes the number of channels."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    return ConvNormAct(in_channels, out_channels, activation=nn.ReLU)
+
+
+def depthwise(channels: int, stride: int = 1) -> ConvNormAct:
+    """A 3x3 convolution of each channel by itself."""
+    return ConvNormAct(channels, channels, 3, stride, channels, activation=None)
+
+
+def separable(in_channels: int, out_channels: int) -> nn.Module:
+    """From one level to the next, of half the height and width, rounded up."""
+    return nn.Sequential(
+        depthwise(in_channels, stride=2),
+        ConvNormAct(in_channels, out_channels, activation=nn.ReLU),
+    )
+
+
+def predictor(in_channels: int, out_channels: int) -> nn.Module:
+    """What a level says of its anchors."""
+    return nn.Sequential(depthwise(in_channels), nn.Conv2d(in_channels, out_channels, 1))
+
+
+def initialize(module: nn.Module) -> None:
+    """Initial weights as released: Xavier uniform; biases 0."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def classes_of_last(channels: int) -> int:
+    """Number of classes of a detector, from the length of its last predictor's bias."""
+    return channels // anchors_per_cell(1)[0] - COORDINATES

@@ -1,0 +1,1 @@
+"""Layers: the circular convolution, ParC, and the convolutional blocks."""

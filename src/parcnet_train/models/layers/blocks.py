@@ -1,0 +1,122 @@
+"""Layers that several networks share: convolution + norm + activation, the inverted residual."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from parcnet_train.sizes import make_divisible
+
+
+class Conv(nn.Conv2d):
+    """Convolution that leaves bfloat16 where a CPU has no fast gradients of it.
+
+    Under autocast, the gradients of a depthwise convolution with a stride take about ten times as
+    long in bfloat16 as in float32 (docs/benchmarks.md); it is computed in float32 then.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        slow = self.groups > 1 and self.stride[0] > 1 and x.device.type == "cpu"
+        if not (slow and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            return self._conv_forward(x.float(), self.weight.float(), bias).to(x.dtype)
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, BatchNorm, activation; padded to keep H and W at stride 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        activation: type[nn.Module] | None = nn.SiLU,
+    ) -> None:
+        super().__init__()
+        self.conv = Conv(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=(kernel_size - 1) // 2 * dilation,
+            dilation=dilation,
+            groups=groups,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        if activation is not None:
+            self.act = activation()
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block (arXiv 1801.04381): expand 1x1, depthwise 3x3, project 1x1.
+
+    The input is added where neither stride nor channels change.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        expansion: int = 4,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        hidden = make_divisible(in_channels * expansion)
+        self.expand = ConvNormAct(in_channels, hidden)
+        self.depthwise = ConvNormAct(hidden, hidden, 3, stride, hidden, dilation)
+        self.project = ConvNormAct(hidden, out_channels, activation=None)
+        self.has_skip = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.has_skip else y
+
+
+def local_stages(
+    stem_channels: tuple[int, int, int], expansion: int, stem_kernel: int = 3
+) -> nn.ModuleList:
+    """The convolutional start that ParC-Net and MobileViT share: strides 2 and 4.
+
+    Args:
+        stem_channels: channels of the first convolution and of the two stages.
+        expansion: of the inverted residuals.
+        stem_kernel: pixels, along both axes, of the first convolution; odd.
+    """
+    stem, first, second = stem_channels
+    return nn.ModuleList(
+        [
+            nn.Sequential(
+                ConvNormAct(3, stem, stem_kernel, stride=2),
+                InvertedResidual(stem, first, 1, expansion),
+            ),
+            nn.Sequential(
+                InvertedResidual(first, second, 2, expansion),
+                InvertedResidual(second, second, 1, expansion),
+                InvertedResidual(second, second, 1, expansion),
+            ),
+        ]
+    )
+
+
+def initialize(module: nn.Module) -> None:
+    """Initial weights as the authors released them; to be used with `Module.apply`.
+
+    Convolutions: Kaiming normal, fan out; linear layers: truncated normal of 0.02; biases 0.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

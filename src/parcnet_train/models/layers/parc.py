@@ -1,0 +1,176 @@
+"""ParC, position-aware circular convolution (section 3.1 of the ParC-Net paper), as modules.
+
+Kernel and position embedding are kept at a meta length, the feature size of the training images,
+and are fitted to each feature map, height and width apart.
+`models/layers/circular.py` has the arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm, circular_conv
+
+Resize = Literal["interpolate", "crop"]
+
+
+def along(axis: int, length: int) -> tuple[int, int]:
+    """Height and width of a kernel that lies along one axis."""
+    return (length, 1) if axis == HEIGHT else (1, length)
+
+
+def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Tensor:
+    """Fits a meta kernel or position embedding to a feature map: F of equations 1 and 2.
+
+    Args:
+        parameter: `(A, B, K, 1)` for axis 2 (height) or `(A, B, 1, K)` for axis 3 (width).
+        axis: 2 or 3.
+        length: feature pixels along that axis.
+        resize: `interpolate` bilinearly with aligned corners, values not rescaled (released
+            value), or `crop` to the first taps.
+
+    Raises:
+        ValueError: where `crop` has less to crop than is needed.
+    """
+    meta_length = parameter.shape[axis]
+    if meta_length == length:
+        return parameter
+    if resize == "crop":
+        if meta_length < length:
+            raise ValueError(
+                f"backbone.kernel_resize=crop: a feature map of {length} pixels is longer than the "
+                f"meta kernel of {meta_length}; use smaller images or kernel_resize=interpolate"
+            )
+        return parameter.narrow(axis, 0, length)
+    if parameter.device.type == "meta":
+        # There is only a shape, which torch takes 10 ms to find out.
+        return parameter.new_empty((*parameter.shape[:2], *along(axis, length)))
+    return functional.interpolate(
+        parameter, along(axis, length), mode="bilinear", align_corners=True
+    )
+
+
+class PositionEmbedding(nn.Module):
+    """One value per channel and place along an axis, added to the map (equations 1 and 2).
+
+    Args:
+        channels: of the map.
+        axis: 2 (height) or 3 (width).
+        length: meta length, in feature pixels.
+        resize: see `fit_length`.
+        std: of the normal distribution it starts from; 1 in ParC-Net, 0.02 in its plug-ins
+            (released values).
+    """
+
+    def __init__(
+        self, channels: int, axis: int, length: int, resize: Resize = "interpolate", std: float = 1
+    ) -> None:
+        super().__init__()
+        self.axis = axis
+        self.resize: Resize = resize
+        self.weight = nn.Parameter(std * torch.randn(1, channels, *along(axis, length)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        return x + fit_length(self.weight, self.axis, x.shape[self.axis], self.resize)
+
+    def extra_repr(self) -> str:
+        """Shape of the embedding."""
+        return f"{tuple(self.weight.shape)}"
+
+
+class CircularConv(nn.Module):
+    """Circular convolution along one axis, as long as the feature map.
+
+    Args:
+        channels: of the input and the output.
+        axis: 2 (height, the paper's ParC-V) or 3 (width, ParC-H).
+        length: meta length of the kernel, in feature pixels.
+        resize: see `fit_length`.
+        groups: as many as channels (depthwise, the default), or fewer.
+        bias: whether a bias per channel is added.
+        algorithm: see `circular_conv`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        axis: int,
+        length: int,
+        resize: Resize = "interpolate",
+        groups: int | None = None,
+        bias: bool = False,
+        algorithm: Algorithm = "auto",
+    ) -> None:
+        super().__init__()
+        self.axis = axis
+        self.resize: Resize = resize
+        self.algorithm: Algorithm = algorithm
+        self.groups = groups or channels
+        inputs = channels // self.groups
+        # torch's default for a convolution, which the release has too: U(+-1 / sqrt(fan in)).
+        bound = 1 / math.sqrt(inputs * length)
+        shape = (channels, inputs, *along(axis, length))
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        kernel = fit_length(self.weight, self.axis, x.shape[self.axis], self.resize)
+        return circular_conv(x, kernel, self.axis, self.bias, self.groups, self.algorithm)
+
+    def extra_repr(self) -> str:
+        """Shape of the kernel."""
+        return f"{tuple(self.weight.shape)}, groups={self.groups}, algorithm={self.algorithm}"
+
+
+class ParallelParC(nn.Module):
+    """ParC as a plug-in (section 4.5): stands where a network had a convolution of stride 1.
+
+    Half of the channels goes along the height, half along the width, each with a bias and, where
+    wanted, a position embedding; released values.
+
+    Args:
+        channels: of the input and the output; even.
+        size: meta height and width, in feature pixels.
+        groups: of the convolution that it replaces: as many as channels (depthwise, the default),
+            or fewer; each half has half of them, and 1 mixes all channels of a half.
+        position_embedding: whether there is one.
+        algorithm: see `circular_conv`.
+
+    Raises:
+        ValueError: where the channels are odd.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        groups: int | None = None,
+        position_embedding: bool = True,
+        algorithm: Algorithm = "auto",
+    ) -> None:
+        super().__init__()
+        if channels % 2:
+            raise ValueError(f"ParC halves its channels; {channels} is odd")
+        half = channels // 2
+        groups = max(1, (groups or channels) // 2)
+        self.height, self.width = (
+            nn.Sequential(
+                PositionEmbedding(half, axis, length, std=0.02)
+                if position_embedding
+                else nn.Identity(),
+                CircularConv(half, axis, length, groups=groups, bias=True, algorithm=algorithm),
+            )
+            for axis, length in zip((HEIGHT, WIDTH), size, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(B, C, H, W)` to the same shape."""
+        along_height, along_width = x.chunk(2, dim=1)
+        return torch.cat([self.height(along_height), self.width(along_width)], dim=1)

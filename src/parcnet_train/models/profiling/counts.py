@@ -1,0 +1,203 @@
+"""What a network costs, by arithmetic alone: nothing is computed, on no device.
+
+`counts` is for any network, `profile` splits a backbone and its head into their stages.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from parcnet_train.models.layers.parc import CircularConv
+from parcnet_train.models.model import Model
+from parcnet_train.models.profiling.meter import Meter, tensors_of
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a network and work of one inference.
+
+    Attributes:
+        parameters: trainable ones, shared ones once.
+        multiply_adds: of convolutions, linear layers and other matrix products, attention
+            included; norms, activations, pooling and resizing are left out, as usual in papers.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Stage(Counts):
+    """A part of a network, within an inference of the whole in float32.
+
+    Attributes:
+        name: of the part.
+        output_shapes: of the tensors that it returns in all its runs, the batch first.
+        activations: elements of all outputs of convolutions and linear layers (arXiv 2003.13678).
+        peak_memory_bytes: the most that tensors hold at one moment while the part runs: images,
+            maps that earlier stages left for the head, results, and what lies between. Weights
+            and buffers are left out, and so is the workspace of kernels. A circular convolution
+            holds its wrapped input, attention its matrix of weights.
+    """
+
+    name: str
+    output_shapes: tuple[Shape, ...]
+    activations: int
+    peak_memory_bytes: int | None
+
+
+def counts(network: nn.Module, size: tuple[int, int]) -> Counts:
+    """Counts the parameters of a network, and the multiply-adds of one image.
+
+    A circular convolution counts by its definition, whatever algorithm computes it.
+
+    Args:
+        network: takes `(B, 3, H, W)` float images; is left as it is.
+        size: height and width of the image, in pixels.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        on_meta(network)(torch.empty(1, 3, *size, device="meta"))
+    # torch counts a multiply-add as two operations.
+    return Counts(count_parameters(network), counter.get_total_flops() // 2)
+
+
+def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[Stage]:
+    """Runs a batch of shapes through a network, and notes what its parts cost.
+
+    Args:
+        model: is left as it is.
+        size: height and width of the images, in pixels.
+        batch_size: images that all but the parameters is counted of.
+
+    Returns:
+        The parts in the order in which they end; `rest`, where any work or parameter belongs to
+        none of them; and the whole, `total`.
+    """
+    model = on_meta(model)
+    images = torch.empty(batch_size, 3, *size, device="meta")
+    parts = parts_of(model, images)
+    meter = Meter([*model.parameters(), *model.buffers()], images)
+    stages: dict[str, Stage] = {}
+    watch("total", model, meter, stages, set())
+    counted: set[Tensor] = set()
+    for name, part in parts.items():
+        watch(name, part, meter, stages, counted)
+    with torch.no_grad(), meter.counter, meter:
+        model(images)
+    *noted, total = stages.values()
+    return [*noted, *rest_of(noted, total), total]
+
+
+def watch(
+    name: str, module: nn.Module, meter: Meter, stages: dict[str, Stage], counted: set[Tensor]
+) -> None:
+    """Makes a module note its `Stage` when it ran; runs of it within another part are that part's.
+
+    Args:
+        name: of the part.
+        module: the part.
+        meter: that counts.
+        stages: where it is noted; what a part costs in several runs is added up.
+        counted: parameters that earlier parts have already, and this one then has.
+    """
+
+    def start(*_: object) -> None:
+        meter.start()
+
+    def end(module: nn.Module, _: object, output: object) -> None:
+        multiply_adds, activations, peak = meter.end()
+        if len(meter.started) > 1:
+            return
+        shapes = tuple(tuple(tensor.shape) for tensor in tensors_of(output))
+        own = {p for p in module.parameters() if p.requires_grad} - counted
+        counted.update(own)
+        stage = Stage(sum(p.numel() for p in own), multiply_adds, name, shapes, activations, peak)
+        stages[name] = joined(stages[name], stage) if name in stages else stage
+
+    module.register_forward_pre_hook(start)
+    module.register_forward_hook(end)
+
+
+def joined(first: Stage, second: Stage) -> Stage:
+    """Two runs of a part."""
+    peaks = (run.peak_memory_bytes for run in (first, second))
+    return Stage(
+        first.parameters + second.parameters,
+        first.multiply_adds + second.multiply_adds,
+        first.name,
+        first.output_shapes + second.output_shapes,
+        first.activations + second.activations,
+        max(peak for peak in peaks if peak is not None),
+    )
+
+
+def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
+    """What no part accounts for, if anything; when it held most is not known."""
+    parameters, multiply_adds, activations = (
+        getattr(total, name) - sum(getattr(part, name) for part in parts)
+        for name in ("parameters", "multiply_adds", "activations")
+    )
+    if parameters or multiply_adds or activations:
+        yield Stage(parameters, multiply_adds, "rest", (), activations, None)
+
+
+def parts_of(model: Model, images: Tensor) -> dict[str, nn.Module]:
+    """The backbone's stages by number, its children that run where it has none, and the head."""
+    stages = getattr(model.backbone, "stages", None)
+    if stages is None:
+        parts = dict(children_of(model.backbone, modules_that_run(model, images)))
+    else:
+        parts = {str(number): stage for number, stage in enumerate(stages, 1)}
+    return {**parts, "head": model.head}
+
+
+def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
+    """Those that are called; a list of blocks, or a chain of which some maps are kept, is not."""
+    ran: set[nn.Module] = set()
+    handles = [
+        module.register_forward_hook(lambda module, _, __: ran.add(module))
+        for module in model.modules()
+    ]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    return ran
+
+
+def children_of(module: nn.Module, ran: Container[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Children by name; instead of one that does not run, its own, as `blocks.0`.
+
+    Those of a wrapped network, which holds all parameters, stand for itself.
+    """
+    for name, child in module.named_children():
+        if list(child.children()) and count_parameters(child) == count_parameters(module):
+            yield from children_of(child, ran)
+        elif child in ran:
+            yield name, child
+        else:
+            yield from ((f"{name}.{inner}", part) for inner, part in children_of(child, ran))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Trainable parameters, shared ones once."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def on_meta(network: nn.Module) -> Any:
+    """A copy for inference, float32, that has shapes and no values."""
+    network = copy.deepcopy(network).to("meta", torch.float32).eval()
+    for module in network.modules():
+        if isinstance(module, CircularConv):
+            module.algorithm = "convolution"
+    return network

@@ -1,0 +1,1 @@
+"""Learning-rate schedule and fine-tuning: pure functions of parameters and steps."""

@@ -1,0 +1,191 @@
+"""Table and picture of `benchmark.target=latency`, and the paper's Table 3 with ours beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from parcnet_train.benchmarks.latency import Candidate, Latencies
+from parcnet_train.benchmarks.timing import Timing, in_digits
+from parcnet_train.deploy.runtimes import summary
+from parcnet_train.report.paper.tables import TABLE_3, Row
+from parcnet_train.terminal import wide_console
+
+WIDTH = 120  # characters that the table of times needs
+TABLE_3_WIDTH, COLUMN_WIDTH = 75, 16  # the other one: of the paper's columns, of each of ours
+BAR = 0.8  # of the room between two backbones
+PICTURE = "latency.png"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A row of Table 3 in one of our columns.
+
+    Attributes:
+        milliseconds: median.
+        times_faster: than the network of the row above, the same without ParC; None without one.
+    """
+
+    milliseconds: float
+    times_faster: float | None
+
+
+def backbone_of(row: Row) -> str:
+    """The config of a row's network."""
+    return row.overrides[0].removeprefix("backbone=")
+
+
+def pairs() -> Iterator[tuple[Row, Row]]:
+    """Rows of Table 3 without ParC, with those with it."""
+    return zip(TABLE_3[::2], TABLE_3[1::2], strict=True)
+
+
+def columns_of(latencies: Latencies) -> list[tuple[str, str]]:
+    """Form and runtime of our columns."""
+    return list(dict.fromkeys((each.form, each.runtime) for each in latencies.milliseconds))
+
+
+def beside_table3(latencies: Latencies) -> dict[int, dict[tuple[str, str], Ours]]:
+    """What was measured of each row of Table 3, by form and runtime."""
+    found: dict[int, dict[tuple[str, str], Ours]] = {row.number: {} for row in TABLE_3}
+    timings = {each: Timing(tuple(t)) for each, t in latencies.milliseconds.items()}
+    for without, with_parc in pairs():
+        for column in columns_of(latencies):
+            first = timings.get(Candidate(backbone_of(without), *column))
+            second = timings.get(Candidate(backbone_of(with_parc), *column))
+            if first is not None:
+                found[without.number][column] = Ours(first.median, None)
+            if second is not None:
+                # Of the turns' own ratios: other work on the machine meets both in a turn.
+                ratio = None if first is None else first.relative_to(second)
+                found[with_parc.number][column] = Ours(second.median, ratio)
+    return found
+
+
+def table3_results(latencies: Latencies) -> Iterator[tuple[str, float | str | None]]:
+    """Keys and values for `results.json`."""
+    ours = beside_table3(latencies)
+    for without, with_parc in pairs():
+        for row in (without, with_parc):
+            key = f"table3/row{row.number}"
+            yield f"{key}/model", row.model
+            yield f"{key}/device_paper", row.device
+            yield f"{key}/milliseconds_paper", row.milliseconds
+            if row is with_parc:
+                yield f"{key}/times_faster_paper", paper_ratio(without, with_parc)
+            for column, each in ours[row.number].items():
+                yield f"{key}/{'/'.join(column)}/milliseconds", each.milliseconds
+                if each.times_faster is not None:
+                    yield f"{key}/{'/'.join(column)}/times_faster", each.times_faster
+
+
+def paper_ratio(without: Row, with_parc: Row) -> float:
+    """How many times faster a network is with ParC than without, as printed."""
+    assert without.milliseconds is not None  # every row of Table 3 has it
+    assert with_parc.milliseconds is not None
+    return without.milliseconds / with_parc.milliseconds
+
+
+def print_latencies(title: str, latencies: Latencies) -> None:
+    """Prints one line per network and runtime.
+
+    Args:
+        title: what was measured.
+        latencies: all of them.
+    """
+    table = Table(title=f"{title}; milliseconds of an image", title_justify="left")
+    for heading in ("backbone", "form", "runtime"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("median", "p90", "p99", "differs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each, times in latencies.milliseconds.items():
+        median, p90, p99, _ = map(in_digits, summary(times).values())
+        away = f"{latencies.differences[each]:.0e}"
+        table.add_row(each.backbone, each.form, each.runtime, median, p90, p99, away)
+    console = wide_console(WIDTH)
+    console.print(table)
+    console.print(
+        "differs: the largest difference of a logit from PyTorch's of the network as trained, in "
+        "standard deviations of the logits",
+        highlight=False,
+    )
+
+
+def print_table3(latencies: Latencies) -> None:
+    """Prints the paper's Table 3 with our columns beside it."""
+    ours = beside_table3(latencies)
+    height, width = latencies.size
+    table = Table(
+        title=f"Paper, Table 3, and ours at {height}x{width}; in brackets: how many times faster "
+        "than the row above",
+        title_justify="left",
+    )
+    columns = columns_of(latencies)
+    for heading in ("row", "network", "paper on", "size", "ms"):
+        table.add_column(heading, no_wrap=True)
+    for form, runtime in columns:
+        table.add_column(f"{runtime}\n{form}", no_wrap=True)
+    for without, with_parc in pairs():
+        for row in (without, with_parc):
+            ratio = paper_ratio(without, with_parc) if row is with_parc else None
+            cells = [str(row.number), row.model, row.device or "", "x".join(map(str, row.size))]
+            cells.append(f"{row.milliseconds:.0f}" + bracketed(ratio))
+            for column in columns:
+                each = ours[row.number].get(column)
+                cells.append(
+                    "not run"
+                    if each is None
+                    else in_digits(each.milliseconds) + bracketed(each.times_faster)
+                )
+            table.add_row(*cells, end_section=row is with_parc)
+    wide_console(TABLE_3_WIDTH + COLUMN_WIDTH * len(columns)).print(table)
+
+
+def bracketed(ratio: float | None) -> str:
+    """A ratio behind a time, where there is one."""
+    return "" if ratio is None else f" ({ratio:.2f}x)"
+
+
+def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
+    """Draws medians as bars, with lines up to the 90th percentile.
+
+    Args:
+        title: what was measured.
+        latencies: all of them.
+        picture: the PNG file to write.
+    """
+    columns = columns_of(latencies)
+    backbones = list(dict.fromkeys(each.backbone for each in latencies.milliseconds))
+    height = BAR / len(columns)
+    figure = Figure(
+        figsize=(8, 1.5 + 0.25 * len(backbones) * (1 + len(columns))), layout="constrained"
+    )
+    axes = figure.subplots()
+    for index, (form, runtime) in enumerate(columns):
+        found = {
+            place + index * height: summary(latencies.milliseconds[candidate])
+            for place, name in enumerate(backbones)
+            if (candidate := Candidate(name, form, runtime)) in latencies.milliseconds
+        }
+        medians = [each["milliseconds"] for each in found.values()]
+        above = [each["milliseconds_p90"] - each["milliseconds"] for each in found.values()]
+        bars = axes.barh(
+            list(found),
+            medians,
+            height,
+            xerr=([0.0] * len(above), above),
+            label=f"{runtime}, {form}",
+        )
+        axes.bar_label(bars, [in_digits(each) for each in medians], padding=3, fontsize=7)
+    axes.set_yticks([place + (BAR - height) / 2 for place in range(len(backbones))], backbones)
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel="milliseconds of an image: median, line up to the 90th percentile")
+    axes.margins(x=0.12)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend()
+    figure.savefig(picture, dpi=120)

@@ -1,0 +1,36 @@
+"""The table at the end of `action=predict`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from parcnet_train.terminal import wide_console
+
+LINES = 20  # images that are shown
+
+
+def shown(path: Path | str) -> str:
+    """A path as it can be printed: names of files may be any bytes."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def print_predictions(lines: Sequence[tuple[Path, str]], rest: int, title: str) -> None:
+    """Prints what was found in some images.
+
+    Args:
+        lines: their paths, and what was found in words.
+        rest: how many more images there are.
+        title: of the table.
+    """
+    table = Table("image", "prediction", title=title, title_justify="left")
+    for path, words in lines:
+        table.add_row(escape(shown(path)), escape(words))
+    if rest:
+        table.add_row(f"and {rest:,} more", "")
+    widest = max((len(shown(path)) + len(words) for path, words in lines), default=0)
+    wide_console(min(widest + 7, 200)).print(table)

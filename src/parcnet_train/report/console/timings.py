@@ -1,0 +1,115 @@
+"""Tables of `action=benchmark`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rich.table import Table
+
+from parcnet_train.benchmarks.detection import WHOLES, Parts
+from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
+from parcnet_train.benchmarks.loader import Speeds
+from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
+from parcnet_train.benchmarks.timing import Timing, in_digits
+from parcnet_train.benchmarks.training_step import Variant
+from parcnet_train.terminal import wide_console
+
+WIDTH = 170  # characters that the widest table needs
+PASSES = {"forward": "forward", "forward_backward": "+ backward"}
+LEGEND = "ms: median (least-most), how many times faster than"
+
+
+def print_operators(shape: Shape, timings: Timings) -> None:
+    """Prints all times of one shape.
+
+    Args:
+        shape: of the input.
+        timings: by setting and algorithm.
+    """
+    title = f"{' x '.join(map(str, shape))}; {LEGEND} the convolution"
+    table = Table(title=title, title_justify="left")
+    for heading in ("layout", "dtype", "axis", "pass", *CHOICES):
+        table.add_column(heading, no_wrap=True)
+    for (layout, dtype, axis, which), times in timings.items():
+        words = (times[name].words(times[REFERENCE]) for name in CHOICES)
+        table.add_row(layout, dtype, axis, PASSES[which], *words)
+        if axis == "both" and which == "forward_backward":
+            table.add_section()
+    wide_console(WIDTH).print(table)
+
+
+def print_steps(title: str, timings: Mapping[Variant, Timing]) -> None:
+    """Prints one line per variant.
+
+    Args:
+        title: what was measured.
+        timings: the first one is the reference.
+    """
+    first, *others = timings
+    # The same network with the memory settings that all others have.
+    twin = next((each for each in others if replace(first, keeps_memory=True) == each), None)
+    table = Table(title=f"{title}; {LEGEND} {first}", title_justify="left")
+    for heading in ("network", "layout", "dtype", "memory", "time"):
+        table.add_column(heading, no_wrap=True)
+    if twin is not None:
+        table.add_column(f"than {twin}")
+    for variant, timing in timings.items():
+        cells = [variant.network, variant.layout, variant.dtype]
+        cells += ["kept" if variant.keeps_memory else "system", timing.words(timings[first])]
+        if twin is not None:
+            cells.append(f"{timings[twin].median / timing.median:.2f}x")
+        table.add_row(*cells)
+    wide_console(WIDTH).print(table)
+
+
+def print_loaders(title: str, speeds: Speeds) -> None:
+    """Prints one line per loader.
+
+    Args:
+        title: what was measured.
+        speeds: of all loaders.
+    """
+    table = Table(title=title, title_justify="left")
+    for heading in ("loader", "images/s: median (least-most)", f"times {ORDINARY}"):
+        table.add_column(heading, no_wrap=True)
+    for variant in speeds.timings:
+        median, least, most, ratio = speeds.of(variant).values()
+        table.add_row(variant, f"{median:.0f} ({least:.0f}-{most:.0f})", f"{ratio:.2f}x")
+    wide_console(WIDTH).print(table)
+
+
+def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> None:
+    """Prints what a step costs through the framework, and bare beside it.
+
+    Args:
+        title: what was measured.
+        pairs: of timings, the bare loop's first.
+    """
+    table = Table(title=f"{title}; {LEGEND} the bare loop", title_justify="left")
+    for heading in ("framework", "bare loop", "more time"):
+        table.add_column(heading, no_wrap=True)
+    for name, (bare, trained) in ((name, tuple(pair.values())) for name, pair in pairs.items()):
+        more = f"{100 * (trained.median / bare.median - 1):+.1f} %"
+        table.add_row(f"{name} {trained.words(bare)}", bare.words(bare), more)
+    wide_console(WIDTH).print(table)
+
+
+def print_detection(title: str, parts: Parts) -> None:
+    """Prints what matching, loss and post-processing take beside the network.
+
+    Args:
+        title: what was measured.
+        parts: their times.
+    """
+    caption = f"{parts.boxes:.0f} boxes per image are above the threshold; ms: median (least-most)"
+    table = Table(title=f"{title}; {caption}", title_justify="left")
+    for heading in ("part", "time", "share", "of"):
+        table.add_column(heading, no_wrap=True)
+    for name, timing in parts.timings.items():
+        times = map(in_digits, (timing.median, min(timing.milliseconds), max(timing.milliseconds)))
+        cells = [name, "{} ({}-{})".format(*times)]
+        if name in WHOLES:
+            cells += [f"{100 * parts.share(name):.1f} %", WHOLES[name]]
+        table.add_row(*cells)
+    wide_console(WIDTH).print(table)

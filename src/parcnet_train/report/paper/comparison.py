@@ -1,0 +1,84 @@
+"""The paper's tables beside this package: what composes here is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from parcnet_train.build import build_model, meta_device, published_network
+from parcnet_train.config.compose import compose_plain
+from parcnet_train.errors import ConfigError
+from parcnet_train.models.profiling.counts import Counts, counts
+from parcnet_train.report.paper.tables import Row
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row of the paper and ours.
+
+    Attributes:
+        row: as printed.
+        counts: of the network here; None where there is none.
+        missing: in a word or two, why there is none.
+    """
+
+    row: Row
+    counts: Counts | None
+    missing: str = ""
+
+    @property
+    def flops(self) -> int | None:
+        """Ours, as the paper counts them in this row."""
+        if self.counts is None:
+            return None
+        return self.counts.multiply_adds * self.row.flops_per_multiply_add
+
+    def results(self) -> dict[str, Any]:
+        """For `results.json`: paper's values scaled from millions and billions, otherwise as is."""
+        row = self.row
+        return {
+            "model": row.model,
+            "parameters": self.counts and self.counts.parameters,
+            "parameters_paper": round(row.parameters * 1e6),
+            "multiply_adds": self.counts and self.counts.multiply_adds,
+            "flops": self.flops if row.flops else None,
+            "flops_paper": row.flops and round(row.flops * 1e9),
+            "metric": row.metric_name,
+            "metric_paper": row.metric,
+            "device_paper": row.device,
+            "milliseconds_paper": row.milliseconds,
+            "note": "; ".join(filter(None, (self.missing, row.note))),
+        }
+
+
+def compare(rows: Iterable[Row]) -> list[Compared]:
+    """Counts every row that there is a network for.
+
+    Raises:
+        ConfigError: where a row composes and has a fault.
+    """
+    return [count_published(row) if row.network else count_ours(row) for row in rows]
+
+
+def count_published(row: Row) -> Compared:
+    """Counts another package's network."""
+    assert row.network is not None
+    try:
+        with meta_device():
+            network = published_network(row.network)
+    except ModuleNotFoundError as error:
+        return Compared(row, None, f"needs {error.name}")
+    return Compared(row, counts(network, row.size))
+
+
+def count_ours(row: Row) -> Compared:
+    """Composes and counts a network of this package; a row without one stays empty."""
+    if not row.overrides:
+        return Compared(row, None, "-")
+    plain = compose_plain(["action=profile", *row.overrides])
+    if plain.faults:
+        raise ConfigError(plain.faults)
+    with meta_device():
+        model = build_model(plain.values, row.num_classes)
+    return Compared(row, counts(model, row.size))

@@ -1,0 +1,172 @@
+"""Run directories: made for one command, recorded, and locked while a process works in them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.errors import ConfigError, TrainingError
+from parcnet_train.files import write_whole
+from parcnet_train.runs.locks import HeldError, take_lock
+from parcnet_train.distributed.processes import is_restarted, place
+from parcnet_train.runs.directories import (
+    LAST,
+    RECORD,
+    RESULTS,
+    goes_on_from,
+    is_run,
+    is_shared,
+    new_names,
+    read_values,
+    resumed_run,
+    runs_like,
+    started_at,
+)
+
+LOCK = "run.lock"  # there while a process works in the directory
+
+
+def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | None = None) -> Path:
+    """Finds or makes the directory of a run that is about to start.
+
+    A resumed training keeps its own. A name that another command has taken is never used again: the
+    next one is made. What SLURM or torchrun starts again finds the directory of its earlier start.
+
+    Args:
+        config: of the run, plain values without `paths.output`.
+        overrides: of its command line.
+        explicit: the directory that the command line names; None: it is named here.
+
+    Raises:
+        CheckpointError: if there is no checkpoint to go on from, or that of another training would
+            be overwritten.
+        ConfigError: if the directory holds results.
+    """
+    if explicit is not None:
+        refuse_overwriting(config, explicit)
+        return explicit
+    action, choices = config["action"], config["choices"]
+    runs = config["paths"]["runs"]
+    names = (choices["task"], choices["backbone"], choices["data"])
+    named = runs_like(runs, *names, action)
+    if resumed := resumed_run(action, config["ckpt"], runs, *names):
+        return resumed
+    candidates = new_names(named, action)
+    if is_shared():
+        folder = next(candidates)
+        refuse_overwriting(config, folder)
+        return folder
+    if is_restarted():
+        taken = itertools.takewhile(Path.is_dir, new_names(named, action))
+        if own := next((each for each in taken if is_own(each, overrides)), None):
+            return own
+    for folder in candidates:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
+
+
+def is_own(folder: Path, overrides: Sequence[str]) -> bool:
+    """Whether a run directory was made for this command, or by a version that did not say."""
+    made_for = read_values(folder / RECORD).get("overrides", list(overrides))
+    return bool(made_for == list(overrides))
+
+
+def refuse_overwriting(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuses a directory that holds what another run has left.
+
+    Args:
+        config: of the run.
+        folder: where it is to write. A report may be made again where it was.
+
+    Raises:
+        CheckpointError: if that is a checkpoint which this training does not go on from.
+        ConfigError: if that is results.
+    """
+    if is_restarted():
+        return
+    if config["action"] == "fit":
+        goes_on_from({**config, "paths": {**config["paths"], "output": str(folder)}})
+        if (folder / LAST).is_file():
+            return
+    if (folder / RESULTS).is_file() and config["action"] != "report":
+        raise ConfigError(
+            f"hydra.run.dir={folder}: it holds {RESULTS} of an earlier run; expected a directory "
+            "without results. Fix: name another one, hydra.run.dir=PATH, or start torchrun with a "
+            "new --rdzv-id"
+        )
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Keeps other commands from a run directory; of several processes, the first one does.
+
+    Args:
+        folder: is made if it does not exist.
+        overrides: of the command line.
+
+    Raises:
+        TrainingError: if another process works in it, or nothing can be written.
+    """
+    if place().rank > 0:
+        yield
+        return
+    try:
+        lock = take_lock(folder / LOCK)
+    except HeldError as error:
+        raise TrainingError(
+            f"{folder}: another process works in this directory: {error}. Fix: wait until it has "
+            "ended or stop it, or start a new run: without ckpt, in another directory"
+        ) from error
+    with lock:
+        begin(folder, overrides)
+        yield
+
+
+def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Records that a run begins, unless it has begun before; a moved one keeps its record.
+
+    A copy of a run that is still there is a run of its own from now on.
+
+    Args:
+        folder: of the run.
+        overrides: of its command line.
+
+    Returns:
+        The record: `started`, a date and time; `id`, of eight letters and digits; `directory`;
+        `overrides`.
+    """
+    here = folder.resolve()
+    record = read_values(folder / RECORD)
+    if record.get("directory") == str(here):
+        return record
+    started = datetime.now().astimezone()
+    if is_run(folder) and not is_copy(folder, record):
+        started = datetime.fromtimestamp(started_at(folder)).astimezone()
+    else:
+        record = {}
+    record = {
+        "started": started.isoformat(timespec="microseconds"),
+        "id": uuid.uuid4().hex[:8],
+        "overrides": list(overrides),
+        **record,
+        "directory": str(here),
+    }
+    write_whole(folder / RECORD, f"{json.dumps(record, indent=2)}\n".encode())
+    return record
+
+
+def is_copy(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the run of a record is still where it began, apart from this folder."""
+    if "directory" not in record:
+        return False
+    first = Path(record["directory"])
+    is_there = read_values(first / RECORD).get("id") == record.get("id")
+    return is_there and not first.samefile(folder)

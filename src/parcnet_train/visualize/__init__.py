@@ -1,0 +1,1 @@
+"""Pictures: predictions, class maps and learning curves."""

@@ -1,0 +1,106 @@
+"""Pictures of detections, beside what there is to be detected."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.data.batches import PADDING, UNLABELED, DetectionBatch
+from parcnet_train.detection.types import Detections
+from parcnet_train.visualize.pictures import (
+    BLACK,
+    FONT,
+    FONT_SCALE,
+    WHITE,
+    Colour,
+    Pair,
+    Picture,
+    resize,
+    to_picture,
+)
+
+SHOWN_FROM = 0.3  # detections of lower scores would cover the picture
+GOLDEN_RATIO = 0.618034  # of the colour circle between classes: neighbours differ much
+
+
+def colour_of(label: int) -> Colour:
+    """A bright colour of a class, red, green and blue."""
+    red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.85, 1)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_boxes(
+    image: Picture,
+    boxes: npt.NDArray[np.floating],
+    labels: Sequence[int],
+    captions: Sequence[str],
+) -> Picture:
+    """Draws boxes with captions, the first one on top.
+
+    Args:
+        image: of any size; it is left as it is.
+        boxes: `(n, 4)`, xyxy, in pixels of the image.
+        labels: n class indices, which choose the colours.
+        captions: n texts.
+
+    Returns:
+        The picture, see `resize`.
+    """
+    picture = resize(image)
+    shares = np.clip(np.nan_to_num(boxes) / (image.shape[1::-1] * 2), 0, 1)
+    corners = shares * (np.array(picture.shape[1::-1] * 2) - 1)
+    drawn = [*zip(corners.round().astype(int).tolist(), labels, captions, strict=True)]
+    for (left, top, right, bottom), label, _ in reversed(drawn):
+        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(label), 2, cv2.LINE_AA)
+    for (left, top, _, _), label, caption in reversed(drawn):
+        draw_caption(picture, caption, left, top, colour_of(label))
+    return picture
+
+
+def draw_caption(picture: Picture, caption: str, left: int, bottom: int, colour: Colour) -> None:
+    """Writes on a coloured ground, at a place or as near to it as the picture has room."""
+    (width, height), below = cv2.getTextSize(caption, FONT, FONT_SCALE, 1)
+    left = max(0, min(left, picture.shape[1] - width - 4))
+    bottom = max(height + below + 2, bottom)
+    cv2.rectangle(
+        picture, (left, bottom - height - below - 2), (left + width + 4, bottom), colour, -1
+    )
+    luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
+    ink = BLACK if luminance > 110 else WHITE
+    cv2.putText(picture, caption, (left + 2, bottom - below), FONT, FONT_SCALE, ink, 1, cv2.LINE_AA)
+
+
+def detection_pairs(
+    batch: DetectionBatch, detections: Sequence[Detections], class_names: Sequence[str]
+) -> Iterator[Pair]:
+    """The images of a batch with their objects, and with those that were found.
+
+    Args:
+        batch: of an evaluation; its empty places are left out.
+        detections: of every place, in pixels of the original images.
+        class_names: in the order of the labels.
+    """
+    for place, found in enumerate(detections):
+        if batch.samples[place] == PADDING:
+            continue
+        image = to_picture(batch.images[place])
+        count = int((batch.labels[place] != UNLABELED).sum())  # padding is at the end
+        labels = batch.labels[place, :count].tolist()
+        truth = draw_boxes(
+            image,
+            batch.boxes[place, :count].cpu().numpy(),
+            labels,
+            [class_names[label] for label in labels],
+        )
+        shown = int((found.scores >= SHOWN_FROM).sum())  # the best are the first
+        labels, scores = found.labels[:shown].tolist(), found.scores[:shown].tolist()
+        placement = batch.placements[place].cpu().numpy()
+        boxes = found.boxes[:shown].cpu().numpy() * placement[[0, 1, 0, 1]]
+        captions = [
+            f"{class_names[k]} {score:.2f}" for k, score in zip(labels, scores, strict=True)
+        ]
+        yield truth, draw_boxes(image, boxes + placement[[2, 3, 2, 3]], labels, captions)

@@ -1,0 +1,101 @@
+import re
+
+import pytest
+import torch
+
+import running
+from parcnet_train.check.config import check
+from running import faults_of
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (fault,) = faults_of("trainer.accelerator=gpu")
+    assert fault.startswith("trainer.accelerator=gpu: torch")
+    assert "use trainer.accelerator=cpu" in fault
+
+
+def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    (fault,) = faults_of("trainer.accelerator=mps")
+    assert fault == (
+        "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
+    )
+
+
+def test_more_devices_than_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "trainer.devices=8: this machine has 2; allowed are 1 to 2" in faults_of(
+        "trainer.devices=8"
+    )
+
+
+SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {
+    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+    **{"SLURM_NTASKS": "8", "SLURM_NNODES": "1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("started", "overrides", "message"),
+    [
+        (
+            {},
+            ["trainer.devices=2"],
+            "trainer.devices=2: trainer=default is for one device; several",
+        ),
+        ({}, ["trainer=cpu", "trainer.devices=2"], "trainer=cpu is for one device; several need"),
+        (
+            {},
+            [*SEVERAL, "trainer.num_nodes=2"],
+            "trainer.num_nodes=2: this process was started alone; start one torchrun on each",
+        ),
+        (
+            TORCHRUN,
+            [*SEVERAL, "trainer.devices=4"],
+            "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
+            "machines; start as many on each, and give trainer=ddp trainer.devices=2 "
+            "trainer.num_nodes=2",
+        ),
+        (TORCHRUN, [], "trainer.devices=1, trainer.num_nodes=1: torchrun has started 4 processes"),
+        (SRUN, [*SEVERAL, "trainer.devices=4"], "trainer.devices=4, … srun has started 8 proc"),
+        (
+            TORCHRUN,
+            [*SEVERAL, "trainer.num_nodes=2", "action=profile"],
+            "action=profile runs in one process, torchrun has started 4; leave torchrun out",
+        ),
+    ],
+    ids=str,
+)
+def test_processes_that_were_started_must_be_those_that_are_wanted(
+    started, overrides, message, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    (fault,) = faults_of(*overrides)
+    assert re.search(".*".join(re.escape(part.strip()) for part in message.split("…")), fault)
+
+
+def test_processes_that_were_started_as_wanted_are_no_fault(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    for devices in ("2", "auto"):
+        assert faults_of(*SEVERAL, f"trainer.devices={devices}", "trainer.num_nodes=2") == []
+
+
+def test_what_runs_elsewhere_may_have_other_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    values, _ = running.configure(["trainer=ddp", "trainer.accelerator=gpu", "trainer.devices=8"])
+    assert check(values)[0].startswith("trainer.accelerator=gpu: torch")
+    assert check(values, is_here=False) == []
+
+
+def test_batchnorm_over_processes_needs_gpus():
+    (fault,) = faults_of(*SEVERAL, "trainer.sync_batchnorm=true")
+    assert fault == (
+        "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
+    )

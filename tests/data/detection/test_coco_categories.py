@@ -1,0 +1,143 @@
+"""Categories without annotations: which are no classes, which stay, and what is said of them."""
+
+import logging
+
+import pytest
+
+from coco_files import TRAIN, VAL, write_annotations
+from parcnet_train.data.detection.module import CocoData
+from parcnet_train.data.detection.transforms import DetectionAugmentation
+from parcnet_train.errors import DataError
+
+USED = TRAIN["categories"]  # bee 7, ant 2, cat 90: all of them in both sets, but the bee
+CHILDREN = [{**each, "supercategory": "insects"} for each in USED]
+CLASSES = ["background", "ant", "bee", "cat"]
+OBJECTS = [
+    {"image_id": 10, "category_id": category, "bbox": [1, 1, 9, 9]} for category in (2, 7, 90)
+]
+
+
+def data_of(root, categories, train=OBJECTS, val=VAL["annotations"], **settings):
+    document = {**TRAIN, "categories": categories, "annotations": train}
+    write_annotations(root, "train", document)
+    write_annotations(root, "val", {**VAL, "categories": categories, "annotations": val})
+    settings = {"image_size": 64, "batch_size": 2, "num_workers": 0, **settings}
+    return CocoData(str(root), augmentation=DetectionAugmentation(), **settings)
+
+
+def checked(data, caplog, action="fit"):
+    """What `check_files` says."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        data.check_files(action)
+    return [record.getMessage() for record in caplog.records]
+
+
+EXTRA = {
+    "a root": ([{"id": 0, "name": "insects", "supercategory": "none"}, *CHILDREN], 0, "insects"),
+    "a root of the same name": (
+        [
+            {"id": 0, "name": "cat", "supercategory": "none"},
+            *({**each, "supercategory": "cat"} for each in USED),
+        ],
+        *(0, "cat"),
+    ),
+    "a second one of that name": ([*USED, {"id": 91, "name": "cat"}], 91, "cat"),
+    "the background": ([{"id": 0, "name": "background"}, *USED], 0, "background"),
+}
+
+
+@pytest.mark.parametrize(("categories", "extra", "name"), EXTRA.values(), ids=EXTRA)
+def test_exporters_entries_without_annotations_are_no_classes(
+    coco_folder, caplog, categories, extra, name
+):
+    data = data_of(coco_folder, categories)
+    (line,) = checked(data, caplog)
+    assert f"(1 of 4): id {extra} '{name}'" in line
+    assert data.class_names == CLASSES
+    assert data.category_ids == [-1, 2, 7, 90]
+    data.setup("fit")
+    assert data.train_set.annotations.labels.tolist() == [1, 2, 3]
+    # Those of the images 7, 7 and 5.
+    assert data.val_set.annotations.labels.tolist() == [1, 1, 3]
+    assert data.val_set.annotations.category_ids[[1, 1, 3]].tolist() == [2, 2, 90]
+
+
+@pytest.mark.parametrize("name", ["a root of the same name", "a second one of that name"])
+def test_without_objects_the_classes_are_the_same(coco_folder, name):
+    categories, *_ = EXTRA[name]
+    data = data_of(coco_folder, categories, val=[])
+    assert data.category_ids == [-1, 2, 7, 90]
+    data.train_annotations.unlink()
+    assert data_of_val_alone(data).category_ids == [-1, 2, 7, 90]
+
+
+def data_of_val_alone(data):
+    assert not data.train_annotations.exists()
+    return CocoData(str(data.root), 64, 2, data.augmentation)
+
+
+def test_a_supercategory_with_annotations_is_a_class(coco_folder, caplog):
+    categories = [{"id": 0, "name": "insects"}, *CHILDREN]
+    entry = {"image_id": 10, "category_id": 0, "bbox": [1, 1, 9, 9]}
+    # In the training set alone: the validation set has the same classes.
+    data = data_of(coco_folder, categories, train=[*OBJECTS, entry])
+    assert checked(data, caplog) == []
+    assert data.class_names == ["background", "insects", *CLASSES[1:]]
+    data.setup("fit")
+    assert data.train_set.annotations.labels.tolist() == [2, 3, 4, 1]
+    assert data.val_set.annotations.labels.tolist() == [2, 2, 4]
+
+
+def test_the_number_of_classes_keeps_a_supercategory(coco_folder, caplog):
+    categories = [{"id": 0, "name": "insects"}, *CHILDREN]
+    (line,) = checked(data_of(coco_folder, categories), caplog)
+    assert "data.num_classes=4" in line
+    data = data_of(coco_folder, categories, num_classes=4)
+    assert data.class_names == ["background", "insects", *CLASSES[1:]]
+    (line,) = checked(data, caplog)
+    assert "no box of 1 of its 4 categories" in line
+    assert line.endswith(": insects")
+    assert data_of(coco_folder, categories, num_classes=3).class_names == CLASSES
+    with pytest.raises(DataError, match=r"data\.num_classes=5, but .* has 3 categories"):
+        _ = data_of(coco_folder, categories, num_classes=5).class_names
+
+
+def test_a_category_that_names_itself_is_a_class(coco_folder):
+    """As COCO's persons do."""
+    categories = [{**each, "supercategory": each["name"]} for each in USED]
+    assert data_of(coco_folder, categories).class_names == CLASSES
+
+
+def test_unused_categories_stay_classes_and_are_reported(coco_folder, caplog):
+    categories = [*USED, *({"id": 100 + i, "name": f"kind {i}"} for i in range(20))]
+    data = data_of(coco_folder, categories, train=OBJECTS[1:])
+    (line,) = checked(data, caplog)
+    assert "instances_train2017.json has no box of 21 of its 23 categories" in line
+    assert ": ant, kind 0, kind 1" in line
+    assert data.class_names == [*CLASSES, *(f"kind {i}" for i in range(20))]
+    assert checked(data, caplog, "test") == []
+
+
+NAMESAKES = [*USED[:2], {"id": 90, "name": "bee"}]
+
+
+def test_two_categories_of_one_name_with_annotations_are_refused(coco_folder):
+    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
+        data_of(coco_folder, NAMESAKES).check_files("fit")
+    # One in each file.
+    data = data_of(coco_folder, NAMESAKES, train=OBJECTS[:2])
+    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
+        data.check_files("fit")
+
+
+def test_the_name_of_the_background_is_refused_with_annotations(coco_folder):
+    categories = [{"id": 2, "name": "background"}, USED[0], USED[2]]
+    with pytest.raises(DataError, match='categories: id 2 has name="background", and has annot'):
+        data_of(coco_folder, categories).check_files("fit")
+
+
+def test_a_category_must_be_left(coco_folder):
+    data = data_of(coco_folder, [{"id": 2, "name": "background"}], train=[], val=[])
+    with pytest.raises(DataError, match="no category is left"):
+        data.check_files("test")

@@ -1,0 +1,208 @@
+"""Files of folders and archives, found by name; files that appear when they are whole."""
+
+import gzip
+import io
+import tarfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parcnet_train.data.prepare.sources import (
+    Folder,
+    open_source,
+    place,
+    refuse_missing,
+    write_whole,
+)
+from parcnet_train.errors import DataError
+
+INSIDE = "kit/set"
+FILES = {
+    f"{folder}/{i}.bin": np.random.default_rng(i).bytes(300 * i)
+    for folder, numbers in (("b", (4, 1)), ("a", (3, 0)))
+    for i in numbers
+}
+
+
+def tar(path, mode="w", extra=()):
+    """An archive of FILES in the official folder, and whatever else."""
+    members = [(f"{INSIDE}/{name}", content) for name, content in FILES.items()]
+    with tarfile.open(path, mode) as archive:
+        for name, content in [*members, *extra]:
+            member = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def folder(path):
+    for name, content in FILES.items():
+        file = path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return path
+
+
+SOURCES = {
+    "tar": lambda path: tar(path / "set.tar"),
+    "tgz": lambda path: tar(path / "set.tgz", "w:gz"),
+    "folder": lambda path: folder(path / "set"),
+    "folder around it": lambda path: folder(path / "downloads" / INSIDE).parents[1],
+}
+
+
+@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+def test_files_of_any_source(tmp_path, make):
+    with open_source(make(tmp_path), INSIDE, "set.tar") as source:
+        assert {name: source.size(name) for name in FILES} == {k: len(v) for k, v in FILES.items()}
+        assert source.size("a/1.bin") is None
+        assert source.size("a") is None
+        assert dict(source.read(FILES)) == FILES
+        assert dict(source.read(["a/3.bin"])) == {"a/3.bin": FILES["a/3.bin"]}
+        refuse_missing(source, FILES)
+        with pytest.raises(DataError) as caught:
+            refuse_missing(source, ["a/3.bin", "a/2.bin", "a/1.bin"])
+        assert str(caught.value) == (
+            f"{source.path}: it lacks 2 of 3 files that are needed, first a/1.bin; is it the "
+            "official file, and whole? Download it again"
+        )
+
+
+def test_an_archive_is_read_in_its_order(tmp_path):
+    with open_source(tar(tmp_path / "set.tgz", "w:gz"), INSIDE, "set.tgz") as source:
+        assert [name for name, _ in source.read(sorted(FILES))] == list(FILES)
+
+
+def test_links_in_an_archive_are_no_files(tmp_path):
+    link = tarfile.TarInfo(f"{INSIDE}/c")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with open_source(tar(tmp_path / "set.tar", extra=[(link, b"")]), INSIDE, "set.tar") as source:
+        assert source.size("c") is None
+
+
+def test_a_source_that_is_not_there(tmp_path):
+    with (
+        pytest.raises(DataError) as caught,
+        open_source(tmp_path / "no.tar", INSIDE, "set.tar"),
+    ):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}/no.tar does not exist; allowed is set.tar, or the folder kit/set that it holds"
+    )
+
+
+def damaged(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes(200) + content[middle + 200 :]
+
+
+CONTENT = {
+    "text": lambda content: b"<html>Please log in</html>" * 50,
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content.rstrip(bytes(1))) // 2],
+    "damaged": damaged,
+}
+
+
+def read_all(path):
+    with open_source(path, INSIDE, "set.tar") as source:
+        refuse_missing(source, FILES)
+        return dict(source.read(FILES))
+
+
+# A tar that is not compressed has no sums of its content.
+@pytest.mark.parametrize(
+    ("mode", "change"), [("w", name) for name in list(CONTENT)[:3]] + [("w:gz", k) for k in CONTENT]
+)
+def test_a_damaged_archive_is_refused(tmp_path, mode, change):
+    path = tar(tmp_path / "set.tar", mode)
+    path.write_bytes(CONTENT[change](path.read_bytes()))
+    with pytest.raises(DataError) as caught:
+        read_all(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message.endswith("; is it the official file, and whole? Download it again")
+    assert "\n" not in message
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def killed(partial):
+        partial.write_bytes(b"ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, killed)
+    assert path.read_bytes() == b"before"
+    write_whole(path, partial(Path.write_bytes, data=b"after"))
+    assert path.read_bytes() == b"after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+def test_what_is_there_and_of_its_size_is_not_placed_again(tmp_path, make):
+    targets = {name: tmp_path / "out" / name.replace("/", "_") for name in FILES}
+    (tmp_path / "out").mkdir()
+    kept, short = targets["a/3.bin"], targets["b/4.bin"]
+    kept.write_bytes(bytes(900))
+    short.write_bytes(bytes(900))
+    with open_source(make(tmp_path), INSIDE, "set.tar") as source:
+        place(source, targets, "files")
+    assert kept.read_bytes() == bytes(900)
+    placed = {name: target.read_bytes() for name, target in targets.items() if target != kept}
+    assert placed == {name: FILES[name] for name in placed}
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+@pytest.mark.parametrize("link", ["hard", "symbolic"])
+def test_linked_files_stay_as_they_are(tmp_path, link, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a relative path would be told from
+    source = Folder(Path("set"))
+    folder(source.path)
+    targets = {name: Path("out") / name.replace("/", "_") for name in FILES}
+    Path("out").mkdir()
+    broken_link = targets["a/3.bin"]
+    broken_link.symlink_to(tmp_path / "gone")
+    place(source, targets, "files", link)
+    for name, target in targets.items():
+        assert target.samefile(source.path / name)
+        assert target.is_symlink() == (link == "symbolic")
+    # A source that is another now is copied, and the linked file not written into.
+    Folder(Path("set2"))
+    (folder(Path("set2")) / "a/3.bin").write_bytes(b"another")
+    place(Folder(Path("set2")), targets, "files")
+    assert targets["a/3.bin"].read_bytes() == b"another"
+    assert (source.path / "a/3.bin").read_bytes() == FILES["a/3.bin"]
+
+
+def test_files_of_an_archive_are_unpacked_where_links_are_asked_for(tmp_path):
+    targets = {"a/3.bin": tmp_path / "3.bin"}
+    with open_source(tar(tmp_path / "set.tar"), INSIDE, "set.tar") as source:
+        place(source, targets, "files", "hard")
+    assert (tmp_path / "3.bin").read_bytes() == FILES["a/3.bin"]
+
+
+def test_hard_links_to_another_disk_are_told_of(tmp_path, monkeypatch):
+    def other_disk(path, target):
+        raise OSError(18, "Invalid cross-device link", str(target))
+
+    monkeypatch.setattr(Path, "hardlink_to", other_disk)
+    with pytest.raises(DataError) as caught:
+        place(Folder(folder(tmp_path / "set")), {"a/3.bin": tmp_path / "x"}, "files", "hard")
+    assert str(caught.value) == (
+        f"{tmp_path}/set/a/3.bin cannot be linked from {tmp_path} (Invalid cross-device link); "
+        "use --link symbolic, or leave --link out"
+    )
+
+
+def test_a_compressed_archive_of_something_else(tmp_path):
+    (tmp_path / "set.tgz").write_bytes(gzip.compress(b"hello" * 1000))
+    with (
+        pytest.raises(DataError, match=r"set.tgz: .*; is it the official file"),
+        open_source(tmp_path / "set.tgz", INSIDE, "set.tgz"),
+    ):
+        pass

@@ -1,0 +1,234 @@
+"""Wrong masks are named before a training, by a sample and in full, with what is to be done."""
+
+import logging
+import re
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from parcnet_train.data import file_checks
+from parcnet_train.data.file_checks import evenly_spread
+from parcnet_train.data.segmentation import label_checks
+from parcnet_train.data.segmentation.module import VocData
+from parcnet_train.data.segmentation.palette import write_mask
+from parcnet_train.data.segmentation.transforms import SegmentationAugmentation
+from parcnet_train.errors import DataError
+from running import configure
+from voc_files import TRAIN, VAL, image_path, mask_of, mask_path, write_classes, write_list
+
+
+def make_data(root, **settings):
+    return VocData(str(root), 32, 2, SegmentationAugmentation(), num_workers=0, **settings)
+
+
+def fault_of_sample(root, **settings):
+    with pytest.raises(DataError) as raised:
+        make_data(root, **settings).check_files("fit")
+    return str(raised.value)
+
+
+def fault_of_all(root):
+    with pytest.raises(DataError) as raised:
+        make_data(root).check_every_file()
+    return str(raised.value)
+
+
+def write_colours(path, mask):
+    cv2.imwrite(str(path), np.repeat(mask[..., None], 3, axis=2))
+
+
+def write_other_size(path, mask):
+    write_mask(path, mask[1:])
+
+
+def write_high_class(path, mask):
+    mask[0, 0] = 3
+    write_mask(path, mask)
+
+
+def write_half(path, mask):
+    write_mask(path, mask)
+    path.write_bytes(path.read_bytes()[:80])
+
+
+def write_sixteen_bits(path, mask):
+    cv2.imwrite(str(path), mask.astype(np.uint16))
+
+
+WRONG = {
+    write_colours: r"b\.png is no mask of class indices, its pixels are RGB; .* turn its colours",
+    write_sixteen_bits: r"b\.png is no mask .*, its pixels are I;16; .*; save it with 8 bits",
+    write_other_size: r"b\.png has 48x63 pixels and its image .*b\.png 48x64.*; make the mask of",
+    write_high_class: r"b\.png has pixels of class 3; allowed are 0 to 2 and 255, which is",
+    write_half: r"b\.png cannot be read as a mask \(.*\); allowed is a PNG of class indices; mend",
+}
+
+
+@pytest.mark.parametrize("write", WRONG, ids=lambda write: write.__name__)
+def test_a_wrong_mask_is_named(voc_folder, write):
+    make_data(voc_folder).check_files("fit")
+    make_data(voc_folder).check_every_file()
+    write(mask_path(voc_folder, "b"), mask_of("b"))
+    for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
+        (line,) = fault.splitlines()
+        assert line.startswith(f"{voc_folder}/SegmentationClass/")
+        assert re.search(WRONG[write], line)
+
+
+def test_all_faults_of_both_lists_are_told_up_to_ten(voc_folder, monkeypatch):
+    names = [*TRAIN, *VAL]
+    for name in names:
+        write_high_class(mask_path(voc_folder, name), mask_of(name))
+    lines = fault_of_sample(voc_folder).splitlines()
+    assert len(lines) == len(names)
+    assert all(f"{name}.png has pixels of class 3" in "".join(lines) for name in names)
+    monkeypatch.setattr(file_checks, "SHOWN", 3)
+    for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
+        assert len(fault.splitlines()) == 4
+        assert fault.splitlines()[-1] == "and 4 more of the files have a fault"
+
+
+def test_what_is_read_depends_on_the_action(voc_folder):
+    write_high_class(mask_path(voc_folder, "b"), mask_of("b"))
+    make_data(voc_folder).check_files("test")
+    with pytest.raises(DataError, match=r"b\.png has pixels of class 3"):
+        make_data(voc_folder).check_files("benchmark")
+    write_high_class(mask_path(voc_folder, "e"), mask_of("e"))
+    with pytest.raises(DataError, match=r"e\.png has pixels of class 3"):
+        make_data(voc_folder).check_files("test")
+
+
+def test_unreadable_files_may_be_skipped_but_not_wrong_ones(voc_folder):
+    write_half(mask_path(voc_folder, "b"), mask_of("b"))
+    image_path(voc_folder, "e").write_bytes(b"nothing")
+    make_data(voc_folder, on_error="skip").check_files("fit")
+    assert len(fault_of_sample(voc_folder).splitlines()) == 2
+    write_colours(mask_path(voc_folder, "c"), mask_of("c"))
+    (line,) = fault_of_sample(voc_folder, on_error="skip").splitlines()
+    assert "c.png is no mask of class indices" in line
+
+
+def write_many(root, count, mask=lambda number: np.zeros((8, 8), np.uint8)):
+    """So many tiny images in the training list, and their masks."""
+    names = [f"n{number:04}" for number in range(count)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8)).save(root / "JPEGImages" / f"{name}.jpg")
+        write_mask(mask_path(root, name), mask(number))
+    return write_list(root, "train", names)
+
+
+def test_a_sample_is_spread_evenly(voc_folder):
+    assert evenly_spread(3) == [0, 1, 2]
+    assert evenly_spread(1) == [0]
+    positions = evenly_spread(10_582)
+    assert len(positions) == 32
+    assert (positions[0], positions[-1]) == (0, 10_581)
+    assert {341, 342} >= set(np.diff(positions))
+    write_many(voc_folder, 100)
+    for number in (0, 50, 99):
+        write_high_class(mask_path(voc_folder, f"n{number:04}"), np.zeros((8, 8), np.uint8))
+    lines = fault_of_sample(voc_folder).splitlines()
+    assert ["n0000" in lines[0], "n0099" in lines[-1]] == [True, True]
+    assert len(fault_of_all(voc_folder).splitlines()) == 3
+
+
+def half(value):
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = value
+    return mask
+
+
+def test_binary_masks_are_told_what_to_divide_by(voc_folder):
+    file = write_many(voc_folder, 40, lambda number: half(255 if number else 0))
+    for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
+        assert fault == (
+            f"{voc_folder}/SegmentationClass/n0001.png has pixels of 0 and 255 alone, as have all "
+            f"40 masks of {file}: 255 is ignored, so nothing but class 0 would be learned; where "
+            "255 stands for a class, divide the masks by 255, which makes it class 1"
+        )
+
+
+def test_masks_of_class_0_alone_are_told(voc_folder):
+    file = write_many(voc_folder, 40)
+    for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
+        assert fault == (
+            f"all 40 masks of {file} have pixels of class 0 alone, so there is nothing to tell "
+            "from it; write the indices of the classes into them, and set data.masks to their "
+            "folder"
+        )
+
+
+def test_rare_classes_do_not_make_masks_binary(voc_folder):
+    """One mask of a hundred, which the sample has not, holds another class."""
+    write_many(voc_folder, 100, lambda number: half(1 if number == 50 else 255))
+    assert 50 not in evenly_spread(100)
+    make_data(voc_folder).check_files("fit")
+    make_data(voc_folder).check_every_file()
+
+
+def test_masks_without_any_pixel_that_counts(voc_folder):
+    write_many(voc_folder, 3, lambda number: np.full((8, 8), 255, np.uint8))
+    assert "has pixels of 0 and 255 alone" in fault_of_sample(voc_folder)
+
+
+def test_an_ordinary_start_reads_the_sample_alone(voc_folder, monkeypatch):
+    write_many(voc_folder, 100, lambda number: half(1))
+    read = []
+    look = label_checks.look_at
+    monkeypatch.setattr(
+        label_checks, "look_at", lambda masks, samples: read.extend(samples) or look(masks, samples)
+    )
+    make_data(voc_folder).check_files("benchmark")
+    assert read == evenly_spread(100)
+
+
+def test_classes_never_seen_are_told_in_full_checks(voc_folder, caplog):
+    file = write_many(voc_folder, 5, lambda number: half(2))
+    write_classes(voc_folder, ["background", "cat", "dog", "emu"])
+    with caplog.at_level(logging.WARNING):
+        make_data(voc_folder).check_files("fit")
+        assert caplog.messages == []
+        make_data(voc_folder).check_every_file()
+    (line,) = caplog.messages
+    assert line == (
+        f"{file}: none of its 5 masks has a pixel of cat (1), emu (3); where that is not meant, "
+        "compare classes.txt with the indices in the masks"
+    )
+
+
+def faults_of(root, *overrides):
+    return configure(["task=segmentation", "data=voc_format", f"data.root={root}", *overrides])[1]
+
+
+def test_the_configuration_names_faults(voc_folder):
+    write_many(voc_folder, 100, lambda number: half(1))
+    assert faults_of(voc_folder, "action=check", "check.data=full") == []
+    for number in (49, 50):
+        write_colours(mask_path(voc_folder, f"n{number:04}"), half(1))
+    assert faults_of(voc_folder) == []
+    assert faults_of(voc_folder, "action=check") == []
+    assert faults_of(voc_folder, "check.data=full") == []  # of action=check alone
+    found = faults_of(voc_folder, "action=check", "check.data=full")
+    assert ["n0049.png" in found[0], "n0050.png" in found[1]] == [True, True]
+    assert len(found) == 2
+    write_colours(mask_path(voc_folder, "n0000"), half(1))
+    for action in ("fit", "check"):
+        (fault,) = faults_of(voc_folder, f"action={action}")
+        assert "n0000.png is no mask of class indices" in fault
+
+
+def test_how_much_is_checked_is_checked(voc_folder):
+    (fault,) = faults_of(voc_folder, "check.data=all")
+    assert fault.startswith("check.data=all: allowed is one of sample, full")
+
+
+def test_a_full_check_shows_its_progress(voc_folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    make_data(voc_folder).check_every_file()
+    error = capsys.readouterr().err
+    assert "train" in error
+    assert "4/4" in error
+    assert "3/3" in error

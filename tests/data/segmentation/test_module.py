@@ -1,0 +1,492 @@
+"""`VocData`: which files it reads, which faults it names before a training, what it loads."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
+from PIL import Image
+
+from parcnet_train.data.batches import PADDING
+from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
+from parcnet_train.data.samplers import MultiScale
+from parcnet_train.data.segmentation.module import VocData
+from parcnet_train.data.segmentation.palette import write_mask
+from parcnet_train.data.segmentation.transforms import SegmentationAugmentation
+from parcnet_train.data.segmentation.voc_files import find_files
+from parcnet_train.errors import DataError
+from running import configure
+from voc_files import (
+    NAMES,
+    TRAIN,
+    VAL,
+    image_path,
+    mask_of,
+    mask_path,
+    write_classes,
+    write_list,
+)
+
+
+def make_data(root, **settings):
+    defaults = {"image_size": 64, "batch_size": 2, "num_workers": 0}
+    augmentation = settings.pop("augmentation", SegmentationAugmentation())
+    return VocData(str(root), augmentation=augmentation, **{**defaults, **settings})
+
+
+def fitted(root, **settings):
+    data = make_data(root, **settings)
+    data.setup("fit")
+    return data
+
+
+def test_classes_are_those_of_the_file(voc_folder):
+    data = make_data(voc_folder)
+    assert data.class_names == NAMES
+    assert data.window is None
+    data.check_files("fit")
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set)) == (4, 3)
+    assert make_data(voc_folder, num_classes=3, names=["x", "y"]).class_names == NAMES
+    (voc_folder / "classes.txt").write_text("\ufeffsky\r\n\r\n road sign \r\n", "utf-8")
+    assert make_data(voc_folder).class_names == ["sky", "road sign"]
+
+
+def test_classes_of_a_set_that_names_none(voc_folder):
+    (voc_folder / "classes.txt").unlink()
+    assert make_data(voc_folder, num_classes=4).class_names == ["0", "1", "2", "3"]
+    assert make_data(voc_folder, names=["x", "y"]).class_names == ["x", "y"]
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("fit")
+    assert str(raised.value) == (
+        f"{voc_folder}/classes.txt does not exist, so nothing tells the classes; write one name a "
+        "line, that of index 0 first, or give their names or number: data.names=[...], "
+        "data.num_classes=N"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "message"),
+    [
+        (
+            NAMES,
+            {"num_classes": 21},
+            r"data\.num_classes=21, but .*txt has 3 classes; data\.num",
+        ),
+        (["a", "b", "a"], {}, r"classes\.txt has the class 'a' twice; give each its own name"),
+        (["a"], {}, r"classes\.txt: allowed are 2 to 255 classes, .* has one, not 1$"),
+        (map(str, range(256)), {}, r"classes\.txt: allowed are 2 to 255 .*, not 256"),
+        (None, {"num_classes": 1}, r"data\.num_classes: allowed are 2 to 255 .*, not 1"),
+        (None, {"names": ["a", "a"]}, r"data\.names has the class 'a' twice"),
+        (None, {"names": ["a", "b"], "num_classes": 3}, r"=3, but data\.names has 2 classes"),
+    ],
+)
+def test_classes_are_checked(voc_folder, names, settings, message):
+    (voc_folder / "classes.txt").unlink()
+    if names is not None:
+        write_classes(voc_folder, names)
+    with pytest.raises(DataError, match=message):
+        make_data(voc_folder, **settings).check_files("fit")
+
+
+def test_classes_that_are_no_text_are_named(voc_folder):
+    (voc_folder / "classes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"classes\.txt cannot be read \(it is no text in UTF-8\)"):
+        make_data(voc_folder).check_files("fit")
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"data\.root: .*nowhere does not exist; allowed is a fold"):
+        make_data(tmp_path / "nowhere").check_files("fit")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("what", ["image", "mask"])
+def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what):
+    names, count = (["c", "d"], len(TRAIN)) if split == "train" else (["f", "g"], len(VAL))
+    folder, ending, endings = {
+        "image": ("JPEGImages", ".*", ".jpg or .jpeg or .png"),
+        "mask": ("SegmentationClass", ".png", ".png or .tif or .tiff"),
+    }[what]
+    for name in names:
+        (path,) = (voc_folder / folder).glob(f"{name}{ending}")
+        path.unlink()
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("fit")
+    assert str(raised.value) == (
+        f"{voc_folder}/{folder}/{names[0]}{endings} does not exist, which "
+        f"{voc_folder}/ImageSets/Segmentation/{split}.txt lists; 2 of {count} "
+        "files are absent; fetch them, set data.root, or take them out of the list, which has "
+        "names, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
+    )
+
+
+def test_a_list_may_have_file_names(voc_folder):
+    file = write_list(voc_folder, "train", ["a.jpg", "b.png", "c"])
+    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
+    assert images.tolist() == [b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.jpg")]
+    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c")]
+    write_list(voc_folder, "train", ["a.jpg", "b.jpg"])  # b is a PNG
+    with pytest.raises(DataError, match=r"JPEGImages/b\.jpg.* 1 of 2 "):
+        make_data(voc_folder).check_files("fit")
+
+
+@pytest.mark.parametrize("kind", [".tif", ".webp", ".bmp", ".avif"])
+@pytest.mark.parametrize("mask_kind", [".tif", ".png"])
+@pytest.mark.parametrize("style", ["{0}", "{0}{1}", "JPEGImages/{0}{1} SegmentationClass/{0}{2}"])
+def test_images_and_masks_of_other_formats_are_read(voc_folder, kind, mask_kind, style):
+    for name in TRAIN:
+        path, mask = image_path(voc_folder, name), mask_path(voc_folder, name)
+        with Image.open(path) as image:
+            image.save(path.with_name(name + kind))
+        path.unlink()
+        with Image.open(mask) as image:
+            image.load()
+        mask.unlink()
+        image.save(mask.with_suffix(mask_kind))
+    write_list(voc_folder, "train", [style.format(n, kind, mask_kind) for n in TRAIN])
+    data = make_data(voc_folder)
+    data.check_files("fit")
+    dataset = data.make_train_set()
+    for sample, name in enumerate(TRAIN):
+        assert dataset.path(sample).name == name + kind
+        assert np.array_equal(dataset.read(sample).mask, mask_of(name))
+
+
+def test_absolute_pairs_are_read_where_they_lie(voc_folder, tmp_path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    shutil.copy(image_path(voc_folder, "a"), elsewhere / "A.jpg")
+    shutil.copy(mask_path(voc_folder, "a"), elsewhere / "m.png")
+    lines = [f"{elsewhere}/A.jpg {elsewhere}/m.png", "/JPEGImages/b.png /SegmentationClass/b.png"]
+    write_list(voc_folder, "train", lines)
+    dataset = make_data(voc_folder).make_train_set()
+    assert dataset.images.tolist() == [f"{elsewhere}/A.jpg".encode(), b"JPEGImages/b.png"]
+    for sample, name in enumerate("ab"):
+        assert np.array_equal(dataset.read(sample).mask, mask_of(name))
+    write_list(voc_folder, "train", [f"{elsewhere}/A.jpg {elsewhere}/gone.png"])
+    with pytest.raises(DataError, match=r"gone\.png.* 1 of 1 "):
+        make_data(voc_folder).make_train_set()
+
+
+def test_what_is_no_file_is_absent(voc_folder):
+    image_path(voc_folder, "a").unlink()
+    os.mkfifo(image_path(voc_folder, "a"))
+    with pytest.raises(DataError, match=r"JPEGImages/a\.jpg.* 1 of 4 "):
+        make_data(voc_folder).make_train_set()
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    (lists / "train.txt").unlink()
+    os.mkfifo(lists / "train.txt")
+    with pytest.raises(DataError, match=r"train\.txt .*FIFO"):
+        make_data(voc_folder).make_train_set()
+
+
+def test_classes_of_labelme_begin_after_the_one_that_is_ignored(voc_folder):
+    write_classes(voc_folder, ["__ignore__", "_background_", "cat", "dog"])
+    data = make_data(voc_folder, num_classes=3)
+    assert data.class_names == ["_background_", "cat", "dog"]
+    data.check_files("fit")
+    write_mask(mask_path(voc_folder, "a"), mask_of("a") % 255 + 1)  # indices of lines
+    with pytest.raises(DataError, match=r"a\.png has pixels of class 3; allowed are 0 to 2"):
+        make_data(voc_folder).check_files("fit")
+
+
+def test_a_set_of_cvat_is_refused_with_the_way_out(voc_folder):
+    (voc_folder / "classes.txt").rename(voc_folder / "labelmap.txt")
+    with pytest.raises(DataError, match=r"classes\.txt does not exist.*labelmap\.txt.*CVAT.*index"):
+        make_data(voc_folder).check_files("fit")
+    Image.new("RGB", (56, 40)).save(mask_path(voc_folder, "a"))
+    with pytest.raises(DataError, match=r"a\.png .*RGB.*labelmap\.txt"):
+        make_data(voc_folder, names=NAMES).check_files("fit")
+
+
+def test_files_in_folders_are_looked_for_there(voc_folder):
+    write_list(voc_folder, "val", ["x/y/e", "f"])
+    with pytest.raises(DataError, match=r"JPEGImages/x/y/e\.jpg .*; 1 of 2 files are absent"):
+        make_data(voc_folder).check_files("test")
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (voc_folder / folder / "x" / "y").mkdir(parents=True)
+        (file,) = (voc_folder / folder).glob("e.*")
+        file.rename(voc_folder / folder / "x" / "y" / file.name)
+    data = make_data(voc_folder)
+    data.check_files("test")
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    assert np.array_equal(batch.originals[0], mask_of("e"))
+
+
+def test_folders_are_listed_once_whatever_their_length(voc_folder, monkeypatch):
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    make_data(voc_folder).check_files("test")
+    assert listed == [voc_folder / "JPEGImages", voc_folder / "SegmentationClass"]
+
+
+def test_of_several_images_of_a_name_jpeg_is_taken(voc_folder):
+    shutil.copy(image_path(voc_folder, "b"), voc_folder / "JPEGImages" / "a.png")
+    image_path(voc_folder, "c").rename(voc_folder / "JPEGImages" / "c.JPG")
+    file = voc_folder / "ImageSets" / "Segmentation" / "train.txt"
+    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
+    assert images.tolist() == [
+        b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.JPG", b"d.jpeg")
+    ]
+    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c", b"d")]
+
+
+def test_a_list_may_have_pairs(voc_folder):
+    """As VOC's augmented lists have them, with or without a slash; names may have spaces."""
+    (voc_folder / "SegmentationClass").rename(voc_folder / "SegmentationClassAug")
+    image_path(voc_folder, "f").rename(voc_folder / "JPEGImages" / "f 1.JPG")
+    lines = [
+        "/JPEGImages/e.jpg /SegmentationClassAug/e.png",
+        "JPEGImages/f 1.JPG\tSegmentationClassAug/f.png \r",
+        "",
+        "JPEGImages/b.png  SegmentationClassAug/b.png",
+    ]
+    file = write_list(voc_folder, "val", lines)
+    data = make_data(voc_folder, batch_size=3)
+    data.check_files("test")
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    for original, name in zip(batch.originals, "efb", strict=True):
+        assert np.array_equal(original, mask_of(name))
+    write_list(voc_folder, "val", [*lines, "e"])
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("test")
+    assert str(raised.value) == (
+        f"{file} has pairs of an image and its mask, and the line 'e', which is none; allowed are "
+        "pairs alone, or names alone"
+    )
+    write_list(voc_folder, "val", ["JPEGImages/e.jpg SegmentationClass/e.png", lines[0]])
+    with pytest.raises(
+        DataError, match=r"/SegmentationClass/e\.png does not exist, which .*; 1 of 2"
+    ):
+        make_data(voc_folder).check_files("test")
+
+
+def test_an_image_is_evaluated_once(voc_folder):
+    file = write_list(voc_folder, "val", ["e", "f", "e", "g", "f"])
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("test")
+    assert str(raised.value) == (
+        f"{file} names JPEGImages/e.jpg more than once, as it does 2 of 3 images, and each would "
+        "count as often; take the repeated lines out"
+    )
+    write_list(voc_folder, "val", ["e"])
+    write_list(voc_folder, "train", ["a", "a", "b"])  # a training may show some more often
+    assert len(fitted(voc_folder).train_set) == 3
+
+
+def test_images_of_both_lists_are_told(voc_folder, caplog):
+    make_data(voc_folder).check_files("fit")
+    assert caplog.messages == []
+    write_list(voc_folder, "train", ["a", "g", "e"])
+    make_data(voc_folder).check_files("fit")
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    assert caplog.messages == [
+        f"{lists}/train.txt has 2 of the 3 images of {lists}/val.txt, first JPEGImages/e.jpg: the "
+        "metrics will be those of images that were trained on"
+    ]
+
+
+def test_images_twice_in_the_training_list_are_reported(voc_folder, caplog):
+    write_list(voc_folder, "train", ["a", "a", "b"])
+    make_data(voc_folder).check_files("fit")
+    (line,) = caplog.messages
+    assert "train.txt has JPEGImages/a.jpg more than once, as it does 1 of its 2 images" in line
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["A"], "JPEGImages/a.jpg"),
+        (["JPEGImages\\a"], "JPEGImages/a.jpg"),
+        (["JPEGImages/a.jpg SegmentationClass/A.png"], "SegmentationClass/a.png"),
+        (["JPEGImages/b.jpg SegmentationClass/b.png"], "JPEGImages/b.png"),
+        (["JPEGImages\\a.jpg SegmentationClass\\a.png"], "JPEGImages/a.jpg"),
+    ],
+)
+def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
+    write_list(voc_folder, "train", lines)
+    with pytest.raises(DataError) as raised:
+        make_data(voc_folder).check_files("fit")
+    assert f", but {voc_folder / found} exists" in str(raised.value)
+    assert "1 of 1 files are absent" in str(raised.value)
+
+
+def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    (lists / "train.txt").rename(lists / "Train.txt")
+    with pytest.raises(DataError, match=r", but .*/Segmentation/Train\.txt"):
+        make_data(voc_folder).check_files("fit")
+    (voc_folder / "JPEGImages").rename(voc_folder / "JpegImages")
+    with pytest.raises(DataError, match=r"JPEGImages does not exist, but .*/JpegImages"):
+        make_data(voc_folder).check_files("test")
+
+
+@pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
+def test_a_missing_folder_is_named(voc_folder, folder):
+    shutil.rmtree(voc_folder / folder)
+    with pytest.raises(DataError, match=rf"data\.root: .*{folder} does not exist; allowed is a"):
+        make_data(voc_folder).check_files("fit")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_missing_or_empty_list_is_named(voc_folder, split):
+    file = write_list(voc_folder, split, ["", " "])
+    with pytest.raises(DataError, match=rf"{split}\.txt names no image; allowed is a list of nam"):
+        make_data(voc_folder).check_files("fit")
+    file.unlink()
+    with pytest.raises(DataError, match=rf"{split}\.txt cannot be read \(No such file.*train_list"):
+        make_data(voc_folder).check_files("fit")
+
+
+def test_an_evaluation_needs_no_training_set_and_a_benchmark_no_other(voc_folder):
+    lists = voc_folder / "ImageSets" / "Segmentation"
+    (lists / "train.txt").rename(lists / "mine.txt")
+    data = make_data(voc_folder)
+    data.check_files("test")
+    data.setup("validate")
+    assert len(data.val_set) == 3
+    (lists / "val.txt").unlink()
+    make_data(voc_folder, train_list="mine").check_files("benchmark")
+
+
+def test_names_of_folders_and_lists_can_be_chosen(voc_folder):
+    (voc_folder / "JPEGImages").rename(voc_folder / "photos")
+    (voc_folder / "SegmentationClass").rename(voc_folder / "labels")
+    data = make_data(
+        voc_folder, images="photos", masks="labels", train_list="val", val_list="train"
+    )
+    data.check_files("fit")
+    data.setup("fit")
+    assert (len(data.train_set), len(data.val_set)) == (3, 4)
+
+
+def test_validation_has_every_image_once_and_is_filled_up(voc_folder):
+    first, second = fitted(voc_folder).val_dataloader()
+    assert [first.samples.tolist(), second.samples.tolist()] == [[0, 1], [2, PADDING]]
+    assert first.images.shape == second.images.shape == (2, 3, 64, 64)
+    assert first.masks.shape == (2, 64, 64)
+    scales = [[64 / 70, 64 / 45, 0, 0], [64 / 45, 64 / 70, 0, 0]]
+    assert np.allclose(first.placements, scales)
+    originals = [*first.originals, *second.originals]
+    for original, name in zip(originals, VAL, strict=False):
+        assert np.array_equal(original, mask_of(name))
+    assert originals[3].tolist() == [[255]]
+    assert (second.masks[1] == 255).all()
+
+
+def test_letterbox_keeps_the_aspect(voc_folder):
+    batch, _ = fitted(voc_folder, evaluation="keep_aspect", image_size=(70, 90)).val_dataloader()
+    assert batch.masks.shape == (2, 70, 90)
+    scale = 90 / 70
+    rows = round(45 * scale)
+    assert np.allclose(batch.placements[0], [scale, rows / 45, 0, (70 - rows) // 2])
+    assert np.allclose(batch.placements[1], [1, 1, 22, 0])
+    assert np.array_equal(batch.masks[1, :, 22:67], mask_of("f"))
+    assert [each.shape for each in batch.originals] == [(45, 70), (70, 45)]
+
+
+def test_windows_see_images_at_their_own_size(voc_folder):
+    data = fitted(voc_folder, evaluation="windows", image_size=(32, 40))
+    assert data.window == (32, 40)
+    batches = list(data.val_dataloader())
+    assert [tuple(batch.images.shape) for batch in batches] == [
+        (1, 3, *size) for size in VAL.values()
+    ]
+    for batch, name in zip(batches, VAL, strict=True):
+        assert np.array_equal(batch.masks[0], mask_of(name))
+        assert torch.equal(batch.originals[0], batch.masks[0])
+    batch = next(iter(data.train_dataloader()))
+    assert batch.images.shape == (2, 3, 32, 40)
+
+
+def test_an_unreadable_image_of_windows_is_skipped(voc_folder):
+    image_path(voc_folder, "f").write_bytes(b"nothing")
+    data = fitted(voc_folder, evaluation="windows", image_size=(32, 40), on_error="skip")
+    batches = list(data.val_dataloader())
+    assert [batch.samples.tolist() for batch in batches] == [[0], [PADDING], [2]]
+    assert [int(batch.skipped) for batch in batches] == [0, 1, 0]
+    assert batches[1].images.shape == (1, 3, 32, 40)
+
+
+def test_epochs_differ_and_repeat(voc_folder):
+    def epoch(number, seed=0):
+        loader = fitted(voc_folder, batch_size=4, seed=seed).train_dataloader()
+        _set_sampler_epoch(loader, number)
+        (batch,) = loader
+        assert batch.originals == []
+        assert batch.placements.isnan().all()
+        return batch.images, batch.masks, batch.samples
+
+    assert all(map(torch.equal, epoch(0), epoch(0)))
+    for other in (epoch(1), epoch(0, seed=1)):
+        assert other[1].shape == (4, 64, 64)
+        assert not torch.equal(other[0], epoch(0)[0])
+        assert not torch.equal(other[1], epoch(0)[1])
+
+
+def test_workers_load_the_same(voc_folder):
+    for make_loader in (VocData.train_dataloader, VocData.val_dataloader):
+        alone = list(make_loader(fitted(voc_folder)))
+        data = fitted(voc_folder, num_workers=1)
+        for expected, batch in zip(alone, make_loader(data), strict=True):
+            assert torch.equal(expected.images, batch.images)
+            assert torch.equal(expected.masks, batch.masks)
+            assert all(map(torch.equal, expected.originals, batch.originals))
+        data.end_workers()
+
+
+def test_sizes_vary_on_request(voc_folder):
+    scales = MultiScale(smallest=0.5, largest=1.5, count=3)
+    data = fitted(voc_folder, batch_size=1, multi_scale=scales)
+    loader, sizes = data.train_dataloader(), set()
+    for epoch in range(6):
+        _set_sampler_epoch(loader, epoch)
+        sizes |= {tuple(batch.masks.shape[1:]) for batch in loader}
+    assert sizes == {(32, 32), (64, 64), (96, 96)}
+
+
+def faults_of(root, *overrides):
+    return configure(["task=segmentation", "data=voc_format", f"data.root={root}", *overrides])[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("recipe.augmentation.short_side=[1.5,0.75]", "a list of two: … the smaller one first"),
+        ("recipe.augmentation.short_side=[0,1]", "a list of two: a number above 0 and up to 10"),
+        ("recipe.augmentation.pad=1", "augmentation.pad=1: allowed is true or false"),
+        ("recipe.augmentation.flip=2", "flip=2: allowed is a number from 0 to 1"),
+        ("recipe.augmentation.photometric=1", "photometric=1: allowed is true or false"),
+        ("data.evaluation=window", "one of stretch, keep_aspect, windows; did you mean windows?"),
+        ("data.names=cat", "data.names=cat: allowed is list[str] | None"),
+    ],
+)
+def test_settings_are_checked(voc_folder, override, message):
+    (fault,) = faults_of(voc_folder, override)
+    assert all(part in fault for part in message.split(" … "))
+
+
+def test_the_configuration_names_faults_of_the_files(voc_folder):
+    assert faults_of(voc_folder) == []
+    (voc_folder / "SegmentationClass" / "e.png").unlink()
+    (fault,) = faults_of(voc_folder)
+    assert "e.png or .tif or .tiff does not exist, which" in fault
+    (fault,) = configure(["task=segmentation", "data=voc", f"data.root={voc_folder}"])[1]
+    assert "data.num_classes=21, but" in fault
+
+
+def test_vocs_own_names(tmp_path):
+    values, _ = configure(["task=segmentation", "data=voc", f"data.root={tmp_path}"])
+    assert values["data"]["names"] == list(VOC_CLASSES)
+
+
+def test_the_released_recipe_never_pads():
+    values, _ = configure(["task=segmentation", "recipe=voc_50e_released"])
+    assert values["recipe"]["augmentation"]["pad"] is False
+    values, _ = configure(["task=segmentation", "recipe=voc_50e"])
+    assert values["recipe"]["augmentation"]["pad"] is True

@@ -1,0 +1,95 @@
+"""MNN files in int8: near to the float ones, and with what those say of themselves."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lively import lively
+from parcnet_train.benchmarks.latency import write_network
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats import mnn_int8
+from parcnet_train.deploy.formats.mnn import MnnFile, write_mnn, write_mnn_network
+from parcnet_train.deploy.formats.mnn_int8 import QuantizableMnn
+from parcnet_train.errors import ConfigError, TrainingError
+
+SIZE = (64, 96)
+
+
+def quantize(source, target, images):
+    with tempfile.TemporaryDirectory() as folder:
+        QuantizableMnn(source, images, Path(folder)).write(target)
+
+
+def pictures(count):
+    images = np.random.default_rng(0).random((count, 1, 3, *SIZE), dtype=np.float32)
+    return list(images)
+
+
+def written(path, task="classification"):
+    exportable = Exportable(lively("parcnet_xs", task), SIZE)
+    write_mnn_network(exportable, path, exportable.description(list("abcdefghij")))
+    return path
+
+
+SLOWLY = pytest.param("detection", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("task", ["classification", SLOWLY, "segmentation"])
+def test_int8_is_small_near_and_says_what_float_says(task, tmp_path):
+    source, target, images = written(tmp_path / "float.mnn", task), tmp_path / "8.mnn", pictures(8)
+    quantize(source, target, images)
+    before, after = MnnFile(source), MnnFile(target)
+    assert after.metadata == {**before.metadata, "precision": "int8"}
+    assert target.stat().st_size < 0.4 * source.stat().st_size
+    batch = np.concatenate(images[:3])
+    expected, found = before.run(batch), after.run(batch)
+    assert list(found) == list(expected)
+    for name, truth in expected.items():
+        assert 0 < (found[name] - truth).std() < 0.1 * truth.std()
+
+
+class Channel(nn.Module):
+    """One channel of the images, by way of a convolution."""
+
+    def __init__(self, channel):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 1, bias=False)
+        self.conv.weight.data = torch.eye(3)[channel].reshape(1, 3, 1, 1)
+
+    def forward(self, images):
+        return self.conv(images)
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_calibration_sees_the_images(channel, tmp_path, monkeypatch):
+    """An int8 map ends at the largest value that was seen, here another one in each channel."""
+    monkeypatch.setattr(mnn_int8, "BATCH_PIXELS", 2 * SIZE[0] * SIZE[1])
+    write_network(Channel(channel), SIZE, tmp_path / "channel.onnx")
+    write_mnn(tmp_path / "channel.onnx", tmp_path / "channel.mnn", {"outputs": '["logits"]'})
+    largest = np.array([0.2, 0.4, 0.8], dtype=np.float32).reshape(1, 3, 1, 1)
+    dark, light = pictures(2)
+    calibration = [0.1 * dark * largest, light * largest, light]  # the third one is too many
+    quantize(tmp_path / "channel.mnn", tmp_path / "int8.mnn", calibration)
+    white = np.ones((1, 3, *SIZE), dtype=np.float32)
+    found = MnnFile(tmp_path / "int8.mnn").run(white)["logits"]
+    np.testing.assert_allclose(found, largest[0, channel, 0, 0], rtol=0.02)
+
+
+def test_what_the_tool_cannot_read_is_told(tmp_path):
+    text = tmp_path / "network.mnn"
+    text.write_text("words")
+    match = r"network.mnn cannot be quantised by MNN: .+; export.precision=float32 is left$"
+    with pytest.raises(TrainingError, match=match):
+        quantize(text, tmp_path / "int8.mnn", pictures(1))
+    assert [each.name for each in tmp_path.iterdir()] == ["network.mnn"]
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "MNN", None)
+    with pytest.raises(ConfigError, match=r"MNN is not installed: pip install 'parcnet-train\[mnn"):
+        quantize(tmp_path / "network.mnn", tmp_path / "int8.mnn", pictures(1))

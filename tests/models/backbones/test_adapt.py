@@ -1,0 +1,259 @@
+"""Networks of torchvision: ours equal theirs, and what ParC and dilation change in them."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+import parcnet_train
+from parcnet_train.build import build_backbone, build_model, meta_device
+from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from parcnet_train.models.layers.parc import CircularConv, ParallelParC, PositionEmbedding
+from parcnet_train.models.profiling.counts import counts
+from running import composed, run
+
+HALF_WIDTH = [CNBlockConfig(48, 96, 3), CNBlockConfig(96, 192, 3), CNBlockConfig(192, 384, 9)]
+
+# torchvision's network, and its names outside the backbone as ours.
+THEIRS = {
+    "resnet50": (torchvision.models.resnet50, {"fc": "head.linear"}),
+    "mobilenetv2": (
+        torchvision.models.mobilenet_v2,
+        {
+            "features.18.0": "head.expand.conv",
+            "features.18.1": "head.expand.norm",
+            "classifier.1": "head.linear",
+        },
+    ),
+    "convnext_xt": (
+        lambda: ConvNeXt([*HALF_WIDTH, CNBlockConfig(384, None, 3)]),
+        {"classifier.0": "head.norm", "classifier.2": "head.linear"},
+    ),
+}
+
+
+def with_stride(name, output_stride):
+    """A backbone of ours with another output stride."""
+    return build_backbone(composed(f"backbone={name}", f"backbone.output_stride={output_stride}"))
+
+
+def randomize(network):
+    """Values under which every parameter and statistic matters."""
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2, generator=generator)
+        elif name.endswith("layer_scale") or (name.endswith("weight") and value.ndim == 1):
+            value.uniform_(0.2, 0.6, generator=generator)
+        elif value.is_floating_point() and value.ndim == 1:
+            value.normal_(0, 0.1, generator=generator)
+    return network.eval()
+
+
+def ours_from(name, state):
+    """Our model with torchvision's state dict; names fit but for those of the head."""
+    _, outside = THEIRS[name]
+    renamed = {}
+    for key, value in state.items():
+        prefix, _, last = key.rpartition(".")
+        ours = outside.get(prefix)
+        renamed[f"{ours}.{last}" if ours else f"backbone.network.{key}"] = value
+    model = build_model(composed(f"backbone={name}"), num_classes=1000)
+    model.load_state_dict(renamed)  # strict
+    return model.eval()
+
+
+def normalize(images):
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images - mean) / std
+
+
+def assert_close(got, expected):
+    assert (got - expected).abs().max() < 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_plain_networks_equal_those_of_torchvision(name):
+    torch.manual_seed(0)
+    theirs = randomize(THEIRS[name][0]())
+    ours = ours_from(name, theirs.state_dict())
+    for size in ((224, 224), (96, 160)):
+        images = torch.rand(2, 3, *size)
+        with torch.inference_mode():
+            expected = theirs(normalize(images))
+            assert expected.std() > 0.01
+            assert_close(ours(images), expected)
+
+
+def test_normalisation_is_that_of_torchvision_and_not_in_the_state_dict():
+    images = torch.rand(2, 3, 4, 5)
+    expected = torchvision.transforms.functional.normalize(images, (0.1, 0.2, 0.3), (1.0, 0.5, 2))
+    module = Normalize((0.1, 0.2, 0.3), (1.0, 0.5, 2))
+    torch.testing.assert_close(module(images), expected)
+    assert module.state_dict() == {}
+
+
+@pytest.mark.parametrize(("output_stride", "replaced"), [(8, (0, 1, 1)), (16, (0, 0, 1))])
+def test_dilation_of_resnet_is_that_of_torchvision(output_stride, replaced):
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet50(replace_stride_with_dilation=[*map(bool, replaced)])
+    randomize(theirs)
+    del theirs.fc
+    ours = with_stride("resnet50", output_stride).eval()
+    ours.network.load_state_dict(theirs.state_dict())
+    images = torch.rand(1, 3, 96, 160)
+    with torch.inference_mode():
+        got = ours(images)
+        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(normalize(images)))))
+        for layer, seen in zip("1234", got[1:], strict=True):
+            x = theirs.get_submodule(f"layer{layer}")(x)
+            assert_close(seen, x)
+
+
+# Of timm: the same networks, made by others, which dilate too.
+TIMMS = {
+    "mobilenetv2": lambda stride: timm.create_model("mobilenetv2_100", output_stride=stride),
+    "convnext_xt": lambda stride: timm.models.ConvNeXt(
+        depths=(3, 3, 9, 3), dims=(48, 96, 192, 384), output_stride=stride
+    ),
+}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("name", TIMMS)
+def test_dilation_of_the_others_is_that_of_timm(name, output_stride):
+    torch.manual_seed(0)
+    ours = randomize(with_stride(name, output_stride))
+    theirs = TIMMS[name](output_stride).eval()
+    state = ours.network.state_dict()
+    # Both libraries define their layers in one order, up to the head of theirs.
+    of_head = ("head", "conv_head", "bn2", "classifier")
+    shapes = {k: v.shape for k, v in theirs.state_dict().items() if not k.startswith(of_head)}
+    pairs = zip(shapes.items(), state.values(), strict=True)
+    theirs.load_state_dict({k: v.reshape(shape) for (k, shape), v in pairs}, strict=False)
+    images = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected = theirs.forward_intermediates(normalize(images), intermediates_only=True)[-1]
+        assert_close(ours(images)[-1], expected)
+
+
+# Of the authors' implementation: parameters with a classifier of 1000 classes, and multiply-adds of
+# 224x224 pixels in millions.
+SIZES = {
+    "parc_resnet50": (23_737_640, 3_940),
+    "parc_mobilenetv2": (3_532_136, 302),
+    "parc_convnext_xt": (7_412_824, 1_140),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_parc_networks_have_the_released_sizes(name):
+    with meta_device():
+        model = build_model(composed(f"backbone={name}"), num_classes=1000)
+    counted = counts(model, (224, 224))
+    parameters, millions = SIZES[name]
+    assert counted.parameters == parameters
+    assert float(f"{counted.multiply_adds / 1e6:.3g}") == millions
+
+
+# Of the authors' implementation: meta length, kernels per channel, embedding.
+RELEASED = {
+    "parc_resnet50": {
+        "layer3.3.conv2": (14, 128, True),
+        "layer3.4.conv2": (14, 128, True),
+        "layer3.5.conv2": (14, 128, True),
+        "layer4.2.conv2": (7, 256, True),
+    },
+    "parc_mobilenetv2": {
+        "features.9.conv.1.0": (14, 1, True),
+        "features.10.conv.1.0": (14, 1, False),
+        "features.13.conv.1.0": (14, 1, True),
+        "features.16.conv.1.0": (7, 1, True),
+    },
+    "parc_convnext_xt": {
+        "features.5.6.block.0": (14, 1, True),
+        "features.5.7.block.0": (14, 1, True),
+        "features.5.8.block.0": (14, 1, True),
+        "features.7.2.block.0": (7, 1, True),
+    },
+}
+
+
+@pytest.mark.parametrize("output_stride", [8, 32])
+@pytest.mark.parametrize("name", RELEASED)
+def test_parc_stands_where_the_release_has_it(name, output_stride):
+    with meta_device():
+        network = with_stride(name, output_stride).network
+    found = {}
+    for place, module in network.named_modules():
+        if isinstance(module, ParallelParC):
+            embedding, conv = module.height
+            half, inputs, length, _ = conv.weight.shape
+            assert module.width[1].weight.shape == (half, inputs, 1, length)
+            assert conv.bias.shape == (half,)
+            found[place] = (length, inputs, isinstance(embedding, PositionEmbedding))
+    assert found == RELEASED[name]
+
+
+def fan_out(kernel):
+    """Standard deviation of Kaiming's normal distribution, `fan_out`, as torch counts it."""
+    return (2 / (kernel.shape[0] * max(kernel.shape[2:]))) ** 0.5
+
+
+# Of the authors' implementation: standard deviation of a ParC kernel, largest bias.
+STARTS = {
+    "parc_resnet50": (fan_out, lambda kernel: kernel[0].numel() ** -0.5),
+    "parc_mobilenetv2": (fan_out, lambda kernel: 0.0),
+    "parc_convnext_xt": (lambda kernel: 0.02, lambda kernel: 0.0),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_parc_starts_as_released(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(composed(f"backbone={name}"))
+    std_of, bound_of = STARTS[name]
+    for module in backbone.modules():
+        if isinstance(module, CircularConv):
+            kernel, bias = module.weight.detach(), module.bias.detach()
+            assert kernel.std().item() == pytest.approx(std_of(kernel), rel=0.1)
+            bound = bound_of(kernel)
+            assert bias.abs().max().item() == pytest.approx(bound, rel=0.1)
+        elif isinstance(module, PositionEmbedding):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "parc_convnext_xt"])
+def test_a_network_can_be_exported(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(composed(f"backbone={name}")).eval()
+    images = torch.rand(1, 3, 64, 96)
+    exported = torch.export.export(backbone, (images,)).module()
+    for got, expected in zip(exported(images), backbone(images), strict=True):
+        assert_close(got, expected)
+
+
+def test_other_patterns_of_parc_are_a_matter_of_configuration():
+    values = composed(
+        *("backbone=resnet50", 'backbone.parc_layers=["layer2.[123].conv2"]'),
+        *("backbone.position_embeddings=false", "backbone.meta_size=[128,192]"),
+    )
+    backbone = build_backbone(values)
+    layers = [m for m in backbone.modules() if isinstance(m, ParallelParC)]
+    assert [tuple(m.height[1].weight.shape[2:]) for m in layers] == [(16, 1)] * 3
+    assert [tuple(m.width[1].weight.shape[2:]) for m in layers] == [(1, 24)] * 3
+    assert all(isinstance(m.height[0], nn.Identity) for m in layers)
+
+
+def test_a_run_leaves_a_checkpoint_that_normalises_as_it_was_trained(tmp_path):
+    out = tmp_path / "run"
+    overrides = ("debug=tiny", "backbone=parc_mobilenetv2", "backbone.mean=[0.1,0.2,0.3]")
+    run([*overrides, "recipe.image_size=32", f"paths.runs={tmp_path}"], out)
+    model = parcnet_train.load(out / "checkpoints" / "best.ckpt")
+    assert model.backbone.normalize.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert not any("normalize" in key for key in model.state_dict())
+    logits = model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    assert logits.shape == (1, 10)
+    assert logits.isfinite().all()

@@ -1,0 +1,142 @@
+"""What every config of `conf/backbone/` promises."""
+
+import pytest
+import torch
+
+from parcnet_train.build import build_backbone, build_model, meta_device
+from parcnet_train.models.base import Backbone, Level
+from running import BACKBONES, LARGER_SLOWLY, composed
+
+
+@pytest.fixture(scope="module", params=LARGER_SLOWLY)
+def backbone(request):
+    torch.manual_seed(0)
+    return build_backbone(composed(f"backbone={request.param}"))
+
+
+def assert_close(first, second):
+    """Equal but for rounding, which grows with the values of an untrained network."""
+    assert (first - second).abs().max() < 1e-4 * second.std()
+
+
+def test_levels_are_stated_finest_first(backbone):
+    assert isinstance(backbone, Backbone)
+    assert all(isinstance(level, Level) for level in backbone.levels)
+    strides = [level.stride for level in backbone.levels]
+    assert strides == sorted(strides)
+    assert strides[-1] == 32
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 32)], ids=str)
+def test_strides_and_channels_told_are_those_seen(backbone, size):
+    with torch.inference_mode():
+        maps = backbone.eval()(torch.rand(2, 3, *size))
+    told = [(2, lv.channels, size[0] // lv.stride, size[1] // lv.stride) for lv in backbone.levels]
+    assert [tuple(each.shape) for each in maps] == told
+    assert all(each.isfinite().all() for each in maps)
+
+
+def test_every_parameter_gets_a_finite_gradient(backbone):
+    backbone.train().zero_grad()
+    # Noise, since a constant image would be all zero behind the first norm.
+    loss = sum(each.square().mean() for each in backbone(torch.rand(3, 3, 96, 64)))
+    loss.backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_evaluation_is_deterministic_and_per_image(backbone):
+    images = torch.rand(3, 3, 64, 64)
+    with torch.inference_mode():
+        whole = backbone.eval()(images)
+        again = backbone(images)
+        alone = backbone(images[1:2])
+    for first, second, single in zip(whole, again, alone, strict=True):
+        assert torch.equal(first, second)
+        assert_close(first[1:2], single)
+
+
+def test_memory_layout_changes_nothing(backbone):
+    images = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        plain = backbone.eval()(images)
+        other = backbone(images.to(memory_format=torch.channels_last))
+    for first, second in zip(plain, other, strict=True):
+        assert_close(first, second)
+
+
+def test_no_entry_of_the_state_dict_is_an_alias(backbone):
+    tensors = [value for value in backbone.state_dict().values() if value.numel() > 1]
+    assert len({value.data_ptr() for value in tensors}) == len(tensors)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
+def test_every_output_stride_is_as_told(name, output_stride):
+    values = composed(f"backbone={name}")
+    torch.manual_seed(0)
+    backbone = build_backbone({"backbone": {**values["backbone"], "output_stride": output_stride}})
+    size = (64, 96)
+    maps = backbone(torch.rand(2, 3, *size))
+    told = [(2, lv.channels, size[0] // lv.stride, size[1] // lv.stride) for lv in backbone.levels]
+    assert [tuple(each.shape) for each in maps] == told
+    assert backbone.levels[-1].stride == output_stride
+    assert min(level.stride for level in backbone.levels) <= 4
+    maps[-1].square().mean().backward()
+    # The last map depends on all weights, whatever lost its stride.
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+    with meta_device():
+        state = build_backbone(values).state_dict()
+    # Weights that were trained at stride 32 fit.
+    theirs = {key: value.shape for key, value in state.items()}
+    assert {key: value.shape for key, value in backbone.state_dict().items()} == theirs
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
+    assert composed(f"backbone={name}")["backbone"]["pretrained"] is None
+
+
+# With a classifier of 1000 classes: paper's tables and the authors' configurations.
+PARAMETERS = {
+    "parcnet_h": 20_403_940,
+    "parcnet_s": 5_037_088,
+    "parcnet_xs": 2_185_384,
+    "mobilevit_s": 5_578_632,
+    "mobilevit_xs": 2_317_848,
+    "mobilevit_xxs": 1_272_024,
+    "resnet50": 25_557_032,
+    "parc_resnet50": 23_737_640,
+    "mobilenetv2": 3_504_872,
+    "parc_mobilenetv2": 3_532_136,
+    "convnext_xt": 7_438_360,
+    "parc_convnext_xt": 7_412_824,
+    "timm": 4_231_976,  # MobileNetV1, the default: timm's own count
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_parameters_are_those_published(name):
+    with meta_device():
+        model = build_model(composed(f"backbone={name}"), num_classes=1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
+def test_every_batchnorm_that_runs_can_be_synchronized(name):
+    backbone = build_backbone(composed(f"backbone={name}")).eval()
+    norms = [each for each in backbone.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    ran = []
+    for norm in norms:
+        norm.register_forward_hook(lambda *_: ran.append(None))
+    with torch.inference_mode():
+        backbone(torch.rand(1, 3, 32, 32))
+        expected, ran[:] = len(ran), []
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(backbone)(torch.rand(1, 3, 32, 32))
+    assert ran == []
+    assert expected == len(norms)

@@ -1,0 +1,238 @@
+"""Counting: against the published sizes, formulas, and other packages' networks."""
+
+import dataclasses
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from parcnet_train.build import build_model, meta_device
+from parcnet_train.models.backbones.mobilevit import TransformerLayer
+from parcnet_train.models.base import Backbone, Level
+from parcnet_train.models.layers.blocks import ConvNormAct
+from parcnet_train.models.layers.circular import ALGORITHMS
+from parcnet_train.models.layers.parc import CircularConv
+from parcnet_train.models.model import Model
+from parcnet_train.models.profiling.counts import counts, on_meta, profile
+from parcnet_train.models.profiling.meter import Meter, tensors_of
+from running import LARGER_SLOWLY, composed
+
+# Parameters, and multiply-adds of 256x256 pixels in millions: of the authors' implementation.
+SIZES = {
+    "parcnet_s": (5_037_088, 1657),
+    "parcnet_xs": (2_185_384, 944),
+    "parcnet_h": (20_403_940, 8544),
+    "mobilevit_s": (5_578_632, 2001),
+    "mobilevit_xs": (2_317_848, 1026),
+    "mobilevit_xxs": (1_272_024, 407),
+}
+
+
+def network(*overrides):
+    with meta_device():
+        return build_model(composed(*overrides), 1000)
+
+
+@pytest.mark.parametrize("backbone", SIZES)
+def test_the_published_sizes(backbone):
+    counted = counts(network(f"backbone={backbone}"), (256, 256))
+    assert (counted.parameters, round(counted.multiply_adds / 1e6)) == SIZES[backbone]
+
+
+def test_another_implementation_of_a_network_with_attention():
+    theirs = timm.create_model("mobilevit_s")
+    assert counts(theirs, (192, 320)) == counts(network("backbone=mobilevit_s"), (192, 320))
+
+
+def test_convolutions_linear_layers_and_attention_by_their_formulas():
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+            self.layer = TransformerLayer(8, heads=2, dropout=0.1)
+
+        def forward(self, images):
+            return self.layer(self.stem(images).flatten(2).mT)
+
+    length, width = 4 * 6, 8
+    stem = length * width * 27
+    attention = 2 * length**2 * width
+    linear = length * width * (3 * width + width + 2 * width + 2 * width)
+    assert counts(Network(), (8, 12)).multiply_adds == stem + attention + linear
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+def test_a_circular_convolution_counts_by_its_definition(algorithm):
+    conv = CircularConv(3, 2, 16, algorithm=algorithm)
+    assert counts(conv, (16, 4)).multiply_adds == 3 * 16 * 4 * 16
+    assert conv.algorithm == algorithm
+
+
+def test_the_network_stays_as_it_is():
+    conv = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    conv[0].bias.requires_grad_(False)
+    before = {name: value.clone() for name, value in conv.state_dict().items()}
+    assert counts(conv, (2, 2)).parameters == 9 + 6
+    assert conv.training
+    for name, value in conv.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+class Pooled(nn.Linear):
+    def forward(self, maps):
+        return super().forward(maps[-1].mean((2, 3)))
+
+
+class Staged(Backbone):
+    def __init__(self):
+        super().__init__()
+        self.levels = (Level(1, 8), Level(2, 16))
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU()),
+                nn.Conv2d(8, 16, 2, stride=2),
+            ]
+        )
+
+
+def test_stages_by_hand():
+    first, second, head, total = profile(Model(Staged(), Pooled(16, 5)), (6, 10), batch_size=2)
+    pixels = 2 * 6 * 10
+    image, wide, narrow = 4 * pixels * 3, 4 * pixels * 8, 4 * pixels // 4 * 16
+    assert first.output_shapes == ((2, 8, 6, 10),)
+    assert (first.parameters, first.multiply_adds) == (27 * 8, pixels * 27 * 8)
+    assert first.activations == pixels * 8
+    assert first.peak_memory_bytes == image + 2 * wide  # in front of and behind the ReLU
+    assert (second.parameters, second.multiply_adds) == (33 * 16, pixels // 4 * 32 * 16)
+    assert second.peak_memory_bytes == image + wide + narrow  # the first map is kept for the head
+    assert (head.output_shapes, head.activations) == (((2, 5),), 2 * 5)
+    assert head.peak_memory_bytes == image + wide + narrow + 4 * 2 * 16 + 4 * 2 * 5
+    assert total.peak_memory_bytes == image + 2 * wide
+    assert [stage.name for stage in (first, second, head, total)] == ["1", "2", "head", "total"]
+
+
+def test_a_backbone_without_stages_has_its_children_and_the_rest():
+    class Wrapped(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.levels = (Level(1, 4),)
+            children = {"stem": nn.Conv2d(3, 4, 1), "late": nn.Conv2d(4, 4, 1)}
+            self.normalize = nn.Identity()
+            self.network = nn.Module()
+            for name, child in children.items():
+                self.network.add_module(name, child)
+            self.network.scale = nn.Parameter(torch.ones(7))
+
+        def forward(self, images):
+            maps = self.network.late(self.network.stem(self.normalize(images)))
+            return [nn.functional.conv2d(maps, self.network.late.weight)]
+
+    *stages, total = profile(Model(Wrapped(), Pooled(4, 5)), (4, 4))
+    assert [stage.name for stage in stages] == ["normalize", "stem", "late", "head", "rest"]
+    rest = stages[-1]
+    assert (rest.parameters, rest.multiply_adds, rest.activations) == (7, 16 * 16, 16 * 4)
+    assert total.parameters == 16 + 20 + 25 + 7
+
+
+@pytest.mark.parametrize("backbone", LARGER_SLOWLY)
+def test_stages_add_up_for_every_backbone(backbone):
+    model = network(f"backbone={backbone}")
+    *stages, total = profile(model, (96, 64), batch_size=2)
+    whole = counts(model, (96, 64))
+    assert (total.parameters, total.multiply_adds) == (whole.parameters, 2 * whole.multiply_adds)
+    assert len(stages) > 3
+    for name in ("parameters", "multiply_adds", "activations"):
+        values = [getattr(stage, name) for stage in stages]
+        assert sum(values) == getattr(total, name)
+        assert min(values) >= 0
+    peaks = [stage.peak_memory_bytes for stage in stages if stage.name != "rest"]
+    assert min(peaks) > 0
+    assert max(peaks) <= total.peak_memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("mobilenetv3_small_050", "blocks.5"),  # keeps maps of a chain of blocks
+        ("coat_lite_tiny", "serial_blocks1.0"),  # whose blocks share layers
+        ("deit_tiny_patch16_224", "blocks.11"),
+    ],
+)
+def test_the_blocks_of_timms_networks_are_parts_too(name, part):
+    model = network("backbone=timm", f"backbone.name={name}", "recipe.image_size=224")
+    *stages, total = profile(model, (224, 224))
+    names = [stage.name for stage in stages]
+    assert part in names
+    assert len(set(names)) == len(names)
+    for key in ("parameters", "multiply_adds", "activations"):
+        values = [getattr(stage, key) for stage in stages]
+        assert sum(values) == getattr(total, key)
+        assert min(values) >= 0
+    assert sum(stage.multiply_adds for stage in stages if stage.name == "rest") == 0
+
+
+def test_a_part_that_runs_twice_is_added_up():
+    class Recurrent(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.levels = (Level(1, 4),)
+            self.stem = nn.Conv2d(3, 4, 1)
+            self.again = nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, images):
+            return [self.again(self.again(self.stem(images)))]
+
+    _, again, _, total = profile(Model(Recurrent(), Pooled(4, 5)), (8, 6))
+    maps = 8 * 6 * 4  # elements
+    assert (again.parameters, again.multiply_adds) == (4 * 37, 2 * maps * 36)
+    assert (again.activations, again.output_shapes) == (2 * maps, ((1, 4, 8, 6),) * 2)
+    assert again.peak_memory_bytes == total.peak_memory_bytes == 4 * (8 * 6 * 3 + 2 * maps)
+    assert total.parameters == 16 + again.parameters + 25
+
+
+@pytest.mark.parametrize("backbone", ["parcnet_xs", "mobilevit_xs"])
+def test_activations_are_the_outputs_of_the_layers(backbone):
+    model = network(f"backbone={backbone}")
+    copy, seen = on_meta(model), []
+    for module in copy.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, CircularConv)):
+            module.register_forward_hook(lambda _, __, output: seen.append(output.numel()))
+    with torch.no_grad():
+        copy(torch.empty(1, 3, 64, 96, device="meta"))
+    assert profile(model, (64, 96))[-1].activations == sum(seen)
+
+
+def test_shapes_hold_what_real_tensors_hold():
+    values = composed("backbone=parcnet_xs", "backbone.algorithm=convolution")
+    model = build_model(values, 1000).eval()
+    images = torch.zeros(1, 3, 64, 64)
+    meter = Meter([*model.parameters(), *model.buffers()], images)
+    meter.start()
+    with torch.no_grad(), meter:
+        model(images)
+    # Shapes have a few hundred bytes more: the statistics of a BatchNorm.
+    assert meter.end()[2] == pytest.approx(profile(model, (64, 64))[-1].peak_memory_bytes, rel=0.01)
+
+
+def test_memory_is_given_back():
+    layer = ConvNormAct(3, 3).eval()
+    images = torch.zeros(1, 3, 8, 8)
+    meter = Meter([*layer.parameters(), *layer.buffers()], images)
+    with torch.no_grad(), meter:
+        output = layer(images)
+    assert meter.held() == images.nbytes + output.nbytes
+    del output
+    assert meter.held() == images.nbytes
+
+
+def test_tensors_are_found_in_what_heads_return():
+    a, b, c = torch.arange(3).unbind()
+    assert list(map(int, tensors_of({"logits": a, "boxes": [(b, c)], "name": "x"}))) == [0, 1, 2]
+    assert list(map(int, tensors_of(Counted(b, c)))) == [1, 2]
+
+
+@dataclasses.dataclass
+class Counted:
+    first: torch.Tensor
+    second: torch.Tensor

@@ -1,0 +1,298 @@
+"""Frozen stages, frozen BatchNorm and layer-wise learning rates, of every config."""
+
+import csv
+import logging
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from parcnet_train.build import build_model, meta_device
+from parcnet_train.checkpoints.checkpoints import model_state
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.models.profiling.counts import on_meta
+from parcnet_train.optim.finetuning import freeze, parameter_groups
+from running import BACKBONES, LARGER_SLOWLY, TINY, composed, configure, run
+
+
+def model_of(name):
+    """Shapes without values, for which autograd says what depends on what."""
+    with meta_device():
+        return on_meta(build_model(composed(f"backbone={name}"), num_classes=3))
+
+
+def images_for(name):
+    """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
+    size = composed(f"backbone={name}")["backbone"].get("meta_size", 256)
+    return torch.empty(2, 3, size, size, device="meta")
+
+
+def stage_numbers(backbone, images):
+    """By definition: a parameter is of the first stage whose map depends on it."""
+    maps = backbone(images)
+    found = {}
+    for number, each in enumerate(maps):
+        parameters = dict(backbone.named_parameters())
+        gradients = torch.autograd.grad(
+            each.sum(), parameters.values(), retain_graph=True, allow_unused=True
+        )
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                found.setdefault(name, number)
+    return found
+
+
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
+def test_stages_are_what_each_level_adds(name):
+    backbone = model_of(name).backbone
+    stages = backbone.stage_parameters()
+    assert len(stages) == len(backbone.levels)
+    names = {parameter: each for each, parameter in backbone.named_parameters()}
+    told = {names[each]: number for number, stage in enumerate(stages) for each in stage}
+    assert sum(map(len, stages)) == len(told)
+    assert told == stage_numbers(backbone, images_for(name))
+
+
+def names_of(model, parameters):
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {names[each] for each in parameters}
+
+
+def with_gradients(model, images):
+    model(images).sum().backward()
+    return names_of(model, [each for each in model.parameters() if each.grad is not None])
+
+
+def norms_of(model):
+    """The BatchNorms of the backbone, with the names of their parameters."""
+    return [
+        (each, names_of(model, each.parameters()))
+        for each in model.backbone.modules()
+        if isinstance(each, _BatchNorm)
+    ]
+
+
+@pytest.mark.parametrize("name", LARGER_SLOWLY)
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics(name):
+    model = model_of(name)
+    freeze(model, 2, batchnorm=False)
+    model.eval().train()
+    parts = model.backbone.stage_parameters()[:2]
+    frozen = names_of(model, [parameter for part in parts for parameter in part])
+    assert len(frozen) > 0
+    assert with_gradients(model, images_for(name)) == names_of(model, model.parameters()) - frozen
+    assert all(norm.training is not (names <= frozen) for norm, names in norms_of(model))
+    assert all(each.training for each in model.head.modules())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
+    model = model_of(name)
+    freeze(model, 0, batchnorm=True)
+    model.eval().train()
+    norms = norms_of(model)
+    assert not any(norm.training for norm, _ in norms)
+    frozen = {each for _, names in norms for each in names}
+    assert names_of(model, [p for p in model.parameters() if not p.requires_grad]) == frozen
+    assert ("convnext" in name) is (frozen == set())  # which has layer norms
+    freeze(model, "all", batchnorm=False)
+    trained = names_of(model, [p for p in model.parameters() if p.requires_grad])
+    assert trained == {f"head.{each}" for each, _ in model.head.named_parameters()}
+    assert not any(each.training for each in model.backbone.modules() if list(each.parameters()))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_groups_cover_what_is_trained_once(name):
+    model = model_of(name)
+    freeze(model, 1, batchnorm=False)
+    groups = parameter_groups(model, layer_decay=0.5)
+    # Head 1, in front of it last stage 1/2, ...
+    depths = reversed(range(len(model.backbone.levels)))
+    assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in depths]
+    grouped = [each for group in groups for each in group["params"]]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    assert len(grouped) == len(trained)
+    assert set(grouped) == set(trained)
+    assert set(groups[-1]["params"]) == set(model.head.parameters())
+    assert set(groups[0]["params"]) == set(model.backbone.stage_parameters()[1])
+    assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
+
+
+def test_the_head_may_learn_faster():
+    model = model_of("parcnet_xs")
+    groups = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert groups == [
+        {"params": list(model.backbone.parameters()), "lr_scale": 1.0},
+        {"params": list(model.head.parameters()), "lr_scale": 10.0},
+    ]
+    groups = parameter_groups(model, layer_decay=0.5, head_lr=10.0)
+    assert [group["lr_scale"] for group in groups] == [2.0**-5, 2.0**-4, 0.125, 0.25, 0.5, 10.0]
+    assert groups[-1]["params"] == list(model.head.parameters())
+    freeze(model, "all", batchnorm=False)
+    (group,) = parameter_groups(model, layer_decay=1, head_lr=10.0)
+    assert (len(group["params"]), group["lr_scale"]) == (len(list(model.head.parameters())), 10.0)
+
+
+def test_batchnorm_of_several_processes_stays_frozen():
+    model = model_of("parcnet_xs")
+    freeze(model, 2, batchnorm=True)
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model).train()
+    norms = [each for each in model.backbone.modules() if isinstance(each, nn.SyncBatchNorm)]
+    assert norms
+    assert not any(each.training for each in norms)
+    assert model.head.training
+
+
+def test_a_frozen_stage_drops_nothing():
+    model = model_of("mobilevit_xxs")
+    freeze(model, 3, batchnorm=False)
+    model.train()
+    drops = [
+        [each.training for each in stage.modules() if isinstance(each, nn.Dropout)]
+        for stage in model.backbone.stages
+    ]
+    assert [any(each) for each in drops] == [False, False, False, True, True]
+    assert len(drops[2]) > 0
+
+
+@pytest.fixture
+def last(trained):
+    return trained[0] / "checkpoints" / "last.ckpt"
+
+
+# Full steps, and EMA weights that lie elsewhere than the trained ones.
+FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_epochs=1"]
+FROZEN = ["recipe.finetuning.freeze_stages=all"]
+
+
+def test_a_frozen_backbone_learns_other_classes(last, image_folder, tmp_path, caplog):
+    overrides = [*FROZEN, f"backbone.pretrained={last}", "recipe.batch_size=3"]
+    overrides += ["trainer.max_epochs=2"]
+    data = ["data=imagefolder", f"data.root={image_folder}", "trainer.limit_val_batches=2"]
+    results = run([*TINY, *FAST, *data, *overrides], tmp_path)
+    assert results["steps"] == 4
+    assert "just drawn at random" not in caplog.text
+    start = model_state(read_checkpoint(last))
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    for ema in (True, False):
+        end = model_state(checkpoint, ema)
+        names = [name for name in end if name.startswith("backbone.")]
+        assert all(torch.equal(start[name], end[name]) for name in names)
+    assert end["head.linear.weight"].shape[0] == 3
+    # Only the head has a state of the optimizer, and counts as trained.
+    head = [end[name] for name in end if re.match(r"head\..*(weight|bias)", name)]
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert (len(group["params"]), group["lr_scale"]) == (len(head), 1.0)
+    assert results["parameters"] == sum(value.numel() for value in head)
+
+
+def test_freezing_holds_after_a_resume(last, tmp_path):
+    overrides = [
+        *TINY,
+        *FAST,
+        "recipe.finetuning.freeze_stages=2",
+        f"backbone.pretrained={last}",
+    ]
+    run(overrides, tmp_path)
+    run([*overrides, "trainer.max_epochs=2", f"ckpt={tmp_path}"], tmp_path)
+    start = model_state(read_checkpoint(last))
+    end = model_state(read_checkpoint(tmp_path / "checkpoints" / "last.ckpt"), ema=False)
+    same = {name: torch.equal(start[name], end[name]) for name in start}
+    for name, value in same.items():
+        if value:
+            assert not name.startswith("head.")
+        if name.startswith(("backbone.stages.0.", "backbone.stages.1.")):
+            assert value, name
+    assert not same["backbone.stages.2.0.expand.conv.weight"]
+    assert not same["backbone.stages.2.0.expand.norm.running_mean"]
+
+
+def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
+    overrides = ["recipe.finetuning.layer_decay=0.5", "recipe.finetuning.freeze_batchnorm=true"]
+    with caplog.at_level(logging.WARNING):
+        run([*TINY, *FAST, *overrides], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    groups = checkpoint["optimizer_states"][0]["param_groups"]
+    head = groups[-1]["lr"]
+    assert [group["lr"] / head for group in groups] == [0.5**n for n in reversed(range(6))]
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(head)  # as configured
+    assert (
+        "recipe.finetuning freezes weights that were just drawn at random; start from trained ones:"
+        " backbone.pretrained=PATH"
+    ) in caplog.text
+
+
+def test_the_head_learns_faster_from_the_warm_up_on(tmp_path):
+    overrides = ["recipe.finetuning.head_lr=10", "recipe.optimizer.lr=0.001"]
+    run([*TINY, *overrides, "trainer.max_epochs=1", "trainer.log_every_n_steps=1"], tmp_path)
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    backbone, head = checkpoint["optimizer_states"][0]["param_groups"]
+    assert head["lr"] == pytest.approx(10 * backbone["lr"])
+    assert backbone["lr"] < 0.001  # still warming up
+    with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as stream:
+        rates = [float(row["train/lr"]) for row in csv.DictReader(stream) if row["train/lr"]]
+    assert rates[-1] == pytest.approx(backbone["lr"])  # what is logged is the rate as configured
+
+
+def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
+    overrides = [*TINY, "recipe.schedule.warmup_steps=0"]
+    steps = run(overrides, tmp_path)["steps"]
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    del checkpoint["config"]["recipe"]["finetuning"]["head_lr"]
+    torch.save(checkpoint, path)
+    # The head learned there as everything else did.
+    (fault,) = configure([*overrides, "recipe.finetuning.head_lr=10", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.head_lr=1.0, this run has another value" in fault
+    assert run([*overrides, "trainer.max_epochs=2", f"ckpt={path}"], tmp_path)["steps"] == 2 * steps
+    del checkpoint["config"]["recipe"]["finetuning"]
+    torch.save(checkpoint, path)
+    assert configure([*overrides, f"ckpt={path}"])[1] == []
+    faults = configure([*overrides, "recipe.finetuning.freeze_stages=2", f"ckpt={path}"])[1]
+    assert "was trained with recipe.finetuning.freeze_stages=0, this run" in faults[0]
+
+
+def test_another_part_cannot_be_frozen_when_resuming(last):
+    overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
+    (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
+    assert fault == (
+        f"ckpt={last} was trained with recipe.finetuning.freeze_stages=0 "
+        "recipe.finetuning.freeze_batchnorm=false, this run has another value that its optimizer's "
+        "state does not fit; add what it was trained with, or start a new run from its backbone: "
+        f"backbone.pretrained={last}"
+    )
+    assert configure([*TINY, *overrides, "action=test", f"ckpt={last}"])[1] == []
+
+
+@pytest.mark.parametrize(("backbone", "count"), [("parcnet_s", 5), ("convnext_xt", 4)])
+def test_more_stages_than_there_are(backbone, count):
+    stages = f"recipe.finetuning.freeze_stages={count + 1}"
+    assert configure([f"backbone={backbone}", stages])[1] == [
+        f"{stages}: allowed are 0 to {count}, the stages of backbone={backbone}, or all"
+    ]
+
+
+def test_each_fault_is_named():
+    prefix = "recipe.finetuning"
+    given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
+    faults = configure([*given, f"{prefix}.freeze_batchnorm=1", f"{prefix}.head_lr=0.5"])[1]
+    assert set(faults) == {
+        f"{prefix}.freeze_stages=al: allowed is a whole number of at least 0, or all; did you mean "
+        "all?",
+        f"{prefix}.layer_decay=1.5: allowed is a number above 0 and up to 1",
+        f"{prefix}.head_lr=0.5: allowed is a number of at least 1",
+        f"{prefix}.freeze_batchnorm=1: allowed is true or false",
+        f"{prefix}.layer_decy: there is no such key; did you mean layer_decay?",
+    }
+    assert configure([f"{prefix}=null"])[1] == [
+        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, head_lr, "
+        "layer_decay"
+    ]
+
+
+def test_a_network_that_is_only_counted_freezes_nothing():
+    assert configure(["action=profile", "recipe.finetuning.freeze_stages=6"])[1] == []

@@ -1,0 +1,66 @@
+"""The paper's Table 3 with ours beside it."""
+
+import pytest
+
+from parcnet_train.benchmarks.latency import Candidate, Latencies
+from parcnet_train.report.console.latency import (
+    beside_table3,
+    draw_latencies,
+    print_latencies,
+    print_table3,
+    table3_results,
+)
+
+ONNX, MNN = ("baked", "onnxruntime"), ("baked", "mnn")
+
+
+@pytest.fixture
+def latencies():
+    times = {
+        Candidate("mobilevit_s", *ONNX): [40.0, 90.0, 50.0],
+        Candidate("parcnet_s", *ONNX): [20.0, 60.0, 40.0],
+        Candidate("parcnet_s", *MNN): [7.0, 8.0, 9.0],
+        Candidate("mobilevit_xs", *ONNX): [1.0, 2.0, 3.0],
+    }
+    return Latencies((256, 192), times, dict.fromkeys(times, 2e-6), [1])
+
+
+def test_ratios_are_medians_of_the_turns_own(latencies):
+    ours = beside_table3(latencies)
+    for first in (1, 3):  # the paper's two devices
+        assert (ours[first][ONNX].milliseconds, ours[first][ONNX].times_faster) == (50, None)
+        second = ours[first + 1][ONNX]
+        assert (second.milliseconds, second.times_faster) == (40, 1.5)
+        assert (ours[first + 1][MNN].milliseconds, ours[first + 1][MNN].times_faster) == (8, None)
+        assert MNN not in ours[first]
+    assert ours[5] == ours[6] == {}
+
+
+def test_results_have_the_papers_beside_ours(latencies):
+    results = dict(table3_results(latencies))
+    assert results["table3/row1/milliseconds_paper"] == 457
+    assert "table3/row1/times_faster_paper" not in results
+    assert results["table3/row2/times_faster_paper"] == pytest.approx(1.29, abs=0.005)
+    assert results["table3/row4/times_faster_paper"] == pytest.approx(3.76, abs=0.005)
+    assert results["table3/row2/baked/onnxruntime/times_faster"] == 1.5
+    assert "table3/row2/baked/mnn/times_faster" not in results
+
+
+def test_tables_say_what_was_not_run(latencies, capsys):
+    print_latencies("title", latencies)
+    print_table3(latencies)
+    lines = capsys.readouterr().out.splitlines()
+    (mnn,) = [line for line in lines if " mnn " in line and "8.00" in line]
+    assert all(number in mnn for number in ("parcnet_s", "8.80", "8.98", "2e-06"))
+    parc = [line for line in lines if "ParC-Net-S" in line]
+    papers = ("353 (1.29x)", "98 (3.76x)")
+    assert all(paper in line for paper, line in zip(papers, parc, strict=True))
+    assert all("40.0 (1.50x)" in line and "8.00 " in line for line in parc)
+    (resnet,) = [line for line in lines if " ResNet50 " in line]
+    assert resnet.count("not run") == 2
+
+
+def test_the_picture_has_a_bar_for_each(latencies, tmp_path):
+    picture = tmp_path / "latency.png"
+    draw_latencies("title", latencies, picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")

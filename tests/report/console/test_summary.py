@@ -1,0 +1,28 @@
+from parcnet_train.report.console.summary import print_summary
+
+RESULTS = {
+    "backbone": "parcnet_s",
+    "data": "coco",
+    "parameters": 5_197_282,
+    "val/map": 0.288,
+    "val/ap/person": 0.41,
+    "val/ap/[x]": float("nan"),
+    "val/skipped": 0,
+    "checkpoint_epoch": 3,
+    "seconds": 12.3,
+    "run_dir": "runs/x",
+    "checkpoint": "runs/x/checkpoints/best.ckpt",
+}
+
+
+def test_metrics_of_classes_have_a_table_of_their_own(capsys):
+    print_summary(RESULTS)
+    classes, _, run = capsys.readouterr().out.partition("parcnet_s on coco")
+    assert [line.split("│")[1:3] for line in classes.splitlines() if line.endswith("│")] == [
+        [" person ", " 0.4100 "],
+        [" [x]    ", " nan    "],
+    ]
+    assert "5,197,282 parameters" in run
+    assert "0.2880" in run
+    assert "skipped" not in run
+    assert "person" not in run

@@ -1,0 +1,230 @@
+import itertools
+import json
+import shutil
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from parcnet_train import __main__ as entry
+from parcnet_train.runs import directories as runs
+from parcnet_train.runs.claims import at_work, begin, claim
+from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
+from parcnet_train.runs.directories import by_start
+
+CHOICES = {"task": "classification", "backbone": "parcnet_s", "data": "demo"}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The folder of the runs; it is noon."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2024, 5, 6, 12, 7, 8)
+
+    monkeypatch.setattr(runs, "datetime", Clock)
+    return tmp_path
+
+
+def start(root, action="fit", ckpt=None, overrides=(), explicit=None):
+    """A command from its first look at its directory to its work; returns the name."""
+    config = {"action": action, "ckpt": ckpt, "choices": CHOICES, "paths": {"runs": str(root)}}
+    folder = claim(config, overrides, explicit)
+    with at_work(folder, overrides):
+        (folder / ".hydra").mkdir(exist_ok=True)
+        (folder / "began.txt").touch()
+    return folder.name
+
+
+def finish(folder, *, results=True, checkpoint=False):
+    if results:
+        (folder / "results.json").write_text("{}")
+    if checkpoint:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").touch()
+
+
+def test_commands_of_the_same_second_have_directories_of_their_own(root):
+    noon = "2024-05-06_12-07-08"
+    config = {"action": "fit", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
+    folders = [claim(config, []) for _ in range(3)]  # none has begun its work yet
+    assert [each.name for each in folders] == [noon, f"{noon}_2", f"{noon}_3"]
+    assert all(each.is_dir() for each in folders)
+    assert [start(root, "test") for _ in range(2)] == [f"{noon}_test", f"{noon}_test_2"]
+    assert [start(root, "profile") for _ in range(2)] == [noon, f"{noon}_2"]
+
+
+def test_another_process_may_make_the_directory_first(root, monkeypatch):
+    mkdir, races = Path.mkdir, itertools.count()
+
+    def late(path, *args, **settings):
+        if next(races) == 0:
+            mkdir(path, *args, **settings)
+        return mkdir(path, *args, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    config = {"action": "fit", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
+    assert claim(config, []).name == "2024-05-06_12-07-08_2"
+
+
+SRUN = {
+    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+    "SLURM_NTASKS": "1",
+}
+
+
+@pytest.fixture
+def srun(monkeypatch):
+    """A shell of `srun --pty bash`: every command in it is the same task of the same step."""
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_commands_of_an_interactive_job_of_slurm_overwrite_nothing(root, srun):
+    assert start(root) == "slurm-7"
+    assert start(root) == "slurm-7_2"
+    assert [start(root, "test") for _ in range(3)] == [
+        *("slurm-7_test", "slurm-7_test_2", "slurm-7_test_3"),
+    ]
+    finish(root / "classification" / "parcnet_s-demo" / "slurm-7", checkpoint=True)
+    resumed = str(root / "classification" / "parcnet_s-demo" / "slurm-7")
+    assert start(root, ckpt=resumed) == "slurm-7"
+    assert start(root) == "slurm-7_3"
+
+
+def test_a_requeued_job_finds_its_own_directories(root, srun, monkeypatch):
+    commands = [("fit", ["seed=1"]), ("fit", ["seed=2"]), ("test", ["seed=1"])]
+    names = [start(root, action, overrides=overrides) for action, overrides in commands]
+    assert names == ["slurm-7", "slurm-7_2", "slurm-7_test"]
+    for name in names:
+        finish(root / "classification" / "parcnet_s-demo" / name)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    again = [start(root, action, overrides=overrides) for action, overrides in commands]
+    assert again == names
+    assert start(root, overrides=["seed=3"]) == "slurm-7_3"
+
+
+def test_a_requeued_job_of_an_earlier_version_finds_its_directory(root, srun, monkeypatch):
+    folder = root / "classification" / "parcnet_s-demo" / "slurm-7"
+    (folder / ".hydra").mkdir(parents=True)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert start(root, overrides=["seed=1"]) == "slurm-7"
+
+
+def test_processes_of_one_run_share_a_directory_and_overwrite_no_results(root, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        config = {"action": "test", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
+        assert claim(config, []).name == "torchrun-mine_test"
+    folder = root / "classification" / "parcnet_s-demo" / "torchrun-mine_test"
+    folder.mkdir(parents=True)
+    finish(folder)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
+            claim(config, [])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert claim(config, []) == folder
+
+
+def test_only_the_first_process_locks(tmp_path, monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with at_work(tmp_path / "run"), at_work(tmp_path / "run"):
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("action", ["fit", "test", "predict", "export", "average", "profile"])
+def test_a_named_directory_keeps_its_results(action, root):
+    folder = root / "here"
+    assert start(root, action, explicit=folder) == "here"
+    assert start(root, action, explicit=folder) == "here"  # which had left no results
+    finish(folder)
+    with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
+        start(root, action, explicit=folder)
+
+
+def test_a_training_in_a_named_directory_is_resumed_but_not_begun_again(root):
+    folder = root / "here"
+    start(root, explicit=folder)
+    finish(folder, checkpoint=True)
+    assert start(root, ckpt=str(folder), explicit=folder) == "here"
+    with pytest.raises(CheckpointError, match=f"{folder} holds checkpoints/last.ckpt"):
+        start(root, explicit=folder)
+    with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
+        start(root, "test", ckpt=str(folder), explicit=folder)
+
+
+def test_a_report_may_be_made_again(root):
+    start(root, "report", explicit=root / "report")
+    finish(root / "report")
+    assert start(root, "report", explicit=root / "report") == "report"
+
+
+def test_a_second_command_is_kept_out_of_a_directory_at_work(tmp_path):
+    with at_work(tmp_path / "run"):
+        before = sorted(tmp_path.rglob("*"))
+        told = rf"^{tmp_path}/run: .* process \d+ on .* since \d"
+        with pytest.raises(TrainingError, match=told), at_work(tmp_path / "run"):
+            pytest.fail("two in one directory")
+        assert sorted(tmp_path.rglob("*")) == before
+    with at_work(tmp_path / "run"):
+        pass
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_the_front_door_resumes_no_run_that_is_at_work(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("before")
+    finish(run, results=False, checkpoint=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["parcnet_train", f"ckpt={run}"])
+    # The file of this test is empty.
+    monkeypatch.setattr(entry, "refuse_faults", lambda *_, **__: None)
+    with at_work(run):
+        before = sorted(run.rglob("*"))
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+        assert sorted(run.rglob("*")) == before
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {run}: ")
+    assert (run / ".hydra" / "config.yaml").read_text() == "before"
+
+
+def test_the_start_of_a_run_is_recorded_once(tmp_path):
+    run = tmp_path / "run"
+    with at_work(run, ["seed=1"]):
+        record = json.loads((run / "run.json").read_text())
+    assert record["overrides"] == ["seed=1"]
+    assert record["directory"] == str(run)
+    assert datetime.fromisoformat(record["started"]).tzinfo is not None
+    with at_work(run, ["seed=1", "ckpt=last"]):
+        assert json.loads((run / "run.json").read_text()) == record
+
+
+def test_a_moved_run_keeps_its_record_and_a_copy_becomes_a_run_of_its_own(tmp_path):
+    one, moved, copy = (tmp_path / name for name in ("one", "moved", "copy"))
+    record = begin(one)
+    one.rename(moved)
+    assert begin(moved) == {**record, "directory": str(moved)}
+    shutil.copytree(moved, copy)
+    assert by_start([moved, copy])[-1] == moved
+    of_copy = begin(copy)
+    assert of_copy["id"] != record["id"]
+    assert begin(moved)["id"] == record["id"]
+    assert by_start([moved, copy])[-1] == copy
+
+
+def test_a_run_without_a_record_is_recorded_as_begun_when_it_began(tmp_path):
+    run = tmp_path / "2024-01-01_00-00-00"
+    (run / ".hydra").mkdir(parents=True)
+    expected = datetime(2024, 1, 1).timestamp() + 1e-6
+    assert datetime.fromisoformat(begin(run)["started"]).timestamp() == expected

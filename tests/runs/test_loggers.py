@@ -1,0 +1,140 @@
+"""Loggers cannot stop a training, and a run directory is one W&B run."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import wandb
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from parcnet_train.callbacks.pictures import log_picture
+from parcnet_train.runs.loggers import harmless, wandb_settings
+from running import TINY, run
+
+
+class Broken(CSVLogger):
+    """Fails at the second call, and counts them."""
+
+    calls = 0
+
+    def log_metrics(self, metrics, step=None):
+        self.calls += 1
+        if self.calls > 1:
+            raise ConnectionError("no network\nand more")
+
+
+def test_the_first_failure_is_one_warning_and_the_logger_is_off(tmp_path, caplog):
+    logger, other = harmless(Broken(tmp_path)), harmless(Broken(tmp_path))
+    for step in range(5):
+        logger.log_metrics({"a": 1.0}, step)
+    logger.save()
+    logger.finalize("success")
+    assert logger.calls == 2
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "Broken" in record.message
+    assert "no network" in record.message
+    other.log_metrics({"a": 1.0}, 0)
+    assert other.calls == 1
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path):
+    """A key of W&B and no network; returns what `wandb.init` was given."""
+    given = []
+
+    def init(**settings):
+        given.append(settings)
+        raise wandb.errors.CommError("Run initialization has timed out after 90.0 sec.")
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    return given
+
+
+def test_a_key_without_a_network_stops_no_training(online, tmp_path, caplog):
+    results = run([*TINY, "logger=[tensorboard,wandb]"], tmp_path)
+    assert results["status"] == "done"
+    assert len(online) == 1
+    (told,) = (each.message for each in caplog.records if "WandbLogger" in each.message)
+    assert "timed out after 90.0 sec" in told
+    assert list(tmp_path.glob("tensorboard/**/events.out.*"))
+    assert (tmp_path / "csv" / "version_0" / "metrics.csv").is_file()
+
+
+def test_a_run_directory_is_one_run_of_wandb(online, tmp_path):
+    for epochs in (1, 2):
+        resumed = [] if epochs == 1 else [f"ckpt={tmp_path / 'run'}"]
+        run([*TINY, "logger=wandb", f"trainer.max_epochs={epochs}", *resumed], tmp_path / "run")
+    run([*TINY, "logger=wandb"], tmp_path / "other")
+    first, second, other = (settings["id"] for settings in online)
+    assert first == second != other
+    assert all(settings["resume"] == "allow" for settings in online)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["id"] == first
+
+
+def test_a_moved_run_keeps_its_id_and_a_copy_gets_one_of_its_own(online, tmp_path):
+    name = wandb_settings({}, tmp_path / "run")["id"]
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert wandb_settings({}, tmp_path / "moved")["id"] == name
+    shutil.copytree(tmp_path / "moved", tmp_path / "copy")
+    assert wandb_settings({}, tmp_path / "copy")["id"] != name
+    assert wandb_settings({}, tmp_path / "moved")["id"] == name
+
+
+def test_an_id_of_ones_own_counts(online, tmp_path, monkeypatch):
+    assert wandb_settings({"id": "mine"}, tmp_path)["id"] == "mine"
+    monkeypatch.setenv("WANDB_RUN_ID", "theirs")
+    assert "id" not in wandb_settings({}, tmp_path)
+
+
+def test_only_the_first_process_names_the_run(online, tmp_path, monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_settings({}, tmp_path) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_this_process_is_ended_before_the_next_one(online, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(wandb, "run", object())
+    monkeypatch.setattr(wandb, "finish", lambda: done.append("finished"))
+    wandb_settings({}, tmp_path)
+    assert done == ["finished"]
+
+
+def test_a_key_that_is_none_logs_offline(tmp_path, monkeypatch):
+    def login(**_):
+        raise wandb.errors.UsageError("API key must have 40+ characters, has 3.")
+
+    monkeypatch.setattr(wandb, "login", login)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert wandb_settings({}, tmp_path)["mode"] == "offline"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert "mode" not in wandb_settings({}, tmp_path)
+
+
+def test_a_picture_that_a_logger_cannot_take_stops_no_training(tmp_path, caplog):
+    class Trainer:
+        global_step = 1
+        loggers = (harmless(TensorBoardLogger(tmp_path)),)
+
+    for _ in range(2):
+        log_picture(Trainer, "no picture")
+    (record,) = caplog.records
+    assert "TensorBoardLogger" in record.message
+
+
+def test_an_experiment_that_cannot_be_made_stops_no_picture(tmp_path, monkeypatch, caplog):
+    def broken(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TensorBoardLogger, "experiment", property(broken))
+
+    class Trainer:
+        global_step = 1
+        loggers = (harmless(TensorBoardLogger(tmp_path)),)
+
+    log_picture(Trainer, "no picture")
+    assert "No space left on device" in caplog.text

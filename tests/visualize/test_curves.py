@@ -1,0 +1,107 @@
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from parcnet_train.visualize.curves import draw_curves, read_series
+
+PNG = b"\x89PNG\r\n\x1a\n"
+COLUMNS = ("epoch", "step", "train/loss_step", "train/lr", "val/loss", "val/top1")
+
+
+def write(folder, version, rows):
+    """Writes a file as Lightning's CSVLogger does: one column a metric, empty where not logged."""
+    path = folder / f"version_{version}" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def losses(start, stop, value):
+    return [{"epoch": 0, "step": step, "train/loss_step": value} for step in range(start, stop)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    rows = [{**row, "train/lr": 0.1} for row in losses(0, 10, 2.5)]
+    validation = [
+        {"epoch": 0, "step": 4, "val/loss": 2.0, "val/top1": 0.25},
+        {"epoch": 1, "step": 9, "val/loss": 1.5, "val/top1": 0.5},
+    ]
+    write(tmp_path / "csv", 0, rows + validation)
+    return tmp_path
+
+
+def test_series_have_steps_and_values_of_each_metric(run):
+    series = read_series(run / "csv")
+    assert set(series) == {"train/loss_step", "train/lr", "val/loss", "val/top1"}
+    assert series["train/loss_step"] == (list(range(10)), [2.5] * 10)
+    assert series["val/top1"] == ([4, 9], [0.25, 0.5])
+
+
+def test_zero_is_a_value(tmp_path):
+    write(tmp_path, 0, [{"epoch": 0, "step": 0, "val/top1": 0.0}])
+    assert read_series(tmp_path)["val/top1"] == ([0], [0.0])
+
+
+def test_steps_are_sorted(tmp_path):
+    write(tmp_path, 0, losses(5, 7, 1.0) + losses(2, 4, 2.0))
+    assert read_series(tmp_path)["train/loss_step"] == ([2, 3, 5, 6], [2.0, 2.0, 1.0, 1.0])
+
+
+def test_resumed_run_replaces_from_its_first_step(run):
+    write(run / "csv", 1, [*losses(6, 9, 1.0), {"epoch": 1, "step": 8, "val/loss": 0.5}])
+    series = read_series(run / "csv")
+    assert series["train/loss_step"] == (list(range(9)), [2.5] * 6 + [1.0] * 3)
+    assert series["val/loss"] == ([4, 8], [2.0, 0.5])
+    assert series["val/top1"] == ([4], [0.25])  # step 9 was not reached again
+
+
+def test_first_step_of_a_resumed_run_is_replaced_too(run):
+    write(run / "csv", 1, losses(4, 6, 1.0))
+    series = read_series(run / "csv")
+    assert series["train/lr"][0] == [0, 1, 2, 3]
+    assert "val/loss" not in series
+
+
+def test_versions_are_ordered_as_numbers(tmp_path):
+    for version in (10, 2, 0):
+        write(tmp_path, version, losses(0, 3, float(version)))
+    assert read_series(tmp_path)["train/loss_step"] == ([0, 1, 2], [10.0] * 3)
+
+
+@pytest.mark.parametrize("content", ["", "epoch,step,train/loss_step\n"], ids=["empty", "header"])
+def test_resumed_run_that_logged_nothing_replaces_nothing(run, content):
+    expected = read_series(run / "csv")
+    (run / "csv" / "version_1").mkdir()
+    (run / "csv" / "version_1" / "metrics.csv").write_text(content)
+    assert read_series(run / "csv") == expected
+
+
+def test_folder_without_files_has_no_series(tmp_path):
+    assert read_series(tmp_path) == {}
+
+
+def test_curves_are_a_png(run):
+    draw_curves(run / "csv", run / "curves.png", "val/top1")
+    assert (run / "curves.png").read_bytes().startswith(PNG)
+    assert cv2.imread(str(run / "curves.png")).shape == (360, 1320, 3)
+
+
+def test_curves_without_validation_are_a_png_too(tmp_path, run):
+    write(tmp_path / "other", 0, [{**row, "train/lr": 0.1} for row in losses(0, 10, 2.5)])
+    draw_curves(run / "csv", run / "with.png", "val/top1")
+    draw_curves(tmp_path / "other", run / "without.png", "val/top1")
+    assert (run / "without.png").read_bytes().startswith(PNG)
+    with_curves, without = (cv2.imread(str(run / f"{n}.png")) for n in ("with", "without"))
+    # The third panel, the learning rate, is drawn alike; the second has no line.
+    assert np.ptp(without[60:300, 900:1280].reshape(-1, 3), axis=0).max() > 100
+    assert not np.array_equal(with_curves[:, 440:880], without[:, 440:880])
+
+
+def test_curves_of_nothing_are_a_png_too(tmp_path):
+    draw_curves(tmp_path, tmp_path / "curves.png", "val/top1")
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
