@@ -87,7 +87,7 @@ def test_a_detector(tmp_path):
 
 
 def count_only(monkeypatch, *numbers):
-    """Counts a few rows of a table; tests/report/test_comparison.py counts them all."""
+    """Counts a few rows of a table; tests/report/paper/test_comparison.py counts them all."""
 
     def compare_few(rows):
         left_out = (Compared(row, None, "not counted") for row in rows)

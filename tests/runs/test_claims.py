@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from parcnet_train import __main__ as entry
+from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
 from parcnet_train.runs import directories as runs
 from parcnet_train.runs.claims import at_work, begin, claim
-from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
 from parcnet_train.runs.directories import by_start
 
 CHOICES = {"task": "classification", "backbone": "parcnet_s", "data": "demo"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from parcnet_train.runs import directories as runs
 from parcnet_train.errors import CheckpointError
+from parcnet_train.runs import directories as runs
 from parcnet_train.runs.directories import (
     by_start,
     checkpoint_of,

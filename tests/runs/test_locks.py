@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from parcnet_train.runs import locks
 from parcnet_train.errors import TrainingError
+from parcnet_train.runs import locks
 from parcnet_train.runs.locks import HeldError, read_lock, take_lock
 
 GONE = 2**22 + 1  # no process of Linux has this number
@@ -56,7 +56,8 @@ def test_a_note_stays(path):
 def test_a_killed_process_gives_the_lock_back_though_its_children_live(path):
     """Data workers that were forked outlive their parent for some seconds."""
     script = (
-        "import os, sys, time; from pathlib import Path; from parcnet_train.runs.locks import take_lock;"
+        "import os, sys, time; from pathlib import Path;"
+        "from parcnet_train.runs.locks import take_lock;"
         f"lock = take_lock(Path({str(path)!r})); child = os.fork();"
         "print(child, flush=True) if child else None; time.sleep(60)"
     )

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import running
-from parcnet_train.runs import provenance as module
-from parcnet_train.runs import git as revision
 from parcnet_train.actions.fit import compare_configs
-from parcnet_train.runs.provenance import Provenance
-from parcnet_train.runs.git import DIFF, LARGEST_DIFF, Revision, find_revision
+from parcnet_train.runs import git as revision
+from parcnet_train.runs import provenance as module
 from parcnet_train.runs.directories import PROVENANCE, config_hash
 from parcnet_train.runs.environment import hardware, packages
+from parcnet_train.runs.git import DIFF, LARGEST_DIFF, Revision, find_revision
+from parcnet_train.runs.provenance import Provenance
 
 
 class Data:

@@ -94,7 +94,7 @@ def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     world_size = int(environment["WORLD_SIZE"])
     run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
-    # What runs.py puts behind names, `_test`, cannot be part of one.
+    # What runs/directories.py puts behind names, `_test`, cannot be part of one.
     word = re.sub(r"[^A-Za-z0-9.]+", "-", run_id)
     return Place(
         started_by="torchrun",

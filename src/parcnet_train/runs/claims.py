@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from parcnet_train.distributed.processes import is_restarted, place
 from parcnet_train.errors import ConfigError, TrainingError
 from parcnet_train.files import write_whole
-from parcnet_train.runs.locks import HeldError, take_lock
-from parcnet_train.distributed.processes import is_restarted, place
 from parcnet_train.runs.directories import (
     LAST,
     RECORD,
@@ -28,6 +27,7 @@ from parcnet_train.runs.directories import (
     runs_like,
     started_at,
 )
+from parcnet_train.runs.locks import HeldError, take_lock
 
 LOCK = "run.lock"  # there while a process works in the directory
 

@@ -21,9 +21,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from parcnet_train.distributed.processes import is_restarted, place
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import to_json, write_whole
-from parcnet_train.distributed.processes import is_restarted, place
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from parcnet_train.errors import TrainingError, reason_of
 from parcnet_train.distributed.processes import is_restarted, job_name
+from parcnet_train.errors import TrainingError, reason_of
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux: one for all containers of a machine
 

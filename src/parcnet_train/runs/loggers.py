@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import functools
 import logging
 import os
@@ -13,9 +12,9 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from parcnet_train.runs.claims import begin
-from parcnet_train.errors import first_line
 from parcnet_train.distributed.processes import place
+from parcnet_train.errors import first_line
+from parcnet_train.runs.claims import begin
 
 log = logging.getLogger(__name__)
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from parcnet_train.distributed.processes import place
 from parcnet_train.errors import first_line
 from parcnet_train.files import write_whole
-from parcnet_train.distributed.processes import place
-from parcnet_train.runs.git import DIFF, Revision, find_revision
 from parcnet_train.runs.directories import PROVENANCE, config_hash, read_values
 from parcnet_train.runs.environment import hardware, packages, python_version
+from parcnet_train.runs.git import DIFF, Revision, find_revision
 
 log = logging.getLogger(__name__)
 

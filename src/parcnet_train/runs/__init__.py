@@ -1,0 +1,1 @@
+"""Run directories: their names, locks, provenance and loggers."""
