@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from detection.test_suppression import naive_nms
 
+from compat.test_nms import naive_nms
 from parcnet_train.detection import postprocess
 from parcnet_train.detection.boxes import decode, encode
 from parcnet_train.detection.postprocess import detect
