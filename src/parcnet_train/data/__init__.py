@@ -1,1 +1,1 @@
-"""Data sets, samplers and transforms."""
+"""Data modules, data sets, samplers and transforms of all tasks."""

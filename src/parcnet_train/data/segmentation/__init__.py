@@ -1,1 +1,1 @@
-"""Data sets in PASCAL VOC's format."""
+"""Semantic segmentation data in PASCAL VOC's layout."""

@@ -1,4 +1,4 @@
-"""Data sets of images with masks: one image by its key, decoded and transformed."""
+"""Data set of images with masks: reads, checks and transforms one sample at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from parcnet_train.sizes import Size
 
 
 class MaskedImage(NamedTuple):
-    """One place of a `SegmentationBatch`, whose fields say more."""
+    """One sample of a `SegmentationBatch`; the fields are described there."""
 
     image: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
     mask: Tensor  # (H, W) uint8
@@ -36,17 +36,20 @@ class MaskedImage(NamedTuple):
 
 
 class MaskedImages(Dataset[MaskedImage | None]):
-    """Images of a folder with the class of each of their pixels.
+    """Images of a data set, each with a mask that holds a class index for every pixel.
 
     Args:
-        images: paths of the images within the root.
-        masks: paths of their masks, in the same order.
-        root: of the set.
-        num_classes: that masks may have.
-        transform: maps an image with its mask to one of the size of its key.
-        on_error: `stop` raises for an unreadable image or mask, `skip` leaves it out.
-        keep_originals: give the masks of the original images too, for an evaluation.
-        max_pixels: Most pixels of an image or mask; one that declares more is unreadable.
+        images: Paths of the images, relative to the root.
+        masks: Paths of the masks, in the same order.
+        root: Folder of the data set.
+        num_classes: Number of classes that the masks may contain.
+        transform: Function that maps an image and its mask to the size given in the sample key.
+        on_error: Handling of an unreadable image or mask: `stop` raises an error, `skip` leaves the
+            sample out.
+        keep_originals: Whether samples also contain the mask at its original size, as an evaluation
+            needs it.
+        max_pixels: Largest number of pixels of an image or mask; a file that declares more is
+            unreadable.
     """
 
     def __init__(
@@ -73,11 +76,14 @@ class MaskedImages(Dataset[MaskedImage | None]):
         return len(self.images)
 
     def __getitem__(self, key: SampleKey) -> MaskedImage | None:
-        """The image with its mask, black and ignored for padding; None: unreadable.
+        """Return an image with its mask.
+
+        A padding key gives a black image whose pixels are all ignored. An unreadable image or mask
+        gives None if `on_error` is `skip`.
 
         Raises:
-            DataError: for a mask that is none of this image or of these classes, and for an
-                unreadable file, where `on_error` is `stop`.
+            DataError: If the mask does not fit the image or the classes, or if a file is unreadable
+                and `on_error` is `stop`.
         """
         if key.sample == PADDING:
             return empty_place(key.size, self.keep_originals)
@@ -97,11 +103,11 @@ class MaskedImages(Dataset[MaskedImage | None]):
         )
 
     def read(self, sample: int) -> MaskedView:
-        """The original image and its mask.
+        """Read an image and its mask at their original size.
 
         Raises:
-            UnreadableError: where one of them cannot be read.
-            DataError: where they do not belong together, or the mask has a class that there is not.
+            UnreadableError: If one of them cannot be read.
+            DataError: If their sizes differ, or the mask contains an unknown class.
         """
         path, mask_path = self.path(sample), self.mask_path(sample)
         image = read_image(path, self.max_pixels)
@@ -111,39 +117,39 @@ class MaskedImages(Dataset[MaskedImage | None]):
         return MaskedView(image, mask)
 
     def look(self, sample: int) -> npt.NDArray[np.int64]:
-        """Reads a sample.
+        """Read a sample and count the pixels of each class.
 
         Returns:
-            `(256,)`, pixels of every class.
+            Number of pixels per class index, `(256,)`.
 
         Raises:
-            DataError: where `read` does.
+            DataError: If `read` raises it.
         """
         return np.bincount(self.read(sample).mask.ravel(), minlength=IGNORED + 1)
 
     def original(self, sample: int) -> Image:
-        """One image, of its own size; raises as `read` does."""
+        """Return an image at its original size; raises the errors of `read`."""
         return self.read(sample).image
 
     def path(self, sample: int) -> Path:
-        """Where an image lies."""
+        """Return the path of an image."""
         return self.root / os.fsdecode(self.images[sample])
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Names of the images and of their masks, each within its folder."""
+        """Return the names of all images and masks, relative to the root."""
         return np.concatenate([self.images, self.masks])
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
-        """None: they are in the masks."""
+        """Return nothing: the labels are in the mask files."""
         return []
 
     def mask_path(self, sample: int) -> Path:
-        """Where its mask lies."""
+        """Return the path of a mask."""
         return self.root / os.fsdecode(self.masks[sample])
 
 
 def empty_place(size: Size, keep_original: bool) -> MaskedImage:
-    """A black image of which no pixel counts."""
+    """Return a padding sample: a black image whose pixels are all ignored."""
     return MaskedImage(
         torch.zeros(*size, 3, dtype=torch.uint8).permute(2, 0, 1),
         torch.full(size, IGNORED, dtype=torch.uint8),
@@ -156,15 +162,17 @@ def empty_place(size: Size, keep_original: bool) -> MaskedImage:
 def collate(
     samples: Sequence[MaskedImage | None], fill: bool = False, alone: Size | None = None
 ) -> SegmentationBatch:
-    """Makes a batch, and counts the unreadable images.
+    """Stack samples into a batch and count the unreadable ones.
 
     Args:
-        samples: None where an image was unreadable.
-        fill: take others of the batch twice instead; else its place is one that does not count.
-        alone: of batches of one image, the size of the place of one that was unreadable.
+        samples: Samples of the batch, None for an unreadable one.
+        fill: Whether an unreadable sample is replaced by another one of the batch; otherwise by a
+            padding sample that does not count.
+        alone: Image size of the padding sample that replaces an unreadable image in batches of one
+            image.
 
     Raises:
-        DataError: where none is left.
+        DataError: If no sample of the batch is readable.
     """
     if alone is not None and samples[0] is None:
         kept = [empty_place(alone, keep_original=True)]

@@ -1,8 +1,8 @@
-"""What is wrong with masks: one line each, before they are trained on.
+"""Checks of the masks of a data set, made before a training starts.
 
-A wrong mask trains without a word: pixels of 255 are ignored, and every other index is some class.
-So some masks of each list are looked at whenever a run starts, all of them by `action=check
-check.data=full`, and each one when it is read.
+A wrong mask goes unnoticed in a training: pixels with the value 255 are ignored, and every other
+index is some class. Therefore some masks of each list are checked whenever a run starts, all of
+them with `action=check check.data=full`, and each mask again when it is read.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Masks(Viewed, Protocol):
     """Masks whose pixels can be counted by class."""
 
     def look(self, sample: int) -> Counts:
-        """Counts the pixels of a mask."""
+        """Count the pixels of a mask by class."""
 
     def mask_path(self, sample: int) -> Path:
-        """Where it lies."""
+        """Return the path of a mask."""
 
     def __len__(self) -> int: ...
 
 
 def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> None:
-    """Compares a mask with its image.
+    """Check that a mask has the size of its image.
 
     Raises:
-        DataError: where they have other sizes.
+        DataError: If the sizes differ.
     """
     if image.shape[:2] != mask.shape:
         sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (mask, image)]
@@ -60,12 +60,12 @@ def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> 
 
 
 def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
-    """Looks whether all pixels have a class that there is, or are ignored.
+    """Check that every pixel of a mask has a known class or is ignored.
 
     Raises:
-        DataError: where one has not.
+        DataError: If a pixel has another value.
     """
-    if (mask + np.uint8(1)).max() > num_classes:  # 255 goes round to 0
+    if (mask + np.uint8(1)).max() > num_classes:  # 255 wraps around to 0
         wrong = np.setdiff1d(mask, [*range(num_classes), IGNORED]).tolist()
         words = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise DataError(
@@ -77,13 +77,13 @@ def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
 
 @dataclass
 class Tally:
-    """What was seen of the masks of a list.
+    """Summary of the masks of a list that were checked.
 
     Attributes:
-        counts: pixels by class index.
-        masks: that could be read.
-        faults: one line each.
-        first: path of the first mask with pixels that are ignored.
+        counts: Number of pixels per class index.
+        masks: Number of masks that could be read.
+        faults: Descriptions of the faults, one line each.
+        first: Path of the first mask that contains ignored pixels.
     """
 
     counts: Counts = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
@@ -93,16 +93,16 @@ class Tally:
 
     @property
     def has_no_class(self) -> bool:
-        """Whether the masks hold nothing but 0 and 255."""
+        """Whether the masks contain no values other than 0 and 255."""
         return self.masks > 0 and not self.counts[1:IGNORED].any()
 
     def add(self, masks: Masks, samples: Iterable[Seen], may_skip: bool = False) -> None:
-        """Adds masks.
+        """Add the results of checking some masks.
 
         Args:
-            masks: of the list.
-            samples: what came of looking at some of them.
-            may_skip: whether an unreadable file is no fault.
+            masks: Masks of the list.
+            samples: Results of `look_at` for some of them.
+            may_skip: Whether unreadable files are tolerated.
         """
         for sample, counts, error in samples:
             if error is None:
@@ -115,12 +115,12 @@ class Tally:
 
 
 def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
-    """Looks at some of the masks of a list.
+    """Check some of the masks of a list, evenly spread over it.
 
     Args:
-        masks: of the list.
-        file: the list.
-        may_skip: whether an unreadable file is no fault.
+        masks: Masks of the list.
+        file: Path of the list.
+        may_skip: Whether unreadable files are tolerated.
 
     Returns:
         One line per fault.
@@ -129,7 +129,7 @@ def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
     samples = evenly_spread(len(masks))
     tally.add(masks, look_at(masks, samples), may_skip)
     if not tally.faults and tally.has_no_class:
-        # Classes may be rare: the rest is looked at, up to the first one.
+        # Classes may be rare, so read the other masks until one contains a class.
         rest = np.setdiff1d(np.arange(len(masks)), samples).tolist()
         for seen in look_at(masks, rest):
             tally.add(masks, [seen], may_skip)
@@ -139,12 +139,13 @@ def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
 
 
 def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> list[str]:
-    """Looks at all masks of a list.
+    """Check all masks of a list.
 
     Args:
-        masks: of the list.
-        file: the list.
-        class_names: that should be seen; those that are not are told in one line, as no fault.
+        masks: Masks of the list.
+        file: Path of the list.
+        class_names: Classes that should occur. A warning lists those that do not; that is not a
+            fault.
 
     Returns:
         One line per fault.
@@ -167,7 +168,7 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
 
 
 def without_class(tally: Tally, file: Path) -> list[str]:
-    """The fault of masks that hold 0 and 255 alone, where it is theirs."""
+    """Return the fault of masks that contain only 0 and 255, or an empty list."""
     if not tally.has_no_class:
         return []
     if tally.first is None:

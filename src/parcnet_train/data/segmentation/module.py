@@ -1,4 +1,4 @@
-"""Images with masks in VOC's layout: PASCAL VOC itself, and anybody's."""
+"""Data module for images with masks in PASCAL VOC's layout: VOC itself or your own data."""
 
 from __future__ import annotations
 
@@ -30,49 +30,52 @@ from parcnet_train.sizes import Size
 
 log = logging.getLogger(__name__)
 
-MAX_CLASSES = 255  # of masks of 8 bits, in which 255 is ignored
+MAX_CLASSES = 255  # masks have 8 bits, and 255 is ignored
 
 LISTS = Path("ImageSets") / "Segmentation"
 CLASSES = "classes.txt"
-LABELMAP = "labelmap.txt"  # of CVAT's export
-IGNORE = "__ignore__"  # first of labelme's classes, whose masks have 255 there
+LABELMAP = "labelmap.txt"  # written by CVAT's export
+IGNORE = "__ignore__"  # labelme's first class; its masks have 255 at these pixels
 
 Transform = Callable[[MaskedView, SampleKey], MaskedView]
 
 
 class VocData(TaskData):
-    """Training and validation images that two lists name, with a mask of class indices each.
+    """Training and validation images given by two lists, each image with a mask of class indices.
 
     Args:
-        root: holds the folders of images and masks, `ImageSets/Segmentation` with the lists, and
-            `classes.txt`, where there is one: names of the classes, one a line, that of index 0
-            first.
-        image_size: height and width of the network's input, in pixels; one number for a square.
-        batch_size: images per step and device, in training and in evaluation.
-        augmentation: of the training images.
-        train_list: name of the list of training images, without its ending `.txt`; see
-            `find_files`.
-        val_list: name of the list of validation images.
-        images: folder of the images, JPEG or PNG, where lists have names.
-        masks: folder of their masks, PNG.
-        num_classes: expected number of classes, with the background where the set has one; None
-            takes what is there.
-        names: of the classes, for a set without `classes.txt`; None: their indices.
-        evaluation: of images that are resized to the input, each side for itself (`stretch`) or
-            with grey around (`keep_aspect`), or of images at their own size, of which the network
-            sees windows of `image_size` (`windows`).
-        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
-        seed: of order and augmentation.
-        num_workers: loader processes per set and device; all of a machine's devices together never
-            start more per set than it has processors.
-        on_error: `stop` at an unreadable image or mask, or `skip` and count it.
-        max_pixels: Most pixels of an image or mask; one that declares more is unreadable.
+        root: Folder of the data set. It contains the folders of images and masks, the lists in
+            `ImageSets/Segmentation`, and optionally `classes.txt` with one class name per line,
+            index 0 first.
+        image_size: Height and width of the network's input in pixels; a single number for a square.
+        batch_size: Images per step and device, in training and in evaluation.
+        augmentation: Augmentation of the training images.
+        train_list: Name of the list of training images, without `.txt`; see `find_files` for its
+            format.
+        val_list: Name of the list of validation images.
+        images: Folder of the images (JPEG or PNG), used if the lists contain names.
+        masks: Folder of the masks (PNG).
+        num_classes: Expected number of classes, including the background if the data set has one;
+            None: as many as the data set has.
+        names: Class names for a data set without `classes.txt`; None: the class indices.
+        evaluation: Size at which images are evaluated. They are resized to the input, each side
+            independently (`stretch`) or with gray borders (`keep_aspect`), or keep their own size
+            and the network sees windows of `image_size` (`windows`).
+        multi_scale: Image sizes from which every training step draws one; None: always
+            `image_size`.
+        seed: Seed of the sample order and of the augmentation.
+        num_workers: Loader processes per set and device. All devices of a machine together never
+            start more of them per set than it has processors.
+        on_error: Handling of an unreadable image or mask: `stop` raises an error, `skip` leaves the
+            sample out and counts it.
+        max_pixels: Largest number of pixels of an image or mask; a file that declares more is
+            unreadable.
 
     Attributes:
-        window: of an evaluation in windows, else None.
+        window: Size of the windows of an evaluation in windows, else None.
 
     Raises:
-        DataError: from `class_names` and `setup`, where the files are not as they should be.
+        DataError: From `class_names` and `setup`, if files are missing or invalid.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -113,9 +116,10 @@ class VocData(TaskData):
         self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
-        """Names of the classes, from `classes.txt`, else as given, else their indices.
+        """Return the class names from `classes.txt`, else from `names`, else the class indices.
 
-        A first name `__ignore__` is labelme's for the pixels of 255; index 0 is the one after it.
+        A first name `__ignore__` is labelme's name for pixels with the value 255; the name after it
+        has index 0.
         """
         if not self.root.is_dir():
             raise DataError(
@@ -152,14 +156,14 @@ class VocData(TaskData):
         return names
 
     def check_files(self, action: str) -> None:
-        """Looks whether the files of an action are there, and at some of the masks.
+        """Check that the files of an action exist, and check some of the masks.
 
         Args:
-            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
-                the latter alone.
+            action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
+                all others only the validation set.
 
         Raises:
-            DataError: where they are not, or a mask is wrong; a line for each fault.
+            DataError: If a file is missing or a mask is wrong; one line per fault.
         """
         faults = []
         may_skip = self.on_error == "skip"
@@ -179,22 +183,22 @@ class VocData(TaskData):
             warn_of_shared(training, validation)
 
     def faults_of_files(self) -> list[str]:
-        """One line for every fault of an image or a mask; tells of classes that no mask has."""
+        """Return one line per faulty image or mask, and warn about classes without pixels."""
         return [
             *faults_of_all(self.make_train_set(), self.train_list, self.class_names),
             *faults_of_all(self.make_val_set(), self.val_list),
         ]
 
     def make_train_set(self) -> MaskedImages:
-        """The images of the training list."""
+        """Create the data set of the training list."""
         transform = SegmentationTrainTransform(self.augmentation, self.seed)
         return self.make_set(self.train_list, transform)
 
     def make_val_set(self) -> MaskedImages:
-        """The images of the validation list, with the masks of their original size.
+        """Create the data set of the validation list, with masks at their original size.
 
         Raises:
-            DataError: where `make_set` does, or the list names one twice.
+            DataError: If `make_set` raises it, or the list contains an image more than once.
         """
         keep_aspect = self.evaluation == "keep_aspect"
         resize = SegmentationEvalTransform(keep_aspect) if self.window is None else unchanged
@@ -205,10 +209,10 @@ class VocData(TaskData):
     def make_set(
         self, file: Path, transform: Transform, keep_originals: bool = False
     ) -> MaskedImages:
-        """The images of a list.
+        """Create the data set of a list.
 
         Raises:
-            DataError: where the list, or a file that it names, is not there.
+            DataError: If the list, or a file that it names, does not exist.
         """
         num_classes = len(self.class_names)
         images, masks = find_files(file, self.root, self.images, self.masks)
@@ -224,7 +228,7 @@ class VocData(TaskData):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the validation set, each image once; alone where it keeps its size."""
+        """Return validation batches, each image once; one image per batch for `windows`."""
         if self.window is None:
             return super().val_dataloader()
         batches = EvalBatches(len(self.val_set), 1, self.image_size, *self._place())
@@ -234,10 +238,10 @@ class VocData(TaskData):
 
 
 def refuse_names(names: Sequence[str], source: str) -> None:
-    """Looks whether these can be classes.
+    """Check class names.
 
     Raises:
-        DataError: where there are too few or too many, or one of them twice.
+        DataError: If there are too few or too many of them, or one occurs twice.
     """
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -1,4 +1,4 @@
-"""Masks as PNG files whose pixels are class indices, shown in VOC's colours."""
+"""Masks stored as PNG files whose pixels are class indices, shown in VOC's colors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from parcnet_train.errors import DataError, UnreadableError, first_line, reason_
 from parcnet_train.files import read_regular
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
-IGNORED = 255  # index of pixels that count for no class
+IGNORED = 255  # value of pixels without a class
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # the first that is there
-MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # those that keep indices as they are
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # the first one that exists is read
+MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # lossless: indices stay exact
 
-DEPTH, COLOUR = 24, 25  # where a PNG tells its bits per pixel, and what they mean
+DEPTH, COLOUR = 24, 25  # positions of bit depth and color type in a PNG
 GREY = 0
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of a TIFF
 WHITE_IS_ZERO = 0
@@ -31,29 +31,29 @@ GREY_STEPS = {2: 85, 4: 17}  # Pillow spreads few bits of grey over 0 to 255
 
 
 def voc_palette() -> npt.NDArray[np.uint8]:
-    """The colours of VOC, of its development kit's `VOClabelcolormap`, `(256, 3)` RGB.
+    """Return the colors of VOC (`VOClabelcolormap` of its development kit), `(256, 3)` RGB.
 
     The bits of an index go to red, green and blue in turn, lowest first, and fill each of them from
-    its highest bit on.
+    its highest bit downward.
     """
     bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-    # The eight bits are three of red, three of green, two of blue.
+    # Of the eight bits, three go to red, three to green and two to blue.
     planes = np.pad(bits, ((0, 0), (0, 1))).reshape(256, 3, 3)
     return np.packbits(planes.transpose(0, 2, 1), axis=2)[:, :, 0]
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Writes a PNG with VOC's palette.
+    """Write a mask as a PNG file with VOC's palette.
 
     Args:
-        path: of the file.
-        mask: `(H, W)`, class indices.
+        path: Path of the file.
+        mask: Class indices, `(H, W)`.
     """
     path.write_bytes(encode_mask(mask))
 
 
 def encode_mask(mask: Mask) -> bytes:
-    """The content of such a file."""
+    """Return the content of a PNG file with VOC's palette."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette().tobytes())
     stream = io.BytesIO()
@@ -62,22 +62,22 @@ def encode_mask(mask: Mask) -> bytes:
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
-    """Reads the class indices of a mask, `(H, W)`, from a file with a palette or with one channel.
+    """Read the class indices of a mask, `(H, W)`, from a file with a palette or a single channel.
 
     Args:
-        path: Path of a PNG, TIFF, BMP or GIF; of several pages, the first is read.
-        max_pixels: Most pixels that its header may declare.
+        path: Path of a PNG, TIFF, BMP or GIF file; of several pages, the first one is read.
+        max_pixels: Largest number of pixels that the header may declare.
 
     Raises:
-        UnreadableError: where it cannot be read.
-        DataError: where its pixels are colours, or have other than 8 bits.
+        UnreadableError: If the file cannot be read.
+        DataError: If the pixels are colors, or do not have 8 bits.
     """
     try:
         content = read_regular(path)
         kind = read_header(content, max_pixels).kind
         if kind not in MASK_FORMATS:
             raise UnreadableError(f"it is {kind}")
-        # `Image.open` refuses large images, as hostile; here they are aerial ones.
+        # `Image.open` refuses large images as a possible attack; ours may be aerial images.
         with PILLOW[kind](io.BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image)
             step, is_inverted = steps_of(image, content)
@@ -102,14 +102,14 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
 
 
 def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
-    """By what Pillow has changed the indices of a file in grey.
+    """Return how Pillow changed the indices of a grayscale file.
 
     Args:
-        image: The file, opened.
-        content: Its bytes.
+        image: Opened file.
+        content: Bytes of the file.
 
     Returns:
-        The factor by which few bits are spread over 0 to 255, and whether black is white.
+        Factor by which Pillow spread indices of few bits over 0 to 255, and whether 0 means white.
     """
     if isinstance(image, TiffImageFile):
         depth = image.tag_v2.get(BITS_PER_SAMPLE, (1,))[0]
@@ -120,5 +120,5 @@ def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
 
 
 def unnamed(reason: str) -> str:
-    """The first line of a reason, without the memory address that Pillow names."""
+    """Return the first line of a reason, without the memory address that Pillow adds."""
     return first_line(reason).split(" <_io.")[0]

@@ -1,4 +1,4 @@
-"""From a decoded image and its mask to the network's input: both move together."""
+"""Transforms from a decoded image and its mask to the network's input; both move together."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.segmentation.palette import Mask
 from parcnet_train.sizes import Size
 
-# In units of its short side: an image that is longer is cut before it is resized, since all of it
-# might not fit into memory.
+# Longest allowed side, in units of the short side. A longer image is cropped before it is resized,
+# since the resized image might not fit into memory.
 LONGEST = 16
 
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
-    """What training draws for every image with its mask; the numbers are released ones.
+    """Augmentation of training images and their masks; the defaults are released values.
 
     Attributes:
-        short_side: smallest and largest short side of the resized image, aspect kept, in units of
-            the short side of the network's input: 384 to 768 pixels of 512.
-        pad: where a resized image is smaller than the input, fill up with grey that is ignored;
-            else no short side is shorter than the input's long one, as released.
-        flip: probability of mirroring left and right.
-        photometric: distort contrast, brightness, saturation, hue and the order of the channels, as
-            in detection; the release does not.
+        short_side: Smallest and largest short side of the resized image, in units of the short side
+            of the network's input; the aspect ratio is kept. The default is 384 to 768 pixels for
+            an input of 512.
+        pad: Whether a resized image that is smaller than the input is padded with gray pixels,
+            which are ignored. Otherwise the short side is never shorter than the input's long side,
+            as released.
+        flip: Probability of a horizontal flip.
+        photometric: Whether contrast, brightness, saturation, hue and channel order are distorted
+            as in detection; the release does not do this.
     """
 
     short_side: tuple[float, float] = (0.75, 1.5)
@@ -45,20 +47,20 @@ class SegmentationAugmentation:
 
 
 class MaskedView(NamedTuple):
-    """An image with its mask, and where the original image lies in it."""
+    """An image with its mask, and the position of the original image within it."""
 
     image: Image  # (H, W, 3) uint8, RGB
     mask: Mask  # (H, W) uint8, class indices, or IGNORED
-    # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3]); not told of a training's
+    # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3]); NaN in training
     placement: npt.NDArray[np.float64] = np.array([1.0, 1.0, 0.0, 0.0])
 
 
 class SegmentationTrainTransform:
-    """The augmentation of an image, drawn from (seed, epoch, sample, copy) and nothing else.
+    """Random augmentation that depends only on (seed, epoch, sample, copy).
 
     Args:
-        augmentation: what to draw.
-        seed: of the run.
+        augmentation: Augmentation to draw from.
+        seed: Seed of the run.
     """
 
     def __init__(self, augmentation: SegmentationAugmentation, seed: int) -> None:
@@ -68,10 +70,10 @@ class SegmentationTrainTransform:
         self.operations: dict[Size, albumentations.Compose] = {}
 
     def __call__(self, view: MaskedView, key: SampleKey) -> MaskedView:
-        """Maps an original image to one of `key.size`."""
+        """Map an original image with its mask to an augmented one of `key.size`."""
         random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
         image, mask = cut(view, random)
-        if self.augmentation.photometric:  # before anything is filled up
+        if self.augmentation.photometric:  # before padding
             image = self.distort(image, random)
         if key.size not in self.operations:
             self.operations[key.size] = compose(self.augmentation, key.size)
@@ -82,7 +84,7 @@ class SegmentationTrainTransform:
 
 
 def cut(view: MaskedView, random: Random) -> tuple[Image, Mask]:
-    """Image and mask, of a very long one a part."""
+    """Return image and mask, cropped at random if the image is very long."""
     height, width = view.mask.shape
     most = LONGEST * min(height, width)
     top, left = random.randint(0, max(0, height - most)), random.randint(0, max(0, width - most))
@@ -91,7 +93,7 @@ def cut(view: MaskedView, random: Random) -> tuple[Image, Mask]:
 
 
 def compose(augmentation: SegmentationAugmentation, size: Size) -> albumentations.Compose:
-    """What moves image and mask, to an input of one size."""
+    """Create the geometric augmentation for one input size."""
     return albumentations.Compose(
         [
             albumentations.SmallestMaxSize(
@@ -112,24 +114,25 @@ def compose(augmentation: SegmentationAugmentation, size: Size) -> albumentation
 
 
 def short_sides(augmentation: SegmentationAugmentation, size: Size) -> list[int]:
-    """All short sides that may be drawn, in pixels; what is likelier is there more often."""
+    """Return the short sides to draw from, in pixels; a more likely one occurs more often."""
     smallest, largest = (max(1, round(min(size) * share)) for share in augmentation.short_side)
     least = 1 if augmentation.pad else max(size)
     return [max(length, least) for length in range(smallest, largest + 1)]
 
 
 class SegmentationEvalTransform:
-    """Resizes to the input size, the mask for the loss; metrics use the original one.
+    """Resizing to the input size; the loss uses the resized mask, metrics the original one.
 
     Args:
-        keep_aspect: let one side fit and fill the rest; else each side is scaled for itself.
+        keep_aspect: Whether the aspect ratio is kept and the rest is padded; otherwise each side is
+            scaled independently.
     """
 
     def __init__(self, keep_aspect: bool) -> None:
         self.keep_aspect = keep_aspect
 
     def __call__(self, view: MaskedView, key: SampleKey) -> MaskedView:
-        """Maps an original image to one of `key.size`; nothing is random."""
+        """Map an original image with its mask to `key.size`, without randomness."""
         original = view.mask.shape[0], view.mask.shape[1]
         placing = place(original, key.size, self.keep_aspect)
         return MaskedView(
@@ -140,5 +143,5 @@ class SegmentationEvalTransform:
 
 
 def unchanged(view: MaskedView, key: SampleKey) -> MaskedView:
-    """The image at its own size, for an evaluation in windows."""
+    """Return the image at its own size, for an evaluation in windows."""
     return view

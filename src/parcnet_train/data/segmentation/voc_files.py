@@ -1,4 +1,4 @@
-"""The files of a set in VOC's layout: lists of names, and which images and masks they mean."""
+"""Files of a data set in VOC's layout: lists of names, and the images and masks they refer to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
 from parcnet_train.errors import DataError, reason_of
 from parcnet_train.files import read_regular
 
-# A line that names both files, in the manner of VOC's augmented lists; names may have spaces.
+# A line with an image and its mask, as in VOC's augmented lists; names may contain spaces.
 FILE = rf"\S.*(?:{'|'.join(map(re.escape, (*SUFFIXES, '.heic', '.heif', '.jxl')))})"
 PAIR = re.compile(rf"({FILE})\s+({FILE})", re.IGNORECASE)
 
@@ -25,10 +25,10 @@ Files = npt.NDArray[np.bytes_]
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file that are not empty, without white space around.
+    """Read the non-empty lines of a text file, without surrounding white space.
 
     Raises:
-        DataError: where it cannot be read.
+        DataError: If the file cannot be read.
     """
     try:
         lines = read_regular(file).decode("utf-8-sig").splitlines()
@@ -42,24 +42,26 @@ def read_lines(file: Path) -> list[str]:
 
 
 def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, Files]:
-    """Which images and masks a list means.
+    """Find the images and masks that a list refers to.
 
-    All are flat arrays: Python strings would be copied into every worker bit by bit.
+    The results are flat arrays: loader processes would gradually copy Python strings into their own
+    memory.
 
     Args:
-        file: names of images, with or without ending, one a line; or pairs of an image and its
-            mask, by their paths within the root (`JPEGImages/a.jpg SegmentationClassAug/a.png`),
-            with or without a slash before them, or by absolute paths.
-        root: of the set.
-        images: folder of the images in it, for names.
-        masks: folder of the masks in it, for names.
+        file: List with one image per line. A line is either a name, with or without suffix, or a
+            pair of an image and its mask. Paths of pairs are relative to the root
+            (`JPEGImages/a.jpg SegmentationClassAug/a.png`), with or without a leading slash, or
+            absolute.
+        root: Folder of the data set.
+        images: Folder of the images below the root, used for names.
+        masks: Folder of the masks below the root, used for names.
 
     Returns:
-        Paths within the root, or absolute ones.
+        Paths of the images and of the masks, relative to the root or absolute.
 
     Raises:
-        DataError: where the list is missing or empty, has names beside pairs, or a file that it
-            names is absent.
+        DataError: If the list is missing or empty, mixes names and pairs, or refers to a file that
+            does not exist.
     """
     lines = read_lines(file)
     if not lines:
@@ -84,10 +86,10 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
 
 
 def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, str]:
-    """Image and mask of a line of a list of pairs.
+    """Return image and mask of a line in a list of pairs.
 
     Raises:
-        DataError: where it is no pair.
+        DataError: If the line is not a pair.
     """
     if pair is None:
         raise DataError(
@@ -100,13 +102,20 @@ def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, st
 def find(
     file: Path, names: Sequence[str], root: Path, inside: str, endings: tuple[str, ...]
 ) -> Files:
-    """The file of each name in a folder of the root, with one of some endings; (): names have one.
+    """Find the file of each name in a folder below the root.
+
+    Args:
+        file: List that contains the names, for messages.
+        names: Names, with or without suffix.
+        root: Folder of the data set.
+        inside: Folder below the root.
+        endings: Suffixes that a name may lack, best first; `()` if names are complete.
 
     Raises:
-        DataError: where one is absent.
+        DataError: If a file does not exist.
     """
     folder = root / inside
-    # Folders are listed: asking for each file would take minutes on a network's disk.
+    # Each folder is listed once: a query per file would take minutes on a network drive.
     listed: dict[Path, dict[str, str]] = {}
     found, absent = [], []
     for name in names:
@@ -114,7 +123,7 @@ def find(
             parent = root / place.parent
             if parent not in listed:
                 listed[parent] = by_name(parent, endings)
-            # The mask of `a.jpg` is that of `a`.
+            # The mask of a listed `a.jpg` is `a.png`.
             stem = place.stem if endings == MASK_SUFFIXES and is_suffixed(place) else place.name
             if there := listed[parent].get(place.name, listed[parent].get(stem)):
                 found.append(os.fsencode(place.with_name(there)))
@@ -134,23 +143,23 @@ def find(
 
 
 def places_of(name: str, inside: str) -> list[Path]:
-    """Paths that a name of a list may mean, within the root or absolute."""
+    """Return the paths that a name in a list may refer to, relative to the root or absolute."""
     within = Path(inside, name.lstrip("/"))
     return [within, Path(name)] if name.startswith("/") and not inside else [within]
 
 
 def is_suffixed(path: Path) -> bool:
-    """Whether a name ends as images do."""
+    """Whether a path has the suffix of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
 def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
-    """Names of the files of a folder by what a list calls them; none without a folder.
+    """Map the names that a list may use to the file names of a folder; empty without a folder.
 
     Args:
-        folder: of the files.
-        endings: of those that are wanted, the first ones first, which the list may leave out; ():
-            it leaves out none.
+        folder: Folder of the files.
+        endings: Suffixes of the files to consider, best first, which a list may leave out; `()`:
+            all files, under their complete names.
     """
     try:
         listed = [Path(entry.name) for entry in os.scandir(folder) if is_file(entry)]
@@ -161,14 +170,14 @@ def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     wanted = [file for file in listed if file.suffix.lower() in endings]
     ranked = sorted(wanted, key=lambda file: -endings.index(file.suffix.lower()))
     whole = {file.name: file.name for file in wanted}
-    return {**whole, **{file.stem: file.name for file in ranked}}  # the first ending stays
+    return {**whole, **{file.stem: file.name for file in ranked}}  # the first suffix wins
 
 
 def refuse_repeats(file: Path, images: Files) -> None:
-    """Refuses a list of an evaluation that names an image more than once.
+    """Check that the list of an evaluation contains every image only once.
 
     Raises:
-        DataError: where it does.
+        DataError: If it contains an image more than once.
     """
     names, counts = np.unique(images, return_counts=True)
     if len(names) < len(images):
