@@ -1,4 +1,4 @@
-"""What the data of all tasks share: batches by plan, loader processes, going on where it stood."""
+"""Base class of the data modules: batch order, loader processes, resuming within an epoch."""
 
 from __future__ import annotations
 
@@ -23,44 +23,54 @@ from parcnet_train.distributed.processes import own_cores
 
 
 class DataSet(Protocol):
-    """Samples by their keys."""
+    """Data set whose samples are addressed by `SampleKey`."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: SampleKey) -> Any: ...
 
     def look(self, sample: int) -> Any:
-        """Reads a sample's files, and raises `DataError` where something is wrong with one."""
+        """Read the files of a sample.
+
+        Raises:
+            DataError: If one of them is faulty.
+        """
 
     def original(self, sample: int) -> Image:
-        """A sample's image of its own size; raises `UnreadableError` where it cannot be read."""
+        """Return the image of a sample at its original size.
+
+        Raises:
+            UnreadableError: If it cannot be read.
+        """
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Names of its files, within their folders."""
+        """Return the names of all files, relative to their folders."""
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
-        """What is known of the samples without opening a file; none where files hold it all."""
+        """Return the labels that are known without opening a file; empty if all are in files."""
 
 
 class TaskData(pl.LightningDataModule):
-    """Base of the data modules.
+    """Base class of the data modules.
 
-    A subclass finds its classes, looks for its files, makes the two sets, which map a `SampleKey`
-    to a sample, and says how samples make a batch.
+    A subclass finds the class names, checks the files, creates the two data sets, which map a
+    `SampleKey` to a sample, and defines how samples are stacked into a batch.
 
     Args:
-        root: folder of the data set.
-        image_size: height and width of the network's input, in pixels; one number for a square.
-        batch_size: images per step and device, in training and in evaluation.
-        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
-        seed: of order and augmentation.
-        num_workers: loader processes per set and device; all of a machine's devices together never
-            start more per set than it has processors.
-        repeats: times that an epoch shows an image, while it shows that many times fewer images.
+        root: Folder of the data set.
+        image_size: Height and width of the network's input in pixels; a single number for a square.
+        batch_size: Images per step and device, in training and in evaluation.
+        multi_scale: Image sizes from which every training step draws one; None: always
+            `image_size`.
+        seed: Seed of the sample order and of the augmentation.
+        num_workers: Loader processes per set and device. All devices of a machine together never
+            start more of them per set than it has processors.
+        repeats: Number of times that an epoch shows the same image; it then shows that many times
+            fewer images.
     """
 
-    task: ClassVar[str]  # whose batches they are, as `task=` names it
-    writes_root: ClassVar[bool] = False  # whether `prepare` makes the folder
+    task: ClassVar[str]  # task that the batches are for, a value of `task=`
+    writes_root: ClassVar[bool] = False  # whether `prepare` creates the folder
     train_set: DataSet
     val_set: DataSet
 
@@ -83,51 +93,51 @@ class TaskData(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.repeats = repeats
-        self.begin = (0, 0)  # epoch and batch
+        self.begin = (0, 0)  # epoch and batch to start from to start from
         self.loaders: list[DataLoader[Any]] = []
 
     def within(self, name: str) -> Path:
-        """A file or folder of the data set: below its root, unless the name is a whole path."""
+        """Return the path of a file or folder, given relative to the root or as an absolute path."""
         return self.root / Path(name).expanduser()
 
     def prepare(self) -> None:
-        """Makes what must be there before classes can be counted; here it is all there."""
+        """Create what must exist before classes can be counted; by default nothing."""
 
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the network's classes, in the order of their indices.
 
         Raises:
-            DataError: where the data set does not tell, or has others than expected.
+            DataError: If the data set has no class names, or others than expected.
         """
         return self.find_classes()
 
     def find_classes(self) -> list[str]:
-        """Names of the classes, as the data set has them."""
+        """Return the class names of the data set."""
         raise NotImplementedError
 
     def check_files(self, action: str) -> None:
-        """Looks whether what an action reads is there, and well-formed; opens no image or a few.
+        """Check that the files of an action exist and are valid; opens at most a few images.
 
         Args:
-            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
-                the latter alone.
+            action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
+                all others only the validation set.
 
         Raises:
-            DataError: where something is not.
+            DataError: If a file is missing or invalid.
         """
         raise NotImplementedError
 
     def check_every_file(self) -> None:
-        """Reads all images of both sets, with progress where someone looks.
+        """Read all images of both sets, with a progress bar in a terminal.
 
         Raises:
-            DataError: one line per fault.
+            DataError: If a file is faulty; one line per fault.
         """
         refuse(self.faults_of_files())
 
     def faults_of_files(self) -> list[str]:
-        """One line for every fault of an image, of both sets."""
+        """Return one line for every faulty image of both sets."""
         sets = {"training": self.make_train_set(), "validation": self.make_val_set()}
         return [
             str(seen.error)
@@ -137,20 +147,20 @@ class TaskData(pl.LightningDataModule):
         ]
 
     def make_train_set(self) -> DataSet:
-        """The training set, which needs no validation set beside it."""
+        """Create the training set, which does not need the validation set."""
         raise NotImplementedError
 
     def make_val_set(self) -> DataSet:
-        """The validation set."""
+        """Create the validation set."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells this data from other data, of the sets that were made; no file is opened.
+        """Return numbers that identify the data of the sets created so far, without opening a file.
 
         Returns:
-            `train_images` and `val_images`, None without that set; `files_sha256` of the sorted
-            names of all files, each with its set; `labels_sha256` of all labels that are in memory,
-            None where none are.
+            `train_images` and `val_images`: number of images, None if that set was not created;
+            `files_sha256`: hash of the sorted names of all files, each with its set;
+            `labels_sha256`: hash of all labels in memory, None if there are none.
         """
         files, labels = hashlib.sha256(), hashlib.sha256()
         counts: dict[str, int | None] = {}
@@ -172,46 +182,47 @@ class TaskData(pl.LightningDataModule):
 
     @staticmethod
     def collate(samples: Sequence[Any], fill: bool = False) -> Any:
-        """Makes a batch of samples.
+        """Stack samples into a batch.
 
         Args:
-            samples: None where an image was unreadable.
-            fill: take others of the batch twice instead; else its place is one that does not count.
+            samples: Samples of the batch, None for an unreadable one.
+            fill: Whether an unreadable sample is replaced by another one of the batch; otherwise by
+                a padding sample that does not count.
 
         Raises:
-            DataError: where none is left.
+            DataError: If no sample of the batch is readable.
         """
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
-        """Makes the sets that the stage (`fit` or `validate`) needs."""
+        """Create the data sets that a stage (`fit` or `validate`) needs."""
         if stage == "fit":
             self.count_training_images()
         self.val_set = self.make_val_set()
 
     def count_training_images(self) -> int:
-        """Number of training images; makes the training set, once."""
+        """Return the number of training images; creates the training set on the first call."""
         if not hasattr(self, "train_set"):
             self.train_set = self.make_train_set()
         return len(self.train_set)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the training set, shuffled and augmented by (seed, epoch, index)."""
+        """Return training batches, shuffled and augmented by (seed, epoch, index)."""
         return self._loader(
             self.train_set, self._train_batches(), functools.partial(self.collate, fill=True)
         )
 
     def go_on(self, epoch: int, batch: int, samples: int) -> bool:
-        """Lets a resumed training begin where it stood.
+        """Set the position from which a resumed training continues.
 
         Args:
-            epoch: counted from 0.
-            batch: of the epoch, the next one to be trained.
-            samples: of the epoch, seen by all processes before that batch.
+            epoch: Epoch, counted from 0.
+            batch: Next batch of this epoch.
+            samples: Number of samples that all processes have seen in this epoch before that batch.
 
         Returns:
-            Whether it can: not in the middle of an epoch whose batches were others. It then
-            begins that epoch again.
+            Whether the position exists. It does not if the epoch's batches had other sizes; the
+            epoch is then started again.
         """
         starts = self._train_batches().plan(epoch).starts
         fits = batch < len(starts) and bool(starts[batch] == samples)
@@ -235,21 +246,21 @@ class TaskData(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of the validation set, each image once."""
+        """Return validation batches, each image once."""
         batches = EvalBatches(len(self.val_set), self.batch_size, self.image_size, *self._place())
         return self._loader(self.val_set, batches, self.collate)
 
     def _place(self) -> tuple[int, int]:
-        """Rank of this process, and their number."""
+        """Return the rank of this process and the number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def workers(self) -> int:
-        """Loader processes of each set, which share the machine with those of other devices."""
-        # Without a trainer, torchrun says how many processes this machine runs.
+        """Return the number of loader processes per set; a machine's devices share its processors."""
+        # Without a trainer, torchrun's environment has the number of processes on this machine.
         alone = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         processes = self.trainer.num_devices if self.trainer else alone
         share = max(1, (os.cpu_count() or 1) // processes)
-        # A scheduler may have given this process fewer processors.
+        # A job scheduler may have assigned fewer processors to this process.
         return min(self.num_workers, share, own_cores())
 
     def _loader(
@@ -263,15 +274,15 @@ class TaskData(pl.LightningDataModule):
         return loader
 
     def on_exception(self, exception: BaseException) -> None:
-        """Ends all loader processes; Lightning ends those of the set that was being read."""
+        """Stop all loader processes; Lightning only stops those of the set that was being read."""
         self.end_workers()
 
     def end_workers(self) -> None:
-        """Ends the processes of all loaders that this module has made."""
+        """Stop the processes of all loaders that this module has created."""
         while self.loaders:
             end_workers_of(self.loaders.pop())
 
 
 def names_of(dataset: DataSet) -> list[bytes]:
-    """Sorted names of the files of a set."""
+    """Return the sorted file names of a data set."""
     return sorted(dataset.files().tolist())

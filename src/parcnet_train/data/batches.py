@@ -1,4 +1,4 @@
-"""What data modules give to tasks: one typed batch per task."""
+"""Batches that data modules give to tasks: one named tuple per task."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-BACKGROUND = 0  # index of the class of what holds no object; its name in `class_names`:
+BACKGROUND = 0  # class index of regions without an object; its name in `class_names`:
 BACKGROUND_NAME = "background"
 
-PADDING = -1  # as `SampleKey.sample`: an empty place in a batch of an evaluation
-UNLABELED = -1  # label of a place in a batch that does not count
-IGNORED = 255  # class of a pixel that does not count (PASCAL VOC)
+PADDING = -1  # value of `SampleKey.sample` that fills up a batch of an evaluation
+UNLABELED = -1  # label of padding, which does not count
+IGNORED = 255  # value of a pixel that does not count (PASCAL VOC)
 
 
 class ClassificationBatch(NamedTuple):
@@ -19,21 +19,21 @@ class ClassificationBatch(NamedTuple):
 
     # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
     images: Tensor
-    labels: Tensor  # (B,) int64, class indices, or UNLABELED (in evaluations)
-    skipped: Tensor  # () int64, unreadable images whose places do not count
+    labels: Tensor  # (B,) int64, class indices; padding (in evaluations): UNLABELED
+    skipped: Tensor  # () int64, number of unreadable images
 
 
 class DetectionBatch(NamedTuple):
-    """Images with boxes; images with fewer boxes than the most of the batch end in padding."""
+    """Images with boxes, padded to the largest number of boxes in the batch."""
 
     # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
     images: Tensor
     boxes: Tensor  # (B, N, 4) float32, xyxy, pixels of `images`; padding: 0
     labels: Tensor  # (B, N) int64, class indices from 1, 0 is the background; padding: UNLABELED
-    samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
+    samples: Tensor  # (B,) int64, positions in the data set; PADDING: does not count
     # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`
     placements: Tensor
-    skipped: Tensor  # () int64, unreadable images whose places do not count
+    skipped: Tensor  # () int64, number of unreadable images
 
 
 class SegmentationBatch(NamedTuple):
@@ -42,9 +42,9 @@ class SegmentationBatch(NamedTuple):
     # (B, 3, H, W) uint8, RGB, in memory (B, H, W, 3); the model scales them on its device.
     images: Tensor
     masks: Tensor  # (B, H, W) uint8, class indices, or IGNORED
-    samples: Tensor  # (B,) int64, positions in the data set; `samplers.PADDING`: does not count
+    samples: Tensor  # (B,) int64, positions in the data set; PADDING: does not count
     # (B, 4) float32: an original image's (x, y) lies at (x * [0] + [2], y * [1] + [3]) in `images`;
-    # in trainings not a number
+    # NaN in training
     placements: Tensor
     originals: list[Tensor]  # in evaluations: (h, w) uint8 each, the masks of the original images
-    skipped: Tensor  # () int64, unreadable images whose places do not count
+    skipped: Tensor  # () int64, number of unreadable images

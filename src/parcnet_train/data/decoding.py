@@ -1,4 +1,4 @@
-"""From the bytes of an image file to its pixels."""
+"""Decoding of image files to RGB pixels."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from parcnet_train.files import read_regular
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
 
-JPEG = b"\xff\xd8"  # with which such a file begins
-APP1 = b"\xff\xe1"  # a segment of what the camera tells
-SCAN = b"\xff\xda"  # ends the header
+JPEG = b"\xff\xd8"  # first bytes of the file
+APP1 = b"\xff\xe1"  # segment of EXIF data
+SCAN = b"\xff\xda"  # end of the header
 
-# Suffixes of files that are read, in the order in which one is chosen of several of a name. HEIC,
-# JPEG XL, raw photos and vector graphics are not: neither OpenCV nor Pillow decodes them.
+# Suffixes of images; if several files have the same name, the first suffix wins. HEIC, JPEG XL, raw
+# photos and vector graphics are missing because neither OpenCV nor Pillow decodes them.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".gif", ".avif"),
     *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 
-# What Pillow reads the formats with: `PIL.Image.open` has a limit of its own, ours is `max_pixels`.
+# Pillow's reader of each format. `PIL.Image.open` has its own size limit; ours is `max_pixels`.
 PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -57,14 +57,14 @@ PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decodes an image file of a data set.
+    """Decode an image file of a data set.
 
     Args:
         path: Path of the file.
-        max_pixels: Most pixels that its header may declare.
+        max_pixels: Largest number of pixels that the header may declare.
 
     Raises:
-        UnreadableError: If it cannot be read, with the path, the reason and the way out.
+        UnreadableError: If the file cannot be read; the message has the path, the reason and a fix.
     """
     try:
         return decode(read_regular(path), max_pixels)
@@ -75,11 +75,11 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def unreadable(place: object, reason: object) -> UnreadableError:
-    """The error for an image of a data set that cannot be read.
+    """Return the error for an unreadable image of a data set.
 
     Args:
-        place: Path of the file, or another name of the place where the image is.
-        reason: What is wrong with it.
+        place: Path of the file, or another description of where the image is stored.
+        reason: Reason why it is unreadable.
     """
     return UnreadableError(
         f"{place} cannot be read as an image ({reason}); mend or remove it, or go on without such "
@@ -88,17 +88,18 @@ def unreadable(place: object, reason: object) -> UnreadableError:
 
 
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decodes an image to `(H, W, 3)` RGB, turned as its camera was held.
+    """Decode an image to `(H, W, 3)` RGB, upright according to its EXIF orientation.
 
-    All pixels are OpenCV's, except for AVIF, whose turned images OpenCV does not turn. For ordinary
-    JPEG, libjpeg-turbo makes the same pixels in less time when it is called without OpenCV.
+    OpenCV decodes all formats except AVIF, because it ignores the orientation of AVIF images.
+    Ordinary JPEG files are decoded by libjpeg-turbo without OpenCV, which gives the same pixels in
+    less time.
 
     Args:
         content: Bytes of the file.
-        max_pixels: Most pixels that its header may declare.
+        max_pixels: Largest number of pixels that the header may declare.
 
     Raises:
-        UnreadableError: If it cannot be read; the message is the reason without the path.
+        UnreadableError: If the image cannot be decoded; the message is the reason without the path.
     """
     header = read_header(content, max_pixels)
     if header.kind == "AVIF":
@@ -107,7 +108,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     if quickly is not None:
         return quickly
     try:
-        # Through a buffer, since OpenCV prints a warning of its own for a path it cannot read.
+        # OpenCV gets a buffer because it prints its own warning for a path that it cannot read.
         buffer = np.frombuffer(content, np.uint8)
         image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
     except cv2.error:
@@ -118,10 +119,10 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def decode_avif(content: bytes) -> Image:
-    """Decodes the first image of an AVIF file with Pillow.
+    """Decode the first image of an AVIF file with Pillow.
 
     Raises:
-        UnreadableError: If it cannot be read; the message is the reason without the path.
+        UnreadableError: If the image cannot be decoded; the message is the reason without the path.
     """
     try:
         with AvifImageFile(io.BytesIO(content)) as file:
@@ -131,7 +132,7 @@ def decode_avif(content: bytes) -> Image:
 
 
 def decode_quickly(content: bytes) -> Image | None:
-    """Decodes an ordinary JPEG that is whole; None for everything else, also CMYK and damaged."""
+    """Decode an ordinary, undamaged JPEG file; None for all others, including CMYK."""
     if content.startswith(JPEG) and not may_be_turned(content):
         with contextlib.suppress(ValueError):
             return simplejpeg.decode_jpeg(content)
@@ -139,14 +140,15 @@ def decode_quickly(content: bytes) -> Image | None:
 
 
 def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decodes as `decode` does, but no damaged file, of which OpenCV may give what is left.
+    """Decode an image like `decode`, but refuse damaged files, which OpenCV may decode in part.
 
     Args:
-        content: Bytes of the file; of an animation or of several pages, the first is decoded.
-        max_pixels: Most pixels that its header may declare.
+        content: Bytes of the file; of an animation or of several pages, the first one is decoded.
+        max_pixels: Largest number of pixels that the header may declare.
 
     Raises:
-        UnreadableError: If it is damaged or no image; the message is the reason without the path.
+        UnreadableError: If the file is damaged or not an image; the message is the reason without
+            the path.
     """
     header = read_header(content, max_pixels)
     quickly = decode_quickly(content)
@@ -158,24 +160,26 @@ def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def damage(content: bytes, kind: str) -> str | None:
-    """What Pillow finds wrong with an image file, which tells more than OpenCV; None: nothing.
+    """Return the fault that Pillow finds in an image file, or None.
+
+    Pillow describes a fault in more detail than OpenCV does.
 
     Args:
         content: Bytes of the file.
-        kind: Format, as Pillow calls it.
+        kind: Format, in Pillow's spelling.
     """
     try:
         with PILLOW[kind](io.BytesIO(content)) as image:
             image.load()
     except (SyntaxError, PIL.Image.DecompressionBombError):
-        return None  # a variant that Pillow does not know, or too large for it: OpenCV tells
+        return None  # unknown to Pillow, or too large for it: left to OpenCV
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         return first_line(error)
     return None
 
 
 def may_be_turned(content: bytes) -> bool:
-    """Whether the header of a JPEG has a segment that may tell how the camera was held."""
+    """Whether the header of a JPEG file has a segment that may contain an orientation."""
     position = len(JPEG)
     while (marker := content[position : position + 2]) not in (SCAN, b""):
         if marker == APP1 or marker[0] != 0xFF:

@@ -1,4 +1,4 @@
-"""Looks at files of a data set before a training: at some of them, or at all."""
+"""Checks of the files of a data set before a training, of some of them or of all."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 32  # files of a list that are looked at when a run starts
-SHOWN = 10  # faults that are told one by one
+SAMPLE = 32  # files of a list that are checked when a run starts
+SHOWN = 10  # faults that a message lists
 BLOCK = 64  # samples that are read ahead
-COMPARED = 256  # files of the validation set that are compared with the training set's
-SIZED = 2048  # files of one set, about, that are compared with others of their name
+COMPARED = 256  # validation files that are compared with training files
+SIZED = 2048  # approximate number of files of a set that are compared with files of the same name
 
 
 class Viewed(Protocol):
-    """Samples that can be looked at."""
+    """Data set whose samples can be checked."""
 
     def look(self, sample: int) -> Any:
-        """Reads a sample, and raises `DataError` where something is wrong with it."""
+        """Read a sample; raises `DataError` if it is faulty."""
 
 
 class Seen(NamedTuple):
-    """What came of looking at a sample."""
+    """Result of checking a sample."""
 
     sample: int
-    result: Any  # of `look`
+    result: Any  # return value of `look`
     error: DataError | None
 
 
 def evenly_spread(length: int, count: int = SAMPLE) -> list[int]:
-    """So many positions of a list, its first and its last among them; all where it is shorter."""
+    """Return evenly spread positions of a list, including both ends; all if it is short."""
     positions: list[int] = np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
     return positions
 
 
 def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -> Iterator[Seen]:
-    """Looks at samples, several at a time, and gives them back in their order.
+    """Check samples in parallel and yield the results in order.
 
     Args:
-        dataset: has them.
-        samples: positions.
-        title: of a progress bar, which is shown where somebody looks; None: none.
+        dataset: Data set of the samples.
+        samples: Positions in the data set.
+        title: Title of a progress bar, shown in a terminal; None: no bar.
     """
 
     def look(sample: int) -> Seen:
@@ -76,12 +76,12 @@ def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -
 
 
 def faults_of_some(dataset: Viewed, length: int, may_skip: bool) -> list[str]:
-    """Looks at some samples of a set, spread over it.
+    """Check some samples of a data set, evenly spread over it.
 
     Args:
-        dataset: Set of samples.
+        dataset: Data set.
         length: Number of its samples.
-        may_skip: Whether an unreadable file is no fault.
+        may_skip: Whether unreadable files are tolerated.
 
     Returns:
         One line per fault.
@@ -94,18 +94,18 @@ def faults_of_some(dataset: Viewed, length: int, may_skip: bool) -> list[str]:
 
 
 class Listed(NamedTuple):
-    """The files of a set."""
+    """Files of a data set."""
 
-    source: Path  # the list, annotation file or folder that names them, for messages
+    source: Path  # list, annotation file or folder that they come from, for messages
     folder: Path
-    names: npt.NDArray[np.bytes_]  # within the folder
+    names: npt.NDArray[np.bytes_]  # relative to the folder
 
 
 def warn_of_shared(training: Listed, validation: Listed) -> None:
-    """Warns if images of the validation set are among those of the training set.
+    """Warn if images of the validation set are also in the training set.
 
-    Files of one folder are the same if their names are; of files with the same name in different
-    folders, some are compared byte by byte.
+    In one folder, files with the same path are the same. In different folders, some of the files
+    with the same path are compared byte by byte.
     """
     shared = np.intersect1d(training.names, validation.names)
     is_one_folder = os.path.realpath(training.folder) == os.path.realpath(validation.folder)
@@ -130,9 +130,9 @@ def warn_of_shared(training: Listed, validation: Listed) -> None:
 
 
 def warn_of_repeats(listed: Listed) -> None:
-    """Warns if a set has an image more than once: by its name, or as a copy in another folder.
+    """Warn if a data set contains an image twice: under one path, or as a copy in another folder.
 
-    Of files with the same name in different folders, some are compared by their contents.
+    Of the files with the same name in different folders, some are compared by content.
     """
     names, counts = np.unique(listed.names, return_counts=True)
     if (counts > 1).any():
@@ -158,7 +158,7 @@ def warn_of_repeats(listed: Listed) -> None:
 
 
 def namesakes(names: npt.NDArray[np.bytes_]) -> list[list[str]]:
-    """Files that have the same name in different folders, by name; of many, some.
+    """Group files that have the same name in different folders; only some groups if there are many.
 
     Args:
         names: Paths of different files.
@@ -179,7 +179,7 @@ def namesakes(names: npt.NDArray[np.bytes_]) -> list[list[str]]:
 
 
 def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
-    """Files of the same content: each with the one before it that has it, too."""
+    """Return pairs of files with the same content: each file with the previous one like it."""
     by_size: dict[int, list[str]] = {}
     for file in files:
         with contextlib.suppress(OSError):
@@ -206,10 +206,10 @@ def is_same(first: Path, second: Path) -> bool:
 
 
 def refuse(faults: Sequence[str]) -> None:
-    """Raises the first faults, and how many more there are.
+    """Raise an error that lists the first faults and the number of the others.
 
     Raises:
-        DataError: where there is any; a line for each.
+        DataError: If there are faults; one line per fault.
     """
     if faults:
         more = len(faults) - SHOWN

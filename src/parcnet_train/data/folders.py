@@ -1,4 +1,4 @@
-"""Images in folders: which there are, and which files are left out."""
+"""Images in folders: listing them, and reporting files that are left out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from parcnet_train.errors import DataError
 
 log = logging.getLogger(__name__)
 
-# Folders that systems put beside images, often with files of the same names: of macOS's archives,
-# Synology's and QNAP's thumbnails, and bins. Lower case.
+# Folders that systems create beside images, often with files of the same names: macOS archives,
+# thumbnails of Synology and QNAP, recycle bins. Lower case.
 OF_SYSTEMS = frozenset(
     {
         *("__macosx", "@eadir", "@recycle", "@__thumb", "#recycle", "#snapshot", "$recycle.bin"),
@@ -27,7 +27,7 @@ OF_SYSTEMS = frozenset(
     }
 )
 
-# Files that nobody takes for images, by their suffix or their name in lower case.
+# Suffixes or names, in lower case, of files that are certainly not images.
 NO_IMAGES = frozenset(
     {
         *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md"),
@@ -46,11 +46,11 @@ CLOSED = "folders that cannot be opened"
 
 
 class LeftOut(NamedTuple):
-    """A file that is not read, though it may be an image.
+    """File that is not read although it may be an image.
 
     Attributes:
-        kind: What is left out with it: a suffix, or words.
-        name: Path within the folder.
+        kind: Suffix of the file, or a description; files of the same kind are reported together.
+        name: Path relative to the folder.
     """
 
     kind: str
@@ -58,11 +58,12 @@ class LeftOut(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What is in a folder and in the folders in it, by paths within it.
+    """Contents of a folder and its subfolders, as relative paths.
 
     Attributes:
-        images: Files that end as images do, sorted.
-        no_files: What is called as images are and is no file: broken links, FIFOs, devices; sorted.
+        images: Files with the suffix of an image, sorted.
+        no_files: Entries with the suffix of an image that are not files, such as broken links,
+            FIFOs and devices; sorted.
         others: Other files that may be images, sorted.
     """
 
@@ -72,20 +73,20 @@ class Contents(NamedTuple):
 
 
 def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entries | None]]:
-    """Goes through a folder and the folders in it, also those behind links, each once.
+    """Walk through a folder and its subfolders, each once, and follow links.
 
-    Hidden files and folders, and folders of systems, are left out.
+    Hidden files and folders, and folders created by systems, are left out.
 
     Args:
-        folder: Folder to begin with.
-        skipped: Folder that is not looked into if it lies within the first.
+        folder: Folder to start from.
+        skipped: Folder that is left out if it lies within the first one.
 
     Yields:
-        Path within the first folder, empty or with a slash at its end, and what is in it and is no
-        folder; None if it cannot be opened.
+        Relative path of each folder, empty or with a slash at its end, and its entries other than
+        folders; None instead of the entries if the folder cannot be opened.
     """
     seen = {os.path.realpath(skipped)} - {os.path.realpath(folder)} if skipped else set()
-    # Links come last, so that a file has its own path if it has one, also where links lead back.
+    # Links come last, so that a file is found under its own path, not under that of a link.
     waiting = deque([""])
     while waiting:
         inside = waiting.popleft()
@@ -113,7 +114,7 @@ def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entri
 
 
 def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
-    """Lists the files of a folder and of the folders in it, see `walk`."""
+    """List the files of a folder and its subfolders; see `walk`."""
     images: list[str] = []
     no_files: list[str] = []
     others: list[LeftOut] = []
@@ -131,7 +132,7 @@ def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
 
 
 def is_file(entry: Entry) -> bool:
-    """Whether it is a file, or a link to one; a link to itself is none."""
+    """Whether an entry is a file or a link to one; a link to itself is not."""
     try:
         return entry.is_file()
     except OSError:
@@ -139,7 +140,7 @@ def is_file(entry: Entry) -> bool:
 
 
 def is_folder(entry: Entry) -> bool:
-    """Whether it is a folder, or a link to one."""
+    """Whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -147,17 +148,17 @@ def is_folder(entry: Entry) -> bool:
 
 
 def may_be_image(name: str) -> bool:
-    """Whether a file may be an image, by its name in lower case."""
+    """Whether a file may be an image, judged by its name in lower case."""
     return name not in NO_IMAGES and suffix_of(name) not in NO_IMAGES
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file, or words if it has none."""
+    """Return the suffix of a file name, or a description if it has none."""
     return Path(name).suffix or "without a suffix"
 
 
 def describe(left_out: Sequence[LeftOut]) -> str:
-    """How many files of each kind are left out, with the first of each."""
+    """Describe the files that are left out: their number by kind, and the first of each kind."""
     kinds: dict[str, list[str]] = {}
     for kind, name in sorted(left_out):
         kinds.setdefault(kind, []).append(name)
@@ -168,7 +169,7 @@ def describe(left_out: Sequence[LeftOut]) -> str:
 
 
 def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
-    """Warns of files that are not read, in one line."""
+    """Warn about files that are not read, in one line."""
     if left_out:
         log.warning(
             "data.root: %s has files that may be images and are left out: %s; convert them, move "
@@ -179,10 +180,10 @@ def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders, whose position is the class index.
+    """Return the sorted names of the class folders; the position of a name is its class index.
 
     Raises:
-        DataError: where the folder is missing or holds none.
+        DataError: If the folder does not exist or has no class folders.
     """
     if not folder.is_dir():
         raise DataError(
@@ -202,22 +203,22 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
-    """Refuses a class folder that the training set has not.
+    """Check that a class folder is one of the classes of the training set.
 
     Raises:
-        DataError: where it has not.
+        DataError: If it is not.
     """
     if name not in class_names:
         raise DataError(f"data.root: {folder / name} is a class that the training set has not")
 
 
 class ListedImages(NamedTuple):
-    """The images of class folders.
+    """Images found in class folders.
 
     Attributes:
-        paths: Paths within the folder of the classes.
+        paths: Paths relative to the folder of the classes.
         labels: Class indices.
-        left_out: Files that are not read, though they may be images.
+        left_out: Files that are not read although they may be images.
     """
 
     paths: npt.NDArray[np.bytes_]
@@ -226,17 +227,17 @@ class ListedImages(NamedTuple):
 
 
 def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
-    """Lists all images in class folders and in the folders in them.
+    """List all images in the class folders and their subfolders.
 
-    Paths and labels are flat arrays: a million Python strings would be copied into every worker bit
-    by bit.
+    Paths and labels are flat arrays: loader processes would gradually copy a million Python strings
+    into their own memory.
 
     Args:
         folder: Folder of the class folders.
         class_names: Names of the classes, in the order of their indices.
 
     Raises:
-        DataError: where a class folder is unknown or holds no image.
+        DataError: If a class folder is unknown or contains no image.
     """
     paths: list[bytes] = []
     labels: list[int] = []
@@ -258,7 +259,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
 
 
 def outside_of_classes(folder: Path) -> Iterator[LeftOut]:
-    """Images beside the class folders, which have no class."""
+    """Yield images beside the class folders, which have no class."""
     if folder.is_dir():
         for entry in os.scandir(folder):
             hidden = entry.name.startswith(".")

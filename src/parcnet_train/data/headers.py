@@ -1,7 +1,7 @@
-"""Format and size of an image file, read from its header before anything is decoded.
+"""Format and size of an image, read from the header before the file is decoded.
 
-A header of a few bytes can declare gigabytes of pixels, which decoders allocate before they read
-any. Only files whose header is known here are decoded.
+A header of a few bytes can declare gigabytes of pixels, for which decoders allocate memory before
+they read any. Therefore only files whose header is understood here are decoded.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 from parcnet_train.errors import UnreadableError
 
-# Pillow refuses more (`PIL.Image.MAX_IMAGE_PIXELS`, twice): 13,377 x 13,377, 0.5 GB as RGB.
+# Pillow's limit, twice `PIL.Image.MAX_IMAGE_PIXELS`: 13,377 x 13,377 pixels, 0.5 GB as RGB.
 MAX_PIXELS = 178_956_970
 
 Size = tuple[int, int]  # height, width
 
 
 class Header(NamedTuple):
-    """What the header of an image file says.
+    """Format and size from the header of an image file.
 
     Attributes:
-        kind: Format, as Pillow calls it.
-        size: Height and width in pixels, as stored: a camera's orientation is not applied.
+        kind: Format, in Pillow's spelling.
+        size: Height and width in pixels, as stored: the EXIF orientation is not applied.
     """
 
     kind: str
@@ -32,15 +32,15 @@ class Header(NamedTuple):
 
 
 def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
-    """Reads format and size of an image file.
+    """Read format and size of an image file.
 
     Args:
         content: Bytes of the file.
-        max_pixels: Most pixels that it may declare.
+        max_pixels: Largest number of pixels that the header may declare.
 
     Raises:
-        UnreadableError: If the format is unknown, the header is damaged, or the image is too
-            large; the message is the reason without the path.
+        UnreadableError: If the format is unknown, the header is damaged, or the image is too large;
+            the message is the reason without the path.
     """
     header = find_header(content)
     if header is None:
@@ -55,7 +55,7 @@ def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def find_header(content: bytes) -> Header | None:
-    """Format and size of an image file; None if the format is unknown or the header damaged."""
+    """Return format and size of an image file; None for unknown formats and damaged headers."""
     for signature, kind, read_size in FORMATS:
         if signature.match(content):
             try:
@@ -67,31 +67,31 @@ def find_header(content: bytes) -> Header | None:
 
 
 def jpeg_size(content: bytes) -> Size:
-    """Walks the segments up to the one that starts the frame (SOF0 to SOF15)."""
+    """Return the size from the first frame header of a JPEG (SOF0 to SOF15)."""
     position = 2
     while True:
-        position = content.find(b"\xff", position)  # decoders skip what lies between segments
+        position = content.find(b"\xff", position)  # decoders skip bytes between segments
         if position < 0:
             raise LookupError
         marker = content[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables and the like
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # DHT, JPG, DAC: no frames
             height, width = struct.unpack_from(">HH", content, position + 5)
             return height, width
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # without a length
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD7:  # markers without a length
             position += 1 if marker == 0xFF else 2
         else:
             position += 2 + struct.unpack_from(">H", content, position + 2)[0]
 
 
 def bmp_size(content: bytes) -> Size:
-    """The height is negative where the first row is the topmost one."""
+    """Return the size of a BMP, whose height is negative if the first row is the top one."""
     is_os2 = struct.unpack_from("<I", content, 14)[0] == 12
     width, height = struct.unpack_from("<HH" if is_os2 else "<ii", content, 18)
     return abs(height), width
 
 
 def webp_size(content: bytes) -> Size:
-    """Lossy, lossless and extended files each have a header of their own."""
+    """Return the size of a WebP: lossy, lossless and extended files have different headers."""
     kind = content[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(content[at : at + 3], "little") + 1 for at in (24, 27))
@@ -104,7 +104,10 @@ def webp_size(content: bytes) -> Size:
 
 
 def tiff_size(content: bytes) -> Size:
-    """Looks width (256) and height (257) up in the first directory, also of a BigTIFF."""
+    """Return the size of a TIFF or BigTIFF.
+
+    The first directory has it as tags 256 (width) and 257 (height).
+    """
     order = "<" if content[:2] == b"II" else ">"
     is_big = 43 in content[2:4]
     start = struct.unpack_from(order + ("Q" if is_big else "I"), content, 8 if is_big else 4)[0]
@@ -123,14 +126,14 @@ def tiff_size(content: bytes) -> Size:
 
 
 def avif_size(content: bytes) -> Size:
-    """The largest of the sizes of all parts, such as the tiles of a large image."""
+    """Return the largest size of all parts of an AVIF, such as the tiles of a large image."""
     found = re.findall(rb"ispe\0{4}(.{4})(.{4})", content, re.DOTALL)
     sizes = [(int.from_bytes(h, "big"), int.from_bytes(w, "big")) for w, h in found]
     return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
 
 def jpeg2000_size(content: bytes) -> Size:
-    """From the segment SIZ of the codestream, with or without boxes around it."""
+    """Return the size from a JPEG 2000 codestream (segment SIZ), with or without boxes around it."""
     start = content.index(b"\xff\x4f\xff\x51") + 8 if b"\xff\x4f\xff\x51" in content else -1
     right, bottom, left, top = struct.unpack_from(">IIII", content, start)
     return bottom - top, right - left
@@ -141,7 +144,7 @@ PPM = re.compile(rb"P[1-6]" + NUMBER + NUMBER)
 
 
 def ppm_size(content: bytes) -> Size:
-    """Width and height are written as text."""
+    """Return the size of a PPM, which is written as text."""
     found = PPM.match(content)
     if found is None:
         raise LookupError
@@ -149,7 +152,7 @@ def ppm_size(content: bytes) -> Size:
 
 
 def at(position: int, code: str) -> Callable[[bytes], Size]:
-    """Reads width and height from a fixed position."""
+    """Return a function that reads width and height from a fixed position."""
 
     def read_size(content: bytes) -> Size:
         width, height = struct.unpack_from(code, content, position)
@@ -158,7 +161,7 @@ def at(position: int, code: str) -> Callable[[bytes], Size]:
     return read_size
 
 
-# Beginnings of files, the formats as Pillow calls them, and how their size is read.
+# Signature of each format, its name in Pillow's spelling, and the function that reads the size.
 FORMATS: list[tuple[re.Pattern[bytes], str, Callable[[bytes], Size]]] = [
     (re.compile(signature, re.DOTALL), kind, read_size)
     for signature, kind, read_size in (

@@ -1,4 +1,4 @@
-"""From samples to batches: what the loader processes of a data set do, and how they end."""
+"""Loader processes of a data set: how they start, stack samples into batches, and stop."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from parcnet_train.data.samplers import EvalBatches, TrainBatches
 from parcnet_train.distributed.processes import SAVING
 from parcnet_train.errors import DataError
 
-Loaded = TypeVar("Loaded")  # a sample
+Loaded = TypeVar("Loaded")  # type of a sample
 
-SECONDS_AFTER_SIGTERM = 60  # as many as a process has for its checkpoint (launch.py)
+SECONDS_AFTER_SIGTERM = 60  # time that launch.py gives a process to write its checkpoint
 
 
 def readable(samples: Sequence[Loaded | None], fill: bool) -> list[Loaded]:
-    """The samples of a batch that could be read.
+    """Return the readable samples of a batch.
 
     Args:
-        samples: None where an image was unreadable.
-        fill: take others of the batch twice in the places of those, as a training does.
+        samples: Samples of the batch, None for an unreadable one.
+        fill: Whether readable samples are repeated until the batch is full, as in training.
 
     Raises:
-        DataError: where none is left.
+        DataError: If no sample is readable.
     """
     kept = [sample for sample in samples if sample is not None]
     if not kept:
@@ -42,16 +42,16 @@ def readable(samples: Sequence[Loaded | None], fill: bool) -> list[Loaded]:
 
 
 def stack_images(images: Sequence[Tensor]) -> Tensor:
-    """Stacks `(3, H, W)` images, in a worker into memory of both processes."""
-    # Colours stay beside each other, as they were decoded: turning the axes is the device's work.
+    """Stack `(3, H, W)` images; in a loader process, into shared memory."""
+    # Pixels stay in channels-last order, as they were decoded; the device changes the order.
     return default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def start_worker(worker: int) -> None:
-    """Makes a process a loader's: one thread, and hard of hearing for signals."""
-    cv2.setNumThreads(0)  # the workers are the threads
-    # A signal to all processes of a job is for the one that trains: it still needs batches until
-    # its checkpoint is written, and ends its workers itself.
+    """Initialize a loader process: one thread, SIGINT and the checkpoint signals are ignored."""
+    cv2.setNumThreads(0)  # parallelism comes from the processes
+    # A signal to all processes of a job is meant for the training process. It needs batches until
+    # its checkpoint is written, and stops its loader processes itself.
     for number in (signal.SIGINT, *SAVING):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
@@ -63,7 +63,7 @@ def make_loader(
     collate_samples: Callable[[Sequence[Any]], Any],
     workers: int,
 ) -> DataLoader[Any]:
-    """A loader whose processes, if any, stay from epoch to epoch."""
+    """Create a loader whose processes, if any, persist from epoch to epoch."""
     loader = DataLoader(
         dataset,
         batch_sampler=batches,
@@ -78,15 +78,15 @@ def make_loader(
 
 
 def end_workers_behind(reference: weakref.ref[DataLoader[Any]]) -> None:
-    """Ends the processes of a loader that is still there when the program ends."""
+    """Stop the processes of a loader that still exists when the program ends."""
     loader = reference()
     if loader is not None:
         end_workers_of(loader)
 
 
 def end_workers_of(loader: DataLoader[Any]) -> None:
-    """Ends the processes of a loader, which heed no signal: a program's end waits for them."""
-    iterator = loader._iterator  # kept from epoch to epoch; None without processes
+    """Stop the processes of a loader, which ignore signals; a program's exit waits for them."""
+    iterator = loader._iterator  # persistent; None without processes
     if iterator is not None:
         iterator._shutdown_workers()  # type: ignore[attr-defined]
         loader._iterator = None

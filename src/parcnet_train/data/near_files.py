@@ -1,4 +1,4 @@
-"""The file that is probably meant by a name that does not exist: other case, `%20`, backslashes."""
+"""Search for the file that a wrong name probably means: other case, `%20`, backslashes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-SUBFOLDERS = 50  # of a folder that are searched
-NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml")  # that lie beside images
+SUBFOLDERS = 50  # largest number of subfolders to search
+NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml")  # often beside images
 
 
 def hint(folder: Path, name: str) -> str:
-    """Words for a message about an absent file; empty where no similar file is found.
+    """Return a hint for a message about a missing file; empty if no similar file is found.
 
     Args:
         folder: Folder in which the file was expected.
-        name: Its path within that folder, as a list or an annotation file gives it.
+        name: Path of the file relative to that folder, as given in a list or an annotation file.
     """
     found = near_file(folder, name)
     if found is None:
@@ -27,18 +27,19 @@ def hint(folder: Path, name: str) -> str:
 
 
 def near_file(folder: Path, name: str) -> Path | None:
-    """The existing file or folder that a name most probably means.
+    """Find the existing file or folder that a name most probably means.
 
-    Compared are names without regard to case, `%20` and the like, Unicode's composed and decomposed
-    letters, and slashes; then without the suffix. It is looked for where the name says, in the
-    folder itself, in the subfolders of the folder, and in the folder's parent.
+    Names are compared without regard to case, URL escapes such as `%20`, composed or decomposed
+    Unicode letters, and the kind of slashes; then also without suffix. The search covers the path
+    that the name gives, the folder itself, its subfolders, and its parent.
 
     Args:
         folder: Folder in which the file was expected.
-        name: Its path within that folder, with or without suffix.
+        name: Path of the file relative to that folder, with or without suffix.
 
     Returns:
-        None if there is none, the folder does not exist, or the name itself does.
+        Path of the file. None if no similar file exists, the folder does not exist, or the name
+        itself exists.
     """
     if not folder.is_dir() or os.path.lexists(folder / name):
         return None
@@ -59,13 +60,13 @@ def near_file(folder: Path, name: str) -> Path | None:
 
 
 def folders_of(folder: Path, parents: list[str]) -> Iterator[Path]:
-    """Folders in which a file may be.
+    """Yield the folders in which a file may be.
 
     Args:
         folder: Folder in which it was expected.
-        parents: Folders within that folder, as `plain` writes them.
+        parents: Folders on the path within that folder, in the form that `plain` returns.
     """
-    # A list may repeat the last folders of the path, or lack them.
+    # The paths of a list may repeat the last folders of `folder`, or lack them.
     for start in (folder, folder.parent):
         places = [start]
         for part in parents:
@@ -77,7 +78,7 @@ def folders_of(folder: Path, parents: list[str]) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The first subfolders of a folder; none if there is no such folder."""
+    """Return the first subfolders of a folder; empty if it does not exist."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -87,12 +88,12 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def plain(name: str) -> str:
-    """A name in the one form that names are compared in."""
+    """Return the normalized form of a name, used for comparison."""
     return unicodedata.normalize("NFC", unquote(name).replace("\\", "/")).casefold().strip()
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of what is in a folder; none if there is no such folder."""
+    """Return the names of all entries of a folder; empty if it does not exist."""
     try:
         return {entry.name for entry in os.scandir(folder)}
     except OSError:

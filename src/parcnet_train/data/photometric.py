@@ -1,4 +1,4 @@
-"""The photometric distortion of SSD, as the release draws it."""
+"""SSD's photometric distortion, with the values of the release."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy as np
 
 from parcnet_train.data.decoding import Image
 
-# Released values: factors from 1 - x to 1 + x, shifts from -x to x.
-DISTORTION_PROBABILITY = 0.5  # of each
+# Released values. Factors are drawn from 1 - x to 1 + x, shifts from -x to x.
+DISTORTION_PROBABILITY = 0.5  # of each distortion distortion
 CONTRAST = 0.5
-BRIGHTNESS = 0.2  # of the brightest
+BRIGHTNESS = 0.2  # in units of the largest pixel value
 SATURATION = 0.5
-HUE = 0.05 * 255  # in OpenCV's units, of which 180 make the circle
+HUE = 0.05 * 255  # in OpenCV's units, 180 for the full circle
 
 
 class PhotometricDistortion:
-    """Random contrast, brightness, saturation, hue and order of channels, as released.
+    """Random contrast, brightness, saturation, hue and channel order, as released.
 
-    One difference: the hue goes round its circle at both ends, where the release stops below red.
+    One difference: the hue wraps around at both ends of its circle, while the release stops below
+    red.
     """
 
     def __init__(self) -> None:
-        # One operation for contrast and brightness, since only their sum is limited to 0 to 255.
+        # Contrast and brightness are one operation because only their combined result is clipped.
         self.tones = {
             (contrast, brightness): albumentations.RandomBrightnessContrast(
                 BRIGHTNESS * brightness, CONTRAST * contrast, p=1.0
@@ -37,7 +38,7 @@ class PhotometricDistortion:
         self.shuffle = albumentations.ChannelShuffle(p=1.0)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Maps `(H, W, 3)` to the same shape."""
+        """Distort an image, `(H, W, 3)`; the shape stays."""
         draws = (random.random() < DISTORTION_PROBABILITY for _ in range(6))
         contrast, brightness, saturation, hue, late_contrast, shuffle = draws
         if contrast or brightness:
@@ -52,13 +53,13 @@ class PhotometricDistortion:
 
 
 def apply(operation: albumentations.ImageOnlyTransform, image: Image, random: Random) -> Image:
-    """Does an operation of albumentations, which draws from `random`."""
+    """Apply an operation of albumentations that draws from `random`."""
     operation.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
     return operation(image=image)["image"]
 
 
 def scale_saturation(image: Image, factor: float) -> Image:
-    """Multiplies the saturation of HSV, which albumentations can only shift."""
+    """Multiply the saturation (HSV); albumentations can only shift it."""
     table = (np.arange(256) * factor).clip(0, 255).astype(np.uint8)
     colours = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     colours[..., 1] = cv2.LUT(colours[..., 1], table)

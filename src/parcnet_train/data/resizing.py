@@ -1,4 +1,4 @@
-"""Resizing to the network's input: stretched, or with the aspect kept and the rest filled."""
+"""Resizing to the network's input: stretched, or with the aspect ratio kept and padding."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy.typing as npt
 
 from parcnet_train.sizes import Size
 
-LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which centres the image, too
+LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which also centers the image
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) or (H, W), uint8
 
 
 class Placing(NamedTuple):
-    """Where an image comes to lie in the network's input."""
+    """Position of a resized image within the network's input."""
 
-    inner: Size  # of the resized image
+    inner: Size  # height and width of the resized image
     top: int
     left: int
 
 
 def place(original: Size, size: Size, keep_aspect: bool) -> Placing:
-    """Says where an image comes to lie.
+    """Compute the position of an image within the network's input.
 
     Args:
-        original: height and width of the image.
-        size: height and width that are wanted.
-        keep_aspect: let one side fit and fill the rest, equally on both sides (letterbox); else
-            each side is scaled for itself, as released.
+        original: Height and width of the image.
+        size: Height and width of the input.
+        keep_aspect: Whether the aspect ratio is kept and the rest is padded equally on both sides
+            (letterbox); otherwise each side is scaled independently, as released.
     """
     if not keep_aspect:
         return Placing(size, 0, 0)
@@ -40,23 +40,23 @@ def place(original: Size, size: Size, keep_aspect: bool) -> Placing:
 
 
 def fit_image(image: Pixels, size: Size, placing: Placing) -> Pixels:
-    """Resizes colours, not antialiased, as released."""
+    """Resize an image, without antialiasing, as released."""
     inner = cv2.resize(image, placing.inner[::-1], interpolation=cv2.INTER_LINEAR)
     return fill_up(inner, size, placing, LETTERBOX_COLOUR)
 
 
 def fit_mask(mask: Pixels, size: Size, placing: Placing, fill: int) -> Pixels:
-    """Resizes class indices: each pixel has the index of the one that lies at its middle.
+    """Resize class indices: each pixel gets the index of the original pixel at its center.
 
-    OpenCV's older `INTER_NEAREST` takes the one at its corner, up to half a pixel away from what
-    the image shows there.
+    OpenCV's older `INTER_NEAREST` takes the pixel at the corner, up to half a pixel away from the
+    position that the image shows there.
     """
     inner = cv2.resize(mask, placing.inner[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return fill_up(inner, size, placing, (fill,))
 
 
 def fill_up(pixels: Pixels, size: Size, placing: Placing, value: tuple[int, ...]) -> Pixels:
-    """Adds pixels of one value around what was resized."""
+    """Pad a resized image to the input size with a constant value."""
     (height, width), top, left = placing
     if (height, width) == size:
         return pixels
@@ -66,11 +66,14 @@ def fill_up(pixels: Pixels, size: Size, placing: Placing, value: tuple[int, ...]
 def border(
     pixels: Pixels, top: int, bottom: int, left: int, right: int, value: tuple[int, ...]
 ) -> Pixels:
-    """Adds so many pixels of one value at each side."""
+    """Add pixels of a constant value on each side."""
     return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=value)
 
 
 def placement_of(original: Size, placing: Placing) -> npt.NDArray[np.float64]:
-    """Scales and offsets, `(4,)`: the original's (x, y) lies at (x * [0] + [2], y * [1] + [3])."""
+    """Return scales and offsets, `(4,)`.
+
+    The original's (x, y) lies at (x * [0] + [2], y * [1] + [3]).
+    """
     (height, width), top, left = placing
     return np.array([width / original[1], height / original[0], left, top], np.float64)

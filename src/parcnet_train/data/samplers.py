@@ -1,4 +1,4 @@
-"""Which samples make a batch, and at which size: a function of (seed, epoch) alone."""
+"""Composition and image size of every batch, determined by (seed, epoch) only."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from parcnet_train.sizes import Size, make_divisible
 
 
 class SampleKey(NamedTuple):
-    """What a data set is asked for; carries all that a sample's randomness depends on."""
+    """Key of a sample; it contains everything that the sample's randomness depends on."""
 
     sample: int  # position in the data set, or `PADDING`
     epoch: int  # counted from 0
-    size: Size  # of the image that is wanted
-    copy: int = 0  # which one, where an epoch shows a sample several times
+    size: Size  # wanted height and width of the image
+    copy: int = 0  # number of the copy, if an epoch shows a sample several times
 
 
 class Scale(NamedTuple):
     """One image size of a multi-scale training."""
 
     size: Size
-    batch_size: int  # of each process
+    batch_size: int  # per process
 
 
 @dataclass(frozen=True)
 class MultiScale:
-    """Image sizes of a training, of which every step draws one (paper, section 4.1).
+    """Image sizes from which every training step draws one (paper, section 4.1).
 
-    The numbers are those of the release: 160 to 320 pixels around 256, in multiples of 32.
+    The defaults are those of the release: 160 to 320 pixels around 256, in multiples of 32.
 
     Attributes:
-        rule: how many images a step takes at a size. `released`: as many as have the pixels of the
-            base batch, but never fewer than the base batch, and a multiple of the processes; with
-            128 at 256 and 8 processes 328, 224, 128, 128, 128 at 160, 192, 256, 288, 320.
-            `balanced` (ml-cvnets of 2023): as many as have the pixels of the base batch, at every
-            size: 327, 227, 128, 101, 81.
-        smallest: height and width in units of the base size; 160 / 256.
-        largest: the same; 320 / 256.
-        count: sizes from the smallest to the largest, before they are rounded.
-        divisor: heights and widths are multiples of it.
+        rule: Rule for the number of images per step at a size. `released`: as many as have the
+            pixels of the base batch, but at least the base batch, and a multiple of the number of
+            processes; with 128 at 256 and 8 processes, 328, 224, 128, 128, 128 at 160, 192, 256,
+            288, 320. `balanced` (ml-cvnets of 2023): as many as have the pixels of the base batch,
+            at every size: 327, 227, 128, 101, 81.
+        smallest: Smallest height and width in units of the base size; default 160 / 256.
+        largest: Largest height and width in units of the base size; default 320 / 256.
+        count: Number of sizes from the smallest to the largest, before rounding.
+        divisor: Divisor of all heights and widths.
     """
 
     rule: Literal["released", "balanced"] = "released"
@@ -57,12 +57,12 @@ class MultiScale:
     divisor: int = 32
 
     def scales(self, size: Size, batch_size: int, world_size: int) -> list[Scale]:
-        """The sizes with their batches, smallest first; the base size is always one of them.
+        """Return all sizes with their batch sizes, smallest first, always including the base size.
 
         Args:
-            size: the base size.
-            batch_size: of each process, at the base size.
-            world_size: number of processes.
+            size: Base size.
+            batch_size: Images per process at the base size.
+            world_size: Number of processes.
         """
         shares = [*np.linspace(self.smallest, self.largest, self.count), 1.0]
         sizes = sorted(
@@ -77,8 +77,8 @@ class MultiScale:
         return [Scale(each, self.batch_size(each, size, batch_size, world_size)) for each in sizes]
 
     def batch_size(self, size: Size, base: Size, batch_size: int, world_size: int) -> int:
-        """Images of each process in a step of one size."""
-        # Rounded twice, as both sources do.
+        """Return the number of images per process in a step of one size."""
+        # Rounded twice, as in both sources.
         same_pixels = int(round(base[0] * base[1] * batch_size / (size[0] * size[1]), 2))
         if self.rule == "balanced":
             return max(1, same_pixels)
@@ -86,32 +86,32 @@ class MultiScale:
 
 
 class Plan(NamedTuple):
-    """The steps of one epoch."""
+    """Sizes and positions of the steps of one epoch."""
 
-    scales: list[Scale]  # of every step
-    starts: npt.NDArray[np.int64]  # samples of all processes before every step, and after the last
+    scales: list[Scale]  # one per step
+    starts: npt.NDArray[np.int64]  # samples of all processes before each step, and in total
 
 
 class TrainBatches(Sampler[list[SampleKey]]):
-    """Batches of a training, sharded over its processes; all of them draw the same sizes.
+    """Batches of a training, divided among its processes, which all draw the same image sizes.
 
-    Batches are always full: the last one is topped up from the beginning of the epoch's order, so
-    fewer samples are seen again in an epoch than one step of all processes takes, and none is left
-    out; a set smaller than that repeats as a whole.
+    Batches are always full: the last one is filled up from the beginning of the epoch's order. No
+    sample is left out, and fewer samples than one step of all processes takes are seen again; a
+    data set smaller than that is repeated as a whole.
 
     Args:
-        length: samples in the data set.
-        batch_size: of each process, at the base size.
-        size: the base size of the images.
-        seed: of the run.
-        rank: this process.
-        world_size: number of processes.
-        multi_scale: sizes to draw from; None keeps the base size.
-        repeats: times that an epoch shows a sample, each augmented anew, one behind the other
-            (repeated augmentation, arXiv 1901.09335); the epoch keeps its length, so it shows that
-            many times fewer samples.
-        epoch: to begin with.
-        first_batch: of that epoch, where a run goes on in the middle of it.
+        length: Number of samples in the data set.
+        batch_size: Images per process at the base size.
+        size: Base size of the images.
+        seed: Seed of the run.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        multi_scale: Image sizes to draw from; None: always the base size.
+        repeats: Number of times that an epoch shows a sample, in a row and each time with another
+            augmentation (repeated augmentation, arXiv 1901.09335). The epoch keeps its length, so
+            it shows that many times fewer samples.
+        epoch: First epoch.
+        first_batch: First batch of that epoch, for a run that resumes within it.
     """
 
     def __init__(
@@ -142,21 +142,21 @@ class TrainBatches(Sampler[list[SampleKey]]):
 
     @property
     def sampler(self) -> TrainBatches:
-        """Itself: Lightning looks here for `set_epoch`."""
+        """This object; Lightning calls `set_epoch` on it."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch of the next iteration, counted from 0."""
+        """Set the epoch of the next iteration, counted from 0."""
         if epoch != self.epoch:
             self.first_batch = 0
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of this process in the chosen epoch, also of one that begins in its middle."""
+        """Return the number of batches per epoch, including those before `first_batch`."""
         return len(self.plan(self.epoch).scales)
 
     def _plan(self, epoch: int) -> Plan:
-        # A stream of its own, so that the order of the samples does not depend on the sizes.
+        # A separate random stream, so that the order of the samples does not depend on the sizes.
         random = np.random.default_rng([self.seed, epoch, 1])
         scales, starts = [], [0]
         while starts[-1] < self.length:
@@ -166,7 +166,7 @@ class TrainBatches(Sampler[list[SampleKey]]):
         return Plan(scales, np.array(starts))
 
     def order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Samples of an epoch, in the order of all processes, and which copy each one is."""
+        """Return samples and copy numbers of an epoch, in the order of all processes."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
         count = self.plan(epoch).starts[-1]
         copies = np.tile(np.arange(self.repeats), math.ceil(self.length / self.repeats))
@@ -186,18 +186,18 @@ class TrainBatches(Sampler[list[SampleKey]]):
 
 
 class EvalBatches(Sampler[list[SampleKey]]):
-    """Batches of an evaluation, sharded over its processes: every sample exactly once.
+    """Batches of an evaluation, divided among its processes: every sample exactly once.
 
-    All batches have one size, and all processes the same number of them, filled up with empty
-    places: the arithmetic of a sample does not depend on how many stand beside it, and processes
-    that wait for each other in a step never wait in vain.
+    All batches have the same size, and all processes the same number of batches; padding fills them
+    up. So the arithmetic of a sample does not depend on the number of samples beside it, and no
+    process waits in vain for another one in a step.
 
     Args:
-        length: samples in the data set.
-        batch_size: of each process.
-        size: of the images.
-        rank: this process.
-        world_size: number of processes.
+        length: Number of samples in the data set.
+        batch_size: Images per process.
+        size: Height and width of the images.
+        rank: Rank of this process.
+        world_size: Number of processes.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class EvalBatches(Sampler[list[SampleKey]]):
         self.world_size = world_size
 
     def __len__(self) -> int:
-        """Batches of every process."""
+        """Return the number of batches of every process."""
         return math.ceil(self.length / self.world_size / self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
