@@ -93,11 +93,11 @@ class TaskData(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.repeats = repeats
-        self.begin = (0, 0)  # epoch and batch to start from to start from
+        self.begin = (0, 0)  # epoch and batch to start from to start from to start from
         self.loaders: list[DataLoader[Any]] = []
 
     def within(self, name: str) -> Path:
-        """Return the path of a file or folder, given relative to the root or as an absolute path."""
+        """Return the path of a file or folder; a relative path starts at the root."""
         return self.root / Path(name).expanduser()
 
     def prepare(self) -> None:
@@ -255,7 +255,7 @@ class TaskData(pl.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def workers(self) -> int:
-        """Return the number of loader processes per set; a machine's devices share its processors."""
+        """Return the number of loader processes per set; devices share a machine's processors."""
         # Without a trainer, torchrun's environment has the number of processes on this machine.
         alone = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         processes = self.trainer.num_devices if self.trainer else alone

@@ -133,7 +133,7 @@ def avif_size(content: bytes) -> Size:
 
 
 def jpeg2000_size(content: bytes) -> Size:
-    """Return the size from a JPEG 2000 codestream (segment SIZ), with or without boxes around it."""
+    """Return the size from the SIZ segment of a JPEG 2000 codestream, in a JP2 file or bare."""
     start = content.index(b"\xff\x4f\xff\x51") + 8 if b"\xff\x4f\xff\x51" in content else -1
     right, bottom, left, top = struct.unpack_from(">IIII", content, start)
     return bottom - top, right - left

@@ -11,7 +11,7 @@ import numpy as np
 from parcnet_train.data.decoding import Image
 
 # Released values. Factors are drawn from 1 - x to 1 + x, shifts from -x to x.
-DISTORTION_PROBABILITY = 0.5  # of each distortion distortion
+DISTORTION_PROBABILITY = 0.5  # of each distortion distortion distortion
 CONTRAST = 0.5
 BRIGHTNESS = 0.2  # in units of the largest pixel value
 SATURATION = 0.5

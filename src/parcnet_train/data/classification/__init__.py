@@ -1,1 +1,1 @@
-"""Image folders and Hugging Face data sets with one class per image."""
+"""Image classification data: folders of images and Hugging Face data sets, one class per image."""

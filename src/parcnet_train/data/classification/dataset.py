@@ -1,4 +1,4 @@
-"""Data sets of images with classes: one image by its key, decoded and transformed."""
+"""Data sets of images with class labels: read and transform one sample at a time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import UnreadableError
 
-Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable, left out
+Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable
 
 
 class ImageDataset(Dataset[Sample]):
-    """Images with classes, transformed; a subclass reads them.
+    """Base class of data sets of transformed images with class labels; a subclass reads the images.
 
     Args:
-        labels: class index of every image.
-        transform: maps an image to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
+        labels: Class index of every image.
+        transform: Function that maps an image to the size given in the sample key.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out.
     """
 
     def __init__(
@@ -44,31 +45,32 @@ class ImageDataset(Dataset[Sample]):
         self.on_error = on_error
 
     def look(self, sample: int) -> Image:
-        """One image.
+        """Read an image.
 
         Raises:
-            UnreadableError: where it cannot be read.
+            UnreadableError: If it cannot be read.
         """
         raise NotImplementedError
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Names of the files, within their folder."""
+        """Return the file names, relative to their folder."""
         raise NotImplementedError
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[np.int64]]:
-        """The class indices."""
+        """Return the class indices."""
         return [self.labels]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """The image as `(3, H, W)` uint8 RGB and its class index; black and -1 for padding.
+        """Return an image, `(3, H, W)` uint8 RGB, and its class index.
 
-        In memory, the image is `(H, W, 3)`, as it is decoded.
+        A padding key gives a black image and the index -1. In memory, the image is `(H, W, 3)`, as
+        it was decoded. An unreadable image gives None if `on_error` is `skip`.
 
         Raises:
-            DataError: for an unreadable image, where `on_error` is `stop`.
+            DataError: If the image is unreadable and `on_error` is `stop`.
         """
         if key.sample == PADDING:
             black = torch.zeros(*key.size, 3, dtype=torch.uint8)
@@ -83,19 +85,20 @@ class ImageDataset(Dataset[Sample]):
         return pixels.permute(2, 0, 1), int(self.labels[key.sample])
 
     def original(self, sample: int) -> Image:
-        """One image, of its own size; raises as `look` does."""
+        """Return an image at its original size; raises the errors of `look`."""
         return self.look(sample)
 
 
 class ImageFolderDataset(ImageDataset):
-    """Images of class folders.
+    """Images in class folders.
 
     Args:
-        folder: holds one folder per class.
-        class_names: in the order of the class indices.
-        transform: maps an image to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        folder: Folder that contains one folder per class.
+        class_names: Names of the classes, in the order of their indices.
+        transform: Function that maps an image to the size given in the sample key.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out.
+        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
     """
 
     def __init__(
@@ -112,27 +115,28 @@ class ImageFolderDataset(ImageDataset):
         super().__init__(labels, transform, on_error)
 
     def look(self, sample: int) -> Image:
-        """Decodes a file; raises `UnreadableError` where it cannot be read."""
+        """Decode an image file; raises `UnreadableError` if it cannot be read."""
         return read_image(self.path(sample), self.max_pixels)
 
     def path(self, sample: int) -> Path:
-        """The path of the file."""
+        """Return the path of an image."""
         return self.folder / os.fsdecode(self.paths[sample])
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Paths of the images, within the folder."""
+        """Return the paths of the images, relative to the folder."""
         return self.paths
 
 
 def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
-    """Makes a batch, and counts the unreadable images.
+    """Stack samples into a batch and count the unreadable ones.
 
     Args:
-        samples: None where an image was unreadable.
-        fill: take others of the batch twice instead; else its place is one that does not count.
+        samples: Samples of the batch, None for an unreadable one.
+        fill: Whether an unreadable sample is replaced by another one of the batch; otherwise by a
+            padding sample that does not count.
 
     Raises:
-        DataError: where none is left.
+        DataError: If no sample of the batch is readable.
     """
     kept = readable(samples, fill)
     empty = len(samples) - len(kept)

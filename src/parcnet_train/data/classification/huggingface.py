@@ -1,4 +1,4 @@
-"""A local copy of a data set of Hugging Face, read with `datasets`, an optional dependency."""
+"""Data module for a local Hugging Face data set; it needs the optional package `datasets`."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ class HuggingFaceDataset(ImageDataset):
     """Images in the rows of a table.
 
     Args:
-        rows: a `datasets.Dataset`, its images as the bytes of their files.
-        image_column: of the images.
-        label_column: of the class indices.
-        transform: maps an image to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
-        folder: where the rows come from, for messages.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        rows: Table (`datasets.Dataset`) with the images as encoded bytes.
+        image_column: Name of the column of images.
+        label_column: Name of the column of class indices.
+        transform: Function that maps an image to the size given in the sample key.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out.
+        folder: Folder of the rows, for messages.
+        max_pixels: Largest number of pixels of an image; one that declares more is unreadable.
 
     Raises:
-        DataError: where a row has no class.
+        DataError: If a row has no class.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class HuggingFaceDataset(ImageDataset):
         self.max_pixels = max_pixels
 
     def look(self, sample: int) -> Image:
-        """Decodes the bytes of a row, or the file that it names.
+        """Decode the image of a row, given as bytes or as the path of a file.
 
         Raises:
-            UnreadableError: where it cannot be read.
+            UnreadableError: If it cannot be read.
         """
         place = f"{self.folder} row {sample}"
         file = self.rows[sample][self.image_column]
@@ -86,38 +87,41 @@ class HuggingFaceDataset(ImageDataset):
             raise unreadable(place, error) from error
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Names of the files of the table; the images in them have none."""
+        """Return the names of the table's files; the images in them have no names."""
         return np.array([os.fsencode(name) for name in files_of_rows(self.folder)])
 
 
 class HuggingFaceData(ImageFolderData):
-    """Training and validation images in a data set of Hugging Face that lies on this machine.
+    """Training and validation images of a Hugging Face data set stored on this machine.
 
-    `root` is what `DatasetDict.save_to_disk` wrote, with a folder per split, or a folder of Parquet
-    files as the hub has them: `SPLIT-*.parquet`, `data/SPLIT-*.parquet` or `SPLIT/*.parquet`.
-    `datasets` writes those into its own cache once, as tables that rows can be picked from. Nothing
-    is asked from the network. Classes are those of the label column's `ClassLabel`.
+    `root` is either the output of `DatasetDict.save_to_disk`, with one folder per split, or a
+    folder of Parquet files as on the hub: `SPLIT-*.parquet`, `data/SPLIT-*.parquet` or
+    `SPLIT/*.parquet`. On first use, `datasets` converts Parquet files into tables with random
+    access in its own cache. The network is never used. The classes are those of the label column's
+    `ClassLabel`.
 
     Args:
-        root: the folder.
-        image_size: height and width of the network's input, in pixels; one number for a square.
-        batch_size: images per step and device, in training and in evaluation.
-        augmentation: of the training images.
-        train_dir: split of the training set.
-        val_dir: split of the validation set.
-        image_column: name of the column of the images.
-        label_column: name of the column of the class indices.
-        num_classes: expected number of classes; None takes what is there.
-        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
-        seed: of order and augmentation.
-        num_workers: loader processes per set and device; all of a machine's devices together never
-            start more per set than it has processors.
-        on_error: `stop` at an unreadable image, or `skip` and count it.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        root: Folder of the data set.
+        image_size: Height and width of the network's input in pixels; a single number for a square.
+        batch_size: Images per step and device, in training and in evaluation.
+        augmentation: Augmentation of the training images.
+        train_dir: Name of the training split.
+        val_dir: Name of the validation split.
+        image_column: Name of the column of images.
+        label_column: Name of the column of class indices.
+        num_classes: Expected number of classes; None: as many as the data set has.
+        multi_scale: Image sizes from which every training step draws one; None: always
+            `image_size`.
+        seed: Seed of the sample order and of the augmentation.
+        num_workers: Loader processes per set and device. All devices of a machine together never
+            start more of them per set than it has processors.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out and counts it.
+        max_pixels: Largest number of pixels of an image; one that declares more is unreadable.
 
     Raises:
-        ConfigError: where `datasets` is not installed.
-        DataError: where splits, columns or classes are not as they should be.
+        ConfigError: If `datasets` is not installed.
+        DataError: If splits, columns or classes are missing or invalid.
     """
 
     def __init__(
@@ -155,20 +159,20 @@ class HuggingFaceData(ImageFolderData):
         self.label_column = label_column
 
     def find_classes(self) -> list[str]:
-        """Names of the label column's classes."""
-        # A validation set alone can be evaluated.
+        """Return the class names of the label column."""
+        # An evaluation needs no training set.
         has_train = is_there(self.train_folder) or not is_there(self.val_folder)
         return self.split_classes(self.train_folder if has_train else self.val_folder)
 
     def check_files(self, action: str) -> None:
-        """Looks whether the splits of an action are there; opens no image.
+        """Check that the splits of an action exist, without opening an image.
 
         Args:
-            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
-                the latter alone.
+            action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
+                all others only the validation set.
 
         Raises:
-            DataError: where one is missing, or its classes are not those of the training set.
+            DataError: If a split is missing, or its classes differ from those of the training set.
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
         validation = [self.val_folder] if action != "benchmark" else []
@@ -191,10 +195,10 @@ class HuggingFaceData(ImageFolderData):
                 )
 
     def split_classes(self, folder: Path) -> list[str]:
-        """Names of the classes of a split, read from what describes it.
+        """Read the class names of a split from its metadata.
 
         Raises:
-            DataError: where its columns are not as they should be.
+            DataError: If a column is missing or has the wrong type.
         """
         datasets = import_datasets()
         features = features_of(folder)
@@ -222,10 +226,10 @@ class HuggingFaceData(ImageFolderData):
     def make_set(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> HuggingFaceDataset:
-        """Reads the labels of a split.
+        """Create the data set of a split; reads the labels only.
 
         Raises:
-            DataError: where they are not those of its classes.
+            DataError: If a label is not one of the classes.
         """
         names = self.split_classes(folder)
         rows = rows_of(folder, [self.image_column, self.label_column])

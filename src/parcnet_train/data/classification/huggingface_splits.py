@@ -1,6 +1,6 @@
-"""Where the splits of a local data set of Hugging Face lie, and how they are opened.
+"""Finding and opening the splits of a local Hugging Face data set.
 
-A split is named by a folder, `ROOT/SPLIT`, whether there is one or only Parquet files of that name.
+A split is identified by the path `ROOT/SPLIT`, even if only Parquet files of that name exist.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from parcnet_train.data.near_files import hint
 from parcnet_train.errors import ConfigError, DataError, first_line
 
-SAVED = "state.json"  # in every folder that `save_to_disk` wrote rows into
+SAVED = "state.json"  # in every folder of rows that `save_to_disk` wrote
 
 
 def import_datasets() -> Any:
-    """The package, told to stay away from the network.
+    """Import the package `datasets` with network access turned off.
 
     Raises:
-        ConfigError: where it is not installed.
+        ConfigError: If it is not installed.
     """
     for name in ("HF_DATASETS_OFFLINE", "HF_HUB_OFFLINE"):
-        os.environ[name] = "1"  # is read when it is imported
+        os.environ[name] = "1"  # read at import
     try:
         import datasets
     except ImportError as error:
@@ -35,7 +35,7 @@ def import_datasets() -> Any:
 
 
 def parquet_files(folder: Path) -> list[str]:
-    """The Parquet files of a split, none where it has none."""
+    """Return the Parquet files of a split; empty if it has none."""
     root, split = folder.parent, folder.name
     for pattern in (f"{split}-*.parquet", f"data/{split}-*.parquet", f"{split}/*.parquet"):
         if files := sorted(map(str, root.glob(pattern))):
@@ -44,26 +44,26 @@ def parquet_files(folder: Path) -> list[str]:
 
 
 def files_of_rows(folder: Path) -> list[str]:
-    """Names of the files that hold the rows of a split."""
+    """Return the names of the files that contain the rows of a split."""
     return sorted(file.name for file in paths_of_rows(folder))
 
 
 def paths_of_rows(folder: Path) -> list[Path]:
-    """The files that hold the rows of a split."""
+    """Return the paths of the files that contain the rows of a split."""
     files = map(Path, parquet_files(folder)) if not (folder / SAVED).is_file() else None
     return list(files or folder.glob("*.arrow"))
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a split is there."""
+    """Whether a split exists."""
     return (folder / SAVED).is_file() or bool(parquet_files(folder))
 
 
 def refuse_missing(folder: Path) -> None:
-    """Raises where a split is not there.
+    """Check that a split exists.
 
     Raises:
-        DataError: says what is allowed.
+        DataError: If it does not.
     """
     if is_there(folder):
         return
@@ -78,10 +78,10 @@ def refuse_missing(folder: Path) -> None:
 
 
 def features_of(folder: Path) -> Any:
-    """Names and types of the columns of a split, read from what describes it.
+    """Read names and types of the columns of a split from its metadata.
 
     Raises:
-        DataError: where it is not there, or cannot be read.
+        DataError: If the split does not exist or cannot be read.
     """
     datasets = import_datasets()
     refuse_missing(folder)
@@ -92,33 +92,33 @@ def features_of(folder: Path) -> Any:
     path = parquet_files(folder)[0]
     try:
         return datasets.Features.from_arrow_schema(parquet.read_schema(path))
-    except Exception as error:  # whatever its readers raise is about this file
+    except Exception as error:  # any error of the reader is caused by this file
         raise unreadable(path, error) from error
 
 
 def rows_of(folder: Path, columns: Sequence[str]) -> Any:
-    """The rows of a split, which stay on the disk.
+    """Open the rows of a split, which stay on disk.
 
-    Parquet files are written into the cache of `datasets` the first time, as a table whose rows can
-    be picked.
+    Parquet files are converted into a table with random access on first use, in the cache of
+    `datasets`.
 
     Args:
-        folder: of a split that is there.
-        columns: that Parquet files are read for.
+        folder: Path of an existing split.
+        columns: Columns to read from Parquet files.
 
     Raises:
-        DataError: where it cannot be read.
+        DataError: If the split cannot be read.
     """
     datasets = import_datasets()
     try:
         if (folder / SAVED).is_file():
             return datasets.load_from_disk(str(folder))
         return datasets.Dataset.from_parquet(parquet_files(folder), columns=list(columns))
-    except Exception as error:  # whatever its readers raise is about these files
+    except Exception as error:  # any error of the reader is caused by these files
         raise unreadable(folder, error) from error
 
 
 def unreadable(path: Path | str, error: Exception) -> DataError:
-    """The error for files that `datasets` cannot read."""
+    """Return the error for files that `datasets` cannot read."""
     reason = first_line(error)
     return DataError(f"data.root: {path} cannot be read: {reason}; copy the data set again")

@@ -1,4 +1,4 @@
-"""Images in one folder per class: ImageNet's own layout, and anybody's."""
+"""Data module for images in one folder per class: ImageNet's layout."""
 
 from __future__ import annotations
 
@@ -22,22 +22,25 @@ class ImageFolderData(TaskData):
     """Training and validation images in one folder per class.
 
     Args:
-        root: holds `train_dir` and `val_dir`, each with one folder of images per class.
-        train_dir: name of the training set's folder.
-        val_dir: name of the validation set's folder.
-        num_classes: expected number of classes; None takes what is there.
-        image_size: height and width of the network's input, in pixels; one number for a square.
-        batch_size: images per step and device, in training and in evaluation.
-        augmentation: of the training images.
-        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
-        seed: of order and augmentation.
-        num_workers: loader processes per set and device; all of a machine's devices together never
-            start more per set than it has processors.
-        on_error: `stop` at an unreadable image, or `skip` and count it.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        root: Folder that contains `train_dir` and `val_dir`, each with one folder of images per
+            class.
+        train_dir: Name of the folder of the training set.
+        val_dir: Name of the folder of the validation set.
+        num_classes: Expected number of classes; None: as many as the data set has.
+        image_size: Height and width of the network's input in pixels; a single number for a square.
+        batch_size: Images per step and device, in training and in evaluation.
+        augmentation: Augmentation of the training images.
+        multi_scale: Image sizes from which every training step draws one; None: always
+            `image_size`.
+        seed: Seed of the sample order and of the augmentation.
+        num_workers: Loader processes per set and device. All devices of a machine together never
+            start more of them per set than it has processors.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out and counts it.
+        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
 
     Raises:
-        DataError: from `class_names` and `setup`, where the folders are not as they should be.
+        DataError: From `class_names` and `setup`, if folders are missing or invalid.
     """
 
     task: ClassVar[str] = "classification"
@@ -82,21 +85,21 @@ class ImageFolderData(TaskData):
         return names
 
     def find_classes(self) -> list[str]:
-        """Names of the classes, as the data set has them."""
-        # A validation set alone can be evaluated.
+        """Return the class names of the data set."""
+        # An evaluation needs no training set.
         has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
         return class_folders(self.train_folder if has_train else self.val_folder)
 
     def check_files(self, action: str) -> None:
-        """Lists the images of an action as it does, and warns of repeats and of what is left out.
+        """List the images of an action; warn about repeated images and files that are left out.
 
         Args:
-            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
-                the latter alone.
+            action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
+                all others only the validation set.
 
         Raises:
-            DataError: where a class folder is missing, holds no image, or is none of the training
-                set.
+            DataError: If a class folder is missing, contains no image, or is not a class of the
+                training set.
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
         validation = [self.val_folder] if action != "benchmark" else []
@@ -111,18 +114,18 @@ class ImageFolderData(TaskData):
             warn_of_shared(*listed)
 
     def make_train_set(self) -> ImageDataset:
-        """Lists the training images."""
+        """Create the training set; lists its images."""
         transform = TrainTransform(self.augmentation, self.seed)
         return self.make_set(self.train_folder, transform)
 
     def make_val_set(self) -> ImageDataset:
-        """Lists the validation images."""
+        """Create the validation set; lists its images."""
         return self.make_set(self.val_folder, EvalTransform())
 
     def make_set(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]
     ) -> ImageDataset:
-        """Lists the images of a folder."""
+        """Create the data set of a folder; lists its images."""
         return ImageFolderDataset(
             folder, self.class_names, transform, self.on_error, self.max_pixels
         )

@@ -1,4 +1,4 @@
-"""From a decoded image to one of the network's input size."""
+"""Transforms from a decoded image to the network's input size."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from parcnet_train.sizes import Size
 Range = tuple[float, float]
 Box = tuple[int, int, int, int]  # top, left, height, width, in pixels
 
-# Short side before the central crop, in units of the crop: 288 for 256 (released value).
+# Short side before the center crop, in units of the crop: 288 for 256 (released value).
 RESIZE_RATIO = 288 / 256
 
-# Of the rectangle that random erasing fills with noise (arXiv 1708.04896, section 4.2).
+# Area and aspect ratio of the rectangle in random erasing (arXiv 1708.04896, section 4.2).
 ERASED_SHARE = (0.02, 0.33)
 ERASED_RATIO = (0.3, 3.3)
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training draws for every image: a crop and a flip in the paper, the rest on request.
+    """Augmentation of training images: crop and flip, as in the paper; everything else is optional.
 
     The ranges of the crop are the released ones (paper, section 4.1).
 
     Attributes:
-        crop_scale: smallest and largest share of the image's area.
-        crop_ratio: smallest and largest width / height.
-        flip: probability of mirroring left and right.
-        randaugment: how many `operations` an image gets, and their `magnitude` from 0 to 30 (arXiv
+        crop_scale: Smallest and largest area of the crop, as a share of the image's area.
+        crop_ratio: Smallest and largest width / height of the crop.
+        flip: Probability of a horizontal flip.
+        randaugment: Number of `operations` per image and their `magnitude` from 0 to 30 (arXiv
             1909.13719: 2 and 9 for ResNet-50 on ImageNet); None: off.
-        color_jitter: how far the factors of `brightness`, `contrast` and `saturation` may be from
-            1, and how far `hue` may turn, in turns; None: off.
-        random_erasing: probability that a rectangle becomes noise (arXiv 1708.04896).
-        repeats: times that an epoch shows an image, each augmented anew, while it shows that many
-            times fewer images (arXiv 1901.09335).
+        color_jitter: Largest deviation of the factors of `brightness`, `contrast` and `saturation`
+            from 1, and largest shift of `hue` as a share of the full circle; None: off.
+        random_erasing: Probability that a rectangle is replaced by noise (arXiv 1708.04896).
+        repeats: Number of times that an epoch shows an image, each with another augmentation; it
+            then shows that many times fewer images (arXiv 1901.09335).
     """
 
     crop_scale: Range = (0.08, 1.0)
@@ -57,18 +57,18 @@ class Augmentation:
 
 
 def random_box(size: Size, scale: Range, ratio: Range, random: Random) -> Box | None:
-    """Draws a rectangle inside an image: uniform area, log-uniform ratio, uniform position.
+    """Draw a rectangle within an image: uniform area, log-uniform ratio, uniform position.
 
-    As torchvision's RandomResizedCrop and RandomErasing do.
+    The algorithm is that of torchvision's RandomResizedCrop and RandomErasing.
 
     Args:
-        size: of the image.
-        scale: smallest and largest share of its area.
-        ratio: smallest and largest width / height.
-        random: to draw from.
+        size: Height and width of the image.
+        scale: Smallest and largest area, as a share of the image's area.
+        ratio: Smallest and largest width / height.
+        random: Random number generator.
 
     Returns:
-        None where ten draws were all higher or wider than the image.
+        Rectangle, or None if ten draws were all taller or wider than the image.
     """
     for _ in range(10):
         area = size[0] * size[1] * random.uniform(*scale)
@@ -81,27 +81,29 @@ def random_box(size: Size, scale: Range, ratio: Range, random: Random) -> Box | 
 
 
 def central_box(size: Size, ratio: Range) -> Box:
-    """The largest rectangle in the middle of an image whose width / height is in a range."""
+    """Return the largest rectangle at the center of an image whose width / height is in a range."""
     height = min(size[0], max(1, round(size[1] / ratio[0])))
     width = min(size[1], max(1, round(size[0] * ratio[1])))
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width
 
 
 class RandAugment:
-    """Operations drawn from fourteen, all of one strength (arXiv 1909.13719), as in torchvision.
+    """Random operations from a set of fourteen, all of the same magnitude (arXiv 1909.13719).
+
+    The implementation is torchvision's.
 
     Args:
-        operations: per image.
-        magnitude: from 0 to 30.
+        operations: Number of operations per image.
+        magnitude: Magnitude of the operations, from 0 to 30.
     """
 
     def __init__(self, operations: int, magnitude: int) -> None:
         self.augment = v2.RandAugment(operations, magnitude)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Maps `(H, W, 3)` to the same shape."""
+        """Augment an image, `(H, W, 3)`; the shape stays."""
         with torch.random.fork_rng(devices=[]):
-            # Not `torch.manual_seed`, which would seed the devices of the main process too.
+            # `torch.manual_seed` would also seed the devices of the main process.
             torch.default_generator.manual_seed(random.getrandbits(63))
             pixels = self.augment(torch.from_numpy(image).permute(2, 0, 1))
         return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
@@ -111,33 +113,34 @@ class ColorJitter:
     """Random brightness, contrast, saturation and hue, in random order.
 
     Args:
-        brightness: the factor is drawn from 1 - brightness to 1 + brightness.
-        contrast: the same.
-        saturation: the same.
-        hue: the turn is drawn from -hue to hue.
+        brightness: Largest deviation from 1; the factor is drawn from 1 - brightness to 1 +
+            brightness.
+        contrast: Largest deviation from 1 of the contrast's factor.
+        saturation: Largest deviation from 1 of the saturation's factor.
+        hue: Largest shift, as a share of the full circle; drawn from -hue to hue.
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float) -> None:
         self.jitter = albumentations.ColorJitter(brightness, contrast, saturation, hue, p=1.0)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Maps `(H, W, 3)` to the same shape."""
+        """Augment an image, `(H, W, 3)`; the shape stays."""
         self.jitter.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
         return self.jitter(image=image)["image"]
 
 
 class RandomErasing:
-    """Fills a rectangle with noise (arXiv 1708.04896).
+    """Replacement of a random rectangle by noise (arXiv 1708.04896).
 
     Args:
-        probability: of doing so.
+        probability: Probability that an image is changed.
     """
 
     def __init__(self, probability: float) -> None:
         self.probability = probability
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Changes `(H, W, 3)` in place."""
+        """Augment an image, `(H, W, 3)`, in place."""
         if random.random() < self.probability:
             box = random_box(image.shape[:2], ERASED_SHARE, ERASED_RATIO, random)
             if box is not None:
@@ -148,11 +151,11 @@ class RandomErasing:
 
 
 class TrainTransform:
-    """The augmentation of an image, drawn from (seed, epoch, sample, copy) and nothing else.
+    """Random augmentation that depends only on (seed, epoch, sample, copy).
 
     Args:
-        augmentation: ranges to draw from.
-        seed: of the run.
+        augmentation: Augmentation to draw from.
+        seed: Seed of the run.
     """
 
     def __init__(self, augmentation: Augmentation, seed: int) -> None:
@@ -170,7 +173,7 @@ class TrainTransform:
             yield RandomErasing(wanted.random_erasing)
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
-        """Maps `(H, W, 3)` to `(*key.size, 3)`."""
+        """Map an image, `(H, W, 3)`, to `(*key.size, 3)`."""
         random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
         scale, ratio = self.augmentation.crop_scale, self.augmentation.crop_ratio
         size = image.shape[:2]
@@ -178,7 +181,7 @@ class TrainTransform:
             size, ratio
         )
         crop = image[top : top + height, left : left + width]
-        # Not antialiased, as released.
+        # Without antialiasing, as released.
         image = cv2.resize(crop, key.size[::-1], interpolation=cv2.INTER_LINEAR)
         if random.random() < self.augmentation.flip:
             image = cv2.flip(image, 1)
@@ -188,14 +191,14 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resizes until the image covers 9/8 of the input, aspect kept, and crops its centre."""
+    """Resizing that covers 9/8 of the input size, aspect ratio kept, and a center crop."""
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
-        """Maps `(H, W, 3)` to `(*key.size, 3)`; nothing is random."""
+        """Map an image, `(H, W, 3)`, to `(*key.size, 3)`, without randomness."""
         height, width = key.size
         cover_height, cover_width = (round(length * RESIZE_RATIO) for length in key.size)
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
-        # The slack keeps a side that fits exactly from losing a pixel to rounding.
+        # The tolerance prevents that a side that fits exactly loses a pixel to rounding.
         resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
         covering: Image = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
         top, left = (resized[0] - height) // 2, (resized[1] - width) // 2

@@ -1,1 +1,1 @@
-"""Demonstration data, written once into the cache: digits and drawn scenes."""
+"""Demonstration data, written once into the cache: handwritten digits and drawn scenes."""

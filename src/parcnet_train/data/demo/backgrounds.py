@@ -1,4 +1,4 @@
-"""Textured backgrounds for drawn scenes: quiet patterns, with a few faint shapes on them."""
+"""Textured backgrounds of drawn scenes: quiet patterns with a few faint shapes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Rng = np.random.Generator
 
 
 def make_background(height: int, width: int, rng: Rng) -> Pixels:
-    """Draws a background of muted colours.
+    """Draw a background in muted colors.
 
     Args:
-        height: in pixels.
-        width: in pixels.
-        rng: to draw from.
+        height: Height in pixels.
+        width: Width in pixels.
+        rng: Random number generator.
 
     Returns:
-        `(height, width, 3)`.
+        Image, `(height, width, 3)`.
     """
     hue, value = rng.uniform(), rng.uniform(0.4, 0.95)
     first = colour(hue, rng.uniform(0.05, 0.4), value)
@@ -34,19 +34,19 @@ def make_background(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def colour(hue: float, saturation: float, value: float) -> Pixels:
-    """Red, green and blue, `(3,)`, of a colour whose hue is given in turns."""
+    """Return red, green and blue, `(3,)`, of a color whose hue is a share of the full circle."""
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
 
 def _smooth_noise(height: int, width: int, cells: int, rng: Rng) -> Pixels:
-    """Random values about 0.5, `(height, width)`, with `cells` hills along either side."""
+    """Return smooth random values around 0.5, `(height, width)`, from a `cells` x `cells` grid."""
     values = rng.random((cells, cells), dtype=np.float32)
     enlarged = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(enlarged, np.float32)
 
 
 def _pattern(height: int, width: int, rng: Rng) -> Pixels:
-    """Shares of the first of two colours, `(height, width)`."""
+    """Return the share of the first of two colors at every pixel, `(height, width)`."""
     cloud = (
         _smooth_noise(height, width, 4, rng) + 0.5 * _smooth_noise(height, width, 16, rng) - 0.25
     )
@@ -71,7 +71,7 @@ def _pattern(height: int, width: int, rng: Rng) -> Pixels:
 
 
 def _draw_shape(image: Pixels, hue: float, rng: Rng) -> None:
-    """Draws a faint line, ellipse or rectangle somewhere."""
+    """Draw a faint line, ellipse or rectangle at a random position."""
     height, width, _ = image.shape
     paint = colour(hue + rng.uniform(-0.3, 0.3), rng.uniform(0.05, 0.45), rng.uniform(0.25, 0.9))
     layer, ink = image.copy(), tuple(map(float, paint))

@@ -1,4 +1,4 @@
-"""Demonstration data: scikit-learn's handwritten digits, as PNG files in ImageNet's layout."""
+"""Demonstration data for classification: scikit-learn's handwritten digits in ImageNet's layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def write_digits(root: Path) -> None:
-    """Writes `root/{train,val}/<digit>/<number>.png`, 8x8 pixels each, unless it is there."""
+    """Write `root/{train,val}/<digit>/<number>.png`, 8x8 pixels each, unless `root` exists."""
     write_once(root, _write)
 
 
@@ -31,12 +31,12 @@ def _write(root: Path) -> None:
 
 
 class DigitsData(ImageFolderData):
-    """`ImageFolderData` over digits that it writes into `root` when they are not there yet."""
+    """`ImageFolderData` of handwritten digits, which are written to `root` if it does not exist."""
 
     writes_root: ClassVar[bool] = True
 
     def prepare(self) -> None:
-        """Writes the images, and says what they are."""
+        """Write the images, and log what they are."""
         write_digits(self.root)
         log.info(
             "data=demo is demonstration data: 1,797 handwritten digits in %s. For a real run name "

@@ -1,4 +1,4 @@
-"""Demonstration data of detection: scenes of stickers, as JPEG files in COCO's layout."""
+"""Demonstration data for detection: drawn scenes of stickers in COCO's layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def write_detection_scenes(root: Path) -> None:
-    """Writes `root/{train,val}2017/*.jpg` and `root/annotations`, unless they are there."""
+    """Write `root/{train,val}2017/*.jpg` and `root/annotations`, unless `root` exists."""
     write_once(root, _write)
 
 
@@ -31,10 +31,10 @@ def _write(root: Path) -> None:
 
 
 def _write_half(folder: Path, split: str) -> dict[str, Any]:
-    """Writes the images of a half.
+    """Write the images of a split.
 
     Returns:
-        The content of its annotation file.
+        Content of its annotation file.
     """
     folder.mkdir()
     images: list[dict[str, Any]] = []
@@ -54,13 +54,14 @@ def _write_half(folder: Path, split: str) -> dict[str, Any]:
 
 
 def annotate(scene: Scene) -> list[dict[str, Any]]:
-    """Category, box and area of what is seen of each sticker, as COCO has them.
+    """Return category, box and area of the visible part of each sticker, in COCO's format.
 
     Args:
-        scene: the image, and what is in it.
+        scene: Image and its stickers.
 
     Returns:
-        Per sticker; box: left, top, width, height, in pixels; area in pixels.
+        One annotation per sticker. A box is left, top, width, height in pixels; an area is in
+        pixels.
     """
     annotations = []
     for number, sticker in enumerate(scene.stickers, 1):
@@ -79,12 +80,12 @@ def annotate(scene: Scene) -> list[dict[str, Any]]:
 
 
 class DetectionScenes(CocoData):
-    """`CocoData` over scenes that it writes into `root` when they are not there yet."""
+    """`CocoData` of drawn scenes, which are written to `root` if it does not exist."""
 
     writes_root: ClassVar[bool] = True
 
     def prepare(self) -> None:
-        """Writes the images and their annotations, and says what they are."""
+        """Write the images and their annotations, and log what they are."""
         write_detection_scenes(self.root)
         log.info(
             "data=demo_detection is demonstration data: %d drawn scenes of stickers in %s. For a "

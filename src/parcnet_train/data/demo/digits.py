@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, divided once for all demonstration data."""
+"""scikit-learn's handwritten digits, with one split for all demonstration data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-VAL_EVERY = 5  # every fifth image of a class is for validation: 1,442 train, 355 val
+VAL_EVERY = 5  # every fifth image of a class is a validation image: 1,442 train, 355 val
 
 
 class Digit(NamedTuple):
     """One of the 1,797 images of handwritten digits.
 
     Attributes:
-        number: of the image, counted from 0.
-        label: the digit.
-        split: `train` or `val`.
-        pixels: `(8, 8)` float64, ink from 0 to 1.
+        number: Number of the image, counted from 0.
+        label: Digit that it shows.
+        split: Split that it belongs to, `train` or `val`.
+        pixels: Amount of ink from 0 to 1, `(8, 8)` float64.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Digit(NamedTuple):
 
 
 def read_digits() -> Iterator[Digit]:
-    """All digits in their order, from the files that scikit-learn ships."""
+    """Yield all digits in order, from the files that scikit-learn ships."""
     from sklearn.datasets import load_digits  # slow to import, and only needed once
 
     digits = load_digits()
@@ -36,4 +36,4 @@ def read_digits() -> Iterator[Digit]:
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         split = "val" if count[label] % VAL_EVERY == VAL_EVERY - 1 else "train"
         count[label] += 1
-        yield Digit(number, int(label), split, pixels / 16)  # the source counts from 0 to 16
+        yield Digit(number, int(label), split, pixels / 16)  # stored values are 0 to 16

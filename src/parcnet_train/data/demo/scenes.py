@@ -1,7 +1,7 @@
-"""Scenes of stickers: handwritten digits on coloured plates, drawn for the demonstrations.
+"""Drawn scenes for the demonstration data: handwritten digits on colored stickers.
 
-The same scenes make a detection set and a segmentation set. What is annotated is computed by numpy
-alone, from a fixed seed.
+The same scenes are used for the detection and the segmentation data. Annotations are computed by
+NumPy only, from a fixed seed.
 """
 
 from __future__ import annotations
@@ -19,32 +19,31 @@ from parcnet_train.data.demo.backgrounds import Pixels, Rng, colour, make_backgr
 from parcnet_train.data.demo.digits import Digit, read_digits
 
 SEED = 2203
-COUNTS = {"train": 960, "val": 120}  # scenes of each half
+COUNTS = {"train": 960, "val": 120}  # scenes per split
 SIZES = ((192, 192), (176, 208), (208, 176))  # height and width, in pixels
-STICKERS = (1, 4)  # fewest and most of a scene
+STICKERS = (1, 4)  # fewest and most per scene
 DIAMETER = (0.3, 0.5)  # smallest and largest, as a share of the image's shorter side
-MIN_VISIBLE = (
-    0.6  # share of a plate and of its inner part; digits that are hidden further are guessed
-)
-INNER = 0.3  # radii from a plate's edge to where its digit lies
-TILT = 0.2  # radians, either way
-RIM = 0.08  # of a plate, in radii
-QUALITY = 90  # of the JPEG files
-SHADOW = np.array([[1, 0, 1.5], [0, 1, 2.0]])  # falls to the right and down, pixels
+# Smallest visible share of a plate and of its inner part; digits hidden further are hard to read.
+MIN_VISIBLE = 0.6
+INNER = 0.3  # distance from a plate's edge to its inner part, in radii
+TILT = 0.2  # largest angle in either direction, in radians
+RIM = 0.08  # width of a plate's rim, in radii
+QUALITY = 90  # JPEG quality
+SHADOW = np.array([[1, 0, 1.5], [0, 1, 2.0]])  # offset to the right and down, in pixels
 
 Window = tuple[slice, slice]  # rows and columns
 
 
 class Sticker(NamedTuple):
-    """A digit on a plate.
+    """Digit on a plate.
 
     Attributes:
-        digit: what it shows.
-        x: of the centre, in pixels; the first pixel's centre lies at 0.
-        y: of the centre, in pixels.
-        radius: of the circle, or half a side of the square, in pixels.
-        angle: radians, clockwise.
-        is_round: circle or square.
+        digit: Digit that it shows.
+        x: Horizontal position of the center in pixels; the center of the first pixel is 0.
+        y: Vertical position of the center in pixels.
+        radius: Radius of a circle, or half a side of a square, in pixels.
+        angle: Clockwise rotation in radians.
+        is_round: Whether the plate is a circle or a square.
     """
 
     digit: Digit
@@ -55,26 +54,26 @@ class Sticker(NamedTuple):
     is_round: bool
 
     def window(self, height: int, width: int) -> Window:
-        """Rows and columns of an image that the sticker and its shadow reach."""
+        """Return the rows and columns of an image that the sticker and its shadow may cover."""
         reach = 1.3 * self.radius + 10  # a tilted square's corners, and the shadow
         top, left = (max(0, int(centre - reach)) for centre in (self.y, self.x))
         bottom, right = (int(centre + reach) + 1 for centre in (self.y, self.x))
         return slice(top, min(bottom, height)), slice(left, min(right, width))
 
     def turned(self, window: Window) -> tuple[Pixels, Pixels]:
-        """Distances of pixels from the centre to the right and down, as the plate is turned."""
+        """Return the offsets of pixels from the center, along the axes of the rotated plate."""
         y, x = (side.astype(np.float32) for side in np.ogrid[window])
         right, down = x - np.float32(self.x), y - np.float32(self.y)
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         return right * cos + down * sin, down * cos - right * sin
 
     def depth(self, window: Window) -> Pixels:
-        """Distances of pixels from the plate's edge, in pixels; negative outside the plate."""
+        """Return the distances in pixels from the plate's edge; negative outside the plate."""
         right, down = self.turned(window)
         radius = np.float32(self.radius)
         if self.is_round:
             return radius - np.hypot(right, down)
-        corner = radius / 4  # its rounding
+        corner = radius / 4  # radius of a rounded corner
         right, down = (np.abs(side) - (radius - corner) for side in (right, down))
         outside = np.hypot(np.maximum(right, 0), np.maximum(down, 0))
         return corner - outside - np.minimum(np.maximum(right, down), 0)
@@ -82,13 +81,13 @@ class Sticker(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and what is seen in it.
+    """Image with its stickers.
 
     Attributes:
-        image: `(height, width, 3)` uint8, RGB.
-        stickers: from the lowest to the uppermost.
-        owners: `(height, width)` uint8, the sticker that is seen at a pixel, counted from 1; 0: the
-            background.
+        image: Image, `(height, width, 3)` uint8, RGB.
+        stickers: Stickers from bottom to top.
+        owners: Sticker visible at each pixel, counted from 1; 0: background. `(height, width)`
+            uint8.
     """
 
     image: npt.NDArray[np.uint8]
@@ -97,17 +96,17 @@ class Scene:
 
 
 def draw_scenes(split: str) -> Iterator[tuple[int, Scene]]:
-    """Draws all scenes of a half, the same ones in every call.
+    """Draw all scenes of a split, the same ones in every call.
 
     Args:
-        split: `train` or `val`, of the digits too.
+        split: Split of the scenes and of their digits, `train` or `val`.
 
     Yields:
-        Number, counted from 1 through both halves, and scene.
+        Number of the scene, counted from 1 through both splits, and the scene.
     """
     half = list(COUNTS).index(split)
     digits = [digit for digit in read_digits() if digit.split == split]
-    # Each is shown once before any is shown again.
+    # Every digit is shown once before any is shown again.
     order = cycle(np.random.default_rng([SEED, half]).permutation(len(digits)))
     before = sum(list(COUNTS.values())[:half])
     for number in range(1, COUNTS[split] + 1):
@@ -117,11 +116,11 @@ def draw_scenes(split: str) -> Iterator[tuple[int, Scene]]:
 
 
 def draw_scene(digits: list[Digit], rng: Rng) -> Scene:
-    """Draws a scene of the given digits, the last one on top.
+    """Draw a scene of the given digits, the last one on top.
 
     Args:
-        digits: one per sticker.
-        rng: to draw from.
+        digits: Digits to show, one per sticker.
+        rng: Random number generator.
     """
     height, width = SIZES[rng.integers(len(SIZES))]
     stickers, owners = _place(digits, height, width, rng)
@@ -134,7 +133,7 @@ def draw_scene(digits: list[Digit], rng: Rng) -> Scene:
 def _place(
     digits: list[Digit], height: int, width: int, rng: Rng
 ) -> tuple[list[Sticker], npt.NDArray[np.uint8]]:
-    """Draws places until enough is seen of every sticker."""
+    """Draw positions until enough of every sticker is visible."""
     while True:
         stickers = [_draw_sticker(digit, height, width, rng) for digit in digits]
         owners = np.zeros((height, width), np.uint8)
@@ -154,7 +153,7 @@ def _is_seen(sticker: Sticker, visible: npt.NDArray[np.bool_]) -> bool:
 
 def _draw_sticker(digit: Digit, height: int, width: int, rng: Rng) -> Sticker:
     radius = rng.uniform(*DIAMETER) * min(height, width) / 2
-    # The centre keeps so far from the image's edge that most of the plate is inside.
+    # The center keeps such a distance from the image's edge that most of the plate is inside.
     margin = 0.8 * radius
     return Sticker(
         digit,
@@ -167,12 +166,12 @@ def _draw_sticker(digit: Digit, height: int, width: int, rng: Rng) -> Sticker:
 
 
 def paste(image: Pixels, sticker: Sticker, rng: Rng) -> None:
-    """Draws a sticker and its shadow into an image.
+    """Draw a sticker and its shadow into an image.
 
     Args:
-        image: `(height, width, 3)`, changed in place.
-        sticker: what, and where.
-        rng: to draw colours from.
+        image: Image, `(height, width, 3)`, changed in place.
+        sticker: Sticker to draw.
+        rng: Random number generator, used for the colors.
     """
     window = sticker.window(*image.shape[:2])
     part, depth = image[window], sticker.depth(window)
@@ -186,7 +185,7 @@ def paste(image: Pixels, sticker: Sticker, rng: Rng) -> None:
 
 
 def _cover(depth: Pixels) -> Pixels:
-    """Share of each pixel that lies inside an edge."""
+    """Return the share of each pixel that lies inside an edge."""
     return np.clip(depth + 0.5, 0, 1)
 
 
@@ -195,7 +194,7 @@ def _blend(image: Pixels, paint: Pixels, share: Pixels) -> None:
 
 
 def _colours(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
-    """Colours of plate, rim and ink: dark ink on light plates."""
+    """Return the colors of plate, rim and ink: dark ink on light plates."""
     hue, ink_hue = rng.uniform(), rng.uniform()
     saturation = rng.uniform(0.15, 0.6)
     ink = colour(ink_hue, 0.7, rng.uniform(0.05, 0.25))
@@ -204,11 +203,11 @@ def _colours(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
 
 
 def _strokes(sticker: Sticker, window: Window) -> Pixels:
-    """Share of each pixel that the digit's ink covers: 8x8 pixels enlarged, then given edges."""
+    """Return the share of each pixel that ink covers: upsampled 8x8 pixels with sharpened edges."""
     pixels = np.pad(sticker.digit.pixels.astype(np.float32), 1)
     fine = cv2.resize(pixels, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(fine, (0, 0), 1.5)
-    # Opens narrow holes.
+    # Open narrow holes.
     fine = cv2.addWeighted(fine, 1.6, cv2.GaussianBlur(fine, (0, 0), 8), -0.6, 0)
     side = (1.5 if sticker.is_round else 1.65) * sticker.radius  # fills most of the plate
     scale = np.float32(64 / side)
@@ -218,7 +217,7 @@ def _strokes(sticker: Sticker, window: Window) -> Pixels:
 
 
 def _photograph(image: Pixels, rng: Rng) -> npt.NDArray[np.uint8]:
-    """Light from one side, and a camera's noise."""
+    """Add light from one side and camera noise."""
     height, width, _ = image.shape
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     direction = rng.uniform(0, 2 * np.pi)

@@ -1,4 +1,4 @@
-"""Demonstration data of segmentation: scenes of stickers, in PASCAL VOC's layout."""
+"""Demonstration data for segmentation: drawn scenes of stickers in PASCAL VOC's layout."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 def write_segmentation_scenes(root: Path) -> None:
-    """Writes `root/JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation` and `classes.txt`.
+    """Write `root/JPEGImages`, `SegmentationClass`, `ImageSets/Segmentation` and `classes.txt`.
 
-    A folder that is there is left as it is.
+    An existing folder is not changed.
     """
     write_once(root, _write)
 
@@ -42,29 +42,29 @@ def _write(root: Path) -> None:
 
 
 def label(scene: Scene) -> Mask:
-    """Class of every pixel: 0 the background, digits from 1, edges ignored.
+    """Return the class of every pixel: 0 for the background, digits from 1, edges ignored.
 
     Args:
-        scene: the image, and what is in it.
+        scene: Image and its stickers.
 
     Returns:
-        `(height, width)`.
+        Mask, `(height, width)`.
     """
     classes = [0, *(sticker.digit.label + 1 for sticker in scene.stickers)]
     mask = np.array(classes, np.uint8)[scene.owners]
-    # Where a pixel and its neighbours, across corners too, do not belong together.
+    # Ignore pixels with a neighbor, including diagonal ones, of another sticker or background.
     square = np.ones((3, 3), np.uint8)
     mask[cv2.dilate(scene.owners, square) != cv2.erode(scene.owners, square)] = IGNORED
     return mask
 
 
 class SegmentationScenes(VocData):
-    """`VocData` over scenes that it writes into `root` when they are not there yet."""
+    """`VocData` of drawn scenes, which are written to `root` if it does not exist."""
 
     writes_root: ClassVar[bool] = True
 
     def prepare(self) -> None:
-        """Writes the images, their masks and lists, and says what they are."""
+        """Write the images, their masks and lists, and log what they are."""
         write_segmentation_scenes(self.root)
         log.info(
             "data=demo_segmentation is demonstration data: %d drawn scenes of stickers in %s. For "

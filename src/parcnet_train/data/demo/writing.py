@@ -1,4 +1,4 @@
-"""Folders of data that are written once, as a whole."""
+"""Folders of data that are written once and atomically."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 
 def write_once(root: Path, write: Callable[[Path], None]) -> None:
-    """Makes a folder unless it is there.
+    """Create a folder unless it exists.
 
-    It appears as a whole, so that neither an interrupted call nor two at once leave half.
+    The folder appears when it is complete, so neither an interrupted call nor two simultaneous
+    calls leave an incomplete one.
 
     Args:
-        root: the folder.
-        write: fills the folder that it is given, which becomes `root`.
+        root: Path of the folder.
+        write: Function that fills the folder that it is given, which is then renamed to `root`.
     """
     if root.is_dir():
         return
@@ -25,11 +26,11 @@ def write_once(root: Path, write: Callable[[Path], None]) -> None:
     try:
         write(partial)
         partial.chmod(0o755)
-        os.sync()  # a folder of that name counts as whole, also after a power cut
+        os.sync()  # a folder of that name must be complete, even after a power cut
         try:
             partial.rename(root)
         except OSError:
-            if not root.is_dir():  # else another process was faster
+            if not root.is_dir():  # otherwise another process was faster
                 raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # where it did not become `root`
+        shutil.rmtree(partial, ignore_errors=True)  # in case it did not become `root`

@@ -1,1 +1,1 @@
-"""Data sets in COCO's format."""
+"""Object detection data in COCO's format."""

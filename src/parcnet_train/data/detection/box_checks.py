@@ -1,8 +1,8 @@
-"""Boxes that do not fit their images, and areas that do not fit their boxes.
+"""Checks for boxes that do not fit their images and for areas that do not fit their boxes.
 
-Such boxes train without a word: they are cut off at the edges of the image. Slight overhangs are
-common in real sets, as are boxes of the whole of an object of which the image shows a part, so a
-box is reported if less than half of it lies in the image.
+Wrong boxes go unnoticed in a training, because boxes are clipped to the image. Real data sets often
+contain boxes that extend slightly beyond the image, or that cover a whole object of which the image
+shows only a part. Therefore a box is reported if less than half of it lies within the image.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from parcnet_train.errors import DataError
 
 log = logging.getLogger(__name__)
 
-LEAST_INSIDE = 0.5  # share of a box
-# Masks are drawn in whole pixels: their area may exceed that of a narrow box.
+LEAST_INSIDE = 0.5  # share of a box's area's area's area
+# Masks consist of whole pixels, so their area may exceed that of a narrow box.
 MOST_OF_BOX, MARGIN = 1.5, 2.0
 
 Marks = npt.NDArray[np.bool_]
 
 
 def check_boxes(annotations: CocoAnnotations, file: Path) -> None:
-    """Compares boxes with the sizes of their images, and warns of those that do not fit.
+    """Compare boxes with the sizes of their images, and warn about those that do not fit.
 
     Args:
-        annotations: Annotations of a set.
-        file: File that holds them, for messages.
+        annotations: Annotations of a data set.
+        file: File of the annotations, for messages.
 
     Raises:
-        DataError: If there are boxes of objects, and none of them can be used.
+        DataError: If there are boxes of objects, but none of them can be used.
     """
     misfits = misfits_of(annotations)
     usable = visible_boxes(annotations)[1] & ~in_first_pixel(annotations)
@@ -58,11 +58,11 @@ def check_boxes(annotations: CocoAnnotations, file: Path) -> None:
 
 
 def check_areas(annotations: CocoAnnotations, file: Path) -> None:
-    """Warns of areas by which an evaluation would take objects for small or large wrongly.
+    """Warn about areas that would put objects into the wrong size class of an evaluation.
 
     Args:
-        annotations: Annotations of a validation set; the area of an object is at most its box's.
-        file: File that holds them, for messages.
+        annotations: Annotations of a validation set; an object's area is at most that of its box.
+        file: File of the annotations, for messages.
     """
     lengths, areas = annotations.boxes[:, 2:], annotations.areas
     plausible = (lengths > 0).all(axis=1) & ~annotations.is_crowd & ~misfits_of(annotations)
@@ -92,13 +92,13 @@ def check_areas(annotations: CocoAnnotations, file: Path) -> None:
 
 
 def misfits_of(annotations: CocoAnnotations) -> Marks:
-    """`(m,)`: which boxes of objects do not fit their images; those without area are left out."""
+    """Return which boxes of objects do not fit their images, `(m,)`; boxes without area do."""
     shares = shares_inside(annotations.boxes, image_sizes(annotations))
     return ((shares < LEAST_INSIDE) | in_first_pixel(annotations)) & ~annotations.is_crowd
 
 
 def in_first_pixel(annotations: CocoAnnotations) -> Marks:
-    """`(m,)`: which boxes have an area and lie in the first pixel, as shares of an image would."""
+    """Return which boxes lie in the first pixel, `(m,)`, as relative ones do; empty ones do not."""
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     inside = (begins >= 0) & (lengths > 0) & (begins <= 1) & (lengths <= 1)
     inside &= image_sizes(annotations) > MARGIN
@@ -106,7 +106,7 @@ def in_first_pixel(annotations: CocoAnnotations) -> Marks:
 
 
 def image_sizes(annotations: CocoAnnotations) -> npt.NDArray[np.float64]:
-    """`(m, 2)`: width and height of the image of each box."""
+    """Return width and height of the image of each box, `(m, 2)`."""
     counts = np.diff(annotations.starts)
     return np.repeat(annotations.sizes[:, ::-1].astype(np.float64), counts, axis=0)
 
@@ -114,9 +114,9 @@ def image_sizes(annotations: CocoAnnotations) -> npt.NDArray[np.float64]:
 def shares_inside(
     boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """`(m,)`: share of the area of each box that lies in its image; 1 for a box without area."""
+    """Return the share of each box's area within its image, `(m,)`; 1 for a box without area."""
     begins, lengths = boxes[:, :2], boxes[:, 2:]
-    with np.errstate(over="ignore"):  # of sizes that no image has
+    with np.errstate(over="ignore"):  # boxes of absurd size
         inside = np.minimum(begins + lengths, sizes) - begins.clip(min=0)
     shares: npt.NDArray[np.float64] = np.divide(
         inside.clip(min=0), lengths, out=np.ones_like(lengths), where=lengths > 0
@@ -126,13 +126,13 @@ def shares_inside(
 
 
 def first_of(annotations: CocoAnnotations, wrong: Marks) -> int:
-    """Which of the wrong boxes is the first one in the file."""
+    """Return the position of the wrong box that comes first in the file."""
     rows = np.flatnonzero(wrong)
     return int(rows[annotations.entries[rows].argmin()])
 
 
 def describe(annotations: CocoAnnotations, wrong: Marks) -> str:
-    """The first wrong entry of the file, in words."""
+    """Describe the first wrong entry of the file."""
     row = first_of(annotations, wrong)
     image = int(np.searchsorted(annotations.starts, row, side="right")) - 1
     height, width = annotations.sizes[image].tolist()
@@ -144,11 +144,11 @@ def describe(annotations: CocoAnnotations, wrong: Marks) -> str:
 
 
 def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
-    """What may be wrong with boxes, and what is expected.
+    """Describe what may be wrong with boxes, and what is expected.
 
     Args:
-        annotations: Annotations of the set.
-        wrong: Boxes that cannot be used, or do not fit.
+        annotations: Annotations of the data set.
+        wrong: Marks of the boxes that cannot be used or do not fit.
     """
     expected = "expected [left, top, width, height] in pixels"
     sizes, boxes = image_sizes(annotations), annotations.boxes
@@ -161,7 +161,7 @@ def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
             "width and the height of the image"
         )
     begins, lengths = boxes[has_area, :2], boxes[has_area, 2:]
-    # No right edge lies left of a left one; of widths and heights, many are less than left and top.
+    # A right edge is never left of the left edge; a width is often smaller than the left edge.
     if (
         (lengths >= begins).all()
         and (lengths <= 2 * sizes[has_area]).all()

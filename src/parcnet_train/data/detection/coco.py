@@ -1,4 +1,4 @@
-"""Annotations in COCO's JSON format, read once into flat arrays."""
+"""Annotations in COCO's JSON format, read into flat arrays."""
 
 from __future__ import annotations
 
@@ -23,23 +23,27 @@ MOST_PIXELS = 2**31
 
 @dataclass(frozen=True)
 class CocoAnnotations:
-    """Images and boxes of one annotation file, exactly as it has them, crowds too.
+    """All images and boxes of one annotation file, unchanged and including crowds.
 
-    Flat arrays: Python objects per box would be copied into every loader process bit by bit.
+    The arrays are flat: loader processes would gradually copy Python objects per box into their own
+    memory.
 
     Attributes:
-        class_names: the background first, then the categories in the order of their ids.
-        category_ids: `(K,)` int64, id of each class in the file; -1 for the background.
-        is_parent: `(K,)` bool, whether another category has it as its supercategory.
-        files: `(n,)` bytes, names of the image files.
-        image_ids: `(n,)` int64.
-        sizes: `(n, 2)` int64, height and width of the images in pixels.
-        starts: `(n + 1,)` int64; boxes of image i: from `starts[i]` to before `starts[i + 1]`.
-        boxes: `(m, 4)` float64, left, top, width, height, in pixels of the original image.
-        labels: `(m,)` int64, class indices from 1.
-        areas: `(m,)` float64, of the object, in pixels: chooses small, medium or large.
-        is_crowd: `(m,)` bool.
-        entries: `(m,)` int64, positions of the boxes in the file's list of annotations.
+        class_names: Names of the classes: the background, then the categories in the order of their
+            ids.
+        category_ids: Id of each class in the file, `(K,)` int64; -1 for the background.
+        is_parent: Whether a class is the supercategory of another one, `(K,)` bool.
+        files: Names of the image files, `(n,)` bytes.
+        image_ids: Ids of the images, `(n,)` int64.
+        sizes: Height and width of the images in pixels, `(n, 2)` int64.
+        starts: Ranges of boxes, `(n + 1,)` int64; the boxes of image i are `starts[i]` up to but
+            not including `starts[i + 1]`.
+        boxes: Left, top, width and height in pixels of the original image, `(m, 4)` float64.
+        labels: Class indices from 1, `(m,)` int64.
+        areas: Areas of the objects in pixels, `(m,)` float64, by which metrics distinguish small,
+            medium and large.
+        is_crowd: Whether a box is a crowd, `(m,)` bool.
+        entries: Positions of the boxes in the file's list of annotations, `(m,)` int64.
     """
 
     class_names: list[str]
@@ -59,20 +63,20 @@ class CocoAnnotations:
         return len(self.files)
 
     def of(self, image: int) -> slice:
-        """Where the boxes of an image are."""
+        """Return the range of an image's boxes."""
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
 
 def read_annotations(file: Path) -> CocoAnnotations:
-    """Reads a file of annotations, unless it was read before and is the same since.
+    """Read an annotation file; cached until the file changes.
 
     Args:
-        file: COCO's JSON, of which images (id, file_name, height, width), annotations (image_id,
-            category_id, bbox, area, iscrowd) and categories (id, name) are read. Without `area` it
-            is that of the box, without `iscrowd` it is no crowd.
+        file: COCO's JSON. It must contain images (id, file_name, height, width), annotations
+            (image_id, category_id, bbox, area, iscrowd) and categories (id, name). A missing `area`
+            is that of the box; without `iscrowd`, an annotation is not a crowd.
 
     Raises:
-        DataError: where it is no such file, with the entry that is not as it should be.
+        DataError: If the file is not in this format; the message names the invalid entry.
     """
     try:
         status = file.stat()
@@ -85,7 +89,7 @@ def read_annotations(file: Path) -> CocoAnnotations:
         ) from error
 
 
-@functools.lru_cache(maxsize=2)  # of a training and of its validation
+@functools.lru_cache(maxsize=2)  # training and validation set
 def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
     document = parse(file)
     images, annotations, categories = (
@@ -94,7 +98,7 @@ def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
     class_names, category_ids, is_parent = read_categories(categories)
     files, image_ids, sizes = read_images(images)
     owners = annotations.positions("image_id", image_ids, "images")
-    # The background is no category: no id of the file may meet its place.
+    # The background is not a category: no id in the file may match its -1.
     labels = annotations.positions("category_id", category_ids[1:], "categories") + 1
     boxes, areas, is_crowd = read_boxes(annotations)
     order = np.argsort(owners, kind="stable")
@@ -115,11 +119,11 @@ def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
 
 
 def read_categories(categories: Entries) -> tuple[list[str], Integers, npt.NDArray[np.bool_]]:
-    """Names, ids, and which are supercategories of others; the background, then by id."""
+    """Return class names, ids and supercategory marks: first the background, then sorted by id."""
     ids, names = categories.ids(), categories.texts("name")
     supers = [repr(entry.get("supercategory")) for entry in categories.entries]
     supers_of_all = set(supers)
-    # A category that is its own supercategory, as COCO's persons are, is no root.
+    # A category that is its own supercategory, such as COCO's person, is not a root.
     is_parent = [
         repr(name) in supers_of_all and above != repr(name)
         for name, above in zip(names, supers, strict=True)
@@ -133,7 +137,7 @@ def read_categories(categories: Entries) -> tuple[list[str], Integers, npt.NDArr
 
 
 def read_images(images: Entries) -> tuple[npt.NDArray[np.bytes_], Integers, Integers]:
-    """Names of the files, ids, and heights and widths."""
+    """Return the file names, ids and sizes (height, width) of the images."""
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
     images.refuse(sizes <= 0, ("height", "width"), "both are to be at least 1 pixel")
     images.refuse(
@@ -146,7 +150,7 @@ def read_images(images: Entries) -> tuple[npt.NDArray[np.bytes_], Integers, Inte
 
 
 def read_boxes(annotations: Entries) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Boxes, areas, and whether they are of crowds."""
+    """Return boxes, areas and crowd marks."""
     boxes = annotations.numbers("bbox", (4,))
     annotations.refuse(
         boxes[:, 2:] < 0,

@@ -1,4 +1,4 @@
-"""Which categories of a COCO file are classes: all but some that no annotation has."""
+"""Selection of the classes of a COCO file: all categories except some without annotations."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ PARENT = "the supercategory of others"
 
 
 def used_categories(annotations: CocoAnnotations) -> set[int]:
-    """Ids of the categories that have an annotation."""
+    """Return the ids of the categories that have annotations."""
     return set(annotations.category_ids[np.unique(annotations.labels)].tolist())
 
 
 def spare_categories(
     annotations: CocoAnnotations, used: Collection[int], keep_parents: bool
 ) -> dict[int, str]:
-    """Categories that are no classes; all of them are without annotations.
+    """Return the categories that do not become classes; none of them has annotations.
 
-    Exporters add such entries: Roboflow a root, whose name the others have as their supercategory,
-    and which may be the name of one of them. A category that is merely unused stays a class, so
-    that the classes of a part of a set are those of the whole.
+    Exporters add such entries. Roboflow adds a root category, which is the supercategory of the
+    others and may have the name of one of them. A category that merely has no annotations remains a
+    class, so that a part of a data set has the same classes as the whole.
 
     Args:
         annotations: All categories of a file.
-        used: Ids of the categories that have annotations in any file of the set.
-        keep_parents: Whether supercategories of others are classes, too.
+        used: Ids of the categories that have annotations in any file of the data set.
+        keep_parents: Whether supercategories are classes too.
 
     Returns:
-        The reason for each id.
+        Reason for each id.
     """
     names = dict(
         zip(annotations.category_ids[1:].tolist(), annotations.class_names[1:], strict=True)
@@ -60,7 +60,7 @@ def spare_categories(
 
 
 def by_name(names: Mapping[int, str], spare: Collection[int] = ()) -> dict[str, list[int]]:
-    """Ids of the categories that have a name, those that are no classes left out."""
+    """Group category ids by name, leaving out those that do not become classes."""
     found: dict[str, list[int]] = {}
     for category, name in names.items():
         if category not in spare:
@@ -71,12 +71,12 @@ def by_name(names: Mapping[int, str], spare: Collection[int] = ()) -> dict[str, 
 def without_categories(
     annotations: CocoAnnotations, spare: Mapping[int, str], file: Path
 ) -> CocoAnnotations:
-    """Annotations whose classes are the other categories.
+    """Return the annotations without the categories that do not become classes.
 
     Args:
         annotations: All categories of a file.
         spare: Ids of categories without annotations.
-        file: That file, for messages.
+        file: File of the annotations, for messages.
 
     Raises:
         DataError: If the names of the classes are not unique, or one is that of the background.
@@ -111,12 +111,12 @@ def without_categories(
 
 
 def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: Path) -> None:
-    """Warns of categories that are no classes.
+    """Warn about categories that do not become classes.
 
     Args:
         annotations: All categories of a file.
-        spare: Ids of those that are no classes, with the reason.
-        file: That file.
+        spare: Ids of the categories that do not become classes, with the reason.
+        file: File of the annotations.
     """
     names = dict(zip(annotations.category_ids.tolist(), annotations.class_names, strict=True))
     if spare:
@@ -134,10 +134,10 @@ def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: 
 def refuse_other_classes(
     first: tuple[Path, CocoAnnotations], second: tuple[Path, CocoAnnotations]
 ) -> None:
-    """Compares the categories of two files.
+    """Check that two files have the same categories.
 
     Raises:
-        DataError: where an id or a name is another one.
+        DataError: If an id or a name differs.
     """
     categories = [
         dict(zip(each.category_ids.tolist(), map(repr, each.class_names), strict=True))

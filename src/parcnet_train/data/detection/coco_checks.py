@@ -1,4 +1,4 @@
-"""What is looked for in a set in COCO's format before a training: images, and objects to learn."""
+"""Checks of a COCO data set before a training: images exist, and there are objects to learn."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 
 def check_images(annotations: CocoAnnotations, folder: Path) -> None:
-    """Looks whether the images of annotations are in their folder.
+    """Check that all annotated images exist in their folder.
 
     Raises:
-        DataError: where one is not.
+        DataError: If an image is missing.
     """
     if not folder.is_dir():
         raise DataError(
             f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is a "
             "folder of images; set data.root, data.train_images, data.val_images"
         )
-    # Folders are listed: asking for each file would take minutes on a network's disk.
+    # Each folder is listed once: a query per file would take minutes on a network drive.
     listed: dict[str, set[str]] = {}
     absent = []
     for file in map(os.fsdecode, annotations.files.tolist()):
@@ -46,11 +46,11 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
 
 
 def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
-    """Warns of a validation set without objects, which has no metric.
+    """Warn about a validation set without objects, for which no metric is defined.
 
     Args:
-        annotations: Annotations of the set.
-        file: File that holds them.
+        annotations: Annotations of the data set.
+        file: File of the annotations.
     """
     if annotations.is_crowd.all():
         log.warning(
@@ -62,11 +62,11 @@ def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
 
 
 def warn_of_untrained(train_set: BoxedImages, file: Path) -> None:
-    """Warns of classes without a box to learn from.
+    """Warn about classes that have no box in the training set.
 
     Args:
-        train_set: The training set.
-        file: File that holds its annotations.
+        train_set: Training set.
+        file: File of its annotations.
     """
     class_names = train_set.annotations.class_names
     labels = train_set.annotations.labels[train_set.is_object]

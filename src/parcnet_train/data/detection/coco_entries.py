@@ -1,4 +1,4 @@
-"""The lists of a COCO file as columns; what is not as it should be is named with its entry."""
+"""Columns of the lists in a COCO file; errors name the invalid entry."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from parcnet_train.errors import DataError
 from parcnet_train.files import read_regular
 
 LISTS = ("images", "annotations", "categories")
-LONGEST = 60  # letters of a value that a message repeats
+LONGEST = 60  # characters of a value that a message shows
 
 
 def parse(file: Path) -> dict[str, Any]:
-    """Reads the JSON of a COCO file, without the outlines of its objects.
+    """Read the JSON of a COCO file, without the outlines of its objects.
 
     Raises:
-        DataError: where it is no JSON, or has not those lists.
-        OSError: where it cannot be read.
+        DataError: If the file is not JSON, or lacks one of the lists.
+        OSError: If the file cannot be read.
     """
     try:
         text = read_regular(file).decode("utf-8-sig")
@@ -46,7 +46,7 @@ def parse(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Python's garbage collector would look through millions of new objects again and again."""
+    """Turn off Python's garbage collector, which would scan millions of new objects repeatedly."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -57,7 +57,7 @@ def collector_off() -> Iterator[None]:
 
 
 def without_outline(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drops the outline of an object, which is most of COCO's files, as soon as it is read."""
+    """Drop the outline of an object, which makes up most of a COCO file, as soon as it is read."""
     entry.pop("segmentation", None)
     return entry
 
@@ -66,12 +66,12 @@ class Entries:
     """One list of a COCO file.
 
     Args:
-        file: for messages.
-        name: of the list.
-        entries: what it holds.
+        file: Path of the file, for messages.
+        name: Name of the list.
+        entries: Entries of the list.
 
     Raises:
-        DataError: here and from all methods, for the first entry that is not as it should be.
+        DataError: For the first invalid entry; all methods raise it too.
     """
 
     def __init__(self, file: Path, name: str, entries: list[Any]) -> None:
@@ -86,12 +86,12 @@ class Entries:
                 )
 
     def refuse(self, wrong: npt.NDArray[np.bool_], keys: Sequence[str], words: str) -> None:
-        """Refuses the first wrong entry.
+        """Raise an error for the first wrong entry, if there is one.
 
         Args:
-            wrong: `(n,)`, of each entry, or `(n, ...)`, of each of its numbers.
-            keys: whose values are wrong.
-            words: what is allowed.
+            wrong: Marks of the wrong entries, `(n,)`, or of their wrong numbers, `(n, ...)`.
+            keys: Keys whose values are wrong.
+            words: Description of what is expected.
         """
         if not wrong.any():
             return
@@ -106,11 +106,11 @@ class Entries:
         )
 
     def have(self, key: str) -> npt.NDArray[np.bool_]:
-        """Which entries have a key."""
+        """Return which entries have a key."""
         return np.array([key in entry for entry in self.entries], dtype=np.bool_)
 
     def values(self, key: str, default: float | None) -> list[Any]:
-        """The values of a key; without a default, every entry must have it."""
+        """Return the values of a key; without a default, every entry must have it."""
         if default is not None:
             return [entry.get(key, default) for entry in self.entries]
         missing = ~self.have(key)
@@ -124,14 +124,14 @@ class Entries:
     def column(
         self, key: str, kinds: str, shape: tuple[int, ...], words: str, default: float | None = None
     ) -> npt.NDArray[Any]:
-        """The values of a key as an array.
+        """Return the values of a key as an array.
 
         Args:
-            key: of the entries.
-            kinds: of numbers that are allowed, as `numpy.dtype.kind` has them.
-            shape: of each value.
-            words: what is allowed.
-            default: of entries without the key; None: all must have it.
+            key: Key of the entries.
+            kinds: Allowed kinds of numbers, as in `numpy.dtype.kind`.
+            shape: Shape of each value.
+            words: Description of what is expected.
+            default: Value for entries without the key; None: every entry must have it.
         """
         values = self.values(key, default)
         array = array_of(values)
@@ -142,27 +142,27 @@ class Entries:
         return array.reshape(-1, *shape)
 
     def integers(self, key: str) -> npt.NDArray[np.int64]:
-        """Whole numbers."""
+        """Return the values of a key as integers."""
         return self.column(key, "i", (), "allowed is a whole number").astype(np.int64)
 
     def numbers(
         self, key: str, shape: tuple[int, ...] = (), default: float | None = None
     ) -> npt.NDArray[np.float64]:
-        """Finite numbers, or lists of so many."""
+        """Return the values of a key as finite numbers, or as lists of finite numbers."""
         words = f"allowed are {shape[0]} finite numbers" if shape else "allowed is a finite number"
         numbers = self.column(key, "biuf", shape, words, default).astype(np.float64)
         self.refuse(~np.isfinite(numbers), (key,), words)
         return numbers
 
     def texts(self, key: str) -> list[str]:
-        """Texts that a file's name can be, too."""
+        """Return the values of a key as texts that are valid file names."""
         values = self.values(key, None)
         wrong = [not is_name(text) for text in values]
         self.refuse(np.array(wrong), (key,), "allowed is a text")
         return values
 
     def ids(self) -> npt.NDArray[np.int64]:
-        """Ids, of which there is at least one, and each once."""
+        """Return the ids: at least one, and all different."""
         if not self.entries:
             raise DataError(
                 f"{self.file}: the list {self.name!r} is empty; allowed is a file of annotations "
@@ -173,7 +173,7 @@ class Entries:
         return ids
 
     def refuse_repeated(self, key: str, values: npt.NDArray[Any]) -> None:
-        """Refuses the first entry whose value one before it has, too."""
+        """Raise an error for the first entry that has the same value as an earlier one."""
         _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
         before = first[inverse]
         self.refuse(
@@ -181,12 +181,12 @@ class Entries:
         )
 
     def positions(self, key: str, ids: npt.NDArray[np.int64], of: str) -> npt.NDArray[np.int64]:
-        """Where in a list the id is that each entry names.
+        """Return the position in another list of the id that each entry refers to.
 
         Args:
-            key: under which it names it.
-            ids: of that list.
-            of: name of that list.
+            key: Key of the reference.
+            ids: Ids of the other list.
+            of: Name of the other list.
         """
         wanted, order = self.integers(key), np.argsort(ids)
         found = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
@@ -195,22 +195,22 @@ class Entries:
 
 
 def array_of(value: Any) -> npt.NDArray[Any]:
-    """An array of a value of JSON; of objects, where it is none of numbers."""
+    """Return a JSON value as an array; an array of objects if it does not consist of numbers."""
     try:
         return np.asarray(value)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         return np.array(None)
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value of JSON is a text that a file's name can be, too."""
+    """Whether a JSON value is a text that is a valid file name."""
     try:
         return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # half a letter
+    except UnicodeEncodeError:  # a lone surrogate
         return False
 
 
 def short(value: Any) -> str:
-    """A value as messages show it."""
+    """Return a value as messages show it."""
     text = json.dumps(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

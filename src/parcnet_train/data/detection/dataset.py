@@ -1,4 +1,4 @@
-"""Data sets of images with boxes: one image by its key, decoded and transformed."""
+"""Data set of images with boxes: reads, checks and transforms one sample at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from parcnet_train.sizes import Size
 
 
 class BoxedImage(NamedTuple):
-    """One place of a `DetectionBatch`, whose fields say more."""
+    """One sample of a `DetectionBatch`; the fields are described there."""
 
     image: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
     boxes: Tensor  # (n, 4) float32, xyxy, pixels of `image`
@@ -35,22 +35,23 @@ class BoxedImage(NamedTuple):
 
 
 class BoxedImages(Dataset[BoxedImage | None]):
-    """Images of a folder with the boxes to be found in them.
+    """Images of a folder with the boxes to be detected in them.
 
-    Those are the boxes of the annotations without crowds, cut off at the edges of the image, as far
-    as they have an area. `annotations` keeps all of them, for evaluations.
+    These are the annotated boxes without crowds, clipped to the image, if an area remains.
+    `annotations` keeps all boxes, for evaluations.
 
     Args:
-        annotations: of the images.
-        folder: holds the image files.
-        transform: maps an image with its boxes to one of the size of its key.
-        on_error: `stop` raises for an unreadable image, `skip` leaves it out.
-        annotated_only: leave out images without annotations, as released for training; those that
-            have but crowds stay.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        annotations: Annotations of the images.
+        folder: Folder of the image files.
+        transform: Function that maps an image and its boxes to the size given in the sample key.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out.
+        annotated_only: Whether images without annotations are left out, as released for training.
+            Images that only have crowds stay.
+        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
 
     Raises:
-        DataError: where no image is left, or `annotated_only` and no box is to be found.
+        DataError: If no image is left, or if `annotated_only` is set and there is no box to detect.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
         self.on_error = on_error
         self.max_pixels = max_pixels
         counts = np.diff(annotations.starts)
-        self.images = np.flatnonzero(counts >= int(annotated_only))  # of the annotations
+        self.images = np.flatnonzero(counts >= int(annotated_only))  # positions in the annotations
         if not len(self.images):
             raise DataError(f"{folder}: the annotations have no image with a box")
         self.boxes, self.is_object = visible_boxes(annotations)
@@ -84,11 +85,14 @@ class BoxedImages(Dataset[BoxedImage | None]):
         return len(self.images)
 
     def __getitem__(self, key: SampleKey) -> BoxedImage | None:
-        """The image with its boxes, black and without any for padding; None: unreadable.
+        """Return an image with its boxes.
+
+        A padding key gives a black image without boxes. An unreadable image gives None if
+        `on_error` is `skip`.
 
         Raises:
-            DataError: for an image of another size than the annotations say, and for an unreadable
-                one, where `on_error` is `stop`.
+            DataError: If the size of the image differs from the annotations, or if the image is
+                unreadable and `on_error` is `stop`.
         """
         if key.sample == PADDING:
             return empty_place(key.size)
@@ -112,11 +116,11 @@ class BoxedImages(Dataset[BoxedImage | None]):
         )
 
     def look(self, sample: int) -> Image:
-        """One image.
+        """Read an image.
 
         Raises:
-            UnreadableError: where it cannot be read.
-            DataError: where it has another size than the annotations say.
+            UnreadableError: If it cannot be read.
+            DataError: If its size differs from the annotations.
         """
         number = int(self.images[sample])
         image = read_image(self.path(number), self.max_pixels)
@@ -124,30 +128,30 @@ class BoxedImages(Dataset[BoxedImage | None]):
         return image
 
     def original(self, sample: int) -> Image:
-        """One image, of its own size; raises as `look` does."""
+        """Return an image at its original size; raises the errors of `look`."""
         return self.look(sample)
 
     def path(self, number: int) -> Path:
-        """Where an image of the annotations lies."""
+        """Return the path of an image, given its position in the annotations."""
         return self.folder / os.fsdecode(self.annotations.files[number])
 
     def files(self) -> npt.NDArray[np.bytes_]:
-        """Names of the images, within the folder."""
+        """Return the names of the images, relative to the folder."""
         return self.annotations.files[self.images]
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
-        """All boxes of the annotations, with their images and categories."""
+        """Return all annotated boxes, with their images and categories."""
         known = self.annotations
         return [known.image_ids, known.starts, known.boxes, known.labels, known.is_crowd]
 
     def check_size(self, number: int, image: Image) -> None:
-        """Compares an image with its annotations, whose boxes would lie elsewhere.
+        """Compare the size of an image with its annotations; otherwise boxes would be misplaced.
 
-        An image that its camera's header turns is taken as turned, as OpenCV reads it for the
-        release, and as it is shown to who draws boxes.
+        The size is that after the EXIF orientation is applied. So OpenCV reads images in the
+        release, and so people see them when they draw boxes.
 
         Raises:
-            DataError: where its size is another one.
+            DataError: If the sizes differ.
         """
         height, width = self.annotations.sizes[number].tolist()
         if image.shape[:2] != (height, width):
@@ -167,20 +171,20 @@ class BoxedImages(Dataset[BoxedImage | None]):
 def visible_boxes(
     annotations: CocoAnnotations,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """All boxes as xyxy, cut off at the edges of their images, and which are to be found.
+    """Return all boxes as xyxy, clipped to their images, and which of them are to be detected.
 
-    Crowds are not, and what has no area (released), which here is measured inside of the image.
+    Crowds are not, nor boxes without area (released), where the area is measured within the image.
     """
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     edges = np.repeat(annotations.sizes[:, ::-1], np.diff(annotations.starts), axis=0)
-    with np.errstate(over="ignore"):  # of sizes that no image has
+    with np.errstate(over="ignore"):  # boxes of absurd size
         boxes = np.concatenate([begins, begins + lengths], axis=1).clip(0, np.tile(edges, 2))
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return boxes, has_area & ~annotations.is_crowd
 
 
 def empty_place(size: Size) -> BoxedImage:
-    """A black image without boxes."""
+    """Return a padding sample: a black image without boxes."""
     return BoxedImage(
         torch.zeros(*size, 3, dtype=torch.uint8).permute(2, 0, 1),
         torch.zeros(0, 4),
@@ -191,14 +195,15 @@ def empty_place(size: Size) -> BoxedImage:
 
 
 def collate(samples: Sequence[BoxedImage | None], fill: bool = False) -> DetectionBatch:
-    """Makes a batch, and counts the unreadable images.
+    """Stack samples into a batch and count the unreadable ones.
 
     Args:
-        samples: None where an image was unreadable.
-        fill: take others of the batch twice instead; else its place is one that does not count.
+        samples: Samples of the batch, None for an unreadable one.
+        fill: Whether an unreadable sample is replaced by another one of the batch; otherwise by a
+            padding sample that does not count.
 
     Raises:
-        DataError: where none is left.
+        DataError: If no sample of the batch is readable.
     """
     kept = readable(samples, fill)
     height, width = kept[0].image.shape[1:]

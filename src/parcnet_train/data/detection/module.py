@@ -1,4 +1,4 @@
-"""Images with boxes in COCO's layout: COCO itself, and anybody's."""
+"""Data module for images with boxes in COCO's format: COCO itself or your own data."""
 
 from __future__ import annotations
 
@@ -39,30 +39,33 @@ from parcnet_train.errors import DataError
 
 
 class CocoData(TaskData):
-    """Training and validation images with a file of annotations each, in COCO's format.
+    """Training and validation images, each set with an annotation file in COCO's format.
 
     Args:
-        root: holds the folders of images and the files of annotations.
-        image_size: height and width of the network's input, in pixels; one number for a square.
-        batch_size: images per step and device, in training and in evaluation.
-        augmentation: of the training images.
-        train_images: folder of the training images.
-        val_images: folder of the validation images.
-        train_annotations: file of their boxes.
-        val_annotations: file of their boxes.
-        num_classes: expected number of categories, the background not counted; None takes what is
-            there, without supercategories that no annotation has. A number that counts these keeps
-            them.
-        keep_aspect: fill the input's rest with grey, instead of scaling each side for itself.
-        multi_scale: sizes that the steps of a training draw from; None: always `image_size`.
-        seed: of order and augmentation.
-        num_workers: loader processes per set and device; all of a machine's devices together never
-            start more per set than it has processors.
-        on_error: `stop` at an unreadable image, or `skip` and count it.
-        max_pixels: Most pixels of an image; one that declares more is unreadable.
+        root: Folder of the data set, with the folders of images and the annotation files.
+        image_size: Height and width of the network's input in pixels; a single number for a square.
+        batch_size: Images per step and device, in training and in evaluation.
+        augmentation: Augmentation of the training images.
+        train_images: Folder of the training images.
+        val_images: Folder of the validation images.
+        train_annotations: Annotation file of the training images.
+        val_annotations: Annotation file of the validation images.
+        num_classes: Expected number of categories without the background; None: as many as the
+            annotations have, except supercategories without annotations. A number that includes
+            these keeps them.
+        keep_aspect: Whether the aspect ratio of images is kept and the rest of the input is padded
+            with gray; otherwise each side is scaled independently.
+        multi_scale: Image sizes from which every training step draws one; None: always
+            `image_size`.
+        seed: Seed of the sample order and of the augmentation.
+        num_workers: Loader processes per set and device. All devices of a machine together never
+            start more of them per set than it has processors.
+        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
+            out and counts it.
+        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
 
     Raises:
-        DataError: from `class_names` and `setup`, where the files are not as they should be.
+        DataError: From `class_names` and `setup`, if files are missing or invalid.
     """
 
     task: ClassVar[str] = "detection"
@@ -100,28 +103,28 @@ class CocoData(TaskData):
         self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
-        """The background, and the names of the categories in the order of their ids.
+        """Return the background and the category names in the order of their ids.
 
-        Read from the validation set, whose file is the smaller one; the training set must have the
-        same.
+        They are read from the validation set, whose file is smaller; the training set must have the
+        same categories.
         """
         return self.read(self.smaller_file()).class_names
 
     def smaller_file(self) -> Path:
-        """The validation set's annotations; a training set alone can be timed."""
+        """Return the validation annotations, or the training annotations if only they exist."""
         has_val = self.val_annotations.exists() or not self.train_annotations.exists()
         return self.val_annotations if has_val else self.train_annotations
 
     @property
     def category_ids(self) -> list[int]:
-        """Ids of the classes in the annotations, -1 for the background."""
+        """Ids of the classes in the annotations; -1 for the background."""
         return self.read(self.smaller_file()).category_ids.tolist()
 
     def read(self, file: Path) -> CocoAnnotations:
-        """Reads annotations, with the number of classes that is expected.
+        """Read an annotation file and check the number of its classes.
 
         Raises:
-            DataError: where they are not as they should be.
+            DataError: If the file is invalid, or the number of classes is not the expected one.
         """
         annotations = without_categories(read_annotations(file), self.spare_categories(file), file)
         categories = len(annotations.class_names) - 1
@@ -133,28 +136,28 @@ class CocoData(TaskData):
         return annotations
 
     def spare_categories(self, file: Path) -> dict[int, str]:
-        """Ids of the categories of a file that are no classes, with the reason."""
+        """Return the ids of a file's categories that do not become classes, with the reason."""
         annotations = read_annotations(file)
         keep_parents = self.expected_classes == len(annotations.class_names) - 1
         used = used_categories(annotations)
         spare = spare_categories(annotations, used, keep_parents)
         is_training = file == self.train_annotations
         other = self.val_annotations if is_training else self.train_annotations
-        if spare and other.exists():  # which may have annotations of them
+        if spare and other.exists():  # the other file may have annotations of them
             used |= used_categories(read_annotations(other))
             spare = spare_categories(annotations, used, keep_parents)
         return spare
 
     def check_files(self, action: str) -> None:
-        """Looks whether the annotations of an action fit their images, and opens some of these.
+        """Check that the annotations of an action fit their images, and open some of the images.
 
         Args:
-            action: `benchmark` needs the training set alone, `fit` the validation set too, the rest
-                the latter alone.
+            action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
+                all others only the validation set.
 
         Raises:
-            DataError: where they do not, both sets have other categories, or there is no object to
-                learn from.
+            DataError: If they do not fit, if the categories of the two sets differ, or if there is
+                no object to learn from.
         """
         faults, listed = [], []
         may_skip = self.on_error == "skip"
@@ -180,10 +183,10 @@ class CocoData(TaskData):
             warn_of_shared(training, validation)
 
     def check_set(self, annotations: CocoAnnotations, file: Path, folder: Path) -> Listed:
-        """Looks for the images of annotations, and compares their boxes with their sizes.
+        """Check that annotated images exist, and compare their boxes with their sizes.
 
         Raises:
-            DataError: where an image is absent, or no box can be used.
+            DataError: If an image is missing, or no box can be used.
         """
         check_images(annotations, folder)
         check_boxes(annotations, file)
@@ -192,10 +195,10 @@ class CocoData(TaskData):
         return listed
 
     def read_training(self) -> CocoAnnotations:
-        """Reads the training set's annotations.
+        """Read the annotations of the training set.
 
         Raises:
-            DataError: where they have other categories than the validation set's.
+            DataError: If their categories differ from those of the validation set.
         """
         training = self.read(self.train_annotations)
         if self.val_annotations.exists():
@@ -206,7 +209,7 @@ class CocoData(TaskData):
         return training
 
     def make_train_set(self) -> BoxedImages:
-        """The training images that have annotations."""
+        """Create the training set: images that have annotations."""
         transform = DetectionTrainTransform(self.augmentation, self.seed, self.keep_aspect)
         annotations = self.read_training()
         return BoxedImages(
@@ -219,7 +222,7 @@ class CocoData(TaskData):
         )
 
     def make_val_set(self) -> BoxedImages:
-        """All validation images."""
+        """Create the validation set: all images."""
         transform = DetectionEvalTransform(self.keep_aspect)
         annotations = self.read(self.val_annotations)
         return BoxedImages(

@@ -1,7 +1,8 @@
-"""From a decoded image and its boxes to the network's input: both move together.
+"""Transforms from a decoded image and its boxes to the network's input; both move together.
 
-Every step maps the image's points by a scale and an offset per axis, so a `View` carries that one
-map from the original image: it moves the boxes here, and brings detections back in an evaluation.
+Every step maps points of the image by a scale and an offset per axis. A `View` carries the
+resulting map from the original image: it moves the boxes here, and maps detections back to the
+original image in an evaluation.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ from parcnet_train.sizes import Size
 
 Array = npt.NDArray[np.float64]
 
-# Of SSD's crop (arXiv 1512.02325, section 2.2; released values). An option is the least IoU that a
-# crop has with some box; 0 leaves the image whole.
+# SSD's crop (arXiv 1512.02325, section 2.2; released values). An option is the smallest IoU of the
+# crop with some box; 0 leaves the image whole.
 CROP_OPTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 CROP_TRIALS = 40  # per option
 CROP_SIDES = (0.3, 1.0)  # in units of the image's height and width
 CROP_RATIO = (0.5, 2.0)  # height / width
 
-# Of SSD's expansion (arXiv 1512.02325, section 3.6): up to 16 times the area, the rest filled with
-# the mean colour of ImageNet.
+# SSD's expansion (arXiv 1512.02325, section 3.6): up to 16 times the area, padded with the mean
+# color of ImageNet.
 EXPAND_SIDES = (1.0, 4.0)
 MEAN_COLOUR = (123, 117, 104)
 
 
 @dataclass(frozen=True)
 class DetectionAugmentation:
-    """What training draws for every image with boxes.
+    """Augmentation of training images and their boxes.
 
     Attributes:
-        crop: cut out a part that overlaps some box by an IoU of at least 0.1 to 0.9, or leave the
-            image whole (SSD, arXiv 1512.02325, section 2.2).
-        photometric: distort contrast, brightness, saturation, hue and the order of the channels.
-        expand: probability of placing the image on a canvas of up to 16 times its area (SSD,
-            section 3.6: 0.5; the release has none).
-        flip: probability of mirroring left and right.
+        crop: Whether to crop a part that overlaps some box with an IoU of at least 0.1 to 0.9, or
+            leave the image whole (SSD, arXiv 1512.02325, section 2.2).
+        photometric: Whether to distort contrast, brightness, saturation, hue and channel order.
+        expand: Probability that the image is placed on a canvas of up to 16 times its area (SSD,
+            section 3.6: 0.5; the release does not do this).
+        flip: Probability of a horizontal flip.
     """
 
     crop: bool = True
@@ -57,7 +58,7 @@ class DetectionAugmentation:
 
 
 class View(NamedTuple):
-    """An image with its boxes, and where the original image lies in it."""
+    """An image with its boxes, and the position of the original image within it."""
 
     image: Image  # (H, W, 3) uint8, RGB
     boxes: Array  # (n, 4), xyxy, pixels of `image`
@@ -69,23 +70,23 @@ class View(NamedTuple):
 def moved(
     view: View, image: Image, scale: tuple[float, float], offset: tuple[float, float]
 ) -> View:
-    """The view on another image, in which every (x, y) lies at (x, y) * scale + offset."""
+    """Return the view of another image, in which every (x, y) lies at (x, y) * scale + offset."""
     scales, offsets = np.array([*scale, *scale]), np.array([*offset, *offset])
     boxes = view.boxes * scales + offsets
-    if scale[0] < 0:  # mirrored: right is left
+    if scale[0] < 0:  # mirrored: right becomes left
         boxes = boxes[:, [2, 1, 0, 3]]
     placement = view.placement * scales + np.array([0.0, 0.0, *offset])
     return view._replace(image=image, boxes=boxes, placement=placement)
 
 
 def fit(view: View, size: Size, keep_aspect: bool) -> View:
-    """Resizes to the input size, not antialiased, as released.
+    """Resize to the input size, without antialiasing, as released.
 
     Args:
-        view: any.
-        size: height and width that are wanted.
-        keep_aspect: let one side fit and fill the rest, equally on both sides (letterbox); else
-            each side is scaled for itself, as released.
+        view: Image with its boxes.
+        size: Height and width of the input.
+        keep_aspect: Whether the aspect ratio is kept and the rest is padded equally on both sides
+            (letterbox); otherwise each side is scaled independently, as released.
     """
     height, width = view.image.shape[:2]
     placing = place((height, width), size, keep_aspect)
@@ -95,12 +96,12 @@ def fit(view: View, size: Size, keep_aspect: bool) -> View:
 
 
 def flip(view: View) -> View:
-    """Mirrors left and right."""
+    """Mirror the image horizontally."""
     return moved(view, cv2.flip(view.image, 1), (-1.0, 1.0), (view.image.shape[1], 0.0))
 
 
 def expand(view: View, random: Random) -> View:
-    """Places the image somewhere on a canvas of its ratio, with sides of up to 4 times its own."""
+    """Place the image at random on a canvas of the same aspect ratio, up to 4 times wider."""
     height, width = view.image.shape[:2]
     sides = random.uniform(*EXPAND_SIDES)
     below, beside = int(height * sides) - height, int(width * sides) - width
@@ -110,10 +111,10 @@ def expand(view: View, random: Random) -> View:
 
 
 def crop(view: View, random: Random) -> View:
-    """SSD's crop as released; the boxes that stay are those with their centre inside, cut off.
+    """Apply SSD's crop as released; boxes whose center lies inside stay, clipped to the crop.
 
-    Own code: albumentations has no crop that asks for an IoU, and torchvision's RandomIoUCrop
-    reads its options otherwise: 1 leaves the image whole, 0 crops anywhere.
+    This is our own code because albumentations has no crop with a minimum IoU, and torchvision's
+    RandomIoUCrop interprets its options differently: 1 leaves the image whole, 0 crops anywhere.
     """
     if not len(view.boxes):
         return view
@@ -128,16 +129,16 @@ def crop(view: View, random: Random) -> View:
 def find_crop(
     boxes: Array, size: Size, least_iou: float, draws: np.random.Generator
 ) -> npt.NDArray[np.int64] | None:
-    """The first of 40 rectangles that may be a crop.
+    """Return the first of 40 random rectangles that is a valid crop.
 
     Args:
-        boxes: `(n, 4)`, xyxy, pixels.
-        size: height and width of the image.
-        least_iou: that it has with one of the boxes.
-        draws: to draw from.
+        boxes: Boxes, `(n, 4)`, xyxy in pixels.
+        size: Height and width of the image.
+        least_iou: Smallest IoU of the crop with one of the boxes.
+        draws: Random number generator.
 
     Returns:
-        `(4,)`, xyxy, pixels; None where none of them may.
+        Crop, `(4,)`, xyxy in pixels; None if no rectangle is valid.
     """
     whole = np.array(size[::-1])
     lengths = draws.uniform(*CROP_SIDES, (CROP_TRIALS, 2)) * whole
@@ -153,14 +154,14 @@ def find_crop(
 
 
 def centred_in(boxes: Array, rectangle: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether the centres of boxes are inside, not on the edge."""
+    """Return whether the centers of boxes lie inside a rectangle, not on its edge."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside = (centres > rectangle[..., :2]) & (centres < rectangle[..., 2:])
     return inside[..., 0] & inside[..., 1]
 
 
 def cut(view: View, rectangle: npt.NDArray[np.int64]) -> View:
-    """A part of the image, with the boxes whose centres are in it, cut off at its edges."""
+    """Return a part of the image, with the boxes whose centers lie in it, clipped to its edges."""
     left, top, right, bottom = rectangle.tolist()
     inside = centred_in(view.boxes, rectangle)
     part = moved(view, view.image[top:bottom, left:right], (1.0, 1.0), (-left, -top))
@@ -170,12 +171,12 @@ def cut(view: View, rectangle: npt.NDArray[np.int64]) -> View:
 
 
 class DetectionTrainTransform:
-    """The augmentation of an image, drawn from (seed, epoch, sample, copy) and nothing else.
+    """Random augmentation that depends only on (seed, epoch, sample, copy).
 
     Args:
-        augmentation: what to draw.
-        seed: of the run.
-        keep_aspect: of the image that is left, see `fit`.
+        augmentation: Augmentation to draw from.
+        seed: Seed of the run.
+        keep_aspect: Whether the aspect ratio of the augmented image is kept, see `fit`.
     """
 
     def __init__(self, augmentation: DetectionAugmentation, seed: int, keep_aspect: bool) -> None:
@@ -185,7 +186,7 @@ class DetectionTrainTransform:
         self.distort = PhotometricDistortion()
 
     def __call__(self, view: View, key: SampleKey) -> View:
-        """Maps an original image to one of `key.size`."""
+        """Map an original image with its boxes to an augmented one of `key.size`."""
         random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
         if random.random() < self.augmentation.expand:
             view = expand(view, random)
@@ -198,15 +199,15 @@ class DetectionTrainTransform:
 
 
 class DetectionEvalTransform:
-    """Resizes to the input size.
+    """Resizing to the input size.
 
     Args:
-        keep_aspect: of the image, see `fit`.
+        keep_aspect: Whether the aspect ratio is kept, see `fit`.
     """
 
     def __init__(self, keep_aspect: bool) -> None:
         self.keep_aspect = keep_aspect
 
     def __call__(self, view: View, key: SampleKey) -> View:
-        """Maps an original image to one of `key.size`; nothing is random."""
+        """Map an original image with its boxes to `key.size`, without randomness."""
         return fit(view, key.size, self.keep_aspect)

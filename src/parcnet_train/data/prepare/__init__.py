@@ -1,1 +1,1 @@
-"""Official archives to the layouts that training reads; behind `scripts/prepare_*.py`."""
+"""Preparation of official archives for training, used by `scripts/prepare_*.py`."""

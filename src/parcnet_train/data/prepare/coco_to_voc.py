@@ -1,13 +1,14 @@
-"""Masks of VOC's 20 classes from COCO's objects (train2017, arXiv 1405.0312), by two rules.
+"""Masks of VOC's 20 classes from COCO's objects (train2017, arXiv 1405.0312), by one of two rules.
 
-`released` is the rule of the authors' release, and of its parent framework: the first annotation of
-the file keeps a pixel, crowds are objects, what is of other categories is background, and an image
-is left out whose mask has one value alone.
+`released` is the rule of the authors' release and of the framework it is based on. The first
+annotation of the file that covers a pixel wins, crowds are objects, other categories are
+background, and an image is left out if its mask has only one value.
 
-`later-on-top`: the last annotation takes a pixel; crowds and other categories are ignored by
-training, rather than taught to be background; an image is left out that shows none of the classes.
+With `later-on-top`, the last annotation that covers a pixel wins. Crowds and other categories are
+ignored in training instead of being background. An image is left out if it shows none of the
+classes.
 
-By both, images of fewer than 256 pixels in height or width are left out.
+Both rules leave out images of fewer than 256 pixels in height or width.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ SHORTEST = 256  # pixels; released value
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image that has objects of VOC's classes.
+    """Image that contains objects of VOC's classes.
 
     Attributes:
-        name: without extension.
-        height: in pixels.
-        width: in pixels.
-        objects: its annotations, in the order of the file.
+        name: Name of the file without suffix.
+        height: Height in pixels.
+        width: Width in pixels.
+        objects: Annotations of the image, in the order of the file.
     """
 
     name: str
@@ -58,15 +59,15 @@ class CocoImage:
 
 
 def read_coco(folder: Path, count: int) -> list[CocoImage]:
-    """Images that are large enough and have an object of VOC's classes.
+    """Read the images that are large enough and contain an object of VOC's classes.
 
     Args:
-        folder: with `annotations/instances_train2017.json` and `train2017`.
-        count: of the images of the file.
+        folder: Folder with `annotations/instances_train2017.json` and `train2017`.
+        count: Expected number of images in the file.
 
     Raises:
-        DataError: where there is no such file, or another number of images in it, or where an
-            image that is needed is missing.
+        DataError: If the file does not exist, has another number of images, or an image that is
+            needed does not exist.
     """
     path = folder / ANNOTATIONS
     if not path.is_file():
@@ -103,7 +104,7 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
 
 
 def make_mask(image: CocoImage, rule: Rule) -> Mask | None:
-    """The mask `(H, W)` of an image by a rule; None where the rule leaves the image out."""
+    """Create the mask of an image by a rule, `(H, W)`; None if the rule leaves the image out."""
     mask = np.zeros((image.height, image.width), np.uint8)
     for each in image.objects:
         index = CLASSES.get(each["category_id"], IGNORED)
@@ -117,7 +118,7 @@ def make_mask(image: CocoImage, rule: Rule) -> Mask | None:
 
 
 def draw(annotation: Mapping[str, Any], image: CocoImage) -> npt.NDArray[np.bool_]:
-    """The pixels `(H, W)` of an object: the union of its polygons, or a crowd's run lengths."""
+    """Return the pixels of an object, `(H, W)`: the union of polygons, or a crowd's run lengths."""
     from pycocotools import mask
 
     shape = annotation["segmentation"]

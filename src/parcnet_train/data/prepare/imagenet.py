@@ -1,10 +1,11 @@
-"""ImageNet-1k (ILSVRC2012) from its official files into one folder of images per class.
+"""ImageNet-1k (ILSVRC2012): unpacks the official files into one folder of images per class.
 
     ROOT/train/n01440764/n01440764_10026.JPEG    ROOT/val/n01440764/ILSVRC2012_val_00000293.JPEG
     ROOT/classes.txt                             wnid, tab, words
 
-What is unpacked appears under its name when it is whole, and lies in a hidden folder before; a call
-that was killed is gone on with there. Archives decide nothing but names, and those are checked.
+Folders are hidden while they are being unpacked and appear under their names when they are
+complete, so a call that was killed can be resumed. Of an archive's members only the names are used,
+and they are checked.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
 def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> str:
-    """Unpacks training and validation set; started again, goes on where it was stopped.
+    """Unpack training and validation set; a new call resumes where the last one stopped.
 
     Args:
-        source: folder with the three official files.
-        root: for `data=imagenet data.root=...`.
-        counts: that are checked.
+        source: Folder with the three official files.
+        root: Folder to create, for `data=imagenet data.root=...`.
+        counts: Expected numbers of images and classes.
 
     Returns:
-        What is there now, for people.
+        Summary of the result, for people.
 
     Raises:
-        DataError: where a file is missing, not what its name says, or does not fit on the disk.
+        DataError: If a file is missing, is not what its name says, or does not fit on the disk.
     """
     paths = {name: source / name for name in (TRAIN, VAL, DEVKIT)}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
@@ -59,10 +60,10 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
 
 
 def check_space(paths: Mapping[str, Path], root: Path, wnids: Sequence[str]) -> None:
-    """Looks whether what is still to be unpacked fits on the disk.
+    """Check that the files that are still to be unpacked fit on the disk.
 
     Raises:
-        DataError: where it does not.
+        DataError: If they do not.
     """
     needed = 0 if (root / "val").is_dir() else paths[VAL].stat().st_size
     with open_tar(paths[TRAIN]) as archive:
@@ -82,10 +83,10 @@ def check_space(paths: Mapping[str, Path], root: Path, wnids: Sequence[str]) -> 
 
 
 def open_tar(path: Path) -> tarfile.TarFile:
-    """An archive that is not compressed, read in any order.
+    """Open an uncompressed archive, which can be read in any order.
 
     Raises:
-        DataError: where it is none.
+        DataError: If the file is not such an archive.
     """
     try:
         return tarfile.open(path, "r:")
@@ -96,10 +97,10 @@ def open_tar(path: Path) -> tarfile.TarFile:
 def class_tars(
     archive: tarfile.TarFile, path: Path, wnids: Sequence[str]
 ) -> dict[str, tarfile.TarInfo]:
-    """The tars of the classes by wnid.
+    """Return the tars of the classes by wnid.
 
     Raises:
-        DataError: where one is missing, or something else is there.
+        DataError: If one is missing, or there are other files.
     """
     try:
         members = {each.name.removesuffix(".tar"): each for each in archive if each.isfile()}
@@ -116,10 +117,10 @@ def class_tars(
 
 
 def unpack_train(path: Path, folder: Path, wnids: Sequence[str], counts: Counts) -> None:
-    """Unpacks the tar of each class into its folder, and counts the images.
+    """Unpack the tar of each class into its folder, and count the images.
 
     Raises:
-        DataError: where an archive is broken, or the number of images is another.
+        DataError: If an archive is damaged, or the number of images differs.
     """
     with open_tar(path) as archive, progress("train", counts.train) as bar:
         for wnid, member in class_tars(archive, path, wnids).items():
@@ -137,22 +138,22 @@ def unpack_train(path: Path, folder: Path, wnids: Sequence[str], counts: Counts)
                 raise broken(path, f"{member.name}: {error}") from error
             if count_images(partial, "*") != count:
                 raise broken(path, f"{member.name} has the same image twice")
-            os.sync()  # a folder of that name counts as whole, also after a power cut
+            os.sync()  # a folder of that name must be complete, even after a power cut
             partial.rename(target)
     check_count(folder, counts.train)
 
 
 def unpack_val(path: Path, folder: Path, labels: Sequence[str], counts: Counts) -> None:
-    """Sorts the validation images into the folders of their classes.
+    """Unpack the validation images into the folders of their classes.
 
     Args:
-        path: the archive.
-        folder: of the validation set.
-        labels: wnid of every image.
-        counts: that are checked.
+        path: Path of the archive.
+        folder: Folder of the validation set.
+        labels: Class (wnid) of every image.
+        counts: Expected numbers of images and classes.
 
     Raises:
-        DataError: where the archive is broken, or the number of images is another.
+        DataError: If the archive is damaged, or the number of images differs.
     """
     if folder.is_dir():
         check_count(folder, counts.val)
@@ -185,17 +186,17 @@ def unpack(
     allowed: re.Pattern[str],
     bar: Bar,
 ) -> int:
-    """Writes the files of an archive that are not there yet, and returns their number.
+    """Write the files of an archive that do not exist yet, and return the number of files in it.
 
     Args:
-        archive: of files.
-        path: where it lies, for the message.
-        place: where a file of that name goes.
-        allowed: names.
-        bar: shows the progress.
+        archive: Opened archive.
+        path: Path of the archive, for messages.
+        place: Function that returns the path to write a file to, given its name.
+        allowed: Pattern of allowed names.
+        bar: Progress bar.
 
     Raises:
-        DataError: where a member is anything else than a file of an allowed name.
+        DataError: If a member is not a file with an allowed name.
     """
     count = 0
     for member in archive:
@@ -203,7 +204,7 @@ def unpack(
         if file is None or not allowed.fullmatch(member.name):
             raise broken(path, f"{member.name!r} is none of its images")
         target = place(member.name)
-        # A file that was being written when the process was killed is too short.
+        # A file is too short if the process was killed while writing it.
         if not (target.is_file() and target.stat().st_size == member.size):
             target.write_bytes(file.read())
         count += 1
@@ -212,10 +213,10 @@ def unpack(
 
 
 def check_count(folder: Path, expected: int) -> None:
-    """Compares the number of images in class folders.
+    """Compare the number of images in class folders with the expected one.
 
     Raises:
-        DataError: where it is another.
+        DataError: If it differs.
     """
     count = count_images(folder, "[!.]*/*")
     if count != expected:
@@ -226,5 +227,5 @@ def check_count(folder: Path, expected: int) -> None:
 
 
 def count_images(folder: Path, pattern: str) -> int:
-    """Number of entries that match."""
+    """Return the number of entries that match a pattern."""
     return sum(1 for _ in folder.glob(pattern))

@@ -1,4 +1,4 @@
-"""What ImageNet's development kit (ILSVRC2012) says of classes and validation images."""
+"""Classes and validation labels from ImageNet's development kit (ILSVRC2012)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there must be: the numbers of ILSVRC2012 (arXiv 1409.0575, table 2)."""
+    """Expected numbers of images and classes in ILSVRC2012 (arXiv 1409.0575, table 2)."""
 
     train: int = 1_281_167
     val: int = 50_000
@@ -30,20 +30,20 @@ ILSVRC2012 = Counts()
 
 
 def read_devkit(path: Path, counts: Counts) -> tuple[dict[str, str], list[str]]:
-    """What the development kit says of classes and validation images.
+    """Read the classes and the labels of the validation images from the development kit.
 
     Returns:
-        The words of each class by its wnid, in the kit's order; the wnid of each validation image.
+        Words of each class by its wnid, in the order of the kit; wnid of each validation image.
 
     Raises:
-        DataError: where it cannot be read, or says something else than expected.
+        DataError: If the file cannot be read, or has other contents than expected.
     """
     try:
         with tarfile.open(path, "r:gz") as archive:
             meta, truth = (read_member(archive, name) for name in (META, LABELS))
         words = read_synsets(meta)
         numbers = [int(line) for line in truth.split()]
-    except Exception as error:  # bytes of something else make the readers raise nearly anything
+    except Exception as error:  # the readers raise nearly anything for a file of another kind
         raise broken(path, error) from error
     if len(words) != counts.classes or any(not re.fullmatch(r"n\d{8}", each) for each in words):
         raise broken(path, f"it names {len(words):,} classes, not {counts.classes:,} wnids")
@@ -55,7 +55,7 @@ def read_devkit(path: Path, counts: Counts) -> tuple[dict[str, str], list[str]]:
 
 
 def read_member(archive: tarfile.TarFile, name: str) -> bytes:
-    """The content of a file in an archive."""
+    """Read a file in an archive."""
     file = archive.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is no file")
@@ -63,11 +63,11 @@ def read_member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def read_synsets(content: bytes) -> dict[str, str]:
-    """Words of each class by its wnid, in the order of the labels, of the kit's `meta.mat`."""
+    """Read the words of each class by wnid, in the order of the labels, from `meta.mat`."""
     from scipy.io import loadmat
 
     synsets: Any = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True)["synsets"])
-    # Synsets with children are the inner nodes of the hierarchy, and no classes.
+    # Synsets with children are inner nodes of the hierarchy, not classes.
     classes = {int(s["ILSVRC2012_ID"]): s for s in synsets if int(s["num_children"]) == 0}
     if sorted(classes) != list(range(1, len(classes) + 1)):
         raise ValueError("the numbers of its classes are not 1, 2, 3, ...")

@@ -1,4 +1,4 @@
-"""What the scripts that prepare data sets share: official files, and files written whole."""
+"""Shared parts of the preparation scripts: official archives and atomic file writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Link = Literal["copy", "hard", "symbolic"]
 
 
 def broken(path: Path, reason: str | Exception) -> DataError:
-    """The error for an archive that is not what its name says, or not whole."""
+    """Return the error for an archive that is incomplete or not what its name says."""
     return DataError(
         f"{path}: {first_line(reason)}; is it the official file, and whole? Download it again"
     )
@@ -27,10 +27,10 @@ def broken(path: Path, reason: str | Exception) -> DataError:
 
 @contextmanager
 def in_one_line(root: Path) -> Iterator[None]:
-    """Tells of a full disk, or a file that may not be read, as of a fault that can be mended.
+    """Turn file system errors, such as a full disk or missing permissions, into user errors.
 
     Raises:
-        DataError: where there is one.
+        DataError: If such an error occurs.
     """
     try:
         yield
@@ -42,28 +42,28 @@ def in_one_line(root: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets a file appear under its name when it is whole.
+    """Write a file atomically: it appears under its name only when it is complete.
 
     Args:
-        path: of the file.
-        write: is given the path of a hidden file beside it, which becomes the file.
+        path: Path of the file.
+        write: Function that writes to the path it is given, a hidden file that is then renamed.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # of a process that was killed
+    partial.unlink(missing_ok=True)  # left by a process that was killed
     write(partial)
     partial.replace(path)
 
 
 class Source(Protocol):
-    """Files by name, of a folder or of an archive."""
+    """Files by name, in a folder or in an archive."""
 
     path: Path
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where it is not there."""
+        """Return the number of bytes of a file; None if it does not exist."""
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Contents, in the order that takes least time."""
+        """Yield names and contents of files, in the order that takes least time."""
 
 
 class Folder:
@@ -73,17 +73,17 @@ class Folder:
         self.path = path
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where it is not there."""
+        """Return the number of bytes of a file; None if it does not exist."""
         file = self.path / name
         return file.stat().st_size if file.is_file() else None
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Contents by name."""
+        """Yield names and contents of files."""
         return ((name, (self.path / name).read_bytes()) for name in names)
 
 
 class Archive:
-    """Files of a tar, compressed or not, found by their exact names: nothing else is unpacked."""
+    """Files of a tar, compressed or not, found by exact names; no other file is unpacked."""
 
     def __init__(self, path: Path, archive: tarfile.TarFile, inside: str) -> None:
         self.path = path
@@ -93,11 +93,11 @@ class Archive:
         self.members = {member.name.removeprefix(f"{inside}/"): member for member in members}
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None where it is not there."""
+        """Return the number of bytes of a file; None if it does not exist."""
         return self.members[name].size if name in self.members else None
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Contents in the order of the archive, since a compressed one has no way back."""
+        """Yield names and contents in the order of the archive; seeking backward would be slow."""
         for name in sorted(names, key=lambda name: self.members[name].offset):
             with whole(self.path):
                 file = self.archive.extractfile(self.members[name])
@@ -107,15 +107,15 @@ class Archive:
 
 @contextmanager
 def open_source(path: Path, inside: str, official: str) -> Iterator[Source]:
-    """Opens an official archive, or the folder that was unpacked from it.
+    """Open an official archive, or the folder that was unpacked from it.
 
     Args:
-        path: of the archive, or of the folder, or of the one that holds it.
-        inside: path of the folder in the archive.
-        official: name of the archive, for the message.
+        path: Path of the archive, of the unpacked folder, or of a folder that contains it.
+        inside: Path of the folder within the archive.
+        official: Official name of the archive, for messages.
 
     Raises:
-        DataError: where it is none of them.
+        DataError: If the path is none of them.
     """
     if path.is_dir():
         yield Folder(path / inside if (path / inside).is_dir() else path)
@@ -129,10 +129,10 @@ def open_source(path: Path, inside: str, official: str) -> Iterator[Source]:
 
 
 def open_archive(path: Path) -> tarfile.TarFile:
-    """A tar, compressed or not.
+    """Open a tar, compressed or not.
 
     Raises:
-        DataError: where it is none.
+        DataError: If the file is not a tar.
     """
     with whole(path):
         return tarfile.open(path)
@@ -140,10 +140,10 @@ def open_archive(path: Path) -> tarfile.TarFile:
 
 @contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Tells which archive is damaged.
+    """Turn the errors of a damaged archive into user errors that name it.
 
     Raises:
-        DataError: where it is.
+        DataError: If the archive is damaged.
     """
     try:
         yield
@@ -152,10 +152,10 @@ def whole(path: Path) -> Iterator[None]:
 
 
 def refuse_missing(source: Source, names: Collection[str]) -> None:
-    """Refuses a source that lacks files.
+    """Check that a source contains all files that are needed.
 
     Raises:
-        DataError: with how many, and the first.
+        DataError: If files are missing, with their number and the first one.
     """
     if missing := sorted(name for name in names if source.size(name) is None):
         reason = f"it lacks {len(missing):,} of {len(names):,} files that are needed, first "
@@ -163,16 +163,16 @@ def refuse_missing(source: Source, names: Collection[str]) -> None:
 
 
 def place(source: Source, targets: Mapping[str, Path], title: str, link: Link = "copy") -> None:
-    """Copies or links the files that are not there yet, or of another size.
+    """Copy or link the files that do not exist yet or have another size.
 
     Args:
-        source: of the files.
-        targets: where each goes, by its name there.
-        title: of the progress bar.
-        link: what becomes of files of a folder; those of an archive are unpacked.
+        source: Source of the files.
+        targets: Path to write to, by the file's name in the source.
+        title: Title of the progress bar.
+        link: How files of a folder are placed; files of an archive are always unpacked.
 
     Raises:
-        DataError: where a hard link cannot be made.
+        DataError: If a hard link cannot be created.
     """
     missing = [
         name
@@ -188,7 +188,7 @@ def place(source: Source, targets: Mapping[str, Path], title: str, link: Link = 
 def writers(
     source: Source, names: Collection[str], link: Link
 ) -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """What writes each of the files."""
+    """Yield the name of each file with a function that writes it."""
     if link == "copy" or isinstance(source, Archive):
         for name, content in source.read(names):
             yield name, partial(Path.write_bytes, data=content)
@@ -199,10 +199,10 @@ def writers(
 
 
 def link_hard(path: Path, target: Path) -> None:
-    """Makes another name of a file.
+    """Create a hard link.
 
     Raises:
-        DataError: where it lies on another disk, or its disk knows no hard links.
+        DataError: If the target is on another disk, or its file system has no hard links.
     """
     try:
         path.hardlink_to(target)
@@ -214,6 +214,6 @@ def link_hard(path: Path, target: Path) -> None:
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Writes a text file, a line each."""
+    """Write a text file with one line per element."""
     with whole_file(path) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())

@@ -1,12 +1,13 @@
-"""The training set of the paper's segmentation, from the official files of VOC 2012, SBD and COCO.
+"""The paper's training set for segmentation, from the official files of VOC 2012, SBD and COCO.
 
-    ROOT/JPEGImages/2007_000032.jpg           as the source has it, never encoded again
+    ROOT/JPEGImages/2007_000032.jpg           same bytes as in the source
     ROOT/SegmentationClass/2007_000032.png    class indices with VOC's palette, 255 ignored
     ROOT/ImageSets/Segmentation/{train,val}.txt    ROOT/classes.txt
 
-A file appears under its name when it is whole, and the lists when all files have been looked at; a
-call that was killed is gone on with. SBD marks images of VOC, so its own copies are not read.
-Images of COCO are copied too, where the authors' release saves them as JPEG a second time.
+Files appear under their names when they are complete, and the lists when all files have been
+verified, so a call that was killed can be resumed. SBD has masks of VOC's images, so its own copies
+of them are not read. Images of COCO are copied too, while the authors' release encodes them as JPEG
+again.
 """
 
 from __future__ import annotations
@@ -68,22 +69,22 @@ def prepare_voc(
     link: Link = "copy",
     counts: Counts = OFFICIAL,
 ) -> str:
-    """Makes the training and validation set; started again, goes on where it was stopped.
+    """Create the training and validation set; a new call resumes where the last one stopped.
 
     Args:
-        voc: archive of VOC 2012, or the folder that was unpacked from it.
-        sbd: the same of SBD.
-        root: for `data=voc data.root=...`.
-        coco: folder of COCO 2017, whose training images are added; None: without.
-        rule: by which COCO's objects become masks.
-        link: what becomes of images that lie in a folder; those of an archive are unpacked.
-        counts: that are checked.
+        voc: Archive of VOC 2012, or the folder that was unpacked from it.
+        sbd: Archive of SBD, or the folder that was unpacked from it.
+        root: Folder to create, for `data=voc data.root=...`.
+        coco: Folder of COCO 2017, whose training images are added; None: no images of COCO.
+        rule: Rule by which COCO's objects become masks.
+        link: How images of a folder are placed; images of an archive are always unpacked.
+        counts: Expected numbers of images.
 
     Returns:
-        What is there now, for people.
+        Summary of the result, for people.
 
     Raises:
-        DataError: where something is missing, not what its name says, or cannot be written.
+        DataError: If a file is missing, is not what its name says, or cannot be written.
     """
     with in_one_line(root):
         of_coco = read_coco(coco, counts.coco) if coco else []
@@ -113,27 +114,27 @@ def prepare_voc(
 
 
 def refuse_source(root: Path, sources: Sequence[Path]) -> None:
-    """Refuses to write where it is read.
+    """Check that the data set is not created within one of its sources.
 
     Raises:
-        DataError: where the set would be made in the folder of a source.
+        DataError: If the root is the folder of a source.
     """
     if root.resolve() in [path.resolve() for path in sources]:
         raise DataError(f"{root} is a source, which is only read; name another folder to write to")
 
 
 def image_path(root: Path, name: str) -> Path:
-    """Where an image is written."""
+    """Return the path to which an image is written."""
     return root / "JPEGImages" / f"{name}.jpg"
 
 
 def mask_path(root: Path, name: str) -> Path:
-    """Where a mask is written."""
+    """Return the path to which a mask is written."""
     return root / "SegmentationClass" / f"{name}.png"
 
 
 def add_voc(voc: Source, split: Split, root: Path, link: Link) -> None:
-    """Copies all images, and the masks that VOC has."""
+    """Copy all images, and the masks of VOC."""
     marked = sorted([*split.voc_train, *split.voc_val])
     images = {f"JPEGImages/{n}.jpg": image_path(root, n) for n in [*marked, *split.sbd]}
     masks = {f"SegmentationClass/{n}.png": mask_path(root, n) for n in marked}
@@ -143,10 +144,10 @@ def add_voc(voc: Source, split: Split, root: Path, link: Link) -> None:
 
 
 def add_sbd(sbd: Source, names: Sequence[str], root: Path) -> None:
-    """Makes masks of those of SBD.
+    """Create the masks of SBD's images.
 
     Raises:
-        DataError: where one cannot be read.
+        DataError: If a file cannot be read.
     """
     targets = {f"cls/{name}.mat": mask_path(root, name) for name in names}
     refuse_missing(sbd, targets)
@@ -155,7 +156,7 @@ def add_sbd(sbd: Source, names: Sequence[str], root: Path) -> None:
         for name, content in sbd.read(missing):
             try:
                 mask = read_sbd(content)
-            except Exception as error:  # bytes of something else make the reader raise anything
+            except Exception as error:  # the reader raises nearly anything for a wrong file
                 raise broken(sbd.path / name, error) from error
             write_whole(targets[name], partial(write_mask, mask=mask))
             bar.update()
@@ -164,13 +165,13 @@ def add_sbd(sbd: Source, names: Sequence[str], root: Path) -> None:
 def add_coco(
     coco: Path, images: Sequence[CocoImage], root: Path, rule: Rule, link: Link
 ) -> list[str]:
-    """Makes masks of COCO's objects, and copies the images that the rule does not leave out.
+    """Create masks from COCO's objects, and copy the images that the rule does not leave out.
 
     Returns:
         Names of the images.
 
     Raises:
-        DataError: where an annotation cannot be drawn.
+        DataError: If an annotation cannot be drawn.
     """
     source = Folder(coco / IMAGES)
     names = []
@@ -193,10 +194,10 @@ def add_coco(
 
 
 def keep_rule(root: Path, rule: Rule | None) -> None:
-    """Remembers by which rule the masks of COCO are made; None: none are.
+    """Record the rule by which the masks of COCO are created; None: there are no such masks.
 
     Raises:
-        DataError: where the folder has masks by another one.
+        DataError: If the folder has masks created by another rule.
     """
     path = root / RULE
     before = path.read_text("utf-8").strip() if path.is_file() else rule
@@ -210,10 +211,10 @@ def keep_rule(root: Path, rule: Rule | None) -> None:
 
 
 def verify(root: Path, names: Sequence[str]) -> None:
-    """Looks at every mask, and whether it is as large as its image.
+    """Check the values of all masks, and that they have the size of their images.
 
     Raises:
-        DataError: with the first fault.
+        DataError: For the first fault.
     """
     with progress("verified", len(names)) as bar:
         for name in names:
@@ -222,10 +223,10 @@ def verify(root: Path, names: Sequence[str]) -> None:
 
 
 def verify_pair(image: Path, mask: Path) -> None:
-    """Looks at one mask and its image.
+    """Check a mask and its image.
 
     Raises:
-        DataError: where a value is no class, or the image is of another size.
+        DataError: If a value is not a class, or the sizes differ.
     """
     try:
         with Image.open(image) as file:

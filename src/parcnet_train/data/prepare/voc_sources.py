@@ -1,8 +1,8 @@
-"""What VOC 2012 and SBD say: which images there are for segmentation, and their masks.
+"""Contents of VOC 2012 and SBD: lists of the images for segmentation, and their masks.
 
-VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012) marks 2,913 of its images. The Semantic
-Boundaries Dataset (SBD, Hariharan et al., ICCV 2011) marks 11,355 of the same images, most of them
-others.
+VOC 2012 (http://host.robots.ox.ac.uk/pascal/VOC/voc2012) has masks of 2,913 of its images. The
+Semantic Boundaries Dataset (SBD, Hariharan et al., ICCV 2011) has masks of 11,355 images of VOC,
+most of which have none in VOC 2012.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import numpy as np
 from parcnet_train.data.prepare.sources import Source, broken, refuse_missing
 from parcnet_train.data.segmentation.palette import Mask
 
-# In the order of their indices, of VOC's development kit.
+# In the order of their indices, from VOC's development kit.
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat"),
     *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
     *("sheep", "sofa", "train", "tvmonitor"),
 )
 
-NAME = re.compile(r"\d{4}_\d{6}")  # of an image of VOC
+NAME = re.compile(r"\d{4}_\d{6}")  # name of a VOC image
 VOC_LISTS = ("ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")
 SBD_LISTS = ("train.txt", "val.txt")
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images there must be.
+    """Expected numbers of images.
 
-    VOC 2012's own numbers; those of SBD that they make 10,582 with, as everybody has counted since
-    arXiv 1412.7062; COCO's number of train2017.
+    The numbers of VOC are its own. The number of SBD's images is such that both together have
+    10,582, as in the literature since arXiv 1412.7062. The number of COCO is that of train2017.
     """
 
     voc_train: int = 1_464
@@ -47,7 +47,7 @@ OFFICIAL = Counts()
 
 @dataclass(frozen=True)
 class Split:
-    """Names of images by where their masks are, each sorted."""
+    """Names of the images by the source of their masks, each list sorted."""
 
     voc_train: list[str]
     voc_val: list[str]
@@ -55,18 +55,18 @@ class Split:
 
     @property
     def train(self) -> list[str]:
-        """The training images of VOC and SBD, `train_aug` for many."""
+        """Training images of VOC and SBD, often called `train_aug`."""
         return sorted([*self.voc_train, *self.sbd])
 
 
 def read_split(voc: Source, sbd: Source, counts: Counts) -> Split:
-    """Which images there are for training and for validation.
+    """Read the names of the training and validation images.
 
-    Training images are VOC's own 1,464, with VOC's masks, and those of SBD's two lists that are
-    neither among them nor in VOC's validation set: 9,118, together 10,582.
+    The training images are VOC's own 1,464, with VOC's masks, and those in SBD's two lists that are
+    in neither VOC's training set nor its validation set: 9,118, together 10,582.
 
     Raises:
-        DataError: where a list is missing, is no such list, or has another number of images.
+        DataError: If a list is missing, invalid, or has another number of images.
     """
     train, val = (read_list(voc, name) for name in VOC_LISTS)
     for name, images, count in zip(
@@ -86,10 +86,10 @@ def read_split(voc: Source, sbd: Source, counts: Counts) -> Split:
 
 
 def read_list(source: Source, name: str) -> set[str]:
-    """Names of images, one a line.
+    """Read a list of image names, one per line.
 
     Raises:
-        DataError: where there is no such list, or something else in it.
+        DataError: If the list does not exist or contains something else.
     """
     refuse_missing(source, [name])
     (content,) = (content for _, content in source.read([name]))
@@ -101,7 +101,7 @@ def read_list(source: Source, name: str) -> set[str]:
 
 
 def read_sbd(content: bytes) -> Mask:
-    """The mask `(H, W)` in a file of SBD's `cls`: `Segmentation` of the structure `GTcls`."""
+    """Read a mask, `(H, W)`, of SBD's folder `cls`: field `Segmentation` of structure `GTcls`."""
     from scipy.io import loadmat
 
     structure = loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"]

@@ -27,7 +27,7 @@ DEPTH, COLOUR = 24, 25  # positions of bit depth and color type in a PNG
 GREY = 0
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of a TIFF
 WHITE_IS_ZERO = 0
-GREY_STEPS = {2: 85, 4: 17}  # Pillow spreads few bits of grey over 0 to 255
+GREY_STEPS = {2: 85, 4: 17}  # Pillow scales gray values of few bits to 0 to 255
 
 
 def voc_palette() -> npt.NDArray[np.uint8]:
