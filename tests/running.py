@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parcnet_train.__main__ import action_of
+from parcnet_train.__main__ import function_of
 from parcnet_train.actions import fit as training
 from parcnet_train.check.config import check
 from parcnet_train.config.compose import CONF, choices, compose_config, to_plain
@@ -70,7 +70,7 @@ def act(values, draws=False):
     with pytest.MonkeyPatch.context() as patch:
         if not draws:
             patch.setattr(training, "draw_curves", lambda *_: None)
-        return action_of(values)(values)
+        return function_of(values)(values)
 
 
 def launched(overrides, processes, output):

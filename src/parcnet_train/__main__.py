@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -38,10 +39,11 @@ from parcnet_train.config.overrides import (
     sweeps,
     typed,
 )
-from parcnet_train.config.stored import ACTIONS, CHOSEN, read_stored, typed_differences
+from parcnet_train.config.stored import CHOSEN, read_stored, takes_over, typed_differences
 from parcnet_train.distributed.processes import SWEEP, follow_launcher, place
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError, reason_of
+from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.claims import at_work, claim
 from parcnet_train.sweeps.grid import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
 from parcnet_train.sweeps.jobs import run_once
@@ -165,7 +167,7 @@ def plain_of_job(config: DictConfig, known: HydraConf) -> PlainConfig:
     """
     overrides = typed(known)
     stored = None
-    if config.action in ACTIONS and isinstance(config.ckpt, str):
+    if takes_over(config.action, config.ckpt):
         stored = read_stored(config.ckpt)
     if stored is None:
         return to_plain(config, choices(known), overrides)
@@ -183,7 +185,7 @@ def act(config: dict[str, Any]) -> None:
 
     processes = processes_to_start(config)
     if processes == 1:
-        action_of(config)(config)
+        function_of(config)(config)
         return
     from parcnet_train.distributed.launch import launch
 
@@ -192,23 +194,13 @@ def act(config: dict[str, Any]) -> None:
         sys.exit(code)
 
 
-def action_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def function_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The function that a configuration's `action` names; imports torch: seconds, and only now."""
-    from parcnet_train.actions import average, predict, profile, report
-    from parcnet_train.actions import fit as training
-    from parcnet_train.actions.benchmark import benchmark
-    from parcnet_train.actions.export import export
-
-    return {
-        "fit": training.fit,
-        "test": training.test,
-        "average": average.average,
-        "predict": predict.predict,
-        "export": export.export,
-        "profile": profile.profile,
-        "benchmark": benchmark.benchmark,
-        "report": report.report,
-    }[config["action"]]
+    module, _, name = str(ACTIONS[config["action"]].function).rpartition(".")
+    function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(
+        importlib.import_module(module), name
+    )
+    return function
 
 
 def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:

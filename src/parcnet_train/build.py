@@ -45,7 +45,8 @@ from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
 from parcnet_train.optim.finetuning import freeze, parameter_groups
-from parcnet_train.runs.directories import BEST, LAST, PROGRESS, WITHOUT_DATA
+from parcnet_train.runs.actions import ACTIONS
+from parcnet_train.runs.directories import BEST, LAST, PROGRESS
 from parcnet_train.runs.loggers import harmless, wandb_settings, working
 from parcnet_train.tasks.base import Task
 
@@ -253,7 +254,7 @@ def world_size(config: Config) -> int:
 
 def processes_to_start(config: Config) -> int:
     """How many processes this one has to start; 1: none, it does the work itself."""
-    is_parallel = config["action"] not in (*WITHOUT_DATA, "export")
+    is_parallel = ACTIONS[config["action"]].parallel
     return world_size(config) if is_parallel and place().is_alone else 1
 
 

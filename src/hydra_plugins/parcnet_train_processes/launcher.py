@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from parcnet_train.config.compose import PlainConfig, choices, compose_plain, to_plain
 from parcnet_train.config.overrides import command_of, config_dir_of, overrides_of, typed
-from parcnet_train.config.stored import ACTIONS
+from parcnet_train.config.stored import takes_over
 from parcnet_train.errors import UserError, print_error
 from parcnet_train.sweeps.grid import register_resolvers, swept_keys
 
@@ -141,7 +141,7 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
 
 def plain_of(config: DictConfig, folder: str) -> PlainConfig:
     """The configuration of a job: of a checkpoint, what is stored in it is taken over."""
-    if config.action not in ACTIONS or config.ckpt is None:
+    if not takes_over(config.action, config.ckpt):
         return to_plain(config, choices(config.hydra))
     plain = compose_plain(typed(config.hydra), config_dir_of(config.hydra))
     plain.values["paths"]["output"] = folder

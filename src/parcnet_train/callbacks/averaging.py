@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from parcnet_train.bounds import Share
+
 log = logging.getLogger(__name__)
 
 MOST_INITIAL = 0.01  # share of the initial weights in the average at the end of a run
@@ -39,7 +41,7 @@ class EMA(WeightAveraging):
 
     def __init__(
         self,
-        decay: float,
+        decay: Share,
         warmup: bool = True,
         buffers: Literal["copy", "average"] = "copy",
         compare: bool = False,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from parcnet_train.bounds import Count, NotNegative
 from parcnet_train.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ class EarlyStopping(Callback):
 
     def __init__(
         self,
-        patience: int,
+        patience: Count,
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
-        min_delta: float = 0.0,
+        min_delta: NotNegative = 0.0,
     ) -> None:
         self.patience = patience
         self.monitor = monitor

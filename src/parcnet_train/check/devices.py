@@ -10,7 +10,7 @@ import torch
 from parcnet_train.build import world_size
 from parcnet_train.config.keys import show
 from parcnet_train.distributed.processes import place
-from parcnet_train.runs.directories import WITHOUT_DATA
+from parcnet_train.runs.actions import ACTIONS
 
 Config = dict[str, Any]
 
@@ -65,7 +65,7 @@ def wrong_validation(config: Config) -> Iterator[str]:
 def wrong_start(config: Config) -> Iterator[str]:
     """Processes that were started, and others that were configured."""
     here, nodes = place(), config["trainer"].get("num_nodes", 1)
-    if config["action"] in ("check", *WITHOUT_DATA):
+    if not ACTIONS[config["action"]].parallel:
         if here.world_size > 1:
             yield (
                 f"action={config['action']} runs in one process, {here.started_by} has started "

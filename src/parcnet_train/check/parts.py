@@ -19,7 +19,8 @@ from parcnet_train.build import (
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.rules import BATCH
 from parcnet_train.errors import ConfigError, DataError, first_line
-from parcnet_train.runs.directories import OF_CHECKPOINTS, WITHOUT_DATA, is_quantized, reads_data
+from parcnet_train.runs.actions import ACTIONS, reads_data
+from parcnet_train.runs.directories import is_quantized
 from parcnet_train.targets import locate
 
 Config = dict[str, Any]
@@ -27,8 +28,7 @@ Config = dict[str, Any]
 
 def wrong_network(config: Config) -> Iterator[str]:
     """Backbone and head that refuse their arguments, or images of the size that is wanted."""
-    # Of a checkpoint's network alone, or of results alone.
-    if config["action"] in (*OF_CHECKPOINTS, "report"):
+    if not ACTIONS[config["action"]].network:
         return
     try:
         with meta_device():
@@ -59,7 +59,7 @@ def size_of(config: Config) -> tuple[str, Any]:
     action = value_of(config, "action")
     if action == "benchmark":
         return benchmarked_size(config)
-    key = f"{action if action in WITHOUT_DATA else 'recipe'}.image_size"
+    key = f"{action if ACTIONS[action].folder else 'recipe'}.image_size"
     if action == "export" and value_of(config, "export.size") is not None:
         key = "export.size"
     return key, value_of(config, key)
@@ -68,7 +68,7 @@ def size_of(config: Config) -> tuple[str, Any]:
 def wrong_scales(config: Config, stride: int) -> Iterator[str]:
     """Sizes of a multi-scale training that the network cannot take, or too few images of one."""
     node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
-    if not isinstance(node, dict) or config["action"] in WITHOUT_DATA:
+    if not isinstance(node, dict) or ACTIONS[config["action"]].folder:
         return
     scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
     if any(length % stride for scale in scales for length in scale.size):
@@ -90,7 +90,7 @@ def wrong_scales(config: Config, stride: int) -> Iterator[str]:
 def wrong_finetuning(config: Config) -> Iterator[str]:
     """More stages to freeze than the backbone has."""
     stages = config["recipe"]["finetuning"]["freeze_stages"]
-    if stages in (0, "all") or config["action"] in WITHOUT_DATA:
+    if stages in (0, "all") or ACTIONS[config["action"]].folder:
         return
     try:
         with meta_device():

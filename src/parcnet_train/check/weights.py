@@ -22,12 +22,9 @@ from parcnet_train.checkpoints.checkpoints import (
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError, ConfigError, UserError
+from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
-    EVALUATIONS,
     NEWEST,
-    OF_CHECKPOINTS,
-    TRAININGS,
-    WITHOUT_DATA,
     checkpoint_of,
     evaluated_by,
     reads_checkpoint,
@@ -46,17 +43,17 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
     if config["ckpt"] == NEWEST:  # composing has found none, and said so
         return
     if config["ckpt"] is None:
-        if config["action"] in (*EVALUATIONS, *OF_CHECKPOINTS):
+        if ACTIONS[config["action"]].checkpoint == "needed":
             needed = "last, a checkpoint file, or a run"
             yield f"ckpt has no value; action={config['action']} needs one: {needed}"
         return
     try:
-        if config["action"] in OF_CHECKPOINTS:
+        if config["action"] == "predict":
             restore_for(config)
             return
         for path in evaluated_by(config):
             checkpoint = read_checkpoint(path)
-            if config["action"] in TRAININGS:
+            if ACTIONS[config["action"]].trains:
                 check_resumable(checkpoint, path)
                 check_same_parameters(checkpoint, config, path)
             with meta_device():
@@ -70,7 +67,7 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
 
 def wrong_classes(config: Config) -> Iterator[str]:
     """A checkpoint of other classes than the data has, where that can be told without writing."""
-    if config["ckpt"] in (None, NEWEST) or config["action"] in WITHOUT_DATA:
+    if config["ckpt"] in (None, NEWEST) or ACTIONS[config["action"]].folder:
         return
     if getattr(locate(config["data"]), "writes_root", False):
         return
@@ -89,7 +86,7 @@ def wrong_pretrained(config: Config) -> Iterator[str]:
     """Weights to start from that are not there, or of another backbone."""
     path = config["backbone"].get(PRETRAINED)
     # A checkpoint brings its own weights, and nothing else but training needs any.
-    if path is None or config["ckpt"] is not None or config["action"] in WITHOUT_DATA:
+    if path is None or config["ckpt"] is not None or ACTIONS[config["action"]].folder:
         return
     try:
         with meta_device():

@@ -51,7 +51,7 @@ from parcnet_train.config.stored import (
     with_newest_run,
 )
 from parcnet_train.errors import CheckpointError, ConfigError, first_line
-from parcnet_train.runs.directories import reads_data
+from parcnet_train.runs.actions import reads_data
 
 _INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "conf"

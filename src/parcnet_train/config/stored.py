@@ -22,19 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from parcnet_train.config.keys import flatten
 from parcnet_train.config.overrides import first_job, options_of, overrides_of, quoted, whole
 from parcnet_train.errors import CheckpointError
+from parcnet_train.runs.actions import ACTIONS, SECTIONS
 from parcnet_train.runs.directories import (
-    EVALUATIONS,
     NAMED_FOR,
     NEWEST,
-    WITHOUT_CHECKPOINT,
     checkpoint_in,
     find_checkpoint,
 )
 
 PACKAGE = __name__.partition(".")[0]
-
-# Actions whose configuration is that of their checkpoint, where they have one.
-ACTIONS = (*EVALUATIONS, "benchmark")
 
 # Groups that a checkpoint chooses, each with the section that it fills.
 CHOSEN = ("task", "backbone", "head", "data", "recipe")
@@ -45,7 +41,7 @@ ANYWHERE = ("experiment", "ablation", "debug")
 OF_THE_COMMAND = (
     *("action", "callbacks", "channels_last", "checkpoint", "choices", "ckpt", "compile", "input"),
     *("logger", "overrides", "paths", "trainer"),
-    *("benchmark", "check", "export", "predict", "profile", "report"),
+    *SECTIONS,
 )
 # Keys in the sections of a checkpoint that are the command line's as well.
 WITHIN = ("data.num_workers",)
@@ -71,6 +67,11 @@ class Stored:
     path: Path
     config: Mapping[str, Any]
     choices: Mapping[str, str | None]
+
+
+def takes_over(action: Any, ckpt: Any) -> bool:
+    """Whether a command takes over the configuration of its checkpoint."""
+    return isinstance(ckpt, str) and action in ACTIONS and ACTIONS[action].composed
 
 
 def read_stored(ckpt: str) -> Stored | None:
@@ -128,7 +129,7 @@ def adoption_of(
         checkpoint's, or if there is none that can be read: `check` reports these.
     """
     action, ckpt = (typed_value(key, known, values) for key in ("action", "ckpt"))
-    stored = read_stored(ckpt) if action in ACTIONS and isinstance(ckpt, str) else None
+    stored = read_stored(ckpt) if takes_over(action, ckpt) else None
     if stored is None:
         return None
     parsed = {each.key_or_group: each for each in overrides_of(groups)}
@@ -176,7 +177,7 @@ def with_newest_run(
         The typed values, and a line if there is no such run.
     """
     action, ckpt = (typed_value(key, known, values) for key in ("action", "ckpt"))
-    if ckpt != NEWEST or action in WITHOUT_CHECKPOINT:
+    if ckpt != NEWEST or ACTIONS[action].checkpoint == "none":
         return list(values), []
     typed = {each.key_or_group for each in overrides_of(groups)}
     choices = known.hydra.runtime.choices

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 from torch.utils.data import Sampler
 
+from parcnet_train.bounds import Count, PositiveShare
 from parcnet_train.data.batches import PADDING
 from parcnet_train.sizes import Size, make_divisible
 
@@ -51,10 +53,10 @@ class MultiScale:
     """
 
     rule: Literal["released", "balanced"] = "released"
-    smallest: float = 0.625
-    largest: float = 1.25
-    count: int = 5
-    divisor: int = 32
+    smallest: PositiveShare = 0.625
+    largest: Annotated[float, Ge(1), Le(10)] = 1.25
+    count: Count = 5
+    divisor: Count = 32
 
     def scales(self, size: Size, batch_size: int, world_size: int) -> list[Scale]:
         """Return all sizes with their batch sizes, smallest first, always including the base size.

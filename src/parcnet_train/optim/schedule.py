@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from parcnet_train.bounds import Count, NotNegative, Share, Whole
+
 
 class Position(NamedTuple):
     """How far a training has come when a step begins."""
@@ -18,11 +20,11 @@ def warmup_cosine(
     position: Position,
     *,
     max_lr: float,
-    reference_batch: int,
-    warmup_steps: int = 0,
-    warmup_share: float = 0.0,
-    warmup_lr: float = 0.0,
-    min_lr: float = 0.0,
+    reference_batch: Count,
+    warmup_steps: Whole = 0,
+    warmup_share: Share = 0.0,
+    warmup_lr: NotNegative = 0.0,
+    min_lr: NotNegative = 0.0,
     per_epoch: bool = False,
 ) -> float:
     """Linear warm-up, then a cosine from `max_lr` to `min_lr` (paper, section 4.1).

@@ -24,6 +24,7 @@ from typing import Any
 from parcnet_train.distributed.processes import is_restarted, place
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import to_json, write_whole
+from parcnet_train.runs.actions import ACTIONS, SECTIONS, action_of
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
@@ -37,27 +38,19 @@ EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is m
 SWEEPS = "sweeps"  # folder of all sweeps among the runs
 NAMED_FOR = ("task", "backbone", "data")  # groups whose choices name the folder of a run
 
-TRAININGS = ("fit", "check")  # actions about a training: it runs, or is checked
-EVALUATIONS = ("test", "average", "export")  # actions that need a checkpoint, and train nothing
-ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of their runs
+EVALUATIONS = [name for name, each in ACTIONS.items() if each.evaluates]
+ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of evaluations
+FOLDERS = [name for name, each in ACTIONS.items() if each.folder]  # among the runs
 NAME = "%Y-%m-%d_%H-%M-%S"  # of a run: when it began
 NAMED = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?")
-# Actions whose network is that of a checkpoint, whatever else a command line composes.
-OF_CHECKPOINTS = ("predict",)
-# Actions that read no data but for two of the benchmarks.
-WITHOUT_DATA = ("profile", "benchmark", "report", *OF_CHECKPOINTS)
-WITHOUT_CHECKPOINT = ("profile", "report")
-
 NEWEST = "last"  # `ckpt=last`
 
 # Of a configuration: names and places, and what is only shown. `choices` name files whose values
 # are in the configuration.
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
-# Sections that no other action reads, by their names.
-OF_ONE_ACTION = ("benchmark", "check", "export", "predict", "profile", "report")
 # What a training computes is the same with any values of these.
-NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *OF_ONE_ACTION)
+NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *SECTIONS)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -70,11 +63,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
     Returns:
         Twelve hexadecimal digits. 1 and 1.0 are different values: one batch, all batches.
     """
-    action = config.get("action")
-    left_out = {*NO_PART_OF_A_RESULT, *OF_ONE_ACTION} - {action}
-    if action not in (*EVALUATIONS, *OF_CHECKPOINTS, "benchmark"):
+    action = action_of(config)
+    left_out = {*NO_PART_OF_A_RESULT, *SECTIONS}
+    left_out -= {action.section} if action else set()
+    if action is None or action.trains or action.checkpoint == "none":
         left_out.add("ckpt")
-    if action != "predict":
+    if config.get("action") != "predict":
         left_out.add("input")
     values = {name: value for name, value in config.items() if name not in left_out}
     for part, keys in SHOWN.items():
@@ -84,24 +78,11 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def reads_data(config: Mapping[str, Any]) -> bool:
-    """Whether a run with these values looks at its data."""
-    if config.get("action") == "benchmark":
-        settings = config.get("benchmark")
-        return isinstance(settings, dict) and settings.get("target") in ("loader", "overhead")
-    if config.get("action") == "export":
-        settings = config.get("export")
-        return isinstance(settings, dict) and (
-            settings.get("verify") != "none" or is_quantized(config)
-        )
-    return config.get("action") not in WITHOUT_DATA
-
-
 def reads_checkpoint(config: Mapping[str, Any]) -> bool:
     """Whether a run with these values may be given a checkpoint."""
     if config["action"] == "benchmark":
         return bool(config["benchmark"]["target"] != "operator")  # of no network
-    return config["action"] not in WITHOUT_CHECKPOINT
+    return ACTIONS[config["action"]].checkpoint != "none"
 
 
 def is_quantized(config: Mapping[str, Any]) -> bool:
@@ -130,7 +111,7 @@ def find_checkpoint(
     Raises:
         CheckpointError: if there is none.
     """
-    wanted = LAST if action in TRAININGS else BEST
+    wanted = LAST if ACTIONS[action].trains else BEST
     if ckpt == NEWEST:
         newest = newest_run(runs, task, backbone, data)
         if newest is None or not (newest / wanted).is_file():
@@ -166,7 +147,7 @@ def newest_run(
     trained = [
         run
         for run in found
-        if run.parts[-3] not in (SWEEPS, *WITHOUT_DATA) and not ENDING.search(run.name)
+        if run.parts[-3] not in (SWEEPS, *FOLDERS) and not ENDING.search(run.name)
     ]
     return next(reversed(by_start(trained)), None)
 
@@ -306,7 +287,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
 
 def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Path:
     """The folder of a run and those like it."""
-    if action in WITHOUT_DATA:
+    if action in FOLDERS:
         return Path(runs).expanduser() / action
     return named_runs(runs, task, backbone, data)
 

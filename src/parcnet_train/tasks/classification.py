@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
+from parcnet_train.bounds import Share
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.models.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 from parcnet_train.tasks.metrics import Accuracy, ExactMean
-from parcnet_train.tasks.mixing import Mixing
+from parcnet_train.tasks.mixing import Mixing, MixingOptions
 
 
 class ClassificationTask(Task):
@@ -41,8 +41,8 @@ class ClassificationTask(Task):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         reference_batch: int,
-        label_smoothing: float = 0.1,
-        mixing: Mapping[str, float] | None = None,
+        label_smoothing: Share = 0.1,
+        mixing: MixingOptions | None = None,
     ) -> None:
         super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing

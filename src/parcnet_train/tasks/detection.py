@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from parcnet_train.bounds import Count, PictureCount, Probability, Share
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.data.batches import PADDING, DetectionBatch
 from parcnet_train.data.detection.coco import CocoAnnotations
@@ -63,13 +64,13 @@ class DetectionTask(Task):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         reference_batch: int,
-        label_smoothing: float = 0.1,
-        score_threshold: float = 0.01,
-        nms_iou: float = 0.5,
-        candidates: int = 400,
-        detections_per_image: int = 200,
+        label_smoothing: Share = 0.1,
+        score_threshold: Share = 0.01,
+        nms_iou: Probability = 0.5,
+        candidates: Count = 400,
+        detections_per_image: Count = 200,
         save_predictions: bool = False,
-        pictures: int = 4,
+        pictures: PictureCount = 4,
     ) -> None:
         super().__init__(model, optimizer, schedule, reference_batch)
         self.num_classes = num_classes

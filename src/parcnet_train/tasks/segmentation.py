@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import MinLen
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional
 
+from parcnet_train.bounds import PictureCount, Share, UpTo100
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
 from parcnet_train.distributed.collectives import mean
@@ -54,11 +56,11 @@ class SegmentationTask(Task):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         reference_batch: int,
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
         enlarge: Mode = "nearest",
-        scales: Sequence[float] = (1.0,),
+        scales: Annotated[Sequence[UpTo100], MinLen(1)] = (1.0,),
         mirror: bool = False,
-        pictures: int = 4,
+        pictures: PictureCount = 4,
     ) -> None:
         super().__init__(model, optimizer, schedule, reference_batch)
         self.num_classes = num_classes

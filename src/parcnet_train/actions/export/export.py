@@ -22,7 +22,8 @@ from parcnet_train.files import bytes_of, remove, scratch_folder
 from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.report.console.operators import print_operators
-from parcnet_train.runs.directories import checkpoint_of, reads_data, write_results
+from parcnet_train.runs.actions import reads_data
+from parcnet_train.runs.directories import checkpoint_of, write_results
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)

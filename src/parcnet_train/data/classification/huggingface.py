@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.classification.huggingface_splits import (
     features_of,
@@ -127,19 +128,19 @@ class HuggingFaceData(ImageFolderData):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int],
-        batch_size: int,
+        image_size: Pixels,
+        batch_size: Count,
         augmentation: Augmentation,
         train_dir: str = "train",
         val_dir: str = "validation",
         image_column: str = "image",
         label_column: str = "label",
-        num_classes: int | None = None,
+        num_classes: Count | None = None,
         multi_scale: MultiScale | None = None,
         seed: int = 0,
-        num_workers: int = 8,
+        num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: MaxPixels = MAX_PIXELS,
     ) -> None:
         super().__init__(
             root,

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.classification.dataset import ImageDataset, ImageFolderDataset, collate
 from parcnet_train.data.classification.transforms import Augmentation, EvalTransform, TrainTransform
@@ -49,17 +50,17 @@ class ImageFolderData(TaskData):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int],
-        batch_size: int,
+        image_size: Pixels,
+        batch_size: Count,
         augmentation: Augmentation,
         train_dir: str = "train",
         val_dir: str = "val",
-        num_classes: int | None = None,
+        num_classes: Count | None = None,
         multi_scale: MultiScale | None = None,
         seed: int = 0,
-        num_workers: int = 8,
+        num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: MaxPixels = MAX_PIXELS,
     ) -> None:
         super().__init__(
             root, image_size, batch_size, multi_scale, seed, num_workers, augmentation.repeats

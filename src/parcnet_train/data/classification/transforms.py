@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
 
 import albumentations
 import cv2
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torchvision.transforms import v2
+from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11 as well
 
+from parcnet_train.bounds import (
+    Count,
+    NotNegative,
+    PositiveRange,
+    Probability,
+    ShareRange,
+)
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.sizes import Size
@@ -26,6 +36,34 @@ RESIZE_RATIO = 288 / 256
 # Area and aspect ratio of the rectangle in random erasing (arXiv 1708.04896, section 4.2).
 ERASED_SHARE = (0.02, 0.33)
 ERASED_RATIO = (0.3, 3.3)
+
+
+class RandAugmentOptions(TypedDict):
+    """Options of RandAugment.
+
+    Attributes:
+        operations: Operations that an image gets.
+        magnitude: Their magnitude.
+    """
+
+    operations: Count
+    magnitude: Annotated[int, Ge(0), Le(30)]
+
+
+class ColorJitterOptions(TypedDict):
+    """Options of color jitter.
+
+    Attributes:
+        brightness: Largest distance of the factor from 1.
+        contrast: Largest distance of the factor from 1.
+        saturation: Largest distance of the factor from 1.
+        hue: Largest turn, in turns.
+    """
+
+    brightness: NotNegative
+    contrast: NotNegative
+    saturation: NotNegative
+    hue: Annotated[float, Ge(0), Le(0.5)]
 
 
 @dataclass(frozen=True)
@@ -47,13 +85,13 @@ class Augmentation:
             then shows that many times fewer images (arXiv 1901.09335).
     """
 
-    crop_scale: Range = (0.08, 1.0)
-    crop_ratio: Range = (0.75, 1.3333)
-    flip: float = 0.5
-    randaugment: Mapping[str, int] | None = None
-    color_jitter: Mapping[str, float] | None = None
-    random_erasing: float = 0.0
-    repeats: int = 1
+    crop_scale: ShareRange = (0.08, 1.0)
+    crop_ratio: PositiveRange = (0.75, 1.3333)
+    flip: Probability = 0.5
+    randaugment: RandAugmentOptions | None = None
+    color_jitter: ColorJitterOptions | None = None
+    random_erasing: Probability = 0.0
+    repeats: Count = 1
 
 
 def random_box(size: Size, scale: Range, ratio: Range, random: Random) -> Box | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.detection.box_checks import check_areas, check_boxes
 from parcnet_train.data.detection.coco import CocoAnnotations, read_annotations
@@ -76,20 +77,20 @@ class CocoData(TaskData):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int],
-        batch_size: int,
+        image_size: Pixels,
+        batch_size: Count,
         augmentation: DetectionAugmentation,
         train_images: str = "train2017",
         val_images: str = "val2017",
         train_annotations: str = "annotations/instances_train2017.json",
         val_annotations: str = "annotations/instances_val2017.json",
-        num_classes: int | None = None,
+        num_classes: Count | None = None,
         keep_aspect: bool = False,
         multi_scale: MultiScale | None = None,
         seed: int = 0,
-        num_workers: int = 8,
+        num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: MaxPixels = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
         self.train_images = self.within(train_images)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import box_iou
 
+from parcnet_train.bounds import Probability
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import border, fit_image, place, placement_of
@@ -53,8 +54,8 @@ class DetectionAugmentation:
 
     crop: bool = True
     photometric: bool = True
-    expand: float = 0.0
-    flip: float = 0.5
+    expand: Probability = 0.0
+    flip: Probability = 0.5
 
 
 class View(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from torch.utils.data import DataLoader
 
+from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.file_checks import Listed, refuse, warn_of_repeats, warn_of_shared
 from parcnet_train.data.headers import MAX_PIXELS
@@ -86,21 +87,21 @@ class VocData(TaskData):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int],
-        batch_size: int,
+        image_size: Pixels,
+        batch_size: Count,
         augmentation: SegmentationAugmentation,
         train_list: str = "train",
         val_list: str = "val",
         images: str = "JPEGImages",
         masks: str = "SegmentationClass",
-        num_classes: int | None = None,
+        num_classes: Count | None = None,
         names: list[str] | None = None,
         evaluation: Literal["stretch", "keep_aspect", "windows"] = "stretch",
         multi_scale: MultiScale | None = None,
         seed: int = 0,
-        num_workers: int = 8,
+        num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: MaxPixels = MAX_PIXELS,
     ) -> None:
         super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
         self.train_list = self.root / LISTS / Path(f"{train_list}.txt").expanduser()

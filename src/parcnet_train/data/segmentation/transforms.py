@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.bounds import Probability, Range10
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.photometric import PhotometricDistortion
@@ -40,9 +41,9 @@ class SegmentationAugmentation:
             as in detection; the release does not do this.
     """
 
-    short_side: tuple[float, float] = (0.75, 1.5)
+    short_side: Range10 = (0.75, 1.5)
     pad: bool = True
-    flip: float = 0.5
+    flip: Probability = 0.5
     photometric: bool = False
 
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from torch import nn
 from torchvision.models import convnext
 
+from parcnet_train.bounds import Count, Pixels, Positive, Share
 from parcnet_train.models.backbones.adapt import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -62,16 +63,16 @@ class ConvNeXt(Backbone):
 
     def __init__(
         self,
-        channels: tuple[int, int, int, int],
-        depths: tuple[int, int, int, int],
-        stochastic_depth: float = 0.0,
+        channels: tuple[Count, Count, Count, Count],
+        depths: tuple[Count, Count, Count, Count],
+        stochastic_depth: Share = 0.0,
         output_stride: OutputStride = 32,
         parc_layers: tuple[str, ...] = (),
         position_embeddings: bool | tuple[str, ...] = True,
-        meta_size: int | tuple[int, int] = 224,
+        meta_size: Pixels = 224,
         algorithm: Algorithm = "auto",
         mean: Triple = IMAGENET_MEAN,
-        std: Triple = IMAGENET_STD,
+        std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
     ) -> None:
         super().__init__()
         settings = [

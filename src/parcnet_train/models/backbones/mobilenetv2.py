@@ -9,6 +9,7 @@ from __future__ import annotations
 import torchvision
 from torch import nn
 
+from parcnet_train.bounds import Pixels, Positive
 from parcnet_train.models.backbones.adapt import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -45,10 +46,10 @@ class MobileNetV2(Backbone):
         output_stride: OutputStride = 32,
         parc_layers: tuple[str, ...] = (),
         position_embeddings: bool | tuple[str, ...] = True,
-        meta_size: int | tuple[int, int] = 224,
+        meta_size: Pixels = 224,
         algorithm: Algorithm = "auto",
         mean: Triple = IMAGENET_MEAN,
-        std: Triple = IMAGENET_STD,
+        std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
     ) -> None:
         super().__init__()
         network = torchvision.models.mobilenet_v2()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parcnet_train.bounds import Count, Share
 from parcnet_train.models.base import Backbone, Level, OutputStride, last_stages
 from parcnet_train.models.layers.blocks import (
     ConvNormAct,
@@ -129,15 +130,15 @@ class MobileViT(Backbone):
 
     def __init__(
         self,
-        stem_channels: tuple[int, int, int],
-        channels: tuple[int, int, int],
-        widths: tuple[int, int, int],
-        depths: tuple[int, int, int],
-        expansion: int = 4,
-        heads: int = 4,
+        stem_channels: tuple[Count, Count, Count],
+        channels: tuple[Count, Count, Count],
+        widths: tuple[Count, Count, Count],
+        depths: tuple[Count, Count, Count],
+        expansion: Count = 4,
+        heads: Count = 4,
         output_stride: OutputStride = 32,
         dilated: bool = False,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
     ) -> None:
         super().__init__()
         if any(width % heads for width in widths):

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.bounds import Count, Odd, PositiveShare, Share
 from parcnet_train.models.base import Backbone, Level, OutputStride, last_stages
 from parcnet_train.models.layers.blocks import (
     ConvNormAct,
@@ -277,15 +278,15 @@ class ParCNet(Backbone):
 
     def __init__(
         self,
-        stem_channels: tuple[int, int, int],
-        channels: tuple[int, int, int],
-        widths: tuple[int, int, int],
-        depths: tuple[int, int, int],
-        stem_kernel: int = 3,
-        meta_lengths: tuple[int, int, int] = (32, 16, 8),
+        stem_channels: tuple[Count, Count, Count],
+        channels: tuple[Count, Count, Count],
+        widths: tuple[Count, Count, Count],
+        depths: tuple[Count, Count, Count],
+        stem_kernel: Odd = 3,
+        meta_lengths: tuple[Count, Count, Count] = (32, 16, 8),
         fusion: Literal["concat", "add"] = "concat",
         mixer: Literal["parc", "big_kernel"] = "parc",
-        kernel_share: float = 0.5,
+        kernel_share: PositiveShare = 0.5,
         meta_former: bool = True,
         channel_attention: bool = True,
         position_embedding: bool = True,
@@ -293,7 +294,7 @@ class ParCNet(Backbone):
         algorithm: Algorithm = "auto",
         output_stride: OutputStride = 32,
         dilated: bool = False,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
     ) -> None:
         super().__init__()
         if any(width % 2 or width < REDUCTION for width in widths):

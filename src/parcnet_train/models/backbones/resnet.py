@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from parcnet_train.bounds import Count, Pixels, Positive
 from parcnet_train.models.backbones.adapt import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -59,13 +60,13 @@ class ResNet(Backbone):
 
     def __init__(
         self,
-        depths: tuple[int, int, int, int],
+        depths: tuple[Count, Count, Count, Count],
         output_stride: OutputStride = 32,
         parc_layers: tuple[str, ...] = (),
         position_embeddings: bool | tuple[str, ...] = True,
-        meta_size: int | tuple[int, int] = 224,
+        meta_size: Pixels = 224,
         mean: Triple = IMAGENET_MEAN,
-        std: Triple = IMAGENET_STD,
+        std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
     ) -> None:
         super().__init__()
         network = resnet.ResNet(resnet.Bottleneck, list(depths))

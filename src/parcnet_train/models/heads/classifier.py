@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from parcnet_train.bounds import Share
 from parcnet_train.models.base import Level
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
 
@@ -22,7 +23,7 @@ class Classifier(nn.Module):
 
     task: ClassVar[str] = "classification"
 
-    def __init__(self, levels: Sequence[Level], num_classes: int, dropout: float = 0.2) -> None:
+    def __init__(self, levels: Sequence[Level], num_classes: int, dropout: Share = 0.2) -> None:
         super().__init__()
         last = levels[-1]
         channels = last.expansion or last.channels

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parcnet_train.bounds import Count, Share
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
@@ -95,9 +96,9 @@ class DeepLabV3(nn.Module):
         self,
         levels: Sequence[Level],
         num_classes: int,
-        channels: int = 256,
-        rates: tuple[int, ...] = (6, 12, 18),
-        dropout: float = 0.1,
+        channels: Count = 256,
+        rates: tuple[Count, ...] = (6, 12, 18),
+        dropout: Share = 0.1,
         auxiliary: bool = False,
     ) -> None:
         super().__init__()

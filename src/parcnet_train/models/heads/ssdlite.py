@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.bounds import Count, PositiveShare
 from parcnet_train.detection.anchors import SMALLEST, anchors_per_cell, make_anchors
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.errors import ConfigError
@@ -46,9 +47,9 @@ class SSDLite(nn.Module):
         self,
         levels: Sequence[Level],
         num_classes: int,
-        projections: tuple[int, int] = (512, 256),
-        extra_channels: tuple[int, int, int, int] = (256, 128, 128, 64),
-        smallest_anchor: float = SMALLEST,
+        projections: tuple[Count, Count] = (512, 256),
+        extra_channels: tuple[Count, Count, Count, Count] = (256, 128, 128, 64),
+        smallest_anchor: PositiveShare = SMALLEST,
     ) -> None:
         super().__init__()
         self.smallest_anchor = smallest_anchor

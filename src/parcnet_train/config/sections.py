@@ -1,0 +1,421 @@
+"""The sections of a configuration that no constructor of ours has: their keys, types and bounds.
+
+Every field is a key of `conf/`, where its default stands. A section that is built from a `_target_`
+has the keys of that constructor; `Part` marks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt, MinLen
+
+from parcnet_train.bounds import (
+    BatchSize,
+    Count,
+    Keywords,
+    NotNegative,
+    Pixels,
+    Positive,
+    PositiveShare,
+    Share,
+    Text,
+    UpTo100,
+    Whole,
+)
+from parcnet_train.runs.actions import ACTIONS
+
+Words = list[str]
+Each = Keywords(uniqueItems=True)  # of a list: each once
+Limit = Count | PositiveShare  # batches, or a share of them
+Devices = Annotated[
+    Literal["auto"] | Count,
+    Keywords(
+        expected="auto, or a whole number of at least 1: how many devices; "
+        "CUDA_VISIBLE_DEVICES=0,1 before the command says which"
+    ),
+]
+
+
+class Part(Keywords):
+    """Marks a mapping with a `_target_`, of which `build.py` makes an object.
+
+    Args:
+        *supplied: Arguments that `build.py` adds to those of the configuration.
+        implied: The `_target_` of a mapping that has none.
+        kept: Whether `build.py` keeps the key `pretrained` for itself.
+    """
+
+    def __init__(self, *supplied: str, implied: str | None = None, kept: bool = False) -> None:
+        part = {"supplied": list(supplied), "implied": implied, "kept": ["pretrained"] * kept}
+        super().__init__(part=part)
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Epochs of a training that follow the size of its set.
+
+    Attributes:
+        at_least: Smallest number of epochs.
+        images: Number of images to train on, which small sets are repeated for.
+    """
+
+    at_least: Count
+    images: Count
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Which weights learn how fast, with `backbone.pretrained`.
+
+    Attributes:
+        freeze_stages: Stages of the backbone that learn nothing, from the images on.
+        layer_decay: Learning rate of a stage as a share of that of the stage after it.
+        head_lr: Learning rate of the head in units of the recipe's.
+        freeze_batchnorm: Whether statistics, scale and shift of every BatchNorm of the backbone
+            stay.
+    """
+
+    freeze_stages: Literal["all"] | Whole
+    layer_decay: PositiveShare
+    head_lr: Annotated[float, Ge(1)]
+    freeze_batchnorm: bool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Number of epochs, or how it follows the size of the set.
+        batch_size: Images per process and batch, at `image_size`.
+        reference_batch: Images per optimizer step for which optimizer, schedule and EMA are given.
+        image_size: Pixels of the images, one number or height and width.
+        multi_scale: Sizes that steps draw from; null for `image_size` alone.
+        label_smoothing: Share of the labels that is spread over all classes.
+        accumulate: Batches per optimizer step; auto for as many as make the reference batch.
+        gradient_clip: Largest norm of the gradient; null for no clipping.
+        optimizer: The optimizer.
+        schedule: The learning rate as a function of the position in the training.
+        ema: Exponential moving average of the weights; null for none.
+        finetuning: Which weights learn how fast.
+        augmentation: What training draws for every image.
+        mixing: Mixup and CutMix (task=classification); null for none.
+    """
+
+    epochs: Count | Epochs
+    batch_size: BatchSize
+    reference_batch: Count
+    image_size: Pixels
+    multi_scale: Annotated[dict[str, Any], Part()] | None
+    label_smoothing: Share
+    accumulate: Literal["auto"] | Count
+    gradient_clip: Positive | None
+    optimizer: Annotated[dict[str, Any], Part("params")]
+    schedule: Annotated[dict[str, Any], Part("position", "max_lr", "reference_batch")]
+    ema: Annotated[dict[str, Any], Part()] | None
+    finetuning: Finetuning
+    augmentation: Annotated[dict[str, Any], Part()]
+    mixing: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When checkpoints are written, beside the ends of epochs.
+
+    Attributes:
+        every_n_steps: Optimizer steps between checkpoints; null for none within an epoch.
+        every_minutes: Minutes between checkpoints; null for none within an epoch.
+        keep_best: Number of best epochs that are kept.
+    """
+
+    every_n_steps: Count | None
+    every_minutes: Positive | None
+    keep_best: Count
+
+
+@dataclass(frozen=True)
+class Check:
+    """`action=check`.
+
+    Attributes:
+        data: Files that are read: some of them, or every one.
+    """
+
+    data: Literal["sample", "full"]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """`action=predict`.
+
+    Attributes:
+        top: Likeliest classes that are listed for each image (classification).
+        score_threshold: Probability that an object has to exceed (detection).
+        batch_size: Images per batch.
+    """
+
+    top: Count
+    score_threshold: Share
+    batch_size: Count
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`action=profile`.
+
+    Attributes:
+        compare: Table of the paper whose rows are profiled; null for the composed network.
+        image_size: Pixels of the images, one number or height and width.
+        batch_size: Images per batch.
+        num_classes: Number of classes of the head.
+    """
+
+    compare: Literal["table1", "table2", "table3"] | None
+    image_size: Pixels
+    batch_size: Count
+    num_classes: Count
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """`action=benchmark`.
+
+    Attributes:
+        target: What is timed.
+        repeats: Rounds, in each of which every variant runs once.
+        batch_size: Images per batch (train_step, detection).
+        image_size: Pixels of the images; null for 256, or the size of the checkpoint's training.
+        keep_memory: Whether freed memory is kept on CPUs, as in training.
+        backbones: Networks of latency; null for those of Table 3, or the checkpoint's own.
+        runtimes: Runtimes of latency.
+        forms: Forms of the networks of latency.
+        threads: Threads of one inference, each pinned to a core (latency).
+        iterations: Inferences of each network (latency).
+        compile: Whether train_step is also timed under torch.compile.
+    """
+
+    target: Literal["operator", "train_step", "loader", "overhead", "detection", "latency"]
+    repeats: Count
+    batch_size: BatchSize
+    image_size: Pixels | None
+    keep_memory: bool
+    backbones: Annotated[Words, MinLen(1), Each] | None
+    runtimes: Annotated[list[Literal["pytorch", "onnxruntime", "openvino", "mnn"]], MinLen(1), Each]
+    forms: Annotated[list[Literal["baked", "plain", "int8"]], MinLen(1), Each]
+    threads: Count
+    iterations: Count
+    compile: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """`action=report`.
+
+    Attributes:
+        runs: Folder of runs, or a list of folders.
+    """
+
+    runs: Text | Annotated[list[Text], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Export:
+    """`action=export`.
+
+    Attributes:
+        format: Runtime of the file.
+        size: Pixels of the images; null for the size of the training.
+        dynamic_batch: Whether the file takes any number of images.
+        precision: Precision of weights and activations.
+        calibration_images: Training images that int8 takes its ranges from.
+        float_layers: Names or patterns of layers that keep float32 (int8, onnx).
+        sensitivity: Whether each layer's effect on the outputs is measured (int8, onnx).
+        verify: How the file is compared with PyTorch; null for metric (int8 logits) or outputs.
+        decode: Whether the file gives objects instead of logits and offsets (detection).
+        argmax: Whether the file gives classes of pixels instead of logits (segmentation).
+    """
+
+    format: Literal["onnx", "mnn", "openvino", "torch_export", "coreml"]
+    size: Pixels | None
+    dynamic_batch: bool
+    precision: Literal["float32", "int8"]
+    calibration_images: Count
+    float_layers: Words
+    sensitivity: bool
+    verify: Literal["outputs", "metric", "none"] | None
+    decode: bool
+    argmax: bool
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run writes.
+
+    Attributes:
+        runs: Folder of all runs.
+        cache: Folder of demonstration data.
+        output: Folder of this run.
+    """
+
+    runs: Text
+    cache: Text
+    output: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration.
+
+    Attributes:
+        action: What is done.
+        task: The Lightning module.
+        backbone: The image encoder.
+        head: The task's head.
+        data: The data module.
+        recipe: How the network is trained.
+        trainer: Lightning's Trainer.
+        logger: Loggers by name.
+        callbacks: Callbacks of a training by name.
+        ckpt: `last`, a checkpoint file or a run directory.
+        input: Image, folder, pattern or `-` of action=predict.
+        seed: Seed of weights, order and augmentation.
+        compile: Whether backbone and head are compiled by torch.compile.
+        channels_last: Whether weights and images have the memory layout NHWC.
+        checkpoint: When checkpoints are written.
+        check: Section of action=check.
+        predict: Section of action=predict.
+        profile: Section of action=profile.
+        benchmark: Section of action=benchmark.
+        report: Section of action=report.
+        export: Section of action=export.
+        paths: Where a run writes.
+    """
+
+    action: Annotated[str, Keywords(enum=list(ACTIONS))]
+    task: Annotated[dict[str, Any], Part("model", "num_classes", "optimizer", "schedule")]
+    backbone: Annotated[dict[str, Any], Part(kept=True)]
+    head: Annotated[dict[str, Any], Part("levels", "num_classes")]
+    data: Annotated[dict[str, Any], Part()]
+    recipe: Recipe
+    trainer: Annotated[dict[str, Any], Part()]
+    logger: dict[str, Annotated[dict[str, Any], Part()]]
+    callbacks: dict[str, Annotated[dict[str, Any], Part()] | None]
+    ckpt: Annotated[str | None, Keywords(expected="null, last or a path")]
+    input: Annotated[
+        Text | None, Keywords(expected="null, or an image, a folder, a pattern or - in quotes")
+    ]
+    seed: Annotated[int, Ge(0), Lt(2**32)]
+    compile: bool
+    channels_last: bool
+    checkpoint: Checkpoint
+    check: Check
+    predict: Predict
+    profile: Profile
+    benchmark: Benchmark
+    report: Report
+    export: Export
+    paths: Paths
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """The callbacks that this package brings.
+
+    Attributes:
+        early_stopping: Ends a training that no longer improves; null for never.
+    """
+
+    early_stopping: (
+        Annotated[dict[str, Any], Part(implied="parcnet_train.callbacks.stopping.EarlyStopping")]
+        | None
+    )
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Arguments of `pytorch_lightning.Trainer` whose values this package bounds.
+
+    Those without a default are needed. `max_steps`, `val_check_interval` and
+    `check_val_every_n_epoch` are followed by callbacks instead.
+
+    Attributes:
+        accelerator: Kind of device.
+        devices: Devices of each machine, one process each.
+        precision: Precision of the computation; auto for 16-mixed on CUDA, 32-true elsewhere.
+        max_epochs: Number of epochs, or how it follows the size of the set.
+        max_steps: Optimizer steps after which the run ends; null for no limit.
+        val_check_interval: Share of an epoch, or optimizer steps, between validations.
+        check_val_every_n_epoch: Epochs between validations.
+        log_every_n_steps: Optimizer steps between log lines.
+        limit_train_batches: Batches of a training epoch, or a share of them.
+        limit_val_batches: Batches of an evaluation, or a share of them.
+        accumulate_grad_batches: Batches per optimizer step.
+        num_nodes: Number of machines.
+        strategy: How processes share the work.
+        sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
+        gradient_clip_val: Largest norm of the gradient; null for no clipping.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Devices
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+    max_epochs: Count | Epochs
+    max_steps: Count | None
+    val_check_interval: Limit
+    check_val_every_n_epoch: Count
+    log_every_n_steps: Count
+    limit_train_batches: Limit = 1.0
+    limit_val_batches: Limit = 1.0
+    accumulate_grad_batches: Literal["auto"] | Count = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    sync_batchnorm: bool = False
+    gradient_clip_val: Positive | None = None
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Arguments of `torch.optim.AdamW` whose values this package bounds.
+
+    Attributes:
+        lr: Learning rate.
+        betas: Decay of the averages of the gradient and of its square.
+        weight_decay: Share of a weight that a step takes away, in units of the learning rate.
+    """
+
+    lr: UpTo100 = 0.001
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.01
+
+
+# Constructors that are not ours, and the bounds of their arguments.
+BOUNDED: dict[str, type] = {"pytorch_lightning.Trainer": Trainer, "torch.optim.AdamW": AdamW}
+
+# Arguments of the Trainer that this package sets itself, or that its trainings cannot follow.
+REFUSED = {
+    "trainer.barebones": "it turns checkpoints and logs off. Fix: leave it out",
+    "trainer.callbacks": "expected in the group callbacks. Fix: +callbacks.mine={_target_: ...}",
+    "trainer.default_root_dir": "a run writes into its own directory. Fix: paths.runs=PATH",
+    "trainer.enable_checkpointing": (
+        "a run always writes best.ckpt and last.ckpt. Fix: leave it out"
+    ),
+    "trainer.enable_model_summary": "a run logs its parameters. Fix: action=profile shows more",
+    "trainer.enable_progress_bar": "the bar is shown in terminals only. Fix: command | cat",
+    "trainer.fast_dev_run": "it writes no checkpoint to evaluate. Fix: debug=tiny",
+    "trainer.limit_predict_batches": "nothing reads it. Fix: leave it out",
+    "trainer.limit_test_batches": "every evaluation reads trainer.limit_val_batches. Fix: set that",
+    "trainer.logger": "expected in the group logger. Fix: logger=[csv,tensorboard]",
+    "trainer.max_time": "a run cannot resume from it. Fix: timeout 3h COMMAND, then ckpt=last",
+    "trainer.min_epochs": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
+    "trainer.min_steps": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
+    "trainer.model_registry": "nothing is uploaded. Fix: leave it out",
+    "trainer.num_sanity_val_steps": "data are checked before training. Fix: action=check",
+    "trainer.overfit_batches": "it replaces the samplers. Fix: trainer.limit_train_batches=N",
+    "trainer.plugins": "this package sets them. Fix: leave it out",
+    "trainer.reload_dataloaders_every_n_epochs": "a resume could not follow it. Fix: leave it out",
+    "trainer.use_distributed_sampler": (
+        "the samplers share out the data themselves. Fix: leave it out"
+    ),
+}
