@@ -38,6 +38,7 @@ from parcnet_train.callbacks.steps import (
     SeedStep,
     ValidationSchedule,
 )
+from parcnet_train.checkpoints.checkpoints import PRETRAINED
 from parcnet_train.compat.malloc import keep_freed_memory
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
@@ -63,8 +64,6 @@ SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
 IMPLIED = {
     "callbacks.early_stopping": {"_target_": "parcnet_train.callbacks.stopping.EarlyStopping"}
 }
-
-PRETRAINED = "pretrained"  # key beside a backbone's arguments: a checkpoint to start it from
 
 
 def make(config: Config, **arguments: Any) -> Any:

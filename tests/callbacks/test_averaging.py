@@ -10,7 +10,7 @@ import torch
 
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.callbacks.averaging import EMA
-from parcnet_train.checkpoints.checkpoints import read_checkpoint
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.optim.schedule import Position
 from parcnet_train.tasks.base import Step
 from parcnet_train.visualize.curves import read_epochs, read_series

@@ -7,7 +7,7 @@ import pytest
 from pytorch_lightning.callbacks import Callback
 
 from parcnet_train.callbacks.stopping import EarlyStopping
-from parcnet_train.checkpoints.checkpoints import read_checkpoint
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import ConfigError
 from running import TINY, configure, faults_of, launched, run
 

@@ -20,7 +20,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train.actions.results import Results, about, finish, is_first_process
 from parcnet_train.build import (
-    PRETRAINED,
     Config,
     build_callbacks,
     build_data,
@@ -34,6 +33,7 @@ from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoints.checkpoints import (
+    PRETRAINED,
     check_same_classes,
     check_same_model,
     model_state,

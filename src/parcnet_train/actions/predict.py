@@ -14,7 +14,6 @@ import torch
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks.timing import device_of
 from parcnet_train.build import Config, precision_of
-from parcnet_train.checkpoints.checkpoints import restore_for
 from parcnet_train.config.keys import value_of
 from parcnet_train.data.folders import describe
 from parcnet_train.errors import CheckpointError
@@ -24,6 +23,7 @@ from parcnet_train.predict.inputs import find_images
 from parcnet_train.predict.predictor import Options, Predictor
 from parcnet_train.predict.writing import writer_of
 from parcnet_train.report.console.predictions import LINES, print_predictions, shown
+from parcnet_train.restore import restore_for
 from parcnet_train.runs.directories import write_results
 from parcnet_train.terminal import progress
 

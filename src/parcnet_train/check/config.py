@@ -13,7 +13,7 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
-from parcnet_train.build import IMPLIED, PRETRAINED, SCHEDULED
+from parcnet_train.build import IMPLIED, SCHEDULED
 from parcnet_train.check.actions import (
     wrong_export,
     wrong_input,
@@ -29,6 +29,7 @@ from parcnet_train.check.devices import (
 )
 from parcnet_train.check.parts import wrong_data, wrong_finetuning, wrong_network, wrong_task
 from parcnet_train.check.weights import wrong_checkpoint, wrong_classes, wrong_pretrained
+from parcnet_train.checkpoints.checkpoints import PRETRAINED
 from parcnet_train.config.compose import nearest
 from parcnet_train.config.keys import MISSING, show, value_of
 from parcnet_train.config.rules import REFUSED, RULES, conforms, hints_of, in_words, words_of

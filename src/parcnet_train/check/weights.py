@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from parcnet_train.build import (
-    PRETRAINED,
     build_backbone,
     build_data,
     build_model,
     meta_device,
 )
 from parcnet_train.checkpoints.checkpoints import (
+    PRETRAINED,
     check_resumable,
     check_same_classes,
     check_same_model,
     check_same_parameters,
     pretrained_state,
-    restore_for,
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError, ConfigError, UserError
+from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
     NEWEST,

@@ -1,0 +1,89 @@
+"""The model of a checkpoint: `parcnet_train.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.build import build_model, height_and_width
+from parcnet_train.checkpoints.checkpoints import model_state
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.checkpoints.state_dict_diff import weight_differences
+from parcnet_train.errors import CheckpointError
+from parcnet_train.models.model import Model
+from parcnet_train.predict.tasks import predictor_of
+from parcnet_train.runs.directories import checkpoint_in, checkpoint_of
+from parcnet_train.targets import is_class_of, named_targets
+from parcnet_train.version import __version__
+
+
+def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet_train",)) -> Model:
+    """Gives the model of a checkpoint back, ready to be called on images.
+
+    Args:
+        path: a checkpoint file of this package, or a run directory, whose best one is taken.
+        ema: EMA weights where the run kept them; false takes the weights that were trained.
+        packages: whose classes a checkpoint may name as its backbone and head; add your own.
+
+    Returns:
+        The model in eval mode on the CPU: `(B, 3, H, W)` RGB images, uint8 or float in [0, 1], to
+        what its head returns (a classifier: logits `(B, classes)`). Its `predict` takes one image
+        of any size or a path, and names what it finds.
+
+    Raises:
+        CheckpointError: where the file cannot be read, names anything but classes of those
+            packages, or holds weights of another network than it names.
+    """
+    file = checkpoint_in(path)
+    return restore(read_checkpoint(file), file, ema, packages)
+
+
+def restore(
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    ema: bool = True,
+    packages: Sequence[str] = ("parcnet_train",),
+) -> Model:
+    """The model of a checkpoint that was read, see `load`."""
+    for part in ("backbone", "head"):
+        for target in named_targets(checkpoint["config"][part]):
+            if not is_class_of(target, packages):
+                raise CheckpointError(
+                    f"ckpt={path}: its {part} is {target}; allowed are classes of "
+                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...]), "
+                    "or on the command line that backbone=... or head=..."
+                )
+    model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
+    state = model_state(checkpoint, ema)
+    if lines := weight_differences(state, model.state_dict()):
+        first = (
+            f"ckpt={path}: its weights are not those of its configuration in parcnet_train "
+            f"{__version__}, it was written by {checkpoint.get('parcnet_train_version')}"
+        )
+        raise CheckpointError("\n".join([first, *lines]))
+    model.load_state_dict(state)
+    config = checkpoint["config"]
+    data = config.get("data") or config["recipe"]  # converted checkpoints have no data
+    size = height_and_width(data["image_size"])
+    model.predictor = predictor_of(config, checkpoint["class_names"], size)
+    return model.eval()
+
+
+def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]:
+    """The model of the checkpoint that a command line names, whatever else it composes.
+
+    The packages of the backbone and the head that it composes are trusted: whoever typed them would
+    have them called.
+
+    Returns:
+        The model, the checkpoint and its file.
+
+    Raises:
+        CheckpointError: as `load` does.
+    """
+    path = checkpoint_of(config)
+    checkpoint = read_checkpoint(path)
+    own = [str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")]
+    packages = list(dict.fromkeys(["parcnet_train", *own]))
+    return restore(checkpoint, path, packages=packages), checkpoint, path
