@@ -4,7 +4,8 @@ import pytest
 
 from parcnet_train.report.collected import Run
 from parcnet_train.report.recipes import in_words, mixed_recipes, other_surroundings
-from parcnet_train.runs.directories import NO_PART_OF_A_RESULT, OF_ONE_ACTION, SHOWN
+from parcnet_train.runs.actions import SECTIONS
+from parcnet_train.runs.directories import NO_PART_OF_A_RESULT, SHOWN
 from run_folders import provenance_of, results_of
 
 
@@ -42,7 +43,7 @@ def test_what_the_rows_are_about_is_no_mixture(tmp_path):
     "key",
     [
         *("predict.top", "export.format", "input", "ckpt", "action"),
-        *(f"{section}.anything" for section in (*NO_PART_OF_A_RESULT, *OF_ONE_ACTION)),
+        *(f"{section}.anything" for section in (*NO_PART_OF_A_RESULT, *SECTIONS)),
         *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
     ],
 )
