@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isclose, sqrt
+from math import isclose
 
-from scipy.special import stdtrit
+from scipy.stats import ttest_rel
 
 CONFIDENCE = 0.95
 NOISE = "not told apart from noise"
@@ -53,12 +54,15 @@ def paired_difference(
         The difference, None where there is no seed that both have.
     """
     seeds = tuple(sorted(ours.keys() & baseline.keys()))
-    differences = [ours[seed] - baseline[seed] for seed in seeds]
-    if not differences:
+    if not seeds:
         return None
-    mean, n = statistics.fmean(differences), len(differences)
-    if n == 1:
+    left, right = [ours[seed] for seed in seeds], [baseline[seed] for seed in seeds]
+    mean = statistics.fmean(one - other for one, other in zip(left, right, strict=True))
+    if len(seeds) == 1:
         return Difference(mean, None, None, seeds)
-    error = statistics.stdev(differences) / sqrt(n)
-    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * error
-    return Difference(mean, mean - half, mean + half, seeds)
+    with (
+        warnings.catch_warnings()
+    ):  # equal differences have an interval of no length, see `verdict`
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        interval = ttest_rel(left, right).confidence_interval(confidence)
+    return Difference(mean, float(interval.low), float(interval.high), seeds)
