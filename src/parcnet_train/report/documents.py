@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,17 +17,13 @@ Notes = Sequence[tuple[str, Sequence[str]]]  # sentences, each with the lines th
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
-  color: #222; background: #fff; }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #ccc; padding: .25em .7em; text-align: left; }
-th { border-bottom: 2px solid #666; vertical-align: bottom; }
-.number { text-align: right; white-space: nowrap; }
-.warning { border-left: 4px solid #c60; background: #fff4e5; padding: .5em 1em; }
-.scroll { overflow-x: auto; }
-img { max-width: 100%; }
-"""
+TEMPLATES = Environment(
+    loader=PackageLoader("parcnet_train.report", "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def markdown(title: str, grids: Sequence[Grid], notes: Notes, figures: Iterable[str]) -> str:
@@ -78,50 +74,9 @@ def page(title: str, grids: Sequence[Grid], notes: Notes, figures: Mapping[str, 
         notes: paragraphs behind them.
         figures: PNG files by name.
     """
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    for grid in grids:
-        parts.append(f"<h2>{html.escape(grid.title)}</h2>")
-        if grid.warning:
-            head, *lines = grid.warning
-            parts.append(f'<div class="warning"><strong>{html.escape(head)}</strong>')
-            parts += [bullets(lines), "</div>"]
-        parts += ['<div class="scroll"><table>', html_row("th", grid.headings, grid.numbers)]
-        parts += [html_row("td", row, grid.numbers) for row in grid.cells]
-        parts += ["</table></div>", *html_paragraphs(grid.remarks)]
-    parts += html_paragraphs(notes)
-    for name, png in figures.items():
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        parts.append(f'<p><img alt="{html.escape(name)}" src="{source}"></p>')
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return "\n".join(
-        [f'<!doctype html><html lang="en"><head>{head}</head><body>', *parts, "</body></html>\n"]
-    )
-
-
-def html_row(tag: str, cells: Sequence[str], numbers: frozenset[int]) -> str:
-    """One row of a table."""
-    kinds = [' class="number"' if at in numbers else "" for at in range(len(cells))]
-    return "".join(
-        (
-            "<tr>",
-            *(
-                f"<{tag}{kind}>{html.escape(cell)}</{tag}>"
-                for kind, cell in zip(kinds, cells, strict=True)
-            ),
-            "</tr>",
-        )
-    )
-
-
-def html_paragraphs(notes: Notes) -> list[str]:
-    """Sentences with their lists."""
-    return [f"<p>{html.escape(head)}</p>{bullets(lines)}" for head, lines in notes]
-
-
-def bullets(lines: Sequence[str]) -> str:
-    """A list, nothing where it is empty."""
-    entries = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f"<ul>{entries}</ul>" if entries else ""
+    pictures = {name: base64.b64encode(png).decode() for name, png in figures.items()}
+    template = TEMPLATES.get_template("page.html.jinja")
+    return template.render(title=title, grids=grids, notes=notes, pictures=pictures)
 
 
 def print_grids(grids: Sequence[Grid], notes: Notes, width: int) -> None:
