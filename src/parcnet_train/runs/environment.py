@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import re
 import socket
 from collections.abc import Iterator
 from importlib import metadata
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.requirements import Requirement
 
 PACKAGE = "parcnet-train"
-NAME = re.compile(r"[A-Za-z0-9._-]+")
-OF_DEVELOPERS = re.compile(r"extra == ['\"]dev['\"]")
+DEVELOPMENT = "dev"  # the extra with the tools of developers
 
 
 def packages() -> dict[str, str]:
@@ -34,9 +33,12 @@ def packages() -> dict[str, str]:
 def dependencies() -> Iterator[str]:
     """Names of the packages of pyproject.toml, tools of developers left out."""
     with contextlib.suppress(metadata.PackageNotFoundError):
-        for requirement in metadata.requires(PACKAGE) or ():
-            if not OF_DEVELOPERS.search(requirement) and (name := NAME.match(requirement)):
-                yield name[0]
+        about = metadata.metadata(PACKAGE)
+        extras = {"", *about.get_all("Provides-Extra", ())} - {DEVELOPMENT}
+        for requirement in map(Requirement, about.get_all("Requires-Dist", ())):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": each}) for each in extras):
+                yield requirement.name
 
 
 def python_version() -> str:
