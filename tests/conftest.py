@@ -10,7 +10,10 @@ import pytest
 import torch
 
 import composing
+import golden
 from coco_files import write_coco
+from parcnet_train.conversion.convert import convert
+from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
 from running import TRAINED, run
 from voc_files import write_voc
 
@@ -93,3 +96,52 @@ def coco_folder(tmp_path):
 def voc_folder(tmp_path):
     """VOC's layout with 3 classes, of 4 images in `train` and 3 in `val`."""
     return write_voc(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def imagenet(tmp_path_factory):
+    """Folders of a thousand classes with an image each, which is what `check` looks at."""
+    root = tmp_path_factory.mktemp("imagenet")
+    image = root / "image.png"
+    cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
+    for split in ("train", "val"):
+        for number in range(1000):
+            folder = root / split / f"n{number:08}"
+            folder.mkdir(parents=True)
+            (folder / f"{split}.png").hardlink_to(image)
+    return root
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory):
+    """COCO's layout with as many categories, and an image in each half."""
+    root = tmp_path_factory.mktemp("coco")
+    image = {"id": 1, "file_name": "1.png", "height": 40, "width": 40}
+    categories = [{"id": number, "name": f"thing {number}"} for number in range(1, 81)]
+    box = {"id": 1, "image_id": 1, "category_id": 3, "bbox": [0, 0, 10, 10]}
+    document = {"images": [image], "annotations": [box], "categories": categories}
+    return write_coco(root, document, document)
+
+
+@pytest.fixture(scope="session")
+def voc(tmp_path_factory):
+    """VOC's layout with as many classes."""
+    return write_voc(tmp_path_factory.mktemp("voc"), VOC_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """timm's weights for a thousand classes."""
+    import timm
+
+    folder = tmp_path_factory.mktemp("converted")
+    torch.save(golden.weights_of(timm.create_model("mobilevit_xxs")), folder / "timm.pt")
+    settings = ("timm", "mobilevit_xxs", "classification")
+    convert(folder / "timm.pt", folder / "timm.ckpt", *settings)
+    return folder / "timm.ckpt"
+
+
+@pytest.fixture
+def best(trained):
+    """The best checkpoint of the small training."""
+    return trained[0] / "checkpoints" / "best.ckpt"

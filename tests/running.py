@@ -21,6 +21,8 @@ TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.
 # Of the training that tests share, see conftest.py.
 TRAINED = (*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0")
 
+CONFIG_FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
+
 BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 # Larger sizes of a network are the same code.
 LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")

@@ -1,9 +1,8 @@
-import re
-
 import pytest
 import torch
 
 import running
+from faults import assert_one_is, is_like
 from parcnet_train.check.config import check
 from running import faults_of
 
@@ -32,7 +31,11 @@ def test_more_devices_than_there_are(monkeypatch):
 
 
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")
+
+
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+
+
 SRUN = {
     **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
     **{"SLURM_NTASKS": "8", "SLURM_NNODES": "1"},
@@ -77,7 +80,7 @@ def test_processes_that_were_started_must_be_those_that_are_wanted(
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     (fault,) = faults_of(*overrides)
-    assert re.search(".*".join(re.escape(part.strip()) for part in message.split("…")), fault)
+    assert is_like(fault, message)
 
 
 def test_processes_that_were_started_as_wanted_are_no_fault(monkeypatch):
@@ -99,3 +102,32 @@ def test_batchnorm_over_processes_needs_gpus():
     assert fault == (
         "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_each_fault_is_named(overrides, message):
+    assert_one_is(message, faults_of(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["trainer.max_steps=0"], "trainer.max_steps=0"),
+        (["trainer.val_check_interval=0.0"], "trainer.val_check_interval=0.0"),
+        (["trainer.val_check_interval=1.5"], "trainer.val_check_interval=1.5"),
+        (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0"),
+        (
+            ["trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=50"],
+            "trainer.check_val_every_n_epoch=2",
+        ),
+    ],
+)
+def test_wrong_validations_are_named(overrides, fault):
+    (line,) = faults_of(*overrides)
+    assert line.startswith(fault)

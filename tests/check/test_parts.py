@@ -1,0 +1,76 @@
+"""The check of parts that have to go together."""
+
+import pytest
+
+from faults import assert_one_is
+from running import faults_of
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["recipe.multi_scale.divisor=48"], "divisor=48: allowed are multiples of 32, the last s"),
+        (
+            [
+                *("recipe.multi_scale={rule:balanced,largest:1.25}", "recipe.batch_size=2"),
+                "recipe.image_size=256",
+            ],
+            "recipe.batch_size=2: with recipe.multi_scale.rule=balanced a step takes 1 of 288x288 "
+            "pixels; allowed is a whole number of at least 2 … or use recipe.multi_scale.rule=rel",
+        ),
+        (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
+        (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
+        (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
+        (["backbone=mobilevit_s", "backbone.heads=5"], "backbone.heads=5 must divide"),
+        (
+            ["backbone.kernel_resize=crop", "recipe.image_size=[256,288]"],
+            "backbone, head at recipe.image_size=[256,288]: backbone.kernel_resize=crop: a feature "
+            "map of 36 pixels is longer than the meta kernel of 32; use smaller images or",
+        ),
+        (
+            ["backbone=resnet50", "backbone.parc_layers=[layer4.0.conv2]"],
+            "ResNet: ParC layer layer4.0.conv2: has stride 2; allowed is 1",
+        ),
+        (
+            ["backbone=parc_mobilenetv2", "backbone.position_embeddings=[features.8.conv.1.0]"],
+            "MobileNetV2: position embedding of features.8.conv.1.0: allowed are the ParC layers f",
+        ),
+        (
+            ["backbone=parc_convnext_xt", "backbone.meta_size=3"],
+            "ParC: ConvNeXt does not run on images of 3x3: Calculated padded input size",
+        ),
+        (
+            ["backbone=timm", "backbone.name=mobilenetv9_100"],
+            "backbone.name=mobilenetv9_100: timm … has no such network; near are mobilenet",
+        ),
+        (
+            ["backbone=timm", "backbone.name=ghostnet_100", "backbone.output_stride=16"],
+            "backbone.output_stride=16: timm cannot make ghostnet_100 with it; use 32, or another",
+        ),
+        (
+            ["backbone=timm", "backbone.name=resnet18.nobody"],
+            "backbone.name=resnet18.nobody: timm cannot make it (Invalid pretrained tag",
+        ),
+        (
+            ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],
+            "backbone, head at recipe.image_size=256: Input height (256) doesn't match model (224)",
+        ),
+        (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
+        (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),
+        (["action=benchmark", "benchmark.image_size=40"], "benchmark.image_size=40: … 32, the"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_each_fault_is_named(overrides, message):
+    assert_one_is(message, faults_of(*overrides))
+
+
+def test_folders_of_another_number_of_classes(imagenet):
+    (fault,) = faults_of("data=imagenet", f"data.root={imagenet}", "data.num_classes=3")
+    assert f"data.num_classes=3, but {imagenet} has 1000 classes" in fault
+
+
+@pytest.mark.parametrize("action", ["profile", "benchmark"])
+def test_what_reads_no_data_needs_none(action):
+    assert faults_of(f"action={action}", "data=imagenet") == []
+    assert faults_of(f"action={action}", "data=imagefolder", "data.root=/nowhere") == []
