@@ -10,10 +10,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from parcnet_train.runs.environment import cpu_model
 
 Name = TypeVar("Name")
 
@@ -125,11 +126,3 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "python_version": platform.python_version(),
         "cuda_version": torch.version.cuda,
     }
-
-
-def cpu_model() -> str:
-    """The processor's name as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -206,6 +206,7 @@ def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
 
 def cpu_model() -> str:
     """The processor's name as the system tells it."""
+    # As in runs/environment.py: this file is copied to devices without the rest of the package.
     for line in (words_of(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith(("model name", "Hardware")):
             return line.partition(":")[2].strip()

@@ -50,18 +50,18 @@ def hardware() -> dict[str, Any]:
     """This machine: its processors, its memory in GiB, and the GPUs that torch sees."""
     return {
         "host": socket.gethostname(),
-        "cpu": processor(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "memory_gib": memory(),
         "gpus": [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())],
     }
 
 
-def processor() -> str:
-    """Name of the processor."""
+def cpu_model() -> str:
+    """Name of the processor, as the system gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(("model name", "Hardware")):  # x86, ARM
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
