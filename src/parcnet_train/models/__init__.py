@@ -1,1 +1,1 @@
-"""Networks: layers, backbones, heads, and what they cost. Nothing here knows data or training."""
+"""Networks: layers, backbones, heads, and their cost. Nothing here depends on data or training."""

@@ -1,4 +1,4 @@
-"""What a backbone states about its feature maps, and heads are completed with."""
+"""The interface between backbones and heads: feature levels, output strides, `Backbone`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Level:
     """One feature map of a backbone.
 
     Attributes:
-        stride: input pixels per feature pixel, along both axes.
-        channels: channels of the map.
-        expansion: channels that a classifier expands this level to (1x1 convolution) before it
-            pools; None where the family pools the level as it is. Dense heads ignore it.
-        activation: behind that expansion.
-        pooled_norm: epsilon of the layer norm between a classifier's pooling and its linear layer;
-            None where the family has none.
+        stride: Input pixels per feature pixel, along both axes.
+        channels: Number of channels of the map.
+        expansion: Number of channels to which a classifier expands this level (1x1 convolution)
+            before it pools; None if the family pools the level unchanged. Dense heads ignore it.
+        activation: Activation after that expansion.
+        pooled_norm: Epsilon of the layer norm between a classifier's pooling and its linear layer;
+            None if the family has no such norm.
     """
 
     stride: int
@@ -36,10 +36,10 @@ class StageSampling:
     """How one of the last three stages (strides 8, 16, 32) samples its input.
 
     Attributes:
-        stride: 2, or 1 where the output stride is reached.
-        output_stride: input pixels per feature pixel behind the stage.
-        dilation_before: of the convolution that would have had the stride.
-        dilation: that keeps the receptive field of what follows it.
+        stride: Stride of the stage: 2, or 1 once the output stride is reached.
+        output_stride: Input pixels per feature pixel after the stage.
+        dilation_before: Dilation of the convolution that would have had the stride.
+        dilation: Dilation of the following convolutions, which keeps their receptive field.
     """
 
     stride: int
@@ -49,7 +49,7 @@ class StageSampling:
 
 
 def last_stages(output_stride: OutputStride) -> tuple[StageSampling, ...]:
-    """The stages of stride 8, 16 and 32, their strides replaced by dilation from one of them on."""
+    """Return how the stages of stride 8, 16 and 32 sample; dilation replaces excess strides."""
     stages = []
     dilation = 1
     for stride in (8, 16, 32):
@@ -63,25 +63,25 @@ def last_stages(output_stride: OutputStride) -> tuple[StageSampling, ...]:
 
 
 class Backbone(nn.Module):
-    """An image encoder that states its feature maps in `levels`, finest first.
+    """An image encoder that declares its feature maps in `levels`, finest first.
 
-    A subclass sets `levels`, and `stages`: one module per level, each reading the map of the one
-    before. They may be a plain list, where their layers are registered under other names. A network
-    of another shape overrides `forward` and `stage_parameters`.
+    A subclass sets `levels` and `stages`. There is one stage per level, and each reads the map of
+    the previous one. `stages` may be a plain list if its layers are registered under other names. A
+    network of a different shape overrides `forward` and `stage_parameters`.
     """
 
     levels: tuple[Level, ...]
     stages: nn.ModuleList | list[nn.Module]
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
-        """The parameters of each stage, one stage per level, finest first."""
+        """Return the parameters of each stage, one stage per level, finest first."""
         return [list(stage.parameters()) for stage in self.stages]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encodes images.
+        """Encode images.
 
         Args:
-            images: `(B, 3, H, W)` float RGB in [0, 1].
+            images: Float RGB images `(B, 3, H, W)` in [0, 1].
 
         Returns:
             One map `(B, level.channels, H / level.stride, W / level.stride)` per level.

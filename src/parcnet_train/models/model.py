@@ -1,4 +1,4 @@
-"""Backbone and head as one network."""
+"""A backbone and a head, joined into one network."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from parcnet_train.models.base import Backbone
 
 
 class Predictor(Protocol):
-    """What comes before and behind a trained network, see `predict/predictor.py`."""
+    """Prepares images for a trained network and reads its outputs, see `predict/predictor.py`."""
 
     def predict(self, network: nn.Module, image: Any, top: int, score_threshold: float) -> Any:
-        """What the network says of one image."""
+        """Return the network's prediction for one image."""
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Images as numbers from 0 to 1.
+    """Convert images to floats in [0, 1].
 
     Args:
-        images: `(B, 3, H, W)` RGB; uint8, or float in [0, 1], which stays as it is.
+        images: RGB images `(B, 3, H, W)`, uint8, or float in [0, 1], which are returned unchanged.
     """
     if images.is_floating_point():
         return images
-    # The colours of a pixel come side by side; which layout to compute in is the weights' choice.
+    # The colors of a pixel may be adjacent in memory; the weights decide the layout to compute in.
     numbers = images.to(torch.get_default_dtype(), memory_format=torch.contiguous_format)
     return numbers / 255
 
 
 class Model(nn.Module):
-    """A backbone and a head; takes images as they come from the disk, RGB.
+    """A backbone and a head; takes RGB images as they are read from disk.
 
     Args:
-        backbone: makes one map per level.
-        head: turns the maps into the task's outputs; with `classifies_pixels = True` it takes the
-            height and width of the images too, which maps do not tell of every size.
+        backbone: Encoder that makes one map per level.
+        head: Module that turns the maps into the task's outputs. With `classifies_pixels = True` it
+            also takes the height and width of the images, which cannot always be derived from the
+            maps.
     """
 
-    predictor: Predictor | None = None  # of a checkpoint, whose classes and sizes it knows
+    predictor: Predictor | None = None  # set by a checkpoint, which has the classes and sizes
 
     def __init__(self, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
@@ -48,23 +49,23 @@ class Model(nn.Module):
         self.head = head
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module; what holds nothing but frozen parameters stays in evaluation mode."""
+        """Set the training mode; modules with only frozen parameters stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             parameters = list(module.parameters())
             is_frozen = parameters and not any(each.requires_grad for each in parameters)
-            if is_frozen and module is not self:  # else without end
+            if is_frozen and module is not self:  # `self` would recurse forever
                 module.train(False)
         return self
 
     def forward(self, images: Tensor) -> Any:
-        """Runs the network.
+        """Run the network.
 
         Args:
-            images: `(B, 3, H, W)` RGB; uint8, or float in [0, 1].
+            images: RGB images `(B, 3, H, W)`, uint8, or float in [0, 1].
 
         Returns:
-            What the head returns.
+            The output of the head.
         """
         maps = self.backbone(scaled(images))
         if getattr(self.head, "classifies_pixels", False):
@@ -72,20 +73,20 @@ class Model(nn.Module):
         return self.head(maps)
 
     def predict(self, image: Any, top: int = 5, score_threshold: float = 0.3) -> Any:
-        """What the network says of one image of any size, which is prepared as in its evaluation.
+        """Predict one image of any size, prepared as in the evaluation of the model.
 
         Args:
-            image: a path, an image of Pillow, or an array `(H, W, 3)` uint8, RGB.
-            top: of a classifier, how many classes.
-            score_threshold: of a detector, probability that an object has to exceed.
+            image: Path, Pillow image, or RGB array `(H, W, 3)` uint8.
+            top: Number of classes that a classifier returns.
+            score_threshold: Probability that an object must exceed to be returned by a detector.
 
         Returns:
             `Classified`, `Detected` or `Segmented`, see `predict/predictions.py`.
 
         Raises:
-            CheckpointError: for a model that is not of a checkpoint.
-            UnreadableError: for a file that cannot be read.
-            DataError: for what is no image.
+            CheckpointError: If the model was not loaded from a checkpoint.
+            UnreadableError: If the file cannot be read.
+            DataError: If the input is not an image.
         """
         if self.predictor is None:
             raise CheckpointError(

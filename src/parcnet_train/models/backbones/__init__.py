@@ -1,1 +1,1 @@
-"""Image encoders, one family a file."""
+"""Image encoders, one family per file."""

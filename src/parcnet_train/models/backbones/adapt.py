@@ -1,4 +1,4 @@
-"""What turns networks of other libraries into backbones: normalisation, dilation, ParC."""
+"""Tools that turn networks of other libraries into backbones: normalization, dilation, ParC."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from parcnet_train.models.backbones.parcify import plan, replace
 from parcnet_train.models.base import StageSampling
 from parcnet_train.models.layers.circular import Algorithm
 
-# Red, green, blue, of images in [0, 1]: what torchvision's and most of timm's weights expect.
+# For RGB images in [0, 1], as torchvision's and most of timm's weights expect them.
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Subtracts a mean and divides by a standard deviation, per channel.
+    """Subtract a mean and divide by a standard deviation, per channel.
 
-    Both are no part of the state dict, so that those of other libraries fit.
+    Neither is part of the state dict, so that state dicts of other libraries fit.
 
     Args:
-        mean: of red, green and blue in [0, 1].
-        std: of the same; above 0.
+        mean: Per-channel RGB mean, in [0, 1].
+        std: Per-channel RGB standard deviation, above 0.
     """
 
     mean: Tensor
@@ -36,15 +36,15 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps `(B, 3, H, W)` to the same shape."""
+        """Map `(B, 3, H, W)` to the same shape."""
         return (images - self.mean) / self.std
 
 
 def dilate(stage: nn.Module, sampling: StageSampling) -> None:
-    """Takes the stride from a stage and dilates its convolutions instead, in place.
+    """Replace the stride of a stage by dilation of its convolutions, in place.
 
-    As torchvision's `replace_stride_with_dilation`. A convolution with an even kernel gets no
-    padding; its network must pad.
+    It does the same as torchvision's `replace_stride_with_dilation`. Convolutions with even kernels
+    get no padding; the network has to pad.
     """
     if sampling.stride == 2:
         return
@@ -65,7 +65,7 @@ def insert_parc(
     meta_size: int | tuple[int, int],
     algorithm: Algorithm = "auto",
 ) -> None:
-    """What `parcnet_train.parcify` does, without its report; nothing where no layer is named."""
+    """Do what `parcnet_train.parcify` does, without its report; no named layer means no change."""
     if layers:
         size = (meta_size, meta_size) if isinstance(meta_size, int) else meta_size
         replace(network, plan(network, layers, size, position_embeddings), algorithm)

@@ -1,7 +1,7 @@
 """ConvNeXt: Liu et al., CVPR 2022, arXiv 2201.03545; and ParC-ConvNeXt.
 
-The network is torchvision's, at the half width of the released ParC-ConvNeXt-XT (section 4.5 of
-ParC-Net's paper), which says which depthwise convolutions ParC replaces.
+The network is torchvision's, with the width halved as in the released ParC-ConvNeXt-XT (section 4.5
+of ParC-Net's paper), which also defines the depthwise convolutions that ParC replaces.
 """
 
 from __future__ import annotations
@@ -24,41 +24,42 @@ from parcnet_train.models.base import Backbone, Level, OutputStride, StageSampli
 from parcnet_train.models.layers.circular import Algorithm
 from parcnet_train.models.layers.parc import CircularConv
 
-EPSILON = 1e-6  # of the layer norms (torchvision's and the released value)
+EPSILON = 1e-6  # epsilon of the layer norms (torchvision's and the released value)
 
 
 def padded(downsample: nn.Sequential, sampling: StageSampling) -> nn.Sequential:
-    """Norm and 2x2 convolution with padding between them, where the stride is taken from it."""
+    """Pad between the norm and the 2x2 convolution if the convolution lost its stride."""
     if sampling.stride == 2:
         return downsample
     norm, convolution = downsample
     dilation = sampling.dilation_before
     before = dilation // 2
     pad = nn.ZeroPad2d((before, dilation - before, before, dilation - before))
-    # Under the names that the two had.
+    # The original names keep the state dict compatible.
     return nn.Sequential(OrderedDict([("0", norm), ("pad", pad), ("1", convolution)]))
 
 
 class ConvNeXt(Backbone):
-    """torchvision's ConvNeXt, its classifier left out.
+    """torchvision's ConvNeXt without its classifier.
 
-    Parameters are called `network.` and torchvision's name. The layer norm that torchvision calls
-    `classifier.0` is a norm that a classifier of ours has.
+    Parameters are named `network.` followed by torchvision's name. The layer norm that torchvision
+    calls `classifier.0` is part of our classifier head.
 
     Args:
-        channels: of the stages of stride 4, 8, 16 and 32.
-        depths: their numbers of blocks.
-        stochastic_depth: probability that the last block is left out for an image in training;
-            those before it less, in proportion.
-        output_stride: of the last level; smaller ones replace stride by dilation.
-        parc_layers: names or patterns of the depthwise convolutions that ParC replaces, as
+        channels: Numbers of channels of the stages of stride 4, 8, 16 and 32.
+        depths: Numbers of blocks of these stages.
+        stochastic_depth: Probability that the last block is skipped for an image in training; it
+            decreases linearly towards the first block.
+        output_stride: Stride of the last level; values below 32 replace stride by dilation.
+        parc_layers: Names or patterns of the depthwise convolutions that ParC replaces, such as
             `features.7.2.block.0`.
-        position_embeddings: for all of them, none, or the named ones.
-        meta_size: pixels, or height and width, of the images whose feature sizes kernels and
-            embeddings of ParC have; they are resized for others.
-        algorithm: of ParC's depthwise convolutions, see `circular_conv`.
-        mean: of the images, that is subtracted: red, green, blue in [0, 1].
-        std: that they are divided by.
+        position_embeddings: Layers with position embeddings: all of them (true), none (false), or
+            the named ones.
+        meta_size: Image size in pixels (one number, or height and width) whose feature sizes set
+            the lengths of ParC's kernels and embeddings; they are resized for other sizes.
+        algorithm: Algorithm of ParC's depthwise convolutions, see `circular_conv`.
+        mean: Per-channel RGB mean to subtract, in [0, 1].
+        std: Per-channel RGB standard deviation to divide by.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class ConvNeXt(Backbone):
             Level(samplings[2].output_stride, channels[3], pooled_norm=EPSILON),
         )
         for module in self.modules():
-            # As torchvision does with its own convolutions.
+            # Initialized as torchvision's own convolutions.
             if isinstance(module, CircularConv) and module.bias is not None:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
 """MobileNetV2: Sandler et al., CVPR 2018, arXiv 1801.04381; and ParC-MobileNetV2.
 
-The network is torchvision's. Which depthwise convolutions ParC replaces, and which of those have a
-position embedding, follows the released ParC-MobileNetV2 (section 4.5 of ParC-Net's paper).
+The network is torchvision's. The depthwise convolutions that ParC replaces, and the position
+embeddings among them, follow the released ParC-MobileNetV2 (section 4.5 of ParC-Net's paper).
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from parcnet_train.models.layers.parc import CircularConv
 
 
 class MobileNetV2(Backbone):
-    """torchvision's MobileNetV2 of width 1, its classifier and the expansion before it left out.
+    """torchvision's MobileNetV2 of width 1, without its classifier and the expansion before it.
 
-    Parameters are called `network.` and torchvision's name. What torchvision calls `features.18` is
-    the expansion that a classifier of ours has.
+    Parameters are named `network.` followed by torchvision's name. The expansion that torchvision
+    calls `features.18` is part of our classifier head.
 
     Args:
-        output_stride: of the last level; smaller ones replace stride by dilation.
-        parc_layers: names or patterns of the depthwise convolutions of stride 1 that ParC replaces,
-            as `features.16.conv.1.0`.
-        position_embeddings: for all of them, none, or the named ones.
-        meta_size: pixels, or height and width, of the images whose feature sizes kernels and
-            embeddings of ParC have; they are resized for others.
-        algorithm: of ParC's depthwise convolutions, see `circular_conv`.
-        mean: of the images, that is subtracted: red, green, blue in [0, 1].
-        std: that they are divided by.
+        output_stride: Stride of the last level; values below 32 replace stride by dilation.
+        parc_layers: Names or patterns of the depthwise convolutions of stride 1 that ParC replaces,
+            such as `features.16.conv.1.0`.
+        position_embeddings: Layers with position embeddings: all of them (true), none (false), or
+            the named ones.
+        meta_size: Image size in pixels (one number, or height and width) whose feature sizes set
+            the lengths of ParC's kernels and embeddings; they are resized for other sizes.
+        algorithm: Algorithm of ParC's depthwise convolutions, see `circular_conv`.
+        mean: Per-channel RGB mean to subtract, in [0, 1].
+        std: Per-channel RGB standard deviation to divide by.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class MobileNetV2(Backbone):
             Level(samplings[2].output_stride, 320, expansion=expansion, activation=nn.ReLU6),
         )
         for module in self.modules():
-            # As torchvision does with its own convolutions.
+            # Initialized as torchvision's own convolutions.
             if isinstance(module, CircularConv) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
                 nn.init.zeros_(module.bias)

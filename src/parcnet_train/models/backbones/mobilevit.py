@@ -19,13 +19,13 @@ from parcnet_train.models.layers.blocks import (
     local_stages,
 )
 
-PATCH = 2  # pixels: attention runs over the pixels at one place of every 2x2 patch
+PATCH = 2  # pixels; attention runs over the pixels at the same position of every 2x2 patch
 
 
 def unfold(x: Tensor) -> Tensor:
-    """Sorts the pixels of `(B, C, H, W)` into `(B * 4, H * W / 4, C)` sequences.
+    """Sort the pixels of `(B, C, H, W)` into `(B * 4, H * W / 4, C)` sequences.
 
-    One sequence per place within the 2x2 patch; H and W must be even.
+    There is one sequence per position within the 2x2 patch; H and W must be even.
     """
     batch, channels, height, width = x.shape
     x = x.reshape(batch, channels, height // PATCH, PATCH, width // PATCH, PATCH)
@@ -33,7 +33,7 @@ def unfold(x: Tensor) -> Tensor:
 
 
 def fold(x: Tensor, height: int, width: int) -> Tensor:
-    """Inverse of `unfold`: `(B * 4, H * W / 4, C)` back to `(B, C, H, W)`."""
+    """Invert `unfold`: `(B * 4, H * W / 4, C)` back to `(B, C, H, W)`."""
     channels = x.shape[-1]
     x = x.reshape(-1, PATCH, PATCH, height // PATCH, width // PATCH, channels)
     return x.permute(0, 5, 3, 1, 4, 2).reshape(-1, channels, height, width)
@@ -43,9 +43,9 @@ class TransformerLayer(nn.Module):
     """Pre-norm transformer layer: self-attention, then an MLP with SiLU.
 
     Args:
-        width: channels of the sequence.
-        heads: attention heads; must divide the width.
-        dropout: probability behind attention and behind the MLP.
+        width: Number of channels of the sequence.
+        heads: Number of attention heads; must divide the width.
+        dropout: Dropout probability after attention and after the MLP.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -60,7 +60,7 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(N, L, C)` to the same shape."""
+        """Map `(N, L, C)` to the same shape."""
         number, length, width = x.shape
         qkv = self.qkv(self.attention_norm(x)).reshape(number, length, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -74,12 +74,12 @@ class MobileViTStage(nn.Module):
     """MobileViT block: convolution, transformers over unfolded patches, fusion with the input.
 
     Args:
-        channels: of the input and the output.
-        width: channels of the transformers.
-        depth: number of transformer layers.
-        heads: attention heads.
-        dropout: of the transformer layers.
-        dilation: of the 3x3 convolutions.
+        channels: Number of channels of the input and the output.
+        width: Number of channels of the transformers.
+        depth: Number of transformer layers.
+        heads: Number of attention heads.
+        dropout: Dropout probability of the transformer layers.
+        dilation: Dilation of the 3x3 convolutions.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class MobileViTStage(nn.Module):
         self.fuse = ConvNormAct(2 * channels, channels, 3, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
+        """Map `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
         features = self.local(x)
         size = features.shape[2:]
         height, width = (length + length % PATCH for length in size)
@@ -113,19 +113,21 @@ class MobileViT(Backbone):
     """MobileViT: two convolutional stages, then three with transformers inside.
 
     Args:
-        stem_channels: channels of the first convolution and of the stages of stride 2 and 4.
-        channels: channels of the stages of stride 8, 16 and 32.
-        widths: channels of their transformers; each a multiple of `heads`.
-        depths: their numbers of transformer layers.
-        expansion: of the inverted residuals (2 in XXS).
-        heads: attention heads.
-        output_stride: of the last level; smaller ones take the stride from the last stages.
-        dilated: whether the 3x3 convolutions of stages that lost their stride are dilated; the
-            release dilates only the next stage's strided one.
-        dropout: probability behind attention and MLP (released value 0.1).
+        stem_channels: Numbers of channels of the first convolution and of the stages of stride 2
+            and 4.
+        channels: Numbers of channels of the stages of stride 8, 16 and 32.
+        widths: Numbers of channels of their transformers; each a multiple of `heads`.
+        depths: Numbers of transformer layers of these stages.
+        expansion: Expansion factor of the inverted residuals (2 in XXS).
+        heads: Number of attention heads.
+        output_stride: Stride of the last level; values below 32 remove the stride from the last
+            stages.
+        dilated: Whether the 3x3 convolutions of stages without their stride are dilated; the
+            release dilates only the strided convolution of the next stage.
+        dropout: Dropout probability after attention and MLP (released value 0.1).
 
     Raises:
-        ValueError: where `heads` does not divide a width.
+        ValueError: If `heads` does not divide a width.
     """
 
     def __init__(

@@ -20,14 +20,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Replacement:
-    """One convolution whose place ParC takes.
+    """A convolution that ParC replaces.
 
     Attributes:
-        name: of the layer within the model.
-        channels: of its input and its output.
-        groups: of the convolution: 1 is dense, as many as channels is depthwise.
-        size: meta height and width of ParC, in feature pixels.
-        position_embedding: whether ParC has one.
+        name: Name of the layer within the model.
+        channels: Number of channels of its input and its output.
+        groups: Number of groups of the convolution: 1 is dense, as many as channels is depthwise.
+        size: Meta height and width of ParC, in feature pixels.
+        position_embedding: Whether ParC has position embeddings.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Replacement:
     position_embedding: bool
 
     def __str__(self) -> str:
-        """One line."""
+        """Return a description of one line."""
         kinds = {1: "dense", self.channels: "depthwise"}
         kind = kinds.get(self.groups, f"{self.groups} groups")
         embedding = "" if self.position_embedding else "no "
@@ -50,13 +50,13 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Report:
-    """What `parcify` did.
+    """The changes that `parcify` made to a model.
 
     Attributes:
-        image_size: height and width of the image that meta sizes and multiply-adds belong to.
-        layers: what was replaced, in the order of the model.
-        before: parameters and multiply-adds of the model as it was.
-        after: the same of the model as it is.
+        image_size: Height and width of the image for which meta sizes and multiply-adds hold.
+        layers: Replaced convolutions, in the order of the model.
+        before: Parameters and multiply-adds of the original model.
+        after: Parameters and multiply-adds of the changed model.
     """
 
     image_size: Size
@@ -65,7 +65,7 @@ class Report:
     after: Counts
 
     def __str__(self) -> str:
-        """A few lines for people."""
+        """Return a readable description of a few lines."""
         height, width = self.image_size
         return "\n".join(
             [
@@ -84,26 +84,30 @@ def parcify(
     position_embeddings: bool | str | Sequence[str] = True,
     algorithm: Algorithm = "auto",
 ) -> Report:
-    """Replaces convolutions of stride 1 by ParC, in place; all other weights stay as they are.
+    """Replace convolutions of stride 1 by ParC, in place; all other weights stay as they are.
 
-    ParC is depthwise where the convolution was, and dense where it was dense. It starts from random
-    weights: train the model on. Where an argument is refused the model is left as it was.
+    ParC is depthwise if the convolution is depthwise, and dense if it is dense. ParC starts from
+    random weights, so the model has to be trained further. If an argument is invalid, the model is
+    unchanged.
 
     Args:
-        model: any network that takes `(B, 3, H, W)` images, of torchvision or timm for example.
-        layers: names of its convolutions, as `model.named_modules()` has them; `*`, `?` and
+        model: Network that takes images `(B, 3, H, W)`, of torchvision or timm for example.
+        layers: Names of its convolutions, as in `model.named_modules()`. The wildcards `*`, `?` and
             `[...]` match as in a shell, dots included.
-        image_size: pixels, or height and width, of the images that the model is made for: kernels
-            and embeddings get the size of the feature maps at that size, and are resized for
-            others.
-        position_embeddings: for all of these layers, for none, or for the named ones.
-        algorithm: of depthwise ParC, see `parcnet_train.models.layers.circular.circular_conv`.
+        image_size: Image size that the model is made for, in pixels: one number, or height and
+            width. Kernels and embeddings have the size of the feature maps of such an image, and
+            are resized for other sizes.
+        position_embeddings: Layers with position embeddings: all of these layers (true), none
+            (false), or the named ones.
+        algorithm: Algorithm of depthwise ParC, see
+            `parcnet_train.models.layers.circular.circular_conv`.
 
     Returns:
-        What was replaced, and parameters and multiply-adds before and after. `print` shows it.
+        The replaced layers, and parameters and multiply-adds before and after, as a printable
+        report.
 
     Raises:
-        ConfigError: where a name matches nothing, a layer cannot be replaced, or the model does not
+        ConfigError: If a name matches nothing, a layer cannot be replaced, or the model does not
             run at the image size.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -119,7 +123,7 @@ def plan(
     image_size: Size,
     position_embeddings: bool | str | Sequence[str] = True,
 ) -> tuple[Replacement, ...]:
-    """What `parcify` would replace, with its arguments and errors; changes nothing."""
+    """Return the replacements that `parcify` would make; same arguments and errors, no changes."""
     convolutions = find_convolutions(model, patterns_of(layers))
     embedded = find_embedded(list(convolutions), position_embeddings)
     sizes = map_sizes(model, list(convolutions), image_size)
@@ -132,7 +136,7 @@ def plan(
 def replace(
     model: nn.Module, planned: Iterable[Replacement], algorithm: Algorithm = "auto"
 ) -> None:
-    """Puts ParC in place of what was planned, on the same device and of the same dtype."""
+    """Replace the planned layers by ParC, on the same device and with the same dtype."""
     for each in planned:
         old = model.get_submodule(each.name)
         parc = ParallelParC(
@@ -148,17 +152,17 @@ def replace(
 
 
 def patterns_of(names: str | Sequence[str]) -> Sequence[str]:
-    """One name as a list of one."""
+    """Return a single name as a list."""
     return [names] if isinstance(names, str) else names
 
 
 def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Conv2d]:
-    """The convolutions that names and patterns mean, in the order of the model.
+    """Return the convolutions that match names and patterns, in the order of the model.
 
     Raises:
-        ConfigError: where one means nothing, or something that ParC cannot stand for.
+        ConfigError: If one matches nothing, or a layer that ParC cannot replace.
     """
-    # A shared layer may go by any of its names.
+    # A shared layer may be given by any of its names.
     modules = {name: layer for name, layer in model.named_modules(remove_duplicate=False) if name}
     every = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
     if not patterns:
@@ -187,7 +191,7 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
 
 
 def fault_of(layer: nn.Module) -> str | None:
-    """Why ParC cannot stand for a layer, None where it can."""
+    """Return the reason why ParC cannot replace a layer; None if it can."""
     if not isinstance(layer, nn.Conv2d):
         return f"is a {type(layer).__name__}; allowed are Conv2d"
     channels = layer.in_channels
@@ -205,10 +209,10 @@ def fault_of(layer: nn.Module) -> str | None:
 
 
 def find_embedded(names: Sequence[str], wanted: bool | str | Sequence[str]) -> set[str]:
-    """Which of the layers get a position embedding.
+    """Return the layers that get position embeddings.
 
     Raises:
-        ConfigError: where a name is none of theirs.
+        ConfigError: If a name matches none of the layers.
     """
     if isinstance(wanted, bool):
         return set(names) if wanted else set()
@@ -224,10 +228,10 @@ def find_embedded(names: Sequence[str], wanted: bool | str | Sequence[str]) -> s
 
 
 def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[str, Size]:
-    """Height and width of the maps that layers run on, seen in one run without values.
+    """Return height and width of the maps of layers, found in one run without values.
 
     Raises:
-        ConfigError: where the model does not run at that size, or a layer not on one size of maps.
+        ConfigError: If the model does not run at that size, or a layer sees maps of several sizes.
     """
     twin = on_meta(model)
     seen: dict[str, set[Size]] = {name: set() for name in names}

@@ -1,9 +1,9 @@
 """ParC-Net: Zhang, Hu, Wang, ECCV 2022, arXiv 2203.03952.
 
 Sizes are those of the paper (S) and of the authors' released configuration (XS, H); their
-implementation calls the model EdgeFormer. What the paper leaves open follows the released
-network, and `docs/fidelity.md` lists where the two disagree. Unlike the released network, height
-and width are handled apart, so feature maps need not be square.
+implementation calls the model EdgeFormer. Details that the paper leaves open follow the released
+network, and `docs/fidelity.md` lists the differences between the two. Unlike in the released
+network, height and width are handled separately, so feature maps need not be square.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from parcnet_train.models.layers.blocks import (
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm
 from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding, Resize, along
 
-REDUCTION = 16  # of the channel attention (released value)
+REDUCTION = 16  # channel reduction of the channel attention (released value)
 
 
 @dataclass(frozen=True)
 class Design:
-    """What a block is made of: the switches of the paper's Table 2, see `ParCNet`."""
+    """The design choices of a block: the switches of the paper's Table 2, see `ParCNet`."""
 
     mixer: Literal["parc", "big_kernel"]
     kernel_share: float
@@ -43,22 +43,23 @@ class Design:
     dropout: float
 
     def convolution(self, channels: int, axis: int, length: int) -> nn.Module:
-        """A depthwise convolution along one axis: circular, or of a fixed share of the map."""
+        """Return a depthwise convolution along one axis: circular, or with a fixed kernel size."""
         if self.mixer == "parc":
             return CircularConv(
                 channels, axis, length, self.kernel_resize, algorithm=self.algorithm
             )
-        # The next odd size: 17, 9, 5 for 1/2 and 9, 5, 3 for 1/4 (released values).
+        # Rounded up to an odd size: 17, 9, 5 for 1/2 and 9, 5, 3 for 1/4 (released values).
         size = round(length * self.kernel_share) // 2 * 2 + 1
         return nn.Conv2d(
             channels, channels, along(axis, size), padding="same", groups=channels, bias=False
         )
 
     def embeds(self, index: int) -> bool:
-        """Whether the block with that index in its stage has position embeddings."""
+        """Whether the block with this index in its stage has position embeddings."""
         if self.mixer != "parc" or not self.position_embedding:
             return False
-        # Released: the first block only. Row 4, never released, follows the paper: every ParC.
+        # In the release, only the first block has them. Row 4 of Table 2, which was never released,
+        # follows the paper: every ParC has them.
         return index == 0 or not self.meta_former
 
 
@@ -66,12 +67,12 @@ class Axes(nn.Module):
     """One half of a token mixer: a convolution along one axis, then one along the other.
 
     Args:
-        channels: of the input and the output.
-        axes: the first and the second axis.
-        length: meta length of kernels and embeddings, in feature pixels.
-        design: of the block.
-        embeds: whether position embeddings stand in front of both convolutions.
-        normalizes: whether a norm stands in front of the first convolution.
+        channels: Number of channels of the input and the output.
+        axes: First and second axis.
+        length: Meta length of kernels and embeddings, in feature pixels.
+        design: Design of the block.
+        embeds: Whether both convolutions have a position embedding before them.
+        normalizes: Whether the first convolution has a norm before it.
     """
 
     def __init__(
@@ -94,14 +95,14 @@ class Axes(nn.Module):
         self.first, self.second = (design.convolution(channels, axis, length) for axis in axes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
-        # Released order: the first embedding stands in front of the norm.
+        """Map `(B, C, H, W)` to the same shape."""
+        # In the release, the first embedding is added before the norm.
         x = self.first(self.norm(self.first_embedding(x)))
         return self.second(self.second_embedding(x))
 
 
 class Mixer(nn.Module):
-    """Token mixer: half of the channels goes along height then width, half the other way round."""
+    """Token mixer: one half of the channels goes along height then width, the other the reverse."""
 
     def __init__(
         self, channels: int, length: int, design: Design, embeds: bool, normalizes: bool = True
@@ -113,17 +114,17 @@ class Mixer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape; the caller adds the residual."""
+        """Map `(B, C, H, W)` to the same shape; the caller adds the residual."""
         first, second = x.chunk(2, dim=1)
         return torch.cat([self.height_first(first), self.width_first(second)], dim=1)
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze and excitation: a factor per channel, from the average of all pixels.
+    """Squeeze and excitation: a factor per channel, computed from the average of all pixels.
 
     Args:
-        channels: of the input and the output.
-        hidden: channels between squeeze and excitation.
+        channels: Number of channels of the input and the output.
+        hidden: Number of channels between squeeze and excitation.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -132,7 +133,7 @@ class ChannelAttention(nn.Module):
         self.excite = ConvNormAct(hidden, channels, activation=nn.Hardsigmoid)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scales each channel of `(B, C, H, W)` by a factor in [0, 1]."""
+        """Scale each channel of `(B, C, H, W)` by a factor in [0, 1]."""
         return x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)))
 
 
@@ -140,10 +141,10 @@ class MetaFormerBlock(nn.Module):
     """Block of the paper's figure 1c: one residual mixes positions, the next one mixes channels.
 
     Args:
-        channels: of the input and the output; the MLP is twice as wide.
-        length: meta length of kernels and embeddings, in feature pixels.
-        design: see `ParCNet`.
-        embeds: whether the mixer has position embeddings.
+        channels: Number of channels of the input and the output; the MLP is twice as wide.
+        length: Meta length of kernels and embeddings, in feature pixels.
+        design: Design of the block, see `ParCNet`.
+        embeds: Whether the mixer has position embeddings.
     """
 
     def __init__(self, channels: int, length: int, design: Design, embeds: bool) -> None:
@@ -163,20 +164,20 @@ class MetaFormerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         x = x + self.mixer(x)
         return x + self.attention(self.mlp(x))
 
 
 class ResNeXtBlock(nn.Module):
-    """Row 4 of Table 2, "ParC with the ResNeXt block"; ours, since none was published.
+    """Row 4 of Table 2, "ParC with the ResNeXt block"; our design, since none was published.
 
-    ResNeXt's block (arXiv 1611.05431, figure 3c) with the token mixer where it has its grouped 3x3
-    convolution: 1x1 convolution, mixer, 1x1 convolution, one residual around all three. It is twice
-    as wide inside, like the MLP that it replaces, and the attention stands on that width (as in
-    RegNetY, arXiv 2003.13678). Norms and activations stand where ResNeXt has them.
+    It is ResNeXt's block (arXiv 1611.05431, figure 3c) with the token mixer in place of the grouped
+    3x3 convolution: 1x1 convolution, mixer, 1x1 convolution, one residual around all three. It is
+    twice as wide inside, like the MLP that it replaces, and the attention has that width (as in
+    RegNetY, arXiv 2003.13678). Norms and activations are at the positions of ResNeXt's.
 
-    Args: as for `MetaFormerBlock`.
+    The arguments are those of `MetaFormerBlock`.
     """
 
     def __init__(self, channels: int, length: int, design: Design, embeds: bool) -> None:
@@ -195,7 +196,7 @@ class ResNeXtBlock(nn.Module):
         self.dropout = nn.Dropout(design.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         y = self.act(self.norm(self.mixer(self.expand(x))))
         return self.act(x + self.dropout(self.project(self.attention(y))))
 
@@ -204,13 +205,13 @@ class ParCStage(nn.Module):
     """The bifurcate frame of figure 4c: blocks beside a shortcut, then fused with it.
 
     Args:
-        channels: of the input and the output.
-        width: channels inside the blocks.
-        depth: number of blocks.
-        length: meta length of their kernels and embeddings, in feature pixels.
-        fusion: how shortcut and global features meet in front of the last convolution.
-        dilation: of the 3x3 convolutions.
-        design: of the blocks.
+        channels: Number of channels of the input and the output.
+        width: Number of channels inside the blocks.
+        depth: Number of blocks.
+        length: Meta length of their kernels and embeddings, in feature pixels.
+        fusion: How shortcut and global features are merged before the last convolution.
+        dilation: Dilation of the 3x3 convolutions.
+        design: Design of the blocks.
     """
 
     def __init__(
@@ -240,7 +241,7 @@ class ParCStage(nn.Module):
         self.fuse = ConvNormAct(fused, channels, 3, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         features = self.project(self.blocks(self.local(x)))
         return self.fuse(
             torch.cat([features, x], dim=1) if self.fusion == "concat" else features + x
@@ -251,29 +252,32 @@ class ParCNet(Backbone):
     """ParC-Net: two convolutional stages, then three stages of ParC blocks.
 
     Args:
-        stem_channels: channels of the first convolution and of the stages of stride 2 and 4.
-        channels: channels of the stages of stride 8, 16 and 32.
-        widths: channels inside their blocks.
-        depths: their numbers of blocks.
-        stem_kernel: pixels of the first convolution, along both axes.
-        meta_lengths: lengths of kernels and embeddings: the feature sizes of a 256 pixel image.
-        fusion: `concat` (S, H) or `add` (XS).
-        mixer: `parc`, or `big_kernel`: ordinary convolutions without position embedding (Table 2,
-            BK), otherwise the same.
-        kernel_share: size of a big kernel as a share of its meta length: 0.25 or 0.5 in the paper.
-        meta_former: true, or false for ResNeXt blocks (Table 2, MF).
-        channel_attention: whether blocks have it (Table 2, CA).
-        position_embedding: whether ParC has them (Table 2, PE).
-        kernel_resize: how kernels and embeddings fit a map of another size, see `fit_length`.
-        algorithm: of the circular convolutions, see `circular_conv`.
-        output_stride: of the last level; smaller ones take the stride from the last stages.
-        dilated: whether the 3x3 convolutions of stages that lost their stride are dilated; the
-            release dilates only the next stage's strided one.
-        dropout: probability at the end of each block (released value 0.1).
+        stem_channels: Numbers of channels of the first convolution and of the stages of stride 2
+            and 4.
+        channels: Numbers of channels of the stages of stride 8, 16 and 32.
+        widths: Numbers of channels inside their blocks.
+        depths: Numbers of blocks of these stages.
+        stem_kernel: Kernel size of the first convolution, in pixels along both axes.
+        meta_lengths: Lengths of kernels and embeddings: the feature sizes of a 256 pixel image.
+        fusion: Method to merge shortcut and features: `concat` (S, H) or `add` (XS).
+        mixer: Token mixer: `parc`, or `big_kernel`, ordinary convolutions without position
+            embeddings, otherwise the same (Table 2, BK).
+        kernel_share: Size of a big kernel as a share of its meta length: 0.25 or 0.5 in the paper.
+        meta_former: Whether blocks are MetaFormer blocks, rather than ResNeXt blocks (Table 2, MF).
+        channel_attention: Whether blocks have channel attention (Table 2, CA).
+        position_embedding: Whether ParC has position embeddings (Table 2, PE).
+        kernel_resize: Method to fit kernels and embeddings to maps of other sizes, see
+            `fit_length`.
+        algorithm: Algorithm of the circular convolutions, see `circular_conv`.
+        output_stride: Stride of the last level; values below 32 remove the stride from the last
+            stages.
+        dilated: Whether the 3x3 convolutions of stages without their stride are dilated; the
+            release dilates only the strided convolution of the next stage.
+        dropout: Dropout probability at the end of each block (released value 0.1).
 
     Raises:
-        ValueError: where a width is odd, since its halves go along different axes, or so small
-            that the channel attention has nothing left; where a number is out of its range.
+        ValueError: If a width is odd, since its halves go along different axes, or too small for
+            the channel attention, or if a number is out of its range.
     """
 
     def __init__(

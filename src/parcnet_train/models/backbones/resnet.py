@@ -1,8 +1,8 @@
 """ResNet: He et al., CVPR 2016, arXiv 1512.03385; and ParC-ResNet-50.
 
-The network is torchvision's, of the kind "V1.5": a stage's stride is in its 3x3 convolution. Which
-of them ParC replaces, and how it is initialised, follows the released ParC-ResNet-50 (section 4.5
-of ParC-Net's paper): kernels are dense within each half of the channels.
+The network is torchvision's "V1.5": the stride of a stage is in its 3x3 convolution. The
+convolutions that ParC replaces, and its initial weights, follow the released ParC-ResNet-50
+(section 4.5 of ParC-Net's paper): kernels are dense within each half of the channels.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ class Stem(nn.Sequential):
     """The first layers of a network, looked up when they run: bn1 may become a SyncBatchNorm.
 
     Args:
-        normalize: of the images.
-        network: of torchvision.
+        normalize: Module that normalizes the images.
+        network: torchvision network.
     """
 
     def __init__(self, normalize: nn.Module, network: resnet.ResNet) -> None:
         super().__init__(normalize, network.conv1, network.bn1, network.relu)
-        self.network = [network]  # a list: it is registered elsewhere
+        self.network = [network]  # a list, since the network is registered elsewhere
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps `(B, 3, H, W)` to `(B, 64, H / 2, W / 2)`."""
+        """Map `(B, 3, H, W)` to `(B, 64, H / 2, W / 2)`."""
         (network,) = self.network
         return network.relu(network.bn1(network.conv1(self[0](images))))
 
 
 class ResNet(Backbone):
-    """torchvision's ResNet of bottleneck blocks, its classifier left out.
+    """torchvision's ResNet of bottleneck blocks, without its classifier.
 
-    Parameters are called `network.` and torchvision's name.
+    Parameters are named `network.` followed by torchvision's name.
 
     Args:
-        depths: numbers of blocks of the stages of stride 4, 8, 16 and 32.
-        output_stride: of the last level; smaller ones replace stride by dilation.
-        parc_layers: names or patterns of the 3x3 convolutions of stride 1 that ParC replaces, as
-            `layer4.2.conv2`.
-        position_embeddings: for all of them, none, or the named ones.
-        meta_size: pixels, or height and width, of the images whose feature sizes kernels and
-            embeddings of ParC have; they are resized for others.
-        mean: of the images, that is subtracted: red, green, blue in [0, 1].
-        std: that they are divided by.
+        depths: Numbers of blocks of the stages of stride 4, 8, 16 and 32.
+        output_stride: Stride of the last level; values below 32 replace stride by dilation.
+        parc_layers: Names or patterns of the 3x3 convolutions of stride 1 that ParC replaces, such
+            as `layer4.2.conv2`.
+        position_embeddings: Layers with position embeddings: all of them (true), none (false), or
+            the named ones.
+        meta_size: Image size in pixels (one number, or height and width) whose feature sizes set
+            the lengths of ParC's kernels and embeddings; they are resized for other sizes.
+        mean: Per-channel RGB mean to subtract, in [0, 1].
+        std: Per-channel RGB standard deviation to divide by.
     """
 
     def __init__(
@@ -92,5 +93,5 @@ class ResNet(Backbone):
             Level(samplings[2].output_stride, 2048),
         )
         for module in self.modules():
-            if isinstance(module, CircularConv):  # as torchvision does with its own convolutions
+            if isinstance(module, CircularConv):  # initialized as torchvision's own convolutions
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

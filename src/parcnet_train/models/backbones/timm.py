@@ -17,18 +17,19 @@ from parcnet_train.models.base import Backbone, Level, OutputStride
 class Timm(Backbone):
     """A network of timm with random weights, made with `features_only`.
 
-    Parameters are called `network.` and timm's name for feature extraction. Images are normalised
-    with the mean and standard deviation of timm's own weights. What a network has between its last
-    feature map and its linear layer is left out: a classifier of ours pools the map as it is.
+    Parameters are named `network.` followed by timm's name for feature extraction. Images are
+    normalized with the mean and standard deviation of timm's own weights. The layers between the
+    last feature map and timm's linear layer are left out: our classifier pools the unchanged map.
 
     Args:
-        name: as `timm.list_models()` has it, with or without the tag of a set of weights.
-        output_stride: of the last level, for networks that can replace stride by dilation. 32 takes
-            the network as it is.
+        name: Name of the network, as in `timm.list_models()`, with or without the tag of pretrained
+            weights.
+        output_stride: Stride of the last level, for networks that can replace stride by dilation;
+            32 does not change the network.
 
     Raises:
-        ConfigError: where timm is not installed, does not know the name, has no feature maps of
-            that network, or cannot make it with that output stride.
+        ConfigError: If timm is not installed, does not know the name, has no feature maps of that
+            network, or cannot make it with that output stride.
     """
 
     def __init__(self, name: str, output_stride: OutputStride = 32) -> None:
@@ -58,16 +59,17 @@ class Timm(Backbone):
         self.levels = tuple(map(Level, info.reduction(), info.channels()))
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
-        """As `Backbone.stage_parameters`: those that the map of a level is the first to depend on.
+        """Return, per level, the parameters that its map is the first to depend on.
 
-        timm's networks have parts of many kinds, so that is asked of the gradient, without values.
+        timm's networks are structured in many ways, so the dependencies are found by gradients
+        without values.
         """
         twin = copy.deepcopy(self).to("meta").requires_grad_(True).eval()
         images = torch.empty(1, *self.network.pretrained_cfg["input_size"], device="meta")
         with torch.enable_grad():
             maps = twin(images)
         owners = list(self.parameters())
-        first = dict.fromkeys(owners, len(maps) - 1)  # what no map depends on goes with the last
+        first = dict.fromkeys(owners, len(maps) - 1)  # parameters without a map join the last one
         for number in reversed(range(len(maps))):
             gradients = torch.autograd.grad(
                 maps[number].sum(), list(twin.parameters()), retain_graph=True, allow_unused=True
@@ -78,7 +80,7 @@ class Timm(Backbone):
 
     @staticmethod
     def refusal(name: str, output_stride: OutputStride, error: Exception) -> str:
-        """One line for what timm raised."""
+        """Describe an error of timm in one line."""
         reason = first_line(error)
         if output_stride != 32:
             return (
@@ -88,6 +90,6 @@ class Timm(Backbone):
         return f"backbone.name={name}: timm cannot make it ({reason})"
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encodes images, as `Backbone.forward`."""
+        """Encode images, as `Backbone.forward`."""
         maps = self.network(self.normalize(images))
         return [each.permute(0, 3, 1, 2) for each in maps] if self.channels_last else list(maps)

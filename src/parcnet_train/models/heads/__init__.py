@@ -1,1 +1,1 @@
-"""Task heads, completed with the levels of a backbone."""
+"""Task heads, built from the levels of a backbone."""

@@ -13,12 +13,12 @@ from parcnet_train.models.layers.blocks import ConvNormAct, initialize
 
 
 class Classifier(nn.Module):
-    """Expansion, global average pooling, norm, as the family has them, dropout, linear layer.
+    """Expansion and norm if the family has them, global average pooling, dropout, linear layer.
 
     Args:
-        levels: of the backbone; the last one is classified.
-        num_classes: length of the logits.
-        dropout: probability in front of the linear layer.
+        levels: Levels of the backbone; the last one is classified.
+        num_classes: Number of logits.
+        dropout: Dropout probability before the linear layer.
     """
 
     task: ClassVar[str] = "classification"
@@ -42,5 +42,5 @@ class Classifier(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Classifies the last map `(B, C, H, W)`; returns logits `(B, num_classes)`."""
+        """Classify the last map `(B, C, H, W)`; return logits `(B, num_classes)`."""
         return self.linear(self.dropout(self.norm(self.expand(maps[-1]).mean((2, 3)))))

@@ -1,4 +1,4 @@
-"""DeepLabV3: Chen et al., arXiv 1706.05587, as ParC-Net (arXiv 2203.03952) was released with it.
+"""DeepLabV3: Chen et al., arXiv 1706.05587, as released with ParC-Net (arXiv 2203.03952).
 
 Channels, rates, dropout and initial weights are released values. Unlike torchvision's, it has no
 3x3 convolution between ASPP and the classifier.
@@ -18,12 +18,12 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
 
-STRIDES = (8, 16)  # of the last level, for which rates are published
-AUXILIARY_REDUCTION = 4  # of the channels, in the auxiliary classifier (torchvision's)
+STRIDES = (8, 16)  # strides of the last level for which rates are published
+AUXILIARY_REDUCTION = 4  # channel reduction in the auxiliary classifier (torchvision's)
 
 
 class ImagePooling(nn.Sequential):
-    """The mean of a map, its channels mixed, spread over the map again."""
+    """Average a map, mix its channels, and broadcast the result over the map."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -31,11 +31,11 @@ class ImagePooling(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
+        """Map `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
         size = x.shape[2:]
         for layer in self:
             x = layer(x)
-        # Of one pixel, what the release's bilinear interpolation makes is the pixel itself.
+        # The release interpolates bilinearly, which for a single pixel is a broadcast.
         return x.expand(-1, -1, *size)
 
 
@@ -43,10 +43,10 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (arXiv 1706.05587, section 3.3).
 
     Args:
-        in_channels: of the map.
-        channels: of every branch, and of the result.
-        rates: dilations of the 3x3 branches.
-        dropout: probability behind the projection.
+        in_channels: Number of channels of the map.
+        channels: Number of channels of every branch and of the result.
+        rates: Dilations of the 3x3 branches.
+        dropout: Dropout probability after the projection.
     """
 
     def __init__(
@@ -67,26 +67,26 @@ class ASPP(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, channels, H, W)`."""
+        """Map `(B, in_channels, H, W)` to `(B, channels, H, W)`."""
         branches = torch.cat([branch(x) for branch in self.branches], dim=1)
         return self.dropout(self.project(branches))
 
 
 class DeepLabV3(nn.Module):
-    """ASPP on the last level, a classifier of its pixels, and bilinear enlargement.
+    """ASPP on the last level, a pixel classifier, and bilinear upsampling.
 
     Args:
-        levels: of the backbone; the last one has stride 8 or 16.
-        num_classes: channels of the logits, the background's included where there is one.
-        channels: of ASPP.
-        rates: dilations of ASPP at stride 16; at stride 8 they are doubled (arXiv 1706.05587,
+        levels: Levels of the backbone; the last one has stride 8 or 16.
+        num_classes: Number of logits, including the background if there is one.
+        channels: Number of channels of ASPP.
+        rates: Dilations of ASPP at stride 16; they are doubled at stride 8 (arXiv 1706.05587,
             section 3.3).
-        dropout: probability behind ASPP, and of whole channels in front of the classifier.
-        auxiliary: whether training has a second classifier, on the level before the last: the stage
-            that has stride 16 in a backbone for classification (torchvision's `layer3`).
+        dropout: Dropout probability after ASPP, and of whole channels before the classifier.
+        auxiliary: Whether training has a second classifier, on the level before the last, which has
+            stride 16 in a classification backbone (torchvision's `layer3`).
 
     Raises:
-        ConfigError: where the last level has another stride.
+        ConfigError: If the last level has a different stride.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -120,15 +120,15 @@ class DeepLabV3(nn.Module):
     def forward(
         self, maps: Sequence[Tensor], size: tuple[int, int]
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Classifies pixels.
+        """Classify pixels.
 
         Args:
-            maps: of all the backbone's levels, `(B, C, H / stride, W / stride)`.
-            size: height H and width W of the images, in pixels.
+            maps: Maps of all levels of the backbone, `(B, C, H / stride, W / stride)`.
+            size: Height H and width W of the images, in pixels.
 
         Returns:
-            Logits `(B, num_classes, H, W)`; in training, where there is an auxiliary classifier,
-            its logits beside them, of the same shape.
+            Logits `(B, num_classes, H, W)`; in training with an auxiliary classifier, also its
+            logits, of the same shape.
         """
         logits = enlarge(self.classifier(self.dropout(self.aspp(maps[-1]))), size)
         if self.auxiliary is None or not self.training:
@@ -137,7 +137,7 @@ class DeepLabV3(nn.Module):
 
 
 def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> nn.Module:
-    """Maps `(B, in_channels, h, w)` to logits `(B, num_classes, h, w)`; torchvision's layers."""
+    """Build torchvision's layers `(B, in_channels, h, w)` to logits `(B, num_classes, h, w)`."""
     hidden = in_channels // AUXILIARY_REDUCTION
     return nn.Sequential(
         ConvNormAct(in_channels, hidden, 3, activation=nn.ReLU),
@@ -147,5 +147,5 @@ def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> 
 
 
 def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Enlarges `(B, K, h, w)` to `(B, K, *size)`."""
+    """Upsample `(B, K, h, w)` bilinearly to `(B, K, *size)`."""
     return functional.interpolate(logits, size, mode="bilinear")

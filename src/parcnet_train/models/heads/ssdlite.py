@@ -1,4 +1,4 @@
-"""SSD (arXiv 1512.02325) with separable convolutions, as MobileNetV2 (arXiv 1801.04381) has it.
+"""SSD (arXiv 1512.02325) with separable convolutions, as in MobileNetV2 (arXiv 1801.04381).
 
 Layers, channels and initial weights are released values of ParC-Net's detector (arXiv 2203.03952).
 """
@@ -18,27 +18,29 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.layers.blocks import ConvNormAct
 
-STRIDES = (16, 32)  # of the backbone's levels that are read
-COORDINATES = 4  # of a box
+STRIDES = (16, 32)  # strides of the backbone's levels that are used
+COORDINATES = 4  # numbers per box
 
 
 class SSDLite(nn.Module):
     """Predicts classes and boxes on six levels: strides 16 to 256, and one cell for the image.
 
-    The backbone gives the first two; the others follow from the second, each halved, and in the end
-    averaged to 1x1.
+    The backbone provides the first two levels. The next three follow from the second, each at half
+    the resolution, and the last is their average, a map of 1x1.
 
     Args:
-        levels: of the backbone; those of stride 16 and 32 are read.
-        num_classes: length of the class logits, the background included.
-        projections: channels that the two levels are brought to in front of their predictors.
-        extra_channels: of the levels of stride 64, 128, 256, and of the last one.
-        smallest_anchor: side of the smallest squares, as a share of the image. Strides are pixels:
-            the smaller the images, the larger it should be for anchors to lie as near to each
-            other, in units of their size, as the default does for images of 320 pixels.
+        levels: Levels of the backbone; those of stride 16 and 32 are used.
+        num_classes: Number of class logits, including the background.
+        projections: Numbers of channels to which the two levels are projected before their
+            predictors.
+        extra_channels: Numbers of channels of the levels of stride 64, 128, 256, and of the last
+            one.
+        smallest_anchor: Side of the smallest squares, as a share of the image. Strides are in
+            pixels: the smaller the images, the larger it should be, so that anchors are as dense
+            relative to their size as the default makes them for images of 320 pixels.
 
     Raises:
-        ConfigError: where the backbone has no level of stride 16 or 32.
+        ConfigError: If the backbone has no level of stride 16 or 32.
     """
 
     task: ClassVar[str] = "detection"
@@ -75,21 +77,21 @@ class SSDLite(nn.Module):
         self.apply(initialize)
 
     def forward(self, maps: Sequence[Tensor]) -> DetectionOutputs:
-        """Detects objects.
+        """Detect objects.
 
         Args:
-            maps: of all the backbone's levels, `(B, C, H / stride, W / stride)`.
+            maps: Maps of all levels of the backbone, `(B, C, H / stride, W / stride)`.
 
         Returns:
-            Class logits `(B, A, num_classes)`, box offsets `(B, A, 4)` and the anchors `(A, 4)`
-            that both belong to.
+            Class logits `(B, A, num_classes)`, box offsets `(B, A, 4)`, and the anchors `(A, 4)` to
+            which both belong.
         """
         read = [maps[index] for index in self.indices]
         features = features_of(read, self.projections, self.extra)
         features.append(self.pooled(features[-1].mean((2, 3), keepdim=True)))
         predicted = torch.cat(
             [
-                # Channels are those of one anchor after another.
+                # The channels of one anchor are adjacent.
                 predict(each).permute(0, 2, 3, 1).reshape(each.shape[0], -1, self.values)
                 for predict, each in zip(self.predictors, features, strict=True)
             ],
@@ -106,12 +108,12 @@ class SSDLite(nn.Module):
 def features_of(
     read: Sequence[Tensor], projections: nn.ModuleList, extra: nn.ModuleList
 ) -> list[Tensor]:
-    """The maps of all levels in front of their predictors, but for the last, of one cell.
+    """Return the inputs of the predictors of all levels except the last, which is a single cell.
 
     Args:
-        read: of the backbone.
-        projections: one for each of them.
-        extra: make one level after another of the last one that is read.
+        read: Maps of the backbone.
+        projections: One projection for each of these maps.
+        extra: Layers that make each further level from the one before, starting at the last map.
     """
     features = [project(x) for project, x in zip(projections, read, strict=True)]
     x = read[-1]
@@ -122,19 +124,19 @@ def features_of(
 
 
 def projection(in_channels: int, out_channels: int) -> nn.Module:
-    """A 1x1 convolution where it changes the number of channels."""
+    """Return a 1x1 convolution if the number of channels changes, otherwise an identity."""
     if in_channels == out_channels:
         return nn.Identity()
     return ConvNormAct(in_channels, out_channels, activation=nn.ReLU)
 
 
 def depthwise(channels: int, stride: int = 1) -> ConvNormAct:
-    """A 3x3 convolution of each channel by itself."""
+    """Return a depthwise 3x3 convolution."""
     return ConvNormAct(channels, channels, 3, stride, channels, activation=None)
 
 
 def separable(in_channels: int, out_channels: int) -> nn.Module:
-    """From one level to the next, of half the height and width, rounded up."""
+    """Return a layer from one level to the next, which halves height and width, rounded up."""
     return nn.Sequential(
         depthwise(in_channels, stride=2),
         ConvNormAct(in_channels, out_channels, activation=nn.ReLU),
@@ -142,12 +144,12 @@ def separable(in_channels: int, out_channels: int) -> nn.Module:
 
 
 def predictor(in_channels: int, out_channels: int) -> nn.Module:
-    """What a level says of its anchors."""
+    """Return a layer that predicts the classes and offsets of a level's anchors."""
     return nn.Sequential(depthwise(in_channels), nn.Conv2d(in_channels, out_channels, 1))
 
 
 def initialize(module: nn.Module) -> None:
-    """Initial weights as released: Xavier uniform; biases 0."""
+    """Set initial weights as released: Xavier uniform; biases 0."""
     if isinstance(module, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -155,5 +157,5 @@ def initialize(module: nn.Module) -> None:
 
 
 def classes_of_last(channels: int) -> int:
-    """Number of classes of a detector, from the length of its last predictor's bias."""
+    """Return the number of classes of a detector, from the length of its last predictor's bias."""
     return channels // anchors_per_cell(1)[0] - COORDINATES

@@ -1,4 +1,4 @@
-"""Layers that several networks share: convolution + norm + activation, the inverted residual."""
+"""Layers that several networks share: convolution with norm and activation, inverted residual."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from parcnet_train.sizes import make_divisible
 
 
 class Conv(nn.Conv2d):
-    """Convolution that leaves bfloat16 where a CPU has no fast gradients of it.
+    """Convolution that avoids bfloat16 on CPUs if its gradients would be slow there.
 
-    Under autocast, the gradients of a depthwise convolution with a stride take about ten times as
-    long in bfloat16 as in float32 (docs/benchmarks.md); it is computed in float32 then.
+    Under autocast, the gradients of a strided depthwise convolution take about ten times as long in
+    bfloat16 as in float32 (docs/benchmarks.md), so it is computed in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        """Map `(B, C, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
         slow = self.groups > 1 and self.stride[0] > 1 and x.device.type == "cpu"
         if not (slow and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
@@ -57,7 +57,7 @@ class ConvNormAct(nn.Sequential):
 class InvertedResidual(nn.Module):
     """MobileNetV2's block (arXiv 1801.04381): expand 1x1, depthwise 3x3, project 1x1.
 
-    The input is added where neither stride nor channels change.
+    The input is added if neither the resolution nor the number of channels changes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class InvertedResidual(nn.Module):
         self.has_skip = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
+        """Map `(B, in_channels, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
         y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.has_skip else y
 
@@ -84,12 +84,12 @@ class InvertedResidual(nn.Module):
 def local_stages(
     stem_channels: tuple[int, int, int], expansion: int, stem_kernel: int = 3
 ) -> nn.ModuleList:
-    """The convolutional start that ParC-Net and MobileViT share: strides 2 and 4.
+    """Build the convolutional stages of stride 2 and 4 that ParC-Net and MobileViT share.
 
     Args:
-        stem_channels: channels of the first convolution and of the two stages.
-        expansion: of the inverted residuals.
-        stem_kernel: pixels, along both axes, of the first convolution; odd.
+        stem_channels: Channels of the first convolution and of the two stages.
+        expansion: Expansion factor of the inverted residuals.
+        stem_kernel: Kernel size of the first convolution, in pixels along both axes; odd.
     """
     stem, first, second = stem_channels
     return nn.ModuleList(
@@ -108,7 +108,7 @@ def local_stages(
 
 
 def initialize(module: nn.Module) -> None:
-    """Initial weights as the authors released them; to be used with `Module.apply`.
+    """Set initial weights as in the authors' release; used with `Module.apply`.
 
     Convolutions: Kaiming normal, fan out; linear layers: truncated normal of 0.02; biases 0.
     """

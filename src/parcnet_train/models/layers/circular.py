@@ -1,8 +1,8 @@
 """Global circular convolution along one axis: equations 1 and 2 of the ParC-Net paper.
 
 `y[i] = sum over t of kernel[t] * x[(i + t) mod length]`, with kernels as long as the axis. Three
-algorithms give the same numbers: a convolution of the input wrapped around (the definition, and
-what deployment tools understand), one matrix product per channel with the circulant matrix of its
+algorithms give the same result: a convolution of the wrapped input (the definition, which
+deployment tools understand), one matrix product per channel with the circulant matrix of its
 kernel, and a product of Fourier transforms. `action=benchmark` measures them side by side.
 """
 
@@ -20,9 +20,9 @@ Algorithm = Literal["auto", "convolution", "products", "fourier"]
 
 HEIGHT, WIDTH = 2, 3
 
-# Where the choice turns on CPUs, by docs/benchmarks.md: lengths from which products pay.
-INFERENCE_LENGTH = 8  # in NCHW
-CHANNELS_LAST_LENGTH = 12  # in training
+# Lengths from which products are faster on CPUs, by docs/benchmarks.md.
+INFERENCE_LENGTH = 8  # inference, NCHW
+CHANNELS_LAST_LENGTH = 12  # training, channels_last
 
 
 def circular_conv(
@@ -33,20 +33,20 @@ def circular_conv(
     groups: int | None = None,
     algorithm: Algorithm = "auto",
 ) -> Tensor:
-    """Circular convolution along one axis.
+    """Convolve circularly along one axis.
 
     Args:
-        x: `(B, C, H, W)` of any memory format.
-        kernel: `(C, C / groups, H, 1)` for axis 2 or `(C, C / groups, 1, W)` for axis 3.
-        axis: 2 (the paper's ParC-V) or 3 (ParC-H).
-        bias: `(C,)`, or none.
-        groups: C, the default, for a depthwise convolution; fewer are convolved, whatever the
-            algorithm.
-        algorithm: `auto` takes the one that was measured to be the fastest for these inputs; all
-            of them are replaced by the convolution in an export or a trace.
+        x: Input `(B, C, H, W)` in any memory format.
+        kernel: Kernels `(C, C / groups, H, 1)` for axis 2 or `(C, C / groups, 1, W)` for axis 3.
+        axis: Axis of the convolution: 2 (the paper's ParC-V) or 3 (ParC-H).
+        bias: Bias `(C,)`; None: no bias.
+        groups: Number of groups. The default is C, a depthwise convolution; any other number uses
+            the convolution, whatever the algorithm.
+        algorithm: Algorithm to use; `auto` takes the one that was measured to be the fastest for
+            such inputs. Exports and traces always use the convolution.
 
     Returns:
-        `(B, C, H, W)`; the strides depend on the algorithm.
+        The result `(B, C, H, W)`, whose strides depend on the algorithm.
     """
     if groups not in (None, x.shape[1]) or _is_exporting():
         return circular_by_convolution(x, kernel, axis, bias, groups)
@@ -58,7 +58,7 @@ def circular_conv(
 def circular_by_convolution(
     x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None, groups: int | None = None
 ) -> Tensor:
-    """The algorithm for export and for inference; arguments as for `circular_conv`."""
+    """Convolve the wrapped input, for export and inference; arguments as for `circular_conv`."""
     wrapped = torch.cat([x, x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
     return functional.conv2d(wrapped, kernel, bias, groups=groups or x.shape[1])
 
@@ -66,17 +66,17 @@ def circular_by_convolution(
 def circular_by_products(
     x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None
 ) -> Tensor:
-    """The algorithm for training, depthwise only; arguments as for `circular_conv`.
+    """Multiply by circulant matrices, for training; depthwise, arguments as for `circular_conv`.
 
-    Works on `(C, H, B, W)`, where neither axis needs a copy: height is a product from the left,
-    width one from the right. The result is a view of such a tensor, so that a second convolution
-    starts without a copy.
+    The products run on `(C, H, B, W)`, in which neither axis needs a copy: the height is multiplied
+    from the left, the width from the right. The result is a view of such a tensor, so that a second
+    convolution starts without a copy.
     """
     batch, channels, height, width = x.shape
     matrices = circulant(kernel, axis)
     rows = x.permute(1, 2, 0, 3)
     if not rows.is_contiguous():
-        # Two steps: torch turns channels_last into this order slowly, into NCHW fast.
+        # In two steps: torch converts channels_last to NCHW fast, but to this order slowly.
         rows = x.contiguous().permute(1, 2, 0, 3).contiguous()
     if axis == HEIGHT:
         product = torch.bmm(matrices, rows.view(channels, height, batch * width))
@@ -87,13 +87,13 @@ def circular_by_products(
 
 
 def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None) -> Tensor:
-    """The algorithm for very long axes, depthwise only; arguments as for `circular_conv`.
+    """Multiply Fourier transforms, for very long axes; depthwise, arguments as for `circular_conv`.
 
-    Computed in float32 at least, since there are no Fourier transforms of lower precision on CPUs.
+    It is computed in float32 or wider, since CPUs have no Fourier transforms of lower precision.
     """
     length = x.shape[axis]
     spectrum = torch.fft.rfft(at_least_float32(x.contiguous()), dim=axis)
-    # No flip of the kernel: conj turns the convolution of the theorem into a correlation.
+    # The kernel is not flipped: conj turns the convolution of the theorem into a correlation.
     response = torch.fft.rfft(at_least_float32(kernel).transpose(0, 1), dim=axis).conj()
     y = torch.fft.irfft(spectrum * response, n=length, dim=axis)
     device = x.device.type
@@ -109,7 +109,7 @@ ALGORITHMS = {
 
 
 def circulant(kernel: Tensor, axis: int) -> Tensor:
-    """Matrices `(C, length, length)` with `kernel[(j - i) mod length]` in row i and column j."""
+    """Return matrices `(C, length, length)`: `kernel[(j - i) mod length]` at row i, column j."""
     channels, length = kernel.shape[0], kernel.shape[axis]
     index = torch.arange(length, device=kernel.device)
     taps = (index - index[:, None]) % length
@@ -127,12 +127,13 @@ def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:
     """Whether the products are faster than the convolution, by docs/benchmarks.md."""
     length = x.shape[axis]
     trains = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-    if x.device.type != "cpu":  # not measured; the gradients of a long depthwise kernel decide
+    if x.device.type != "cpu":  # decided by the slow gradients of long depthwise kernels
         return trains
     if x.stride(1) > 1:
         return trains or length >= INFERENCE_LENGTH
-    # Channels_last: the change of layout costs more than a forward pass, or than a single image.
+    # Channels_last: changing the layout costs more than products save without a backward pass,
+    # or for a single image.
     if not trains or x.shape[0] == 1:
         return False
-    # Along the width, the convolution has no fast gradient in half precision.
+    # The convolution along the width has no fast gradient in half precision.
     return length >= CHANNELS_LAST_LENGTH or (axis == WIDTH and x.dtype.itemsize < 4)

@@ -1,8 +1,8 @@
 """ParC, position-aware circular convolution (section 3.1 of the ParC-Net paper), as modules.
 
-Kernel and position embedding are kept at a meta length, the feature size of the training images,
-and are fitted to each feature map, height and width apart.
-`models/layers/circular.py` has the arithmetic.
+Kernels and position embeddings are stored at a meta length, the feature size of the training
+images, and fitted to each feature map, separately for height and width. The arithmetic is in
+`models/layers/circular.py`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Resize = Literal["interpolate", "crop"]
 
 
 def along(axis: int, length: int) -> tuple[int, int]:
-    """Height and width of a kernel that lies along one axis."""
+    """Return the height and width of a kernel that lies along one axis."""
     return (length, 1) if axis == HEIGHT else (1, length)
 
 
 def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Tensor:
-    """Fits a meta kernel or position embedding to a feature map: F of equations 1 and 2.
+    """Fit a meta kernel or position embedding to a feature map: F of equations 1 and 2.
 
     Args:
-        parameter: `(A, B, K, 1)` for axis 2 (height) or `(A, B, 1, K)` for axis 3 (width).
-        axis: 2 or 3.
-        length: feature pixels along that axis.
-        resize: `interpolate` bilinearly with aligned corners, values not rescaled (released
+        parameter: Weights `(A, B, K, 1)` for axis 2 (height) or `(A, B, 1, K)` for axis 3 (width).
+        axis: Axis of the weights: 2 or 3.
+        length: Number of feature pixels along that axis.
+        resize: Method: `interpolate` bilinearly with aligned corners, values not rescaled (released
             value), or `crop` to the first taps.
 
     Raises:
-        ValueError: where `crop` has less to crop than is needed.
+        ValueError: If `crop` is asked for more taps than the parameter has.
     """
     meta_length = parameter.shape[axis]
     if meta_length == length:
@@ -48,7 +48,7 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
             )
         return parameter.narrow(axis, 0, length)
     if parameter.device.type == "meta":
-        # There is only a shape, which torch takes 10 ms to find out.
+        # Only the shape matters here, and torch takes 10 ms to find it.
         return parameter.new_empty((*parameter.shape[:2], *along(axis, length)))
     return functional.interpolate(
         parameter, along(axis, length), mode="bilinear", align_corners=True
@@ -56,15 +56,15 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
 
 
 class PositionEmbedding(nn.Module):
-    """One value per channel and place along an axis, added to the map (equations 1 and 2).
+    """One value per channel and position along an axis, added to the map (equations 1 and 2).
 
     Args:
-        channels: of the map.
-        axis: 2 (height) or 3 (width).
-        length: meta length, in feature pixels.
-        resize: see `fit_length`.
-        std: of the normal distribution it starts from; 1 in ParC-Net, 0.02 in its plug-ins
-            (released values).
+        channels: Number of channels of the map.
+        axis: Axis: 2 (height) or 3 (width).
+        length: Meta length, in feature pixels.
+        resize: Method to fit other lengths, see `fit_length`.
+        std: Standard deviation of the normal distribution of the initial values; 1 in ParC-Net,
+            0.02 in its plug-ins (released values).
     """
 
     def __init__(
@@ -76,25 +76,25 @@ class PositionEmbedding(nn.Module):
         self.weight = nn.Parameter(std * torch.randn(1, channels, *along(axis, length)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         return x + fit_length(self.weight, self.axis, x.shape[self.axis], self.resize)
 
     def extra_repr(self) -> str:
-        """Shape of the embedding."""
+        """Return the shape of the embedding."""
         return f"{tuple(self.weight.shape)}"
 
 
 class CircularConv(nn.Module):
-    """Circular convolution along one axis, as long as the feature map.
+    """Circular convolution along one axis, with kernels as long as the feature map.
 
     Args:
-        channels: of the input and the output.
-        axis: 2 (height, the paper's ParC-V) or 3 (width, ParC-H).
-        length: meta length of the kernel, in feature pixels.
-        resize: see `fit_length`.
-        groups: as many as channels (depthwise, the default), or fewer.
-        bias: whether a bias per channel is added.
-        algorithm: see `circular_conv`.
+        channels: Number of channels of the input and the output.
+        axis: Axis: 2 (height, the paper's ParC-V) or 3 (width, ParC-H).
+        length: Meta length of the kernel, in feature pixels.
+        resize: Method to fit other lengths, see `fit_length`.
+        groups: Number of groups; None: as many as channels (depthwise).
+        bias: Whether a bias per channel is added.
+        algorithm: Algorithm of the convolution, see `circular_conv`.
     """
 
     def __init__(
@@ -113,38 +113,38 @@ class CircularConv(nn.Module):
         self.algorithm: Algorithm = algorithm
         self.groups = groups or channels
         inputs = channels // self.groups
-        # torch's default for a convolution, which the release has too: U(+-1 / sqrt(fan in)).
+        # torch's default for convolutions, also in the release: U(+-1 / sqrt(fan in)).
         bound = 1 / math.sqrt(inputs * length)
         shape = (channels, inputs, *along(axis, length))
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         kernel = fit_length(self.weight, self.axis, x.shape[self.axis], self.resize)
         return circular_conv(x, kernel, self.axis, self.bias, self.groups, self.algorithm)
 
     def extra_repr(self) -> str:
-        """Shape of the kernel."""
+        """Return the shape of the kernel, the groups and the algorithm."""
         return f"{tuple(self.weight.shape)}, groups={self.groups}, algorithm={self.algorithm}"
 
 
 class ParallelParC(nn.Module):
-    """ParC as a plug-in (section 4.5): stands where a network had a convolution of stride 1.
+    """ParC as a plug-in (section 4.5): a replacement for a convolution of stride 1.
 
-    Half of the channels goes along the height, half along the width, each with a bias and, where
-    wanted, a position embedding; released values.
+    Half of the channels is convolved along the height, half along the width, each with a bias and
+    an optional position embedding (released values).
 
     Args:
-        channels: of the input and the output; even.
-        size: meta height and width, in feature pixels.
-        groups: of the convolution that it replaces: as many as channels (depthwise, the default),
-            or fewer; each half has half of them, and 1 mixes all channels of a half.
-        position_embedding: whether there is one.
-        algorithm: see `circular_conv`.
+        channels: Number of channels of the input and the output; even.
+        size: Meta height and width, in feature pixels.
+        groups: Number of groups of the replaced convolution; None: as many as channels (depthwise).
+            Each half has half of them; 1 mixes all channels of a half.
+        position_embedding: Whether there are position embeddings.
+        algorithm: Algorithm of the convolutions, see `circular_conv`.
 
     Raises:
-        ValueError: where the channels are odd.
+        ValueError: If the number of channels is odd.
     """
 
     def __init__(
@@ -171,6 +171,6 @@ class ParallelParC(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         along_height, along_width = x.chunk(2, dim=1)
         return torch.cat([self.height(along_height), self.width(along_width)], dim=1)

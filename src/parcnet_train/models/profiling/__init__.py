@@ -1,1 +1,1 @@
-"""Parameters, multiply-adds and memory of a network, by arithmetic alone."""
+"""Parameters, multiply-adds and memory of a network, found without computing anything."""

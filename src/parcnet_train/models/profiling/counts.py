@@ -1,6 +1,6 @@
-"""What a network costs, by arithmetic alone: nothing is computed, on no device.
+"""Parameters, multiply-adds and memory of a network, found without computing anything.
 
-`counts` is for any network, `profile` splits a backbone and its head into their stages.
+`counts` accepts any network, `profile` splits a model into its stages.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Counts:
-    """Size of a network and work of one inference.
+    """The size of a network and the cost of one inference.
 
     Attributes:
-        parameters: trainable ones, shared ones once.
-        multiply_adds: of convolutions, linear layers and other matrix products, attention
-            included; norms, activations, pooling and resizing are left out, as usual in papers.
+        parameters: Number of trainable parameters; shared ones count once.
+        multiply_adds: Number of multiply-adds of convolutions, linear layers and other matrix
+            products, attention included. Norms, activations, pooling and resizing do not count, as
+            usual in papers.
     """
 
     parameters: int
@@ -37,16 +38,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Stage(Counts):
-    """A part of a network, within an inference of the whole in float32.
+    """The cost of a part of a network, during an inference of the whole network in float32.
 
     Attributes:
-        name: of the part.
-        output_shapes: of the tensors that it returns in all its runs, the batch first.
-        activations: elements of all outputs of convolutions and linear layers (arXiv 2003.13678).
-        peak_memory_bytes: the most that tensors hold at one moment while the part runs: images,
-            maps that earlier stages left for the head, results, and what lies between. Weights
-            and buffers are left out, and so is the workspace of kernels. A circular convolution
-            holds its wrapped input, attention its matrix of weights.
+        name: Name of the part.
+        output_shapes: Shapes of the tensors that the part returns in all its runs, batch first.
+        activations: Number of elements of all outputs of convolutions and linear layers (arXiv
+            2003.13678).
+        peak_memory_bytes: Largest memory of all tensors at one moment while the part runs: images,
+            maps that earlier stages left for the head, results and intermediate tensors. Weights,
+            buffers and the workspace of kernels do not count. A circular convolution holds its
+            wrapped input, attention its matrix of weights.
     """
 
     name: str
@@ -56,13 +58,13 @@ class Stage(Counts):
 
 
 def counts(network: nn.Module, size: tuple[int, int]) -> Counts:
-    """Counts the parameters of a network, and the multiply-adds of one image.
+    """Count the parameters of a network, and the multiply-adds of one image.
 
     A circular convolution counts by its definition, whatever algorithm computes it.
 
     Args:
-        network: takes `(B, 3, H, W)` float images; is left as it is.
-        size: height and width of the image, in pixels.
+        network: Module that takes float images `(B, 3, H, W)`; it is not changed.
+        size: Height and width of the image, in pixels.
     """
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -72,15 +74,15 @@ def counts(network: nn.Module, size: tuple[int, int]) -> Counts:
 
 
 def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[Stage]:
-    """Runs a batch of shapes through a network, and notes what its parts cost.
+    """Run a batch of shapes through a network, and record the cost of each part.
 
     Args:
-        model: is left as it is.
-        size: height and width of the images, in pixels.
-        batch_size: images that all but the parameters is counted of.
+        model: Model to measure; it is not changed.
+        size: Height and width of the images, in pixels.
+        batch_size: Number of images, on which everything except the parameters depends.
 
     Returns:
-        The parts in the order in which they end; `rest`, where any work or parameter belongs to
+        The parts in the order in which they end; `rest`, if any operation or parameter belongs to
         none of them; and the whole, `total`.
     """
     model = on_meta(model)
@@ -101,14 +103,15 @@ def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[St
 def watch(
     name: str, module: nn.Module, meter: Meter, stages: dict[str, Stage], counted: set[Tensor]
 ) -> None:
-    """Makes a module note its `Stage` when it ran; runs of it within another part are that part's.
+    """Register hooks that record the cost of a module; runs within another part count there.
 
     Args:
-        name: of the part.
-        module: the part.
-        meter: that counts.
-        stages: where it is noted; what a part costs in several runs is added up.
-        counted: parameters that earlier parts have already, and this one then has.
+        name: Name of the part.
+        module: Module of the part.
+        meter: Meter that counts.
+        stages: Results by name, to which the part is added; several runs of it are summed.
+        counted: Parameters that earlier parts account for; those of this part are added when it
+            runs.
     """
 
     def start(*_: object) -> None:
@@ -129,7 +132,7 @@ def watch(
 
 
 def joined(first: Stage, second: Stage) -> Stage:
-    """Two runs of a part."""
+    """Combine two runs of a part."""
     peaks = (run.peak_memory_bytes for run in (first, second))
     return Stage(
         first.parameters + second.parameters,
@@ -142,7 +145,7 @@ def joined(first: Stage, second: Stage) -> Stage:
 
 
 def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
-    """What no part accounts for, if anything; when it held most is not known."""
+    """Yield the cost that no part accounts for, if any; its peak memory is unknown."""
     parameters, multiply_adds, activations = (
         getattr(total, name) - sum(getattr(part, name) for part in parts)
         for name in ("parameters", "multiply_adds", "activations")
@@ -152,7 +155,7 @@ def rest_of(parts: Sequence[Stage], total: Stage) -> Iterator[Stage]:
 
 
 def parts_of(model: Model, images: Tensor) -> dict[str, nn.Module]:
-    """The backbone's stages by number, its children that run where it has none, and the head."""
+    """Return the head and the backbone's numbered stages, or its children if it has no stages."""
     stages = getattr(model.backbone, "stages", None)
     if stages is None:
         parts = dict(children_of(model.backbone, modules_that_run(model, images)))
@@ -162,7 +165,7 @@ def parts_of(model: Model, images: Tensor) -> dict[str, nn.Module]:
 
 
 def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
-    """Those that are called; a list of blocks, or a chain of which some maps are kept, is not."""
+    """Return the modules that are called; containers whose children are called directly are not."""
     ran: set[nn.Module] = set()
     handles = [
         module.register_forward_hook(lambda module, _, __: ran.add(module))
@@ -176,9 +179,9 @@ def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
 
 
 def children_of(module: nn.Module, ran: Container[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
-    """Children by name; instead of one that does not run, its own, as `blocks.0`.
+    """Yield children by name; a child that is not called is replaced by its own, as in `blocks.0`.
 
-    Those of a wrapped network, which holds all parameters, stand for itself.
+    A child that wraps the whole network, with all its parameters, is replaced by its own children.
     """
     for name, child in module.named_children():
         if list(child.children()) and count_parameters(child) == count_parameters(module):
@@ -190,12 +193,12 @@ def children_of(module: nn.Module, ran: Container[nn.Module]) -> Iterator[tuple[
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trainable parameters, shared ones once."""
+    """Count the trainable parameters; shared ones count once."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def on_meta(network: nn.Module) -> Any:
-    """A copy for inference, float32, that has shapes and no values."""
+    """Return a copy for inference in float32, which has shapes but no values."""
     network = copy.deepcopy(network).to("meta", torch.float32).eval()
     for module in network.modules():
         if isinstance(module, CircularConv):

@@ -1,4 +1,4 @@
-"""Follows the operators of an inference and the memory of their tensors."""
+"""Operators of an inference, and the memory of their tensors."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-# What convolutions and linear layers become; attention's products are `bmm`.
+# Operators of convolutions and linear layers; attention's products are `bmm`.
 LAYERS = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts between `start` and `end`, which may be nested. Its `counter` runs around it.
+    """Counts operations and memory between `start` and `end`, which may be nested.
+
+    Its `counter` has to be entered around it.
 
     Args:
-        weights: tensors whose memory is not counted.
-        images: the input, whose memory is.
+        weights: Tensors whose memory does not count.
+        images: Input, whose memory counts.
     """
 
     def __init__(self, weights: Iterable[Tensor], images: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counter = FlopCounterMode(display=False)
         self.activations = 0
-        # Of storages, which views share; an entry goes when its storage does.
+        # Bytes by storage, which views share; an entry disappears with its storage.
         self.bytes: Any = WeakIdKeyDictionary()
         for weight in weights:
             self.bytes[weight.untyped_storage()] = 0
@@ -37,16 +39,16 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.started: list[tuple[int, int, int]] = []
 
     def start(self) -> None:
-        """Begins to count something."""
+        """Begin to count."""
         self.started.append((self.counter.get_total_flops(), self.activations, self.peak))
         self.peak = self.held()
 
     def end(self) -> tuple[int, int, int]:
-        """What was counted since the last `start`.
+        """Return the counts since the last `start`.
 
         Returns:
-            Multiply-adds; elements of the outputs of convolutions and linear layers; and the most
-            bytes that tensors held at one moment.
+            Multiply-adds; elements of the outputs of convolutions and linear layers; and the
+            largest number of bytes that tensors held at one moment.
         """
         flops, activations, peak_before = self.started.pop()
         peak = self.peak
@@ -56,13 +58,13 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return multiply_adds, self.activations - activations, peak
 
     def held(self) -> int:
-        """Bytes held at this moment."""
+        """Return the number of bytes held at this moment."""
         return sum(self.bytes.values())
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Runs an operator and looks at its outputs."""
+        """Run an operator and record its outputs."""
         output = function(*args, **(kwargs or {}))
         for tensor in tensors_of(output):
             storage = tensor.untyped_storage()
@@ -74,7 +76,7 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def tensors_of(output: object) -> Iterator[Tensor]:
-    """The tensors in lists, mappings and dataclasses."""
+    """Yield the tensors in lists, mappings and dataclasses."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, (list, tuple)):
