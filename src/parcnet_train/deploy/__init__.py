@@ -1,1 +1,1 @@
-"""From a trained network to files for other runtimes; knows neither Hydra nor Lightning."""
+"""Export of trained networks to files for other runtimes; needs neither Hydra nor Lightning."""

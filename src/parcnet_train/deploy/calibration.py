@@ -1,4 +1,4 @@
-"""Images of a training set as its evaluation would see them, by which ranges of int8 are chosen."""
+"""Calibration images for int8: training images, preprocessed as in an evaluation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from parcnet_train.predict.predictor import Options, Predictor
 
 
 class Recording(nn.Module):
-    """Stands for a model, and keeps the images that it is given.
+    """Wrapper of a model that records the images that the model is called with.
+
+    Args:
+        model: Model to wrap.
 
     Attributes:
-        images: `(1, 3, H, W)` RGB from 0 to 1 each.
+        images: Recorded images, each `(1, 3, H, W)` RGB in [0, 1].
     """
 
     def __init__(self, model: Model) -> None:
@@ -27,8 +30,8 @@ class Recording(nn.Module):
         self.images: list[npt.NDArray[np.float32]] = []
 
     def forward(self, images: Tensor) -> Any:
-        """What the model gives of `(B, 3, H, W)` images, uint8 or from 0 to 1."""
-        # In the order that other runtimes expect, whatever torch's memory has.
+        """Return the model's outputs for `(B, 3, H, W)` images, uint8 or float in [0, 1]."""
+        # Other runtimes expect this memory layout, whichever layout the tensor has.
         array = np.ascontiguousarray(scaled(images).numpy())
         self.images += np.split(array, len(array))
         return self.model(images)
@@ -37,17 +40,18 @@ class Recording(nn.Module):
 def calibration_images(
     dataset: DataSet, predictor: Predictor, model: Model, count: int, may_skip: bool
 ) -> list[npt.NDArray[np.float32]]:
-    """So many images of a data set as the network would be given them, drawn at random.
+    """Return images of a data set, drawn at random and preprocessed for the network.
 
     Args:
-        dataset: of the training.
-        predictor: knows how an evaluation resizes images, or which windows it cuts out of them.
-        model: on the CPU, in evaluation mode.
-        count: of images, or of windows; all of a smaller data set.
-        may_skip: whether unreadable images are left out.
+        dataset: Training data set.
+        predictor: Predictor that resizes images, or cuts windows out of them, as an evaluation
+            does.
+        model: Model on the CPU, in evaluation mode.
+        count: Number of images, or of windows. A smaller data set gives all that it has.
+        may_skip: Whether unreadable images are left out; otherwise they raise an error.
 
     Raises:
-        DataError: for an unreadable image otherwise, and where none is left.
+        DataError: If an image is unreadable and `may_skip` is false, or if no image is readable.
     """
     recording = Recording(model)
     for sample in np.random.default_rng(0).permutation(len(dataset)).tolist():

@@ -1,4 +1,4 @@
-"""What is written into a file: a baked network with named outputs, in the form a user wants."""
+"""Network as it is exported: baked for one image size, with the outputs that the user chose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parcnet_train.version import __version__
 
 Size = tuple[int, int]
 
-Images = Sequence[npt.NDArray[np.float32]]  # (1, 3, H, W) RGB from 0 to 1 each
+Images = Sequence[npt.NDArray[np.float32]]  # (1, 3, H, W) RGB in [0, 1] each
 
 INPUT = "images"
 PRECISION = "precision"  # key of the metadata
@@ -35,13 +35,13 @@ CLASSES = ("classes",)
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a detector's outputs become objects; see `detection.postprocess.detect`.
+    """Settings of a detector's post-processing; see `detection.postprocess.detect`.
 
     Attributes:
-        score_threshold: probability that an object has to exceed.
-        nms_iou: of two boxes of a class that overlap more, the worse one goes.
-        candidates: best boxes of a class that are looked at.
-        per_image: most objects of an image.
+        score_threshold: Probability that an object has to exceed.
+        nms_iou: IoU above which NMS removes the box with the lower score, of two boxes of a class.
+        candidates: Number of boxes per class, those with the highest scores, that enter NMS.
+        per_image: Largest number of objects per image.
     """
 
     score_threshold: float = 0.01
@@ -51,18 +51,18 @@ class Decoding:
 
 
 class Exportable(nn.Module):
-    """A network for one size of images whose outputs are a tuple of tensors.
+    """Network for one image size whose outputs are a tuple of tensors.
 
     Args:
-        model: backbone and head; it stays as it is.
-        size: height and width of the images, in pixels.
-        argmax: segmentation: the class of every pixel instead of logits.
-        decoding: detection: objects instead of logits and offsets. This module then gives the
-            candidates, `(C, K, 4)` boxes and `(C, K)` scores of every class but the background; the
-            file suppresses those that overlap.
+        model: Backbone and head; the model is not changed.
+        size: Height and width of the images, in pixels.
+        argmax: Whether a segmentation network outputs the class of every pixel instead of logits.
+        decoding: Post-processing settings of a detector that outputs objects instead of logits and
+            offsets. This module then outputs the candidates of every class except the background,
+            `(C, K, 4)` boxes and `(C, K)` scores; NMS is added in the file.
 
     Attributes:
-        names: of the file's outputs.
+        names: Names of the file's outputs.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Exportable(nn.Module):
             self.names = DECODED
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Runs the network on `(B, 3, *size)` float RGB in [0, 1]."""
+        """Run the network on `(B, 3, *size)` float RGB images in [0, 1]."""
         outputs = self.network(images)
         if self.task != "detection":
             return (outputs.argmax(dim=1) if self.argmax else outputs,)
         if self.decoding is None:
             return outputs.class_logits, outputs.box_offsets
-        # The background comes first.
+        # Class 0 is the background.
         scores = outputs.class_logits.softmax(dim=-1)[0].transpose(0, 1)[1:]
         boxes = decode(outputs.box_offsets, outputs.anchors)[0].clamp(min=0, max=1)
         count = min(self.decoding.candidates, outputs.anchors.shape[0])
@@ -93,14 +93,14 @@ class Exportable(nn.Module):
         return boxes[anchors], best
 
     def example(self) -> Tensor:
-        """Images of the right size, on which the network is recorded."""
+        """Return images of the right size, for tracing the network."""
         return torch.zeros(1, 3, *self.size)
 
     def description(self, class_names: Sequence[str]) -> dict[str, str]:
-        """What a file says of itself, as plain words.
+        """Return the metadata of a file.
 
         Args:
-            class_names: of the network's logits, in their order.
+            class_names: Names of the classes, in the order of the logits.
         """
         words: dict[str, Any] = {
             "parcnet_train_version": __version__,
@@ -112,7 +112,7 @@ class Exportable(nn.Module):
         }
         head = getattr(self.network, "head", None)
         if isinstance(head, FixedSSDLite):
-            # What `detection.anchors.make_anchors` makes the anchors of.
+            # The arguments of `detection.anchors.make_anchors`.
             sizes = {"map_sizes": head.map_sizes, "smallest": head.smallest_anchor}
             words["anchors"] = json.dumps(sizes)
         if self.decoding is not None:

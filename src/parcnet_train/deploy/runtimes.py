@@ -1,6 +1,7 @@
-"""Exported files, run and timed by their own runtimes; needs NumPy and a runtime, nothing else.
+"""Inference and timing of exported files in their own runtimes.
 
-A script, too, for a Raspberry Pi or a phone without this package, copied beside the files:
+This module needs only NumPy and a runtime. It is also a script: copied beside the files, it times
+them on a Raspberry Pi or a phone, where this package is not installed:
 
     python time_models.py *.onnx --threads 1 --iterations 100
 """
@@ -22,35 +23,35 @@ from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, Any]  # of NumPy, by name
+Arrays = dict[str, Any]  # NumPy arrays by name
 Run = Callable[[Any], Arrays]
 
 INPUT = "images"
-WARMUP = 10  # turns that are not timed
-ITERATIONS = 100  # of the paper's Table 3
+WARMUP = 10  # rounds that are not timed
+ITERATIONS = 100  # as in the paper's Table 3
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn"}
 PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN"}
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
-    """Opens a file for inference on the CPU, in float32.
+    """Open a file for inference on the CPU, in float32.
 
     Args:
-        runtime: onnxruntime, openvino or mnn.
-        path: of the file.
-        threads: of one inference.
+        runtime: Name of the runtime: onnxruntime, openvino or mnn.
+        path: Path of the file.
+        threads: Number of threads per inference.
 
     Returns:
-        A function from float32 images `(B, 3, H, W)` to the outputs by name.
+        A function that takes float32 images `(B, 3, H, W)` and returns the outputs by name.
 
     Raises:
-        ModuleNotFoundError: where the runtime is not installed.
+        ModuleNotFoundError: If the runtime is not installed.
     """
     return OPENERS[runtime](path, threads)
 
 
 def open_onnx(path: Path, threads: int) -> Run:
-    """With ONNX Runtime; all optimisations of the graph, and threads that spin, as by default."""
+    """Open a file with ONNX Runtime: all graph optimizations, and spinning threads, its default."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -67,7 +68,7 @@ def open_onnx(path: Path, threads: int) -> Run:
 
 
 def open_openvino(path: Path, threads: int) -> Run:
-    """With OpenVINO, which would compute in bfloat16 where the processor has it."""
+    """Open a file with OpenVINO, in float32: its default is bfloat16 if the CPU supports it."""
     import openvino
 
     settings = {
@@ -84,12 +85,12 @@ def open_openvino(path: Path, threads: int) -> Run:
 
 
 def open_mnn(path: Path, threads: int) -> Run:
-    """With MNN; it computes in half floats where it is not asked for precision."""
+    """Open a file with MNN, in float32: without `precision` it computes in float16."""
     import MNN
 
     settings = {"backend": "CPU", "precision": "high", "numThread": threads}
     manager = MNN.nn.create_runtime_manager((settings,))
-    # Without names it has all outputs, and tells which.
+    # Loaded without names, a module reports the names of all its outputs.
     names = MNN.nn.load_module_from_file(str(path), [], []).get_info()["outputNames"]
     module = MNN.nn.load_module_from_file(str(path), [INPUT], names, runtime_manager=manager)
 
@@ -98,7 +99,7 @@ def open_mnn(path: Path, threads: int) -> Run:
         variable.write(images)
         outputs = module.onForward([variable])
         return {
-            # A copy: the memory is MNN's, and goes with the variable.
+            # A copy, because MNN frees the memory together with the variable.
             name: np.array(MNN.expr.convert(output, MNN.expr.NCHW).read())
             for name, output in zip(names, outputs)  # noqa: B905  for Python 3.9
         }
@@ -116,18 +117,19 @@ OPENERS: dict[str, Callable[[Path, int], Run]] = {
 def take_turns(
     runs: Mapping[Any, Callable[[], object]], iterations: int, warmup: int = WARMUP
 ) -> dict[Any, list[float]]:
-    """Times inferences by turns, in an order that changes with every turn.
+    """Time several inferences, interleaved: every round runs all of them in a new random order.
 
-    Other work on the machine so meets all alike. Each one first runs once by the side: it then
-    finds the caches as in a loop of itself, and no threads of the one before.
+    Other work on the machine then affects all of them alike. Each timed run follows an untimed one
+    of the same inference, so that the caches are as in a loop of only this inference, and no
+    threads of the previous one are still active.
 
     Args:
-        runs: by name.
-        iterations: turns that are timed.
-        warmup: turns in front of them.
+        runs: Inferences by name.
+        iterations: Number of timed rounds.
+        warmup: Number of untimed rounds before them.
 
     Returns:
-        Milliseconds of every iteration, by name.
+        The milliseconds of every iteration, by name.
     """
     times: dict[Any, list[float]] = {name: [] for name in runs}
     for turn in range(warmup + iterations):
@@ -141,7 +143,7 @@ def take_turns(
 
 
 def summary(milliseconds: Sequence[float]) -> dict[str, float]:
-    """What is told of the times of one model."""
+    """Return the statistics of a model's times that are reported."""
     median, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
     return {
         "milliseconds": median,
@@ -153,12 +155,13 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def pinned(threads: int) -> Iterator[list[int] | None]:
-    """Keeps this process on as many of its cores as it has threads, where the system can.
+    """Pin this process to as many of its cores as it has threads, if the system supports it.
 
-    The last ones: the first one has the interrupts, and where cores differ, the last are fast.
+    The last cores are used: the first one handles the interrupts, and on processors with different
+    kinds of cores the last ones are the fast ones.
 
     Yields:
-        Numbers of the cores; None where it cannot be done.
+        The indices of the cores; None if pinning is not supported.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield None
@@ -173,19 +176,19 @@ def pinned(threads: int) -> Iterator[list[int] | None]:
 
 
 def keep_on(cores: Any) -> None:
-    """Binds all threads that there are, each to all of these cores; new ones inherit it."""
+    """Bind every existing thread to these cores; new threads inherit the setting."""
     tasks = Path("/proc/self/task")
     for thread in [int(each.name) for each in tasks.glob("*")] or [0]:
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the thread has ended
             os.sched_setaffinity(thread, cores)
 
 
 def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
-    """What a time depends on.
+    """Return the hardware and software that a measured time depends on.
 
     Args:
-        threads: of one inference.
-        cores: that the process was kept on.
+        threads: Number of threads per inference.
+        cores: Indices of the cores that the process was pinned to.
     """
     first = cores[0] if cores else 0
     frequency = Path(f"/sys/devices/system/cpu/cpu{first}/cpufreq")
@@ -205,7 +208,7 @@ def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name, as the system reports it."""
     # As in runs/environment.py: this file is copied to devices without the rest of the package.
     for line in (words_of(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith(("model name", "Hardware")):
@@ -214,7 +217,7 @@ def cpu_model() -> str:
 
 
 def words_of(path: Path) -> str | None:
-    """What a file of the system says, None where there is none."""
+    """Return the text of a system file, None if there is no such file."""
     try:
         return path.read_text(errors="replace").strip("\0\n ")
     except OSError:
@@ -222,7 +225,7 @@ def words_of(path: Path) -> str | None:
 
 
 def version_of(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
+    """Return the version of a package, None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -230,14 +233,14 @@ def version_of(package: str) -> str | None:
 
 
 def size_of(path: Path, otherwise: Sequence[int]) -> tuple[int, int]:
-    """Height and width of a file's images, which end its name: `...-256x192.onnx`."""
+    """Return the image height and width at the end of a file's name, `...-256x192.onnx`."""
     found = re.findall(r"(\d+)x(\d+)", path.stem)
     height, width = found[-1] if found else otherwise
     return int(height), int(width)
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="Times exported models, by turns, batch 1.")
     parser.add_argument("files", nargs="+", type=Path, help=", ".join(SUFFIXES))
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
@@ -264,7 +267,7 @@ def arguments() -> argparse.Namespace:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that takes its name when all of it is on the disk."""
+    """Write a file atomically: it gets its name only when all of it is on disk."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w") as file:
         file.write(text)
@@ -274,7 +277,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Times files; prints a line for each, and writes a JSON file."""
+    """Time the files, print one line for each, and write a JSON file."""
     given = arguments()
     generator = np.random.default_rng(0)
     runs: dict[str, Callable[[], object]] = {}

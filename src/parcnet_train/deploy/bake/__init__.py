@@ -1,1 +1,1 @@
-"""Networks with kernels and embeddings fixed for one image size, ready for export."""
+"""Baking: networks rewritten for one image size, with all kernels and embeddings fixed."""

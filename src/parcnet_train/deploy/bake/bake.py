@@ -1,14 +1,16 @@
-"""`bake`: a network for one size of images, as plain convolutions.
+"""`bake`: rewrite a network for one image size, as plain convolutions.
 
-All of it is exact rewriting, with weights computed in float64:
+Every rewriting is exact, and its weights are computed in float64:
 
-- Kernels and position embeddings of ParC are fitted to the feature maps of that size.
-- A circular convolution over all L positions is one over zero padding whose kernel has every tap
-  but one twice: of 2L - 1 taps, every pixel meets L, in the right order.
-- Convolutions along height and along width commute, embeddings between them are a constant map in
-  the end: both halves of a mixer run along the width, then along the height, and nothing is split.
-- A BatchNorm behind a convolution goes into it. One in front of ParC or of a 1x1 convolution does
-  so too: no padding is in its way, since in a circular convolution every tap meets a pixel.
+- ParC's kernels and position embeddings are resized to the feature maps of that size.
+- A circular convolution over all L positions equals a convolution with zero padding whose kernel
+  contains every tap but one twice: of its 2L - 1 taps, L meet pixels at every position, in the
+  right order.
+- Convolutions along the height and along the width commute, and the embeddings between them add a
+  constant map to the output. Both halves of a mixer therefore run along the width, then along the
+  height, and the channels are not split.
+- A BatchNorm after a convolution is folded into it. So is one before ParC or before a 1x1
+  convolution: padding does not prevent it, since every tap of a circular convolution meets a pixel.
 """
 
 from __future__ import annotations
@@ -52,20 +54,20 @@ from parcnet_train.models.layers.parc import CircularConv, ParallelParC, along, 
 from parcnet_train.models.model import Model
 
 Size = tuple[int, int]
-FLAT = 1e-12  # range of a constant map, relative to its largest value, up to which it is a bias
+FLAT = 1e-12  # a map whose range, relative to its largest value, is at most this becomes a bias
 
 
 def bake(model: nn.Module, size: Size) -> nn.Module:
-    """Makes a copy of a network that takes images of one size, with the same outputs.
+    """Copy a network and rewrite the copy for one image size; its outputs stay the same.
 
     Args:
-        model: takes `(B, 3, *size)` images, of any backbone; it stays as it is.
-        size: height and width of the images, in pixels.
+        model: Network with any backbone that takes `(B, 3, *size)` images; it is not changed.
+        size: Height and width of the images, in pixels.
 
     Returns:
-        The copy, in evaluation mode and of the same dtype. It has no BatchNorm behind or in front
-        of a convolution, and no parameter that is resized. The batch stays free. On images of
-        another size its results are undefined.
+        The copy, in evaluation mode and of the same dtype. It has no BatchNorm before or after a
+        convolution, and no parameter that is resized. The batch size remains free. For images of
+        another size, the results are undefined.
     """
     baked = copy.deepcopy(model).eval().requires_grad_(False)
     for name, map_size in sizes_of_maps(baked, size).items():
@@ -78,11 +80,11 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
         elif isinstance(module, ParCStage):
             bake_stage(module)
     fixed = FixedModel(baked, size) if isinstance(baked, Model) else baked
-    return fixed.eval()  # parts that are new, too: exporters ask the outermost one
+    return fixed.eval()  # new parts are in training mode, and exporters read the outermost one
 
 
 def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
-    """Height and width of the maps of every part that needs them, in a run without values."""
+    """Return the feature map size of every part that depends on it, found on the meta device."""
     twin = copy.deepcopy(model).to("meta")
     seen: dict[str, Size | list[Size]] = {}
 
@@ -102,12 +104,12 @@ def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
 
 
 def size_of(x: Tensor) -> Size:
-    """Height and width of `(B, C, H, W)`."""
+    """Return the height and width of a `(B, C, H, W)` tensor."""
     return x.shape[2], x.shape[3]
 
 
 def bake_stage(stage: ParCStage) -> None:
-    """Folds the norm behind the blocks, and makes the convolution in front of them depthwise."""
+    """Fold the norm after a stage's blocks, and make the convolution before them depthwise."""
     *_, norm = stage.blocks
     fold_in_front(stage.project.conv, affine_of(norm))
     stage.blocks[-1] = nn.Identity()
@@ -119,7 +121,7 @@ def bake_stage(stage: ParCStage) -> None:
 
 
 def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
-    """A mixer of ParC-Net for one size of maps."""
+    """Rewrite a mixer of ParC-Net for one feature map size."""
     first, second = mixer.height_first, mixer.width_first
     height = torch.cat([scaled_kernel(first, size), kernel_of(second.second, size)])
     width = torch.cat([kernel_of(first.second, size), scaled_kernel(second, size)])
@@ -127,7 +129,7 @@ def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
     if isinstance(first.first, CircularConv):
         return circular_mixer(width, height, constant, first.first.weight.dtype)
     dtype = next(mixer.parameters()).dtype
-    # Rows BK of Table 2: over zeros, and shorter than the map.
+    # The ablations BK of Table 2 use zero padding and kernels shorter than the map.
     rows, columns = height.shape[HEIGHT] // 2, width.shape[WIDTH] // 2
     return FixedMixer(
         convolution(width.to(dtype), None, len(width), (0, columns)),
@@ -139,7 +141,7 @@ def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
 def circular_mixer(
     width: Tensor, height: Tensor, constant: Tensor, dtype: torch.dtype
 ) -> FixedMixer:
-    """A mixer of depthwise circular kernels `(C, 1, 1, W)` and `(C, 1, H, 1)`, float64."""
+    """Build a mixer from depthwise circular kernels `(C, 1, 1, W)` and `(C, 1, H, 1)`, float64."""
     bias, remainder = split_constant(constant, dtype)
     return FixedMixer(
         along_wrapped_width(width.to(dtype)),
@@ -149,14 +151,15 @@ def circular_mixer(
 
 
 def bake_parallel(parc: ParallelParC, size: Size) -> nn.Module:
-    """A plug-in for one size of maps."""
+    """Rewrite a ParC plug-in for one feature map size."""
     layers = parc.height[1], parc.width[1]
     assert isinstance(layers[0], CircularConv)  # for the type checker
     height, width = (kernel_of(layer, size) for layer in layers)
     half, groups, dtype = len(height), layers[0].groups, layers[0].weight.dtype
     constant = response_to_zeros(parc, 2 * half, size)
     if groups == half:
-        # Each half stays as it is along the other axis: cheaper than to split the channels.
+        # A unit kernel along the other axis leaves each half as it is, which costs less than
+        # splitting the channels.
         height = torch.cat([height, unit_kernel(half, HEIGHT, size[0])])
         width = torch.cat([unit_kernel(half, WIDTH, size[1]), width])
         return circular_mixer(width, height, constant, dtype)
@@ -170,14 +173,14 @@ def bake_parallel(parc: ParallelParC, size: Size) -> nn.Module:
 
 
 def unit_kernel(channels: int, axis: int, length: int) -> Tensor:
-    """The kernel that changes nothing, float64."""
+    """Return the kernel of the identity, float64."""
     kernel = torch.zeros(channels, 1, *along(axis, length), dtype=torch.float64)
     kernel[:, :, 0, 0] = 1
     return kernel
 
 
 def kernel_of(layer: nn.Module, size: Size) -> Tensor:
-    """The kernel of a convolution along one axis, fitted to a map, float64."""
+    """Return the kernel of a convolution along one axis, resized to the feature map, float64."""
     if isinstance(layer, CircularConv):
         kernel = fit_length(layer.weight, layer.axis, size[layer.axis - HEIGHT], layer.resize)
         return kernel.detach().double()
@@ -186,7 +189,7 @@ def kernel_of(layer: nn.Module, size: Size) -> Tensor:
 
 
 def scaled_kernel(axes: Axes, size: Size) -> Tensor:
-    """The first kernel of one half, behind its norm, float64."""
+    """Return the first kernel of one half, scaled by the norm before it, float64."""
     kernel = kernel_of(axes.first, size)
     if isinstance(axes.norm, nn.Identity):
         return kernel
@@ -195,21 +198,24 @@ def scaled_kernel(axes: Axes, size: Size) -> Tensor:
 
 
 def response_to_zeros(mixer: nn.Module, channels: int, size: Size) -> Tensor:
-    """What embeddings, norms and biases add, `(1, C, H, W)` float64: the rest is linear."""
+    """Return what embeddings, norms and biases add to the output, `(1, C, H, W)` float64.
+
+    This is the output for zeros, since everything else in a mixer is linear.
+    """
     wide: Any = copy.deepcopy(mixer).double()
     with torch.no_grad():
         return wide(torch.zeros(1, channels, *size, dtype=torch.float64))
 
 
 def split_constant(constant: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-    """A constant map as a bias `(C,)` where it is the same everywhere, else as a map."""
+    """Return a constant map as a bias `(C,)` if it is equal at all positions, else as a map."""
     largest = constant.abs().max()
     if (constant.amax((2, 3)) - constant.amin((2, 3))).max() > FLAT * largest:
         return None, constant.to(dtype)
     return (constant[0, :, 0, 0].to(dtype) if largest > 0 else None), None
 
 
-# What depends on the size of its map, and what stands for it where there is one size.
+# Modules that depend on the feature map size, with the function or class that replaces them.
 BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Mixer: bake_mixer,
     ParallelParC: bake_parallel,

@@ -1,8 +1,7 @@
-"""Parts of a baked network: what is left of ParC for one size of feature maps.
+"""Parts of a baked network that replace ParC for one feature map size.
 
-Everything is a convolution over zero padding, so that runtimes which keep channels in blocks of 8
-or 16 need not change the layout of a map: they have no such form of slices and of concatenations
-along a map's width.
+All of them are convolutions with zero padding. Runtimes that store channels in blocks of 8 or 16
+can then keep that layout; slices and concatenations along the width would force them to change it.
 """
 
 from __future__ import annotations
@@ -17,41 +16,42 @@ from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_behind, fo
 from parcnet_train.models.backbones.parcnet import ChannelAttention, MetaFormerBlock
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
 
-WRAPPED_WIDTH = 24  # from which wrapping pays, by docs/deployment.md
+WRAPPED_WIDTH = 24  # from this width on wrapping is faster; measured in docs/deployment.md
 
 
 def along_height(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
-    """A circular convolution along the height, as long as the map.
+    """Return a circular convolution along the height, as long as the map.
 
     Args:
-        kernel: `(C, C / groups, H, 1)`, see `circular_conv`.
-        bias: `(C,)` or none.
-        groups: of the channels.
+        kernel: Kernel `(C, C / groups, H, 1)`, see `circular_conv`.
+        bias: Bias `(C,)`, or None.
+        groups: Number of channel groups.
     """
     before = kernel.shape[HEIGHT] - 1
     return convolution(periodic(kernel, HEIGHT), bias, groups, (before, 0))
 
 
 def along_width(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
-    """The same along the width, with a kernel `(C, C / groups, 1, W)`."""
+    """Return a circular convolution along the width, for a kernel `(C, C / groups, 1, W)`."""
     before = kernel.shape[WIDTH] - 1
     return convolution(periodic(kernel, WIDTH), bias, groups, (0, before))
 
 
 def periodic(kernel: Tensor, axis: int) -> Tensor:
-    """A kernel of L taps as one of 2L - 1 for a map with zeros around it.
+    """Extend a circular kernel of L taps to one of 2L - 1 taps for zero padding.
 
-    The tap for a distance stands again where the map begins anew: of both, one meets a pixel.
+    All taps but one occur twice, L positions apart: at every position exactly one of the two meets
+    a pixel, the other one a zero.
     """
     return torch.cat([kernel.narrow(axis, 1, kernel.shape[axis] - 1), kernel], dim=axis)
 
 
 def along_wrapped_width(kernel: Tensor) -> nn.Module:
-    """`along_width`, depthwise: a wrapped map first where it is so wide that this is faster."""
+    """Return a depthwise `along_width` that first wraps maps wide enough for this to be faster."""
     channels, width = kernel.shape[0], kernel.shape[WIDTH]
     if width < WRAPPED_WIDTH:
         return along_width(kernel, None, channels)
-    last = kernel.new_zeros(channels, 1, 1, 1)  # the map, twice as wide, has one pixel too many
+    last = kernel.new_zeros(channels, 1, 1, 1)  # twice the width is one pixel too many
     return nn.Sequential(
         wrapping(channels, width, kernel.dtype),
         convolution(torch.cat([kernel, last], dim=WIDTH), None, channels),
@@ -59,7 +59,7 @@ def along_wrapped_width(kernel: Tensor) -> nn.Module:
 
 
 def wrapping(channels: int, width: int, dtype: torch.dtype) -> nn.Conv2d:
-    """Puts a map beside itself: `(B, C, H, W)` to `(B, C, H, 2 * W)`, by a convolution."""
+    """Return a convolution that repeats a map: `(B, C, H, W)` to `(B, C, H, 2 * W)`."""
     ones = torch.ones(channels, 1, 1, 2, dtype=dtype)
     return convolution(ones, None, channels, (0, width), dilation=width)
 
@@ -71,7 +71,7 @@ def convolution(
     padding: tuple[int, int] = (0, 0),
     dilation: int = 1,
 ) -> nn.Conv2d:
-    """A convolution with those weights."""
+    """Return a convolution with the given weights."""
     height, width = weight.shape[2:]
     layer = nn.Conv2d(
         weight.shape[1] * groups,
@@ -90,12 +90,12 @@ def convolution(
 
 
 class FixedMixer(nn.Module):
-    """All channels along the width, then along the height, then a constant.
+    """Mixer of a baked network: all channels along the width, then the height, plus a constant.
 
     Args:
-        along_width: first convolution.
-        along_height: second one.
-        constant: `(1, C, H, W)` that position embeddings add, or none.
+        along_width: Convolution along the width, the first one.
+        along_height: Convolution along the height, the second one.
+        constant: Map `(1, C, H, W)` that the position embeddings add, or None.
     """
 
     constant: Tensor | None
@@ -106,22 +106,28 @@ class FixedMixer(nn.Module):
         super().__init__()
         self.along_width, self.along_height = along_width, along_height
         self.register_buffer("constant", constant)
-        self.has_skip = False  # whether the input is added
+        self.has_skip = False  # whether the input is added to the output
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         y = self.along_height(self.along_width(x))
-        # Right behind the convolution, with which runtimes fuse it.
+        # Directly after the convolution, so that runtimes fuse the addition into it.
         y = x + y if self.has_skip else y
         return y if self.constant is None else y + self.constant
 
     def fold_behind(self, affine: Affine) -> None:
-        """Makes the layer do what a norm behind it does."""
+        """Fold a norm that follows this layer into it."""
         fold_with_constant([self.along_height], self.constant, affine)
 
 
 class FixedHalves(nn.Module):
-    """One half of the channels along the height, the other along the width, for dense kernels."""
+    """Baked plug-in with dense kernels: half of the channels along each axis.
+
+    Args:
+        along_height: Convolution of the first half, along the height.
+        along_width: Convolution of the second half, along the width.
+        constant: Map `(1, C, H, W)` that the position embeddings add, or None.
+    """
 
     constant: Tensor | None
 
@@ -133,21 +139,21 @@ class FixedHalves(nn.Module):
         self.register_buffer("constant", constant)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         half = self.along_height.in_channels
         parts = [self.along_height(x[:, :half]), self.along_width(x[:, half:])]
         y = torch.cat(parts, dim=1)
         return y if self.constant is None else y + self.constant
 
     def fold_behind(self, affine: Affine) -> None:
-        """Makes the layer do what a norm behind it does."""
+        """Fold a norm that follows this layer into it."""
         fold_with_constant([self.along_height, self.along_width], self.constant, affine)
 
 
 def fold_with_constant(
     layers: Sequence[nn.Conv2d], constant: Tensor | None, affine: Affine
 ) -> None:
-    """Folds a norm into convolutions, each of its share of the channels, and a map behind them."""
+    """Fold a norm into parallel convolutions and into the constant map that follows them."""
     scale, shift = affine
     shares = zip(layers, scale.chunk(len(layers)), shift.chunk(len(layers)), strict=True)
     for layer, of_scale, of_shift in shares:
@@ -157,7 +163,7 @@ def fold_with_constant(
 
 
 class FixedAttention(nn.Module):
-    """`ChannelAttention` with the pooling that runtimes know as such."""
+    """`ChannelAttention` with a pooling layer that runtimes recognize as one."""
 
     def __init__(self, attention: ChannelAttention) -> None:
         super().__init__()
@@ -165,12 +171,12 @@ class FixedAttention(nn.Module):
         self.squeeze, self.excite = attention.squeeze, attention.excite
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scales each channel of `(B, C, H, W)` by a factor in [0, 1]."""
+        """Scale each channel of `(B, C, H, W)` by a factor in [0, 1]."""
         return x * self.excite(self.squeeze(self.pool(x)))
 
 
 class FixedBlock(nn.Module):
-    """`MetaFormerBlock` without norms; its mixer, a `FixedMixer`, holds the first residual."""
+    """`MetaFormerBlock` without norms; its `FixedMixer` computes the first residual itself."""
 
     def __init__(self, block: MetaFormerBlock) -> None:
         super().__init__()
@@ -188,31 +194,33 @@ class FixedBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         x = self.mixer(x)
         return x + self.attention(self.mlp(x))
 
 
 class Repeat(nn.Module):
-    """All channels, several times."""
+    """Repetition of all channels of a map."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
         self.times = times
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to `(B, times * C, H, W)`."""
+        """Map `(B, C, H, W)` to `(B, times * C, H, W)`."""
         return torch.cat([x] * self.times, dim=1)
 
 
 def spread(first: nn.Conv2d, act: nn.Module, second: nn.Conv2d) -> nn.Sequential:
-    """Two convolutions whose first one makes several channels of each: a depthwise one instead.
+    """Make the first of two convolutions depthwise by repeating its input channels.
 
-    Its channels come in another order, as those that the second one, dense, reads then do.
+    The first convolution computes several output channels from each input channel. The repeated
+    channels have another order, so the input channels of the second, dense convolution are
+    reordered, too.
     """
     times = first.out_channels // first.groups
     order = torch.arange(first.out_channels).view(-1, times).T.flatten()
-    assert first.bias is not None  # of the norm that was folded
+    assert first.bias is not None  # folding a norm has added it
     depthwise = convolution(
         first.weight.detach()[order],
         first.bias.detach()[order],

@@ -1,7 +1,7 @@
-"""BatchNorm folded into the convolution in front of it, wherever a network has such a pair.
+"""Folding of every BatchNorm into the convolution before it.
 
-Which pairs there are is seen in a run without values, so that networks of any library are folded:
-a convolution whose output goes into a norm and nowhere else.
+A pair is a convolution whose output is read by a norm and by nothing else. The pairs are found by
+running a copy of the network on the meta device, so networks of any library can be folded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ Affine = tuple[Tensor, Tensor]  # scale and shift per channel, float64
 
 
 def affine_of(norm: nn.Module) -> Affine:
-    """What a BatchNorm does in evaluation: `x * scale + shift`, both `(C,)` float64."""
+    """Return scale and shift of a BatchNorm in evaluation mode, both `(C,)` float64.
+
+    The norm computes `x * scale + shift`.
+    """
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None  # for the type checker
     assert norm.running_var is not None
@@ -34,34 +37,34 @@ def affine_of(norm: nn.Module) -> Affine:
 
 
 def bias_of(layer: nn.Conv2d) -> Tensor:
-    """The bias of a convolution `(out_channels,)` float64, zeros where it has none."""
+    """Return the bias of a convolution, `(out_channels,)` float64; zeros if it has none."""
     if layer.bias is None:
         return layer.weight.new_zeros(layer.out_channels, dtype=torch.float64)
     return layer.bias.detach().double()
 
 
 def set_weights(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
-    """Gives a convolution new weights, of the dtype it had."""
+    """Replace weight and bias of a convolution; its dtype stays."""
     dtype = layer.weight.dtype
     layer.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
 
 
 def fold_behind(layer: nn.Conv2d, affine: Affine) -> None:
-    """Makes a convolution do what a norm behind it does."""
+    """Fold a norm that follows a convolution into it."""
     scale, shift = affine
     weight = layer.weight.detach().double() * scale.view(-1, 1, 1, 1)
     set_weights(layer, weight, bias_of(layer) * scale + shift)
 
 
 def fold_in_front(layer: nn.Conv2d, affine: Affine) -> None:
-    """Makes a 1x1 convolution do what a norm in front of it does.
+    """Fold a norm that precedes a 1x1 convolution into it.
 
-    Exact since nothing is padded: the shift reaches every pixel.
+    This is exact because a 1x1 convolution has no padding: the shift reaches every pixel.
     """
     weight = layer.weight.detach().double()
     inputs, outputs = weight.shape[1], layer.out_channels // layer.groups
-    # The channels that each output reads: those of its group.
+    # Each output channel reads only the input channels of its group.
     scale, shift = (
         each.view(layer.groups, 1, inputs).expand(-1, outputs, -1).reshape(-1, inputs, 1, 1)
         for each in affine
@@ -70,20 +73,20 @@ def fold_in_front(layer: nn.Conv2d, affine: Affine) -> None:
 
 
 class Pairs(TorchFunctionMode):
-    """Notes which layers' outputs go into norms, and how often they are read.
+    """Record of which layers' outputs go into norms, and how often each output is read.
 
-    A forward hook, `made_by`, tells it of the outputs.
+    The forward hooks that `made_by` returns register the outputs.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.maker: Any = WeakIdKeyDictionary()  # of an output: the name of its layer
-        self.runs: Counter[str] = Counter()  # of layers
-        self.reads: Counter[str] = Counter()  # of their outputs
-        self.normed: dict[str, int] = {}  # by layer: the id of a norm's running mean
+        self.maker: Any = WeakIdKeyDictionary()  # maps an output to the name of its layer
+        self.runs: Counter[str] = Counter()  # calls of each layer
+        self.reads: Counter[str] = Counter()  # reads of each layer's outputs
+        self.normed: dict[str, int] = {}  # maps a layer to the id of its norm's running mean
 
     def made_by(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        """The hook of a layer; that of the outer one stands where two give the same tensor."""
+        """Return the hook of a layer; if two layers return the same tensor, the outer one wins."""
 
         def note(layer: nn.Module, inputs: Any, output: Tensor) -> None:
             self.maker[output] = name
@@ -98,11 +101,13 @@ class Pairs(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs an operator and notes it."""
+        """Run an operator and record what it reads."""
         kwargs = kwargs or {}
         output = function(*args, **kwargs)
         read = [self.maker[each] for each in tensors_in(args, kwargs) if each in self.maker]
-        if next(tensors_in((output,), {}), None) is not None:  # else it asked for a shape
+        if (
+            next(tensors_in((output,), {}), None) is not None
+        ):  # a call without tensors only asked for a shape
             self.reads.update(read)
         if function is functional.batch_norm and read:
             self.normed[read[0]] = id(args[1])
@@ -110,7 +115,7 @@ class Pairs(TorchFunctionMode):
 
 
 def tensors_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
-    """The tensors among arguments, and in lists among them."""
+    """Yield the tensors among some arguments, also those in lists and tuples."""
     for each in (*args, *kwargs.values()):
         for value in each if isinstance(each, list | tuple) else (each,):
             if isinstance(value, Tensor):
@@ -120,12 +125,13 @@ def tensors_in(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Tenso
 def fold_batch_norms(
     model: nn.Module, size: tuple[int, int], foldable: tuple[type[nn.Module], ...] = ()
 ) -> None:
-    """Folds every BatchNorm2d that follows a convolution, in place.
+    """Fold every BatchNorm2d that follows a convolution, in place.
 
     Args:
-        model: in evaluation mode.
-        size: height and width of an image that it takes.
-        foldable: classes beside nn.Conv2d that a norm can go into; they have `fold_behind`.
+        model: Network in evaluation mode.
+        size: Height and width of an image that the network accepts, in pixels.
+        foldable: Classes besides nn.Conv2d that a norm can be folded into; each has a method
+            `fold_behind`.
     """
     twin, pairs = copy.deepcopy(model).to("meta"), Pairs()
     watched: tuple[type[nn.Module], ...] = (nn.Conv2d, *foldable)
@@ -149,11 +155,11 @@ def fold_batch_norms(
 
 
 def empty_image(twin: nn.Module, size: tuple[int, int]) -> Tensor:
-    """A batch of one without values, for a network on the meta device."""
+    """Return a batch of one image on the meta device."""
     return torch.empty(1, 3, *size, device="meta", dtype=next(twin.parameters()).dtype)
 
 
 def behind(norm: nn.Module) -> nn.Module:
-    """What is left of a norm that was folded: timm's have an activation inside."""
+    """Return what remains of a folded norm: timm's norms contain an activation."""
     parts = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
     return nn.Sequential(*parts) if parts else nn.Identity()

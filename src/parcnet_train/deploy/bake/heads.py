@@ -1,4 +1,4 @@
-"""Heads of a baked network, and the network itself: sizes are numbers instead of questions."""
+"""Baked versions of `Model` and of the heads: feature map sizes are constants in them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Size = tuple[int, int]
 
 
 class FixedModel(nn.Module):
-    """`Model` for images of one size.
+    """`Model` for one image size.
 
     Args:
-        model: that it stands for; its parts are baked.
-        size: height and width of the images, in pixels.
+        model: Model to replace; its parts are already baked.
+        size: Height and width of the images, in pixels.
     """
 
     def __init__(self, model: Model, size: Size) -> None:
@@ -32,17 +32,17 @@ class FixedModel(nn.Module):
         self.takes_size = getattr(model.head, "classifies_pixels", False)
 
     def forward(self, images: Tensor) -> Any:
-        """Runs the network on `(B, 3, *size)` float RGB in [0, 1]; returns what the head does."""
+        """Run the network on `(B, 3, *size)` float RGB in [0, 1]; return the head's outputs."""
         maps = self.backbone(images)
         return self.head(maps, self.size) if self.takes_size else self.head(maps)
 
 
 class FixedSSDLite(nn.Module):
-    """`SSDLite` for maps of one size.
+    """`SSDLite` for fixed feature map sizes.
 
     Args:
-        head: that it stands for.
-        sizes: height and width of the maps of all the backbone's levels.
+        head: Head to replace.
+        sizes: Height and width of the feature map of every level of the backbone.
     """
 
     task: ClassVar[str] = SSDLite.task
@@ -64,7 +64,7 @@ class FixedSSDLite(nn.Module):
         self.register_buffer("anchors", anchors, persistent=False)
 
     def forward(self, maps: Sequence[Tensor]) -> DetectionOutputs:
-        """Detects objects, as `SSDLite.forward`."""
+        """Return the raw detections, as `SSDLite.forward` does."""
         read = [maps[index] for index in self.indices]
         features = features_of(read, self.projections, self.extra)
         features.append(self.pooled(self.pool(features[-1])))
@@ -80,15 +80,17 @@ class FixedSSDLite(nn.Module):
 
     @staticmethod
     def outputs_of(predictor: nn.Module) -> int:
-        """Channels that a predictor ends with."""
+        """Return the number of output channels of a predictor."""
         *_, last = (each for each in predictor.modules() if isinstance(each, nn.Conv2d))
         return last.out_channels
 
 
 class FixedPooling(nn.Module):
-    """`ImagePooling` for maps of one size; a sum spreads the mean, and asks for no shape.
+    """`ImagePooling` for one feature map size.
 
-    MNN's pooling in int8 has the steps of its input, coarse for a mean; `mean` stays in float.
+    Adding zeros of that size broadcasts the mean over the map without reading a shape. The mean is
+    not a pooling layer, because MNN's int8 pooling quantizes its output with the step size of its
+    input, which is too coarse for a mean; `mean` stays in float.
     """
 
     zeros: Tensor
@@ -99,13 +101,13 @@ class FixedPooling(nn.Module):
         self.register_buffer("zeros", torch.zeros(1, 1, *size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
+        """Map `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
         mixed: Tensor = self.mix(x.mean(dim=(2, 3), keepdim=True))
         return mixed + self.zeros
 
 
 def bake_deeplab(head: DeepLabV3, sizes: Sequence[Size]) -> DeepLabV3:
-    """`DeepLabV3` for maps of one size; what it has for training alone is left out."""
+    """Rewrite `DeepLabV3` for fixed feature map sizes, without the parts only training needs."""
     aspp: ASPP = head.aspp
     pooling = aspp.branches[-1]
     assert isinstance(pooling, ImagePooling)  # for the type checker

@@ -1,4 +1,4 @@
-"""Parts of a baked MobileViT: maps of one size, so attention over sequences of one length."""
+"""Parts of a baked MobileViT: one feature map size, so all sequences have the same length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parcnet_train.models.backbones.mobilevit import PATCH, MobileViTStage, Tran
 
 
 def rows_of(layer: nn.Linear, first: int, count: int, factor: float) -> nn.Linear:
-    """A linear layer that makes some of another one's outputs, times a factor."""
+    """Return a linear layer that computes some outputs of another one, times a factor."""
     part = nn.Linear(layer.in_features, count, device="meta")
     weight, bias = (each.detach()[first : first + count] for each in (layer.weight, layer.bias))
     part.weight = nn.Parameter(weight * factor, requires_grad=False)
@@ -21,11 +21,14 @@ def rows_of(layer: nn.Linear, first: int, count: int, factor: float) -> nn.Linea
 
 
 class FixedTransformerLayer(nn.Module):
-    """`TransformerLayer`; queries come scaled out of their weights, keys in the order of a product.
+    """`TransformerLayer` for one sequence length.
+
+    The weights of the queries include the scale, and the keys are permuted directly to the layout
+    that the matrix product needs.
 
     Args:
-        layer: that it stands for.
-        length: of the sequences.
+        layer: Layer to replace.
+        length: Length of the sequences.
     """
 
     def __init__(self, layer: TransformerLayer, length: int) -> None:
@@ -39,11 +42,11 @@ class FixedTransformerLayer(nn.Module):
         self.attention_project, self.mlp = layer.attention_project, layer.mlp
 
     def split(self, x: Tensor) -> Tensor:
-        """One head beside the other: `(N, L, C)` to `(N, L, heads, C / heads)`."""
+        """Split the channels into heads: `(N, L, C)` to `(N, L, heads, C / heads)`."""
         return x.reshape(-1, self.length, self.heads, self.width // self.heads)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(N, L, C)` to the same shape."""
+        """Map `(N, L, C)` to the same shape."""
         normed = self.attention_norm(x)
         query = self.split(self.query(normed)).permute(0, 2, 1, 3)
         key = self.split(self.key(normed)).permute(0, 2, 3, 1)
@@ -55,11 +58,11 @@ class FixedTransformerLayer(nn.Module):
 
 
 class FixedMobileViTStage(nn.Module):
-    """`MobileViTStage` for maps of one height and width.
+    """`MobileViTStage` for one feature map size.
 
     Args:
-        stage: that it stands for.
-        size: height and width of its maps.
+        stage: Stage to replace.
+        size: Height and width of its feature maps.
     """
 
     def __init__(self, stage: MobileViTStage, size: tuple[int, int]) -> None:
@@ -79,7 +82,7 @@ class FixedMobileViTStage(nn.Module):
         self.blocks = nn.Sequential(*fixed, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
+        """Map `(B, C, H, W)` to the same shape; odd sizes are resized to even ones and back."""
         features = self.local(x)
         if self.even != self.size:
             features = functional.interpolate(features, self.even, mode="bilinear")

@@ -1,4 +1,4 @@
-"""Core ML packages: converted from torch on any system, run on macOS alone."""
+"""Core ML packages: converted from torch on any system, run only on macOS."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import Arrays
 from parcnet_train.files import scratch_folder, write_whole
 
-LEFT_OUT = ("const",)  # of the census
+LEFT_OUT = ("const",)  # operators that are not counted
 
 
 def write_coreml(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = False
 ) -> None:
-    """Writes a network as a Core ML package, an ML program in float32.
+    """Write a network as a Core ML package, an ML program in float32.
 
-    Core ML puts models whose shapes are free on slower hardware, and makes batches of single images
-    by itself.
+    A package takes one image: Core ML runs models with free shapes on slower hardware, and can
+    itself process single images in batches.
 
     Args:
-        network: to be written.
-        path: of the package, a folder.
-        description: for its metadata.
-        dynamic_batch: has no effect, a package takes one image.
+        network: Network to write.
+        path: Path of the package, a folder.
+        description: Metadata of the package.
+        dynamic_batch: Ignored.
 
     Raises:
-        ConfigError: where coremltools is not installed.
-        TrainingError: where the disk does not take it.
+        ConfigError: If coremltools is not installed.
+        TrainingError: If the package cannot be written.
     """
     coremltools = tools()
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
@@ -54,13 +54,14 @@ def write_coreml(
     with scratch_folder() as folder:
         written = folder / path.name
         model.save(str(written))
-        for part in sorted(written.rglob("*")):  # Manifest.json, which tells the others, is last
+        # Sorted, so that Manifest.json, which lists the other files, is written last.
+        for part in sorted(written.rglob("*")):
             if part.is_file():
                 write_whole(path / part.relative_to(written), part.read_bytes())
 
 
 def count_coreml(path: Path) -> dict[str, int]:
-    """Operators of an ML program by type, the most frequent ones first."""
+    """Count the operators of an ML program by type, the most frequent ones first."""
     function = read(path).mlProgram.functions["main"]
     operators = function.block_specializations[function.opset].operations
     counted = Counter(each.type for each in operators if each.type not in LEFT_OUT)
@@ -68,14 +69,14 @@ def count_coreml(path: Path) -> dict[str, int]:
 
 
 class CoremlFile:
-    """A Core ML package, run by Core ML on the CPU: on macOS alone.
+    """Core ML package, run by Core ML on the CPU; works only on macOS.
 
     Args:
-        path: of the package.
-        threads: as many as Core ML takes, whatever is given.
+        path: Path of the package.
+        threads: Ignored; Core ML chooses the number of threads.
 
     Raises:
-        ConfigError: where coremltools is not installed.
+        ConfigError: If coremltools is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -86,20 +87,20 @@ class CoremlFile:
         self.model = tools().models.MLModel(str(path), compute_units=unit)
 
     def run(self, images: Any) -> Arrays:
-        """The outputs by name, of one image `(1, 3, H, W)`."""
+        """Return the outputs for one image `(1, 3, H, W)`, by name."""
         return self.model.predict({INPUT: images})
 
 
 def read(path: Path) -> Any:
-    """What a package describes and computes; see coremltools' `Model.proto`."""
+    """Read the specification of a package; see coremltools' `Model.proto`."""
     return tools().utils.load_spec(str(path))
 
 
 def tools() -> Any:
-    """The package coremltools; it warns of every part of it that is for macOS, or for others.
+    """Import coremltools without its warnings about parts that this system does not support.
 
     Raises:
-        ConfigError: where it is not installed.
+        ConfigError: If it is not installed.
     """
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     return needed("coremltools", "coreml")

@@ -1,4 +1,4 @@
-"""Files of torch.export: a recorded program, run by torch without this package."""
+"""Files of torch.export: programs that torch runs without this package."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from parcnet_train.deploy.runtimes import Arrays
 from parcnet_train.files import write_whole
 
 DESCRIPTION = "description.json"  # inside the file
-NAMES = "outputs"  # key in it
+NAMES = "outputs"  # key in the description
 
 
 def write_program(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
 ) -> None:
-    """Writes a network as `torch.export.load` reads it; arguments as for `write_onnx`.
+    """Write a network as a file for `torch.export.load`; the arguments are those of `write_onnx`.
 
     Raises:
-        TrainingError: where the disk does not take it.
+        TrainingError: If the file cannot be written.
     """
     images = network.example()
     batch = {INPUT: {0: torch.export.Dim("batch", min=1)}} if dynamic_batch else None
-    if dynamic_batch:  # of one image, torch takes it that there is never another number
+    if dynamic_batch:  # torch specializes a batch of one to that size
         images = images.expand(2, -1, -1, -1).contiguous()
     program = torch.export.export(network.eval(), (images,), dynamic_shapes=batch)
     words = json.dumps({**description, NAMES: list(network.names)})
@@ -47,7 +47,7 @@ class ProgramFile:
         self.names: list[str] = list(self.metadata[NAMES])
 
     def run(self, images: npt.NDArray[np.float32]) -> Arrays:
-        """The outputs by name, of `(B, 3, H, W)` images."""
+        """Return the outputs for `(B, 3, H, W)` images, by name."""
         with torch.no_grad():
             outputs = self.module(torch.from_numpy(images))
         return {name: each.numpy() for name, each in zip(self.names, outputs, strict=True)}

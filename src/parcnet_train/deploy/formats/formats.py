@@ -1,4 +1,4 @@
-"""The formats that a network is exported to. A new one gets a row here, and in rules.py."""
+"""Table of the export formats. A new format needs a row here and one in `config/rules.py`."""
 
 from __future__ import annotations
 
@@ -26,47 +26,49 @@ from parcnet_train.deploy.formats.operator_counts import count_onnx, count_progr
 
 
 class File(Protocol):
-    """An exported file, run by its own runtime."""
+    """Exported file, run by its own runtime."""
 
     names: list[str]
     metadata: dict[str, str]
 
     def run(self, images: npt.NDArray[np.float32], /) -> dict[str, npt.NDArray[Any]]:
-        """The outputs by name, of `(B, 3, H, W)` RGB images from 0 to 1."""
+        """Return the outputs for `(B, 3, H, W)` RGB images in [0, 1], by name."""
 
 
 class Quantizable(Protocol):
-    """A file in float32 that is to be quantised, see `QuantizableOnnx`."""
+    """File in float32 that can be quantized to int8; see `QuantizableOnnx`."""
 
     images: Images
 
     @property
     def layers(self) -> Sequence[str]:
-        """Names of what can be in int8 or not."""
+        """Names of the layers that can be kept in float32."""
 
     def write(self, path: Path, float_layers: Sequence[str] = (), /) -> None:
-        """Writes the file in int8, but for some layers."""
+        """Write the file in int8, except for some layers."""
 
     def sensitivities(self, images: Images, /) -> Iterator[tuple[str, float]]:
-        """Each layer, and the outputs' ratio of signal to noise in decibels with it in int8."""
+        """Yield each layer and the outputs' signal-to-noise ratio, in dB, if only it is in int8."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One of them.
+    """Properties of an export format.
 
     Attributes:
-        suffixes: of what is written, files or a folder; the first is opened.
-        write: takes an `Exportable`, the path, the description, and whether the batch is free.
-        open: takes the path and a number of threads.
-        count: operators of a file by name.
-        decodes: whether objects can be made within the graph.
-        tolerance: largest difference to torch, as a share of the output's standard deviation.
-        batches: whether a file can take more than one image.
-        macos_only: whether its runtime is nowhere else.
-        quantizable: takes the path of a file, images for the ranges of its values, and an empty
-            folder; None where there is no int8.
-        knows_layers: whether some layers can be left out of that.
+        suffixes: Suffixes of the written files or folder; the first one is opened.
+        write: Function that writes an `Exportable`; further arguments are the path, the
+            description, and whether the batch size is free.
+        open: Function that opens a path with a number of threads.
+        count: Function that counts the operators of a file by name.
+        decodes: Whether the graph can contain NMS and output objects.
+        tolerance: Largest accepted difference from torch, as a share of the standard deviation of
+            the output.
+        batches: Whether a file can take more than one image.
+        macos_only: Whether the runtime exists only on macOS.
+        quantizable: Class that quantizes a file; its arguments are the path, the calibration images
+            and an empty folder. None if the format has no int8.
+        knows_layers: Whether single layers can be kept in float32.
     """
 
     suffixes: tuple[str, ...]
@@ -81,7 +83,7 @@ class Format:
     knows_layers: bool = False
 
     def parts(self, path: Path) -> list[Path]:
-        """All of it, of that which is opened."""
+        """Return the paths of all parts of an export, given the path that is opened."""
         return [path.with_suffix(suffix) for suffix in self.suffixes]
 
 
@@ -118,10 +120,13 @@ FORMATS = {
 
 
 def verification_of(settings: Mapping[str, Any]) -> str:
-    """How an export is verified: as `export.verify` says, else int8 by the metric where it can be.
+    """Return how an export is verified.
+
+    This is `export.verify`. If it is null, int8 files that output logits are verified by the metric
+    of the task, and all other files by their outputs.
 
     Args:
-        settings: `export` of a configuration.
+        settings: Section `export` of a configuration.
     """
     if settings["verify"] is not None:
         return settings["verify"]

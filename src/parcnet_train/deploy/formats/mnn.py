@@ -1,4 +1,4 @@
-"""MNN files: converted from ONNX by MNN's own converter, without a network; run by MNN."""
+"""MNN files: converted from ONNX by MNN's converter, without internet access, and run by MNN."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import scratch_folder, write_whole
 
-# The tools themselves. MNN's commands around them report every call to its makers.
+# Calls the tools directly. MNN's commands around them report every call to its developers.
 TOOL = "import sys, _tools; getattr(_tools, sys.argv.pop(1))(sys.argv)"
 
-# Keys of the metadata: a file has its outputs in an order of its own, and its operators in no list.
+# Keys of the metadata. MNN reorders the outputs of a file and does not list its operators, so both
+# are stored here.
 OUTPUTS, OPERATORS = "outputs", "onnx_operators"
 
 
 def write_mnn_network(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
 ) -> None:
-    """Writes a network as an MNN file, by way of ONNX; arguments as for `write_onnx`.
+    """Write a network as an MNN file, by way of ONNX; the arguments are those of `write_onnx`.
 
     Raises:
-        ConfigError: where MNN or onnx is not installed.
-        TrainingError: where the converter fails, or the disk does not take the file.
+        ConfigError: If MNN or onnx is not installed.
+        TrainingError: If the converter fails or the file cannot be written.
     """
     with scratch_folder() as folder:
         onnx_file = folder / "network.onnx"
@@ -41,19 +42,19 @@ def write_mnn_network(
 
 
 def count_mnn(path: Path) -> dict[str, int]:
-    """Operators of the ONNX file that a network's MNN file was made of, by type."""
+    """Return the operator counts, by type, of the ONNX file that an MNN file was converted from."""
     return json.loads(read_description(path)[OPERATORS])
 
 
 class MnnFile:
-    """An MNN file of a network, run by MNN on the CPU.
+    """MNN file of a network, run by MNN on the CPU.
 
     Args:
-        path: of the file.
-        threads: of one inference.
+        path: Path of the file.
+        threads: Number of threads per inference.
 
     Raises:
-        ConfigError: where MNN is not installed.
+        ConfigError: If MNN is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -63,16 +64,16 @@ class MnnFile:
 
 
 def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
-    """Converts an ONNX file, or writes a file of MNN's own tools again, with a description.
+    """Convert an ONNX file, or rewrite an MNN file, and add a description.
 
     Args:
-        source: an ONNX file whose input is named `images`, or an MNN file.
-        path: of the new file.
-        description: for its metadata; `read_description` gives it back.
+        source: ONNX file whose input is named `images`, or MNN file.
+        path: Path of the new file.
+        description: Metadata of the new file; `read_description` returns it.
 
     Raises:
-        ConfigError: where MNN is not installed.
-        TrainingError: where the converter fails, or the disk does not take the file.
+        ConfigError: If MNN is not installed.
+        TrainingError: If the converter fails or the file cannot be written.
     """
     with scratch_folder() as folder:
         converted = folder / "model.mnn"
@@ -81,7 +82,7 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
             converted,
             *("-f", "MNN" if source.suffix == ".mnn" else "ONNX"),
             *("--modelFile", str(source), "--MNNModel", str(converted)),
-            *("--bizCode", json.dumps(dict(description))),  # the one word of a user in a file
+            *("--bizCode", json.dumps(dict(description))),  # the only free text in a file
         )
         if fault:
             raise TrainingError(
@@ -91,18 +92,18 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
 
 
 def run_tool(name: str, made: Path, *arguments: str) -> str | None:
-    """Calls a tool of MNN in a process of its own: what the tool dislikes ends it.
+    """Call a tool of MNN in a separate process, since an error ends the tool's process.
 
     Args:
-        name: mnnconvert or mnnquant.
-        made: the file that it is to make.
-        arguments: of its command line.
+        name: Name of the tool, mnnconvert or mnnquant.
+        made: Path of the file that the tool shall write.
+        arguments: Arguments of its command line.
 
     Returns:
-        The last thing it said where there is no such file, or it was ended; else None.
+        None on success. If the tool fails or does not write the file, its last line of output.
 
     Raises:
-        ConfigError: where MNN is not installed.
+        ConfigError: If MNN is not installed.
     """
     needed("MNN", "mnn")
     process = subprocess.run(
@@ -118,10 +119,10 @@ def run_tool(name: str, made: Path, *arguments: str) -> str | None:
 
 
 def read_description(path: Path) -> dict[str, str]:
-    """What `write_mnn` was told of a file.
+    """Read the description that `write_mnn` stored in a file.
 
     Raises:
-        ConfigError: where MNN is not installed.
+        ConfigError: If MNN is not installed.
     """
     module = needed("MNN", "mnn").nn.load_module_from_file(str(path), [], [])
     return json.loads(module.get_info()["bizCode"])

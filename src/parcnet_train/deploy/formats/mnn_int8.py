@@ -1,4 +1,4 @@
-"""MNN files in int8: quantised by MNN's own tool, calibrated on images."""
+"""MNN files in int8, quantized by MNN's own tool and calibrated on images."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from parcnet_train.deploy.formats.mnn import read_description, run_tool, write_m
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
 
-# The tool's moving average gives the first batch 99 % and every further one 1 % of the ranges, so
-# that one batch has to be enough: of as many pixels as 64 images of 256x256. Memory grows with it
-# (ParC-Net-S: 0.4 GB with 8 of them, 1.0 GB with 32).
+# The tool computes the ranges as a moving average in which the first batch has a weight of 99 % and
+# every later one 1 %. So all images have to fit into one batch, which has as many pixels as 64
+# images of 256x256. The memory grows with it (ParC-Net-S: 0.4 GB for 8 images, 1.0 GB for 32).
 BATCH_PIXELS = 64 * 256 * 256
 
 
 class QuantizableMnn:
-    """An MNN file in float32 that is to be quantised: values between operators and weights.
+    """MNN file in float32 that can be quantized: both its weights and its activations.
 
-    Every layer that MNN has in int8 becomes one: the method EMA leaves none out, and the other
-    methods of its tool, which could, end with a segmentation fault (MNN 3.6.1).
+    Every layer that MNN supports in int8 is quantized. The tool's method EMA cannot exclude layers,
+    and its other methods, which can, end with a segmentation fault (MNN 3.6.1).
 
     Args:
-        path: of the file, as `write_mnn_network` leaves it.
-        images: for the ranges, `(1, 3, H, W)` RGB from 0 to 1 each; those beyond the first
-            `BATCH_PIXELS` are not looked at.
-        folder: for files in between, an empty one.
+        path: Path of the file, written by `write_mnn_network`.
+        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1]; those beyond the first
+            `BATCH_PIXELS` pixels are not used.
+        folder: Empty folder for temporary files.
 
     Attributes:
-        images: that are looked at.
-        layers: none, see above.
+        images: Calibration images that are used.
+        layers: Empty, since no layer can be excluded.
     """
 
     layers: Sequence[str] = ()
@@ -45,17 +45,17 @@ class QuantizableMnn:
         self.path, self.folder = path, folder
 
     def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
-        """Writes the file in int8; the description goes along.
+        """Write the file in int8, with the same description.
 
         Args:
-            path: of the new file.
-            float_layers: none.
+            path: Path of the new file.
+            float_layers: Must be empty.
 
         Raises:
-            ConfigError: where MNN is not installed.
-            TrainingError: where MNN's tool fails, or the disk does not take a file.
+            ConfigError: If MNN is not installed.
+            TrainingError: If MNN's tool fails or a file cannot be written.
         """
-        assert not float_layers  # `check` refuses them
+        assert not float_layers  # `check` rejects them
         pictures, settings = self.folder / "images", self.folder / "settings.json"
         quantized = self.folder / "quantized.mnn"
         for number, image in enumerate(self.images):
@@ -74,9 +74,9 @@ class QuantizableMnn:
             raise TrainingError(
                 f"{self.path} cannot be quantised by MNN: {fault}; export.precision=float32 is left"
             )
-        # The tool drops the description.
+        # The tool does not keep the description.
         write_mnn(quantized, path, {**read_description(self.path), PRECISION: "int8"})
 
     def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
-        """Of no layer."""
+        """Return nothing, since `layers` is empty."""
         return iter(())

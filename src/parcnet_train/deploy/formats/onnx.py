@@ -1,4 +1,4 @@
-"""ONNX files: written with torch's exporter, run by ONNX Runtime."""
+"""ONNX files, written with torch's exporter and run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import scratch_folder, write_whole
 
-# With LayerNormalization (17) and HardSwish (14), and old enough for other readers of ONNX.
+# It has LayerNormalization (since 17) and HardSwish (14), and is old enough for most ONNX readers.
 OPSET = 18
-CANDIDATES = ("candidate_boxes", "candidate_scores")  # what objects are made of, in the graph
+CANDIDATES = ("candidate_boxes", "candidate_scores")  # inputs of NMS in the graph
 
 
 def write_onnx(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
 ) -> None:
-    """Writes a network as an ONNX file.
+    """Write a network as an ONNX file.
 
     Args:
-        network: to be written.
-        path: of the file.
-        description: for its metadata.
-        dynamic_batch: whether the number of images is free; objects are those of one image.
+        network: Network to write.
+        path: Path of the file.
+        description: Metadata of the file.
+        dynamic_batch: Whether the batch size is free. A file that outputs objects always takes one
+            image.
 
     Raises:
-        ConfigError: where onnx is not installed.
-        TrainingError: where the disk does not take it.
+        ConfigError: If onnx is not installed.
+        TrainingError: If the file cannot be written.
     """
     onnx = needed("onnx", "onnx")
     decoding = network.decoding
@@ -54,25 +55,27 @@ def record(
     dynamic_batch: bool = False,
     dynamo: bool = False,
 ) -> Any:
-    """A network as an ONNX model, made by torch.
+    """Convert a network to an ONNX model with torch's exporter.
 
-    Of torch's two exporters the one of recorded operators is the older: its graphs are as fast, and
-    it takes a tenth of the time. Kernels that are resized have no shape for it.
+    Torch has two exporters. The older one, which traces the network, is the default here: its
+    graphs are as fast, and it takes a tenth of the time. It cannot determine the shape of resized
+    kernels.
 
     Args:
-        network: to be written.
-        size: height and width of the images, in pixels.
-        names: of its outputs.
-        dynamic_batch: whether the number of images is free, else it is one.
-        dynamo: whether the newer exporter makes it.
+        network: Network to convert.
+        size: Height and width of the images, in pixels.
+        names: Names of the outputs.
+        dynamic_batch: Whether the batch size is free; otherwise it is one.
+        dynamo: Whether to use the newer exporter.
 
     Raises:
-        ConfigError: where onnx is not installed.
+        ConfigError: If onnx is not installed.
     """
     onnx = needed("onnx", "onnx")
     axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
     with scratch_folder() as folder, warnings.catch_warnings():
-        # The older one tells that it is, and of every size that is a number from then on.
+        # The older exporter warns that it is deprecated, and about every size that it traces as a
+        # constant.
         warnings.simplefilter("ignore")
         path = folder / "network.onnx"
         torch.onnx.export(
@@ -91,13 +94,14 @@ def record(
 
 
 def suppress_overlaps(model: Any, decoding: Decoding) -> None:
-    """Adds what makes objects of candidates: suppression within each class, the best ones first.
+    """Add NMS within each class to a model, and sort the objects by score.
 
-    Classes take the place of images in ONNX's operator, so that each has candidates of its own.
+    ONNX's NMS operator processes the images of a batch independently. Here the classes stand for
+    the images, so that every class has its own candidates.
 
     Args:
-        model: an ONNX model with the outputs `CANDIDATES`; changed in place.
-        decoding: numbers of it.
+        model: ONNX model with the outputs `CANDIDATES`; changed in place.
+        decoding: Settings of the post-processing.
     """
     onnx = needed("onnx", "onnx")
     node, constant = onnx.helper.make_node, onnx.numpy_helper.from_array
@@ -123,7 +127,7 @@ def suppress_overlaps(model: Any, decoding: Decoding) -> None:
             node("GatherND", [boxes, "places"], ["kept_boxes"]),
             node("GatherND", [scores, "places"], ["kept_scores"]),
             node("Gather", ["kept", "zero"], ["kept_classes"], axis=1),
-            node("Add", ["kept_classes", "one"], ["kept_labels"]),  # behind the background
+            node("Add", ["kept_classes", "one"], ["kept_labels"]),  # 0 is the background
             node("Shape", ["kept_scores"], ["found"]),
             node("Min", ["found", "most"], ["count"]),
             node("TopK", ["kept_scores", "count"], ["scores", "order"]),
@@ -141,14 +145,14 @@ def suppress_overlaps(model: Any, decoding: Decoding) -> None:
 
 
 class OnnxFile:
-    """An ONNX file, run by ONNX Runtime on the CPU.
+    """ONNX file, run by ONNX Runtime on the CPU.
 
     Args:
-        path: of the file.
-        threads: of one inference.
+        path: Path of the file.
+        threads: Number of threads per inference.
 
     Raises:
-        ConfigError: where onnx or onnxruntime is not installed.
+        ConfigError: If onnx or onnxruntime is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""int8: an ONNX file whose layers compute with 8-bit integers, made by ONNX Runtime's quantiser."""
+"""ONNX files in int8, quantized by ONNX Runtime and calibrated on images."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.files import write_whole
 
 LAYERS = ("Conv", "Gemm", "MatMul")
-# ONNX Runtime computes it in float32 anyway, where int8 weights are nothing but less exact.
+# ONNX Runtime computes it in float32 in any case, so int8 weights would only lose accuracy.
 FLOAT = ("LayerNormalization",)
-SILENCE = 200.0  # decibels, above what float32 resolves: no noise at all
+SILENCE = 200.0  # dB, beyond the precision of float32; stands for no noise at all
 
 
 class Reader:
-    """Images, one by one, as ONNX Runtime's quantiser asks for them."""
+    """Calibration images in the form that ONNX Runtime's quantizer reads them, one at a time."""
 
     def __init__(self, images: Images) -> None:
         self.images = iter(images)
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next one by the input's name, None behind the last."""
+        """Return the next image by the input's name, None after the last one."""
         image = next(self.images, None)
         return None if image is None else {INPUT: image}
 
 
 class QuantizableOnnx:
-    """An ONNX file in float32 that is to be quantised, once or several times.
+    """ONNX file in float32 that can be quantized, once or several times.
 
-    Weights become int8, symmetric, with a scale for every output channel. What operators hand on
-    becomes uint8, from the smallest to the largest value that any of the images gives; these
-    ranges are looked for once. Operators behind the last layer keep float32: softmax, boxes,
-    enlarged maps.
+    Weights become int8, symmetric, with one scale per output channel. Activations become uint8;
+    their ranges extend from the smallest to the largest value over all calibration images, and are
+    computed only once. Operators after the last layer stay in float32: softmax, boxes, upsampled
+    maps.
 
     Args:
-        path: of the file.
-        images: for the ranges, `(1, 3, H, W)` RGB from 0 to 1 each.
-        folder: for files in between, an empty one.
+        path: Path of the file.
+        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1].
+        folder: Empty folder for temporary files.
 
     Attributes:
-        layers: names of convolutions and products of matrices, in the order of the graph.
+        layers: Names of the convolutions and matrix products, in the order of the graph.
 
     Raises:
-        ConfigError: where onnx or onnxruntime is not installed.
+        ConfigError: If onnx or onnxruntime is not installed.
     """
 
     def __init__(self, path: Path, images: Images, folder: Path) -> None:
@@ -70,15 +70,15 @@ class QuantizableOnnx:
         self.layers = [node.name for node in self.nodes if node.op_type in LAYERS]
 
     def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
-        """Writes the file in int8.
+        """Write the file in int8.
 
         Args:
-            path: of the new file.
-            float_layers: names of layers that keep float32, or patterns (`*/mixer/*`).
+            path: Path of the new file.
+            float_layers: Names of layers that stay in float32, or patterns (`*/mixer/*`).
 
         Raises:
-            ConfigError: where a name is that of no layer.
-            TrainingError: where the disk does not take it.
+            ConfigError: If a name or pattern matches no layer.
+            TrainingError: If the file cannot be written.
         """
         onnx = needed("onnx", "onnx")
         kept = {name for each in float_layers for name in self.named(each)}
@@ -89,14 +89,14 @@ class QuantizableOnnx:
         write_whole(path, model.SerializeToString())
 
     def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
-        """How much each layer alone, in int8, changes the outputs.
+        """Measure how much each layer changes the outputs if only this layer is in int8.
 
         Args:
-            images: on which that is seen, as for the ranges.
+            images: Images to measure it on, in the form of the calibration images.
 
         Yields:
-            The layer's name, and the ratio of signal to noise in decibels, 10 log10 of the outputs'
-            variance by the mean square of their change; of several outputs the least.
+            The layer's name and the signal-to-noise ratio in dB: 10 log10 of the outputs' variance
+            divided by the mean square of their change. With several outputs, the smallest ratio.
         """
         expected = outputs_of(self.prepared, images)
         for layer in self.layers:
@@ -105,7 +105,7 @@ class QuantizableOnnx:
             yield layer, min(map(signal_to_noise, expected, found))
 
     def quantize(self, names: Collection[str]) -> None:
-        """Writes `quantized` with these operators in int8."""
+        """Write the file `quantized`, with the given operators in int8."""
         onnxruntime = needed("onnxruntime.quantization", "onnx")
         with quietly():
             onnxruntime.quantize_static(
@@ -120,10 +120,10 @@ class QuantizableOnnx:
             )
 
     def named(self, pattern: str) -> list[str]:
-        """The layers that a name or a pattern means.
+        """Return the layers that match a name or a pattern.
 
         Raises:
-            ConfigError: where it is none.
+            ConfigError: If no layer matches.
         """
         names = fnmatch.filter(self.layers, pattern)
         if not names:
@@ -136,7 +136,7 @@ class QuantizableOnnx:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Without the quantiser's messages, one for many a constant, which go to everybody's logger."""
+    """Silence the quantizer, which logs a message about many constants to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -146,11 +146,11 @@ def quietly() -> Iterator[None]:
 
 
 def in_front_of(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
-    """Names of the layers, and of all operators whose outputs reach one of them.
+    """Return the names of some layers and of all operators whose outputs reach one of them.
 
     Args:
-        nodes: of an ONNX graph, in its order.
-        layers: names of some of them.
+        nodes: Nodes of an ONNX graph, in its order.
+        layers: Names of the layers.
     """
     names: set[str] = set()
     needed_values: set[str] = set()
@@ -162,14 +162,14 @@ def in_front_of(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
 
 
 def outputs_of(path: Path, images: Images) -> list[npt.NDArray[np.float64]]:
-    """Every output of a file, of all images."""
+    """Return every output of a file, for all images."""
     file = OnnxFile(path)
     runs = [file.run(image) for image in images]
     return [np.concatenate([each[name] for each in runs]).astype(np.float64) for name in file.names]
 
 
 def signal_to_noise(expected: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> float:
-    """Ratio of signal to noise, in decibels, from -`SILENCE` to `SILENCE`."""
+    """Return the signal-to-noise ratio in dB, limited to [-`SILENCE`, `SILENCE`]."""
     signal, noise = float(expected.var()), float(((found - expected) ** 2).mean())
     if signal == 0 or noise == 0:
         return -SILENCE if noise else SILENCE

@@ -1,4 +1,4 @@
-"""OpenVINO files: an `.xml` for the graph and a `.bin` for the weights, converted from ONNX."""
+"""OpenVINO files: an `.xml` file with the graph and a `.bin` file with the weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import scratch_folder, write_whole
 
 OURS = "parcnet_train"  # section of the metadata
-LEFT_OUT = ("Constant", "Parameter", "Result")  # of the census: numbers and names
+LEFT_OUT = ("Constant", "Parameter", "Result")  # not counted, since they compute nothing
 
 
 def write_openvino_network(
     network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
 ) -> None:
-    """Writes a network for OpenVINO, by way of ONNX; arguments as for `write_onnx`.
+    """Write a network for OpenVINO, by way of ONNX; the arguments are those of `write_onnx`.
 
     Raises:
-        ConfigError: where OpenVINO or onnx is not installed.
-        TrainingError: where the disk does not take the files.
+        ConfigError: If OpenVINO or onnx is not installed.
+        TrainingError: If the files cannot be written.
     """
     needed("openvino", "openvino")
     with scratch_folder() as folder:
@@ -34,20 +34,20 @@ def write_openvino_network(
 
 
 def count_openvino(path: Path) -> dict[str, int]:
-    """Operators of OpenVINO's by type, the most frequent ones first."""
+    """Count the operators of an OpenVINO file by type, the most frequent ones first."""
     operators = [each.get_type_name() for each in read(path).get_ops()]
     return dict(Counter(each for each in operators if each not in LEFT_OUT).most_common())
 
 
 class OpenvinoFile:
-    """An `.xml` file with its weights, run by OpenVINO on the CPU, in float32.
+    """OpenVINO file with its weights, run by OpenVINO on the CPU, in float32.
 
     Args:
-        path: of the `.xml` file.
-        threads: of one inference.
+        path: Path of the `.xml` file.
+        threads: Number of threads per inference.
 
     Raises:
-        ConfigError: where OpenVINO is not installed.
+        ConfigError: If OpenVINO is not installed.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
@@ -57,18 +57,19 @@ class OpenvinoFile:
 
 
 def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
-    """Converts an ONNX file, with weights in float32.
+    """Convert an ONNX file, with weights in float32.
 
-    As `openvino.convert_model` does, which reports every conversion to its makers.
+    The result is that of `openvino.convert_model`, which is not used because it reports every
+    conversion to its developers.
 
     Args:
-        onnx_file: to be converted.
-        path: of the new `.xml` file; the weights go beside it, into a `.bin` file.
-        description: for its metadata; `read_description` gives it back.
+        onnx_file: Path of the ONNX file.
+        path: Path of the new `.xml` file; the weights are written to a `.bin` file beside it.
+        description: Metadata of the new file; `read_description` returns it.
 
     Raises:
-        ConfigError: where OpenVINO is not installed.
-        TrainingError: where the disk does not take it.
+        ConfigError: If OpenVINO is not installed.
+        TrainingError: If a file cannot be written.
     """
     openvino = needed("openvino", "openvino")
     transformations = needed("openvino._offline_transformations", "openvino")
@@ -79,15 +80,15 @@ def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) 
     with scratch_folder() as folder:
         written = folder / path.name
         openvino.save_model(model, written, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):  # the graph last: it is nothing without weights
+        for suffix in (".bin", ".xml"):  # the graph last, since it needs the weights
             write_whole(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
 
 
 def read_description(path: Path) -> dict[str, str]:
-    """What `write_openvino` was told of a file.
+    """Read the description that `write_openvino` stored in a file.
 
     Raises:
-        ConfigError: where OpenVINO is not installed.
+        ConfigError: If OpenVINO is not installed.
     """
     model = read(path)
     section = model.get_rt_info([OURS]).value if model.has_rt_info([OURS]) else {}
@@ -95,5 +96,5 @@ def read_description(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> Any:
-    """A file as a model of OpenVINO's."""
+    """Read a file as an OpenVINO model."""
     return needed("openvino", "openvino").Core().read_model(path)

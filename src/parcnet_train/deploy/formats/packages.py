@@ -1,4 +1,4 @@
-"""Packages of other runtimes, which are optional."""
+"""Import of the optional packages of other runtimes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from parcnet_train.errors import ConfigError
 
 
 def needed(package: str, extra: str) -> Any:
-    """Imports a package.
+    """Import an optional package.
 
     Args:
-        package: as it is imported.
-        extra: of this package that installs it.
+        package: Import name of the package.
+        extra: Extra of parcnet-train that installs it.
 
     Raises:
-        ConfigError: where it is not installed.
+        ConfigError: If it is not installed.
     """
     try:
         return importlib.import_module(package)

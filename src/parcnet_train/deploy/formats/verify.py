@@ -1,4 +1,4 @@
-"""Whether an exported file gives what the network gives: a file against torch, image by image."""
+"""Verification of exported files: their outputs are compared with torch's, image by image."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from parcnet_train.models.model import Model, scaled
 
 Array = npt.NDArray[Any]
 
-# Of classes and of objects, which are the same or not: the share that may be others, where two
-# numbers are as good as equal.
+# Classes and objects either match or not. If two scores are nearly equal, rounding decides which
+# one is larger, so small shares of the pixels and of the objects may differ.
 OTHERS = 1e-3
 OTHER_OBJECTS = 1e-2
-NEAR = 1e-3  # of scores and of shares of the image: the same object
+NEAR = 1e-3  # two objects match if scores and relative coordinates differ by less than this
 
 
 @dataclass
 class Difference:
-    """How far an output is from that of torch, over all images so far.
+    """Difference between an output of a file and that of torch, over all images so far.
 
     Attributes:
-        maximum: of the absolute differences.
-        total: of them all.
-        count: of numbers.
-        sums: of what torch gives, and of its squares.
+        maximum: Largest absolute difference.
+        total: Sum of the absolute differences.
+        count: Number of values.
+        sums: Sum of torch's values, and sum of their squares.
     """
 
     maximum: float = 0.0
@@ -44,13 +44,13 @@ class Difference:
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     def add(self, expected: Array, found: Array) -> None:
-        """Compares some more."""
+        """Add the outputs for more images."""
         if expected.shape != found.shape:
             self.maximum = self.total = math.inf
             return
         wide = expected.astype(np.float64)
         differences = np.abs(found - wide)
-        # Unlike Python's, this one keeps what is no number.
+        # Unlike Python's max, np.maximum propagates NaN.
         self.maximum = float(np.maximum(self.maximum, differences.max(initial=0)))
         self.total += float(differences.sum())
         self.count += wide.size
@@ -58,23 +58,23 @@ class Difference:
 
     @property
     def mean(self) -> float:
-        """Of the absolute differences."""
+        """Mean absolute difference."""
         return self.total / max(self.count, 1)
 
     @property
     def spread(self) -> float:
-        """Standard deviation of what torch gives."""
+        """Standard deviation of torch's values."""
         first, second = (each / max(self.count, 1) for each in self.sums)
         return math.sqrt(max(second - first**2, 0))
 
     def is_within(self, tolerance: float) -> bool:
-        """Whether the largest one is below a share of the spread."""
+        """Return whether the largest difference is at most a share of the spread."""
         return self.maximum <= tolerance * self.spread
 
 
 @dataclass
 class Others:
-    """Classes or objects that are not those of torch, over all images so far."""
+    """Count of the classes or objects that differ from those of torch, over all images so far."""
 
     allowed: float
     others: int = 0
@@ -82,18 +82,18 @@ class Others:
 
     @property
     def share(self) -> float:
-        """Of all of them."""
+        """Share of the classes or objects that differ."""
         return self.others / max(self.count, 1)
 
 
 class Comparing(nn.Module):
-    """Stands for a model, and compares the file with it on every image that it is given.
+    """Wrapper of a model that compares it with an exported file on every image it is called with.
 
     Args:
-        model: as it was trained, not baked.
-        network: that was written.
-        file: to be compared.
-        batch: whether the file takes more than one image.
+        model: Model as it was trained, not baked.
+        network: Network that was exported.
+        file: Exported file to compare.
+        batch: Whether the file takes more than one image.
     """
 
     def __init__(self, model: Model, network: Exportable, file: File, batch: bool) -> None:
@@ -106,7 +106,7 @@ class Comparing(nn.Module):
         self.images = 0
 
     def forward(self, images: Tensor) -> Any:
-        """What the model gives of `(B, 3, H, W)` images, uint8 or from 0 to 1."""
+        """Return the model's outputs for `(B, 3, H, W)` images, uint8 or float in [0, 1]."""
         images = scaled(images)
         outputs = self.model(images)
         self.images += len(images)
@@ -125,7 +125,7 @@ class Comparing(nn.Module):
         return outputs
 
     def compare_objects(self, outputs: DetectionOutputs, images: Tensor) -> None:
-        """Looks for every object of torch among those of the file, image by image."""
+        """Compare the objects of torch with those of the file, image by image."""
         decoding = self.decoding
         assert decoding is not None  # for the type checker
         others = self.others.setdefault("objects", Others(OTHER_OBJECTS))
@@ -144,7 +144,7 @@ class Comparing(nn.Module):
             others.count += len(objects.scores)
 
     def faults(self, tolerance: float) -> list[str]:
-        """What is over its tolerance, one line each."""
+        """Return one line for everything that exceeds its tolerance."""
         lines = [
             f"{name} differs by {each.maximum:.3g}, allowed is {tolerance:g} of the output's "
             f"standard deviation, {tolerance * each.spread:.3g}"
@@ -158,7 +158,7 @@ class Comparing(nn.Module):
         ]
 
     def results(self) -> dict[str, float]:
-        """What `results.json` says of it."""
+        """Return the entries of `results.json`."""
         results: dict[str, float] = {"export/images": self.images}
         for name, each in self.differences.items():
             results[f"export/max_difference/{name}"] = each.maximum
@@ -170,12 +170,12 @@ class Comparing(nn.Module):
 
 
 class FileModel(nn.Module):
-    """A file in the place of a model, for the metric of its task.
+    """Exported file in the form of a model, to compute the metric of its task.
 
     Args:
-        file: with logits.
-        anchors: of a detector, else none.
-        batch: whether the file takes more than one image.
+        file: Exported file that outputs logits.
+        anchors: Anchors of a detector, otherwise None.
+        batch: Whether the file takes more than one image.
     """
 
     def __init__(self, file: File, anchors: Tensor | None, batch: bool) -> None:
@@ -183,13 +183,13 @@ class FileModel(nn.Module):
         self.file, self.anchors, self.batch = file, anchors, batch
 
     def forward(self, images: Tensor) -> Any:
-        """What the model would give of `(B, 3, H, W)` images, uint8 or from 0 to 1."""
+        """Return the file's outputs for `(B, 3, H, W)` images, uint8 or float in [0, 1]."""
         first, *others = map(torch.from_numpy, run(self.file, scaled(images), self.batch))
         return first if self.anchors is None else DetectionOutputs(first, others[0], self.anchors)
 
 
 def run(file: File, images: Tensor, batch: bool) -> Sequence[Array]:
-    """The outputs of a file, in its order."""
+    """Return the outputs of a file, in the order of `file.names`."""
     array = np.ascontiguousarray(images.numpy())
     parts = [array] if batch else np.split(array, len(array))
     results = [file.run(each) for each in parts]
@@ -197,7 +197,7 @@ def run(file: File, images: Tensor, batch: bool) -> Sequence[Array]:
 
 
 def missing(expected: Detections, found: dict[str, Array]) -> int:
-    """How many objects have no counterpart: of the same class, and nearly the same numbers."""
+    """Count the objects without a counterpart of the same class and nearly the same values."""
     scores = np.abs(expected.scores.numpy()[:, None] - found["scores"]) < NEAR
     boxes = np.abs(expected.boxes.numpy()[:, None] - found["boxes"]).max(axis=-1, initial=0) < NEAR
     labels = expected.labels.numpy()[:, None] == found["labels"]
