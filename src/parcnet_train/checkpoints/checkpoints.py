@@ -1,4 +1,4 @@
-"""What a checkpoint holds: its weights, and whether they fit a run."""
+"""Contents of checkpoints: their weights, and checks whether they fit a run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from parcnet_train.models.model import Model
 from parcnet_train.optim.finetuning import DEFAULTS
 from parcnet_train.runs.directories import checkpoint_in
 
-PREFIX = "model."  # of the network's entries among those of the Lightning module
-BACKBONE = "backbone."  # of the backbone's entries among those of the network
-PRETRAINED = "pretrained"  # key beside a backbone's arguments: a checkpoint to start it from
-NAMING = ("task", "backbone", "head", "data")  # groups whose choices name what was trained
+PREFIX = "model."  # prefix of the network's entries in the Lightning module's state dict
+BACKBONE = "backbone."  # prefix of the backbone's entries in the network's state dict
+PRETRAINED = "pretrained"  # key beside a backbone's arguments: checkpoint to initialize it from
+NAMING = ("task", "backbone", "head", "data")  # config groups whose choices identify a network
 
 
 def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Writes a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
-        CheckpointError: where the disk does not take it.
+        CheckpointError: If it cannot be written.
     """
     try:
         with whole_file(target) as file:
@@ -38,8 +38,8 @@ def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Tensor]:
-    """The network's state dict; EMA weights where the run kept them, unless `ema` is false."""
-    # Lightning's EMA callback files its average as state_dict, and the trained weights beside it.
+    """Return the network's state dict: the EMA weights if the run has them and `ema` is true."""
+    # Lightning's EMA callback stores its average as state_dict, and the trained weights separately.
     key = "state_dict" if ema or "current_model_state" not in checkpoint else "current_model_state"
     return {
         name.removeprefix(PREFIX): value
@@ -51,23 +51,23 @@ def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Te
 def check_same_model(
     checkpoint: Mapping[str, Any], model: Model, config: Mapping[str, Any], path: Path
 ) -> None:
-    """Compares names and shapes of the weights.
+    """Check that a checkpoint's weights have the names and shapes of a model's weights.
 
     Args:
-        checkpoint: as read.
-        model: of this run.
-        config: of this run.
-        path: of the checkpoint, for the message.
+        checkpoint: Checkpoint as read from its file.
+        model: Model of this run.
+        config: Configuration of this run.
+        path: Path of the checkpoint, for the message.
 
     Raises:
-        CheckpointError: where they differ; names both architectures.
+        CheckpointError: If they differ; the message names both architectures.
     """
     theirs = {name: value.shape for name, value in model_state(checkpoint).items()}
     ours = {name: value.shape for name, value in model.state_dict().items()}
     if theirs == ours:
         return
     held, choices = checkpoint["choices"], config["choices"]
-    # Other data has other classes, and those were compared before.
+    # The data decides only the classes, which `check_same_classes` has compared before.
     differing = [group for group in NAMING if group != "data" and held[group] != choices[group]]
     reason = next(iter(sorted(theirs.items() ^ ours.items())))[0]
     way_out = " ".join(f"{group}={held[group]}" for group in differing if held[group])
@@ -84,9 +84,9 @@ def other_values(
     config: Mapping[str, Any],
     parts: Sequence[str] = ("backbone", "head"),
 ) -> list[str]:
-    """Values of a checkpoint's network that a run has otherwise, as one types them.
+    """Return the values of a checkpoint's network that differ from a run's, as overrides.
 
-    Keys that one of them does not have are left out: they came or went with a version.
+    Keys that only one of them has are left out: another version added or removed them.
     """
     found = []
     for part in parts:
@@ -99,19 +99,19 @@ def other_values(
 
 
 def in_words(choices: Mapping[str, str | None]) -> str:
-    """The chosen configs that name a network, as one types them."""
+    """Return the config choices that identify a network, as they are typed."""
     return " ".join(f"{group}={choices[group]}" for group in NAMING if choices[group])
 
 
 def check_same_classes(
     checkpoint: Mapping[str, Any], class_names: Sequence[str], path: Path
 ) -> None:
-    """Compares the classes: a logit must mean what it meant in training.
+    """Check that a checkpoint has the classes of the data set, in the same order.
 
-    Of a converted checkpoint that names no classes, only their number.
+    For a converted checkpoint without class names, only the number of classes is compared.
 
     Raises:
-        CheckpointError: where they differ.
+        CheckpointError: If they differ.
     """
     held = checkpoint["class_names"]
     named = checkpoint.get("names_classes", True)
@@ -129,10 +129,10 @@ def check_same_classes(
 
 
 def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuses to go on from weights alone.
+    """Check that a checkpoint contains the state of a training.
 
     Raises:
-        CheckpointError: where there is no state of an optimizer, as in converted checkpoints.
+        CheckpointError: If it has no optimizer state, as a converted checkpoint.
     """
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
@@ -145,10 +145,10 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
 def check_same_parameters(
     checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
 ) -> None:
-    """Compares what is trained: the state of an optimizer is that of its parameters.
+    """Check that the optimizer state of a checkpoint fits the parameters that this run trains.
 
     Raises:
-        CheckpointError: where another part of the network was frozen, or in other groups.
+        CheckpointError: If other parameters were frozen, or the parameter groups differ.
     """
     now = config["recipe"]["finetuning"]
     before = {**DEFAULTS, **checkpoint["config"]["recipe"].get("finetuning", {})}
@@ -164,20 +164,20 @@ def check_same_parameters(
 def pretrained_state(
     path: str, backbone: Backbone, config: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights that `backbone.pretrained` starts a backbone from; EMA where the file has it.
+    """Return the weights that `backbone.pretrained` names; EMA weights if the file has them.
 
     Args:
-        path: Checkpoint of this package, trained or converted, of any head and any classes; in a
-            run directory its best one.
-        backbone: of this run.
-        config: of this run.
+        path: Checkpoint of this package, trained or converted, with any head and any classes; or
+            run directory, whose best checkpoint is used.
+        backbone: Backbone of this run.
+        config: Configuration of this run.
 
     Returns:
-        The state dict, and the values of the file's backbone that this run has otherwise.
+        The state dict, and the values of the file's backbone that differ from this run's.
 
     Raises:
-        CheckpointError: where the file is none, or its backbone is another; names every entry that
-            differs.
+        CheckpointError: If the file is not a checkpoint, or its backbone does not fit; the message
+            names every entry that differs.
     """
     checkpoint = read_checkpoint(checkpoint_in(path), key="backbone.pretrained")
     state = {

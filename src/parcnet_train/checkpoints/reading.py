@@ -1,6 +1,7 @@
-"""Checkpoint files: reading one without executing anything that is in it.
+"""Reading of checkpoint files, without executing anything in them.
 
-Below everything that composes or builds: a configuration may be composed from a checkpoint.
+This module imports nothing that composes or builds, since a configuration may be composed from a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 
 
 def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
-    """Reads a checkpoint of this package onto the CPU, executing nothing that is in it.
+    """Read a checkpoint of this package onto the CPU, without executing anything in it.
 
     Args:
         path: File to read.
-        key: Key of the configuration that names the file, for the message.
+        key: Config key that names the file, for the message.
 
     Raises:
-        CheckpointError: if the file is not a checkpoint of this package.
+        CheckpointError: If the file is not a checkpoint of this package.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -33,7 +34,7 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
             f"{key}={path} cannot be read: {reason_of(error)}; allowed is a checkpoint file, "
             "such as RUN/checkpoints/best.ckpt"
         ) from error
-    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
+    except Exception as error:  # on other files, the unpickler raises nearly any exception
         raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
     lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
     if lacking:

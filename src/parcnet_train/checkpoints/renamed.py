@@ -1,10 +1,10 @@
-"""Names that modules had before: checkpoints written then keep loading."""
+"""Former names of modules, so that old checkpoints can still be loaded."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Prefixes of `_target_` in a checkpoint's configuration, and what they are called now.
+# Former prefixes of `_target_` in checkpoints' configurations, and their current names.
 RENAMED = {
     "parcnet_train.backbones": "parcnet_train.models.backbones",
     "parcnet_train.heads": "parcnet_train.models.heads",
@@ -27,10 +27,10 @@ RENAMED = {
 
 
 def renamed(value: Any) -> Any:
-    """A configuration of plain values whose `_target_`s have today's names.
+    """Return a configuration of plain values with the current name in every `_target_`.
 
     Args:
-        value: Mapping, list or plain value; is not changed.
+        value: Mapping, list or plain value; it is not changed.
     """
     if isinstance(value, dict):
         return {
@@ -43,7 +43,7 @@ def renamed(value: Any) -> Any:
 
 
 def current(target: Any) -> Any:
-    """Today's name of a class or function; every other value as it is."""
+    """Return the current name of a class or function; any other value is returned unchanged."""
     for old, new in RENAMED.items():
         if target == old or (isinstance(target, str) and target.startswith(f"{old}.")):
             return new + target.removeprefix(old)

@@ -1,4 +1,4 @@
-"""In what two sets of weights differ, in words that name every entry."""
+"""Differences between two state dicts, as lines of text that name every entry."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def weight_differences(
     expected: Mapping[str, Tensor],
     published: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Compares names and shapes of weights.
+    """Compare names and shapes of weights.
 
     Args:
-        held: what a file holds.
-        expected: what the network has; values may be on the meta device.
-        published: names of the held entries in the file, where they have others there.
+        held: Weights of a file.
+        expected: Weights of the network; they may be on the meta device.
+        published: Names that entries have in the file, if it calls them differently.
 
     Returns:
-        A line per module for what is missing, for what is too many, and for each pair of sizes
-        that differ; none where all are equal.
+        One line per module for missing entries, for unexpected entries, and for each pair of
+        different shapes. The list is empty if names and shapes are equal.
     """
     names = published or {}
     missing = [name for name in expected if name not in held]
@@ -44,7 +44,7 @@ def weight_differences(
 
 
 def by_module(names: Iterable[str]) -> list[str]:
-    """Groups dotted names by all but their last part: `norm.{weight,bias}`."""
+    """Group dotted names by all but their last part: `norm.{weight,bias}`."""
     groups: dict[str, list[str]] = {}
     for name in names:
         module, _, entry = name.rpartition(".")
@@ -57,5 +57,5 @@ def by_module(names: Iterable[str]) -> list[str]:
 
 
 def size_of(value: Tensor) -> str:
-    """Shape as `16x3x3x3`, `()` of a number."""
+    """Return a shape as text: `16x3x3x3`, or `()` for a scalar."""
     return "x".join(map(str, value.shape)) or "()"

@@ -1,1 +1,1 @@
-"""Trained networks on images of anybody's."""
+"""Prediction: run a checkpoint on your own images."""

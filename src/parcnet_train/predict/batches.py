@@ -1,4 +1,4 @@
-"""Files through a network: read ahead by threads, in batches, what cannot be read left out."""
+"""Predictions for many files: threads read ahead, and unreadable files are reported."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from parcnet_train.visualize.pictures import Picture, resize
 
 
 class Loaded(NamedTuple):
-    """A file that was read."""
+    """A file that was read and prepared."""
 
     prepared: Prepared
-    picture: Picture  # small, to draw on
+    picture: Picture  # resized image to draw on
 
 
 class Found(NamedTuple):
-    """What the network says of a file."""
+    """The prediction for a file."""
 
     prediction: Prediction
-    picture: Picture  # to draw it on
+    picture: Picture  # resized image to draw on
 
 
 def load_file(path: Path, predictor: Predictor) -> Loaded | UnreadableError:
-    """Reads a file and prepares it."""
+    """Read a file and prepare it; return the error if it is unreadable."""
     try:
         image = read_file(path, predictor.max_pixels)
     except UnreadableError as error:
@@ -53,14 +53,14 @@ def outcomes(
     options: Options,
     batch_size: int,
 ) -> Iterator[tuple[Path, Found | UnreadableError]]:
-    """What a network says of files, in their order.
+    """Yield the prediction, or the error, for every file, in the given order.
 
     Args:
-        paths: of the files.
-        predictor: of the network.
-        network: in evaluation mode.
-        options: of the caller.
-        batch_size: files at a time.
+        paths: Paths of the files.
+        predictor: Predictor of the network.
+        network: Network in evaluation mode.
+        options: Options of the caller.
+        batch_size: Number of files per batch.
     """
     size = 1 if predictor.takes_one else min(batch_size, len(paths))
     for batch in read_ahead(paths, predictor, size):
@@ -77,7 +77,7 @@ def outcomes(
 
 
 def is_finite(prediction: Prediction) -> bool:
-    """Whether a prediction can be written; of detections, only finite boxes are kept."""
+    """Return whether a prediction is finite; detections contain only finite boxes anyway."""
     return not isinstance(prediction, Classified) or all(
         map(math.isfinite, prediction.probabilities)
     )
@@ -86,7 +86,7 @@ def is_finite(prediction: Prediction) -> bool:
 def read_ahead(
     paths: Sequence[Path], predictor: Predictor, size: int
 ) -> Iterator[list[tuple[Path, Loaded | UnreadableError]]]:
-    """Batches of files, the next one read while one is worked on."""
+    """Yield batches of files; while one is processed, threads read the next one."""
     with ThreadPoolExecutor(own_cores()) as pool:
         waiting = deque[tuple[Sequence[Path], Iterator[Loaded | UnreadableError]]]()
         starts = iter(range(0, len(paths), size))

@@ -1,4 +1,4 @@
-"""Which files `input=` means, and their pixels."""
+"""The files that `input=` selects, and their pixels."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from parcnet_train.errors import DataError, UnreadableError, reason_of
 from parcnet_train.files import read_regular
 
 STDIN = "-"
-RECURSIVE = "**"  # of a pattern: any folders
+RECURSIVE = "**"  # matches any number of nested folders in a pattern
 ALLOWED = (
     "allowed are an image, a folder, a pattern such as 'photos/*.jpg', or - for names on stdin"
 )
-DEEP = ("I", "F")  # with which Pillow's names of pixels of more than 8 bits begin
+DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits per channel
 
 
 class Inputs(NamedTuple):
-    """The files that an input means.
+    """The files that an input selects.
 
     Attributes:
-        paths: Images, and what is called so and may turn out to be none; sorted but for stdin.
-        left_out: Other files among them that may be images, of formats that are not read.
+        paths: Files with the suffix of an image, sorted unless they come from stdin. Whether they
+            can be read is checked later.
+        left_out: Files that may be images, but of formats that are not supported.
     """
 
     paths: list[Path]
@@ -49,18 +50,18 @@ class Inputs(NamedTuple):
 
 
 def find_images(given: str, skipped: Path) -> Inputs:
-    """Finds the files that an input means.
+    """Find the files that an input selects.
 
-    Of folders and patterns, those that end as images do; of a folder also what is in its folders
-    and behind its links, but in none whose name begins with a dot. A file that is reached in
-    several ways counts once.
+    Folders and patterns select the files with a suffix of an image. Folders are searched
+    recursively, links included, but without subfolders whose names begin with a dot. A file that is
+    reached in several ways counts once.
 
     Args:
-        given: an image, a folder, a pattern of `glob`, or `-` for names on stdin, one a line.
-        skipped: a folder within a folder that is not looked into: pictures of earlier runs.
+        given: Image, folder, `glob` pattern, or `-` for names on stdin, one per line.
+        skipped: Subfolder that is not searched, since it holds pictures of earlier runs.
 
     Raises:
-        DataError: where there is none.
+        DataError: If there is no such file.
     """
     if given == STDIN:
         return Inputs(names_on_stdin(), [])
@@ -82,10 +83,10 @@ def find_images(given: str, skipped: Path) -> Inputs:
 
 
 def names_on_stdin() -> list[Path]:
-    """Paths, one a line; empty lines do not count.
+    """Read paths from stdin, one per line; empty lines are ignored.
 
     Raises:
-        DataError: where there is none.
+        DataError: If there is none.
     """
     text = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
     lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
@@ -96,7 +97,7 @@ def names_on_stdin() -> list[Path]:
 
 
 def images_below(folder: Path, skipped: Path) -> Inputs:
-    """All images of a folder and of the folders in it."""
+    """Return all images in a folder and its subfolders."""
     found = contents_of(folder, skipped)
     return Inputs(
         [folder / name for name in sorted([*found.images, *found.no_files])], found.others
@@ -104,10 +105,10 @@ def images_below(folder: Path, skipped: Path) -> Inputs:
 
 
 def images_like(pattern: str) -> Inputs:
-    """All images that match a pattern."""
+    """Return all images that match a pattern."""
     paths: dict[tuple[str, str], Path] = {}
     left_out: list[LeftOut] = []
-    # Of several ways to a file, the shortest is taken: the others go through links.
+    # If several paths lead to a file, the shortest is taken: the others go through links.
     for path in sorted(map(Path, expand(pattern)), key=lambda path: (len(path.parts), path)):
         lower = path.name.lower()
         if path.is_dir() or lower.startswith("."):
@@ -120,9 +121,9 @@ def images_like(pattern: str) -> Inputs:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Everything that matches a pattern; `**` enters each folder once, also behind links.
+    """Yield all paths that match a pattern; `**` follows links, but enters each folder only once.
 
-    `glob` follows links that lead back until the system has enough of it.
+    `glob` itself would follow links in a cycle until the operating system refuses the path.
     """
     parts = Path(pattern).parts
     if RECURSIVE not in parts:
@@ -137,14 +138,14 @@ def expand(pattern: str) -> Iterator[str]:
 
 
 def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decodes a file as the validation does, which is to be whole.
+    """Decode a file as the validation does; a truncated file is an error.
 
     Args:
         path: Path of the file.
-        max_pixels: Most pixels that its header may declare.
+        max_pixels: Largest number of pixels that its header may declare.
 
     Raises:
-        UnreadableError: where it cannot be read, with its path and the reason.
+        UnreadableError: If it cannot be read; the message contains the path and the reason.
     """
     try:
         return decode_whole(read_regular(path), max_pixels)
@@ -155,16 +156,16 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
 
 
 def to_pixels(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
-    """An image of Python code as `(H, W, 3)` uint8 RGB.
+    """Convert an image given in Python code to `(H, W, 3)` uint8 RGB.
 
     Args:
-        image: a path; an image of Pillow, turned as its camera was held, of an animation the frame
-            that it stands at; or an array `(H, W, 3)` uint8, RGB.
-        max_pixels: Most pixels that the header of a file may declare.
+        image: Path, Pillow image, or array `(H, W, 3)` uint8 RGB. A Pillow image is rotated
+            according to its EXIF orientation; of an animation, the current frame is used.
+        max_pixels: Largest number of pixels that the header of a file may declare.
 
     Raises:
-        UnreadableError: for a file that cannot be read.
-        DataError: for anything else.
+        UnreadableError: If the file cannot be read.
+        DataError: If the image is of another kind.
     """
     if isinstance(image, str | Path):
         return read_file(Path(image).expanduser(), max_pixels)

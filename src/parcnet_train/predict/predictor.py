@@ -1,4 +1,4 @@
-"""What comes before and behind a trained network: what the tasks share."""
+"""Base class of the predictors: preprocessing and postprocessing that all tasks share."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from parcnet_train.sizes import Size
 
 
 class Options(NamedTuple):
-    """What a caller chooses."""
+    """Options of a prediction."""
 
-    top: int = 5  # classes of an image, the likeliest
+    top: int = 5  # number of classes per image, the most probable ones
     score_threshold: float = 0.3  # probability that a detection has to exceed
 
 
 class Prepared(NamedTuple):
-    """An image as the network takes it."""
+    """An image, preprocessed for the network."""
 
     pixels: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
     placement: Tensor  # (4,) float32, see `DetectionBatch.placements`
@@ -35,46 +35,47 @@ class Prepared(NamedTuple):
 
 
 class Predictor:
-    """Base of the predictors, one per task.
+    """Base class of the predictors, one per task.
 
     Args:
-        class_names: of the network's classes, in their order.
-        size: of the network's input.
+        class_names: Names of the network's classes, in their order.
+        size: Height and width of the network's input, in pixels.
 
     Attributes:
-        max_pixels: Most pixels of a file that is read; the training's `data.max_pixels`.
+        max_pixels: Largest number of pixels of a file that is read: `data.max_pixels` of the
+            training.
     """
 
-    # Whether images keep their sizes, so that no two of them are one batch.
+    # Whether images keep their sizes, so that every batch has one image.
     takes_one: bool = False
 
     def __init__(self, class_names: Sequence[str], size: Size) -> None:
         self.class_names = list(class_names)
-        self.key = SampleKey(0, 0, size)  # of what a data set would be asked for
+        self.key = SampleKey(0, 0, size)  # the transforms read only the size
         self.max_pixels = MAX_PIXELS
 
     def transform(self, image: Image) -> tuple[Image, Any]:
-        """An image of the network's input, and where the original one lies in it, `(4,)`."""
+        """Return the network's input, and the placement `(4,)` of the original image in it."""
         raise NotImplementedError
 
     def find(
         self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
     ) -> list[Prediction]:
-        """Runs the network.
+        """Run the network and postprocess its outputs.
 
         Args:
-            network: of the task.
-            images: `(B, 3, H, W)` uint8, on its device.
-            prepared: of the first of them; the others are empty places.
-            options: of the caller.
+            network: Network of the task.
+            images: Images `(B, 3, H, W)` uint8, on the network's device.
+            prepared: Prepared images, which come first in the batch; the rest of it is padding.
+            options: Options of the caller.
         """
         raise NotImplementedError
 
     def prepare(self, image: Image) -> Prepared:
-        """Turns a decoded image into what the network takes, as the validation does.
+        """Preprocess a decoded image as the validation does.
 
         Raises:
-            UnreadableError: where it cannot be resized.
+            UnreadableError: If it cannot be resized.
         """
         try:
             pixels, placement = self.transform(image)
@@ -94,14 +95,14 @@ class Predictor:
         options: Options,
         batch_size: int = 1,
     ) -> list[Prediction]:
-        """What the network says of some images, at least one.
+        """Predict on one or more images.
 
         Args:
-            network: of the task, in evaluation mode.
-            prepared: the images.
-            options: of the caller.
-            batch_size: places of the batch, those that are left over empty: as in an evaluation,
-                what is computed for an image does not depend on how many stand beside it.
+            network: Network of the task, in evaluation mode.
+            prepared: Prepared images.
+            options: Options of the caller.
+            batch_size: Size up to which the batch is padded. As in an evaluation, the result for an
+                image then does not depend on the number of images beside it.
         """
         images = [each.pixels for each in prepared]
         images += [torch.zeros_like(images[0])] * (batch_size - len(images))
@@ -112,7 +113,7 @@ class Predictor:
     def predict(
         self, network: nn.Module, image: Any, top: int, score_threshold: float
     ) -> Prediction:
-        """What the network says of one image of Python code, see `to_pixels`."""
+        """Predict on one image given in Python code; see `to_pixels` for what it may be."""
         prepared = self.prepare(to_pixels(image, self.max_pixels))
         (found,) = self.predict_all(network, [prepared], Options(top, score_threshold))
         return found

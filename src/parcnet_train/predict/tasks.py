@@ -1,4 +1,4 @@
-"""What comes before and behind the networks of each task: the same as in its evaluation."""
+"""Predictors of all tasks: preprocessing and postprocessing are those of the evaluation."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from parcnet_train.sizes import Size
 
 
 class ClassPredictor(Predictor):
-    """Names the likeliest classes of an image."""
+    """Predictor of the most probable classes of an image."""
 
     def transform(self, image: Image) -> tuple[Image, Any]:
-        """The centre of the image; where it lies, nobody needs."""
+        """Return the center crop of the image; its placement is not needed."""
         return EvalTransform()(image, self.key), np.full(4, np.nan)
 
     def find(
         self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
     ) -> list[Prediction]:
-        """The classes of every image, all where there are fewer than wanted."""
+        """Return the most probable classes of every image: `options.top`, or all of fewer."""
         probabilities = network(images).float().softmax(dim=1)[: len(prepared)]
         values, labels = probabilities.topk(min(options.top, len(self.class_names)), dim=1)
         return [
@@ -47,15 +47,15 @@ class ClassPredictor(Predictor):
 
 
 class ObjectPredictor(Predictor):
-    """Finds objects.
+    """Predictor of the objects in an image.
 
     Args:
-        class_names: of the network's classes, the background first.
-        size: of the network's input.
-        keep_aspect: see `CocoData`.
-        nms_iou: see `DetectionTask`, like the next two.
-        candidates: best boxes of a class that reach the suppression.
-        detections_per_image: the best that are left by it.
+        class_names: Names of the network's classes, the background first.
+        size: Height and width of the network's input, in pixels.
+        keep_aspect: Whether images keep their aspect ratio; see `CocoData`.
+        nms_iou: IoU above which NMS removes a box; see `DetectionTask`, also for the next two.
+        candidates: Number of boxes per class, the best ones, that enter NMS.
+        detections_per_image: Number of objects per image, the best ones, that are kept after NMS.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ObjectPredictor(Predictor):
         self.suppression = (nms_iou, candidates, detections_per_image)
 
     def transform(self, image: Image) -> tuple[Image, Any]:
-        """The whole image, resized."""
+        """Return the whole image, resized."""
         view = View(image, np.zeros((0, 4)), np.zeros(0, np.int64))
         moved = self.resize(view, self.key)
         return moved.image, moved.placement
@@ -80,13 +80,13 @@ class ObjectPredictor(Predictor):
     def find(
         self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
     ) -> list[Prediction]:
-        """The objects of every image."""
+        """Return the objects of every image."""
         found = detect(network(images), options.score_threshold, *self.suppression)
         predictions: list[Prediction] = []
-        for each, image in zip(found, prepared, strict=False):  # behind them, empty places
+        for each, image in zip(found, prepared, strict=False):  # the rest is padding
             placement = image.placement.to(each.boxes.device)
             boxes = to_original(each.boxes, self.key.size, placement, image.size)
-            # As evaluations do: one that is not finite would fit every object.
+            # As in evaluations: a box that is not finite would match every object.
             kept = boxes.isfinite().all(dim=1)
             labels = each.labels[kept].cpu().numpy()
             predictions.append(
@@ -102,15 +102,15 @@ class ObjectPredictor(Predictor):
 
 
 class PixelPredictor(Predictor):
-    """Tells the class of every pixel.
+    """Predictor of the class of every pixel.
 
     Args:
-        class_names: of the network's classes.
-        size: of the network's input, or of its windows.
-        evaluation: see `VocData`.
-        enlarge: see `SegmentationTask`, like the next two.
-        scales: of the images.
-        mirror: whether to average over mirrored images too.
+        class_names: Names of the network's classes.
+        size: Height and width of the network's input, or of its windows, in pixels.
+        evaluation: Way in which images are resized; see `VocData`.
+        enlarge: Interpolation of the upsampling; see `SegmentationTask`, also for the next two.
+        scales: Scales of the images over which the outputs are averaged.
+        mirror: Whether to average over the mirrored images, too.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class PixelPredictor(Predictor):
         self.mirror = mirror
 
     def transform(self, image: Image) -> tuple[Image, Any]:
-        """The whole image, resized, or as it is."""
+        """Return the whole image: resized, or unchanged if it is evaluated in windows."""
         view = MaskedView(image, np.zeros(image.shape[:2], np.uint8))
         moved = unchanged(view, self.key) if self.takes_one else self.resize(view, self.key)
         return moved.image, moved.placement
@@ -138,7 +138,7 @@ class PixelPredictor(Predictor):
     def find(
         self, network: nn.Module, images: Tensor, prepared: Sequence[Prepared], options: Options
     ) -> list[Prediction]:
-        """The mask of every image, of its original size."""
+        """Return the mask of every image, at its original size."""
 
         def logits(each: Tensor) -> Tensor:
             return logits_of_scales(network, scaled(each), self.scales, self.mirror)
@@ -157,12 +157,13 @@ class PixelPredictor(Predictor):
 def predictor_of(
     config: Mapping[str, Any], class_names: Sequence[str], size: Size
 ) -> Predictor | None:
-    """The predictor of a checkpoint; None for a task that is none of ours.
+    """Return the predictor of a checkpoint, None for a custom task.
 
     Args:
-        config: of the checkpoint. Converted ones have no data, and get what is the default of it.
-        class_names: of the checkpoint.
-        size: of the network's input.
+        config: Configuration of the checkpoint. A converted checkpoint has no data section, so the
+            defaults apply.
+        class_names: Class names of the checkpoint.
+        size: Height and width of the network's input, in pixels.
     """
     task, data = config["task"], config.get("data") or {}
     predictor: Predictor
@@ -184,5 +185,5 @@ def predictor_of(
 
 
 def among(node: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Those of some values that a part of a configuration has: older ones have fewer."""
+    """Return the values that a config section has, of some names: older ones have fewer."""
     return {name: node[name] for name in names if name in node}

@@ -1,4 +1,4 @@
-"""What `action=predict` leaves: tables and pictures under names of their own."""
+"""Output of `action=predict`: tables, masks and pictures."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ COLUMNS = ("file", "rank", "class", "index", "probability")
 
 
 class Names:
-    """Names for what is made of files: their own, below the folder that all of them are in.
+    """Unique names of the output files, derived from the input paths.
 
-    A name that is taken gets a number, also where it would differ in case alone, which some file
-    systems do not tell apart, and where a file is there already: nothing is ever overwritten.
+    An output is named after its input, relative to the folder that contains all inputs. A name that
+    is already used, or for which a file exists, gets a number, so nothing is ever overwritten.
+    Names that differ only in case count as equal, since some file systems do not distinguish them.
 
     Args:
-        paths: of the files.
-        output: the folder to write to.
-        folders: in it, with the endings of what they hold, such as `{"masks": ".png"}`.
+        paths: Paths of the input files.
+        output: Folder to write to.
+        folders: Subfolders of it with the suffix of their files, such as `{"masks": ".png"}`.
     """
 
     def __init__(self, paths: Sequence[Path], output: Path, folders: Mapping[str, str]) -> None:
@@ -42,7 +43,7 @@ class Names:
         self.taken: set[str] = set()
 
     def __call__(self, path: Path) -> list[str]:
-        """Where in the output to write what is made of a file, one path per folder."""
+        """Return the output paths for an input file, one per subfolder, relative to the output."""
         stem = str(absolute(path).relative_to(self.common).with_suffix(""))
         name, number = stem, 1
         while self.is_taken(name):
@@ -52,25 +53,25 @@ class Names:
         return self.places(name)
 
     def is_taken(self, name: str) -> bool:
-        """Whether there is something of that name."""
+        """Return whether a name is used or a file of that name exists."""
         there = any((self.output / place).exists() for place in self.places(name))
         return there or name.casefold() in self.taken
 
     def places(self, name: str) -> list[str]:
-        """The paths of a name, one per folder."""
+        """Return the paths of a name, one per subfolder."""
         return [f"{folder}/{name}{ending}" for folder, ending in self.folders.items()]
 
 
 class Writer:
-    """Base of the writers, one per task.
+    """Base class of the writers, one per task.
 
     Args:
-        checkpoint: that predicts.
-        paths: of all files, those too that will turn out to be unreadable.
-        output: the folder to write to.
+        checkpoint: Checkpoint whose predictions are written.
+        paths: Paths of all input files, including those that will turn out to be unreadable.
+        output: Folder to write to.
     """
 
-    # In the output, with the endings of what they hold.
+    # Subfolders of the output, with the suffix of their files.
     folders: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, checkpoint: Mapping[str, Any], paths: Sequence[Path], output: Path) -> None:
@@ -79,32 +80,32 @@ class Writer:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, path: Path, found: Any, picture: Picture) -> None:
-        """Adds an image.
+        """Add the prediction for an image.
 
         Args:
-            path: of its file.
-            found: the task's prediction.
-            picture: to draw it on.
+            path: Path of the image file.
+            found: Prediction of the task.
+            picture: Resized image to draw on.
         """
         raise NotImplementedError
 
     def finish(self) -> list[str]:
-        """Writes what was collected; names of all files and folders."""
+        """Write the collected results; return the names of all files and folders."""
         write_json(self.output / PREDICTIONS, self.rows)
         return [PREDICTIONS, *self.folders]
 
 
 class ClassWriter(Writer):
-    """Writes the classes of images: `predictions.json` and `predictions.csv`."""
+    """Writer of the classes of images: `predictions.json` and `predictions.csv`."""
 
     def add(self, path: Path, found: Classified, picture: Picture) -> None:
-        """Adds an image."""
+        """Add the prediction for an image."""
         columns = zip(found.names, found.labels, found.probabilities, strict=True)
         classes = [{"class": c, "index": i, "probability": p} for c, i, p in columns]
         self.rows.append({"file": str(path), "predictions": classes})
 
     def finish(self) -> list[str]:
-        """Writes what was collected; names of all files and folders."""
+        """Write the collected results; return the names of all files and folders."""
         stream = io.StringIO()
         table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         table.writeheader()
@@ -117,9 +118,9 @@ class ClassWriter(Writer):
 
 
 class ObjectWriter(Writer):
-    """Draws objects, and writes them in COCO's results format, with the images they are of.
+    """Writer of objects: pictures, COCO's results format, and the list of images that it refers to.
 
-    Categories have the ids of the annotations that the checkpoint was trained with.
+    The category ids are those of the annotations that the checkpoint was trained with.
     """
 
     folders: ClassVar[Mapping[str, str]] = {PICTURES: ".jpg"}
@@ -136,7 +137,7 @@ class ObjectWriter(Writer):
         self.images: list[dict[str, Any]] = []
 
     def add(self, path: Path, found: Detected, picture: Picture) -> None:
-        """Adds an image, and draws on its picture."""
+        """Add the prediction for an image, and write a picture of it."""
         height, width = found.size
         (place,) = self.names(path)
         scale = [picture.shape[1] / width, picture.shape[0] / height] * 2
@@ -144,7 +145,7 @@ class ObjectWriter(Writer):
         write_whole(self.output / place, encode(drawn))
         image = {"id": len(self.images) + 1, "file_name": str(path), "width": width}
         self.images.append({**image, "height": height, "picture": place})
-        corners = found.boxes.astype(float)  # whose differences are exact
+        corners = found.boxes.astype(float)  # differences are exact in float64
         corners[:, 2:] -= corners[:, :2]
         for label, box, score in zip(
             found.labels.tolist(), corners.tolist(), found.scores.tolist(), strict=True
@@ -154,19 +155,19 @@ class ObjectWriter(Writer):
             self.rows.append(row)
 
     def finish(self) -> list[str]:
-        """Writes what was collected; names of all files and folders."""
+        """Write the collected results; return the names of all files and folders."""
         images = {"images": self.images, "categories": self.categories, "annotations": []}
         write_json(self.output / IMAGES, images)
         return [*super().finish(), IMAGES]
 
 
 class PixelWriter(Writer):
-    """Writes masks, and draws them over their images."""
+    """Writer of masks, and of overlays of the masks on their images."""
 
     folders: ClassVar[Mapping[str, str]] = {MASKS: ".png", OVERLAYS: ".jpg"}
 
     def add(self, path: Path, found: Segmented, picture: Picture) -> None:
-        """Writes the mask of an image, and its picture."""
+        """Write the mask of an image and its overlay."""
         mask, overlay = self.names(path)
         write_whole(self.output / mask, encode_mask(found.mask))
         drawn = draw_classes(picture, found.mask, found.class_names)
@@ -183,15 +184,15 @@ WRITERS: dict[str, type[Writer]] = {
 
 
 def writer_of(checkpoint: Mapping[str, Any], paths: Sequence[Path], output: Path) -> Writer:
-    """The writer of a checkpoint's task, see `Writer`."""
+    """Return the writer for a checkpoint's task; see `Writer` for the arguments."""
     return WRITERS[checkpoint["choices"]["task"]](checkpoint, paths, output)
 
 
 def absolute(path: Path) -> Path:
-    """A path from the root on, links not followed: names are those that were given."""
+    """Return the absolute path without resolving links, so that given names are kept."""
     return Path(os.path.normpath(path.absolute()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file that people may look at."""
+    """Write an indented JSON file."""
     write_whole(path, to_json(content, indent=1))

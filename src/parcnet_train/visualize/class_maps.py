@@ -1,4 +1,4 @@
-"""Pictures of the classes of pixels, laid over the image."""
+"""Pictures of class maps: the class of every pixel, as a color over the image."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from parcnet_train.visualize.pictures import (
     to_picture,
 )
 
-OPACITY = 0.6  # of a class's colour over the image
-HATCHING = 8  # pixels between the lines over ignored ones
-LINE, BELOW = 22, 6  # pixels of height of a line of the legend, and of them below its letters
-SAMPLE = 12  # pixels of height and width of a colour in it
+OPACITY = 0.6  # opacity of a class's color over the image
+HATCHING = 8  # distance between the hatching lines over ignored pixels, in pixels
+LINE, BELOW = 22, 6  # height of a line of the legend and of its part below the text, in pixels
+SAMPLE = 12  # side of a color sample in the legend, in pixels
 
 
 def segmentation_pairs(
     batch: SegmentationBatch, classes: Sequence[Tensor], class_names: Sequence[str]
 ) -> Iterator[Pair]:
-    """The images of a batch under their true classes, and under those that were found.
+    """Yield two pictures per image of a batch: with its true and with its predicted classes.
 
     Args:
-        batch: of an evaluation; its empty places are left out.
-        classes: of the pixels of every original image, `(h, w)`.
-        class_names: in the order of the class indices.
+        batch: Batch of an evaluation; padding samples are left out.
+        classes: Predicted classes of every original image, `(h, w)` each.
+        class_names: Names of the classes, in the order of their indices.
     """
     for place, found in enumerate(classes):
         if batch.samples[place] == PADDING:
@@ -51,53 +51,53 @@ def segmentation_pairs(
 
 
 def draw_classes(image: Picture, mask: Mask, class_names: Sequence[str]) -> Picture:
-    """Lays the colours of classes over an image, above a legend of those that it shows.
+    """Draw the colors of the classes over an image, and a legend of these classes below it.
 
     Args:
-        image: of any size; it is left as it is.
-        mask: `(h, w)` class indices, in whose proportions the picture is drawn; ignored pixels are
+        image: Image of any size; it is not changed.
+        mask: Class indices, `(h, w)`, whose aspect ratio the picture has; ignored pixels are
             hatched.
-        class_names: in the order of the class indices.
+        class_names: Names of the classes, in the order of their indices.
 
     Returns:
-        The picture, see `resize`, and the legend below it.
+        The picture, resized by `resize`, with the legend below it.
     """
     picture = resize(image, mask.shape)
     size = picture.shape[1], picture.shape[0]
     shown = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
     ignored = shown == IGNORED
     palette = voc_palette()
-    coloured = cv2.addWeighted(palette[shown], OPACITY, picture, 1 - OPACITY, 0)
-    coloured[ignored] = hatched(picture)[ignored]
+    colored = cv2.addWeighted(palette[shown], OPACITY, picture, 1 - OPACITY, 0)
+    colored[ignored] = hatched(picture)[ignored]
     seen = np.unique(shown[~ignored]).tolist()
     entries = [(palette[label], class_names[label]) for label in seen]
     entries += [(None, "ignored")] if ignored.any() else []
-    return np.vstack([coloured, legend(entries, picture.shape[1])])
+    return np.vstack([colored, legend(entries, picture.shape[1])])
 
 
 def hatched(picture: Picture) -> Picture:
-    """A picture under diagonal lines."""
+    """Draw diagonal lines over a copy of a picture."""
     rows, columns = np.indices(picture.shape[:2])
     lines = (rows + columns) % HATCHING == 0
     return np.where(lines[:, :, None], np.uint8(0), picture)
 
 
 def legend(entries: Sequence[tuple[npt.NDArray[np.uint8] | None, str]], width: int) -> Picture:
-    """Samples of colours with their names, in lines of a width.
+    """Draw a legend: color samples with their names, broken into lines.
 
     Args:
-        entries: colours, None for hatching, and what they stand for.
-        width: of the lines, in pixels.
+        entries: Color, or None for hatching, and name of every entry.
+        width: Width of the lines, in pixels.
     """
     lines: list[Picture] = []
     left = width
-    for colour, name in entries:
+    for color, name in entries:
         length = SAMPLE + MARGIN + cv2.getTextSize(name, FONT, FONT_SCALE, 1)[0][0]
         if left + length > width:
             lines.append(np.full((LINE, width, 3), WHITE, np.uint8))
             left = 0
         sample = lines[-1][LINE - BELOW - SAMPLE : LINE - BELOW, left : left + SAMPLE]
-        sample[:] = hatched(sample) if colour is None else colour
+        sample[:] = hatched(sample) if color is None else color
         place = (left + SAMPLE + MARGIN // 2, LINE - BELOW)
         cv2.putText(lines[-1], name, place, FONT, FONT_SCALE, BLACK, 1, cv2.LINE_AA)
         left += length + MARGIN

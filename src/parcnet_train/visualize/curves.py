@@ -1,4 +1,4 @@
-"""Learning curves of one run, from the CSV files it leaves."""
+"""Learning curves of one run, drawn from its CSV logs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Series = tuple[list[int], list[float]]
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """What a run has logged.
+    """Read all rows that a run has logged.
 
-    A resumed run writes a new `version_N` folder: from its first step on it replaces the older
-    ones.
+    A resumed run writes a new folder `version_N`; from its first step on, its rows replace the
+    older ones.
 
     Args:
-        folder: holds `version_N/metrics.csv`.
+        folder: Folder that contains `version_N/metrics.csv`.
     """
     logged: list[dict[str, str]] = []
     files = sorted(folder.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:]))
@@ -32,10 +32,10 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def read_series(folder: Path) -> dict[str, Series]:
-    """Values by step of every logged metric.
+    """Read steps and values of every logged metric.
 
     Args:
-        folder: holds `version_N/metrics.csv`.
+        folder: Folder that contains `version_N/metrics.csv`.
     """
     points: dict[str, dict[int, float]] = {}
     for row in read_rows(folder):
@@ -49,23 +49,23 @@ def read_series(folder: Path) -> dict[str, Series]:
 
 
 def read_epochs(folder: Path, metric: str) -> dict[int, float]:
-    """Values of one metric by finished epochs, from 1.
+    """Read the values of one metric by epoch, counted from 1.
 
     Args:
-        folder: holds `version_N/metrics.csv`.
-        metric: that was logged once an epoch.
+        folder: Folder that contains `version_N/metrics.csv`.
+        metric: Name of a metric that is logged once per epoch.
     """
     rows = [row for row in read_rows(folder) if row.get(metric)]
     return {int(row["epoch"]) + 1: float(row[metric]) for row in rows}
 
 
 def draw_curves(folder: Path, picture: Path, monitor: str) -> None:
-    """Draws loss, the monitored metric and the learning rate over the steps of a run.
+    """Draw the loss, the monitored metric and the learning rate over the steps of a run.
 
     Args:
-        folder: holds `version_N/metrics.csv`.
-        picture: the PNG file to write.
-        monitor: name of the metric that chose the best epoch.
+        folder: Folder that contains `version_N/metrics.csv`.
+        picture: Path of the PNG file to write.
+        monitor: Name of the metric that selects the best epoch.
     """
     series = read_series(folder)
     panels = (

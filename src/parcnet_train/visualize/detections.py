@@ -1,4 +1,4 @@
-"""Pictures of detections, beside what there is to be detected."""
+"""Pictures of detections beside the ground truth."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from parcnet_train.visualize.pictures import (
     FONT,
     FONT_SCALE,
     WHITE,
-    Colour,
+    Color,
     Pair,
     Picture,
     resize,
     to_picture,
 )
 
-SHOWN_FROM = 0.3  # detections of lower scores would cover the picture
-GOLDEN_RATIO = 0.618034  # of the colour circle between classes: neighbours differ much
+SHOWN_FROM = 0.3  # detections with lower scores would cover the picture
+GOLDEN_RATIO = 0.618034  # hue step between successive classes, so that their colors differ much
 
 
-def colour_of(label: int) -> Colour:
-    """A bright colour of a class, red, green and blue."""
+def color_of(label: int) -> Color:
+    """Return the color of a class, a bright one."""
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.85, 1)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -39,37 +39,37 @@ def draw_boxes(
     labels: Sequence[int],
     captions: Sequence[str],
 ) -> Picture:
-    """Draws boxes with captions, the first one on top.
+    """Draw boxes with captions, the first one on top.
 
     Args:
-        image: of any size; it is left as it is.
-        boxes: `(n, 4)`, xyxy, in pixels of the image.
-        labels: n class indices, which choose the colours.
-        captions: n texts.
+        image: Image of any size; it is not changed.
+        boxes: Boxes `(n, 4)`, xyxy, in pixels of the image.
+        labels: Class index of every box, which determines its color.
+        captions: Caption of every box.
 
     Returns:
-        The picture, see `resize`.
+        The picture, resized by `resize`.
     """
     picture = resize(image)
     shares = np.clip(np.nan_to_num(boxes) / (image.shape[1::-1] * 2), 0, 1)
     corners = shares * (np.array(picture.shape[1::-1] * 2) - 1)
     drawn = [*zip(corners.round().astype(int).tolist(), labels, captions, strict=True)]
     for (left, top, right, bottom), label, _ in reversed(drawn):
-        cv2.rectangle(picture, (left, top), (right, bottom), colour_of(label), 2, cv2.LINE_AA)
+        cv2.rectangle(picture, (left, top), (right, bottom), color_of(label), 2, cv2.LINE_AA)
     for (left, top, _, _), label, caption in reversed(drawn):
-        draw_caption(picture, caption, left, top, colour_of(label))
+        draw_caption(picture, caption, left, top, color_of(label))
     return picture
 
 
-def draw_caption(picture: Picture, caption: str, left: int, bottom: int, colour: Colour) -> None:
-    """Writes on a coloured ground, at a place or as near to it as the picture has room."""
+def draw_caption(picture: Picture, caption: str, left: int, bottom: int, color: Color) -> None:
+    """Write a caption on a colored background, moved as needed to stay within the picture."""
     (width, height), below = cv2.getTextSize(caption, FONT, FONT_SCALE, 1)
     left = max(0, min(left, picture.shape[1] - width - 4))
     bottom = max(height + below + 2, bottom)
     cv2.rectangle(
-        picture, (left, bottom - height - below - 2), (left + width + 4, bottom), colour, -1
+        picture, (left, bottom - height - below - 2), (left + width + 4, bottom), color, -1
     )
-    luminance = np.dot(colour, (0.299, 0.587, 0.114))  # ITU-R BT.601
+    luminance = np.dot(color, (0.299, 0.587, 0.114))  # ITU-R BT.601
     ink = BLACK if luminance > 110 else WHITE
     cv2.putText(picture, caption, (left + 2, bottom - below), FONT, FONT_SCALE, ink, 1, cv2.LINE_AA)
 
@@ -77,12 +77,12 @@ def draw_caption(picture: Picture, caption: str, left: int, bottom: int, colour:
 def detection_pairs(
     batch: DetectionBatch, detections: Sequence[Detections], class_names: Sequence[str]
 ) -> Iterator[Pair]:
-    """The images of a batch with their objects, and with those that were found.
+    """Yield two pictures per image of a batch: with its true and with its detected objects.
 
     Args:
-        batch: of an evaluation; its empty places are left out.
-        detections: of every place, in pixels of the original images.
-        class_names: in the order of the labels.
+        batch: Batch of an evaluation; padding samples are left out.
+        detections: Detections of every sample, in pixels of the original images.
+        class_names: Names of the classes, in the order of the labels.
     """
     for place, found in enumerate(detections):
         if batch.samples[place] == PADDING:
@@ -96,7 +96,7 @@ def detection_pairs(
             labels,
             [class_names[label] for label in labels],
         )
-        shown = int((found.scores >= SHOWN_FROM).sum())  # the best are the first
+        shown = int((found.scores >= SHOWN_FROM).sum())  # the best come first
         labels, scores = found.labels[:shown].tolist(), found.scores[:shown].tolist()
         placement = batch.placements[place].cpu().numpy()
         boxes = found.boxes[:shown].cpu().numpy() * placement[[0, 1, 0, 1]]

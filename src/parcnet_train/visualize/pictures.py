@@ -1,6 +1,6 @@
-"""Pictures of what a network finds, beside what there is to be found.
+"""Pictures of predictions beside the ground truth: functions that all tasks share.
 
-What is common to all tasks; `detections.py` and `class_maps.py` draw what was found.
+`detections.py` and `class_maps.py` draw the predictions of the tasks.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import numpy.typing as npt
 from torch import Tensor
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
-Pair = tuple[Picture, Picture]  # what there is, and what was found
-Colour = tuple[int, int, int]  # red, green, blue
+Pair = tuple[Picture, Picture]  # ground truth and prediction
+Color = tuple[int, int, int]  # red, green, blue
 
-LONGER_SIDE = 480  # pixels of every picture, so that captions can be read on small images too
-MARGIN = 8  # pixels around pictures
-LARGEST = 65_500  # pixels of a side of a JPEG file, as libjpeg writes it
+LONGER_SIDE = 480  # of every picture, in pixels, so that captions are readable on small images, too
+MARGIN = 8  # space around pictures, in pixels
+LARGEST = 65_500  # longest side of a JPEG file that libjpeg writes, in pixels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def to_picture(image: Tensor) -> Picture:
-    """An image `(3, H, W)` of a batch as a picture."""
+    """Convert an image `(3, H, W)` of a batch to a picture."""
     return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
 
 
 def resize(image: Picture, shape: Sequence[int] | None = None) -> Picture:
-    """The image with its longer side of `LONGER_SIDE` pixels.
+    """Resize an image so that its longer side has `LONGER_SIDE` pixels.
 
     Args:
-        image: of any size.
-        shape: height and width that the sides of the picture are in proportion to; None for those
-            of the image.
+        image: Image of any size.
+        shape: Height and width that define the aspect ratio of the picture; None keeps that of the
+            image.
     """
     height, width = (shape or image.shape)[:2]
     scale = LONGER_SIDE / max(height, width)
@@ -45,11 +45,14 @@ def resize(image: Picture, shape: Sequence[int] | None = None) -> Picture:
 
 
 def grid(pairs: Sequence[Pair]) -> Picture:
-    """One picture of all pairs, a row each; what a JPEG file is too short for stands beside it."""
+    """Draw all pairs into one picture, one per row.
+
+    Rows that would exceed the height of a JPEG file start a new block beside the others.
+    """
     heights = [max(each.shape[0] for each in pair) + MARGIN for pair in pairs]
     width = max(each.shape[1] for pair in pairs for each in pair) + MARGIN
     header = 3 * MARGIN
-    blocks: list[list[int]] = [[]]  # numbers of the pairs below each other
+    blocks: list[list[int]] = [[]]  # indices of the pairs in each block
     for number, height in enumerate(heights):
         if header + sum(heights[each] for each in blocks[-1]) + height > LARGEST:
             blocks.append([])
@@ -70,9 +73,9 @@ def grid(pairs: Sequence[Pair]) -> Picture:
 
 
 def encode(picture: Picture) -> bytes:
-    """The content of a JPEG file, which is small: a training leaves one per epoch.
+    """Encode a picture as a JPEG file, a small format since a training writes one per epoch.
 
-    A picture that is larger than such a file can be is reduced to its largest size.
+    A picture that is larger than a JPEG file can be is scaled down.
     """
     height, width = picture.shape[:2]
     if (longer := max(height, width)) > LARGEST:
