@@ -1,11 +1,16 @@
 """A small set in COCO's layout: gaps in the ids, crowds, images without boxes."""
 
+import copy
 import json
 
 import cv2
 import numpy as np
 
+from parcnet_train.data.detection.coco import read_annotations
+
 CATEGORIES = [{"id": 7, "name": "bee"}, {"id": 2, "name": "ant"}, {"id": 90, "name": "cat"}]
+
+
 TRAIN = {
     "images": [
         {"id": 30, "file_name": "a.png", "height": 40, "width": 60},
@@ -22,6 +27,8 @@ TRAIN = {
     ],
     "categories": CATEGORIES,
 }
+
+
 VAL = {
     "images": [
         {"id": 7, "file_name": "e.png", "height": 45, "width": 70},
@@ -61,3 +68,19 @@ def write_coco(root, train=TRAIN, val=VAL):
         write_annotations(root, split, document)
         write_images(root, split, document)
     return root
+
+
+def read(folder, document):
+    return read_annotations(write_annotations(folder, "train", document))
+
+
+def changed(**lists):
+    """The small set with other lists."""
+    return {**copy.deepcopy(TRAIN), **lists}
+
+
+def with_value(name, number, key, value):
+    """The small set with another value in one entry."""
+    document = changed()
+    document[name][number][key] = value
+    return document

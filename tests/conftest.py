@@ -14,6 +14,8 @@ import golden
 from coco_files import write_coco
 from parcnet_train.conversion.convert import convert
 from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
+from reporting import BASELINE, BETTER, report
+from run_folders import provenance_of, results_of, write_row, write_run
 from running import TRAINED, run
 from voc_files import write_voc
 
@@ -145,3 +147,20 @@ def converted(tmp_path_factory):
 def best(trained):
     """The best checkpoint of the small training."""
     return trained[0] / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def made_report(tmp_path_factory):
+    """A report of four rows, one of them of one seed, and of other runs; its folder too."""
+    folder, output = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("report")
+    write_row(folder, 1, BASELINE, {})
+    write_row(folder, 4, BETTER[:2], {})
+    write_row(folder, 7, BETTER, {})
+    write_run(folder / "again", results_of(7, 0, 0.1), provenance_of(0), ended=1)
+    write_row(folder, 9, (0.25,))
+    for seed in (0, 1):
+        results = results_of(7, seed, 0.9, backbone="parcnet_xs", ablation=None, data="a|<b>")
+        write_run(folder / f"xs{seed}", results)
+    write_run(folder / "bad", "{")
+    results, rows = report(folder, output)
+    return output, results, rows

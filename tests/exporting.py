@@ -6,6 +6,7 @@ import torch
 from lively import lively
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import FORMATS
+from running import TINY
 
 NAMES = ["background", *(f"class {n}" for n in range(1, 10))]
 
@@ -42,3 +43,6 @@ def detector_of_all_scores():
             for parameter in predictor.parameters():
                 parameter.mul_(0.3)
     return model
+
+
+EXPORT = (*TINY, "action=export")

@@ -12,11 +12,14 @@ import pytest
 
 from parcnet_train import __main__ as entry
 from parcnet_train.__main__ import wrong_place
-from parcnet_train.distributed.user_errors import user_errors
 from running import TINY
 
 MODULE = ("-m", "parcnet_train")
+
+
 IMPORTS = (sys.executable, "-X", "importtime")  # lists them on stderr
+
+
 SLOW = {"torch", "torchvision", "pytorch_lightning", "cv2", "matplotlib"}
 
 
@@ -156,13 +159,6 @@ def test_an_error_while_running_is_one_line(tmp_path):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert re.search(r"data\.root: class folder .*train.a holds no image", line)
     assert "Traceback" not in done.stderr
-
-
-def test_ctrl_c_in_any_action_is_one_word_and_the_code_of_shells(capsys):
-    with pytest.raises(SystemExit) as caught, user_errors():
-        raise KeyboardInterrupt
-    assert caught.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
 
 
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}

@@ -1,11 +1,15 @@
 """The check of what actions read and write."""
 
 import os
+import re
 
 import pytest
 
+from exporting import EXPORT
 from faults import assert_one_is
-from running import faults_of
+from parcnet_train.deploy.formats.formats import FORMATS
+from predicting import best
+from running import configure, faults_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,113 @@ def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path):
     (tmp_path / "locked").mkdir(mode=0)
     (fault,) = faults_of(f"paths.runs={tmp_path}/locked/runs")
     assert fault.endswith(f"{tmp_path}/locked is not a folder that can be written to")
+
+
+def test_a_folder_that_is_not_there_is_a_fault():
+    _, faults = configure(["action=report", "report.runs=/nowhere/at/all"])
+    assert faults == [
+        "report.runs=/nowhere/at/all: there is no such folder; name one that holds runs"
+    ]
+
+
+def test_faults(trained, tmp_path):
+    ckpt, action = f"ckpt={best(trained[0])}", "action=predict"
+    _, faults = configure([action])
+    assert sorted(faults) == [
+        "ckpt has no value; action=predict needs one: last, a checkpoint file, or a run",
+        "input has no value; action=predict needs one: allowed are an image, a folder, a pattern "
+        "such as 'photos/*.jpg', or - for names on stdin",
+    ]
+    _, (fault,) = configure([action, ckpt, f"input={tmp_path}/gone"])
+    assert fault.startswith(f"input={tmp_path}/gone does not exist; allowed are an image, a folder")
+    (tmp_path / "empty").mkdir()
+    _, (fault,) = configure([action, ckpt, f"input={tmp_path}/empty"])
+    assert "empty: the folder holds no image" in fault
+    _, (fault,) = configure([action, ckpt, f"input={tmp_path}/*.jpg"])
+    assert "matches the pattern" in fault
+    (tmp_path / "a.ckpt").write_text("no checkpoint")
+    _, (fault,) = configure([action, f"ckpt={tmp_path}/a.ckpt", "input=-"])
+    assert fault == f"ckpt={tmp_path}/a.ckpt cannot be read as a checkpoint of torch"
+    _, (fault,) = configure([action, f"ckpt={tmp_path}/gone", "input=-"])
+    assert "allowed are `last`, a checkpoint file, or a run directory" in fault
+    _, (fault,) = configure(["action=profile", "input=-"])
+    assert fault == "input=-: action=profile reads none; leave it out, or add action=predict"
+    _, faults = configure([action, ckpt, "input=5", "predict.top=0", "predict.score_threshold=1"])
+    assert {fault.partition("=")[0] for fault in faults} == {
+        *("input", "predict.top", "predict.score_threshold")
+    }
+    assert configure([action, f"ckpt={trained[0]}", "input=-", "backbone=mobilevit_xs"])[1] == []
+
+
+@pytest.mark.parametrize(("system", "is_refused"), [("Linux", True), ("Darwin", False)])
+def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: system)
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", "export.format=coreml"])
+    message = (
+        "export.verify=outputs: only macOS runs files of export.format=coreml, and this is Linux; "
+        "use export.verify=none"
+    )
+    assert faults == ([message] if is_refused else [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["export.precision=int8", "export.format=torch_export"],
+            "export.precision=int8: allowed with export.format=onnx|mnn, not torch_export",
+        ),
+        (
+            ["export.sensitivity=true"],
+            "export.sensitivity=true: allowed with export.precision=int8",
+        ),
+        (
+            ["export.float_layers=[a]"],
+            "export.float_layers=['a']: allowed with export.precision=int8",
+        ),
+        (
+            ["export.precision=int8", "export.sensitivity=true", "export.argmax=true"],
+            "export.sensitivity=true: the noise is that of logits, which a file with export.argmax",
+        ),
+        (
+            ["export.precision=int8", "export.format=mnn", "export.sensitivity=true"],
+            "export.sensitivity=true: allowed with export.precision=int8 and export.format=onnx",
+        ),
+        (["export.precision=int4"], "export.precision=int4: allowed is one of float32, int8"),
+        (["export.float_layers=head"], "export.float_layers=head: allowed is a list of names"),
+    ],
+)
+def test_what_is_refused_of_int8(overrides, message, trained):
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *overrides])
+    assert any(fault.startswith(message) for fault in faults), faults
+
+
+def test_what_is_refused(trained):
+    export = [*EXPORT, f"ckpt={trained[0]}"]
+    _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
+    words = " | ".join(faults)
+    formats = ", ".join(FORMATS)
+    assert re.search(rf"export.format=onx: allowed is one of {formats}.*did you mean", words)
+    assert "export.verify=all: allowed is null or one of outputs, metric, none" in words
+    assert "export.batch" in words
+    _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
+    words = " | ".join(faults)
+    assert "export.argmax=true: allowed with task=segmentation, not with task=class" in words
+    assert "export.decode=true: allowed with task=detection, not with task=class" in words
+    assert "export.size=40: allowed are multiples of 32" in words
+
+
+def test_objects_need_a_format_with_suppression():
+    task = ["action=export", "task=detection", "ckpt=last", "export.decode=true"]
+    _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
+    assert (
+        "export.decode=true: allowed with export.format=onnx|openvino, not torch_export" in faults
+    )
+    assert any(
+        line.startswith("export.verify=metric: the metric is made of logits") for line in faults
+    )
+
+
+def test_a_checkpoint_is_needed():
+    _, faults = configure(EXPORT)
+    assert any("ckpt has no value; action=export needs one" in line for line in faults)

@@ -8,11 +8,10 @@ from torchvision import models
 import golden
 import parcnet_train
 from parcnet_train.conversion.convert import convert
-from parcnet_train.conversion.layouts import CVNETS
-from parcnet_train.conversion.translate import translate
-from parcnet_train.models.backbones.parcnet import ParCNet
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
+
+
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
@@ -159,16 +158,3 @@ def test_parcnet_s_with_addition(tmp_path):
     assert torch.equal(stem.flip(1), state["conv_1.block.conv.weight"])
     kernel = model.backbone.stages[3][1].blocks[1].mixer.width_first.second.weight
     assert torch.equal(kernel, state["layer_4.1.spatial_global_rep.1.meta_kernel_2_H"])
-
-
-def test_encoders_of_detection_and_segmentation_are_the_backbone():
-    published = golden.state_dict(golden.read("parcnet_s_classification"))
-    encoder = {
-        f"encoder.{key}": value
-        for key, value in published.items()
-        if not key.startswith(("conv_1x1_exp", "classifier"))
-    }
-    network = ParCNet((16, 32, 64), (96, 128, 160), (192, 256, 320), (2, 4, 3))
-    expected = {f"backbone.{name}": value.shape for name, value in network.state_dict().items()}
-    entries = translate(encoder, CVNETS)
-    assert {name: entry.value.shape for name, entry in entries.items()} == expected

@@ -1,8 +1,6 @@
 """Data sets of Hugging Face on this disk: the same batches as class folders, and every refusal."""
 
-import json
 import re
-import shutil
 import sys
 
 import datasets
@@ -11,56 +9,20 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from huggingface_rows import (
+    FEATURES,
+    NAMES,
+    SETTINGS,
+    faults_of,
+    parquet,
+    rewritten,
+    rows_of,
+    saved,
+)
 from parcnet_train.data.classification.huggingface import HuggingFaceData
 from parcnet_train.data.classification.module import ImageFolderData
-from parcnet_train.data.classification.transforms import Augmentation
 from parcnet_train.errors import ConfigError, DataError
-from running import TINY, configure, run
-
-SETTINGS = {
-    "image_size": 32,
-    "batch_size": 2,
-    "augmentation": Augmentation(),
-    "num_workers": 0,
-    "seed": 3,
-}
-NAMES = ["ant", "bee", "cat"]
-FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
-
-
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """A cache of its own, and no network."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("no network is needed"))
-
-
-def rows_of(folder, features=FEATURES):
-    """The files of class folders as rows, in the order in which the folders are read."""
-    files = sorted(folder.glob("*/*"))
-    return datasets.Dataset.from_dict(
-        {
-            "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
-            "label": [NAMES.index(file.parent.name) for file in files],
-        },
-        features,
-    )
-
-
-def saved(rows, root):
-    datasets.DatasetDict(rows).save_to_disk(str(root))
-
-
-def parquet(pattern):
-    def write(rows, root):
-        for split, table in rows.items():
-            for number in range(2):
-                file = root / pattern.format(split=split, number=number)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                table.shard(2, number, contiguous=True).to_parquet(str(file))
-
-    return write
-
+from running import TINY, run
 
 LAYOUTS = {
     "save_to_disk": saved,
@@ -69,17 +31,7 @@ LAYOUTS = {
     "folders": parquet("{split}/{number:04d}.parquet"),
 }
 
-
-@pytest.fixture
-def root(image_folder, tmp_path):
-    rows = {"train": rows_of(image_folder / "train"), "validation": rows_of(image_folder / "val")}
-    saved(rows, tmp_path / "saved")
-    return tmp_path / "saved"
-
-
-def test_a_split_with_a_similar_name_is_named(root):
-    with pytest.raises(DataError, match=r"has no split Train, but .*/saved/train exists"):
-        HuggingFaceData(str(root), train_dir="Train", **SETTINGS).check_files("fit")
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
@@ -149,10 +101,6 @@ def test_check_writes_no_table(image_folder, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def faults_of(root, *overrides):
-    return configure(["data=huggingface", f"data.root={root}", *overrides])[1]
-
-
 def test_without_the_package_the_way_out_is_named(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (fault,) = faults_of(root)
@@ -161,64 +109,6 @@ def test_without_the_package_the_way_out_is_named(root, monkeypatch):
     )
     with pytest.raises(ConfigError, match="pip install datasets"):
         HuggingFaceData(str(root), **SETTINGS).setup("fit")
-
-
-def test_splits_that_are_not_there(root, tmp_path):
-    (fault,) = faults_of(root, "data.val_dir=test")
-    assert fault == (
-        f"data.root: {root} has no split test; allowed is a folder that DatasetDict.save_to_disk "
-        "wrote, or one with test-*.parquet, data/test-*.parquet or test/*.parquet; set data.root, "
-        "data.train_dir, data.val_dir"
-    )
-    with pytest.raises(DataError, match="nowhere has no split train; allowed is a folder that"):
-        HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_files("fit")
-    alone = r"train has no split train \(it holds a Dataset; a DatasetDict has splits\); allowed"
-    with pytest.raises(DataError, match=alone):
-        HuggingFaceData(str(root / "train"), **SETTINGS).check_files("fit")
-    shutil.rmtree(root / "train")
-    data = HuggingFaceData(str(root), **SETTINGS)
-    data.check_files("test")
-    assert data.class_names == NAMES
-
-
-@pytest.mark.parametrize(
-    ("key", "column", "message"),
-    [
-        ("image_column", "img", "has no such column; allowed are image, label"),
-        ("label_column", "fine", "has no such column; allowed are image, label"),
-        (
-            *("image_column", "label"),
-            "has ClassLabel there; allowed is a column of images (datasets.Image)",
-        ),
-        (
-            *("label_column", "image"),
-            "has Image there, which names no classes; allowed is a ClassLabel: "
-            "class_encode_column makes one",
-        ),
-    ],
-)
-def test_columns_that_are_not_there_or_of_another_kind(root, key, column, message):
-    data = HuggingFaceData(str(root), **SETTINGS, **{key: column})
-    with pytest.raises(DataError) as caught:
-        data.check_files("fit")
-    assert str(caught.value) == f"data.{key}={column}: {root}/train {message}"
-
-
-def test_classes_are_compared(root, image_folder, tmp_path):
-    assert "data.num_classes=1000, but " in faults_of(root, "data.num_classes=1000")[0]
-    other = FEATURES.copy()
-    other["label"] = datasets.ClassLabel(names=NAMES[::-1])
-    saved(
-        {
-            "train": rows_of(image_folder / "train"),
-            "validation": rows_of(image_folder / "val", other),
-        },
-        tmp_path / "other",
-    )
-    assert faults_of(tmp_path / "other") == [
-        f"data.root: {tmp_path}/other/validation has other classes than the training set, or has "
-        "them in another order"
-    ]
 
 
 def test_rows_without_a_class(image_folder, tmp_path):
@@ -254,31 +144,11 @@ def test_unreadable_images_are_named_or_left_out(image_folder, tmp_path):
     assert [batch.skipped.item() for batch in data.val_dataloader()] == [1, 1, 0]
 
 
-def test_files_that_are_no_tables(root, tmp_path):
-    (tmp_path / "copy" / "data").mkdir(parents=True)
-    (tmp_path / "copy" / "data" / "train-0.parquet").write_bytes(b"PAR1 or not")
-    (fault,) = faults_of(tmp_path / "copy")
-    assert fault.startswith(f"data.root: {tmp_path}/copy/data/train-0.parquet cannot be read: ")
-    assert fault.endswith("; copy the data set again")
-    for file in (root / "train").glob("*.arrow"):
-        file.write_bytes(b"nothing")
-    (fault,) = faults_of(root)
-    assert fault.startswith(f"data.root: {root}/train cannot be read: ")
-
-
 def test_the_labels_are_whole_numbers(root):
     data = HuggingFaceData(str(root), **SETTINGS)
     data.setup("fit")
     assert data.train_set.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert data.train_set.labels.dtype == np.int64
-
-
-def rewritten(rows, root, change):
-    """Rows as the Parquet file of a split, its table changed without a check."""
-    table = change(rows.data.table)
-    (root / "data").mkdir(parents=True)
-    pyarrow.parquet.write_table(table, root / "data" / "validation-0.parquet")
-    return HuggingFaceData(str(root), **SETTINGS)
 
 
 def test_labels_that_no_class_has(image_folder, tmp_path):
@@ -290,14 +160,3 @@ def test_labels_that_no_class_has(image_folder, tmp_path):
     message = r"label: .*/validation has class 7 there, and names 3; copy the data set again"
     with pytest.raises(DataError, match=message):
         data.setup("validate")
-
-
-def test_features_of_another_version(image_folder, tmp_path):
-    def change(table):
-        features = {"image": {"_type": "Hologram"}}
-        metadata = json.dumps({"info": {"features": features}})
-        return table.replace_schema_metadata({"huggingface": metadata})
-
-    data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
-    with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read: .*'Hologram'"):
-        data.check_files("test")

@@ -3,18 +3,8 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from parcnet_train.data.demo import scenes
-from parcnet_train.data.demo.digits import Digit, read_digits
+from parcnet_train.data.demo.digits import Digit
 from parcnet_train.data.demo.scenes import Sticker, draw_scenes, paste
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    """All scenes of both halves; the images are empty, which makes them quick."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scenes, "make_background", lambda height, width, rng: (height, width))
-        patch.setattr(scenes, "paste", lambda image, sticker, rng: None)
-        patch.setattr(scenes, "_photograph", lambda size, rng: np.empty((*size, 3), np.uint8))
-        return {split: list(draw_scenes(split)) for split in ("train", "val")}
 
 
 def everything(drawn):
@@ -36,18 +26,6 @@ def plate(sticker, height, width):
 def test_halves_and_numbers(drawn):
     assert [number for half in drawn.values() for number, _ in half] == list(range(1, 1081))
     assert [len(half) for half in drawn.values()] == [960, 120]
-
-
-def test_no_digit_is_in_both_halves(drawn):
-    train, val = (
-        {sticker.digit.number for _, scene in half for sticker in scene.stickers}
-        for half in drawn.values()
-    )
-    assert train & val == set()
-    # As data=demo divides them.
-    split = {digit.number: digit.split for digit in read_digits()}
-    assert {split[number] for number in train} == {"train"}
-    assert {split[number] for number in val} == {"val"}
 
 
 def test_many_digits_of_all_classes(drawn):

@@ -1,36 +1,12 @@
 """Categories without annotations: which are no classes, which stay, and what is said of them."""
 
-import logging
-
 import pytest
 
-from coco_files import TRAIN, VAL, write_annotations
+from coco_categories import CLASSES, OBJECTS, USED, checked, data_of
 from parcnet_train.data.detection.module import CocoData
-from parcnet_train.data.detection.transforms import DetectionAugmentation
 from parcnet_train.errors import DataError
 
-USED = TRAIN["categories"]  # bee 7, ant 2, cat 90: all of them in both sets, but the bee
 CHILDREN = [{**each, "supercategory": "insects"} for each in USED]
-CLASSES = ["background", "ant", "bee", "cat"]
-OBJECTS = [
-    {"image_id": 10, "category_id": category, "bbox": [1, 1, 9, 9]} for category in (2, 7, 90)
-]
-
-
-def data_of(root, categories, train=OBJECTS, val=VAL["annotations"], **settings):
-    document = {**TRAIN, "categories": categories, "annotations": train}
-    write_annotations(root, "train", document)
-    write_annotations(root, "val", {**VAL, "categories": categories, "annotations": val})
-    settings = {"image_size": 64, "batch_size": 2, "num_workers": 0, **settings}
-    return CocoData(str(root), augmentation=DetectionAugmentation(), **settings)
-
-
-def checked(data, caplog, action="fit"):
-    """What `check_files` says."""
-    caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        data.check_files(action)
-    return [record.getMessage() for record in caplog.records]
 
 
 EXTRA = {
@@ -107,34 +83,6 @@ def test_a_category_that_names_itself_is_a_class(coco_folder):
     """As COCO's persons do."""
     categories = [{**each, "supercategory": each["name"]} for each in USED]
     assert data_of(coco_folder, categories).class_names == CLASSES
-
-
-def test_unused_categories_stay_classes_and_are_reported(coco_folder, caplog):
-    categories = [*USED, *({"id": 100 + i, "name": f"kind {i}"} for i in range(20))]
-    data = data_of(coco_folder, categories, train=OBJECTS[1:])
-    (line,) = checked(data, caplog)
-    assert "instances_train2017.json has no box of 21 of its 23 categories" in line
-    assert ": ant, kind 0, kind 1" in line
-    assert data.class_names == [*CLASSES, *(f"kind {i}" for i in range(20))]
-    assert checked(data, caplog, "test") == []
-
-
-NAMESAKES = [*USED[:2], {"id": 90, "name": "bee"}]
-
-
-def test_two_categories_of_one_name_with_annotations_are_refused(coco_folder):
-    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
-        data_of(coco_folder, NAMESAKES).check_files("fit")
-    # One in each file.
-    data = data_of(coco_folder, NAMESAKES, train=OBJECTS[:2])
-    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
-        data.check_files("fit")
-
-
-def test_the_name_of_the_background_is_refused_with_annotations(coco_folder):
-    categories = [{"id": 2, "name": "background"}, USED[0], USED[2]]
-    with pytest.raises(DataError, match='categories: id 2 has name="background", and has annot'):
-        data_of(coco_folder, categories).check_files("fit")
 
 
 def test_a_category_must_be_left(coco_folder):

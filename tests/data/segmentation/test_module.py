@@ -1,6 +1,5 @@
 """`VocData`: which files it reads, which faults it names before a training, what it loads."""
 
-import os
 import shutil
 
 import numpy as np
@@ -14,8 +13,6 @@ from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.data.segmentation.module import VocData
 from parcnet_train.data.segmentation.palette import write_mask
-from parcnet_train.data.segmentation.transforms import SegmentationAugmentation
-from parcnet_train.data.segmentation.voc_files import find_files
 from parcnet_train.errors import DataError
 from running import configure
 from voc_files import (
@@ -28,12 +25,7 @@ from voc_files import (
     write_classes,
     write_list,
 )
-
-
-def make_data(root, **settings):
-    defaults = {"image_size": 64, "batch_size": 2, "num_workers": 0}
-    augmentation = settings.pop("augmentation", SegmentationAugmentation())
-    return VocData(str(root), augmentation=augmentation, **{**defaults, **settings})
+from voc_modules import make_data
 
 
 def fitted(root, **settings):
@@ -102,37 +94,6 @@ def test_a_missing_root_is_named(tmp_path):
         make_data(tmp_path / "nowhere").check_files("fit")
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("what", ["image", "mask"])
-def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what):
-    names, count = (["c", "d"], len(TRAIN)) if split == "train" else (["f", "g"], len(VAL))
-    folder, ending, endings = {
-        "image": ("JPEGImages", ".*", ".jpg or .jpeg or .png"),
-        "mask": ("SegmentationClass", ".png", ".png or .tif or .tiff"),
-    }[what]
-    for name in names:
-        (path,) = (voc_folder / folder).glob(f"{name}{ending}")
-        path.unlink()
-    with pytest.raises(DataError) as raised:
-        make_data(voc_folder).check_files("fit")
-    assert str(raised.value) == (
-        f"{voc_folder}/{folder}/{names[0]}{endings} does not exist, which "
-        f"{voc_folder}/ImageSets/Segmentation/{split}.txt lists; 2 of {count} "
-        "files are absent; fetch them, set data.root, or take them out of the list, which has "
-        "names, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
-    )
-
-
-def test_a_list_may_have_file_names(voc_folder):
-    file = write_list(voc_folder, "train", ["a.jpg", "b.png", "c"])
-    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
-    assert images.tolist() == [b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.jpg")]
-    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c")]
-    write_list(voc_folder, "train", ["a.jpg", "b.jpg"])  # b is a PNG
-    with pytest.raises(DataError, match=r"JPEGImages/b\.jpg.* 1 of 2 "):
-        make_data(voc_folder).check_files("fit")
-
-
 @pytest.mark.parametrize("kind", [".tif", ".webp", ".bmp", ".avif"])
 @pytest.mark.parametrize("mask_kind", [".tif", ".png"])
 @pytest.mark.parametrize("style", ["{0}", "{0}{1}", "JPEGImages/{0}{1} SegmentationClass/{0}{2}"])
@@ -171,18 +132,6 @@ def test_absolute_pairs_are_read_where_they_lie(voc_folder, tmp_path):
         make_data(voc_folder).make_train_set()
 
 
-def test_what_is_no_file_is_absent(voc_folder):
-    image_path(voc_folder, "a").unlink()
-    os.mkfifo(image_path(voc_folder, "a"))
-    with pytest.raises(DataError, match=r"JPEGImages/a\.jpg.* 1 of 4 "):
-        make_data(voc_folder).make_train_set()
-    lists = voc_folder / "ImageSets" / "Segmentation"
-    (lists / "train.txt").unlink()
-    os.mkfifo(lists / "train.txt")
-    with pytest.raises(DataError, match=r"train\.txt .*FIFO"):
-        make_data(voc_folder).make_train_set()
-
-
 def test_classes_of_labelme_begin_after_the_one_that_is_ignored(voc_folder):
     write_classes(voc_folder, ["__ignore__", "_background_", "cat", "dog"])
     data = make_data(voc_folder, num_classes=3)
@@ -200,70 +149,6 @@ def test_a_set_of_cvat_is_refused_with_the_way_out(voc_folder):
     Image.new("RGB", (56, 40)).save(mask_path(voc_folder, "a"))
     with pytest.raises(DataError, match=r"a\.png .*RGB.*labelmap\.txt"):
         make_data(voc_folder, names=NAMES).check_files("fit")
-
-
-def test_files_in_folders_are_looked_for_there(voc_folder):
-    write_list(voc_folder, "val", ["x/y/e", "f"])
-    with pytest.raises(DataError, match=r"JPEGImages/x/y/e\.jpg .*; 1 of 2 files are absent"):
-        make_data(voc_folder).check_files("test")
-    for folder in ("JPEGImages", "SegmentationClass"):
-        (voc_folder / folder / "x" / "y").mkdir(parents=True)
-        (file,) = (voc_folder / folder).glob("e.*")
-        file.rename(voc_folder / folder / "x" / "y" / file.name)
-    data = make_data(voc_folder)
-    data.check_files("test")
-    data.setup("validate")
-    (batch,) = data.val_dataloader()
-    assert np.array_equal(batch.originals[0], mask_of("e"))
-
-
-def test_folders_are_listed_once_whatever_their_length(voc_folder, monkeypatch):
-    listed, scandir = [], os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
-    make_data(voc_folder).check_files("test")
-    assert listed == [voc_folder / "JPEGImages", voc_folder / "SegmentationClass"]
-
-
-def test_of_several_images_of_a_name_jpeg_is_taken(voc_folder):
-    shutil.copy(image_path(voc_folder, "b"), voc_folder / "JPEGImages" / "a.png")
-    image_path(voc_folder, "c").rename(voc_folder / "JPEGImages" / "c.JPG")
-    file = voc_folder / "ImageSets" / "Segmentation" / "train.txt"
-    images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
-    assert images.tolist() == [
-        b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.JPG", b"d.jpeg")
-    ]
-    assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c", b"d")]
-
-
-def test_a_list_may_have_pairs(voc_folder):
-    """As VOC's augmented lists have them, with or without a slash; names may have spaces."""
-    (voc_folder / "SegmentationClass").rename(voc_folder / "SegmentationClassAug")
-    image_path(voc_folder, "f").rename(voc_folder / "JPEGImages" / "f 1.JPG")
-    lines = [
-        "/JPEGImages/e.jpg /SegmentationClassAug/e.png",
-        "JPEGImages/f 1.JPG\tSegmentationClassAug/f.png \r",
-        "",
-        "JPEGImages/b.png  SegmentationClassAug/b.png",
-    ]
-    file = write_list(voc_folder, "val", lines)
-    data = make_data(voc_folder, batch_size=3)
-    data.check_files("test")
-    data.setup("validate")
-    (batch,) = data.val_dataloader()
-    for original, name in zip(batch.originals, "efb", strict=True):
-        assert np.array_equal(original, mask_of(name))
-    write_list(voc_folder, "val", [*lines, "e"])
-    with pytest.raises(DataError) as raised:
-        make_data(voc_folder).check_files("test")
-    assert str(raised.value) == (
-        f"{file} has pairs of an image and its mask, and the line 'e', which is none; allowed are "
-        "pairs alone, or names alone"
-    )
-    write_list(voc_folder, "val", ["JPEGImages/e.jpg SegmentationClass/e.png", lines[0]])
-    with pytest.raises(
-        DataError, match=r"/SegmentationClass/e\.png does not exist, which .*; 1 of 2"
-    ):
-        make_data(voc_folder).check_files("test")
 
 
 def test_an_image_is_evaluated_once(voc_folder):
@@ -296,51 +181,6 @@ def test_images_twice_in_the_training_list_are_reported(voc_folder, caplog):
     make_data(voc_folder).check_files("fit")
     (line,) = caplog.messages
     assert "train.txt has JPEGImages/a.jpg more than once, as it does 1 of its 2 images" in line
-
-
-@pytest.mark.parametrize(
-    ("lines", "found"),
-    [
-        (["A"], "JPEGImages/a.jpg"),
-        (["JPEGImages\\a"], "JPEGImages/a.jpg"),
-        (["JPEGImages/a.jpg SegmentationClass/A.png"], "SegmentationClass/a.png"),
-        (["JPEGImages/b.jpg SegmentationClass/b.png"], "JPEGImages/b.png"),
-        (["JPEGImages\\a.jpg SegmentationClass\\a.png"], "JPEGImages/a.jpg"),
-    ],
-)
-def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
-    write_list(voc_folder, "train", lines)
-    with pytest.raises(DataError) as raised:
-        make_data(voc_folder).check_files("fit")
-    assert f", but {voc_folder / found} exists" in str(raised.value)
-    assert "1 of 1 files are absent" in str(raised.value)
-
-
-def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
-    lists = voc_folder / "ImageSets" / "Segmentation"
-    (lists / "train.txt").rename(lists / "Train.txt")
-    with pytest.raises(DataError, match=r", but .*/Segmentation/Train\.txt"):
-        make_data(voc_folder).check_files("fit")
-    (voc_folder / "JPEGImages").rename(voc_folder / "JpegImages")
-    with pytest.raises(DataError, match=r"JPEGImages does not exist, but .*/JpegImages"):
-        make_data(voc_folder).check_files("test")
-
-
-@pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
-def test_a_missing_folder_is_named(voc_folder, folder):
-    shutil.rmtree(voc_folder / folder)
-    with pytest.raises(DataError, match=rf"data\.root: .*{folder} does not exist; allowed is a"):
-        make_data(voc_folder).check_files("fit")
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_a_missing_or_empty_list_is_named(voc_folder, split):
-    file = write_list(voc_folder, split, ["", " "])
-    with pytest.raises(DataError, match=rf"{split}\.txt names no image; allowed is a list of nam"):
-        make_data(voc_folder).check_files("fit")
-    file.unlink()
-    with pytest.raises(DataError, match=rf"{split}\.txt cannot be read \(No such file.*train_list"):
-        make_data(voc_folder).check_files("fit")
 
 
 def test_an_evaluation_needs_no_training_set_and_a_benchmark_no_other(voc_folder):

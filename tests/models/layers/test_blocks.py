@@ -4,7 +4,6 @@ import pytest
 import torch
 from scipy.stats import kstest, truncnorm
 from torch import nn
-from torchvision.models._utils import _make_divisible
 
 from parcnet_train.models.layers.blocks import (
     Conv,
@@ -13,13 +12,6 @@ from parcnet_train.models.layers.blocks import (
     initialize,
     local_stages,
 )
-from parcnet_train.sizes import make_divisible
-
-
-@pytest.mark.parametrize("divisor", [4, 8, 16, 32])
-def test_make_divisible_is_torchvisions(divisor):
-    for value in (tenths / 10 for tenths in range(1, 6000, 3)):
-        assert make_divisible(value, divisor) == _make_divisible(value, divisor)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])

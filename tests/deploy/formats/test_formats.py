@@ -1,0 +1,31 @@
+"""The table of formats."""
+
+import json
+
+import numpy as np
+import torch
+
+from lively import lively
+from parcnet_train.config.rules import RULES
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats.formats import FORMATS
+
+
+def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
+    """MNN lists them in an order of its own."""
+    model = lively("parcnet_xs", "detection", classes=5)
+    network = Exportable(model, (64, 96))
+    FORMATS["mnn"].write(network, tmp_path / "file.mnn", network.description(list("abcde")), True)
+    file = FORMATS["mnn"].open(tmp_path / "file.mnn")
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model(images)
+    for name, found in file.run(images.numpy()).items():
+        truth = getattr(expected, name).numpy()
+        np.testing.assert_allclose(found, truth, atol=1e-3 * truth.std())
+    assert file.names == ["class_logits", "box_offsets"]
+    assert json.loads(file.metadata["class_names"]) == list("abcde")
+
+
+def test_every_format_is_allowed():
+    assert RULES["export.format"].allowed == tuple(FORMATS)

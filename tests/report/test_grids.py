@@ -1,0 +1,29 @@
+"""Tables of a report in raw numbers."""
+
+import statistics
+
+import pytest
+
+from parcnet_train.report.paper.tables import TABLE_2
+from reporting import BETTER, of_row
+
+
+def test_csv_has_all_rows_of_the_paper_and_raw_numbers(made_report):
+    _, _, rows = made_report
+    assert [row["row"] for row in rows] == [*map(str, range(1, 14)), ""]
+    assert [float(row["metric_paper"]) for row in rows[:13]] == [row.metric for row in TABLE_2]
+    seventh = of_row(rows, 7)
+    assert (seventh["kernel"], seventh["mf"], seventh["pe"]) == ("ParC", "Y", "Y")
+    assert float(seventh["metric_mean"]) == pytest.approx(100 * statistics.fmean(BETTER))
+    assert float(seventh["metric_std"]) == pytest.approx(100 * statistics.stdev(BETTER))
+    assert (seventh["n"], seventh["seeds"], seventh["parameters"]) == ("3", "0 1 2", "5000003")
+    assert float(seventh["difference"]) == pytest.approx(61 / 6)
+    assert float(seventh["difference_low"]) > 0
+    assert (seventh["verdict"], seventh["mixed_recipes"]) == ("higher", "False")
+    # Two seeds whose differences are equal say nothing of noise.
+    assert of_row(rows, 4)["verdict"] == "not told apart from noise"
+    assert of_row(rows, 4)["shared_seeds"] == "0 1"
+    assert of_row(rows, 1)["verdict"] == "baseline"
+    assert (of_row(rows, 2)["verdict"], of_row(rows, 2)["metric_mean"]) == ("not run", "")
+    assert (of_row(rows, 9)["verdict"], of_row(rows, 9)["metric_std"]) == ("baseline not run", "")
+    assert (rows[-1]["table"], rows[-1]["n"], rows[-1]["metric_mean"]) == ("other", "2", "90.0")

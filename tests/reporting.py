@@ -1,0 +1,25 @@
+"""Reports of made-up runs."""
+
+import csv
+import json
+
+from parcnet_train.actions import report as action
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+BASELINE, BETTER = (0.50, 0.52, 0.51), (0.60, 0.62, 0.615)
+
+
+def report(folder, output):
+    """The action on a folder, and the rows of its CSV table."""
+    config = {"action": "report", "paths": {"output": str(output)}, "report": {"runs": str(folder)}}
+    results = action.report(config)
+    assert results == json.loads((output / "results.json").read_text())
+    with (output / "table.csv").open(newline="") as stream:
+        return results, list(csv.DictReader(stream))
+
+
+def of_row(rows, number):
+    (row,) = (row for row in rows if row["row"] == str(number))
+    return row
