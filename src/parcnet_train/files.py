@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,6 +67,53 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
             "paths.runs=PATH"
         ) from error
+
+
+def whole_link(path: Path, link: Callable[[Path], object]) -> None:
+    """Put a link in place of whatever has its name.
+
+    Args:
+        path: Path of the link.
+        link: Function that makes the link under the path that it is given.
+    """
+    # Not the name that `whole_file` opens: it would write into what a leftover link points to.
+    partial = path.with_name(f"{path.name}.link.partial")
+    partial.unlink(missing_ok=True)
+    link(partial)
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def write_once(root: Path, write: Callable[[Path], None]) -> None:
+    """Create a folder unless it exists.
+
+    The folder appears when it is complete, so neither an interrupted call nor two simultaneous
+    calls leave an incomplete one.
+
+    Args:
+        root: Path of the folder.
+        write: Function that fills the folder that it is given, which is then renamed to `root`.
+    """
+    if root.is_dir():
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=root.parent, prefix=f"{root.name}.partial-"))
+    try:
+        write(partial)
+        partial.chmod(0o755)
+        try:
+            complete(partial, root)
+        except OSError:
+            if not root.is_dir():  # otherwise another process was faster
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # in case it did not become `root`
+
+
+def complete(partial: Path, folder: Path) -> None:
+    """Give a filled folder its name, which tells that it is complete, even after a power cut."""
+    os.sync()
+    partial.rename(folder)
 
 
 @contextlib.contextmanager

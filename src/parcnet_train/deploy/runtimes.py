@@ -268,6 +268,7 @@ def arguments() -> argparse.Namespace:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file atomically: it gets its name only when all of it is on disk."""
+    # As in files.py, which is not on a device either.
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("w") as file:
         file.write(text)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from parcnet_train.files import write_whole
 
 Series = tuple[list[int], list[float]]
 
@@ -84,4 +87,6 @@ def draw_curves(folder: Path, picture: Path, monitor: str) -> None:
             axes.grid(alpha=0.3)
             if axes.lines:
                 axes.legend()
-        figure.savefig(picture, dpi=120)
+        png = io.BytesIO()
+        figure.savefig(png, dpi=120)
+        write_whole(picture, png.getvalue())

@@ -3,7 +3,6 @@
 import gzip
 import io
 import tarfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ from parcnet_train.data.prepare.sources import (
     open_source,
     place,
     refuse_missing,
-    write_whole,
+    write_file,
 )
 from parcnet_train.errors import DataError
+from parcnet_train.files import whole_link
 
 INSIDE = "kit/set"
 FILES = {
@@ -127,20 +127,21 @@ def test_a_damaged_archive_is_refused(tmp_path, mode, change):
     assert "\n" not in message
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
+def test_a_leftover_link_is_not_written_into(tmp_path):
+    source, path = tmp_path / "source", tmp_path / "x"
+    source.write_bytes(b"theirs")
 
     def killed(partial):
-        partial.write_bytes(b"ha")
+        partial.symlink_to(source)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, killed)
-    assert path.read_bytes() == b"before"
-    write_whole(path, partial(Path.write_bytes, data=b"after"))
-    assert path.read_bytes() == b"after"
-    assert list(tmp_path.iterdir()) == [path]
+        whole_link(path, killed)
+    write_file(path, b"ours")
+    assert (source.read_bytes(), path.read_bytes()) == (b"theirs", b"ours")
+    whole_link(path, lambda partial: partial.symlink_to(source))
+    assert path.readlink() == source
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)

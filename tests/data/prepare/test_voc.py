@@ -1,6 +1,7 @@
 """Official files of VOC 2012, SBD and COCO, made small: the same formats, few images."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -442,15 +443,15 @@ def test_an_image_that_is_none_is_refused(voc, sbd, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_the_next_call_goes_on(voc, sbd, tmp_path, monkeypatch):
-    def full(path, data):
-        raise OSError(28, "No space left on device", str(path))
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(os, "fsync", full)
         message = refused(voc, sbd, tmp_path / "ours")
-    assert message.endswith(
-        ".jpg.partial: No space left on device; mend that and start again, it goes on where it was "
-        "stopped"
+    assert message == (
+        f"{tmp_path / 'ours'}: No space left on device; mend that and start again, it goes on "
+        "where it was stopped"
     )
     prepare(voc, sbd, tmp_path / "ours")
 

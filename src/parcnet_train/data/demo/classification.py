@@ -11,7 +11,7 @@ import numpy as np
 
 from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.data.demo.digits import read_digits
-from parcnet_train.data.demo.writing import write_once
+from parcnet_train.files import write_once
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 import simplejpeg
 
 from parcnet_train.data.demo.scenes import COUNTS, QUALITY, Scene, draw_scenes
-from parcnet_train.data.demo.writing import write_once
 from parcnet_train.data.detection.module import CocoData
+from parcnet_train.files import write_once
 
 log = logging.getLogger(__name__)
 

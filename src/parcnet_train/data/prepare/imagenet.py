@@ -10,7 +10,6 @@ and they are checked.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from parcnet_train.data.prepare.imagenet_devkit import ILSVRC2012, Counts, read_devkit
 from parcnet_train.data.prepare.sources import broken, in_one_line, write_lines
 from parcnet_train.errors import DataError
+from parcnet_train.files import complete
 from parcnet_train.terminal import Bar, progress
 
 TRAIN = "ILSVRC2012_img_train.tar"  # a tar of one tar per class
@@ -138,8 +138,7 @@ def unpack_train(path: Path, folder: Path, wnids: Sequence[str], counts: Counts)
                 raise broken(path, f"{member.name}: {error}") from error
             if count_images(partial, "*") != count:
                 raise broken(path, f"{member.name} has the same image twice")
-            os.sync()  # a folder of that name must be complete, even after a power cut
-            partial.rename(target)
+            complete(partial, target)
     check_count(folder, counts.train)
 
 
@@ -175,8 +174,7 @@ def unpack_val(path: Path, folder: Path, labels: Sequence[str], counts: Counts) 
         except tarfile.TarError as error:
             raise broken(path, error) from error
     check_count(partial, counts.val)
-    os.sync()
-    partial.rename(folder)
+    complete(partial, folder)
 
 
 def unpack(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from parcnet_train.errors import DataError, first_line, reason_of
-from parcnet_train.files import whole_file
+from parcnet_train.files import whole_file, whole_link
 from parcnet_train.terminal import progress
 
 Link = Literal["copy", "hard", "symbolic"]
@@ -39,19 +39,6 @@ def in_one_line(root: Path) -> Iterator[None]:
             f"{error.filename or root}: {reason_of(error)}; mend that and start again, it "
             "goes on where it was stopped"
         ) from error
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file atomically: it appears under its name only when it is complete.
-
-    Args:
-        path: Path of the file.
-        write: Function that writes to the path it is given, a hidden file that is then renamed.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # left by a process that was killed
-    write(partial)
-    partial.replace(path)
 
 
 class Source(Protocol):
@@ -180,22 +167,15 @@ def place(source: Source, targets: Mapping[str, Path], title: str, link: Link = 
         if not (target.is_file() and target.stat().st_size == source.size(name))
     ]
     with progress(title, len(missing)) as bar:
-        for name, write in writers(source, missing, link):
-            write_whole(targets[name], write)
+        if link == "copy" or isinstance(source, Archive):
+            for name, content in source.read(missing):
+                write_file(targets[name], content)
+                bar.update()
+            return
+        make = link_hard if link == "hard" else Path.symlink_to
+        for name in missing:
+            whole_link(targets[name], partial(make, target=(source.path / name).resolve()))
             bar.update()
-
-
-def writers(
-    source: Source, names: Collection[str], link: Link
-) -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """Yield the name of each file with a function that writes it."""
-    if link == "copy" or isinstance(source, Archive):
-        for name, content in source.read(names):
-            yield name, partial(Path.write_bytes, data=content)
-        return
-    make = link_hard if link == "hard" else Path.symlink_to
-    for name in names:
-        yield name, partial(make, target=(source.path / name).resolve())
 
 
 def link_hard(path: Path, target: Path) -> None:
@@ -215,5 +195,10 @@ def link_hard(path: Path, target: Path) -> None:
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write a text file with one line per element."""
+    write_file(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically, see `whole_file`, whose errors `in_one_line` reports."""
     with whole_file(path) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.write(content)

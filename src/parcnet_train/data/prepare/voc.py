@@ -13,7 +13,6 @@ again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,8 @@ from parcnet_train.data.prepare.sources import (
     open_source,
     place,
     refuse_missing,
+    write_file,
     write_lines,
-    write_whole,
 )
 from parcnet_train.data.prepare.voc_sources import (
     OFFICIAL,
@@ -47,7 +46,7 @@ from parcnet_train.data.prepare.voc_sources import (
     read_sbd,
     read_split,
 )
-from parcnet_train.data.segmentation.palette import IGNORED, read_mask, write_mask
+from parcnet_train.data.segmentation.palette import IGNORED, encode_mask, read_mask
 from parcnet_train.errors import DataError
 from parcnet_train.terminal import progress
 
@@ -158,7 +157,7 @@ def add_sbd(sbd: Source, names: Sequence[str], root: Path) -> None:
                 mask = read_sbd(content)
             except Exception as error:  # the reader raises nearly anything for a wrong file
                 raise broken(sbd.path / name, error) from error
-            write_whole(targets[name], partial(write_mask, mask=mask))
+            write_file(targets[name], encode_mask(mask))
             bar.update()
 
 
@@ -187,7 +186,7 @@ def add_coco(
                     raise broken(coco / ANNOTATIONS, reason) from error
                 if mask is None:
                     continue
-                write_whole(target, partial(write_mask, mask=mask))
+                write_file(target, encode_mask(mask))
             names.append(image.name)
     place(source, {f"{n}.jpg": image_path(root, n) for n in names}, "COCO: images", link)
     return names

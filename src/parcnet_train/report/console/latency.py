@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from parcnet_train.benchmarks.latency import Candidate, Latencies
 from parcnet_train.benchmarks.timing import Timing, in_digits
 from parcnet_train.deploy.runtimes import summary
+from parcnet_train.files import write_whole
 from parcnet_train.report.paper.tables import TABLE_3, Row
 from parcnet_train.terminal import wide_console
 
@@ -188,4 +190,6 @@ def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend()
-    figure.savefig(picture, dpi=120)
+    png = io.BytesIO()
+    figure.savefig(png, dpi=120)
+    write_whole(picture, png.getvalue())
