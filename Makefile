@@ -1,17 +1,17 @@
-# Two commands do all set-up: `make train` and `make test`. Both make their own environment in .venv.
+# `make train` and `make test` need no other setup: both create their own environment in .venv.
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
 .PHONY: train test test-all check format install install-dev clean
 
-train: install  ## train; overrides through ARGS="backbone=parcnet_xs trainer.max_epochs=2"
+train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
 
-test: install-dev  ## everything that CI runs
+test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev  ## the slow tests too
+test-all: install-dev  ## also run the slow tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
 
 check: install-dev  ## format, lint, type check
@@ -29,7 +29,7 @@ install-dev: .venv/.installed-dev
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.11 ..."; exit 2; }
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.11 to 3.13. Fix: make PYTHON=/path/to/python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
