@@ -1,4 +1,4 @@
-"""Errors that a user can cause and mend: shown as one line each, exit code 2, no traceback."""
+"""Errors that a user can cause and fix: shown as one line each, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Base of all of them; the message says what was given, what is allowed, and the way out."""
+    """Base class; the message names what was given, what is expected, and how to fix it."""
 
 
 class ConfigError(UserError, ValueError):
-    """Faults of a configuration, all at once."""
+    """All faults of a configuration at once."""
 
     def __init__(self, faults: Sequence[str] | str) -> None:
         self.faults = [faults] if isinstance(faults, str) else list(faults)
@@ -19,41 +19,41 @@ class ConfigError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """A data set or one of its files is not as it should be."""
+    """A data set or one of its files is invalid."""
 
 
 class UnreadableError(DataError):
-    """A file of a data set cannot be read; a training can go on without it."""
+    """A file of a data set cannot be read; a training can continue without it."""
 
 
 class CheckpointError(UserError, ValueError):
-    """A checkpoint is missing, unreadable, or of another model."""
+    """A checkpoint is missing, unreadable, or belongs to a different model."""
 
 
 class TrainingError(UserError, RuntimeError):
-    """Training cannot go on."""
+    """A training cannot continue."""
 
 
 class ExportError(UserError, RuntimeError):
-    """An exported file does not give what its network gives."""
+    """The output of an exported file does not match that of its network."""
 
 
 def first_line(error: BaseException | str) -> str:
-    """The first line of an error's message, or the name of its class when it has no message."""
+    """Return the first line of an error's message, or the name of its class if it is empty."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 
 def reason_of(error: BaseException) -> str:
-    """The system's own words for an error of a file, otherwise its first line."""
+    """Return the operating system's message for a file error, otherwise its first line."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def message_of(error: UserError) -> str:
-    """The message of an error, without what a data loader's worker puts around it.
+    """Return the message of an error, without the text that a data loader adds around it.
 
-    The loader raises a worker's error again with the worker's tracebacks as its message; the last
-    of them ends with the class and the original message.
+    A data loader raises the error of a worker again, with the worker's tracebacks as its message;
+    the last traceback ends with the class and the original message.
     """
     text = str(error)
     if not text.startswith(f"Caught {type(error).__name__} in "):
@@ -65,6 +65,6 @@ def message_of(error: UserError) -> str:
 
 
 def print_error(error: UserError) -> None:
-    """Shows what a user can mend, one line each."""
+    """Print an error that a user can fix, one line per fault."""
     for line in message_of(error).splitlines():
         print(f"error: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic file writes, and other tools for files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from parcnet_train.errors import TrainingError, reason_of
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes its name when all of it is on the disk; makes its folder.
+    """Open a file that gets its name once all of it is on the disk; create its folder.
 
-    Whenever a process or the machine stops, the previous file is there or the new one, whole.
+    Whenever a process or the machine stops, either the previous file exists or the new one,
+    complete.
 
     Raises:
-        OSError: if the disk does not take it; a file of that name stays as it was.
+        OSError: If the file cannot be written to the disk; an existing file of that name is
+            unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlive a power cut, if the system lets it be opened."""
+    """Make the names in a folder survive a power failure, if the folder can be opened."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:
@@ -54,10 +56,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file as a whole or not at all, see `whole_file`.
+    """Write a file atomically, see `whole_file`.
 
     Raises:
-        TrainingError: if the disk does not take it; a file of that name stays as it was.
+        TrainingError: If the file cannot be written to the disk; an existing file of that name is
+            unchanged.
     """
     try:
         with whole_file(path) as file:
@@ -118,10 +121,10 @@ def complete(partial: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder for files in between; it is gone behind.
+    """Make an empty folder for temporary files, which is removed at the end.
 
     Raises:
-        TrainingError: where there is no room in it.
+        TrainingError: If the disk is full.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -136,19 +139,19 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def to_json(content: Any, indent: int | None = None) -> bytes:
-    """The content of a JSON file, with null for numbers that are not finite.
+    """Return the content of a JSON file, with null for numbers that are not finite.
 
-    JSON has no word for those; `NaN`, which Python would write, other readers refuse.
+    JSON cannot represent such numbers; other readers refuse the `NaN` that Python would write.
 
     Args:
         content: Plain values.
-        indent: Spaces by which the parts of a value are indented; None: all in one line.
+        indent: Number of spaces per level of indentation; None: everything on one line.
     """
     return (json.dumps(finite(content), indent=indent, allow_nan=False) + "\n").encode()
 
 
 def finite(content: Any) -> Any:
-    """The same plain values with None for numbers that are not finite."""
+    """Return the same plain values with None for numbers that are not finite."""
     if isinstance(content, Mapping):
         return {name: finite(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -157,27 +160,27 @@ def finite(content: Any) -> Any:
 
 
 def read_regular(path: Path) -> bytes:
-    """Reads a file, but no FIFO, device or socket, which might never end.
+    """Read a regular file; a FIFO, device or socket, which might never end, is an error.
 
     Args:
         path: Path of the file; links are followed.
 
     Raises:
-        OSError: If it cannot be read, or is none.
+        OSError: If the file cannot be read, or is not a regular file.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
-    return path.read_bytes()  # which names a folder as such
+    return path.read_bytes()  # its error for a folder says that it is one
 
 
 def bytes_of(path: Path) -> int:
-    """Length of a file, or of all files in a folder."""
+    """Return the length of a file, or of all files in a folder."""
     return sum(each.stat().st_size for each in (path, *path.rglob("*")) if each.is_file())
 
 
 def remove(path: Path) -> None:
-    """Removes a file, or a folder with all that is in it."""
+    """Remove a file, or a folder with its content."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

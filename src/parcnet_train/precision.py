@@ -1,4 +1,4 @@
-"""The least precision that a computation is done in."""
+"""The lowest precision in which losses and metrics are computed."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """The same values in float32, or as they are where their type is wider."""
+    """Convert to float32, unless the type of the values is wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

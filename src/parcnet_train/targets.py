@@ -9,7 +9,7 @@ from typing import Any
 
 
 def locate(node: Mapping[str, Any]) -> Any:
-    """The class or function of a `_target_`, None where there is none."""
+    """Return the class or function of a `_target_`; None if there is none."""
     try:
         target = pydoc.locate(str(node.get("_target_")))
     except pydoc.ErrorDuringImport:
@@ -18,7 +18,7 @@ def locate(node: Mapping[str, Any]) -> Any:
 
 
 def named_targets(node: Any) -> Iterator[str]:
-    """Everything in a part of a checkpoint's configuration that building it would call."""
+    """Yield every name in a part of a checkpoint's configuration that instantiation would call."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "_target_":
@@ -29,13 +29,13 @@ def named_targets(node: Any) -> Iterator[str]:
         for value in node:
             yield from named_targets(value)
     elif isinstance(node, str) and "${" in node:
-        yield node  # ours hold values; an interpolation can make anything, targets too
+        yield node  # ours are resolved; an interpolation can produce anything, even a target
 
 
 def is_class_of(target: str, packages: Sequence[str]) -> bool:
-    """Whether a name is that of a class which one of the packages defines itself.
+    """Whether a name refers to a class that one of the packages defines itself.
 
-    A module of theirs also leads to what it imports, such as `parcnet_train.build.torch`.
+    Names in their modules may also refer to imports, such as `parcnet_train.build.torch`.
     """
     if target.split(".")[0] not in packages:
         return False

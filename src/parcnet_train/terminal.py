@@ -1,4 +1,4 @@
-"""Output for people: progress bars, a line a minute where no terminal shows a bar, consoles."""
+"""Output for people: progress bars, or a line per minute outside a terminal, and consoles."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from tqdm import tqdm
 
-SECONDS = 60.0  # between two lines
+SECONDS = 60.0  # time between two lines
 clock = time.monotonic
 
 
 class Pulse:
-    """Tells when a minute has passed since the last line, or since the work began."""
+    """A clock for lines that are due once a minute."""
 
     def __init__(self) -> None:
         self.started = self.told = clock()
 
     def is_due(self) -> bool:
-        """Whether it is time for a line, which begins the next minute."""
+        """Whether a minute has passed since the last line; if so, the next minute begins."""
         now = clock()
         if now - self.told < SECONDS:
             return False
@@ -30,11 +30,11 @@ class Pulse:
         return True
 
     def pace(self, done: int, total: float) -> str:
-        """Images per second and time left, as a line shows them.
+        """Format the images per second and the time left.
 
         Args:
-            done: Images since the work began, at least one.
-            total: Images of the whole work.
+            done: Number of images since the work began, at least one.
+            total: Number of images of the whole work.
         """
         seconds = clock() - self.started
         left = timedelta(seconds=round(seconds * max(0.0, total - done) / done))
@@ -42,7 +42,7 @@ class Pulse:
 
 
 class Lines:
-    """Counts images as a bar does, and prints a line a minute on stderr.
+    """A counter of images like a progress bar, which prints a line per minute to stderr.
 
     Args:
         name: Name of the work.
@@ -66,7 +66,7 @@ class Lines:
         pass
 
     def update(self, count: int = 1) -> None:
-        """Counts images that are done."""
+        """Count finished images."""
         self.done += count
         if self.done and self.pulse.is_due():
             pace = self.pulse.pace(self.done, self.total)
@@ -78,17 +78,17 @@ Bar: TypeAlias = "tqdm[Any] | Lines"
 
 
 def progress(name: str, total: int) -> Bar:
-    """A bar that counts images; outside a terminal, a line a minute."""
+    """Return a progress bar that counts images; outside a terminal, it prints a line per minute."""
     if not sys.stderr.isatty():
         return Lines(name, total)
     return tqdm(total=total, desc=name, unit=" images", dynamic_ncols=True)
 
 
 def wide_console(width: int) -> Console:
-    """A console that rather exceeds a narrow terminal than cuts numbers off.
+    """Return a console that exceeds a narrow terminal rather than cut off numbers.
 
     Args:
-        width: characters that there is room for at least.
+        width: Smallest width, in characters.
     """
     console = Console()
     console.width = max(console.width, width)

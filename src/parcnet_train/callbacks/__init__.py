@@ -1,1 +1,1 @@
-"""What happens around the steps of a training."""
+"""Callbacks around the steps of a training."""

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights, EMA."""
+"""The exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from parcnet_train.bounds import Share
 
 log = logging.getLogger(__name__)
 
-MOST_INITIAL = 0.01  # share of the initial weights in the average at the end of a run
+MOST_INITIAL = 0.01  # largest share of the initial weights in the average at the end of a run
 
 
 class EMA(WeightAveraging):
-    """Averages the weights; the average is evaluated and saved in place of the weights.
+    """An average of the weights, which is evaluated and saved in place of the weights.
 
-    It starts at the first weights and is updated after every optimizer step:
+    The average starts at the first weights and is updated after every optimizer step:
     `ema = decay * ema + (1 - decay) * weights`.
 
     Args:
@@ -32,9 +32,9 @@ class EMA(WeightAveraging):
             number of samples seen before the step, in reference batches (as in TensorFlow's
             `ExponentialMovingAverage`). Without it, a short run keeps its initial weights in the
             average. The released code has none.
-        buffers: `copy` takes the floating-point buffers, BatchNorm's running statistics, from the
-            trained network, where they are averages already; `average` averages them once more, as
-            released.
+        buffers: Treatment of the floating-point buffers, BatchNorm's running statistics. `copy`
+            takes them from the trained network, where they are averages already; `average`
+            averages them once more, as released.
         compare: Whether every evaluation also evaluates the trained weights, and logs their metric
             beside that of the average.
     """
@@ -53,10 +53,10 @@ class EMA(WeightAveraging):
         self.compare = compare
 
     def decay_of(self, step: Any) -> float:
-        """Decay of an optimizer step.
+        """Return the decay of an optimizer step.
 
         Args:
-            step: `Step` of a `Task`.
+            step: A `Step` of a `Task`.
         """
         decay = self.decay
         if self.warmup:
@@ -64,7 +64,7 @@ class EMA(WeightAveraging):
         return float(decay**step.share)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Pairs the average's tensors with their sources, and warns if the run is too short."""
+        """Pair the average's tensors with their sources, and warn if the run is too short."""
         assert self._average_model is not None
         # Lightning copies the network before it moves it to its device.
         module = self._average_model.to(pl_module.device).module
@@ -72,13 +72,13 @@ class EMA(WeightAveraging):
         pairs += zip(module.parameters(), pl_module.parameters(), strict=True)
         copies: list[tuple[Tensor, Tensor]] = []
         for pair in zip(module.buffers(), pl_module.buffers(), strict=True):
-            averages = self.buffers == "average" and pair[0].is_floating_point()  # no counter
+            averages = self.buffers == "average" and pair[0].is_floating_point()  # not a counter
             (pairs if averages else copies).append(pair)
         self.averaged, self.copied = columns(pairs), columns(copies)
         self.warn_of_initial_weights(pl_module)
 
     def warn_of_initial_weights(self, task: Any) -> None:
-        """Warns if the average at the end of the run still holds much of the initial weights."""
+        """Warn if the average at the end of the run still contains much of the initial weights."""
         left = 1.0
         for step in task.steps():
             left *= self.decay_of(step)
@@ -102,7 +102,7 @@ class EMA(WeightAveraging):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Updates the average after an optimizer step, all tensors at once."""
+        """Update the average after an optimizer step, all tensors at once."""
         if trainer.global_step == self._latest_update_step:
             return
         self._latest_update_step = trainer.global_step
@@ -114,12 +114,12 @@ class EMA(WeightAveraging):
 
     @property
     def raw(self) -> Any:
-        """During an evaluation, a `Task` of the trained weights; it has metrics of its own."""
+        """During an evaluation, a `Task` with the trained weights and metrics of its own."""
         assert self._average_model is not None
         return self._average_model.module
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Puts the average in place of the weights, and the weights in place of the average."""
+        """Swap the average and the weights."""
         super().on_validation_epoch_start(trainer, pl_module)
         if self.compare:
             self.raw.trainer = trainer
@@ -134,13 +134,13 @@ class EMA(WeightAveraging):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Evaluates the trained weights on the same batch."""
+        """Evaluate the trained weights on the same batch."""
         if self.compare:
             with trainer.precision_plugin.val_step_context():
                 self.raw.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Logs the metric of the trained weights, and puts everything back in place."""
+        """Log the metric of the trained weights, and swap the average and the weights back."""
         if self.compare:
             monitor = self.raw.monitor
             pl_module.log(raw_metric(monitor), self.raw.validation_metrics()[monitor])
@@ -148,10 +148,10 @@ class EMA(WeightAveraging):
 
 
 def raw_metric(metric: str) -> str:
-    """Name under which a metric of the trained weights stands beside that of their average."""
+    """Return the name of a metric of the trained weights, which is logged beside the average's."""
     return metric.replace("val/", "val/raw/", 1)
 
 
 def columns(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Averages and their sources as two lists, which may be empty."""
+    """Return averages and their sources as two lists, which may be empty."""
     return [average for average, _ in pairs], [source for _, source in pairs]

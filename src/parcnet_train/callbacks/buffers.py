@@ -9,19 +9,19 @@ from torch import nn
 
 
 class SharedBuffers(Callback):
-    """Gives all processes the buffers of the first: those of the weights, and those of their EMA.
+    """Callback that copies the buffers of weights and EMA from the first process to all others.
 
-    Every process has BatchNorm statistics of its own images. The first one's are saved; torch
-    brings them to the others in front of a training step, but neither after the last one nor to
-    the averages.
+    Every process has the BatchNorm statistics of its own images. Those of the first process are
+    saved; torch copies them to the others before a training step, but neither after the last step
+    nor for the averages.
     """
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the weights are evaluated, and the EMA takes their place."""
+        """Share the buffers before the weights are evaluated, and before the EMA replaces them."""
         self._share(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Where an epoch ends without validation, too."""
+        """Share the buffers if an epoch ends without validation."""
         self._share(trainer, pl_module)
 
     def _share(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -16,22 +16,22 @@ from parcnet_train.files import write_whole
 from parcnet_train.runs.loggers import attempt
 from parcnet_train.visualize.pictures import Pair, Picture, encode, grid
 
-NAME = "val/pictures"  # in the loggers
+NAME = "val/pictures"  # name in the loggers
 
 DrawPairs = Callable[[Any, Any], Iterable[Pair]]
 
 
 class Pictures(Callback):
-    """Shows the first images of every evaluation, what was found beside what is there.
+    """Pictures of the first images of every evaluation, predictions beside ground truth.
 
-    The first process writes `pictures/epoch_003.jpg` into the run directory, epochs counted from 1
-    as in the log, `pictures/final.jpg` where no training is under way, and gives the picture to
+    The first process writes `pictures/epoch_003.jpg` into the run directory (epochs count from 1,
+    as in the log), or `pictures/final.jpg` outside of a training, and logs the picture to
     TensorBoard and wandb.
 
     Args:
-        count: images that are shown; fewer where the first process has fewer.
-        draw: makes pairs of pictures of a batch and of what `validation_step` returned for it; no
-            more of them are asked for than are shown.
+        count: Number of images to show; fewer if the first process has fewer.
+        draw: Function that makes pairs of pictures from a batch and the result of `validation_step`
+            for it; it is iterated only as far as pictures are shown.
     """
 
     def __init__(self, count: int, draw: DrawPairs) -> None:
@@ -40,7 +40,7 @@ class Pictures(Callback):
         self.pairs: list[Pair] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins with none."""
+        """Discard the pairs of the previous evaluation."""
         self.pairs = []
 
     def on_validation_batch_end(
@@ -52,13 +52,13 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draws as many as are missing."""
+        """Draw pairs until there are enough."""
         missing = self.count - len(self.pairs)
         if trainer.is_global_zero and missing:
             self.pairs += itertools.islice(self.draw(batch, outputs), missing)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes them."""
+        """Write and log the picture."""
         if not self.pairs:
             return
         picture = grid(self.pairs)
@@ -69,7 +69,7 @@ class Pictures(Callback):
 
 
 def log_picture(trainer: pl.Trainer, picture: Picture) -> None:
-    """Gives a picture to the loggers that take some, at the step of the metrics."""
+    """Log a picture to the loggers that support it, at the step of the metrics."""
     step = trainer.global_step - 1
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -79,5 +79,5 @@ def log_picture(trainer: pl.Trainer, picture: Picture) -> None:
 
 
 def add_image(logger: TensorBoardLogger, picture: Picture, step: int) -> None:
-    """Gives a picture to TensorBoard."""
+    """Log a picture to TensorBoard."""
     logger.experiment.add_image(NAME, picture, step, dataformats="HWC")

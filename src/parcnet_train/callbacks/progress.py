@@ -1,4 +1,4 @@
-"""What a training tells of itself while it runs."""
+"""Progress of a training: the bar, log lines, loggers, and `progress.json`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from parcnet_train.terminal import Pulse
 log = logging.getLogger(__name__)
 
 IMAGES_PER_SECOND = "train/images_per_second"
-WRITING_SECONDS = 5.0  # between two states of progress.json within an epoch
+WRITING_SECONDS = 5.0  # time between two states of progress.json within an epoch
 
 
 class ProgressBar(TQDMProgressBar):
@@ -33,7 +33,7 @@ class ProgressBar(TQDMProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Short names, and no version number of a logger."""
+        """Return metrics under short names, without a logger's version number."""
         shown = {"loss": "train/loss_step", "lr": "train/lr", "images/s": IMAGES_PER_SECOND}
         rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
         row = next(rows, {})
@@ -41,15 +41,15 @@ class ProgressBar(TQDMProgressBar):
 
 
 class EveryMinute(Callback):
-    """Logs a line a minute within epochs and evaluations: what the bar shows in a terminal."""
+    """A log line per minute in epochs and evaluations, with the content of the progress bar."""
 
     def __init__(self) -> None:
         self.pulse = Pulse()
         self.evaluation = Pulse()
-        self.images = 0  # of the evaluation
+        self.images = 0  # images of the evaluation so far
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begins the first minute."""
+        """Begin the first minute."""
         self.pulse = Pulse()
 
     def on_train_batch_end(
@@ -60,7 +60,7 @@ class EveryMinute(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Logs the first process's loss, since processes look at different moments."""
+        """Log the loss of the first process only, since each process has a minute of its own."""
         if not trainer.is_global_zero or not self.pulse.is_due():
             return
         of_run = next(each for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ class EveryMinute(Callback):
         )
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock of the evaluation."""
+        """Start the clock of the evaluation."""
         self.evaluation, self.images = Pulse(), 0
 
     def on_validation_batch_end(
@@ -88,7 +88,7 @@ class EveryMinute(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Logs how far the evaluation is."""
+        """Log the progress of the evaluation."""
         self.images += len(batch.images) * trainer.world_size
         if not trainer.is_global_zero or not self.evaluation.is_due():
             return
@@ -98,48 +98,48 @@ class EveryMinute(Callback):
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """As configured, before a group of parameters scales it."""
+    """Return the learning rate before a group of parameters scales it."""
     group = optimizer.param_groups[-1]
     return group["lr"] / group.get("lr_scale", 1.0)
 
 
 class Progress(Callback):
-    """Logs loss, learning rate and images per second, and writes one line per epoch.
+    """Callback that logs loss, learning rate and images per second, and a line per epoch.
 
-    The same goes to a file, for whoever watches the run from outside: `epoch`, those that are done,
-    a fraction within one, of `epochs`; `value`, the newest one of `metric`; `seconds_left`. What is
-    not known yet is null.
+    The progress is also written to a file, for programs that watch the run: `epoch` is the number
+    of finished epochs, with a fraction, of `epochs`; `value` is the newest value of `metric`;
+    `seconds_left` is the time left. Values that are not known yet are null.
 
-    It logs within a step, not behind it as Lightning does: what a checkpoint has behind it is
+    It logs within a step, not after it as Lightning does, so that everything before a checkpoint is
     logged when the checkpoint is written.
 
     Args:
-        every_n_steps: optimizer steps between two rows of the loggers.
-        file: written by the first process.
+        every_n_steps: Number of optimizer steps between two rows of the loggers.
+        file: File to which the first process writes the progress.
     """
 
     def __init__(self, every_n_steps: int, file: Path) -> None:
         self.every_n_steps = every_n_steps
         self.file = file
-        self.written = 0.0  # when
-        self.value: float | None = None  # of the monitored metric
-        self.row: dict[str, float] = {}  # the newest one
-        self.loss = torch.tensor(math.nan)  # of the newest step: the mean of its images
-        self.parts: list[Tensor] = []  # of the loss of the step under way, one a batch
+        self.written = 0.0  # time of the last write
+        self.value: float | None = None  # newest value of the monitored metric
+        self.row: dict[str, float] = {}  # newest row
+        self.loss = torch.tensor(math.nan)  # mean loss of the images of the newest step
+        self.parts: list[Tensor] = []  # parts of the loss of the current step, one per batch
         self.images = 0
         self.started = 0.0
-        self.paused = 0.0  # when the newest validation began
+        self.paused = 0.0  # start of the newest validation
         self.began = (0.0, 0.0)  # epochs done and time at the start of this process
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock of the run, also in the middle of an epoch."""
+        """Start the clock of the run, which may begin in the middle of an epoch."""
         epoch, batch = trainer.datamodule.begin  # type: ignore[attr-defined]
         self.began = epoch + batch / trainer.num_training_batches, time.perf_counter()
         self._start_epoch()
         self._write(trainer, self.began[0])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock of the epoch."""
+        """Start the clock of the epoch."""
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -154,8 +154,8 @@ class Progress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Counts images, of all processes, and logs a row where it is time to."""
-        # Lightning's is divided by `accumulate_grad_batches`, which the weight makes good.
+        """Count the images of all processes, and log a row if one is due."""
+        # Lightning divides the loss by `accumulate_grad_batches`; the weight compensates for that.
         self.parts.append(outputs["loss"] * pl_module.batch_weight)
         self.images += len(batch.images) * trainer.world_size
         if time.perf_counter() > self.written + WRITING_SECONDS:
@@ -179,22 +179,22 @@ class Progress(Callback):
         }
 
     def pace(self) -> float:
-        """Images per second of this epoch, of all processes."""
+        """Return the images per second of this epoch, over all processes."""
         return self.images / (time.perf_counter() - self.started)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leaves the pace for the results, also of an epoch without validation."""
+        """Keep the pace for the results, also after an epoch without validation."""
         if self.images or not self.row:
             self.row = self._row(trainer)
         pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the numbers of the newest step, before validation takes its time."""
+        """Record the values of the newest step before the validation takes time."""
         self.row = self._row(trainer)
         self.paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the line of the epoch, or of its part so far."""
+        """Log the line of the epoch, or of the part so far."""
         self.started += time.perf_counter() - self.paused
         ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         done = trainer.current_epoch + ready / trainer.num_training_batches
@@ -221,11 +221,14 @@ class Progress(Callback):
         )
 
     def seconds_left(self, trainer: pl.Trainer, done: float) -> float | None:
-        """Seconds until the last epoch, at the pace of this process; None before it has one.
+        """Estimate the seconds until the end of the run, at the pace of this process.
 
         Args:
-            trainer: of the run.
-            done: epochs, also those of earlier processes.
+            trainer: Trainer of the run.
+            done: Number of finished epochs, including those of earlier processes.
+
+        Returns:
+            The number of seconds; None until this process has made progress.
         """
         assert trainer.max_epochs is not None
         epochs, started = self.began

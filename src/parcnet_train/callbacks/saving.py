@@ -1,4 +1,4 @@
-"""Checkpoints of a training: when they are written, what they carry, how they reach the disk."""
+"""Checkpoints of a training: when they are written, what they contain, how they are written."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointContents(Callback):
-    """Adds plain values, such as the configuration, to every checkpoint.
+    """Callback that adds plain values, such as the configuration, to every checkpoint.
 
     Args:
-        contents: numbers, strings, lists and dicts only: checkpoints are read with
+        contents: Numbers, strings, lists and dicts only: checkpoints are read with
             `weights_only=True`.
     """
 
@@ -39,20 +39,21 @@ class CheckpointContents(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds them."""
+        """Add the values."""
         checkpoint.update(self.contents)
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes checkpoints as whole files: the previous one is there, or the new one."""
+    """Checkpoint writer that is atomic: either the previous file exists or the new one."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Writes a checkpoint file.
+        """Write a checkpoint file.
 
         Raises:
-            TrainingError: where the disk does not take it; the previous file is still there.
+            TrainingError: If the file cannot be written to the disk; the previous file is
+                unchanged.
         """
         place = Path(path)
         try:
@@ -66,35 +67,35 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def first_reason(error: BaseException) -> str:
-    """What the system said, also where torch's writer wrapped it."""
+    """Return the operating system's message, even if torch's writer wrapped the error."""
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     return reason_of(cause)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The best epochs of a run, which may be moved or copied between two of its processes.
+    """The best epochs of a run, whose folder may be moved or copied before it is resumed.
 
-    A checkpoint names their files relative to the run, so a resumed one finds them where it is now.
-    A checkpoint of an earlier version has absolute paths; only their file names count.
+    A checkpoint names their files relative to the run, so a resumed run finds them in its current
+    folder. Checkpoints of earlier versions have absolute paths, of which only the file names count.
     """
 
-    kind = "ModelCheckpoint"  # under which a checkpoint holds the state; earlier versions, too
+    kind = "ModelCheckpoint"  # key of the state in a checkpoint, as in earlier versions
 
     def _generate_state_key(self, **settings: Any) -> str:
         return f"{self.kind}{settings!r}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's state, its paths relative to the run."""
+        """Return Lightning's state, with paths relative to the run."""
         folder = Path(self.dirpath or "").name
         return {**self._placed(super().state_dict(), folder), "dirpath": folder}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state over for the folder of this run."""
+        """Restore the state, with paths in the folder of this run."""
         folder = str(self.dirpath)
         super().load_state_dict({**self._placed(state_dict, folder), "dirpath": self.dirpath})
 
     def _placed(self, state: Mapping[str, Any], folder: str) -> dict[str, Any]:
-        """The state with the files of its paths in a folder."""
+        """Return the state with the files of its paths in a folder."""
 
         def place(path: str) -> str:
             return os.path.join(folder, Path(path).name) if path else ""  # noqa: PTH118  as Lightning
@@ -108,7 +109,7 @@ class BestCheckpoint(ModelCheckpoint):
         }
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forgets epochs whose files are gone, and removes those that are too many by now."""
+        """Forget epochs whose files are missing, and remove files beyond the number to keep."""
         super().on_train_start(trainer, pl_module)
         held = self.best_k_models
         gone = [path for path in held if not self.file_exists(path, trainer)]
@@ -126,7 +127,7 @@ class BestCheckpoint(ModelCheckpoint):
         self.kth_best_model_path = kept[-1] if len(kept) == self.save_top_k else ""
         if kept:
             self.kth_value = held[kept[-1]]
-        # A run that starts from a file of another one has none of its epochs.
+        # A run that starts from another run's file has none of that run's epochs.
         if gone and Path(trainer.ckpt_path or "").resolve().parent == Path(str(self.dirpath)):
             log.warning(
                 "%s: missing, though the run wrote it; the next epochs that are evaluated replace "
@@ -137,13 +138,13 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class BestEpochs(BestCheckpoint):
-    """The best epochs beside `best.ckpt`.
+    """The best epochs, kept in addition to `best.ckpt`.
 
     Args:
-        folder: of the checkpoints.
-        count: how many are kept.
-        monitor: metric that ranks them.
-        mode: `max` or `min`.
+        folder: Folder of the checkpoints.
+        count: Number of epochs to keep.
+        monitor: Metric that ranks the epochs.
+        mode: Direction of the metric, `max` or `min`.
         per_epoch: Whether each epoch is validated once, at its end.
     """
 
@@ -165,10 +166,11 @@ class BestEpochs(BestCheckpoint):
 
 
 def leave_signals(trainer: pl.Trainer) -> None:
-    """Keeps Lightning from listening to SIGTERM; at the end it gives back what it found.
+    """Keep Lightning from handling SIGTERM; at the end it restores the handlers it found.
 
-    An evaluation would not end at that signal, and its processes would answer it by a collective of
-    their own, between those of the metrics. A training has `LastCheckpoint`.
+    Lightning's handler would not end an evaluation, and its processes would answer the signal with
+    a collective of their own, between those of the metrics. In a training, `LastCheckpoint` handles
+    signals.
     """
     connector: Any = trainer._signal_connector
 
@@ -178,11 +180,11 @@ def leave_signals(trainer: pl.Trainer) -> None:
     connector.register_signal_handlers = remember
 
 
-class Stopped(Exception):  # noqa: N818  no error: somebody wanted it
-    """A signal ended the training, its checkpoint written.
+class Stopped(Exception):  # noqa: N818  the user's wish, not an error
+    """A signal ended the training after its checkpoint was written.
 
     Args:
-        signum: of the signal.
+        signum: Number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -191,16 +193,17 @@ class Stopped(Exception):  # noqa: N818  no error: somebody wanted it
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps the newest state of a training: after every epoch, in its middle, and at a signal.
+    """The newest state of a training, saved after every epoch, in its middle, and at a signal.
 
-    Processes agree on the clock and on signals, which reach them at different moments: one process
-    looks after every step, several after every `agree_every`th.
+    Processes agree on the clock and on signals, which reach them at different moments. A single
+    process checks after every step, several processes after every `agree_every`th step.
 
     Args:
-        path: of the file.
-        every_n_steps: optimizer steps between two checkpoints; None: only the others.
-        every_minutes: minutes between two checkpoints; None: only the others.
-        agree_every: optimizer steps between two agreements of several processes.
+        path: Path of the file.
+        every_n_steps: Number of optimizer steps between two checkpoints; None: no checkpoints by
+            steps.
+        every_minutes: Number of minutes between two checkpoints; None: no checkpoints by time.
+        agree_every: Number of optimizer steps between two agreements of several processes.
     """
 
     def __init__(
@@ -215,16 +218,16 @@ class LastCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self.agree_every = agree_every
         self.saved_at = 0.0
-        self.received = 0  # number of the signal
+        self.received = 0  # number of the received signal
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock and listens to signals, in place of Lightning."""
+        """Start the clock and handle signals, in place of Lightning."""
         self.saved_at = time.monotonic()
         self.handlers = {number: signal.signal(number, self._receive) for number in SAVING}
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Gives the signals back."""
+        """Restore the signal handlers."""
         while self.handlers:
             signal.signal(*self.handlers.popitem())
 
@@ -239,18 +242,18 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Saves behind an optimizer step where it is time to.
+        """Save after an optimizer step if a checkpoint is due.
 
         The last step of an epoch is saved with the epoch, after its validation.
         """
         loop = trainer.fit_loop.epoch_loop
         if loop.batch_progress.is_last_batch or loop._should_accumulate():
             return
-        if not loop._should_check_val_fx(None):  # type: ignore[arg-type]  # else after it
+        if not loop._should_check_val_fx(None):  # type: ignore[arg-type]  # then on_validation_end
             self._save_if_due(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves after a validation in the middle of an epoch, if it is time to."""
+        """Save after a validation in the middle of an epoch if a checkpoint is due."""
         if not (trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop):
             self._save_if_due(trainer, pl_module)
 
@@ -265,7 +268,7 @@ class LastCheckpoint(Checkpoint):
             raise Stopped(stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves the epoch."""
+        """Save the epoch."""
         self._save(trainer)
         _, stop = self._agree(pl_module.device)
         assert trainer.max_epochs is not None
@@ -274,11 +277,11 @@ class LastCheckpoint(Checkpoint):
             raise Stopped(stop)
 
     def _agree(self, device: torch.device) -> tuple[bool, int]:
-        """Whether any process finds it time to save, and which signal any of them received."""
+        """Return whether any process is due to save, and a signal that any of them received."""
         minutes = (time.monotonic() - self.saved_at) / 60
         is_due = self.every_minutes is not None and minutes >= self.every_minutes
         wishes = [is_due, *(self.received == number for number in SAVING)]
-        if torch.distributed.is_initialized():  # else no device has to be waited for
+        if torch.distributed.is_initialized():  # a single process need not wait for its device
             wishes = anywhere(torch.tensor(wishes, device=device)).tolist()
         received = (number for number, wish in zip(SAVING, wishes[1:], strict=True) if wish)
         return wishes[0], next(received, 0)
@@ -291,9 +294,9 @@ class LastCheckpoint(Checkpoint):
 
 
 def requeue() -> None:
-    """Puts this SLURM job back into its queue; it goes on in the same run directory.
+    """Put this SLURM job back into its queue, to resume in the same run directory.
 
-    Only what srun has started finds its run again: outside of it, nothing happens but a warning.
+    Only a task of srun finds its run again; outside of srun, there is only a warning.
     """
     job = slurm_job()
     if job is None:

@@ -1,4 +1,4 @@
-"""What happens around a training step, the same for every task."""
+"""Callbacks around a training step, the same for every task."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WAY_OUT = (
 
 
 class FiniteLoss(Callback):
-    """Stops at a loss that is not finite, before it can reach a checkpoint.
+    """Callback that stops at a loss that is not finite, before it can affect a checkpoint.
 
-    Reading a loss waits for the device, so losses are read once per logging interval, and in front
-    of every validation and every checkpoint. All processes look at the losses of all.
+    Reading a loss waits for the device, so losses are read once per logging interval, and before
+    every validation and every checkpoint. All processes check the losses of all.
 
     Args:
-        every_n_steps: of the logging interval.
+        every_n_steps: Number of batches in the logging interval.
     """
 
     def __init__(self, every_n_steps: int) -> None:
@@ -46,7 +46,7 @@ class FiniteLoss(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Remembers whether the loss of one step is finite."""
+        """Remember whether the loss of one batch is finite."""
         is_finite = outputs["loss"].detach().isfinite()
         step = trainer.fit_loop.total_batch_idx
         self.unread.append((trainer.current_epoch, batch_idx, step, is_finite))
@@ -54,13 +54,13 @@ class FiniteLoss(Callback):
             self._read()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks before validation, and so before the checkpoints that follow it."""
+        """Check the losses before validation, and so before the checkpoints that follow it."""
         self._read()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks at what the weights of the last step do, before they are saved.
+        """Check the validation loss of the current weights before they are saved.
 
-        A mean that is not a number had nothing to average (`ExactMean`), which is no divergence.
+        A mean that is NaN had no values (`ExactMean`), which is not a divergence.
         """
         task: Any = pl_module  # a `Task`
         values = {
@@ -83,13 +83,13 @@ class FiniteLoss(Callback):
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks where an epoch ends without validation."""
+        """Check the losses if an epoch ends without validation."""
         self._read()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Looks at losses and weights, also in the middle of an epoch."""
+        """Check losses and weights, also in the middle of an epoch."""
         self._read()
         if not all(parameter.isfinite().all() for parameter in pl_module.parameters()):
             raise TrainingError(
@@ -112,12 +112,12 @@ class FiniteLoss(Callback):
 
 
 class SeedStep(Callback):
-    """Seeds dropout anew in every step, from (seed, epoch, batch, rank).
+    """Callback that seeds dropout anew in every step, from (seed, epoch, batch, rank).
 
-    A resumed run thus draws what the run that was never stopped draws.
+    A resumed run thus draws the same random numbers as a run without interruption.
 
     Args:
-        seed: of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -126,34 +126,35 @@ class SeedStep(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seeds torch's generators, of all devices."""
+        """Seed torch's generators, of all devices."""
         key = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 class EpochLength(Callback):
-    """Tells Lightning how many batches the epoch has that begins, and which one is the last.
+    """Callback that tells Lightning the number of batches of every epoch.
 
-    Lightning asks a loader once, when it is made; the epochs of a multi-scale training differ. Its
-    own `max_steps` would leave an epoch unfinished, which nothing could be saved or resumed from;
-    here the last epoch has fewer batches.
+    Lightning reads the length of a loader once, when it is made, but the epochs of a multi-scale
+    training differ in length. Lightning's own `max_steps` would leave an epoch unfinished, which
+    could be neither saved nor resumed; here, the last epoch has fewer batches.
 
     Args:
-        max_steps: Optimizer steps after which the run ends, if its epochs do not end it before.
+        max_steps: Number of optimizer steps after which the run ends, unless its epochs end
+            earlier.
     """
 
     def __init__(self, max_steps: int | None = None) -> None:
         self.max_steps = max_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Finds the end of the run, and the length of an epoch that is resumed in its middle."""
+        """Find the end of the run, and the length of an epoch that is resumed in its middle."""
         task: Any = pl_module  # a `Task`
         if self.max_steps is not None:
             task.end_after(self.max_steps - trainer.global_step)
         self._set_length(trainer, task)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Sets every number that Lightning derived from the length of the first epoch."""
+        """Set every number that Lightning derived from the length of the first epoch."""
         self._set_length(trainer, pl_module)
 
     def _set_length(self, trainer: pl.Trainer, task: Any) -> None:
@@ -165,20 +166,20 @@ class EpochLength(Callback):
         loop._data_fetcher.length = loop.max_batches = batches
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Counts an epoch that a callback has ended early as a whole one."""
+        """Mark an epoch that a callback ended early as complete."""
         trainer.fit_loop.epoch_loop.batch_progress.is_last_batch = True
 
 
 class ValidationSchedule(Callback):
-    """Decides when a training is validated, in place of Lightning; its last step always is.
+    """Callback that decides when to validate, in place of Lightning.
 
-    Lightning counts batches instead of optimizer steps, and leaves out the end of a run that no
-    interval meets.
+    The last step of a run is always validated. Lightning counts batches instead of optimizer steps,
+    and does not validate the end of a run that is between two intervals.
 
     Args:
-        interval: Share of an epoch between two validations, or, as a whole number, optimizer steps
-            of the run.
-        every_n_epochs: Number of epochs, of which one is validated; for shares of an epoch only.
+        interval: Share of an epoch between two validations, or, as an integer, optimizer steps of
+            the run.
+        every_n_epochs: Number of epochs, of which one is validated; only for shares of an epoch.
     """
 
     def __init__(self, interval: float, every_n_epochs: int = 1) -> None:
@@ -186,7 +187,7 @@ class ValidationSchedule(Callback):
         self.every_n_epochs = every_n_epochs
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Takes Lightning's place, which asks after every batch and when it resumes."""
+        """Replace Lightning's check, which runs after every batch and when a run is resumed."""
         loop: Any = trainer.fit_loop.epoch_loop
         loop._should_check_val_fx = lambda _: self.is_due(trainer)
 
@@ -210,21 +211,21 @@ class ValidationSchedule(Callback):
 
 
 def steps_of_shares(interval: float, steps: int) -> set[int]:
-    """Steps of an epoch, counted from 1, that end a multiple of a share of it.
+    """Return the steps of an epoch, counted from 1, that end a multiple of a share of it.
 
     Args:
-        interval: Share, above 0 and up to 1.
-        steps: Optimizer steps of the epoch.
+        interval: Share of an epoch, above 0 and up to 1.
+        steps: Number of optimizer steps of the epoch.
     """
     count = math.floor(1 / interval + 1e-9)
     return {max(1, round(number * interval * steps)) for number in range(1, count + 1)}
 
 
 def limited(batches: int, limit: float) -> int:
-    """Batches of an epoch that are trained on.
+    """Return the number of batches of an epoch that are trained on.
 
     Args:
-        batches: Batches that the epoch has.
+        batches: Number of batches of the epoch.
         limit: Number of batches, or their share as a `float`: `trainer.limit_train_batches`.
     """
     return min(batches, limit) if isinstance(limit, int) else max(1, int(batches * limit))

@@ -1,4 +1,4 @@
-"""Ending a training before its last epoch."""
+"""Early stopping: ending a training before its last epoch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class EarlyStopping(Callback):
-    """Ends a training whose metric no longer improves.
+    """Callback that ends a training whose metric no longer improves.
 
-    The epoch under way is the last one: it is validated and saved as every other, and the best
-    checkpoint is evaluated. A finished run that is resumed with more patience goes on.
+    The current epoch becomes the last one: it is validated and saved like every other, and the best
+    checkpoint is evaluated. A finished run that is resumed with more patience continues.
 
     Args:
         patience: Number of validations in a row without an improvement that end the training.
-        monitor: Metric to watch; None: the one that chooses the best checkpoint.
-        mode: Whether the metric should rise (`max`) or fall (`min`); None: `min` for a loss, `max`
-            for every other metric.
+        monitor: Metric to watch; None: the one that selects the best checkpoint.
+        mode: Direction of an improvement, `max` or `min`; None: `min` for a loss, `max` for every
+            other metric.
         min_delta: Smallest change that counts as an improvement.
     """
 
@@ -45,14 +45,14 @@ class EarlyStopping(Callback):
         self.reason: str | None = None  # why the training was ended
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ends a resumed training at once if it had waited long enough before."""
+        """End a resumed training at once if it had already waited long enough."""
         task: Any = pl_module  # a `Task`
         self.monitor = self.monitor or task.monitor
         self.mode = self.mode or ("min" if self.monitor.endswith("loss") else "max")
         self._stop_if_due(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compares the metric with the best one so far.
+        """Compare the metric with the best one so far.
 
         Raises:
             ConfigError: If no validation logs the metric.
@@ -87,9 +87,9 @@ class EarlyStopping(Callback):
         log.info("%s; the training ends", self.reason)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it back; patience is that of the configuration."""
+        """Restore the state; the patience is that of the configuration."""
         self.best, self.waited = state_dict["best"], state_dict["waited"]

@@ -1,9 +1,9 @@
-"""Makes training on CPUs reuse the memory that it frees.
+"""Make training on CPUs reuse the memory that it frees.
 
-glibc gives every large block back to the system as it is freed. The next activation of that size
-then starts with a page fault per 4 KiB, which takes several times as long as what is computed on
-it. torch's tuning guide advises another allocator for that, to be loaded before Python starts; two
-settings of glibc's own do the same from inside.
+glibc returns every large block to the system when it is freed. The next activation of that size
+then starts with a page fault per 4 KiB, which takes several times as long as the computation on it.
+torch's tuning guide recommends a different allocator, which has to be loaded before Python starts;
+two settings of glibc have the same effect from inside the process.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ LARGEST_INT = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Keeps freed blocks in this process, for its next allocations, until it ends.
+    """Keep freed blocks in this process for its next allocations, until it ends.
 
     Returns:
-        Whether the C library has such settings; nothing changes where it has not.
+        Whether the C library has such settings; without them, nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # as in musl
         return False
-    # No blocks of their own from the system, and none of the heap given back.
+    # Large blocks come from the heap too, and the heap returns nothing to the system.
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, LARGEST_INT))

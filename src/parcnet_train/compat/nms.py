@@ -1,4 +1,4 @@
-"""Non-maximum suppression in plain PyTorch, for where torchvision's binary is absent."""
+"""Non-maximum suppression (NMS) in plain PyTorch, for use without torchvision's binary."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PAIRS = 2**18  # that are compared at a time: some megabytes, which a cache holds
+PAIRS = 2**18  # pairs to compare at a time: some megabytes, which fit into a cache
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Keeps boxes, best first, that overlap no better kept one; as `torchvision.ops.nms` does.
+    """Keep the boxes that overlap no better kept box, best first, as `torchvision.ops.nms` does.
 
     The best boxes are compared with all others, which they may remove; then the best of the rest.
 
     Args:
-        boxes: `(n, 4)` corners.
-        scores: `(n,)`.
-        iou_threshold: of two boxes that overlap more, the worse one goes.
+        boxes: Corners `(n, 4)`.
+        scores: Scores `(n,)`.
+        iou_threshold: IoU above which the worse of two boxes is removed.
 
     Returns:
-        Indices of the kept boxes, int64, by decreasing score, the first of equals first.
+        Indices of the kept boxes, int64, by decreasing score; among equals, the first comes first.
     """
     rest = scores.argsort(descending=True, stable=True)
     kept = [rest[:0]]
@@ -34,15 +34,15 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 def keep_best(overlaps: Tensor) -> Tensor:
-    """Which boxes, from the best to the worst, overlap no better kept one, `(n,)` bool.
+    """Select the boxes, from the best to the worst, that overlap no better kept one, `(n,)` bool.
 
     Args:
-        overlaps: `(n, n)` bool, which ones overlap.
+        overlaps: Whether each pair of boxes overlaps, `(n, n)` bool.
     """
     rows = np.packbits(overlaps.cpu().numpy(), axis=1, bitorder="little")
     kept, removed = np.zeros(len(rows), dtype=bool), 0
     for box, row in enumerate(rows):
-        # One operation on a row of bits per box, which the loop therefore can do without.
+        # A row is one integer of bits, so a box takes one operation instead of a loop over boxes.
         if not removed >> box & 1:
             kept[box] = True
             removed |= int.from_bytes(row.tobytes(), "little")
@@ -52,7 +52,7 @@ def keep_best(overlaps: Tensor) -> Tensor:
 def overlap(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:
     """Whether IoUs of `(n, 4)` and `(m, 4)` boxes exceed a threshold, `(n, m)` bool.
 
-    With few passes over the pairs: shared / (area + other - shared) > threshold is the same as
+    To make few passes over the pairs, shared / (area + other - shared) > threshold is computed as
     (1 + threshold) * shared - threshold * area > threshold * other.
     """
     left, top, right, bottom = boxes.T.contiguous().unsqueeze(2)

@@ -1,10 +1,10 @@
-"""Makes third-party packages importable as they are; `import parcnet_train` calls `prepare`.
+"""Make third-party packages importable and quiet; `import parcnet_train` calls `prepare`.
 
-- torchvision's Python code registers gradients of two operators of its binary. Beside a torch build
+- torchvision's Python code registers gradients of two operators of its binary. With a torch build
   for which no such binary exists, `import torchvision` therefore fails, and torchmetrics with it.
-  Where the binary is absent, both operators are defined just before torchvision is imported.
-- albumentations asks the network for updates when it is imported.
-- Lightning warns of what a user of this package can neither cause nor fix.
+  If the binary is missing, both operators are defined just before torchvision is imported.
+- albumentations checks for updates over the network when it is imported.
+- Lightning warns about things that a user of this package can neither cause nor fix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import ModuleType
 
 
 def prepare() -> None:
-    """Prepares torchvision, albumentations and Lightning; imports none of them, and no torch."""
+    """Prepare torchvision, albumentations and Lightning, without importing them or torch."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
@@ -41,22 +41,23 @@ def prepare() -> None:
 
 
 class BeforeTorchvision(MetaPathFinder):
-    """Defines torchvision's operators at its first import, and finds nothing itself.
+    """Import hook that defines torchvision's operators when it is first imported.
 
-    A hook, since torch takes seconds to import and much of this package needs none of it.
+    It exists because torch takes seconds to import, and much of this package does not need it. It
+    finds no module itself.
     """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
-        """Called by Python's import system for every module that is imported."""
+        """Handle an import; Python's import system calls this for every module."""
         if name == "torchvision" and self in sys.meta_path:
             sys.meta_path.remove(self)
             define_missing_operators()
 
 
 def define_missing_operators() -> None:
-    """Defines `torchvision::nms` and `torchvision::qnms` unless torchvision's binary has them."""
+    """Define `torchvision::nms` and `torchvision::qnms` unless torchvision's binary has them."""
     import torch
 
     from parcnet_train.compat.nms import nms
@@ -72,7 +73,7 @@ def define_missing_operators() -> None:
 
 
 def has_binary() -> bool:
-    """Whether torchvision's compiled operators fit this torch; loads them."""
+    """Load torchvision's compiled operators; return whether they fit this torch."""
     import torch
 
     spec = PathFinder.find_spec("torchvision")

@@ -1,4 +1,4 @@
-"""Default boxes of SSD (arXiv 1512.02325), of which a detector predicts the offsets.
+"""Anchors ("default boxes") of SSD (arXiv 1512.02325), from which a detector predicts offsets.
 
 Scales, ratios and their order are released values of the authors' detector.
 """
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Of the squares, as shares of the image; evenly spaced, one level more than there is.
+# Sides of the squares as shares of the image, evenly spaced; LARGEST is one level past the last.
 SMALLEST, LARGEST = 0.1, 1.05
-RATIOS = (2, 3)  # of the sides of the other boxes
+RATIOS = (2, 3)  # aspect ratios of the other boxes
 LAST_RATIOS = (2,)  # on the coarsest level
 
 
@@ -23,15 +23,15 @@ def make_anchors(
     smallest: float = SMALLEST,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Anchors of all levels, finest level first, row by row, cell by cell.
+    """Make the anchors of all levels, finest level first, row by row, cell by cell.
 
     Args:
-        map_sizes: height and width of the feature map of every level.
-        smallest: side of the smallest squares of the finest level, as a share of the image.
-        device: where to make them.
+        map_sizes: Height and width of the feature map of every level.
+        smallest: Side of the smallest squares of the finest level, as a share of the image.
+        device: Device of the anchors.
 
     Returns:
-        `(A, 4)` float32, centre x, centre y, width, height, as shares of the image, within [0, 1].
+        `(A, 4)` float32: center x, center y, width, height, as shares of the image, within [0, 1].
     """
     anchors = []
     levels = box_shapes(len(map_sizes), smallest)
@@ -39,18 +39,18 @@ def make_anchors(
         x, y = (
             (torch.arange(n, dtype=torch.float32, device=device) + 0.5) / n for n in (columns, rows)
         )
-        # Copied without waiting for the device, which is busy with the maps.
+        # The copy must not wait for the device, which is busy with the maps.
         sides = torch.tensor(shapes, dtype=torch.float32, device="cpu")
         width, height = sides.to(device, non_blocking=True).unbind(1)
         grid = (rows, columns, len(shapes))
         box = [part.expand(grid) for part in (x[:, None], y[:, None, None], width, height)]
         anchors.append(torch.stack(box, dim=-1).reshape(-1, 4))
-    # Released: widths and heights end at the image's, wherever the centre is.
+    # As released, only widths and heights are clipped to those of the image, not the corners.
     return torch.cat(anchors).clamp(0, 1)
 
 
 def box_shapes(levels: int, smallest: float) -> Iterator[list[tuple[float, float]]]:
-    """Widths and heights of the anchors of a cell, as shares of the image, level by level."""
+    """Yield widths and heights of the anchors of a cell, as shares of the image, level by level."""
     scales = [smallest + (LARGEST - smallest) * level / levels for level in range(levels + 1)]
     for level, (small, next_small) in enumerate(itertools.pairwise(scales), 1):
         big = math.sqrt(small * next_small)
@@ -62,5 +62,5 @@ def box_shapes(levels: int, smallest: float) -> Iterator[list[tuple[float, float
 
 
 def anchors_per_cell(levels: int) -> list[int]:
-    """Number of anchors at each place of each of so many levels, finest first."""
+    """Return the number of anchors per cell for each of that many levels, finest first."""
     return [len(shapes) for shapes in box_shapes(levels, SMALLEST)]

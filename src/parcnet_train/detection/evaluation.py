@@ -1,7 +1,7 @@
-"""COCO's evaluation: detections of all processes, their scores, and their file.
+"""COCO's evaluation: gathering detections of all processes, scoring them, writing them.
 
-The numbers are those of pycocotools on the annotation file and the written detections, rounded to
-float32; but pycocotools never counts an annotation with the id 0 as found.
+The metrics equal those of pycocotools on the annotation file and the written detections, rounded to
+float32, with one exception: pycocotools never counts an annotation with the id 0 as found.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ Backend = Literal["pycocotools", "faster_coco_eval"]
 
 FASTER: Backend = "faster_coco_eval"  # optional; the same digits
 BACKEND: Backend = FASTER if importlib.util.find_spec(FASTER) else "pycocotools"
-logging.getLogger(FASTER).setLevel(logging.WARNING)  # it tells of every evaluation
+logging.getLogger(FASTER).setLevel(logging.WARNING)  # it logs every evaluation
 
-# pycocotools' own; those of torchmetrics are rounded to float32, and miss an IoU of exactly 0.6.
+# pycocotools' values; torchmetrics rounds its own to float32, and misses an IoU of exactly 0.6.
 IOU_THRESHOLDS: list[float] = np.linspace(0.5, 0.95, 10).tolist()
 RECALL_THRESHOLDS: list[float] = np.linspace(0, 1, 101).tolist()
 
-METRICS = (  # the twelve numbers of COCO, in its order
+METRICS = (  # COCO's twelve metrics, in its order
     *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
     *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
 )
-THEIR_NAMES = {"map50": "map_50", "map75": "map_75"}  # those of torchmetrics
+THEIR_NAMES = {"map50": "map_50", "map75": "map_75"}  # names of torchmetrics
 
 
 class FoundObjects(NamedTuple):
-    """The detections of a data set, in flat arrays, image by image in its order.
+    """The detections of a data set, in flat arrays, image by image in the order of the data set.
 
-    Images without detections are among `images`, images that were not evaluated are not.
+    `images` includes images without detections, but not images that were not evaluated.
     """
 
     images: npt.NDArray[np.int64]  # (n,) positions in the data set, each once
@@ -58,7 +58,7 @@ class FoundObjects(NamedTuple):
 
 
 class GatherDetections(Metric):
-    """Detections of all processes, the same however the images are split over them."""
+    """The detections of all processes, independent of how the images are split over them."""
 
     full_state_update = False
     is_differentiable = False
@@ -75,11 +75,11 @@ class GatherDetections(Metric):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, samples: Tensor, detections: Sequence[Detections]) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
-            samples: `(B,)` int64, positions in the data set; `PADDING` does not count.
-            detections: of every place of the batch, in pixels of the original images.
+            samples: Positions in the data set, `(B,)` int64; `PADDING` does not count.
+            detections: Detections of every element of the batch, in pixels of the original images.
         """
         counts = [len(each.scores) for each in detections]
         self.samples.append(samples)
@@ -90,7 +90,7 @@ class GatherDetections(Metric):
         self.labels.append(torch.cat(labels))
 
     def compute(self) -> FoundObjects:
-        """All of them; without those whose box is not finite, which would fit every object."""
+        """Return all detections except boxes that are not finite, which would match any object."""
         samples, counts, boxes, scores, labels = (
             dim_zero_cat(state).cpu().numpy()
             for state in (self.samples, self.counts, self.boxes, self.scores, self.labels)
@@ -101,7 +101,7 @@ class GatherDetections(Metric):
         owners = np.repeat(samples, counts)
         rows = np.flatnonzero(kept)[np.argsort(owners[kept], kind="stable")]
         images = images[images != PADDING]
-        corners = boxes[rows].astype(np.float64)  # whose differences are exact, unlike in float32
+        corners = boxes[rows].astype(np.float64)  # differences of float32 numbers are exact here
         return FoundObjects(
             images=images,
             starts=np.append(np.searchsorted(owners[rows], images), len(rows)),
@@ -114,17 +114,16 @@ class GatherDetections(Metric):
 def coco_metrics(
     annotations: CocoAnnotations, found: FoundObjects, backend: Backend = BACKEND
 ) -> dict[str, float]:
-    """Scores detections as COCO does.
+    """Score detections as COCO does.
 
     Args:
-        annotations: of the data set; only images that were evaluated count.
-        found: the detections.
-        backend: what torchmetrics computes with.
+        annotations: Annotations of the data set; only images that were evaluated count.
+        found: Detections to score.
+        backend: Library that torchmetrics computes with.
 
     Returns:
-        COCO's twelve numbers, see `METRICS`, and the average precision of every class,
-        `ap/<name>`. Not a number where there is no object to be found; such a class is not part of
-        the means.
+        COCO's twelve metrics, see `METRICS`, and the average precision of every class, `ap/<name>`.
+        A metric is NaN if there is no object to find; the means leave out such classes.
     """
     metric = MeanAveragePrecision(
         box_format="xywh",
@@ -132,10 +131,10 @@ def coco_metrics(
         rec_thresholds=RECALL_THRESHOLDS,
         extended_summary=True,  # `class_metrics` would evaluate each class anew
         backend=backend,
-        sync_on_compute=False,  # all processes have them all
+        sync_on_compute=False,  # every process has all detections
     )
-    metric.warn_on_many_detections = False  # COCO's limit of 100 is one of each class
-    # pycocotools ranks detections of one score in the order of the ids of their images.
+    metric.warn_on_many_detections = False  # COCO's limit of 100 holds per class
+    # pycocotools ranks detections with equal scores in the order of the ids of their images.
     order = np.argsort(annotations.image_ids[found.images])
     metric.update(
         [_prediction(found, place) for place in order],
@@ -145,7 +144,7 @@ def coco_metrics(
     results = {name: values[THEIR_NAMES.get(name, name)].item() for name in METRICS}
     # (IoU thresholds, recalls, classes, object sizes, most detections): all sizes, 100
     of_classes = values["precision"][:, :, :, 0, -1].mean(dim=(0, 1))
-    # torchmetrics gives a single class as a scalar.
+    # torchmetrics returns a scalar for a single class.
     labels = values["classes"].reshape(-1).tolist()
     by_label = dict(zip(labels, of_classes.tolist(), strict=True))
     for label, name in enumerate(annotations.class_names[1:], start=1):
@@ -164,7 +163,7 @@ def _prediction(found: FoundObjects, place: int) -> dict[str, Tensor]:
 
 def _target(annotations: CocoAnnotations, image: int) -> dict[str, Tensor]:
     here = annotations.of(image)
-    # torchmetrics takes an area of 0 for one that is not told; both are small ones to COCO.
+    # torchmetrics treats an area of 0 as missing; both are small areas to COCO.
     areas = np.maximum(annotations.areas[here], np.finfo(np.float64).tiny)
     return {
         "boxes": torch.from_numpy(annotations.boxes[here]),
@@ -175,15 +174,15 @@ def _target(annotations: CocoAnnotations, image: int) -> dict[str, Tensor]:
 
 
 def write_predictions(path: Path, annotations: CocoAnnotations, found: FoundObjects) -> None:
-    """Writes detections in COCO's format of results, with every digit that they were scored by.
+    """Write detections in COCO's results format, with all digits that were used for scoring.
 
     Args:
-        path: the JSON file; there as a whole or not at all.
-        annotations: have the ids of images and categories.
-        found: the detections.
+        path: JSON file; it is written atomically.
+        annotations: Annotations, which provide the ids of images and categories.
+        found: Detections to write.
 
     Raises:
-        TrainingError: where the disk does not take it.
+        TrainingError: If the file cannot be written to the disk.
     """
     images = np.repeat(annotations.image_ids[found.images], np.diff(found.starts))
     columns = (images, annotations.category_ids[found.labels], found.boxes, found.scores)

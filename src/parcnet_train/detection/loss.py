@@ -14,35 +14,37 @@ from parcnet_train.detection.matching import match
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.precision import at_least_float32
 
-NEGATIVES = 3  # anchors without an object that count, per anchor with one (paper; released value)
+NEGATIVES = 3  # negatives per positive anchor (paper; released value)
 
 
 class MultiboxLoss(NamedTuple):
-    """Sums of each image, float32 at least; a batch's loss is their sum over all its positives."""
+    """Sums per image, in float32 or wider; the loss of a batch is their sum per positive anchor."""
 
     boxes: Tensor  # (B,), smooth L1 of the offsets
     classes: Tensor  # (B,), cross entropy
-    positives: Tensor  # (B,) int64, anchors that have an object to find
+    positives: Tensor  # (B,) int64, number of anchors with an object
 
 
 def multibox_loss(
     outputs: DetectionOutputs, boxes: Tensor, labels: Tensor, label_smoothing: float = 0.0
 ) -> MultiboxLoss:
-    """Matches, mines and sums up, for a whole batch on its device, without waiting for it.
+    """Match, mine and sum for a whole batch on its device, without waiting for the device.
 
-    Offsets count smooth L1 (beta 1) on the positives, summed over the four; classes count cross
-    entropy on the positives and on the negatives of `mine`. It is computed in float32 at least,
-    whatever the network's precision. An image without objects counts nothing: 3 times 0 negatives.
+    Boxes contribute the smooth L1 loss (beta 1) of the positives' offsets, summed over the four
+    offsets. Classes contribute the cross entropy of the positives and of the negatives chosen by
+    `mine`. Both are computed in float32 or wider, whatever the precision of the network. An image
+    without objects contributes nothing: it has 3 times 0 negatives.
 
     Args:
-        outputs: of the head.
-        boxes: `(B, N, 4)` corners, as shares of the image.
-        labels: `(B, N)` class indices from 1; `UNLABELED`: padding.
-        label_smoothing: share of the target that all classes divide, the background too (the paper
-            says that it smooths, not how much; the release does not). Negatives are ranked without.
+        outputs: Outputs of the head.
+        boxes: Corners `(B, N, 4)`, as shares of the image.
+        labels: Class indices `(B, N)` from 1; `UNLABELED` is padding.
+        label_smoothing: Share of the target that is spread over all classes, including the
+            background. The paper smooths without saying how much; the release does not smooth.
+            Negatives are ranked without smoothing.
 
     Returns:
-        Sums of each image, not divided by anything.
+        Sums per image, not divided by anything.
     """
     anchors, class_logits = outputs.anchors, at_least_float32(outputs.class_logits)
     matches = match(anchors, boxes, labels)
@@ -61,7 +63,7 @@ def multibox_loss(
 
 
 def cross_entropy(log_probabilities: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy `(B, A)` of `(B, A, K)` to `(B, A)`, with smoothed labels."""
+    """Compute the cross entropy `(B, A)` of `(B, A, K)` with smoothed labels `(B, A)`."""
     flat = log_probabilities.flatten(0, 1)
     of_labels = functional.nll_loss(flat, labels.flatten(), reduction="none").view_as(labels)
     if not smoothing:
@@ -70,14 +72,15 @@ def cross_entropy(log_probabilities: Tensor, labels: Tensor, smoothing: float) -
 
 
 def mine(background_losses: Tensor, positive: Tensor) -> Tensor:
-    """The anchors without an object that are least like background, 3 for each one with an object.
+    """Select the negatives that look least like background, 3 for each anchor with an object.
 
     Args:
-        background_losses: `(B, A)`, -log of the background's probability.
-        positive: `(B, A)`, which anchors have an object.
+        background_losses: Negative log probability of the background, `(B, A)`.
+        positive: Whether each anchor has an object, `(B, A)`.
 
     Returns:
-        `(B, A)`, which negatives count; the first of equals, in the order of the anchors.
+        `(B, A)`: whether each anchor is a negative that counts; among equals, the first anchors
+        count.
     """
     ranked = background_losses.masked_fill(positive, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True)

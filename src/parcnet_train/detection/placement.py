@@ -1,4 +1,4 @@
-"""Where an image lies in the network's input, and back."""
+"""From boxes in the network's input back to the original image."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from parcnet_train.sizes import Size
 
 
 def to_original(boxes: Tensor, input_size: Size, placement: Tensor, size: Size) -> Tensor:
-    """Maps boxes back to the pixels of the image that was read, and clips them to it.
+    """Map boxes to the pixels of the original image, and clip them to it.
 
     Args:
-        boxes: `(n, 4)` xyxy, as shares of the network's input.
-        input_size: height and width of that input, in pixels.
-        placement: `(4,)`, see `DetectionBatch.placements`.
-        size: height and width of the original image, in pixels.
+        boxes: Corners (xyxy) `(n, 4)`, as shares of the network's input.
+        input_size: Height and width of that input, in pixels.
+        placement: Scale and offset `(4,)`, see `DetectionBatch.placements`.
+        size: Height and width of the original image, in pixels.
 
     Returns:
-        `(n, 4)` xyxy, in pixels.
+        Corners (xyxy) `(n, 4)`, in pixels.
     """
     scale, offset = placement[:2].repeat(2), placement[2:].repeat(2)
     lengths = placement.new_tensor([*input_size[::-1], *input_size[::-1]])

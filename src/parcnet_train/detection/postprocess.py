@@ -1,4 +1,4 @@
-"""From what a detector computes to lists of objects."""
+"""From the outputs of a detector to lists of objects: thresholds and NMS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parcnet_train.data.batches import BACKGROUND
 from parcnet_train.detection.boxes import decode
 from parcnet_train.detection.types import DetectionOutputs, Detections
 
-EXAMINED = 4  # boxes that are compared at first, per object that may be given back
+EXAMINED = 4  # boxes to compare at first, per object that may be returned
 
 
 def detect(
@@ -19,18 +19,19 @@ def detect(
     candidates: int = 400,
     per_image: int = 200,
 ) -> list[Detections]:
-    """Finds the objects of every image.
+    """Find the objects of every image.
 
     Args:
-        outputs: of the head.
-        score_threshold: probability that an object has to exceed (ml-cvnets and torchvision: 0.01;
+        outputs: Outputs of the head.
+        score_threshold: Probability that an object must exceed (ml-cvnets and torchvision: 0.01;
             the release evaluates with 0.05).
-        nms_iou: of two boxes of a class that overlap more, the worse one goes (released value).
-        candidates: best boxes of a class that are looked at (ml-cvnets, torchvision: 400).
-        per_image: most objects that are given back (ml-cvnets of 2023, torchvision: 200).
+        nms_iou: IoU above which the worse of two boxes of a class is removed (released value).
+        candidates: Number of best boxes per class that are considered (ml-cvnets, torchvision:
+            400).
+        per_image: Largest number of objects to return (ml-cvnets of 2023, torchvision: 200).
 
     Returns:
-        For each image its objects, best first, in float32; boxes are corners within the image, as
+        The objects of each image, best first, in float32; boxes are corners within the image, as
         shares of it.
     """
     probabilities = outputs.class_logits.float().softmax(dim=-1).transpose(1, 2)
@@ -49,18 +50,18 @@ def detect(
 
 
 def without_overlaps(objects: Detections, iou: float, most: int) -> Detections:
-    """Non-maximum suppression within each class of an image.
+    """Apply NMS within each class of an image.
 
-    What is kept of the best boxes does not depend on the others, of which an untrained detector has
-    thousands; so these are only looked at where the best ones do not give enough.
+    The best boxes that are kept do not depend on the others, of which an untrained detector has
+    thousands. So the others are only compared if the best ones yield too few.
 
     Args:
-        objects: from the best to the worst, boxes from 0 to 1.
-        iou: of two boxes of a class that overlap more, the worse one goes.
-        most: objects to keep.
+        objects: Objects from the best to the worst, boxes from 0 to 1.
+        iou: IoU above which the worse of two boxes of a class is removed.
+        most: Largest number of objects to keep.
     """
-    # Moved apart, boxes of two classes do not overlap. Float32 would lose digits by that; Apple's
-    # GPUs have nothing else.
+    # Boxes of different classes are shifted apart, so that they do not overlap. Float32 would lose
+    # digits in the shift, but Apple's GPUs have nothing wider.
     dtype = torch.float32 if objects.boxes.device.type == "mps" else torch.float64
     apart, scores = objects.boxes.to(dtype) + 2 * objects.labels.unsqueeze(1), objects.scores
     examined = EXAMINED * most

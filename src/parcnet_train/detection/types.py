@@ -1,4 +1,4 @@
-"""What a detector gives, before and after post-processing."""
+"""The outputs of a detector, before and after post-processing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class DetectionOutputs(NamedTuple):
-    """What a detection head returns: A anchors, K classes with the background as the first."""
+    """Outputs of a detection head: A anchors, K classes, of which the first is the background."""
 
     class_logits: Tensor  # (B, A, K)
-    box_offsets: Tensor  # (B, A, 4), of the boxes from the anchors, see `boxes.encode`
-    anchors: Tensor  # (A, 4) float32, centre x, centre y, width, height, as shares of the image
+    box_offsets: Tensor  # (B, A, 4), offsets of the boxes from the anchors, see `boxes.encode`
+    anchors: Tensor  # (A, 4) float32, center x, center y, width, height, as shares of the image
 
 
 class Detections(NamedTuple):

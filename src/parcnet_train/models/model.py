@@ -12,7 +12,7 @@ from parcnet_train.models.base import Backbone
 
 
 class Predictor(Protocol):
-    """Prepares images for a trained network and reads its outputs, see `predict/predictor.py`."""
+    """The pre- and post-processing of a trained network, see `predict/predictor.py`."""
 
     def predict(self, network: nn.Module, image: Any, top: int, score_threshold: float) -> Any:
         """Return the network's prediction for one image."""

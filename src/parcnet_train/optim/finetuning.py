@@ -1,6 +1,6 @@
-"""Fine-tuning: what stays as it is, and what learns more slowly than the head.
+"""Fine-tuning: frozen parts of the backbone, and learning rates that differ between layers.
 
-Stages are counted from the images on, one per level of the backbone.
+Stages are counted from the input, one per level of the backbone.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
 
-# Of `recipe.finetuning`: what versions did that had not all of its keys.
+# Behavior of earlier versions, which had no or fewer keys in `recipe.finetuning`.
 DEFAULTS = {"freeze_stages": 0, "layer_decay": 1.0, "head_lr": 1.0, "freeze_batchnorm": False}
 
 
 def freeze(model: Model, stages: int | Literal["all"], batchnorm: bool) -> None:
-    """Takes a part of the backbone out of training, in place.
+    """Freeze a part of the backbone, in place.
 
-    Frozen parameters get no gradient, and what holds nothing but frozen ones stays in evaluation
-    mode (`Model.train`): its BatchNorms keep their running statistics, its dropout does nothing.
+    Frozen parameters get no gradient, and modules with only frozen parameters stay in evaluation
+    mode (`Model.train`): their BatchNorms keep their running statistics, their dropout is inactive.
 
     Args:
-        model: whose head is left as it is.
-        stages: how many, from the images on; `all` is the whole backbone.
-        batchnorm: freeze every BatchNorm of the backbone: running statistics, scale and shift.
+        model: Model whose backbone is frozen in part; its head is not changed.
+        stages: Number of stages to freeze, counted from the input; `all` is the whole backbone.
+        batchnorm: Whether to freeze every BatchNorm of the backbone: running statistics, scale and
+            shift.
     """
     for parameter in frozen_parameters(model.backbone, stages, batchnorm):
         parameter.requires_grad_(False)
@@ -37,7 +38,7 @@ def freeze(model: Model, stages: int | Literal["all"], batchnorm: bool) -> None:
 def frozen_parameters(
     backbone: Backbone, stages: int | Literal["all"], batchnorm: bool
 ) -> Iterator[nn.Parameter]:
-    """The parameters that `freeze` freezes; those of a BatchNorm may come twice."""
+    """Yield the parameters that `freeze` freezes; those of a BatchNorm may occur twice."""
     if stages == "all":
         yield from backbone.parameters()
     elif stages > 0:
@@ -52,18 +53,18 @@ def frozen_parameters(
 def parameter_groups(
     model: Model, layer_decay: float, head_lr: float = 1.0
 ) -> list[dict[str, Any]]:
-    """The trainable parameters, by the share of the learning rate that they get.
+    """Group the trainable parameters by their share of the learning rate.
 
-    Layer-wise decay of the learning rate, as in ELECTRA (arXiv 2003.10555) and BEiT (2106.08254):
+    The learning rate decays layer by layer, as in ELECTRA (arXiv 2003.10555) and BEiT (2106.08254):
     the last stage gets `layer_decay` of it, the one before its square, and so on.
 
     Args:
-        model: its parameters keep their order within a group.
-        layer_decay: above 0; 1: all stages get the same.
-        head_lr: what the head gets, at least 1.
+        model: Model whose parameters are grouped; they keep their order within a group.
+        layer_decay: Factor per stage, above 0; 1: the same learning rate for all stages.
+        head_lr: Factor of the head, at least 1.
 
     Returns:
-        Groups of an optimizer, the head's last, with `params` and `lr_scale`.
+        Groups for an optimizer, the head's last, with `params` and `lr_scale`.
     """
     scales = dict.fromkeys(model.parameters(), 1.0)
     if layer_decay != 1:

@@ -1,4 +1,4 @@
-"""Learning rate as a function of how far a training has come."""
+"""Learning rate as a function of the position in a training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from parcnet_train.bounds import Count, NotNegative, Share, Whole
 
 
 class Position(NamedTuple):
-    """How far a training has come when a step begins."""
+    """The position in a training at the start of a step."""
 
-    samples: int  # seen so far, by all processes
-    epochs: float  # done so far, the current one in part: its share of samples
-    total_epochs: float  # of the whole run, whose last one may end early
+    samples: int  # number of samples seen so far, by all processes
+    epochs: float  # number of epochs done; the current one counts by its share of samples
+    total_epochs: float  # number of epochs of the whole run, the last of which may end early
 
 
 def warmup_cosine(
@@ -27,21 +27,22 @@ def warmup_cosine(
     min_lr: NotNegative = 0.0,
     per_epoch: bool = False,
 ) -> float:
-    """Linear warm-up, then a cosine from `max_lr` to `min_lr` (paper, section 4.1).
+    """Return the learning rate: linear warm-up, then a cosine to `min_lr` (paper, section 4.1).
 
     As released, the cosine spans the whole run and is not shifted by the warm-up, which only
     replaces its beginning. Everything is counted in samples, so that a smaller batch takes more
     steps through the same curve.
 
     Args:
-        position: of the step.
-        max_lr: learning rate at the top, like the other two for a step of `reference_batch`.
-        reference_batch: samples of a step for which the numbers are given.
-        warmup_steps: of `reference_batch` samples each.
+        position: Position of the step.
+        max_lr: Learning rate at the top; all learning rates are those of a step of
+            `reference_batch` samples.
+        reference_batch: Number of samples per step for which the learning rates are given.
+        warmup_steps: Length of the warm-up in steps of `reference_batch` samples.
         warmup_share: Length of the warm-up as a share of the run, used if `warmup_steps` is 0.
-        warmup_lr: learning rate of the first step.
-        min_lr: learning rate at the end.
-        per_epoch: the cosine changes between epochs only, as released.
+        warmup_lr: Learning rate of the first step.
+        min_lr: Learning rate at the end.
+        per_epoch: Whether the cosine changes only between epochs, as released.
 
     Returns:
         The learning rate of a step of `reference_batch` samples.

@@ -1,4 +1,4 @@
-"""Ways to run a network that classifies pixels: at several scales, mirrored, in windows."""
+"""Inference of a segmentation network: several scales, mirrored images, sliding windows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from parcnet_train.sizes import Size
 
 Network = Callable[[Tensor], Tensor]  # (B, 3, H, W) RGB in [0, 1] to (B, K, H, W)
 
-STRIDE = 32  # heights and widths that are scaled become multiples of it
-OVERLAP = 1 / 3  # least share of a window that the next one sees too
+STRIDE = 32  # scaled heights and widths are multiples of it
+OVERLAP = 1 / 3  # smallest share of a window that overlaps the next one
 
 
 def logits_of_scales(
     network: Network, images: Tensor, scales: Sequence[float], mirror: bool
 ) -> Tensor:
-    """Runs a network at several scales and mirrored, and averages the probabilities.
+    """Run a network at several scales and on mirrored images, and average the probabilities.
 
     Args:
-        network: makes logits of images.
-        images: `(B, 3, H, W)` float RGB in [0, 1].
-        scales: of height and width.
-        mirror: whether to run mirrored images too.
+        network: Function from images to logits.
+        images: Float RGB images `(B, 3, H, W)` in [0, 1].
+        scales: Factors by which height and width are scaled.
+        mirror: Whether to run mirrored images too.
 
     Returns:
-        `(B, K, H, W)`: logarithms of the means, or the logits of one run.
+        `(B, K, H, W)`: logarithms of the mean probabilities, or the logits if there is only one
+        run.
     """
     size = images.shape[2:]
     if list(scales) == [1.0] and not mirror:
@@ -48,12 +49,12 @@ def logits_of_scales(
             total = probabilities if total is None else total + probabilities
     assert total is not None  # there is at least one scale
     mean = total / (len(scales) * (1 + mirror))
-    # Of 0 it would be infinite, and no number once it is enlarged.
+    # The logarithm of 0 is infinite, and upsampling would turn it into NaN.
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
 
 
 def at_scale(images: Tensor, scale: float) -> Tensor:
-    """Resizes `(B, 3, H, W)`, each side to the nearest multiple of `STRIDE`."""
+    """Resize `(B, 3, H, W)`, each side to the nearest multiple of `STRIDE`."""
     size = [max(1, round(length * scale / STRIDE)) * STRIDE for length in images.shape[2:]]
     return functional.interpolate(images, size, mode="bilinear")
 
@@ -62,19 +63,19 @@ class Span(NamedTuple):
     """A window along one axis, in pixels of the image."""
 
     start: int
-    kept: slice  # of the image: what this window decides
+    kept: slice  # pixels of the image that this window decides
 
 
 def spans(length: int, window: int) -> list[Span]:
-    """Windows that cover an axis evenly; what two of them see belongs to the nearer one.
+    """Return windows that cover an axis evenly; an overlap belongs to the nearer window center.
 
     Args:
-        length: of the axis, at least that of the window.
-        window: pixels.
+        length: Length of the axis, at least that of the window.
+        window: Length of a window, in pixels.
     """
     count = 1 + math.ceil((length - window) / (window * (1 - OVERLAP)))
     starts = [round(index * (length - window) / max(1, count - 1)) for index in range(count)]
-    # Half way between the middles of two windows.
+    # Halfway between the centers of two windows.
     borders = [(first + second + window) // 2 for first, second in itertools.pairwise(starts)]
     edges = [0, *borders, length]
     return [
@@ -84,15 +85,15 @@ def spans(length: int, window: int) -> list[Span]:
 
 
 def classes_of_windows(network: Network, image: Tensor, window: Size) -> Tensor:
-    """The class of every pixel of an image of any size, of which the network sees windows.
+    """Predict the class of every pixel of an image of any size, window by window.
 
-    Memory is that of one window, beside the image and a byte a pixel for the classes.
+    The memory needed is that of one window, plus the image and one byte per pixel for the classes.
 
     Args:
-        network: makes logits of images `(1, 3, *window)` uint8 RGB.
-        image: `(3, H, W)` uint8 RGB; grey is added where it is smaller than the window, as in
-            trainings.
-        window: height and width, in pixels.
+        network: Function from uint8 RGB images `(1, 3, *window)` to logits.
+        image: RGB image `(3, H, W)` uint8; it is padded with gray if it is smaller than the window,
+            as in training.
+        window: Height and width of a window, in pixels.
 
     Returns:
         `(H, W)` uint8.

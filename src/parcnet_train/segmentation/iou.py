@@ -8,17 +8,17 @@ from torchmetrics import Metric
 
 from parcnet_train.data.batches import IGNORED
 
-CHUNK = 2**22  # pixels that are counted at once: 32 MiB for each number of a pixel
+CHUNK = 2**22  # pixels to count at once: 32 MiB for each int64 per pixel
 
 
 class Confusion(Metric):
-    """Pixels by true class and by predicted class, of all images and processes.
+    """Confusion matrix: pixels by true and by predicted class, over all images and processes.
 
-    Memory does not depend on the size of an image. That of torchmetrics' matrix does: several
-    numbers a pixel, and as many as the matrix has where algorithms are to be deterministic.
+    Its memory does not depend on the size of an image. That of torchmetrics' matrix does: it needs
+    several numbers per pixel, and with deterministic algorithms as many as the matrix has entries.
 
     Args:
-        num_classes: K.
+        num_classes: Number of classes K.
     """
 
     full_state_update = False
@@ -33,34 +33,34 @@ class Confusion(Metric):
         self.add_state("pixels", counts, dist_reduce_fx="sum")
 
     def update(self, found: Tensor, truth: Tensor) -> None:
-        """Adds an image.
+        """Add an image.
 
         Args:
-            found: `(H, W)`, class indices of whole numbers of any type.
-            truth: `(H, W)`, the same, or `IGNORED`.
+            found: Predicted class indices `(H, W)`, of any integer type.
+            truth: True class indices `(H, W)`, or `IGNORED`.
         """
         pairs = self.num_classes**2
         for predicted, true in zip(
             torch.split(found.flatten(), CHUNK), torch.split(truth.flatten(), CHUNK), strict=True
         ):
             index = true.long() * self.num_classes + predicted
-            index = index.where(true != IGNORED, pairs)  # one more, which is left out
+            index = index.where(true != IGNORED, pairs)  # an extra entry, which is dropped
             counts = index.bincount(minlength=pairs + 1)[:pairs]
             self.pixels += counts.view_as(self.pixels)
 
     def compute(self) -> Tensor:
-        """The matrix, `(K, K)` int64."""
+        """Return the matrix, `(K, K)` int64."""
         return self.pixels
 
 
 def intersection_over_union(confusion: Tensor) -> Tensor:
-    """IoU of every class (PASCAL VOC's measure).
+    """Compute the IoU of every class (PASCAL VOC's measure).
 
     Args:
-        confusion: `(K, K)` pixels, by true class and by predicted class.
+        confusion: Numbers of pixels `(K, K)`, by true class and by predicted class.
 
     Returns:
-        `(K,)` float64; not a number for a class that neither the labels nor the predictions have.
+        `(K,)` float64; NaN for a class that occurs neither in the labels nor in the predictions.
     """
     confusion = confusion.double()
     intersection = confusion.diagonal()
@@ -68,5 +68,5 @@ def intersection_over_union(confusion: Tensor) -> Tensor:
 
 
 def pixel_accuracy(confusion: Tensor) -> Tensor:
-    """Share of the labelled pixels whose class was found, a scalar float64."""
+    """Compute the share of the labeled pixels with the correct class, a float64 scalar."""
     return confusion.diagonal().sum().double() / confusion.sum()

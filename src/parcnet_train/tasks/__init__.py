@@ -1,1 +1,1 @@
-"""Lightning modules, one a task."""
+"""Lightning modules, one per task."""

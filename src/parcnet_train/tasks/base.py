@@ -1,4 +1,4 @@
-"""What all tasks share: a model, its optimizer, and the schedule of the learning rate."""
+"""The base of all tasks: a model, its optimizer, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ Schedule = Callable[..., float]
 class Step(NamedTuple):
     """An optimizer step."""
 
-    position: Position  # before it
-    batches: range  # of its epoch, whose end may leave it fewer than `recipe.accumulate`
-    share: float  # images in it, at the base size, in reference batches
-    seen: float  # images before it, in reference batches
+    position: Position  # position before the step
+    batches: range  # batches of the epoch; the last step may have fewer than `recipe.accumulate`
+    share: float  # images in the step, at the base size, in reference batches
+    seen: float  # images before the step, in reference batches
 
 
 class Task(pl.LightningModule):
-    """Base of the tasks; `monitor` names the metric that chooses the best epoch, `mode` its sense.
+    """Base class of the tasks.
 
-    `shown` are the metrics that the line of an epoch has.
+    `monitor` names the metric that selects the best epoch, and `mode` says whether it should rise
+    or fall. `shown` names the metrics in the line that is logged for an epoch.
 
-    A task updates `train_metrics`, whose values are logged at the end of an epoch, and whose states
-    are whole numbers or counts, so that their sum over processes is exact.
+    A task updates `train_metrics`, whose values are logged at the end of an epoch. Their states are
+    integers, so that their sum over processes is exact.
 
     Args:
-        model: backbone and head.
-        optimizer: makes an optimizer of a model.
-        schedule: maps a `Position`, `max_lr` and `reference_batch` to the learning rate of a step
-            of the reference batch.
-        reference_batch: samples of a step for which the learning rates are given; they are
-            proportional to the batch that runs (arXiv 1706.02677).
+        model: Backbone and head.
+        optimizer: Function that makes an optimizer for a model.
+        schedule: Function from a `Position`, `max_lr` and `reference_batch` to the learning rate of
+            a step of the reference batch.
+        reference_batch: Number of samples per step for which the learning rates are given; they are
+            proportional to the actual batch (arXiv 1706.02677).
     """
 
     monitor: ClassVar[str]
@@ -70,13 +71,13 @@ class Task(pl.LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.reference_batch = reference_batch
-        self.last_epoch: tuple[int, int] | None = None  # and its batches, if `end_after` cut it
+        self.last_epoch: tuple[int, int] | None = None  # epoch and batches, if `end_after` cut it
         self.train_metrics = loss_and_skipped("train/loss_epoch", "train/skipped")
 
     def configure_optimizers(self) -> Optimizer:
-        """One optimizer over all that is trained."""
+        """Make one optimizer for all trainable parameters."""
         optimizer = self.make_optimizer(self.model)
-        # Kept for `on_train_start`: a resumed optimizer brings the values of the old configuration.
+        # Kept for `on_train_start`: a checkpoint restores the values of the old configuration.
         self.settings = [
             {name: value for name, value in group.items() if name != "params"}
             for group in optimizer.param_groups
@@ -85,28 +86,28 @@ class Task(pl.LightningModule):
 
     @property
     def batches(self) -> TrainBatches:
-        """The plan of the training."""
+        """The batch sampler of the training set."""
         loader: Any = self.trainer.train_dataloader
         return loader.batch_sampler
 
     def starts(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Samples of all processes before every planned batch of an epoch, and after the last."""
+        """Return the samples, over all processes, before each planned batch and after the last."""
         starts = self.batches.plan(epoch).starts
         return starts[: limited(len(starts) - 1, self.trainer.limit_train_batches) + 1]
 
     def planned_batches(self, epoch: int) -> int:
-        """Batches of an epoch, `trainer.limit_train_batches` applied, were it not the last one."""
+        """Return the batches of a whole epoch, within `trainer.limit_train_batches`."""
         return len(self.starts(epoch)) - 1
 
     def batches_of(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Return the number of batches of an epoch."""
         planned = self.planned_batches(epoch)
         if self.last_epoch is not None and epoch == self.last_epoch[0]:
             return min(planned, self.last_epoch[1])
         return planned
 
     def end_after(self, steps: int) -> None:
-        """Ends the run after so many more optimizer steps, unless its epochs end it before.
+        """End the run after this many more optimizer steps, unless its epochs end it earlier.
 
         Args:
             steps: Number of optimizer steps from where the training begins or is resumed.
@@ -131,7 +132,7 @@ class Task(pl.LightningModule):
 
     @property
     def total_epochs(self) -> float:
-        """Epochs of the whole run, the last one in part if `end_after` cut it."""
+        """Number of epochs of the whole run; the last one is a fraction if `end_after` cut it."""
         if self.last_epoch is None:
             assert self.trainer.max_epochs is not None
             return self.trainer.max_epochs
@@ -140,14 +141,14 @@ class Task(pl.LightningModule):
         return epoch + float(starts[batches] / starts[-1])
 
     def position(self, batch_idx: int, epoch: int) -> Position:
-        """How far the training has come before a batch of an epoch."""
+        """Return the position of the training before a batch of an epoch."""
         starts = self.starts(epoch)
         seen, epoch_length = int(starts[batch_idx]), int(starts[-1])
         before = epoch * min(self.batches.length, epoch_length)
         return Position(before + seen, epoch + seen / epoch_length, self.total_epochs)
 
     def step_of(self, batch_idx: int, epoch: int) -> Step:
-        """The optimizer step that a batch of an epoch is part of."""
+        """Return the optimizer step to which a batch of an epoch belongs."""
         accumulate = self.trainer.accumulate_grad_batches
         first = batch_idx - batch_idx % accumulate
         batches = range(first, min(first + accumulate, self.batches_of(epoch)))
@@ -157,32 +158,32 @@ class Task(pl.LightningModule):
         return Step(position, batches, images / self.reference_batch, seen)
 
     def steps(self) -> Iterator[Step]:
-        """All optimizer steps of the run."""
+        """Yield all optimizer steps of the run."""
         assert self.trainer.max_epochs is not None
         for epoch in range(self.trainer.max_epochs):
             for batch_idx in range(0, self.batches_of(epoch), self.trainer.accumulate_grad_batches):
                 yield self.step_of(batch_idx, epoch)
 
     def learning_rate(self, position: Position, share: float) -> float:
-        """The learning rate of a step.
+        """Return the learning rate of a step.
 
         Args:
-            position: Before the step.
-            share: Images in the step, in reference batches.
+            position: Position before the step.
+            share: Number of images in the step, in reference batches.
         """
         max_lr = self.settings[0]["lr"]
         rate = self.schedule(position, max_lr=max_lr, reference_batch=self.reference_batch)
         return rate * share
 
     def on_train_start(self) -> None:
-        """Makes this run's configuration hold, also where a checkpoint brought other values."""
+        """Apply this run's configuration, even if a checkpoint restored other values."""
         (optimizer,) = self.trainer.optimizers
         for group, settings in zip(optimizer.param_groups, self.settings, strict=True):
             group.update(settings)
         self.warn_of_warmup()
 
     def warn_of_warmup(self) -> None:
-        """Tells where the run is shorter than its warm-up."""
+        """Warn if the run is shorter than its warm-up."""
         epochs, epoch = self.total_epochs, self.trainer.current_epoch
         share = self.step_of(0, epoch).share
         samples = int(epochs * min(self.batches.length, int(self.starts(epoch)[-1])))
@@ -199,7 +200,7 @@ class Task(pl.LightningModule):
             )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Sets the learning rate, which batches of one optimizer step share, and their weights."""
+        """Set the learning rate of the optimizer step, and the weight of the batch within it."""
         epoch = self.trainer.current_epoch
         step = self.step_of(batch_idx, epoch)
         rate = self.learning_rate(step.position, step.share)
@@ -211,17 +212,17 @@ class Task(pl.LightningModule):
         self.batch_weight = self.trainer.accumulate_grad_batches * images / of_step
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weighs a batch by its images, so that a step has the gradient of their mean loss.
+        """Weight the loss by the batch's images: a step gets the gradient of their mean loss.
 
-        Lightning divides every loss by `recipe.accumulate`, also if a step has fewer batches.
+        Lightning divides every loss by `recipe.accumulate`, even if a step has fewer batches.
         """
         super().backward(loss * self.batch_weight, *args, **kwargs)
 
     def on_train_epoch_end(self) -> None:
-        """Logs the metrics of the epoch."""
+        """Log the metrics of the epoch."""
         values = self.train_metrics.compute()
         self.log_dict(values, logger=False)
-        # Lightning would log them behind the checkpoint of the epoch, and lose them to a kill.
+        # Lightning would log them after the epoch's checkpoint, and a kill in between loses them.
         for logger in self.trainer.loggers:
             logger.log_metrics(
                 {**values, "epoch": self.trainer.current_epoch}, self.trainer.global_step - 1
@@ -229,15 +230,15 @@ class Task(pl.LightningModule):
         self.train_metrics.reset()
 
     def validation_metrics(self) -> Mapping[str, Tensor | float]:
-        """Metrics of the validation batches so far, the same in all processes; forgets them."""
+        """Return and reset the metrics of the validation so far, the same in all processes."""
         raise NotImplementedError
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the metrics of the validation set."""
+        """Log the metrics of the validation set."""
         self.log_dict(self.validation_metrics())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds where the training stands, and its metrics so far, of all processes."""
+        """Add the position of the training, and its metrics so far, over all processes."""
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         batch = 0 if progress.is_last_batch else progress.current.ready
         epoch = self.trainer.current_epoch + progress.is_last_batch
@@ -246,7 +247,7 @@ class Task(pl.LightningModule):
             "batch": batch,
             "samples": int(self.batches.plan(epoch).starts[batch]),
         }
-        if batch or self.trainer.validating:  # else the epoch has logged and reset them
+        if batch or self.trainer.validating:  # otherwise the epoch has logged and reset them
             checkpoint["train_metrics"] = {
                 name: {
                     key: total(torch.as_tensor(state)) for key, state in metric.metric_state.items()
@@ -255,7 +256,11 @@ class Task(pl.LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on where the training stood; from its weights where EMA is off now and was on."""
+        """Resume at the saved position.
+
+        A checkpoint with EMA that is resumed without it continues from the weights, not from their
+        average.
+        """
         averages = any(isinstance(each, WeightAveraging) for each in self.trainer.callbacks)  # type: ignore[attr-defined]
         if not averages and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
@@ -271,16 +276,16 @@ class Task(pl.LightningModule):
         elif "train_metrics" in checkpoint and self.trainer.is_global_zero:
             for name, states in checkpoint["train_metrics"].items():
                 metric: Any = self.train_metrics[name]
-                metric._update_count = 1  # else it warns if no batch of the epoch is left
+                metric._update_count = 1  # avoids a warning if no batch of the epoch is left
                 for key, state in states.items():
                     setattr(metric, key, state.to(metric.device))
 
 
 def begin_epoch_again(checkpoint: dict[str, Any]) -> None:
-    """Takes the batches of an unfinished epoch out of the state of Lightning's loops."""
+    """Remove the batches of an unfinished epoch from the state of Lightning's loops."""
     loops = checkpoint["loops"]["fit_loop"]
     progress = loops["epoch_loop.batch_progress"]
     progress["current"] = dict.fromkeys(progress["current"], 0)
-    # It was saved within the last step; no step of the epoch is under way now.
+    # The state was saved during the last step; now no step of the epoch is running.
     progress["total"]["completed"] = progress["total"]["processed"]
     loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1

@@ -18,16 +18,17 @@ from parcnet_train.tasks.mixing import Mixing, MixingOptions
 
 
 class ClassificationTask(Task):
-    """Trains and evaluates a classifier.
+    """Training and evaluation of a classifier.
 
     Args:
-        model: makes logits of images.
-        num_classes: length of the logits.
-        optimizer: makes an optimizer of a model.
-        schedule: of the learning rate, see `Task`.
-        reference_batch: samples of a step for which the learning rates are given.
-        label_smoothing: share of the target that all classes divide (paper: 0.1); training only.
-        mixing: alphas of `mixup` and `cutmix`, see `Mixing`; None: off; training only.
+        model: Model that makes logits of images.
+        num_classes: Number of logits.
+        optimizer: Function that makes an optimizer for a model.
+        schedule: Schedule of the learning rate, see `Task`.
+        reference_batch: Number of samples per step for which the learning rates are given.
+        label_smoothing: Share of the target that is spread over all classes (paper: 0.1); only in
+            training.
+        mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
     """
 
     monitor: ClassVar[str] = "val/top1"
@@ -47,7 +48,7 @@ class ClassificationTask(Task):
         super().__init__(model, optimizer, schedule, reference_batch)
         self.label_smoothing = label_smoothing
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
-        # Validation of arguments would look at every batch, and wait for the device.
+        # Validating arguments would read every batch, and wait for the device.
         accuracy = functools.partial(
             Accuracy, average="micro", ignore_index=UNLABELED, validate_args=False
         )
@@ -61,7 +62,7 @@ class ClassificationTask(Task):
         )
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch, a scalar."""
+        """Return the loss of one batch, a scalar."""
         images, labels = batch.images, batch.labels
         if self.mixing is not None:
             images, labels = self.mixing(images, labels)
@@ -74,7 +75,7 @@ class ClassificationTask(Task):
         return loss
 
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Adds one batch to the metrics, its empty places left out; the loss is not smoothed."""
+        """Add a batch without its padding to the metrics; the loss is not smoothed."""
         logits = self.model(batch.images).float()
         losses = functional.cross_entropy(
             logits, batch.labels, reduction="none", ignore_index=UNLABELED
@@ -88,7 +89,7 @@ class ClassificationTask(Task):
             metric.update(*values.get(name, (logits, batch.labels)))
 
     def validation_metrics(self) -> dict[str, Tensor]:
-        """Accuracies, loss and unreadable images."""
+        """Return accuracies, loss and the number of unreadable images."""
         values = {}
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)

@@ -36,21 +36,21 @@ PREDICTIONS = "predictions.json"
 
 
 class DetectionTask(Task):
-    """Trains and evaluates a detector.
+    """Training and evaluation of a detector.
 
     Args:
-        model: makes `DetectionOutputs` of images.
-        num_classes: classes of its logits, the background among them.
-        optimizer: makes an optimizer of a model.
-        schedule: of the learning rate, see `Task`.
-        reference_batch: samples of a step for which the learning rates are given.
-        label_smoothing: share of the target that all classes divide; training only.
-        score_threshold: smallest probability of a detection (ml-cvnets of 2023: 0.01).
-        nms_iou: overlap above which the worse of two boxes of a class goes (released value).
-        candidates: best boxes of a class that reach that suppression (ml-cvnets of 2023).
-        detections_per_image: the best that are left by it (ml-cvnets of 2023: 200).
-        save_predictions: whether an evaluation of a checkpoint leaves `predictions.json`.
-        pictures: images that an evaluation draws; 0: none.
+        model: Model that makes `DetectionOutputs` of images.
+        num_classes: Number of classes of its logits, including the background.
+        optimizer: Function that makes an optimizer for a model.
+        schedule: Schedule of the learning rate, see `Task`.
+        reference_batch: Number of samples per step for which the learning rates are given.
+        label_smoothing: Share of the target that is spread over all classes; only in training.
+        score_threshold: Smallest probability of a detection (ml-cvnets of 2023: 0.01).
+        nms_iou: IoU above which the worse of two boxes of a class is removed (released value).
+        candidates: Number of best boxes per class that enter NMS (ml-cvnets of 2023).
+        detections_per_image: Largest number of boxes to keep after NMS (ml-cvnets of 2023: 200).
+        save_predictions: Whether an evaluation of a checkpoint writes `predictions.json`.
+        pictures: Number of images that an evaluation draws; 0: none.
     """
 
     monitor: ClassVar[str] = "val/map"
@@ -85,29 +85,29 @@ class DetectionTask(Task):
         self.found = GatherDetections()
 
     def configure_callbacks(self) -> list[Callback]:
-        """What draws the pictures of an evaluation."""
+        """Return the callback that draws the pictures of an evaluation."""
         return [Pictures(self.pictures, self.draw)] if self.pictures else []
 
     def draw(self, batch: DetectionBatch, found: dict[str, list[Detections]]) -> Iterator[Pair]:
-        """Pictures of a batch and of what `validation_step` returned for it."""
+        """Draw pictures of a batch and of the result of `validation_step` for it."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return detection_pairs(batch, found["detections"], data.class_names)
 
     def losses(
         self, outputs: DetectionOutputs, batch: DetectionBatch, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Losses of the images, summed over their anchors, and their positive anchors: `(B,)`."""
+        """Return losses, summed over anchors, and numbers of positive anchors, per image `(B,)`."""
         height, width = batch.images.shape[2:]
-        # Without a tensor of both numbers, whose copy would wait for the device.
+        # A tensor of both numbers would have to be copied, which waits for the device.
         x, y = batch.boxes[..., 0::2] / width, batch.boxes[..., 1::2] / height
         boxes = torch.stack([x, y], dim=-1).flatten(-2)
         loss = multibox_loss(outputs, boxes, batch.labels, label_smoothing)
         return loss.boxes + loss.classes, loss.positives
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch, a scalar: per positive anchor of the batches of all processes."""
+        """Return the loss of one batch, a scalar: per positive anchor of all processes' batches."""
         losses, positives = self.losses(self.model(batch.images), batch, self.label_smoothing)
-        # Gradients are averaged over the processes, so each divides by the mean of them.
+        # Gradients are averaged over processes, so each divides by the mean number of anchors.
         share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)
         per_anchor = losses.detach() / positives.clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(per_anchor, positives)
@@ -115,10 +115,10 @@ class DetectionTask(Task):
         return losses.sum() / share
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[Detections]]:
-        """Adds one batch to the metrics, its empty places left out; the loss is not smoothed.
+        """Add a batch without its padding to the metrics; the loss is not smoothed.
 
         Returns:
-            `detections`: what was found in each place of the batch, in pixels of the original
+            `detections`: the detections of every element of the batch, in pixels of the original
             images.
         """
         outputs = self.model(batch.images)
@@ -137,7 +137,7 @@ class DetectionTask(Task):
         return {"detections": found}
 
     def validation_metrics(self) -> dict[str, Tensor | float]:
-        """COCO's metrics, loss and unreadable images; may write the predictions."""
+        """Return COCO's metrics, loss and unreadable images; write the predictions if requested."""
         found = self.found.compute()
         metrics = coco_metrics(self.annotations, found)
         values: dict[str, Tensor | float] = {f"val/{name}": metrics[name] for name in metrics}
@@ -149,13 +149,13 @@ class DetectionTask(Task):
         return values
 
     def write_predictions(self, found: FoundObjects) -> None:
-        """Writes `predictions.json` into the run directory, from the first process."""
+        """Write `predictions.json` into the run directory, from the first process."""
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
             write_predictions(folder / PREDICTIONS, self.annotations, found)
 
     def in_originals(self, found: list[Detections], batch: DetectionBatch) -> list[Detections]:
-        """The detections of a batch in pixels of the original images; none in its empty places."""
+        """Convert the detections of a batch to pixels of the original images; padding has none."""
         sizes = self.annotations.sizes
         height, width = batch.images.shape[2:]
         placed = []
@@ -171,6 +171,6 @@ class DetectionTask(Task):
 
     @property
     def annotations(self) -> CocoAnnotations:
-        """Of the validation set."""
+        """Annotations of the validation set."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return data.val_set.annotations

@@ -25,24 +25,25 @@ from parcnet_train.tasks.metrics import loss_and_skipped
 from parcnet_train.visualize.class_maps import segmentation_pairs
 from parcnet_train.visualize.pictures import Pair
 
-AUXILIARY_WEIGHT = 0.4  # of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
+AUXILIARY_WEIGHT = 0.4  # weight of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
 
 
 class SegmentationTask(Task):
-    """Trains and evaluates a network that classifies pixels.
+    """Training and evaluation of a network that classifies pixels.
 
     Args:
-        model: makes logits `(B, num_classes, H, W)` of images.
-        num_classes: of the logits.
-        optimizer: makes an optimizer of a model.
-        schedule: of the learning rate, see `Task`.
-        reference_batch: samples of a step for which the learning rates are given.
-        label_smoothing: share of the target that all classes divide; training only.
-        enlarge: how logits get to the size of the original image: `nearest` (released evaluation)
-            or `bilinear`.
-        scales: of the images of an evaluation, their probabilities averaged; one: their logits.
-        mirror: whether to average over mirrored images too.
-        pictures: images that an evaluation draws; 0: none.
+        model: Model that makes logits `(B, num_classes, H, W)` of images.
+        num_classes: Number of classes of the logits.
+        optimizer: Function that makes an optimizer for a model.
+        schedule: Schedule of the learning rate, see `Task`.
+        reference_batch: Number of samples per step for which the learning rates are given.
+        label_smoothing: Share of the target that is spread over all classes; only in training.
+        enlarge: Interpolation of the logits to the size of the original image: `nearest` (released
+            evaluation) or `bilinear`.
+        scales: Scales of the images in an evaluation, whose probabilities are averaged; a single
+            scale keeps the logits.
+        mirror: Whether to average over mirrored images too.
+        pictures: Number of images that an evaluation draws; 0: none.
     """
 
     monitor: ClassVar[str] = "val/miou"
@@ -73,16 +74,16 @@ class SegmentationTask(Task):
         self.confusion = Confusion(num_classes)
 
     def configure_callbacks(self) -> list[Callback]:
-        """What draws the pictures of an evaluation."""
+        """Return the callback that draws the pictures of an evaluation."""
         return [Pictures(self.pictures, self.draw)] if self.pictures else []
 
     def draw(self, batch: SegmentationBatch, found: dict[str, list[Tensor]]) -> Iterator[Pair]:
-        """Pictures of a batch and of what `validation_step` returned for it."""
+        """Draw pictures of a batch and of the result of `validation_step` for it."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return segmentation_pairs(batch, found["classes"], data.class_names)
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Loss of one batch, a scalar: per labelled pixel of the batches of all processes."""
+        """Return the loss of one batch, a scalar: per labeled pixel of all processes' batches."""
         outputs = self.model(batch.images)
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = self.pixel_losses(main, batch.masks, self.label_smoothing)
@@ -91,7 +92,7 @@ class SegmentationTask(Task):
                 logits, batch.masks, self.label_smoothing
             )
         labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
-        # Gradients are averaged over the processes, so each divides by the mean of them.
+        # Gradients are averaged over processes, so each divides by the mean number of pixels.
         share = mean(labelled.sum().float()).clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(
             losses.detach() / labelled.clamp(min=1), labelled > 0
@@ -100,7 +101,7 @@ class SegmentationTask(Task):
         return losses.sum() / share
 
     def pixel_losses(self, logits: Tensor, masks: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """Cross entropy of the labelled pixels, summed over each image: `(B,)`."""
+        """Compute the cross entropy of the labeled pixels, summed per image: `(B,)`."""
         return functional.cross_entropy(
             at_least_float32(logits),
             masks.long(),
@@ -110,10 +111,10 @@ class SegmentationTask(Task):
         ).sum(dim=(1, 2))
 
     def validation_step(self, batch: SegmentationBatch, batch_idx: int) -> dict[str, list[Tensor]]:
-        """Adds one batch to the metrics, its empty places left out.
+        """Add a batch without its padding to the metrics.
 
         Returns:
-            `classes`: of the pixels of each original image, `(h, w)` uint8.
+            `classes`: the classes of the pixels of each original image, `(h, w)` uint8.
         """
         self.val_metrics["val/skipped"].update(batch.skipped)
         if self.window is not None:
@@ -128,7 +129,7 @@ class SegmentationTask(Task):
         return {"classes": found}
 
     def classes_of_batch(self, batch: SegmentationBatch) -> list[Tensor]:
-        """The classes of all pixels of the original images, from resized ones; adds the loss."""
+        """Predict all pixels of the original images from resized images; add the loss."""
         logits = self.logits(batch.images).float()
         labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
         losses = self.pixel_losses(logits, batch.masks) / labelled.clamp(min=1)
@@ -141,11 +142,11 @@ class SegmentationTask(Task):
         return found
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits of images, over scales and mirrored where that is wanted."""
+        """Compute logits of images, averaged over scales and mirroring if requested."""
         return logits_of_scales(self.model, scaled(images), self.scales, self.mirror)
 
     def validation_metrics(self) -> dict[str, Tensor]:
-        """Intersections over union, accuracy of pixels, loss and unreadable images."""
+        """Return IoUs, pixel accuracy, loss and the number of unreadable images."""
         confusion = self.confusion.compute()
         shares = intersection_over_union(confusion)
         names: list[str] = self.trainer.datamodule.class_names  # type: ignore[attr-defined]
@@ -155,7 +156,7 @@ class SegmentationTask(Task):
             **{f"val/iou/{name}": share for name, share in zip(names, shares, strict=True)},
             "val/skipped": self.val_metrics["val/skipped"].compute(),
         }
-        if self.window is None:  # windows have no loss
+        if self.window is None:  # there is no loss for windows
             values["val/loss"] = self.val_metrics["val/loss"].compute()
         self.val_metrics.reset()
         self.confusion.reset()
@@ -163,6 +164,6 @@ class SegmentationTask(Task):
 
     @property
     def window(self) -> Size | None:
-        """Of an evaluation in windows, see `VocData`."""
+        """Window of an evaluation by sliding windows, see `VocData`; None without windows."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return data.window

@@ -23,7 +23,7 @@ COORDINATES = 4  # numbers per box
 
 
 class SSDLite(nn.Module):
-    """Predicts classes and boxes on six levels: strides 16 to 256, and one cell for the image.
+    """Classes and boxes on six levels: strides 16 to 256, and one cell for the image.
 
     The backbone provides the first two levels. The next three follow from the second, each at half
     the resolution, and the last is their average, a map of 1x1.

@@ -17,7 +17,7 @@ LAYERS = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts operations and memory between `start` and `end`, which may be nested.
+    """Counter of operations and memory between `start` and `end`, which may be nested.
 
     Its `counter` has to be entered around it.
 
