@@ -1,8 +1,8 @@
-"""Turns published weights into a checkpoint of parcnet_train.
+"""Convert published weights to a checkpoint of parcnet_train.
 
   python scripts/convert_weights.py mobilevit_s.pt mobilevit_s.ckpt --from cvnets --backbone mobilevit_s
 
-The checkpoint is for ckpt= (action=test), backbone.pretrained= and parcnet_train.load.
+The checkpoint works with ckpt= (action=test), backbone.pretrained= and parcnet_train.load.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from parcnet_train.distributed.user_errors import user_errors
 
 
 def main() -> None:
-    """Entry point; exits 2 with one line per fault of the user's."""
+    """Run the script; a user error exits with code 2 and one line per fault."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors")
-    parser.add_argument("target", type=Path, help="the checkpoint; must not exist")
+    parser.add_argument("target", type=Path, help="checkpoint to write; must not exist")
     parser.add_argument("--from", dest="publisher", choices=LAYOUTS, required=True)
     parser.add_argument("--backbone", required=True, help="a config of conf/backbone")
     parser.add_argument("--task", default="classification", help="a config of conf/task")
     parser.add_argument(
         "--classes",
         type=Path,
-        help="file with one class name per line; of a detector, background first",
+        help="file with one class name per line; for a detector, background first",
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="backbone.fusion=add")
     given = parser.parse_intermixed_args()

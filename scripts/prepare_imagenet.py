@@ -1,10 +1,11 @@
-"""Unpacks ImageNet-1k (ILSVRC2012) from its official files into one folder of images per class.
+"""Unpack ImageNet-1k (ILSVRC2012) from its official files into one folder of images per class.
 
   python scripts/prepare_imagenet.py /downloads /data/imagenet
   python -m parcnet_train data=imagenet data.root=/data/imagenet
 
-/downloads holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz,
-from image-net.org. Killed at any moment and started again, it goes on where it was.
+/downloads contains ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+ILSVRC2012_devkit_t12.tar.gz from image-net.org. The script may be killed at any time: started
+again, it resumes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from parcnet_train.distributed.user_errors import user_errors
 
 
 def main() -> None:
-    """Entry point; exits 2 with one line for a fault of the user's."""
+    """Run the script; a user error exits with code 2 and one line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, help="folder with the three official files")
-    parser.add_argument("root", type=Path, help="where train, val and classes.txt are written")
+    parser.add_argument("root", type=Path, help="folder to write train, val and classes.txt to")
     given = parser.parse_args()
     with user_errors():
         print(prepare_imagenet(given.source, given.root))

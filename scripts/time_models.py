@@ -1,7 +1,7 @@
-"""Times exported models on a device that lacks this package: see `--help`.
+"""Time exported models on a device without this package; see `--help`.
 
-Needs NumPy and the runtime of the files. `benchmark.target=latency` puts the same script beside its
-files, to be copied with them.
+The script needs only NumPy and the runtimes of the files. `benchmark.target=latency` writes the
+same script beside its files, so that both can be copied together.
 """
 
 import runpy

@@ -1,4 +1,4 @@
-"""The model of a checkpoint: `parcnet_train.load`."""
+"""Loading of the model in a checkpoint: `parcnet_train.load`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from parcnet_train.version import __version__
 
 
 def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet_train",)) -> Model:
-    """Gives the model of a checkpoint back, ready to be called on images.
+    """Load the model of a checkpoint, ready to be called on images.
 
     Args:
-        path: a checkpoint file of this package, or a run directory, whose best one is taken.
-        ema: EMA weights where the run kept them; false takes the weights that were trained.
-        packages: whose classes a checkpoint may name as its backbone and head; add your own.
+        path: Checkpoint file of this package, or run directory, whose best checkpoint is loaded.
+        ema: Whether to load the EMA weights if the run has them; false loads the trained weights.
+        packages: Names of the packages whose classes a checkpoint may use as backbone and head; add
+            your own.
 
     Returns:
-        The model in eval mode on the CPU: `(B, 3, H, W)` RGB images, uint8 or float in [0, 1], to
-        what its head returns (a classifier: logits `(B, classes)`). Its `predict` takes one image
-        of any size or a path, and names what it finds.
+        The model in evaluation mode on the CPU. It takes `(B, 3, H, W)` RGB images, uint8 or float
+        in [0, 1], and returns the outputs of its head (a classifier: logits `(B, classes)`). Its
+        `predict` takes one image of any size, or a path, and returns the prediction with class
+        names.
 
     Raises:
-        CheckpointError: where the file cannot be read, names anything but classes of those
-            packages, or holds weights of another network than it names.
+        CheckpointError: If the file cannot be read, names anything but classes of those packages,
+            or its weights do not fit the network that it names.
     """
     file = checkpoint_in(path)
     return restore(read_checkpoint(file), file, ema, packages)
@@ -45,7 +47,7 @@ def restore(
     ema: bool = True,
     packages: Sequence[str] = ("parcnet_train",),
 ) -> Model:
-    """The model of a checkpoint that was read, see `load`."""
+    """Return the model of a checkpoint that has been read; see `load`."""
     for part in ("backbone", "head"):
         for target in named_targets(checkpoint["config"][part]):
             if not is_class_of(target, packages):
@@ -71,16 +73,16 @@ def restore(
 
 
 def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]:
-    """The model of the checkpoint that a command line names, whatever else it composes.
+    """Load the model of the checkpoint that a command line names with `ckpt`.
 
-    The packages of the backbone and the head that it composes are trusted: whoever typed them would
-    have them called.
+    Backbone and head of the command line do not have to be those of the checkpoint. Their packages
+    are trusted, since the user who typed them wants their code to run.
 
     Returns:
-        The model, the checkpoint and its file.
+        The model, the checkpoint and its path.
 
     Raises:
-        CheckpointError: as `load` does.
+        CheckpointError: If `load` raises it.
     """
     path = checkpoint_of(config)
     checkpoint = read_checkpoint(path)

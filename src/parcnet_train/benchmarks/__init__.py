@@ -1,1 +1,1 @@
-"""Measurements by the clock: variants of one computation that take turns."""
+"""Benchmarks: timings of variants of one computation, interleaved."""

@@ -1,4 +1,4 @@
-"""Times what a detector adds to its network: matching and loss, and the post-processing."""
+"""Timings of what a detector adds to its network: matching, loss and post-processing."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.models.model import Model
 
-CLASSES = 81  # of COCO, with the background
-OBJECTS = 7.0  # per image, about COCO's mean
-SIDES = (0.02, 1.0)  # of an object, as shares of the image's
+CLASSES = 81  # COCO's classes and the background
+OBJECTS = 7.0  # mean number of objects per image, about that of COCO
+SIDES = (0.02, 1.0)  # range of an object's sides, as shares of the image's side
 
-# What is timed, and what it is a share of.
+# Timed parts, and the whole that each one is a share of.
 WHOLES = {"matching_and_loss": "training_step", "postprocessing": "forward"}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What was measured.
+    """Results of the benchmark.
 
     Attributes:
-        timings: of the parts and the wholes, by name.
-        boxes: per image, of all anchors and classes, whose score exceeds the threshold.
+        timings: Timings of the parts and of the wholes, by name.
+        boxes: Number of boxes per image, over all anchors and classes, whose score exceeds the
+            threshold.
     """
 
     timings: dict[str, Timing]
     boxes: float
 
     def share(self, part: str) -> float:
-        """Of the whole's time."""
+        """Return a part's share of the time of its whole."""
         return self.timings[part].relative_to(self.timings[WHOLES[part]])
 
 
 def time_detection(config: Config, size: tuple[int, int], device: torch.device) -> Parts:
-    """Times parts and wholes by turns, in float32 on CPUs and under bfloat16 autocast elsewhere.
+    """Time parts and wholes, interleaved: in float32 on CPUs, else under bfloat16 autocast.
 
-    An untrained network gives all classes about the same probability, above the usual threshold: no
-    other one gives the post-processing more boxes.
+    The network is untrained. It gives all classes about the same probability, above the usual
+    threshold, which is the largest number of boxes that the post-processing can get.
 
     Args:
-        config: the whole configuration; settings of the task are those of the post-processing.
-        size: height and width of the images, in pixels.
-        device: where to.
+        config: Whole configuration; the settings of the post-processing are those of its task.
+        size: Height and width of the images, in pixels.
+        device: Device to run on.
     """
     batch, task = config["benchmark"]["batch_size"], config["task"]
     images = torch.rand(batch, 3, *size, device=device)
@@ -78,7 +79,7 @@ def time_detection(config: Config, size: tuple[int, int], device: torch.device) 
 
 
 def random_objects(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Boxes `(B, N, 4)` and labels `(B, N)` of as many objects per image as COCO has."""
+    """Return random boxes `(B, N, 4)` and labels `(B, N)`, as many per image as in COCO."""
     counts = 1 + torch.poisson(torch.full((batch,), OBJECTS - 1))
     shape = (batch, int(counts.max()))
     least, most = SIDES
@@ -91,19 +92,19 @@ def random_objects(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def low_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Autocast, except on CPUs."""
+    """Return the context of bfloat16 autocast, which is off on CPUs."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu")
 
 
 @torch.no_grad()
 def predict(network: Model, images: Tensor) -> DetectionOutputs:
-    """A forward pass of an evaluation."""
+    """Run a forward pass of an evaluation."""
     with low_precision(images.device):
         return network(images)
 
 
 def loss_of(boxes: Tensor, labels: Tensor, config: Config, outputs: DetectionOutputs) -> Tensor:
-    """The loss of a training step."""
+    """Compute the loss of a training step."""
     loss = multibox_loss(outputs, boxes, labels, config["recipe"]["label_smoothing"])
     return (loss.boxes + loss.classes).sum() / loss.positives.sum().clamp(min=1)
 
@@ -111,7 +112,7 @@ def loss_of(boxes: Tensor, labels: Tensor, config: Config, outputs: DetectionOut
 def training_step(
     network: Model, images: Tensor, compute_loss: Callable[[DetectionOutputs], Tensor]
 ) -> Callable[[], None]:
-    """A function that runs forward, loss, backward and AdamW once."""
+    """Return a function that runs forward pass, loss, backward pass and AdamW once."""
     network.to(images.device).train()
     optimizer = torch.optim.AdamW(network.parameters())
 
@@ -128,7 +129,7 @@ def training_step(
 def loss_step(
     outputs: DetectionOutputs, compute_loss: Callable[[DetectionOutputs], Tensor]
 ) -> Callable[[], None]:
-    """A function that runs what lies between the network's outputs and their gradients."""
+    """Return a function that computes the loss and the gradients of the network's outputs once."""
     logits, offsets = (tensor.clone().requires_grad_() for tensor in outputs[:2])
     leaves = DetectionOutputs(logits, offsets, outputs.anchors)
 
@@ -141,7 +142,7 @@ def loss_step(
 
 
 def results_of(parts: Parts) -> Iterator[tuple[str, float]]:
-    """Keys and values for `results.json`."""
+    """Yield the entries of `results.json`."""
     for name, timing in parts.timings.items():
         yield f"detection/{name}/milliseconds", timing.median
         yield f"detection/{name}/milliseconds_min", min(timing.milliseconds)

@@ -1,4 +1,4 @@
-"""What an image takes, of several networks in several runtimes side by side."""
+"""Inference time per image of several networks in several runtimes, interleaved."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ Size = tuple[int, int]
 Images = npt.NDArray[np.float32]
 
 OUTPUT = "logits"
-SCRIPT = "time_models.py"  # beside the files
+SCRIPT = "time_models.py"  # copied beside the files
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "mnn": "mnn"}
 RUNTIMES = ("pytorch", *EXTRAS)
-# plain: with all parts as they are trained; int8: baked, quantised with ranges of the timed images.
+# plain: all parts as they are trained; int8: baked, and calibrated on the timed image.
 FORMS = ("baked", "plain", "int8")
 INT8_RUNTIMES = ("onnxruntime", "mnn")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network in one runtime.
+    """One network in one form and one runtime.
 
     Attributes:
-        backbone: its config's name.
-        form: one of `FORMS`.
-        runtime: one of `RUNTIMES`.
+        backbone: Name of the backbone's config.
+        form: One of `FORMS`.
+        runtime: One of `RUNTIMES`.
     """
 
     backbone: str
@@ -58,14 +58,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Latencies:
-    """What was measured.
+    """Results of the benchmark.
 
     Attributes:
-        size: height and width of the images, in pixels.
-        milliseconds: of every inference of one image.
-        differences: largest one between logits and those of the network as it is trained, relative
-            to their standard deviation.
-        cores: that all of it ran on; None where that is left to the system.
+        size: Height and width of the images, in pixels.
+        milliseconds: Duration of every inference of one image, in milliseconds.
+        differences: Largest difference between the logits and those of the network as it was
+            trained, relative to the standard deviation of the latter.
+        cores: Indices of the cores that the process was pinned to; None if it was not pinned.
     """
 
     size: Size
@@ -74,7 +74,7 @@ class Latencies:
     cores: list[int] | None
 
     def results(self) -> Iterator[tuple[str, float]]:
-        """Keys and values for `results.json`."""
+        """Yield the entries of `results.json`."""
         for candidate, times in self.milliseconds.items():
             for name, value in summary(times).items():
                 yield f"latency/{candidate}/{name}", value
@@ -90,20 +90,20 @@ def time_networks(
     iterations: int = runtimes.ITERATIONS,
     warmup: int = runtimes.WARMUP,
 ) -> Latencies:
-    """Writes all files, opens them, and times all by turns, one image at a time.
+    """Write all files, open them, and time them interleaved, one image at a time.
 
     Args:
-        networks: classifiers by backbone.
-        size: height and width of the images, in pixels.
-        candidates: what is timed.
-        folder: for the files, and the script that times them elsewhere.
-        threads: of one inference, on as many cores.
-        iterations: turns.
-        warmup: turns before.
+        networks: Classifiers by name of their backbone.
+        size: Height and width of the images, in pixels.
+        candidates: Networks, forms and runtimes to time.
+        folder: Folder for the files, and for the script that times them on other devices.
+        threads: Number of threads per inference, on as many cores.
+        iterations: Number of timed rounds.
+        warmup: Number of untimed rounds before them.
 
     Raises:
-        ConfigError: where a runtime is not installed.
-        TrainingError: where a file cannot be converted or written.
+        ConfigError: If a runtime is not installed.
+        TrainingError: If a file cannot be converted or written.
     """
     for runtime in {each.runtime for each in candidates} - {"pytorch"}:
         needed(runtimes.PACKAGES[runtime], EXTRAS[runtime])
@@ -134,7 +134,11 @@ def prepare(
     images: Images,
     folder: Path,
 ) -> Iterator[tuple[Candidate, Callable[[int], runtimes.Run]]]:
-    """Writes the files of one network in one form; what opens each takes a number of threads."""
+    """Write the files of one network in one form.
+
+    Yields:
+        A candidate, and the function that opens its file with a given number of threads.
+    """
     wanted = {each.runtime for each in candidates if (each.backbone, each.form) == (backbone, form)}
     in_form = network if form == "plain" else bake(network, size)
     if "pytorch" in wanted:
@@ -159,32 +163,32 @@ def prepare(
 
 
 def quantize(path: Path, form: type[QuantizableOnnx | QuantizableMnn], images: Images) -> None:
-    """Puts a file in int8 in the place of the one in float32; one image is enough for its speed."""
+    """Replace a float32 file by its int8 version; for the speed, one calibration image suffices."""
     with scratch_folder() as scratch:
         form(path, [images], scratch).write(path)
 
 
 def write_network(network: nn.Module, size: Size, path: Path, is_baked: bool = True) -> None:
-    """Writes a classifier as an ONNX file for one image of one size."""
+    """Write a classifier as an ONNX file for one image of one size."""
     model = record(network, size, [OUTPUT], dynamo=not is_baked)
     write_whole(path, model.SerializeToString())
 
 
 def run_network(network: nn.Module, images: Images) -> npt.NDArray[np.float32]:
-    """Logits of a network of torch's."""
+    """Return the logits of a torch network."""
     with torch.inference_mode():
         logits: npt.NDArray[np.float32] = network(torch.from_numpy(images)).numpy()
     return logits
 
 
 def with_torch(network: nn.Module, images: Any) -> runtimes.Arrays:
-    """The same by name, as of a file."""
+    """Return the logits of a torch network by name, as a file would."""
     return {OUTPUT: run_network(network, images)}
 
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Gives torch so many threads for a while."""
+    """Set the number of torch's threads within a context."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -194,5 +198,5 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
-    """The largest one, relative to the standard deviation of what is expected."""
+    """Return the largest difference, relative to the standard deviation of `expected`."""
     return float(np.abs(found - expected).max() / expected.std())

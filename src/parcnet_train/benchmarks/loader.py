@@ -1,4 +1,4 @@
-"""Times the loading of training images against the ordinary way with Pillow and torchvision."""
+"""Loading speed of training images, compared with Pillow and torchvision."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from parcnet_train.data.classification.dataset import ImageFolderDataset
 from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.errors import ConfigError, DataError
 
-BATCHES = 4  # of each worker per turn, so that all of them end it at once
+BATCHES = 4  # batches of each worker per round, so that all workers finish it together
 OURS = "parcnet_train"
 REFERENCE = "ordinary"
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """What was measured.
+    """Results of the benchmark.
 
     Attributes:
-        images: read in a turn.
-        workers: processes of each loader.
-        timings: turns of each loader.
+        images: Number of images that are read per round.
+        workers: Number of processes of each loader.
+        timings: Timings of each loader.
     """
 
     images: int
@@ -40,7 +40,7 @@ class Speeds:
     timings: dict[str, Timing]
 
     def of(self, loader: str) -> dict[str, float]:
-        """Images per second: median, least, most; and how many times those of the reference."""
+        """Return a loader's images per second (median, min, max) and its ratio to the reference."""
         timing, reference = self.timings[loader], self.timings[REFERENCE]
         return {
             "images_per_second": 1e3 * self.images / timing.median,
@@ -51,11 +51,11 @@ class Speeds:
 
 
 class OrdinaryImages(Dataset[tuple[Tensor, int]]):
-    """The photos of our data set, read by Pillow and transformed by torchvision.
+    """The photos of a data set, read by Pillow and transformed by torchvision.
 
     Args:
-        photos: our data set.
-        transform: maps an image of Pillow's to a tensor.
+        photos: Data set of this package.
+        transform: Function that maps a Pillow image to a tensor.
     """
 
     def __init__(self, photos: ImageFolderDataset, transform: Callable[[Any], Tensor]) -> None:
@@ -67,15 +67,15 @@ class OrdinaryImages(Dataset[tuple[Tensor, int]]):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """The image as `(3, H, W)` float and its class index.
+        """Return an image as `(3, H, W)` float, and its class index.
 
         Raises:
-            DataError: where Pillow cannot read it.
+            DataError: If Pillow cannot read it.
         """
         try:
             with Image.open(self.files[index]) as file:
                 image = file.convert("RGB")
-        except Exception as error:  # Pillow raises nearly anything for bytes of something else
+        except Exception as error:  # on other files, Pillow raises nearly any exception
             raise DataError(
                 f"{self.files[index]} cannot be read by Pillow, which benchmark.target=loader "
                 "compares with; mend it, or choose another data.root"
@@ -84,17 +84,17 @@ class OrdinaryImages(Dataset[tuple[Tensor, int]]):
 
 
 def time_loaders(data: Any, repeats: int) -> Speeds:
-    """Times loaders of the same photos, with as many workers, that take turns.
+    """Time loaders of the same photos, with the same number of workers, interleaved.
 
-    A turn is an epoch from its start to its end, since a loader works ahead: one that is stopped in
-    between would take its workers into the turn of the next.
+    A round is a whole epoch, since loaders read ahead: the workers of a loader that is stopped
+    within an epoch would still be busy while the next loader is timed.
 
     Args:
-        data: a data module over folders of images; its list is made as long as a turn.
-        repeats: turns.
+        data: Data module over folders of images; its list is shortened or repeated to one round.
+        repeats: Number of timed rounds.
 
     Raises:
-        ConfigError: where it is of another kind.
+        ConfigError: If the data module is of another kind.
     """
     if isinstance(data, ImageFolderData):
         data.train_set = data.make_train_set()
@@ -111,7 +111,7 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
         REFERENCE: ordinary_loader(
             data, photos, [*crop_and_flip(data.image_size), v2.PILToTensor()]
         ),
-        # What torchvision's documents advise for speed.
+        # The order that torchvision's documentation recommends for speed.
         "ordinary_tensors": ordinary_loader(
             data, photos, [v2.PILToTensor(), *crop_and_flip(data.image_size)]
         ),
@@ -124,20 +124,20 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
 
 
 def read(loader: Iterable[Sized]) -> None:
-    """Takes one epoch's batches."""
+    """Read all batches of one epoch."""
     for _ in loader:
         pass
 
 
 def crop_and_flip(size: tuple[int, int]) -> list[Any]:
-    """The augmentation of the paper, of images or of tensors."""
+    """Return the paper's augmentation, which works on images and on tensors."""
     return [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
 
 
 def ordinary_loader(
     data: ImageFolderData, photos: ImageFolderDataset, steps: list[Any]
 ) -> DataLoader[Any]:
-    """A loader that ends with numbers from 0 to 1, as the documents of torchvision show it."""
+    """Return a loader of float images in [0, 1], built as in torchvision's documentation."""
     transform = v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True)])
     workers = data.workers()
     return DataLoader(
@@ -151,7 +151,7 @@ def ordinary_loader(
 
 
 def results_of(speeds: Speeds) -> Iterator[tuple[str, float]]:
-    """Keys and values for `results.json`."""
+    """Yield the entries of `results.json`."""
     for loader in speeds.timings:
         for key, value in speeds.of(loader).items():
             yield f"loader/{loader}/{key}", value

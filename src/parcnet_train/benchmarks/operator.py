@@ -1,4 +1,4 @@
-"""Times the algorithms of the circular convolution against each other."""
+"""Timings of the algorithms of the circular convolution."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from parcnet_train.models.layers.parc import along
 
 Shape = tuple[int, int, int, int]
 
-# The last three stages of ParC-Net-S at 256 pixels, half of their channels; then not square, short
-# axes, single images, a large batch, a single pixel.
+# Half of the channels of the last three stages of ParC-Net-S at 256 pixels; then a map that is not
+# square, short axes, single images, a large batch, a single pixel.
 SHAPES: tuple[Shape, ...] = (
     (32, 96, 32, 32), (32, 128, 16, 16), (32, 160, 8, 8), (32, 160, 20, 12), (32, 160, 4, 4),
     (1, 96, 32, 32), (1, 160, 8, 8), (128, 160, 8, 8), (128, 160, 1, 1),
@@ -26,23 +26,23 @@ PASSES = ("forward", "forward_backward")
 DTYPES = ("float32", "bfloat16")
 CHOICES: tuple[Algorithm, ...] = (*ALGORITHMS, "auto")  # type: ignore[arg-type]
 REFERENCE = "convolution"
-CALLS = 10  # of each variant per turn on a GPU, where starting a kernel takes as long as running it
+CALLS = 10  # calls per round on a GPU, where launching a kernel takes as long as running it
 
-# Layout, dtype, axis or `both`, pass: timings by algorithm.
+# A setting consists of layout, dtype, axis or `both`, and pass; it has timings by algorithm.
 Setting = tuple[str, str, str, str]
 Timings = dict[Setting, dict[str, Timing]]
 
 
 def time_operators(shape: Shape, repeats: int, device: torch.device) -> Timings:
-    """Times all algorithms at one shape, in all settings.
+    """Time all algorithms at one shape, in all settings.
 
-    Of one layout and dtype, everything takes turns. `both` is the sum of the two axes, turn by
-    turn, since the network always convolves along both.
+    All variants of one layout and dtype are interleaved. `both` is the sum over the two axes within
+    each round, since the network always convolves along both.
 
     Args:
-        shape: of the input.
-        repeats: turns.
-        device: where to.
+        shape: Shape of the input.
+        repeats: Number of timed rounds.
+        device: Device to run on.
     """
     timings: Timings = {}
     for layout, dtype in itertools.product(LAYOUTS, DTYPES):
@@ -70,10 +70,10 @@ def variant(
     algorithm: Algorithm,
     device: torch.device,
 ) -> Callable[[], None]:
-    """One algorithm with inputs of its own.
+    """Return a function that runs one algorithm on its own inputs.
 
-    The kernel is a float32 parameter; under bfloat16 autocast the map comes in bfloat16, as from
-    the layer before.
+    The kernel is a float32 parameter. Under bfloat16 autocast the feature map is in bfloat16, as
+    the previous layer would return it.
     """
     trains = which == "forward_backward"
     x, upstream = (
@@ -92,7 +92,7 @@ def variant(
 def convolve(
     x: Tensor, kernel: Tensor, axis: int, algorithm: Algorithm, upstream: Tensor, dtype: str
 ) -> None:
-    """A forward pass, with the backward pass where the inputs ask for it."""
+    """Run a forward pass, and a backward pass if the inputs require gradients."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
         y = circular_conv(x, kernel, axis, algorithm=algorithm)
     if x.requires_grad:
@@ -100,7 +100,7 @@ def convolve(
 
 
 def results_of(shape: Shape, timings: Timings) -> Iterator[tuple[str, float]]:
-    """Keys and values for `results.json`."""
+    """Yield the entries of `results.json`."""
     for setting, times in timings.items():
         for name, timing in times.items():
             prefix = "/".join(("operator", "x".join(map(str, shape)), *setting, name))

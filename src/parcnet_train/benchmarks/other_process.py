@@ -1,6 +1,7 @@
-"""Runs a variant in a process of its own, which has the memory settings of the C library.
+"""Benchmark variants in a separate process, with the default memory settings of the C library.
 
-Those of this process cannot be taken back for a single variant: see `parcnet_train.compat.malloc`.
+The memory settings of this process cannot be undone for a single variant; see
+`parcnet_train.compat.malloc`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from parcnet_train.errors import TrainingError
 
 
 class OtherProcess:
-    """What `make` returns, made and called elsewhere; a context manager that ends the process.
+    """Variant that is built and called in another process; a context manager ends the process.
 
     Args:
-        make: makes the variant; of a module, so that it can be found from there.
-        arguments: of `make`, plain values.
+        make: Function that builds the variant; it is defined at the top level of a module, so that
+            the other process can import it.
+        arguments: Arguments of `make`, plain values.
     """
 
     def __init__(self, make: Callable[..., Callable[[], object]], *arguments: Any) -> None:
@@ -33,25 +35,25 @@ class OtherProcess:
 
     def __enter__(self) -> OtherProcess:
         self.process.start()
-        self.theirs.close()  # else its end would not be noticed
+        self.theirs.close()  # otherwise the end of the process would not be noticed
         self.wait()
         return self
 
     def __call__(self) -> None:
-        """Runs the variant once and waits for it.
+        """Run the variant once and wait for it.
 
         Raises:
-            TrainingError: where its process has ended, for want of memory in most cases.
+            TrainingError: If its process has ended, in most cases for lack of memory.
         """
         self.wait(go_on=True)
 
     def wait(self, go_on: bool = False) -> None:
-        """Until the other process is done with what it does, or is to do now."""
+        """Wait until the other process has finished; with `go_on`, let it run once more first."""
         try:
             if go_on:
                 self.connection.send(None)
             self.connection.recv()
-        except (EOFError, OSError) as error:  # it ended while it worked, or while it waited
+        except (EOFError, OSError) as error:  # the process ended while it was running or waiting
             self.process.join()
             raise TrainingError(
                 f"a variant's process ended with exit code {self.process.exitcode}; "
@@ -74,7 +76,7 @@ def serve(
     make: Callable[..., Callable[[], object]],
     arguments: tuple[Any, ...],
 ) -> None:
-    """The other process: makes the variant, then runs it whenever it is told to."""
+    """Build the variant, then run it on every request; this is the other process."""
     # Ctrl-C reaches both processes; the first one ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)

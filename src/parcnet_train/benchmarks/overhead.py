@@ -1,4 +1,4 @@
-"""Times a training step through the framework against a bare loop over the same parts."""
+"""Timings of a training step in the framework and in a bare loop with the same parts."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ BARE = "bare"
 
 
 class Alternate(Callback):
-    """Runs a bare step in front of every step of a training, and takes both times.
+    """Callback that runs a bare step before every step of a training, and times both.
 
-    A step of the training lasts from here to here: all callbacks, the loader and the loggers are in
-    it.
+    A step of the training lasts from one call of this callback to the next: it includes all
+    callbacks, the loader and the loggers.
 
     Args:
-        bare_step: to run.
+        bare_step: Function that runs a step of the bare loop.
     """
 
     def __init__(self, bare_step: Callable[[], None]) -> None:
         self.bare_step = bare_step
         self.began: float | None = None
-        self.bare: list[float] = []  # milliseconds, like the next
+        self.bare: list[float] = []  # in milliseconds, as the next list
         self.trained: list[float] = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Ends one step of the training and begins the next, a bare one between them."""
+        """End the timing of one training step, time a bare step, and start the next timing."""
         wait_for(pl_module.device)
         ended = time.perf_counter()
         if self.began is not None:
@@ -62,14 +62,14 @@ class Alternate(Callback):
 
 
 def time_overhead(config: Config, device: torch.device) -> dict[str, dict[str, Timing]]:
-    """Times both, with the recipe's EMA and without it, which the bare loop never has.
+    """Time both, without EMA and with the recipe's EMA, which the bare loop never has.
 
     Args:
-        config: the whole configuration; its data are read, `benchmark.repeats` steps are counted.
-        device: where to.
+        config: Whole configuration; its data is read, and `benchmark.repeats` steps are timed.
+        device: Device to run on.
 
     Returns:
-        By `framework` and `framework_ema`: the timings of that and of the bare loop.
+        For `framework` and `framework_ema`, the timings of the framework and of the bare loop.
     """
     timings = {}
     for name, ema in (("framework", None), ("framework_ema", config["recipe"]["ema"])):
@@ -83,14 +83,14 @@ def time_overhead(config: Config, device: torch.device) -> dict[str, dict[str, T
 
 
 def train(config: Config, device: torch.device) -> Alternate:
-    """One short training with everything that `action=fit` has."""
+    """Run a short training with everything that `action=fit` has."""
     trainer_settings = {
         **config["trainer"],
         "limit_train_batches": config["benchmark"]["repeats"] + WARM_UP + 1,
         "limit_val_batches": 1,
         "accumulate_grad_batches": 1,
         "precision": "32-true",
-        "devices": 1,  # the bare loop has one
+        "devices": 1,  # as in the bare loop
         "num_nodes": 1,
     }
     config = {**config, "trainer": trainer_settings}
@@ -105,10 +105,10 @@ def train(config: Config, device: torch.device) -> Alternate:
 
 
 def refuse_too_many(repeats: int, batches: int) -> None:
-    """Refuses to count more steps than an epoch has.
+    """Check that an epoch has enough batches for the steps to time.
 
     Raises:
-        ConfigError: where that is asked for.
+        ConfigError: If it has not.
     """
     most = batches - WARM_UP - 1
     if repeats > most:
@@ -119,7 +119,7 @@ def refuse_too_many(repeats: int, batches: int) -> None:
 
 
 def bare_step(config: Config, data: Any, device: torch.device) -> Callable[[], None]:
-    """A function that trains a network of its own for one batch of a loader of its own."""
+    """Return a function that trains its own network on the next batch of its own loader."""
     task = build_task(config, len(data.class_names))
     network: nn.Module = task.model.to(device).train()
     optimizer = task.make_optimizer(task.model)
@@ -138,7 +138,7 @@ def bare_step(config: Config, data: Any, device: torch.device) -> Callable[[], N
 
 
 def results_of(timings: dict[str, dict[str, Timing]]) -> Iterator[tuple[str, float]]:
-    """Keys and values for `results.json`; `ratio` is bare time over the framework's."""
+    """Yield the entries of `results.json`; `ratio` is bare time over the framework's."""
     for name, pair in timings.items():
         for variant, timing in pair.items():
             for key, value in timing.results(pair[BARE]).items():

@@ -1,4 +1,4 @@
-"""Times variants of one computation against each other, and names the machine that did."""
+"""Interleaved timing of variants of one computation, and the hardware that it ran on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one variant, in milliseconds: one per turn."""
+    """Times of one variant, in milliseconds, one per round."""
 
     milliseconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """In milliseconds."""
+        """Median time in milliseconds."""
         return statistics.median(self.milliseconds)
 
     def __add__(self, other: Timing) -> Timing:
@@ -38,7 +38,7 @@ class Timing:
         )
 
     def results(self, reference: Timing) -> dict[str, float]:
-        """For `results.json`; `ratio` is how many times faster this is than the reference."""
+        """Return entries of `results.json`; `ratio` is the speedup over the reference."""
         return {
             "milliseconds": self.median,
             "milliseconds_min": min(self.milliseconds),
@@ -47,15 +47,15 @@ class Timing:
         }
 
     def relative_to(self, other: Timing) -> float:
-        """This time over another: the median of the turns' own ratios.
+        """Return this time divided by another: the median of the ratios within each round.
 
-        Other work on the machine, which comes and goes over minutes, meets both in a turn.
+        Other work on the machine changes over minutes, so it affects both times of a round alike.
         """
         pairs = zip(self.milliseconds, other.milliseconds, strict=True)
         return statistics.median(mine / theirs for mine, theirs in pairs)
 
     def words(self, reference: Timing) -> str:
-        """The same for people: median, spread, ratio."""
+        """Return median, range and ratio as text."""
         least, median, most = map(
             in_digits, (min(self.milliseconds), self.median, max(self.milliseconds))
         )
@@ -63,7 +63,7 @@ class Timing:
 
 
 def in_digits(milliseconds: float) -> str:
-    """Three digits, none of them behind the microseconds."""
+    """Format milliseconds with three significant digits, but no finer than microseconds."""
     decimals = 2 - math.floor(math.log10(milliseconds))
     return f"{milliseconds:.{min(3, max(0, decimals))}f}"
 
@@ -74,16 +74,16 @@ def take_turns(
     device: torch.device,
     calls: int = 1,
 ) -> dict[Name, Timing]:
-    """Runs the variants in turn, once to warm up and `repeats` times by the clock.
+    """Time variants, interleaved: one round to warm up, then `repeats` timed rounds.
 
-    Other work on the machine so meets all of them alike. Their order changes with every turn,
-    since each one finds the caches as another left them.
+    Other work on the machine then affects all of them alike. Every round has another random order,
+    since each variant finds the caches as the previous one left them.
 
     Args:
-        variants: by name.
-        repeats: turns.
-        device: where they run; waited for at both ends.
-        calls: of a variant in its turn; their mean is its time.
+        variants: Variants by name.
+        repeats: Number of timed rounds.
+        device: Device that the variants run on; it is synchronized before and after each timing.
+        calls: Number of calls of a variant per round; their mean is its time.
     """
     times: dict[Name, list[float]] = {name: [] for name in variants}
     for repeat in range(repeats + 1):
@@ -99,13 +99,13 @@ def take_turns(
 
 
 def wait_for(device: torch.device) -> None:
-    """Returns when a device has done what it was given."""
+    """Wait until a device has finished all its work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that `trainer.accelerator` means here."""
+    """Return the device that `trainer.accelerator` means on this machine."""
     if accelerator in ("gpu", "cuda"):
         return torch.device("cuda")
     if accelerator == "auto" and torch.accelerator.is_available():
@@ -116,7 +116,7 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What a time depends on, for `results.json`."""
+    """Return the hardware and versions that a time depends on, for `results.json`."""
     return {
         "hardware/device": device.type,
         "hardware/cpu": cpu_model(),

@@ -1,4 +1,4 @@
-"""Times the training step of a backbone against other settings and against timm's MobileViT-S."""
+"""Timings of a backbone's training step in several settings, and of timm's MobileViT-S."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ RIVAL = "timm.mobilevit_s"
 
 @dataclass(frozen=True)
 class Variant:
-    """A setting of the training step.
+    """Setting of the training step.
 
     Attributes:
-        network: a name, which ends in `_convolution` where every circular convolution is computed
-            as the paper writes it, and in `_compiled` where torch.compile was used.
-        layout: of weights and images, key of `LAYOUTS`.
-        dtype: float32, or bfloat16 for autocast.
-        keeps_memory: whether freed memory is used again, as in training on CPUs; false leaves it to
-            the C library.
+        network: Name of the network. It ends in `_convolution` if every circular convolution is
+            computed as in the paper, and in `_compiled` if torch.compile is used.
+        layout: Memory layout of weights and images, a key of `LAYOUTS`.
+        dtype: Either float32, or bfloat16 for autocast.
+        keeps_memory: Whether the process keeps freed memory for reuse, as in training on CPUs;
+            false stands for the default of the C library.
     """
 
     network: str
@@ -52,16 +52,17 @@ class Variant:
 def time_steps(
     config: Config, size: tuple[int, int], device: torch.device
 ) -> dict[Variant, Timing]:
-    """Times all variants in turn; the first one is the reference.
+    """Time all variants, interleaved; the first one is the reference.
 
-    With circular convolutions on a CPU, that is the step as the release would run it: convolutions
-    as the paper writes them, NCHW, float32, and memory as the C library has it; in a process of its
-    own, unless all have memory so.
+    For a backbone with circular convolutions on a CPU, the reference is the step as the authors'
+    release would run it: convolutions as in the paper, NCHW, float32, and the default memory
+    settings of the C library. It runs in a separate process, unless all variants have these memory
+    settings.
 
     Args:
-        config: the whole configuration.
-        size: height and width of the images, in pixels.
-        device: where to.
+        config: Whole configuration.
+        size: Height and width of the images, in pixels.
+        device: Device to run on.
     """
     batch, repeats = config["benchmark"]["batch_size"], config["benchmark"]["repeats"]
     steps: dict[Variant, Callable[[], object]] = {}
@@ -79,23 +80,23 @@ def time_steps(
 def released_step(
     config: Config, variant: Variant, batch: int, size: tuple[int, int]
 ) -> Callable[[], None]:
-    """The step with the convolution as the paper writes it, on a CPU."""
+    """Return the training step with the convolution as in the paper, on a CPU."""
     network = build_model(with_convolutions(config), CLASSES)
     return training_step(network, variant, batch, size, torch.device("cpu"))
 
 
 def with_convolutions(config: Config) -> Config:
-    """The configuration with every circular convolution as the paper writes it."""
+    """Return the configuration with every circular convolution computed as in the paper."""
     return {**config, "backbone": {**config["backbone"], "algorithm": "convolution"}}
 
 
 def reference_name(config: Config) -> str:
-    """Of the network of `with_convolutions`."""
+    """Return the name of the network that `with_convolutions` configures."""
     return f"{config['choices']['backbone']}_convolution"
 
 
 def has_circular_convolutions(config: Config) -> bool:
-    """Whether the backbone has any whose algorithm can be chosen."""
+    """Return whether the backbone has circular convolutions whose algorithm can be chosen."""
     if "algorithm" not in config["backbone"]:
         return False
     with meta_device():
@@ -104,10 +105,10 @@ def has_circular_convolutions(config: Config) -> bool:
 
 
 def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
-    """The variants with a network for each.
+    """Yield the variants with a network for each.
 
-    A backbone with circular convolutions starts with them as the paper writes them, in float32 and
-    NCHW; any other one with itself.
+    For a backbone with circular convolutions, the first variant computes them as in the paper, in
+    float32 and NCHW. For any other backbone, the first variant is the backbone itself.
     """
     name = config["choices"]["backbone"]
     variant = partial(Variant, keeps_memory=config["benchmark"]["keep_memory"])
@@ -131,7 +132,7 @@ def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
 
 
 def maybe_compiled(network: nn.Module, compiled: bool) -> nn.Module:
-    """The network, to be compiled when it first runs where that is wanted."""
+    """Return the network; if `compiled` is true, it is compiled on its first run."""
     if compiled:
         network.compile()
     return network
@@ -140,14 +141,14 @@ def maybe_compiled(network: nn.Module, compiled: bool) -> nn.Module:
 def training_step(
     network: nn.Module, variant: Variant, batch: int, size: tuple[int, int], device: torch.device
 ) -> Callable[[], None]:
-    """A function that runs forward, backward and AdamW once.
+    """Return a function that runs forward pass, backward pass and AdamW once.
 
     Args:
-        network: a classifier.
-        variant: its layout and dtype.
-        batch: images per step.
-        size: their height and width in pixels.
-        device: where to.
+        network: Classifier to train.
+        variant: Variant that defines layout and dtype.
+        batch: Number of images per step.
+        size: Height and width of the images, in pixels.
+        device: Device to run on.
     """
     layout: Any = LAYOUTS[variant.layout]
     network.train().to(device).to(memory_format=layout)  # type: ignore[call-overload]
@@ -166,7 +167,7 @@ def training_step(
 
 
 def results_of(timings: dict[Variant, Timing]) -> Iterator[tuple[str, float]]:
-    """Keys and values for `results.json`."""
+    """Yield the entries of `results.json`."""
     reference = next(iter(timings.values()))
     for variant, timing in timings.items():
         for key, value in timing.results(reference).items():

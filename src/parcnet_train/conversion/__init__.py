@@ -1,1 +1,1 @@
-"""Published weights to checkpoints of this package; `scripts/convert_weights.py` is its front."""
+"""Conversion of published weights to checkpoints; `scripts/convert_weights.py` is its CLI."""

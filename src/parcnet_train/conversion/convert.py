@@ -1,4 +1,4 @@
-"""From a published file to a checkpoint of this package."""
+"""Conversion of a published file to a checkpoint of this package."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from parcnet_train.version import __version__
 
 Config = dict[str, Any]
 
-# By task: the entry whose length tells the number of classes, and how.
+# For each task: the entry whose length determines the number of classes, and the function for it.
 CLASS_ENTRIES: dict[str, tuple[str, Callable[[int], int]]] = {
     "classification": ("head.linear.bias", int),
     "detection": ("head.predictors.5.bias", classes_of_last),
     "segmentation": ("head.classifier.bias", int),
 }
 
-# By task: what its first class must be called, where that is no choice.
+# For each task with a fixed first class: its name.
 FIRST_CLASSES = {"detection": BACKGROUND_NAME}
 
 
@@ -44,24 +44,26 @@ def convert(
     overrides: Sequence[str] = (),
     classes: Path | None = None,
 ) -> str:
-    """Writes a checkpoint with the weights of a published file.
+    """Convert a published file to a checkpoint of this package.
 
     Args:
-        source: a state dict or training checkpoint; `.safetensors`, or any file of `torch.save`.
-        target: the checkpoint; must not exist.
-        publisher: key of `LAYOUTS`.
-        backbone: config of the same network.
-        task: config that the weights were trained for.
-        overrides: of the configuration, such as `backbone.fusion=add`.
-        classes: file with one class name per line, of a detector `background` first; without it,
-            the checkpoint names no classes.
+        source: File with a state dict or training checkpoint; `.safetensors`, or a file written by
+            `torch.save`.
+        target: Path of the checkpoint; the file must not exist.
+        publisher: Key of `LAYOUTS`.
+        backbone: Backbone config of the same network.
+        task: Task config that the weights were trained for.
+        overrides: Overrides of the configuration, such as `backbone.fusion=add`.
+        classes: File with one class name per line; for a detector, `background` comes first.
+            Without it, the checkpoint has no class names.
 
     Returns:
-        What was done, for people.
+        A summary of the conversion as one line of text.
 
     Raises:
-        ConfigError: where the configuration has faults.
-        CheckpointError: where a file is not as it should be; names every entry that does not fit.
+        ConfigError: If the configuration has faults.
+        CheckpointError: If a file cannot be read or written, or does not fit; the message names
+            every entry that does not fit.
     """
     config = compose_for(task, backbone, overrides)
     layout = find_layout(publisher, config)
@@ -87,7 +89,7 @@ def convert(
             "choices": config["choices"],
             "class_names": names or [first_class or "0", *map(str, range(1, count))],
             "names_classes": names is not None,
-            "epoch": -1,  # none was trained here
+            "epoch": -1,  # no epoch was trained by this package
             "global_step": 0,
             "converted": {"from": publisher, "file": source.name, "entry": taken},
             "parcnet_train_version": __version__,
@@ -101,12 +103,12 @@ def convert(
 
 
 def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
-    """The configuration of a network without data.
+    """Compose the configuration of a network without data.
 
     Raises:
-        ConfigError: where it has faults.
+        ConfigError: If it has faults.
     """
-    # Any data would do that leaves the recipe of the task as it is; it is taken out again.
+    # Composing needs some data, which is removed again; imagefolder does not change the recipe.
     fixed = [f"task={task}", f"backbone={backbone}", "data=imagefolder", "data.root=none"]
     plain = compose_plain([*fixed, *overrides])
     plain.values.pop("data", None)
@@ -118,10 +120,10 @@ def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
 
 
 def find_layout(publisher: str, config: Config) -> Layout:
-    """The layout of a publisher's files for a backbone.
+    """Return the layout of a publisher's files for a backbone.
 
     Raises:
-        ConfigError: where none is known.
+        ConfigError: If there is none.
     """
     family = config["backbone"]["_target_"].rpartition(".")[-1]
     known = LAYOUTS.get(publisher, {})
@@ -135,17 +137,17 @@ def find_layout(publisher: str, config: Config) -> Layout:
 
 
 def read_classes(path: Path, first: str | None = None) -> list[str]:
-    """Class names of a file, one per line.
+    """Read class names from a file, one per line.
 
     Args:
-        path: the file.
-        first: what the first class must be called; None where it may be anything.
+        path: Path of the file.
+        first: Name that the first class must have; None allows any name.
 
     Raises:
-        CheckpointError: where it cannot be read, has a name twice, or begins with another class.
+        CheckpointError: If the file cannot be read, has a name twice, or begins with another class.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()  # editors may put a mark in front
+        lines = path.read_text("utf-8-sig").splitlines()  # some editors write a BOM
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"--classes {path} cannot be read: {error}") from error
     names = [line.strip() for line in lines if line.strip()]
@@ -163,10 +165,10 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
 
 
 def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) -> int:
-    """Number of classes that the weights tell apart.
+    """Return the number of classes, derived from the shape of the weights.
 
     Raises:
-        CheckpointError: where they do not tell.
+        CheckpointError: If the entry that determines it is missing.
     """
     task = config["choices"]["task"]
     name, count = CLASS_ENTRIES.get(task, ("", int))
@@ -183,16 +185,17 @@ def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) ->
 def fit_entries(
     entries: Mapping[str, Entry], config: Config, num_classes: int, source: Path
 ) -> dict[str, Tensor]:
-    """The network's state dict.
+    """Return the network's state dict.
 
     Raises:
-        CheckpointError: where entries are missing, too many or misshapen; names them all.
+        CheckpointError: If entries are missing, unexpected or of another shape; the message names
+            them all.
     """
     with meta_device():
         expected = build_model(config, num_classes).state_dict()
     held = {name: entry.value for name, entry in entries.items()}
     for name, value in expected.items():
-        # Files from before torch 1.0 lack these counts, which only a momentum of None reads.
+        # Files from before torch 1.0 lack these counts, which only norms with momentum=None read.
         if name.endswith(".num_batches_tracked"):
             held.setdefault(name, torch.zeros(value.shape))
     published = {name: entry.published for name, entry in entries.items()}
@@ -200,7 +203,7 @@ def fit_entries(
         backbone = config["choices"]["backbone"]
         first = f"{source} does not fit backbone={backbone}; nothing was written"
         raise CheckpointError("\n".join([first, *lines]))
-    # Copies: a view would be saved with all of the tensor that it is a view of.
+    # Copies, because torch would save a view together with its whole base tensor.
     return {
         name: held[name].to(value.dtype, copy=True).contiguous() for name, value in expected.items()
     }

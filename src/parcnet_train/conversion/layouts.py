@@ -1,6 +1,6 @@
-"""How published state dicts are laid out: their names, as regular expressions, and ours.
+"""Layouts of published state dicts: regular expressions for their names, and our names.
 
-To add one: a table of renames, and a row in `LAYOUTS`.
+A new layout needs a table of renames and a row in `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 Renames = tuple[tuple[str, str], ...]
 
-LAST = ".blocks.last."  # of the norm behind a stage's blocks, where a layout does not number it
+LAST = ".blocks.last."  # the norm after a stage's blocks, in layouts that do not number it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of one publisher for one family of networks.
+    """Layout of one publisher's state dicts for one family of networks.
 
     Attributes:
-        renames: regular expressions and replacements, tried in this order, each on the result of
-            the one before.
-        bgr_stem: our name of the first convolution, where the published one takes images whose
-            channels are blue, green, red; None where it takes ours.
-        aliases: published names that start so repeat other entries.
-        image_size: Pixels of the images that the publisher evaluates a classifier with; None: that
-            of the paper's recipe for the task, 256, 320 or 512.
+        renames: Regular expressions and replacements, applied in this order, each one to the result
+            of the previous one.
+        bgr_stem: Our name of the first convolution if the published network takes BGR images; None
+            if it takes RGB images.
+        aliases: Prefixes of published names that repeat other entries.
+        image_size: Side of the images, in pixels, at which the publisher evaluates a classifier;
+            None stands for that of the paper's recipe for the task, 256, 320 or 512.
     """
 
     renames: Renames
@@ -32,8 +32,8 @@ class Layout:
     image_size: int | None = None
 
 
-# The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, which
-# it descends from. Detection and segmentation call the backbone `encoder`.
+# The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, from
+# which it is derived. Detection and segmentation networks call the backbone `encoder`.
 CVNETS = Layout(
     (
         (r"^encoder\.", r""),
@@ -56,7 +56,7 @@ CVNETS = Layout(
         (r"^ssd_heads\.(\d)\.loc_cls_layer\.", r"head.predictors.\1."),
         (r"\.dw_conv\.", r".0."),
         (r"^(head\.extra\.\d)\.pw_conv\.", r"\1.1."),
-        # Networks for segmentation.
+        # Segmentation networks.
         (r"^seg_head\.classifier\.classifier\.block\.conv\.", r"head.classifier."),
         (r"^seg_head\.aspp\.aspp_layer\.", r"head.aspp."),
         (r"^head\.aspp\.convs\.", r"head.aspp.branches."),
@@ -101,7 +101,7 @@ CVNETS = Layout(
         (r"\.block\.(conv|norm)\.", r".\1."),
     ),
     bgr_stem="backbone.stages.0.0.conv.weight",
-    # Of the last stage's inverted residual, which the released network registers twice.
+    # The released network registers the inverted residual of the last stage twice.
     aliases=("residual.", "encoder.residual."),
 )
 
@@ -131,8 +131,8 @@ TIMM_MOBILEVIT = Layout(
     ),
 )
 
-# transformers' MobileViTForImageClassification: apple/mobilevit-small and its kin are the weights
-# of ml-cvnets, so they take BGR (its image processor turns the channels round).
+# transformers' MobileViTForImageClassification. The weights of apple/mobilevit-small and its other
+# sizes are those of ml-cvnets, so they take BGR (the image processor flips the channels).
 HUGGINGFACE_MOBILEVIT = Layout(
     (
         (r"^mobilevit\.", r""),
@@ -188,7 +188,8 @@ TORCHVISION_CONVNEXT = Layout(
     image_size=224,
 )
 
-# The authors' ParC-ResNet-50: torchvision's names but for ParC; takes RGB, as torchvision's.
+# The authors' ParC-ResNet-50: torchvision's names except for ParC, and RGB images as in
+# torchvision.
 PARC_RESNET = Layout(
     (
         (r"\.parc_H\.pe$", r".conv2.height.0.weight"),

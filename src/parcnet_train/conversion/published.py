@@ -1,4 +1,4 @@
-"""Reading published files: a state dict of tensors, and nothing that is executed."""
+"""Reading of published state dicts, without executing anything in the files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from parcnet_train.checkpoints.reading import KEYS
 from parcnet_train.errors import CheckpointError, first_line, reason_of
 
-# Under which a training checkpoint keeps its weights, the averaged ones first: the authors and
-# ml-cvnets, timm, ConvNeXt.
+# Keys under which training checkpoints of the authors, ml-cvnets, timm and ConvNeXt keep their
+# weights, the averaged ones first.
 NESTED = (
     *("ema_state_dict", "state_dict_ema", "model_ema"),
     *("model_state_dict", "state_dict", "model"),
@@ -21,18 +21,18 @@ NESTED = (
 
 
 def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """Reads a published file onto the CPU.
+    """Read a published file onto the CPU.
 
     Args:
-        path: `.safetensors`, or a file of `torch.save`: a state dict, or a training checkpoint
-            that has one under a name of `NESTED`.
+        path: Path of a `.safetensors` file, or of a file written by `torch.save` with a state dict
+            or a training checkpoint that has one under a key of `NESTED`.
 
     Returns:
-        The state dict without `module.` in front of its names, and the entry of the training
-        checkpoint that it was taken from.
+        The state dict without the prefix `module.`, and the key of the training checkpoint that it
+        was taken from, or None.
 
     Raises:
-        CheckpointError: where the file is missing, unreadable, or holds anything but tensors.
+        CheckpointError: If the file is missing or unreadable, or contains anything but tensors.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; allowed is a file of published weights")
@@ -61,12 +61,12 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
 
 
 def read_torch(path: Path) -> Any:
-    """Contents of a file of `torch.save`."""
+    """Read a file written by `torch.save`."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
-    except Exception as error:  # bytes of something else make the unpickler raise nearly anything
+    except Exception as error:  # on other files, the unpickler raises nearly any exception
         raise CheckpointError(
             f"{path} cannot be read: it is no file of torch.save, or holds more than tensors and "
             "plain values, and nothing in it is executed. Where you trust it, save its state dict "
@@ -75,7 +75,7 @@ def read_torch(path: Path) -> Any:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Contents of a `.safetensors` file."""
+    """Read a `.safetensors` file."""
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -84,13 +84,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
     try:
         return load_file(path)
-    except Exception as error:  # its errors are of its own kinds, one of them per version
+    except Exception as error:  # the classes of its errors differ between versions
         reason = first_line(error)
         raise CheckpointError(f"{path} cannot be read as safetensors: {reason}") from error
 
 
 def unwrap(content: Any) -> tuple[Any, str | None]:
-    """The weights of a training checkpoint, its average where it has one, and their key."""
+    """Return the weights of a training checkpoint, preferably the averaged ones, and their key."""
     if isinstance(content, Mapping):
         for key in NESTED:
             if isinstance(content.get(key), Mapping) and content[key]:
@@ -99,17 +99,17 @@ def unwrap(content: Any) -> tuple[Any, str | None]:
 
 
 def is_plain(value: Tensor) -> bool:
-    """Whether a tensor has its values as real numbers, one after the other."""
+    """Return whether a tensor is dense, real, not quantized and not on the meta device."""
     dense = value.layout == torch.strided and not value.is_meta
     return dense and not value.is_complex() and not value.is_quantized
 
 
 def describe_tensor(value: Tensor) -> str:
-    """Kind of a tensor, in torch's words."""
+    """Describe layout, dtype and device of a tensor."""
     layout, dtype = (str(part).removeprefix("torch.") for part in (value.layout, value.dtype))
     return f"a tensor of {layout} {dtype} on the {value.device.type} device"
 
 
 def describe(value: Any) -> str:
-    """What a value is, in words."""
+    """Describe the type of a value."""
     return "nothing" if value is None or value == {} else f"of type {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""A published state dict in our names and our order of channels."""
+"""Translation of a published state dict to our names and to RGB."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from parcnet_train.conversion.layouts import LAST, Layout
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a published state dict, and its name there."""
+    """A tensor of a published state dict, and its published name."""
 
     value: Tensor
     published: str
 
 
 def translate(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Entry]:
-    """Renames the entries of a published state dict to those of `Model`.
+    """Translate a published state dict to the entries of `Model`.
 
     Args:
-        published: bare state dict.
-        layout: of its names and of its first convolution.
+        published: Published state dict.
+        layout: Layout of the state dict.
 
     Returns:
-        Entries by our names; what the layout does not know keeps its name.
+        Entries by our names; an entry that the layout does not know keeps its name.
     """
     entries: dict[str, Entry] = {}
     for key, value in published.items():
         if key.startswith(layout.aliases):
             continue
         name = rename(key, layout)
-        # A second entry of one name gets one that no network has, and is found to be too many.
+        # A second entry of the same name gets a name that no network has, so that it is reported as
+        # unexpected.
         entries[f"{key}, again" if name in entries else name] = Entry(value, key)
     entries = join_attention(number_last_norms(entries))
     stem = entries.get(layout.bgr_stem or "")
@@ -45,14 +46,14 @@ def translate(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Entr
 
 
 def rename(key: str, layout: Layout) -> str:
-    """Our name of a published entry."""
+    """Return our name of a published entry."""
     for pattern, replacement in layout.renames:
         key = re.sub(pattern, replacement, key)
     return key
 
 
 def number_last_norms(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Numbers the norm behind the blocks of a stage, which is the last of our blocks."""
+    """Number the norm after the blocks of a stage, which is the last one of our blocks."""
     depths: dict[str, int] = {}
     for name in entries:
         if found := re.match(r"(.+\.blocks)\.(\d+)\.", name):
@@ -67,7 +68,7 @@ def number_last_norms(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def join_attention(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Stacks query, key and value, where they are three layers, to our one."""
+    """Stack query, key and value into our one layer if they are three layers."""
     joined = dict(entries)
     for name in entries:
         if found := re.fullmatch(r"(.+\.qkv)\.query\.(weight|bias)", name):
