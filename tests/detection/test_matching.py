@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torchvision.ops import box_iou
+from torchvision.ops import box_convert, box_iou
 
 from parcnet_train.data.batches import UNLABELED
-from parcnet_train.detection.boxes import to_centers, to_corners
+from parcnet_train.detection.boxes import to_corners
 from parcnet_train.detection.matching import match
 
 QUARTERS = torch.tensor(  # anchors as corners: the four quarters of the image, and all of it
@@ -42,7 +42,7 @@ def scene(images=6, most=9, anchors=300, seed=0):
         noise = 0.05 * torch.rand(count, 2, generator=generator)
         boxes[image, :count] = corners[some] + torch.cat((-noise, noise), dim=1)
         labels[image, :count] = torch.randint(1, 81, (count,), generator=generator)
-    return to_centers(corners), boxes, labels
+    return box_convert(corners, "xyxy", "cxcywh"), boxes, labels
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,7 +60,9 @@ def test_a_padded_batch_matches_as_the_definition_says(seed):
 
 
 def quarters(boxes, labels):
-    return match(to_centers(QUARTERS), torch.tensor([boxes]), torch.tensor([labels])).labels[0]
+    return match(
+        box_convert(QUARTERS, "xyxy", "cxcywh"), torch.tensor([boxes]), torch.tensor([labels])
+    ).labels[0]
 
 
 def test_half_an_overlap_is_enough():
@@ -91,7 +93,7 @@ def test_padding_changes_nothing():
 @pytest.mark.parametrize("most", [0, 4])
 def test_images_without_objects_are_background(most):
     labels = torch.full((2, most), UNLABELED)
-    matches = match(to_centers(QUARTERS), torch.zeros(2, most, 4), labels)
+    matches = match(box_convert(QUARTERS, "xyxy", "cxcywh"), torch.zeros(2, most, 4), labels)
     assert matches.labels.tolist() == [[0] * 5] * 2
     assert matches.boxes.shape == (2, 5, 4)
 

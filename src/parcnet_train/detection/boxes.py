@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 # Divisors of the offsets (arXiv 1512.02325, authors' Caffe code: "variance"; released values).
 CENTER_VARIANCE = 0.1
@@ -22,14 +23,9 @@ LEAST_SIZE = 1e-6  # smallest size that is encoded, so that a flat box has finit
 
 def to_corners(boxes: Tensor) -> Tensor:
     """Convert centers and sizes to corners, `(..., 4)` each."""
+    # Part of exported files, where torchvision's `box_convert` has twice as many operators.
     centers, halves = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centers - halves, centers + halves), dim=-1)
-
-
-def to_centers(boxes: Tensor) -> Tensor:
-    """Convert corners to centers and sizes, `(..., 4)` each."""
-    first, last = boxes[..., :2], boxes[..., 2:]
-    return torch.cat(((first + last) / 2, last - first), dim=-1)
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -74,7 +70,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     Returns:
         Finite offsets `(..., A, 4)`.
     """
-    boxes = to_centers(boxes)
+    boxes = box_convert(boxes, "xyxy", "cxcywh")
     sizes = boxes[..., 2:].clamp(min=LEAST_SIZE)
     shift = (boxes[..., :2] - anchors[:, :2]) / anchors[:, 2:]
     return torch.cat((shift / CENTER_VARIANCE, (sizes / anchors[:, 2:]).log() / SIZE_VARIANCE), -1)

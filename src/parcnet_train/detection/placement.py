@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
 
 from parcnet_train.sizes import Size
 
@@ -21,6 +22,4 @@ def to_original(boxes: Tensor, input_size: Size, placement: Tensor, size: Size) 
     """
     scale, offset = placement[:2].repeat(2), placement[2:].repeat(2)
     lengths = placement.new_tensor([*input_size[::-1], *input_size[::-1]])
-    original = (boxes * lengths - offset) / scale
-    limits = placement.new_tensor([*size[::-1], *size[::-1]])
-    return original.clamp(min=0).minimum(limits)
+    return clip_boxes_to_image((boxes * lengths - offset) / scale, size)
