@@ -39,13 +39,12 @@ def keep_best(overlaps: Tensor) -> Tensor:
     Args:
         overlaps: Whether each pair of boxes overlaps, `(n, n)` bool.
     """
-    rows = np.packbits(overlaps.cpu().numpy(), axis=1, bitorder="little")
-    kept, removed = np.zeros(len(rows), dtype=bool), 0
+    rows = overlaps.cpu().numpy()
+    kept, removed = np.zeros((2, len(rows)), dtype=bool)
     for box, row in enumerate(rows):
-        # A row is one integer of bits, so a box takes one operation instead of a loop over boxes.
-        if not removed >> box & 1:
+        if not removed[box]:
             kept[box] = True
-            removed |= int.from_bytes(row.tobytes(), "little")
+            removed |= row
     return torch.from_numpy(kept).to(overlaps.device)
 
 

@@ -65,8 +65,9 @@ def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
     Raises:
         DataError: If a pixel has another value.
     """
-    if (mask + np.uint8(1)).max() > num_classes:  # 255 wraps around to 0
-        wrong = np.setdiff1d(mask, [*range(num_classes), IGNORED]).tolist()
+    unknown = (mask >= num_classes) & (mask != IGNORED)
+    if unknown.any():
+        wrong = np.unique(mask[unknown]).tolist()
         words = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise DataError(
             f"{path} has pixels of class {words}; allowed are 0 to {num_classes - 1} and 255, "

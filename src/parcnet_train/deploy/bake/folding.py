@@ -17,7 +17,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-Affine = tuple[Tensor, Tensor]  # scale and shift per channel, float64
+# Scale and shift per channel, float64. `torch.nn.utils.fusion` does not give them: it only folds a
+# norm into the convolution before it; ours also go into convolutions after it, and into circular
+# convolutions, or are split between layers.
+Affine = tuple[Tensor, Tensor]
 
 
 def affine_of(norm: nn.Module) -> Affine:
