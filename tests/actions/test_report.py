@@ -16,7 +16,7 @@ def test_results_name_everything(made_report):
     output, results, _ = made_report
     assert (results["rows"], results["runs"], results["others"]) == ([1, 4, 7, 9], 12, 1)
     assert results["mixed"] == []
-    assert results["left_out"] == ["bad: results.json is not JSON"]
+    assert results["left_out"] == ["bad: results.json is not valid JSON"]
     assert len(results["superseded"]) == 1
     assert results["table2/row7/mean"] == pytest.approx(100 * statistics.fmean(BETTER))
     assert (results["table2/row7/n"], results["table2/row7/verdict"]) == (3, "higher")

@@ -46,7 +46,7 @@ def test_it_writes_every_part(tmp_path, capsys):
     assert (results["batch_size"], results["image_size"]) == (2, [64, 32])
     out = " ".join(capsys.readouterr().out.split())
     assert "parcnet_xs, 2 x 3 x 64 x 32, cpu; " in out
-    assert " boxes per image are above the threshold; ms: median (least-most)" in out
+    assert " boxes per image are above the threshold; ms: median (min-max)" in out
     assert all(part in out for part in EXTRA)
 
 

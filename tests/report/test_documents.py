@@ -1,4 +1,4 @@
-"""A report in Markdown and HTML."""
+"""Reports in Markdown and HTML."""
 
 import re
 from html.parser import HTMLParser
@@ -21,9 +21,9 @@ def test_markdown_has_a_table_per_task(made_report):
         re.MULTILINE,
     )
     assert "| 8 | Baseline | - | - | - | 5.7 M |  | 27.7 | not run | 0 |  |  |" in text
-    assert "Ours: data=demo, recipe=imagenet\\_300e, epochs=2. The paper's: ImageNet-1K" in text
-    assert "row 7, seed 0: 2 runs of one configuration; the newest counts, row7-0" in text
-    assert "bad: results.json is not JSON" in text
+    assert "Ours: data=demo, recipe=imagenet\\_300e, epochs=2. Paper: ImageNet-1K" in text
+    assert "row 7, seed 0: 2 runs of one configuration" in text
+    assert "bad: results.json is not valid JSON" in text
     assert "data=a\\|\\<b> " in text
     assert "MIXED" not in text
     for name in re.findall(r"\]\((.*\.png)\)", text):
@@ -31,7 +31,7 @@ def test_markdown_has_a_table_per_task(made_report):
 
 
 class Cells(HTMLParser):
-    """Text of the cells of a page, by row; faults where tags are not closed."""
+    """Text of the cells of a page, by row. Fails if a tag is not closed."""
 
     def __init__(self):
         super().__init__()
@@ -55,7 +55,7 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def test_html_is_one_whole_page_with_the_same_cells(made_report):
+def test_html_is_self_contained_with_the_same_cells(made_report):
     text = (made_report[0] / "table.html").read_text()
     page = Cells()
     page.feed(text)

@@ -1,4 +1,4 @@
-"""Tables of a report in raw numbers."""
+"""Tables of reports as raw numbers."""
 
 import statistics
 
@@ -8,7 +8,7 @@ from parcnet_train.report.paper.tables import TABLE_2
 from reporting import BETTER, of_row
 
 
-def test_csv_has_all_rows_of_the_paper_and_raw_numbers(made_report):
+def test_csv_has_all_rows_of_the_paper_and_unrounded_numbers(made_report):
     _, _, rows = made_report
     assert [row["row"] for row in rows] == [*map(str, range(1, 14)), ""]
     assert [float(row["metric_paper"]) for row in rows[:13]] == [row.metric for row in TABLE_2]
@@ -20,7 +20,7 @@ def test_csv_has_all_rows_of_the_paper_and_raw_numbers(made_report):
     assert float(seventh["difference"]) == pytest.approx(61 / 6)
     assert float(seventh["difference_low"]) > 0
     assert (seventh["verdict"], seventh["mixed_recipes"]) == ("higher", "False")
-    # Two seeds whose differences are equal say nothing of noise.
+    # Two seeds with equal differences give no estimate of the noise.
     assert of_row(rows, 4)["verdict"] == "not told apart from noise"
     assert of_row(rows, 4)["shared_seeds"] == "0 1"
     assert of_row(rows, 1)["verdict"] == "baseline"

@@ -6,7 +6,7 @@ from parcnet_train.report.paired import NOISE, paired_difference
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
-def test_the_interval_is_that_of_the_paired_t_test(count):
+def test_interval_matches_the_paired_t_test(count):
     rng = np.random.default_rng(count)
     ours, baseline = rng.normal(78.6, 0.1, count), rng.normal(78.4, 0.1, count)
     found = paired_difference(dict(enumerate(ours)), dict(enumerate(baseline)))
@@ -16,14 +16,14 @@ def test_the_interval_is_that_of_the_paired_t_test(count):
     assert found.seeds == tuple(range(count))
 
 
-def test_another_confidence():
+def test_confidence_can_be_chosen():
     ours, baseline = [1.0, 2.5, 2.0], [0.5, 1.0, 1.25]
     found = paired_difference(dict(enumerate(ours)), dict(enumerate(baseline)), 0.5)
     expected = stats.ttest_rel(ours, baseline).confidence_interval(0.5)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_seeds_are_paired_by_number_and_others_left_out():
+def test_only_shared_seeds_are_compared():
     found = paired_difference({0: 3.0, 2: 5.0, 7: 100.0}, {2: 3.0, 0: 2.0, 1: -100.0})
     assert found.seeds == (0, 2)
     assert found.mean == 1.5
@@ -35,16 +35,16 @@ def test_seeds_are_paired_by_number_and_others_left_out():
         ([1.0, 1.1, 0.9], "higher"),
         ([-1.0, -1.1, -0.9], "lower"),
         ([1.0, -1.0, 0.5], NOISE),
-        ([1.0, 2.0], NOISE),  # of two seeds little can be said: t is 12.7
-        ([0.25, 0.25, 0.25], NOISE),  # how large noise is, equal differences do not tell
-        ([0.1 + 0.2, 0.3, 0.3], NOISE),  # equal but for rounding
+        ([1.0, 2.0], NOISE),  # two seeds give a wide interval: t is 12.7
+        ([0.25, 0.25, 0.25], NOISE),  # equal differences give no estimate of the noise
+        ([0.1 + 0.2, 0.3, 0.3], NOISE),  # equal except for rounding
         ([5.0], "one seed only"),
     ],
 )
-def test_verdicts(differences, verdict):
+def test_verdict(differences, verdict):
     found = paired_difference(dict(enumerate(differences)), dict.fromkeys(range(5), 0.0))
     assert found.verdict == verdict
 
 
-def test_without_a_shared_seed_there_is_no_difference():
+def test_without_shared_seed_difference_is_none():
     assert paired_difference({0: 1.0}, {1: 1.0}) is None

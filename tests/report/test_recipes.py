@@ -14,7 +14,7 @@ def run(tmp_path, number, seed, provenance=None, **changes):
 
 
 def changed(seed, key, value):
-    """A provenance with one value of its configuration changed."""
+    """Return a provenance with one changed value of its configuration."""
     told = copy.deepcopy(provenance_of(seed))
     *parts, name = key.split(".")
     node = told["config"]
@@ -24,12 +24,12 @@ def changed(seed, key, value):
     return told
 
 
-def test_rows_and_seeds_alone_are_no_mixture(tmp_path):
+def test_different_rows_and_seeds_are_not_mixed(tmp_path):
     runs = [run(tmp_path, n, seed, provenance_of(seed)) for n in (1, 7) for seed in (0, 1)]
     assert mixed_recipes(runs) == other_surroundings(runs) == []
 
 
-def test_what_the_rows_are_about_is_no_mixture(tmp_path):
+def test_backbone_and_data_folder_are_not_mixed(tmp_path):
     told = changed(0, "backbone.depths", [1, 1, 1])
     moved = changed(0, "data.root", "/elsewhere")
     runs = [run(tmp_path, 1, 0, provenance_of(0)), run(tmp_path, 4, 0, told)]
@@ -47,7 +47,7 @@ def test_what_the_rows_are_about_is_no_mixture(tmp_path):
         *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
     ],
 )
-def test_what_leaves_a_training_as_it_is_is_no_mixture(key, tmp_path):
+def test_values_without_effect_on_training_are_not_mixed(key, tmp_path):
     told = provenance_of(0)
     *parts, name = key.split(".")
     node = told["config"] = copy.deepcopy(told["config"])
@@ -58,7 +58,7 @@ def test_what_leaves_a_training_as_it_is_is_no_mixture(key, tmp_path):
     assert mixed_recipes(runs) == []
 
 
-def test_values_of_recipes_are_told_by_row(tmp_path):
+def test_recipe_values_are_listed_by_row(tmp_path):
     runs = [
         run(tmp_path, 1, 0, provenance_of(0, lr=0.004)),
         run(tmp_path, 2, 0, provenance_of(0)),
@@ -72,14 +72,14 @@ def test_values_of_recipes_are_told_by_row(tmp_path):
     ]
 
 
-def test_values_that_go_together_share_a_line(tmp_path):
+def test_keys_with_the_same_values_share_a_line(tmp_path):
     told = provenance_of(0)
     told["config"]["recipe"]["epochs"] = told["config"]["trainer"]["max_epochs"] = 3
     runs = [run(tmp_path, 1, 0, provenance_of(0)), run(tmp_path, 2, 0, told)]
     assert mixed_recipes(runs) == ["recipe.epochs, trainer.max_epochs: 2 (row 1), 3 (row 2)"]
 
 
-def test_overrides_of_the_backbone_and_weights_to_start_from(tmp_path):
+def test_backbone_overrides_and_pretrained_weights_are_mixed(tmp_path):
     other = provenance_of(0, overrides=["ablation=table2_row2", "+backbone.dropout=0.3"])
     other["config"]["backbone"]["pretrained"] = "a.ckpt"
     third = provenance_of(0)
@@ -93,7 +93,7 @@ def test_overrides_of_the_backbone_and_weights_to_start_from(tmp_path):
     ]
 
 
-def test_other_files_and_other_numbers_of_processes(tmp_path):
+def test_data_files_and_process_counts_are_mixed(tmp_path):
     data = {"train_images": 10, "val_images": 5, "files_sha256": "1" * 64}
     other = provenance_of(0, data=data, sessions=[{"world_size": 2}])
     runs = [run(tmp_path, 1, 0, provenance_of(0)), run(tmp_path, 7, 0, other)]
@@ -103,7 +103,7 @@ def test_other_files_and_other_numbers_of_processes(tmp_path):
     ]
 
 
-def test_versions_machines_and_revisions(tmp_path):
+def test_versions_machines_and_revisions_are_environment(tmp_path):
     (tmp_path / "git.diff").write_text("-a\n+b\n")
     git = {"revision": "abc", "dirty": True, "diff": "git.diff"}
     hardware = {"host": "b", "gpus": ["H200"]}
@@ -120,7 +120,7 @@ def test_versions_machines_and_revisions(tmp_path):
     ]
 
 
-def test_without_provenance_results_tell(tmp_path):
+def test_without_provenance_results_json_is_compared(tmp_path):
     runs = [
         run(tmp_path, 1, 0),
         run(tmp_path, 7, 0, provenance_of(0, lr=1), epochs=3, torch_version="2.11.0"),
@@ -135,7 +135,7 @@ def test_without_provenance_results_tell(tmp_path):
     ]
 
 
-def test_rows_in_words():
+def test_rows_are_described_in_words():
     everything = [1, 2, 3, 4, 6, 7, 9, 9]
     assert in_words([1, 2, 3, 6, 7], everything) == "rows 1 to 3, 6, 7"
     assert in_words([9], everything) == "1 of 2 runs of row 9"

@@ -1,1 +1,1 @@
-"""Pictures and tables of finished runs."""
+"""Tables and figures of finished runs."""

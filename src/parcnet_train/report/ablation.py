@@ -1,4 +1,4 @@
-"""Table 2 of the paper with our runs beside it, and the runs that are none of its rows."""
+"""Table 2 of the paper beside our runs, and the runs that belong to none of its rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from parcnet_train.report.recipes import (
 from parcnet_train.runs.directories import EVALUATIONS
 
 NOT_RUN = "not run"
-# What the paper measures on, and the configs of the same data.
+# The data set that the paper evaluates on, and our data config of the same data set.
 PAPER_DATA = {
     "classification": ("ImageNet-1K", "imagenet"),
     "detection": ("MS-COCO", "coco"),
@@ -31,32 +31,32 @@ PAPER_DATA = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        runs: by seed, one of each.
+        runs: Runs in the order of their seeds, one per seed.
     """
 
     runs: tuple[Run, ...]
 
     @property
     def values(self) -> dict[int, float]:
-        """The metric by seed, in percent."""
+        """Metric of each run in percent, by seed."""
         return {run.seed: run.metric for run in self.runs}
 
     @property
     def mean(self) -> float:
-        """Of the metric, over the seeds."""
+        """Mean of the metric over the seeds, in percent."""
         return statistics.fmean(self.values.values())
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation over the seeds, None with one."""
+        """Standard deviation of the metric over the seeds, None if there is only one seed."""
         return statistics.stdev(self.values.values()) if len(self.runs) > 1 else None
 
     @property
     def parameters(self) -> list[int]:
-        """One number, or more where the networks are not the same."""
+        """Parameter counts of the networks: several if the networks differ."""
         return sorted({int(run.results["parameters"]) for run in self.runs})
 
 
@@ -65,10 +65,10 @@ class Line:
     """A row of Table 2.
 
     Attributes:
-        row: as printed.
-        group: our runs of it, None without.
-        difference: to the baseline, in percentage points, where both have a seed.
-        verdict: whether that is more than noise, or why it is not known.
+        row: Row as printed in the paper.
+        group: Our runs of the row, None if there are none.
+        difference: Difference to the baseline in percentage points, None if no seed is shared.
+        verdict: Whether the difference exceeds noise, or why this is unknown.
     """
 
     row: Row
@@ -79,14 +79,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one task.
+    """All rows of one task.
 
     Attributes:
-        task: classification, detection or segmentation.
-        lines: all rows.
-        mixed: in what else the runs differ that may change their metric.
-        surroundings: in what else they differ, such as machines.
-        measured: on what, with which recipe, in words.
+        task: Task name: classification, detection or segmentation.
+        lines: Rows of the task.
+        mixed: Unintended differences between the runs that may affect their metric.
+        surroundings: Other differences between the runs, such as their machines.
+        measured: Sentences that say which data and recipes the runs used.
     """
 
     task: str
@@ -98,12 +98,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Other:
-    """Runs of one configuration that is no row of Table 2.
+    """Runs of one configuration that is not a row of Table 2.
 
     Attributes:
-        name: the chosen configs.
-        differs: values that other groups of the same choices have otherwise.
-        group: the runs.
+        name: Chosen configs.
+        differs: Values that differ from those of other groups with the same chosen configs.
+        group: Runs of the configuration.
     """
 
     name: str
@@ -112,18 +112,18 @@ class Other:
 
     @property
     def metric_name(self) -> str:
-        """The one that chose the best epoch."""
+        """Name of the monitored metric, which selects the best epoch."""
         return str(self.group.runs[0].results["monitor"])
 
 
 def compare_table2(runs: Sequence[Run]) -> tuple[list[Section], list[str]]:
-    """Puts our runs beside the rows of Table 2.
+    """Compare our runs with the rows of Table 2.
 
     Args:
-        runs: all that there are; those of other networks are left alone.
+        runs: All runs; those that belong to no row are ignored.
 
     Returns:
-        A section per task, and a line for every row and seed with several runs.
+        One section per task, and one message for every row and seed with several runs.
     """
     groups: dict[int, Group] = {}
     superseded = []
@@ -137,7 +137,7 @@ def compare_table2(runs: Sequence[Run]) -> tuple[list[Section], list[str]]:
 
 
 def section(task: str, groups: dict[int, Group]) -> Section:
-    """The rows of one task, each compared with the first."""
+    """Compare the rows of one task with the first of them."""
     rows = [row for row in TABLE_2 if task_of(row) == task]
     baseline = groups.get(rows[0].number)
     labelled = [
@@ -153,7 +153,7 @@ def section(task: str, groups: dict[int, Group]) -> Section:
 
 
 def compare_line(row: Row, group: Group | None, baseline: Group | None) -> Line:
-    """One row beside its baseline."""
+    """Compare one row with its baseline."""
     if group is None:
         return Line(row, None, None, NOT_RUN)
     if group is baseline:
@@ -165,26 +165,26 @@ def compare_line(row: Row, group: Group | None, baseline: Group | None) -> Line:
 
 
 def measured(task: str, runs: Sequence[Run]) -> list[str]:
-    """On which data with which recipes; what of that is not known."""
+    """Describe the data and recipes of some runs, and name the runs without provenance."""
     if not runs:
         return []
     has = {key: sorted({shown(run.results.get(key)) for run in runs}) for key in told_of(runs[0])}
     named = ", ".join(f"{key}={' and '.join(has[key])}" for key in ("data", "recipe", "epochs"))
-    lines = [f"Ours: {named}. The paper's: {PAPER_DATA[task][0]}, with its own recipe."]
+    lines = [f"Ours: {named}. Paper: {PAPER_DATA[task][0]}, with its own recipe."]
     unknown = [run.name for run in runs if run.provenance is None]
     if unknown:
         lines.append(
-            f"{len(unknown)} of {len(runs)} runs have no provenance.json that can be read, and are "
-            f"compared by what results.json tells alone: {', '.join(unknown)}"
+            f"{len(unknown)} of {len(runs)} runs have no readable provenance.json; they are "
+            f"compared only by the values in results.json: {', '.join(unknown)}"
         )
     return lines
 
 
 def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
-    """Groups the runs that are no row of Table 2 by all but their seed.
+    """Group the runs that belong to no row of Table 2 by everything except their seed.
 
     Returns:
-        The groups, and a line for every seed with several runs.
+        The groups, and one message for every seed with several runs.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
@@ -202,7 +202,7 @@ def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
 
 
 def choice_of(run: Run) -> str:
-    """The chosen configs that name a run."""
+    """Return the chosen configs of a run, which serve as its name."""
     results = run.results
     named = ("action", "task", "backbone", "data", "recipe", "experiment", "ablation")
     words = [f"{key}={results[key]}" for key in named if results.get(key)]
@@ -210,7 +210,7 @@ def choice_of(run: Run) -> str:
 
 
 def all_facts(run: Run) -> Facts:
-    """What is known of a run but its seed, the network included."""
+    """Return everything that is known about a run except its seed; the network is included."""
     recipe = recipe_of(run)
     facts = {**(told_of(run) if recipe is None else recipe)}
     facts["parameters"] = run.results["parameters"]

@@ -1,4 +1,4 @@
-"""The finished runs below a folder, from what they leave: results.json and provenance.json."""
+"""Finished runs below a folder, read from their results.json and provenance.json."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
 from parcnet_train.runs.directories import LAST, PROVENANCE, RESULTS
 
-MEASURED = ("fit", "test", "average")  # actions that leave a metric of a network
-TOLD = ("task", "backbone", "data", "seed", "parameters", "monitor")  # of each of them
+MEASURED = ("fit", "test", "average")  # actions whose results contain a metric
+TOLD = ("task", "backbone", "data", "seed", "parameters", "monitor")  # required in their results
 ABLATION = re.compile(r"table2_row(\d+)")
 
 
@@ -26,11 +26,11 @@ class Run:
     """A finished run.
 
     Attributes:
-        name: its folder, below the one that was looked at.
-        folder: where it lies.
-        results: its results.json.
-        provenance: its provenance.json, None where there is none that can be read.
-        ended: when, in seconds; of runs of one row and seed, the newest counts.
+        name: Path of the run directory, relative to the searched folder.
+        folder: Run directory.
+        results: Content of results.json.
+        provenance: Content of provenance.json, None if it is missing or unreadable.
+        ended: End time in seconds since 1970. If runs share row and seed, only the newest counts.
     """
 
     name: str
@@ -41,22 +41,22 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """That every generator was seeded with."""
+        """Seed of all random generators of the run."""
         return int(self.results["seed"])
 
     @property
     def metric(self) -> float:
-        """The monitored one, in percent."""
+        """Value of the monitored metric, in percent."""
         return 100 * float(self.results[self.results["monitor"]])
 
     @property
     def config_hash(self) -> str | None:
-        """Equal of two runs of one configuration; None where it is not known."""
+        """Hash of the configuration, None if it is unknown."""
         return self.results.get("config_hash") or (self.provenance or {}).get("config_hash")
 
     @property
     def row(self) -> Row | None:
-        """The row of Table 2 that was trained, None where it was something else."""
+        """Row of Table 2 that this run trained, None if it trained something else."""
         results = self.results
         named = ABLATION.fullmatch(str(results.get("ablation")))
         if named is None or results["action"] != "fit":
@@ -71,11 +71,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Collected:
-    """What lies below a folder.
+    """Runs that were found below a folder.
 
     Attributes:
-        runs: that have a metric.
-        left_out: one line for each that has none.
+        runs: Finished runs that have a metric.
+        left_out: One message for each run that cannot be reported.
     """
 
     runs: list[Run]
@@ -83,23 +83,25 @@ class Collected:
 
 
 def backbone_of(row: Row) -> str:
-    """The config of the network that a row of Table 2 is about."""
+    """Return the backbone config of a row of Table 2."""
     return "mobilevit_s" if row.model == "MobileViT-S" else "parcnet_s"
 
 
 def task_of(row: Row) -> str:
-    """The task of a row of Table 2."""
+    """Return the task of a row of Table 2."""
     return next(task for task, (metric, *_) in TASKS.items() if metric == row.metric_name)
 
 
 def collect(folders: Sequence[Path]) -> Collected:
-    """Reads every run below some folders; actions that train and evaluate nothing leave no runs.
+    """Read every finished run below some folders.
+
+    Runs of actions that neither train nor evaluate are skipped.
 
     Args:
-        folders: of several, names begin where their paths part.
+        folders: Folders to search. Names of runs are relative to the deepest common folder.
 
     Raises:
-        ConfigError: where there is none that has ended.
+        ConfigError: If there is no finished run.
     """
     whole = [folder.resolve() for folder in folders]
     top = Path(os.path.commonpath(whole))
@@ -119,36 +121,37 @@ def collect(folders: Sequence[Path]) -> Collected:
             runs.append(Run(name, path.parent, results, provenance, ended))
     if not runs:
         head = (
-            f"report.runs={shown(folders)}: no finished training below it; name a folder that "
-            "holds run directories, such as paths.runs or one of a sweep"
+            f"report.runs={shown(folders)}: it contains no finished training; expected a folder "
+            "with run directories. Fix: name paths.runs or the folder of a sweep"
         )
         raise ConfigError([head, *left_out])
     return Collected(runs, left_out)
 
 
 def shown(folders: Sequence[Path]) -> str:
-    """Folders as `report.runs` has them, the first one for all."""
+    """Name the first of some folders, and the number of the others."""
     return f"{folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
 
 
 def unfinished(folder: Path, top: Path) -> Iterable[str]:
-    """One line per training below a folder that has left no results, named from the top."""
+    """Yield one message per training without results; its name is relative to `top`."""
     folders = {path.parent.parent for path in folder.rglob(str(LAST))}
     folders |= {path.parent for path in folder.rglob(PROVENANCE)}
     for each in sorted(folders):
         if not (each / RESULTS).is_file():
-            yield f"{each.relative_to(top).as_posix()}: has not ended, there is no {RESULTS}"
+            yield f"{each.relative_to(top).as_posix()}: it has not finished, {RESULTS} is missing"
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Reads one results.json.
+    """Read one results.json.
 
     Raises:
-        ValueError: where it is not one, the run has not ended, or has no metric; says why.
+        ValueError: If the file is invalid, or the run is unfinished or has no metric; the message
+            gives the reason.
     """
     results = read_json(path)
     if results is None:
-        raise ValueError(f"{RESULTS} is not JSON")
+        raise ValueError(f"{RESULTS} is not valid JSON")
     if not isinstance(results.get("action"), str):
         raise ValueError(f"{RESULTS} has no `action`")
     if (status := results.get("status")) != "done":
@@ -161,24 +164,24 @@ def read_results(path: Path) -> dict[str, Any]:
         if not is_number(results[key]):
             raise ValueError(f"`{key}` is {results[key]!r}, not a number")
     if not is_number(results.get(results["monitor"])):
-        raise ValueError(f"has no metric: `{results['monitor']}` is not a number")
+        raise ValueError(f"it has no metric: `{results['monitor']}` is not a number")
     return results
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Reads a provenance.json; None where there is none that can be read."""
+    """Read one provenance.json; return None if it is missing or unreadable."""
     provenance = read_json(path) if path.is_file() else None
     is_whole = provenance is not None and isinstance(provenance.get("config"), dict)
     return provenance if is_whole else None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, None where a file holds none."""
+    """Read a JSON object; return None if the file contains none."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -187,7 +190,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def ended_at(path: Path, provenance: Mapping[str, Any] | None) -> float:
-    """When a run ended, in seconds: as it says itself, else when it wrote its results."""
+    """Return the end time of a run in seconds: as recorded, else when its results were written."""
     try:
         return datetime.fromisoformat((provenance or {})["sessions"][-1]["ended"]).timestamp()
     except (KeyError, IndexError, TypeError, ValueError):
@@ -195,14 +198,14 @@ def ended_at(path: Path, provenance: Mapping[str, Any] | None) -> float:
 
 
 def newest_of_seeds(runs: Iterable[Run], what: str) -> tuple[list[Run], list[str]]:
-    """One run of each seed, the newest.
+    """Select the newest run of each seed.
 
     Args:
-        runs: of one row, or of one configuration.
-        what: they are, for the lines.
+        runs: Runs of one row or of one configuration.
+        what: Name of the row or configuration, for the messages.
 
     Returns:
-        The runs by seed, and a line for every seed with several.
+        The runs in the order of their seeds, and one message for every seed with several runs.
     """
     by_seed: dict[int, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.seed, -run.ended, run.name)):
@@ -213,7 +216,7 @@ def newest_of_seeds(runs: Iterable[Run], what: str) -> tuple[list[Run], list[str
             hashes = {run.config_hash for run in (newest, *older)}
             same = " of different configurations" if len(hashes) > 1 else " of one configuration"
             lines.append(
-                f"{what}, seed {seed}: {1 + len(older)} runs{'' if None in hashes else same}; the "
-                f"newest counts, {newest.name}, and not {', '.join(run.name for run in older)}"
+                f"{what}, seed {seed}: {1 + len(older)} runs{'' if None in hashes else same}; only "
+                f"the newest counts, {newest.name}, not {', '.join(run.name for run in older)}"
             )
     return [newest for newest, *_ in by_seed.values()], lines

@@ -1,4 +1,4 @@
-"""Grids as Markdown, as one HTML page, and on the console."""
+"""Tables of a report as Markdown, as an HTML page, and on the console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from parcnet_train.report.grids import Grid
 from parcnet_train.terminal import wide_console
 
-Notes = Sequence[tuple[str, Sequence[str]]]  # sentences, each with the lines that belong to it
+Notes = Sequence[tuple[str, Sequence[str]]]  # sentences, each with the list items that belong to it
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
@@ -27,13 +27,13 @@ TEMPLATES = Environment(
 
 
 def markdown(title: str, grids: Sequence[Grid], notes: Notes, figures: Iterable[str]) -> str:
-    """The report as Markdown.
+    """Return the report as Markdown.
 
     Args:
-        title: of the page.
-        grids: its tables.
-        notes: paragraphs behind them.
-        figures: file names of pictures beside the page.
+        title: Title of the page.
+        grids: Tables of the page.
+        notes: Paragraphs after the tables.
+        figures: File names of the figures, which are in the folder of the page.
     """
     parts = [f"# {mask(title)}"]
     for grid in grids:
@@ -51,7 +51,7 @@ def markdown(title: str, grids: Sequence[Grid], notes: Notes, figures: Iterable[
 
 
 def paragraphs(notes: Notes) -> list[str]:
-    """Sentences with their lists, in Markdown."""
+    """Return sentences with their lists as Markdown."""
     return [
         "\n".join([mask(head), *([""] if lines else []), *(f"- {mask(line)}" for line in lines)])
         for head, lines in notes
@@ -59,20 +59,20 @@ def paragraphs(notes: Notes) -> list[str]:
 
 
 def mask(text: str) -> str:
-    """Text that Markdown shows as it is, in cells of tables too."""
+    """Escape text so that Markdown shows it literally, also in cells of tables."""
     for sign in ("\\", "|", "*", "_", "[", "]", "<"):
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 
 
 def page(title: str, grids: Sequence[Grid], notes: Notes, figures: Mapping[str, bytes]) -> str:
-    """The report as one HTML file that needs no other.
+    """Return the report as one self-contained HTML file.
 
     Args:
-        title: of the page.
-        grids: its tables.
-        notes: paragraphs behind them.
-        figures: PNG files by name.
+        title: Title of the page.
+        grids: Tables of the page.
+        notes: Paragraphs after the tables.
+        figures: PNG files by their names.
     """
     pictures = {name: base64.b64encode(png).decode() for name, png in figures.items()}
     template = TEMPLATES.get_template("page.html.jinja")
@@ -80,12 +80,12 @@ def page(title: str, grids: Sequence[Grid], notes: Notes, figures: Mapping[str, 
 
 
 def print_grids(grids: Sequence[Grid], notes: Notes, width: int) -> None:
-    """Prints all tables, what they warn of below each.
+    """Print all tables, each followed by its warning and remarks.
 
     Args:
-        grids: the tables.
-        notes: paragraphs behind them.
-        width: characters that the widest table needs.
+        grids: Tables to print.
+        notes: Paragraphs after the tables.
+        width: Width in characters that the widest table needs.
     """
     console = wide_console(width)
     for grid in grids:

@@ -1,4 +1,4 @@
-"""Figures of a report: accuracy against parameters beside the paper's, and learning curves."""
+"""Figures of a report: accuracy against parameters with the paper's points, learning curves."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from parcnet_train.visualize.curves import read_epochs
 
 log = logging.getLogger(__name__)
 
-COLUMNS = 4  # of panels of learning curves
+COLUMNS = 4  # panels in a row of the learning curves
 TICKS = (1, 2, 3, 5, 7, 10, 20, 30, 50, 100)  # millions
 Named = tuple[str, Group]
 
 
 def figures_of(sections: Sequence[Section], others: Sequence[Other]) -> dict[str, bytes]:
-    """All figures, as PNG files by their names."""
+    """Draw all figures and return them as PNG files by their names."""
     figures = {}
     with mpl.rc_context({"font.size": 9}):
         for section in sections:
@@ -39,14 +39,14 @@ def figures_of(sections: Sequence[Section], others: Sequence[Other]) -> dict[str
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a file."""
+    """Return a figure as a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()
 
 
 def our_points(section: Section, others: Sequence[Other]) -> dict[str, list[Named]]:
-    """Our trainings of a task, by the data that they were measured on."""
+    """Return our trainings of a task by their data config."""
     metric = section.lines[0].row.metric_name
     named = [(f"row {line.row.number}", line.group) for line in section.lines if line.group]
     named += [
@@ -61,17 +61,17 @@ def our_points(section: Section, others: Sequence[Other]) -> dict[str, list[Name
 
 
 def draw_accuracy(task: str, ours: Mapping[str, Sequence[Named]]) -> Figure:
-    """Draws the paper's points, and ours: in the same panel where they are of the same data.
+    """Draw the paper's points and ours; points of the same data share a panel.
 
     Args:
-        task: classification, detection or segmentation.
-        ours: our trainings by the config of their data.
+        task: Task name: classification, detection or segmentation.
+        ours: Our trainings by their data config.
     """
     paper, same = PAPER_FIGURES[task], PAPER_DATA[task][1]
     elsewhere = [data for data in ours if data != same]
     figure = Figure(figsize=(7 * (1 + len(elsewhere)), 5), layout="constrained")
     panels = figure.subplots(1, 1 + len(elsewhere), squeeze=False)[0]
-    points: dict[tuple[float, float], list[str]] = {}  # two names may stand at one point
+    points: dict[tuple[float, float], list[str]] = {}  # two networks may share a point
     for name, size, metric in sorted(paper.points, key=lambda each: each[1]):
         points.setdefault((size, metric), []).append(name)
     panels[0].plot(*zip(*points, strict=True), "o", color="0.5", label=f"paper, {paper.source}")
@@ -96,7 +96,7 @@ def draw_accuracy(task: str, ours: Mapping[str, Sequence[Named]]) -> Figure:
 
 
 def draw_ours(axes: Any, named: Sequence[Named], data: str) -> None:
-    """Draws our trainings: means, with the standard deviation over the seeds as error bars."""
+    """Draw our trainings: means, with the standard deviation over the seeds as error bars."""
     sizes = [group.parameters[0] / 1e6 for _, group in named]
     means = [group.mean for _, group in named]
     deviations = [group.deviation or 0.0 for _, group in named]
@@ -108,7 +108,7 @@ def draw_ours(axes: Any, named: Sequence[Named], data: str) -> None:
 
 
 def label(axes: Any, name: str, point: tuple[float, float], is_above: bool) -> None:
-    """Writes a name at a point."""
+    """Write a name beside a point."""
     axes.annotate(
         name,
         point,
@@ -121,13 +121,13 @@ def label(axes: Any, name: str, point: tuple[float, float], is_above: bool) -> N
 
 
 def draw_learning(lines: Sequence[Line]) -> Figure:
-    """Draws the monitored metric over the epochs, a panel a row.
+    """Draw the monitored metric over the epochs, one panel per row.
 
-    The line is the mean over the seeds, the band one standard deviation to each side; an epoch is
-    drawn where all seeds have it. The first of the rows is grey in the panels of the others.
+    The line is the mean over the seeds, and the band is one standard deviation to each side. An
+    epoch is drawn only if all seeds have it. The first row is gray in the panels of the others.
 
     Args:
-        lines: rows with runs.
+        lines: Rows that have runs.
     """
     count = len(lines)
     columns = min(COLUMNS, count)
@@ -159,7 +159,7 @@ def draw_learning(lines: Sequence[Line]) -> Figure:
 
 
 def learning(runs: Sequence[Run]) -> tuple[list[int], list[float], list[float]]:
-    """Epochs, and mean and standard deviation of the metric over the runs that logged it."""
+    """Return epochs, and mean and standard deviation of the metric over the runs that logged it."""
     series = [each for run in runs if (each := logged(run))]
     epochs = sorted(set.intersection(*(set(each) for each in series))) if series else []
     by_epoch = [[each[epoch] for each in series] for epoch in epochs]
@@ -168,10 +168,12 @@ def learning(runs: Sequence[Run]) -> tuple[list[int], list[float], list[float]]:
 
 
 def logged(run: Run) -> dict[int, float]:
-    """The monitored metric by epoch, in percent; nothing where the CSV files cannot be read."""
+    """Return the monitored metric by epoch in percent; empty if the CSV files cannot be read."""
     try:
         values = read_epochs(run.folder / "csv", run.results["monitor"])
     except (KeyError, TypeError, ValueError, OSError) as error:
-        log.warning("%s: no learning curve, csv/ cannot be read: %s", run.name, error)
+        log.warning(
+            "%s: the learning curve is left out, since csv/ cannot be read: %s", run.name, error
+        )
         return {}
     return {epoch: 100 * value for epoch, value in values.items()}

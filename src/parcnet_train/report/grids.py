@@ -1,4 +1,4 @@
-"""The tables of a report as text in cells, for every format alike; and as raw numbers."""
+"""Tables of a report: as text cells that every output format shares, and as raw numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from parcnet_train.report.paper.tables import Row
 MIXED = "MIXED RECIPES"
 WHY_MIXED = (
     f"{MIXED}: these runs differ in more than row and seed, so a difference between rows is not "
-    "that of the networks alone."
+    "only due to the networks."
 )
-SURROUNDINGS = "Also different, and no part of the recipe:"
+SURROUNDINGS = "Other differences, which are not part of the recipe:"
 LEGEND = (
-    "Metrics and differences are in percent of the whole. Ours: mean and standard deviation over "
-    "n seeds, of each run's best checkpoint. Difference: to the first row of the table, over the "
-    "seeds that both have, in brackets the 95 % interval of Student's paired t. `higher` and "
-    "`lower` are said where that interval leaves zero out, which one of twenty intervals does by "
-    "chance alone; equal differences of all seeds tell nothing of noise. Our parameters are those "
-    "of the trained network, with the classes of its data."
+    "Metrics and differences are in percent; a difference is in percentage points. Ours: mean and "
+    "standard deviation of each run's best checkpoint over n seeds. Difference: relative to the "
+    "first row of the table, over the seeds that both rows have, with the 95 % interval of "
+    "Student's paired t in brackets. The verdict is `higher` or `lower` if that interval excludes "
+    "zero, which happens by chance in one of twenty intervals; if all seeds have the same "
+    "difference, the noise is unknown. Our parameters are those of the trained network, with the "
+    "classes of its data."
 )
-TOP1_DIGITS = 2  # as Table 2 prints top-1; the other metrics have one less
+TOP1_DIGITS = 2  # Table 2 prints top-1 with two decimals, the other metrics with one
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class Grid:
     """A table of text.
 
     Attributes:
-        title: above it.
-        headings: of the columns.
-        cells: by row.
-        warning: what must not be overlooked, with the lines that say in what.
-        remarks: paragraphs below, each a sentence with the lines that belong to it.
-        numbers: columns that are set flush right.
+        title: Title above the table.
+        headings: Headings of the columns.
+        cells: Text of the cells, row by row.
+        warning: Warning that must not be overlooked, followed by its list items.
+        remarks: Paragraphs below the table, each a sentence with its list items.
+        numbers: Indices of the columns that are aligned to the right.
     """
 
     title: str
@@ -56,7 +57,7 @@ OTHER_HEADINGS = ("runs of", "differ in", "params", "metric", "ours", "n")
 
 
 def table2_grid(section: Section) -> Grid:
-    """The rows of one task."""
+    """Return the rows of one task as a table."""
     first = section.lines[0].row
     name = first.metric_name.removeprefix("val/")
     headings = [each.format(first.number) for each in HEADINGS]
@@ -75,7 +76,7 @@ def table2_grid(section: Section) -> Grid:
 
 
 def line_cells(line: Line) -> list[str]:
-    """A row of Table 2 in words."""
+    """Return the cells of a row of Table 2."""
     row, group, difference = line.row, line.group, line.difference
     change = ""
     if difference is not None:
@@ -94,23 +95,23 @@ def line_cells(line: Line) -> list[str]:
 
 
 def parameters_cell(group: Group | None) -> str:
-    """How many, of one network or of several."""
+    """Return the parameter count, or all counts if the networks differ."""
     return " and ".join(f"{number:,}" for number in group.parameters) if group else ""
 
 
 def paper_metric(row: Row) -> str:
-    """With the digits that the paper prints."""
+    """Return the paper's metric with as many decimals as the paper prints."""
     return f"{row.metric:.{TOP1_DIGITS if row.metric_name == 'val/top1' else 1}f}"
 
 
 def metric_cell(group: Group) -> str:
-    """Mean and, of several, standard deviation."""
+    """Return the mean and, with several seeds, the standard deviation."""
     deviation = "" if group.deviation is None else f" ± {group.deviation:.2f}"
     return f"{group.mean:.2f}{deviation}"
 
 
 def others_grid(others: Sequence[Other]) -> Grid:
-    """The runs that are no rows of Table 2."""
+    """Return the runs that belong to no row of Table 2 as a table."""
     cells = [
         [
             *(other.name, other.differs, parameters_cell(other.group), other.metric_name),
@@ -122,7 +123,7 @@ def others_grid(others: Sequence[Other]) -> Grid:
 
 
 def raw_table(sections: Sequence[Section], others: Sequence[Other]) -> str:
-    """Everything as CSV: numbers as they are, parameters in ones, metrics in percent."""
+    """Return everything as CSV: unrounded, parameters as plain counts, metrics in percent."""
     stream = io.StringIO()
     rows = [*raw_lines(sections), *raw_others(others)]
     writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
@@ -132,7 +133,7 @@ def raw_table(sections: Sequence[Section], others: Sequence[Other]) -> str:
 
 
 def raw_lines(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
-    """The rows of Table 2."""
+    """Yield the CSV lines of the rows of Table 2."""
     for section in sections:
         for line in section.lines:
             row, difference = line.row, line.difference
@@ -157,7 +158,7 @@ def raw_lines(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
 
 
 def raw_others(others: Sequence[Other]) -> Iterator[dict[str, object]]:
-    """The other runs, under the same headings."""
+    """Yield the CSV lines of the other runs, under the same headings."""
     for other in others:
         yield {
             "table": "other",
@@ -170,12 +171,12 @@ def raw_others(others: Sequence[Other]) -> Iterator[dict[str, object]]:
 
 
 def raw_parameters(group: Group | None) -> dict[str, object]:
-    """Parameters of a group, several where its networks differ."""
+    """Return the parameter count of a group, or all counts if its networks differ."""
     return {"parameters": " ".join(map(str, group.parameters)) if group else ""}
 
 
 def raw_group(group: Group | None) -> dict[str, object]:
-    """The metric of a group."""
+    """Return the metric of a group over its seeds."""
     return {
         "metric_mean": group and group.mean,
         "metric_std": group and group.deviation,

@@ -1,4 +1,4 @@
-"""Whether one group of runs is better than another: differences by seed, and their interval."""
+"""Comparison of two groups of runs: paired differences by seed, and a confidence interval."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NOISE = "not told apart from noise"
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference between two groups of runs of the same seeds.
+    """Mean difference between two groups of runs with the same seeds.
 
     Attributes:
-        mean: of the differences by seed.
-        low: end of its interval, None with one seed, like the next.
-        high: the other end.
-        seeds: that both groups have.
+        mean: Mean of the differences by seed.
+        low: Lower end of the confidence interval, None with only one seed.
+        high: Upper end of the confidence interval, None with only one seed.
+        seeds: Seeds that both groups have.
     """
 
     mean: float
@@ -32,7 +32,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """In words; equal differences tell nothing of their noise."""
+        """Verdict in words; differences that are all equal give no estimate of their noise."""
         if self.low is None or self.high is None:
             return "one seed only"
         if isclose(self.low, self.high, abs_tol=1e-9) or self.low <= 0 <= self.high:
@@ -43,15 +43,15 @@ class Difference:
 def paired_difference(
     ours: Mapping[int, float], baseline: Mapping[int, float], confidence: float = CONFIDENCE
 ) -> Difference | None:
-    """Compares by seed, with the interval of Student's paired t test.
+    """Compare two groups seed by seed, with the interval of Student's paired t test.
 
     Args:
-        ours: value by seed.
-        baseline: value by seed, to be subtracted.
-        confidence: that the interval covers the true mean difference.
+        ours: Values by seed.
+        baseline: Values by seed, which are subtracted.
+        confidence: Probability that the interval covers the true mean difference.
 
     Returns:
-        The difference, None where there is no seed that both have.
+        The difference, None if the groups share no seed.
     """
     seeds = tuple(sorted(ours.keys() & baseline.keys()))
     if not seeds:
@@ -60,9 +60,8 @@ def paired_difference(
     mean = statistics.fmean(one - other for one, other in zip(left, right, strict=True))
     if len(seeds) == 1:
         return Difference(mean, None, None, seeds)
-    with (
-        warnings.catch_warnings()
-    ):  # equal differences have an interval of no length, see `verdict`
+    # Equal differences give an interval of length zero, see `verdict`.
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         interval = ttest_rel(left, right).confidence_interval(confidence)
     return Difference(mean, float(interval.low), float(interval.high), seeds)

@@ -1,4 +1,4 @@
-"""In what runs differ that are to be compared: a table of mixed recipes says little of networks."""
+"""Unintended differences between runs: with mixed recipes, a table does not compare networks."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from parcnet_train.report.collected import Run
 from parcnet_train.runs.directories import NOT_OF_A_TRAINING, SHOWN
 
 Facts = Mapping[str, Any]
-Labelled = Sequence[tuple[int, Run]]  # runs with the number of their row
+Labelled = Sequence[tuple[int, Run]]  # runs, each with the number of its row
 
-# Parts of a configuration that are no recipe: what the rows are about, and what changes no result.
+# Parts of a configuration that are not part of the recipe: they define the row, or do not affect
+# the result.
 APART = (*NOT_OF_A_TRAINING, "backbone", "checkpoint", "seed")
 HARMLESS = (
     *("data.num_workers", "data.seed", "task.save_predictions", "trainer.log_every_n_steps"),
     *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
 )
-ROOT = "data.root"  # the same data may lie elsewhere; its files have a hash
+ROOT = "data.root"  # the same data may be in another folder; their files are hashed
 
-# What results.json tells of a recipe, for runs without provenance.json.
+# The recipe as far as results.json contains it, for runs without provenance.json.
 TOLD = ("head", "data", "recipe", "experiment", "debug", "epochs")
 VERSIONS = ("parcnet_train_version", "torch_version")
 ABSENT = "absent"
-LONGEST = 60  # characters of a value
+LONGEST = 60  # characters of a value that are shown
 
 
 def recipe_of(run: Run) -> Facts | None:
-    """Everything of a run that may change its metric, but backbone and seed; None: not known."""
+    """Return all values that may affect the metric, except backbone and seed; None: unknown."""
     if run.provenance is None:
         return None
     leaves = flatten(run.provenance["config"])
@@ -41,7 +42,7 @@ def recipe_of(run: Run) -> Facts | None:
     }
     for override in run.provenance.get("overrides") or ():
         key, _, value = str(override).lstrip("+~").partition("=")
-        if key.startswith("backbone."):  # on top of what the row has
+        if key.startswith("backbone."):  # changes the backbone of the row
             facts[key] = value
     pretrained = leaves.get("backbone.pretrained") is not None
     facts["backbone.pretrained"] = "a checkpoint" if pretrained else None
@@ -51,17 +52,17 @@ def recipe_of(run: Run) -> Facts | None:
 
 
 def told_of(run: Run) -> Facts:
-    """The same as far as results.json tells it."""
+    """Return the recipe of a run as far as results.json contains it."""
     return {key: run.results.get(key) for key in TOLD}
 
 
 def versions_of(run: Run) -> Facts:
-    """What results.json tells of the programs that made a run."""
+    """Return the package versions in results.json."""
     return {key: run.results.get(key) for key in VERSIONS}
 
 
 def surroundings_of(run: Run) -> Facts:
-    """Where and with what a run was made that has a provenance."""
+    """Return the environment of a run: data folder, versions, hardware, code revision."""
     assert run.provenance is not None
     facts = {**versions_of(run), ROOT: flatten(run.provenance["config"]).get(ROOT)}
     for part in ("python", "packages", "hardware"):
@@ -73,7 +74,7 @@ def surroundings_of(run: Run) -> Facts:
 
 
 def mixed_recipes(runs: Labelled) -> list[str]:
-    """One line per value in which runs of a table differ, other than its rows and seeds."""
+    """Return one line per recipe value in which the runs of a table differ."""
     known = [(row, recipe) for row, run in runs if (recipe := recipe_of(run)) is not None]
     lines = [*differing(known)]
     if len(known) < len(runs):
@@ -85,7 +86,7 @@ def mixed_recipes(runs: Labelled) -> list[str]:
 
 
 def other_surroundings(runs: Labelled) -> list[str]:
-    """The same of machines and versions."""
+    """Return one line per environment value in which the runs of a table differ."""
     known = [(row, surroundings_of(run)) for row, run in runs if run.provenance is not None]
     lines = [*differing(known)]
     if len(known) < len(runs):
@@ -94,12 +95,12 @@ def other_surroundings(runs: Labelled) -> list[str]:
 
 
 def differing(facts: Sequence[tuple[int, Facts]]) -> Iterator[str]:
-    """Compares facts of runs, and says which rows have which value.
+    """Compare facts of runs, and describe which rows have which value.
 
-    Keys that divide the runs alike, with the same values, share a line.
+    Keys with the same values in the same runs share a line.
 
     Args:
-        facts: of each run, with the number of its row.
+        facts: Facts of each run, with the number of its row.
 
     Yields:
         `KEYS: VALUE (rows 1 to 3), VALUE (row 4)`.
@@ -118,17 +119,17 @@ def differing(facts: Sequence[tuple[int, Facts]]) -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as YAML has it."""
+    """Return a value as text, as YAML writes it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def shorten(text: str) -> str:
-    """The beginning of what is too long for a line."""
+    """Shorten a text that is too long for a line."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def in_words(rows: Sequence[int], all_rows: Sequence[int]) -> str:
-    """`rows 2 to 7`; a row some of whose runs are meant is `2 of 3 runs of row 4`."""
+    """Describe runs by their rows: `rows 2 to 7`, or `2 of 3 runs of row 4` for a part of a row."""
     whole = [row for row in sorted(set(rows)) if rows.count(row) == all_rows.count(row)]
     parts = [
         f"{rows.count(row)} of {all_rows.count(row)} runs of row {row}"

@@ -29,7 +29,7 @@ def test_operator_writes_every_setting(tmp_path, monkeypatch, capsys):
     assert {key for key in results if key.startswith("operator/")} == keys
     assert results["operator/2x3x4x6/nchw/float32/both/forward/convolution/ratio"] == 1
     assert (results["target"], results["repeats"]) == ("operator", 2)
-    assert "2 x 3 x 4 x 6; ms: median (least-most)" in capsys.readouterr().out
+    assert "2 x 3 x 4 x 6; ms: median (min-max)" in capsys.readouterr().out
 
 
 TINY = ("benchmark.batch_size=2", "benchmark.image_size=[32,64]", "trainer.accelerator=cpu")
@@ -51,7 +51,7 @@ def test_train_step_writes_every_variant(tmp_path, capsys):
     assert results == json.loads((tmp_path / "results.json").read_text())
     out = capsys.readouterr().out
     assert "training step, 2 x 3 x 32 x 64, cpu; ms" in out
-    assert f"faster than {released}" in " ".join(out.split())
+    assert f"speedup over {released}" in " ".join(out.split())
 
 
 def test_memory_can_be_left_to_the_c_library_for_all(tmp_path):

@@ -1,4 +1,4 @@
-"""The paper's Table 3 with ours beside it."""
+"""The paper's Table 3 beside our times."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def latencies():
     return Latencies((256, 192), times, dict.fromkeys(times, 2e-6), [1])
 
 
-def test_ratios_are_medians_of_the_turns_own(latencies):
+def test_speedup_is_the_median_over_interleaved_rounds(latencies):
     ours = beside_table3(latencies)
     for first in (1, 3):  # the paper's two devices
         assert (ours[first][ONNX].milliseconds, ours[first][ONNX].times_faster) == (50, None)
@@ -36,7 +36,7 @@ def test_ratios_are_medians_of_the_turns_own(latencies):
     assert ours[5] == ours[6] == {}
 
 
-def test_results_have_the_papers_beside_ours(latencies):
+def test_results_contain_paper_and_measured_values(latencies):
     results = dict(table3_results(latencies))
     assert results["table3/row1/milliseconds_paper"] == 457
     assert "table3/row1/times_faster_paper" not in results
@@ -46,7 +46,7 @@ def test_results_have_the_papers_beside_ours(latencies):
     assert "table3/row2/baked/mnn/times_faster" not in results
 
 
-def test_tables_say_what_was_not_run(latencies, capsys):
+def test_tables_show_what_was_not_run(latencies, capsys):
     print_latencies("title", latencies)
     print_table3(latencies)
     lines = capsys.readouterr().out.splitlines()
@@ -60,7 +60,7 @@ def test_tables_say_what_was_not_run(latencies, capsys):
     assert resnet.count("not run") == 2
 
 
-def test_the_picture_has_a_bar_for_each(latencies, tmp_path):
+def test_latencies_are_drawn_as_png(latencies, tmp_path):
     picture = tmp_path / "latency.png"
     draw_latencies("title", latencies, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")

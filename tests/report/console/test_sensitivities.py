@@ -1,7 +1,7 @@
 from parcnet_train.report.console.sensitivities import SHOWN, print_sensitivities
 
 
-def test_the_worst_layers_have_their_whole_names(capsys):
+def test_layer_names_are_not_cut(capsys):
     names = [f"/network/{'backbone/stages.[4]' * 6}/{number}/Conv" for number in range(SHOWN + 2)]
     print_sensitivities({name: 100.0 - number for number, name in enumerate(names)})
     _, *lines = capsys.readouterr().out.splitlines()

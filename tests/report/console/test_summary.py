@@ -15,7 +15,7 @@ RESULTS = {
 }
 
 
-def test_metrics_of_classes_have_a_table_of_their_own(capsys):
+def test_class_metrics_have_their_own_table(capsys):
     print_summary(RESULTS)
     classes, _, run = capsys.readouterr().out.partition("parcnet_s on coco")
     assert [line.split("│")[1:3] for line in classes.splitlines() if line.endswith("│")] == [

@@ -1,4 +1,4 @@
-"""Every row of the paper's tables, as this package composes it."""
+"""Counts of every row of the paper's tables."""
 
 import dataclasses
 import sys
@@ -9,8 +9,8 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.report.paper.comparison import compare
 from parcnet_train.report.paper.tables import TABLES
 
-# Of the authors' implementation; row 4, which they never released, of the block described in
-# backbones/parcnet.py. 25,600 parameters are position embeddings.
+# Counted in the authors' implementation; row 4, which they never released, in the block that
+# backbones/parcnet.py describes. 25,600 parameters are position embeddings.
 PARAMETERS_2 = {
     **{1: 5_578_632, 2: 4_961_696, 3: 4_979_872, 4: 5_321_824, 5: 4_951_672, 6: 5_011_488},
     **{7: 5_037_088, 8: 5_738_826, 9: 5_197_282 - 25_600, 10: 5_197_282},
@@ -27,25 +27,25 @@ def check_rows(table, parameters):
     assert [each.row for each in compared] == list(TABLES[table])
     for each in compared:
         assert each.counts.parameters == parameters[each.row.number]
-        # As many digits as the paper prints.
+        # The precision is that of the printed digits.
         paper = each.row.parameters
         assert abs(each.counts.parameters / 1e6 - paper) <= (0.5 if paper > 20 else 0.0501)
     return {each.row.number: each for each in compared}
 
 
-def test_table_2_parameters_of_all_rows():
+def test_table_2_parameters_and_multiply_adds():
     rows = check_rows("table2", PARAMETERS_2)
     for row, each in rows.items():
         assert each.row.overrides == (f"ablation=table2_row{row}",)
         assert each.counts.multiply_adds == each.row.multiply_adds
-    # Authors' implementation.
+    # Counted in the authors' implementation.
     assert round(rows[1].counts.multiply_adds / 1e6) == 2001
     assert round(rows[7].counts.multiply_adds / 1e6) == 1657
     assert round(rows[10].counts.multiply_adds / 1e6) == 2747
     assert round(rows[13].counts.multiply_adds / 1e6) == 9754
 
 
-def test_table_3_parameters_and_flops_as_the_paper_counts_them():
+def test_table_3_parameters_and_flops():
     rows = check_rows("table3", PARAMETERS_3)
     assert round(rows[1].flops / 1e9, 1) == 4.0
     assert round(rows[2].flops / 1e9, 3) == 3.315  # the paper's 3.5 over-counts the attention
@@ -53,10 +53,10 @@ def test_table_3_parameters_and_flops_as_the_paper_counts_them():
         assert rows[number].flops / 1e9 == pytest.approx(rows[number].row.flops, abs=0.1)
 
 
-def test_table_1_counts_other_packages_networks():
+def test_table_1_counts_networks_of_other_packages():
     rows = {each.row.model: each for each in compare(TABLES["table1"])}
     assert {name: each.counts and each.counts.parameters for name, each in rows.items()} == {
-        # torchvision's and timm's documentation.
+        # From the documentation of torchvision and timm.
         "ShuffleNetV2 (2.0x)": 7_393_996,
         "MobileNetV3 (1.0x)": 5_483_032,
         "EfficientNet-B0": 5_288_548,
@@ -71,7 +71,7 @@ def test_table_1_counts_other_packages_networks():
     assert "neither torchvision nor timm has it" in rows["ViT-C"].results()["note"]
 
 
-def test_without_timm_its_rows_say_so(monkeypatch):
+def test_rows_without_their_package_name_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     (row,) = (row for row in TABLES["table1"] if row.model == "DeiT-T")
     (compared,) = compare([row])
@@ -79,7 +79,7 @@ def test_without_timm_its_rows_say_so(monkeypatch):
     assert compared.results()["note"] == "needs timm"
 
 
-def test_a_row_with_a_fault_is_no_empty_row():
+def test_faulty_row_raises():
     row = dataclasses.replace(TABLES["table2"][0], overrides=("backbone=mobilevit_z",))
     with pytest.raises(ConfigError, match="backbone=mobilevit_z: there is no such config"):
         compare([row])

@@ -1,10 +1,10 @@
-"""Points of the paper's figures."""
+"""Points of the figures in the paper."""
 
 from parcnet_train.report.paper.figures import PAPER_FIGURES
 from parcnet_train.report.paper.tables import TABLE_2, TASKS
 
 
-def test_published_points_agree_with_table_2():
+def test_points_match_table_2():
     for task, figure in PAPER_FIGURES.items():
         metric = TASKS[task][0]
         (baseline,) = (

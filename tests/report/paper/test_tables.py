@@ -1,8 +1,8 @@
-"""The rows of the paper's tables against the tables as they are printed."""
+"""Rows of the paper's tables against the printed tables."""
 
 from parcnet_train.report.paper.tables import TABLES
 
-# Copied from the paper, arXiv 2203.03952; "*" marks other hyperparameters there.
+# Copied from the paper, arXiv 2203.03952, where "*" marks different hyperparameters.
 TABLE_1 = """
 ShuffleNetV2 (2.0x) 5.5 74.5
 MobileNetV3 (1.0x) 5.4 75.2
@@ -48,13 +48,13 @@ def lines_of(table):
     return table.strip().splitlines()
 
 
-def test_table_1_is_as_printed():
+def test_table_1_matches_the_paper():
     rows = TABLES["table1"]
     assert [f"{row.model} {row.parameters} {row.metric}" for row in rows] == lines_of(TABLE_1)
     assert [row.number for row in rows] == list(range(1, 10))
 
 
-def test_table_2_is_as_printed():
+def test_table_2_matches_the_paper():
     printed = [
         " ".join(
             (
@@ -68,7 +68,7 @@ def test_table_2_is_as_printed():
     assert [name for name, _ in TABLES["table2"][0].columns] == ["Kernel", "MF", "CA", "PE"]
 
 
-def test_table_3_is_as_printed():
+def test_table_3_matches_the_paper():
     printed = [
         f"{row.number} {row.model} {row.parameters}M {row.flops}G "
         f"{row.device} {row.milliseconds} {row.metric}"
@@ -77,7 +77,7 @@ def test_table_3_is_as_printed():
     assert printed == lines_of(TABLE_3)
 
 
-def test_classes_and_sizes_of_the_tasks():
+def test_tasks_have_the_classes_and_sizes_of_the_paper():
     facts = {row.metric_name: (row.num_classes, row.size) for row in TABLES["table2"]}
     assert facts == {
         "val/top1": (1000, (256, 256)),

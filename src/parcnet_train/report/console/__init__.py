@@ -1,1 +1,1 @@
-"""Tables that actions print."""
+"""Console tables of the actions."""

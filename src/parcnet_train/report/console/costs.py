@@ -11,17 +11,17 @@ from parcnet_train.report.paper.comparison import Compared
 from parcnet_train.terminal import wide_console
 
 MIB = 2**20
-WIDTH = 140  # characters that the widest table needs
+WIDTH = 140  # characters; the widest table needs them
 
 
 def print_stages(title: str, parts: Sequence[Stage], total: Stage, weight_bytes: int) -> None:
-    """Prints one line per part of a network, and the whole.
+    """Print one line per part of a network, and one for the whole network.
 
     Args:
-        title: what was profiled.
-        parts: in their order.
-        total: all of them.
-        weight_bytes: of parameters and buffers.
+        title: Title of the table.
+        parts: Parts of the network, in order.
+        total: Sum of all parts.
+        weight_bytes: Size of parameters and buffers, in bytes.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("stage")
@@ -44,18 +44,18 @@ def print_stages(title: str, parts: Sequence[Stage], total: Stage, weight_bytes:
     console = wide_console(WIDTH)
     console.print(table)
     console.print(
-        f"peak memory: tensors of an inference in float32; weights hold {weight_bytes / MIB:,.1f} "
-        "MiB more",
+        "peak memory: activations of an inference in float32; the weights take another "
+        f"{weight_bytes / MIB:,.1f} MiB",
         highlight=False,
     )
 
 
 def print_comparison(name: str, rows: Sequence[Compared]) -> None:
-    """Prints the paper's numbers beside ours, and below them why they differ.
+    """Print the paper's numbers beside ours, followed by notes on why they differ.
 
     Args:
-        name: of the table, `table1` to `table3`.
-        rows: all of them.
+        name: Name of the table, `table1` to `table3`.
+        rows: Rows of the table.
     """
     has_flops = any(each.row.flops for each in rows)
     table = Table(title=f"Paper, {name.replace('table', 'Table ')}", title_justify="left")
@@ -94,5 +94,5 @@ def print_comparison(name: str, rows: Sequence[Compared]) -> None:
 
 
 def differ(ours: float, paper: float) -> str:
-    """Ours against the paper's, in percent of that."""
+    """Return the relative difference of our value to the paper's, in percent."""
     return f"{100 * (ours / paper - 1):+.1f} %"

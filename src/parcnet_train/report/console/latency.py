@@ -1,4 +1,4 @@
-"""Table and picture of `benchmark.target=latency`, and the paper's Table 3 with ours beside it."""
+"""Table and figure of `benchmark.target=latency`, and the paper's Table 3 beside our times."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from parcnet_train.files import write_whole
 from parcnet_train.report.paper.tables import TABLE_3, Row
 from parcnet_train.terminal import wide_console
 
-WIDTH = 120  # characters that the table of times needs
-TABLE_3_WIDTH, COLUMN_WIDTH = 75, 16  # the other one: of the paper's columns, of each of ours
-BAR = 0.8  # of the room between two backbones
+WIDTH = 120  # characters; the table of times needs them
+TABLE_3_WIDTH, COLUMN_WIDTH = 75, 16  # characters of the paper's columns, of each of ours
+BAR = 0.8  # height of a backbone's bars, relative to the distance between backbones
 PICTURE = "latency.png"
 
 
 @dataclass(frozen=True)
 class Ours:
-    """A row of Table 3 in one of our columns.
+    """Our time for a row of Table 3, in one form and runtime.
 
     Attributes:
-        milliseconds: median.
-        times_faster: than the network of the row above, the same without ParC; None without one.
+        milliseconds: Median time of an image.
+        times_faster: Speedup over the row above, the same network without ParC; None without one.
     """
 
     milliseconds: float
@@ -37,22 +37,22 @@ class Ours:
 
 
 def backbone_of(row: Row) -> str:
-    """The config of a row's network."""
+    """Return the backbone config of a row."""
     return row.overrides[0].removeprefix("backbone=")
 
 
 def pairs() -> Iterator[tuple[Row, Row]]:
-    """Rows of Table 3 without ParC, with those with it."""
+    """Pair each row of Table 3 without ParC with the row of the same network with ParC."""
     return zip(TABLE_3[::2], TABLE_3[1::2], strict=True)
 
 
 def columns_of(latencies: Latencies) -> list[tuple[str, str]]:
-    """Form and runtime of our columns."""
+    """Return form and runtime of our columns."""
     return list(dict.fromkeys((each.form, each.runtime) for each in latencies.milliseconds))
 
 
 def beside_table3(latencies: Latencies) -> dict[int, dict[tuple[str, str], Ours]]:
-    """What was measured of each row of Table 3, by form and runtime."""
+    """Return our times of each row of Table 3, by form and runtime."""
     found: dict[int, dict[tuple[str, str], Ours]] = {row.number: {} for row in TABLE_3}
     timings = {each: Timing(tuple(t)) for each, t in latencies.milliseconds.items()}
     for without, with_parc in pairs():
@@ -62,14 +62,14 @@ def beside_table3(latencies: Latencies) -> dict[int, dict[tuple[str, str], Ours]
             if first is not None:
                 found[without.number][column] = Ours(first.median, None)
             if second is not None:
-                # Of the turns' own ratios: other work on the machine meets both in a turn.
+                # Ratio within each interleaved round: other load on the machine affects both.
                 ratio = None if first is None else first.relative_to(second)
                 found[with_parc.number][column] = Ours(second.median, ratio)
     return found
 
 
 def table3_results(latencies: Latencies) -> Iterator[tuple[str, float | str | None]]:
-    """Keys and values for `results.json`."""
+    """Yield keys and values of Table 3 for `results.json`."""
     ours = beside_table3(latencies)
     for without, with_parc in pairs():
         for row in (without, with_parc):
@@ -86,20 +86,20 @@ def table3_results(latencies: Latencies) -> Iterator[tuple[str, float | str | No
 
 
 def paper_ratio(without: Row, with_parc: Row) -> float:
-    """How many times faster a network is with ParC than without, as printed."""
+    """Return the printed speedup of a network with ParC over the same network without."""
     assert without.milliseconds is not None  # every row of Table 3 has it
     assert with_parc.milliseconds is not None
     return without.milliseconds / with_parc.milliseconds
 
 
 def print_latencies(title: str, latencies: Latencies) -> None:
-    """Prints one line per network and runtime.
+    """Print one line per network, form and runtime.
 
     Args:
-        title: what was measured.
-        latencies: all of them.
+        title: Title of the table.
+        latencies: Measured times.
     """
-    table = Table(title=f"{title}; milliseconds of an image", title_justify="left")
+    table = Table(title=f"{title}; milliseconds per image", title_justify="left")
     for heading in ("backbone", "form", "runtime"):
         table.add_column(heading, no_wrap=True)
     for heading in ("median", "p90", "p99", "differs"):
@@ -111,19 +111,19 @@ def print_latencies(title: str, latencies: Latencies) -> None:
     console = wide_console(WIDTH)
     console.print(table)
     console.print(
-        "differs: the largest difference of a logit from PyTorch's of the network as trained, in "
-        "standard deviations of the logits",
+        "differs: the largest difference of a logit to the trained network in PyTorch, in standard "
+        "deviations of the logits",
         highlight=False,
     )
 
 
 def print_table3(latencies: Latencies) -> None:
-    """Prints the paper's Table 3 with our columns beside it."""
+    """Print the paper's Table 3 beside our columns."""
     ours = beside_table3(latencies)
     height, width = latencies.size
     table = Table(
-        title=f"Paper, Table 3, and ours at {height}x{width}; in brackets: how many times faster "
-        "than the row above",
+        title=f"Paper, Table 3, and ours at {height}x{width}; in brackets: speedup over the row "
+        "above",
         title_justify="left",
     )
     columns = columns_of(latencies)
@@ -148,17 +148,17 @@ def print_table3(latencies: Latencies) -> None:
 
 
 def bracketed(ratio: float | None) -> str:
-    """A ratio behind a time, where there is one."""
+    """Return a speedup in brackets, or nothing without one."""
     return "" if ratio is None else f" ({ratio:.2f}x)"
 
 
 def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
-    """Draws medians as bars, with lines up to the 90th percentile.
+    """Draw medians as bars, with lines up to the 90th percentile.
 
     Args:
-        title: what was measured.
-        latencies: all of them.
-        picture: the PNG file to write.
+        title: Title of the figure.
+        latencies: Measured times.
+        picture: PNG file to write.
     """
     columns = columns_of(latencies)
     backbones = list(dict.fromkeys(each.backbone for each in latencies.milliseconds))
@@ -185,7 +185,7 @@ def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
         axes.bar_label(bars, [in_digits(each) for each in medians], padding=3, fontsize=7)
     axes.set_yticks([place + (BAR - height) / 2 for place in range(len(backbones))], backbones)
     axes.invert_yaxis()
-    axes.set(title=title, xlabel="milliseconds of an image: median, line up to the 90th percentile")
+    axes.set(title=title, xlabel="milliseconds per image: median, line up to the 90th percentile")
     axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)

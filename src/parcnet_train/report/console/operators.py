@@ -1,4 +1,4 @@
-"""The table of an exported file's operators."""
+"""Table of the operators in an exported file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_operators(title: str, counts: Mapping[str, int]) -> None:
-    """Prints how often each operator stands in a file."""
+    """Print how often each operator occurs in a file."""
     table = Table("operator", "times")
     for name, count in counts.items():
         table.add_row(escape(name), str(count))

@@ -1,4 +1,4 @@
-"""The table at the end of `action=predict`."""
+"""Table of predictions that ends `action=predict`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rich.table import Table
 
 from parcnet_train.terminal import wide_console
 
-LINES = 20  # images that are shown
+LINES = 20  # images in the table
 
 
 def shown(path: Path | str) -> str:
-    """A path as it can be printed: names of files may be any bytes."""
+    """Return a path as printable text: file names may contain any bytes."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def print_predictions(lines: Sequence[tuple[Path, str]], rest: int, title: str) -> None:
-    """Prints what was found in some images.
+    """Print the predictions of some images.
 
     Args:
-        lines: their paths, and what was found in words.
-        rest: how many more images there are.
-        title: of the table.
+        lines: Path and prediction in words of each image.
+        rest: Number of further images, which are not shown.
+        title: Title of the table.
     """
     table = Table("image", "prediction", title=title, title_justify="left")
     for path, words in lines:

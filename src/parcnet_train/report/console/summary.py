@@ -1,4 +1,4 @@
-"""The tables at the end of a run."""
+"""Summary tables at the end of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.table import Table
 
 
 def print_summary(results: Mapping[str, Any]) -> None:
-    """Prints the metrics of the classes, and the metrics, epochs, time and files of one run.
+    """Print per-class metrics, and the metrics, epochs, time and files of a run.
 
     Args:
-        results: as in `results.json`; a name `val/METRIC/CLASS` is the metric of a class.
+        results: Values of `results.json`; a name `val/METRIC/CLASS` is the metric of a class.
     """
     metrics = {
         name.removeprefix("val/"): f"{value:.4f}"
@@ -31,7 +31,7 @@ def print_summary(results: Mapping[str, Any]) -> None:
         "checkpoint": results["checkpoint"],
     }
     console = Console()
-    # Paths are to be copied: rather a wide table than a broken path.
+    # Paths must stay copyable: a table that is too wide is better than a path with line breaks.
     console.width = max(console.width, max(map(len, rows.values())) + max(map(len, rows)) + 7)
     of_classes = [name.partition("/") for name in metrics if "/" in name]
     for metric in dict.fromkeys(name for name, *_ in of_classes):

@@ -1,4 +1,4 @@
-"""Tables of `action=benchmark`."""
+"""Tables of `action=benchmark`, except those of latencies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from parcnet_train.benchmarks.timing import Timing, in_digits
 from parcnet_train.benchmarks.training_step import Variant
 from parcnet_train.terminal import wide_console
 
-WIDTH = 170  # characters that the widest table needs
+WIDTH = 170  # characters; the widest table needs them
 PASSES = {"forward": "forward", "forward_backward": "+ backward"}
-LEGEND = "ms: median (least-most), how many times faster than"
+LEGEND = "ms: median (min-max), speedup over"
 
 
 def print_operators(shape: Shape, timings: Timings) -> None:
-    """Prints all times of one shape.
+    """Print all times of one input shape.
 
     Args:
-        shape: of the input.
-        timings: by setting and algorithm.
+        shape: Shape of the input.
+        timings: Times by setting and algorithm.
     """
     title = f"{' x '.join(map(str, shape))}; {LEGEND} the convolution"
     table = Table(title=title, title_justify="left")
@@ -40,20 +40,20 @@ def print_operators(shape: Shape, timings: Timings) -> None:
 
 
 def print_steps(title: str, timings: Mapping[Variant, Timing]) -> None:
-    """Prints one line per variant.
+    """Print one line per variant.
 
     Args:
-        title: what was measured.
-        timings: the first one is the reference.
+        title: Title of the table.
+        timings: Times by variant; the first variant is the reference.
     """
     first, *others = timings
-    # The same network with the memory settings that all others have.
+    # The reference network with the memory settings of all other variants.
     twin = next((each for each in others if replace(first, keeps_memory=True) == each), None)
     table = Table(title=f"{title}; {LEGEND} {first}", title_justify="left")
     for heading in ("network", "layout", "dtype", "memory", "time"):
         table.add_column(heading, no_wrap=True)
     if twin is not None:
-        table.add_column(f"than {twin}")
+        table.add_column(f"speedup over {twin}")
     for variant, timing in timings.items():
         cells = [variant.network, variant.layout, variant.dtype]
         cells += ["kept" if variant.keeps_memory else "system", timing.words(timings[first])]
@@ -64,14 +64,14 @@ def print_steps(title: str, timings: Mapping[Variant, Timing]) -> None:
 
 
 def print_loaders(title: str, speeds: Speeds) -> None:
-    """Prints one line per loader.
+    """Print one line per loader.
 
     Args:
-        title: what was measured.
-        speeds: of all loaders.
+        title: Title of the table.
+        speeds: Speeds of all loaders.
     """
     table = Table(title=title, title_justify="left")
-    for heading in ("loader", "images/s: median (least-most)", f"times {ORDINARY}"):
+    for heading in ("loader", "images/s: median (min-max)", f"times {ORDINARY}"):
         table.add_column(heading, no_wrap=True)
     for variant in speeds.timings:
         median, least, most, ratio = speeds.of(variant).values()
@@ -80,14 +80,14 @@ def print_loaders(title: str, speeds: Speeds) -> None:
 
 
 def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> None:
-    """Prints what a step costs through the framework, and bare beside it.
+    """Print the time of a training step in the framework beside that of a bare loop.
 
     Args:
-        title: what was measured.
-        pairs: of timings, the bare loop's first.
+        title: Title of the table.
+        pairs: Times of the bare loop and of the framework, in this order, by variant.
     """
     table = Table(title=f"{title}; {LEGEND} the bare loop", title_justify="left")
-    for heading in ("framework", "bare loop", "more time"):
+    for heading in ("framework", "bare loop", "extra time"):
         table.add_column(heading, no_wrap=True)
     for name, (bare, trained) in ((name, tuple(pair.values())) for name, pair in pairs.items()):
         more = f"{100 * (trained.median / bare.median - 1):+.1f} %"
@@ -96,13 +96,13 @@ def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> No
 
 
 def print_detection(title: str, parts: Parts) -> None:
-    """Prints what matching, loss and post-processing take beside the network.
+    """Print the times of matching, loss and post-processing beside that of the network.
 
     Args:
-        title: what was measured.
-        parts: their times.
+        title: Title of the table.
+        parts: Times of the parts.
     """
-    caption = f"{parts.boxes:.0f} boxes per image are above the threshold; ms: median (least-most)"
+    caption = f"{parts.boxes:.0f} boxes per image are above the threshold; ms: median (min-max)"
     table = Table(title=f"{title}; {caption}", title_justify="left")
     for heading in ("part", "time", "share", "of"):
         table.add_column(heading, no_wrap=True)

@@ -1,4 +1,4 @@
-"""The paper's tables beside this package: what composes here is counted."""
+"""The paper's tables beside the counted parameters and multiply-adds of our networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from parcnet_train.report.paper.tables import Row
 
 @dataclass(frozen=True)
 class Compared:
-    """A row of the paper and ours.
+    """A row of the paper and our counts.
 
     Attributes:
-        row: as printed.
-        counts: of the network here; None where there is none.
-        missing: in a word or two, why there is none.
+        row: Row as printed in the paper.
+        counts: Counts of our network, None if there is no such network.
+        missing: Short reason for missing counts.
     """
 
     row: Row
@@ -29,13 +29,13 @@ class Compared:
 
     @property
     def flops(self) -> int | None:
-        """Ours, as the paper counts them in this row."""
+        """FLOPs of our network, counted as the paper counts them in this row."""
         if self.counts is None:
             return None
         return self.counts.multiply_adds * self.row.flops_per_multiply_add
 
     def results(self) -> dict[str, Any]:
-        """For `results.json`: paper's values scaled from millions and billions, otherwise as is."""
+        """Return the values for `results.json`; millions and billions become plain counts."""
         row = self.row
         return {
             "model": row.model,
@@ -53,16 +53,16 @@ class Compared:
 
 
 def compare(rows: Iterable[Row]) -> list[Compared]:
-    """Counts every row that there is a network for.
+    """Count parameters and multiply-adds of every row that has a network.
 
     Raises:
-        ConfigError: where a row composes and has a fault.
+        ConfigError: If the composed configuration of a row has a fault.
     """
     return [count_published(row) if row.network else count_ours(row) for row in rows]
 
 
 def count_published(row: Row) -> Compared:
-    """Counts another package's network."""
+    """Count a network of another package."""
     assert row.network is not None
     try:
         with meta_device():
@@ -73,7 +73,7 @@ def count_published(row: Row) -> Compared:
 
 
 def count_ours(row: Row) -> Compared:
-    """Composes and counts a network of this package; a row without one stays empty."""
+    """Compose and count a network of this package; a row without one stays empty."""
     if not row.overrides:
         return Compared(row, None, "-")
     plain = compose_plain(["action=profile", *row.overrides])

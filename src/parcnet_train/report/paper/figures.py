@@ -1,7 +1,7 @@
 """Accuracy and size of the networks of Figures 5 to 7 of the ParC-Net paper (arXiv 2203.03952).
 
-Parts (a) of the figures are drawings of some of these points, parts (b) print their numbers; here
-is what (b) prints, every row.
+Parts (a) of the figures draw some of these points, and parts (b) print the numbers of all of them.
+Here are all rows of parts (b).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """What one figure compares.
+    """Points of one figure of the paper.
 
     Attributes:
-        name: of the drawing.
-        source: where the numbers are printed.
-        metric: as the axis calls it.
-        points: network, parameters in millions, metric in percent.
+        name: Number of the drawing.
+        source: Part of the figure that prints the numbers.
+        metric: Label of the metric's axis.
+        points: Network, parameters in millions and metric in percent of each point.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whether what is trained under the name of a row of Table 2 is that row's network."""
+"""Check that a training named after a row of Table 2 trains the network of that row."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ ROWS = {row.overrides[0].removeprefix("ablation="): row for row in TABLE_2}
 
 
 def refuse_other_network(config: Config) -> None:
-    """Counts the network of a chosen row, with the classes and at the image size of the paper.
+    """Refuse a chosen row of Table 2 whose network was changed.
 
-    Anything may be chosen on top of a row; the network is what the row is about.
+    The network is counted with the classes and at the image size of the paper. Everything except
+    the network may be changed on top of a row.
 
     Raises:
-        ConfigError: where it has not as many parameters as the paper prints, or other multiply-adds
-            than this row is known to have.
+        ConfigError: If the network differs from the paper's row in its parameters, rounded as
+            printed, or in its multiply-adds.
     """
     name = config["choices"]["ablation"]
     row = ROWS.get(name)
@@ -32,28 +33,28 @@ def refuse_other_network(config: Config) -> None:
     raise ConfigError(
         f"ablation={name}: this network has {found.parameters:,} parameters and "
         f"{found.multiply_adds:,} multiply-adds ({row.num_classes} classes, {height}x{width} "
-        f"pixels); the paper prints {row.parameters} M parameters in that row, which has "
-        f"{row.multiply_adds:,} multiply-adds. Leave out what changes backbone, head or task, or "
-        f"leave out ablation={name}"
+        f"pixels); expected {row.parameters} M parameters, as the paper prints in that row, and "
+        f"{row.multiply_adds:,} multiply-adds. Fix: leave out the overrides of backbone, head or "
+        f"task, or leave out ablation={name}"
     )
 
 
 def count(config: Config, row: Row, name: str) -> Counts:
-    """Parameters and multiply-adds of a configuration's network, as a row has them.
+    """Count parameters and multiply-adds of a network with classes and image size of a row.
 
     Raises:
-        ConfigError: where it does not take the images of the paper.
+        ConfigError: If the network does not accept the paper's image size.
     """
     try:
         with meta_device():
             return counts(build_model(config, row.num_classes), row.size)
     except ConfigError:
         raise
-    except Exception as error:  # whatever a network raises here is about shapes
+    except Exception as error:  # any error of a network here is about shapes
         height, width = row.size
         reason = first_line(error)
         raise ConfigError(
             f"ablation={name}: this network does not run on the paper's images of {height}x{width} "
-            f"pixels ({reason}); leave out what changes backbone, head or task, or leave out "
-            f"ablation={name}"
+            f"pixels ({reason}). Fix: leave out the overrides of backbone, head or task, or leave "
+            f"out ablation={name}"
         ) from error

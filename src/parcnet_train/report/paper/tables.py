@@ -1,6 +1,6 @@
-"""Tables 1 to 3 of the ParC-Net paper, every row as printed, and what composes it here.
+"""Tables 1 to 3 of the ParC-Net paper: every row as printed, and the overrides that compose it.
 
-Source: arXiv 2203.03952. What the notes say of the authors' release is in docs/fidelity.md.
+Source: arXiv 2203.03952. docs/fidelity.md explains the notes on the authors' released code.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ class Row:
     """One row of a table.
 
     Attributes:
-        number: of the row, from 1.
-        model: as printed; in Table 2, which prints none, the network that the row is about.
-        parameters: in millions, as printed.
-        metric: in percent, as printed.
-        metric_name: what our results call it.
-        overrides: that compose the row here, empty where the network is not one of ours.
-        network: `package.name` of another package's network.
-        size: image height and width, in pixels.
-        num_classes: of the head, the background included where the task has one.
-        multiply_adds: of one image, counted here: nobody trains another network under a row's name;
-            None where nothing is trained. Those of rows 1, 7, 10 and 13 of Table 2 are, in
-            millions, those of the authors' implementation.
-        flops: in billions, as printed.
-        flops_per_multiply_add: how the paper counts them.
-        device: that it was timed on.
-        milliseconds: of one image.
-        columns: the rest of what is printed, by its column.
-        note: why the paper's numbers differ from ours, or why there are none.
+        number: Number of the row, from 1.
+        model: Network as printed; Table 2 prints none, so there it is the network that was changed.
+        parameters: Parameters in millions, as printed.
+        metric: Metric in percent, as printed.
+        metric_name: Name of the metric in our results.
+        overrides: Overrides that compose the row; empty if it is not one of our networks.
+        network: Network of another package, as `package.name`.
+        size: Image height and width, in pixels.
+        num_classes: Classes of the head, including the background if the task has one.
+        multiply_adds: Multiply-adds of one image as counted here, so that no other network is
+            trained under the name of the row; None if the row is not trained. Rounded to
+            millions, rows 1, 7, 10 and 13 of Table 2 equal the authors' implementation.
+        flops: FLOPs in billions, as printed.
+        flops_per_multiply_add: FLOPs that the paper counts per multiply-add.
+        device: Device of the timing.
+        milliseconds: Time of one image.
+        columns: Other printed columns, as (heading, value).
+        note: Reason why the paper's numbers differ from ours, or why ours are missing.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Row:
     note: str = ""
 
 
-IMAGENET = (224, 224)  # of networks that were published for it
+IMAGENET = (224, 224)  # image size of networks that were published for it
 
 TABLE_1 = (
     Row(
@@ -86,8 +86,8 @@ TABLE_1 = (
 )
 
 
-# Metric, image size and classes of a task; detection counts the background among its 80 classes,
-# segmentation among its 20.
+# Metric, image size and number of classes of a task. Detection has 80 classes and segmentation 20,
+# each plus the background.
 TASKS: dict[str, tuple[Metric, tuple[int, int], int]] = {
     "classification": ("val/top1", (256, 256), 1000),
     "detection": ("val/map", (320, 320), 81),
@@ -107,7 +107,7 @@ def ablated(
     multiply_adds: int,
     note: str = "",
 ) -> Row:
-    """A row of Table 2, in the order of its columns; `conf/ablation/` composes it."""
+    """Return a row of Table 2, from its columns in order; `conf/ablation/` composes it."""
     metric_name, size, num_classes = TASKS[task]
     return Row(
         number,
@@ -124,7 +124,7 @@ def ablated(
     )
 
 
-UNRELEASED = "the released code cannot be set to it"
+UNRELEASED = "the released code has no option for it"
 
 TABLE_2 = (
     ablated(
@@ -139,7 +139,7 @@ TABLE_2 = (
     ),
     ablated(
         *(4, "classification", "ParC", "N", "Y", "Y", 5.3, 76.00, 1_691_965_440),
-        note="never released; the block is ours, from the paper's words",
+        note="never released; our block follows the text of the paper",
     ),
     ablated(5, "classification", "ParC", "Y", "N", "Y", 5.0, 78.50, 1_657_267_200),
     ablated(6, "classification", "ParC", "Y", "Y", "N", 5.0, 78.63, 1_657_347_584),
@@ -160,12 +160,12 @@ TABLE_2 = (
 
 TWICE = "FLOPs are 2 x multiply-adds"
 ONCE = "FLOPs are multiply-adds, unlike in rows 1 to 4, 7 and 8"
-# The authors' own count is 1.74 G, from a formula by hand.
-OVERCOUNTED = f"{TWICE}, channel attention counted as if at full resolution"
+# The authors' own count, from a handwritten formula, is 1.74 G.
+OVERCOUNTED = f"{TWICE}; channel attention is counted as if at full resolution"
 
 
 def deployed(number: int, model: str, device: str, milliseconds: float) -> Row:
-    """One of the first four rows of Table 3: two networks on two processors."""
+    """Return one of the first four rows of Table 3: two networks on two processors."""
     ours = model == "ParC-Net-S"
     return Row(
         *(number, model, 5.0 if ours else 5.6, 78.6 if ours else 78.4),
@@ -188,7 +188,7 @@ def plugged(
     metric: float,
     note: str,
 ) -> Row:
-    """One of the last six rows of Table 3: other networks with and without ParC, on a Xeon."""
+    """Return one of the last six rows of Table 3: networks with and without ParC, on a Xeon."""
     return Row(
         *(number, model, parameters, metric),
         overrides=(f"backbone={backbone}",),
