@@ -21,6 +21,12 @@ TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.
 # Of the training that tests share, see conftest.py.
 TRAINED = (*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0")
 
+MULTI_SCALE = [
+    "recipe.image_size=64",
+    "recipe.multi_scale.rule=balanced",
+    "recipe.multi_scale.largest=1.25",
+]
+
 CONFIG_FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
 
 BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))

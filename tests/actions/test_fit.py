@@ -26,6 +26,7 @@ from running import TINY, TRAINED, configure, run
 # The first step ruins the weights.
 DIVERGING = [*TRAINED, "recipe.optimizer.lr=100", "recipe.optimizer.weight_decay=1e36"]
 
+
 KEYS = {
     *("status", "action", "task", "backbone", "head", "data", "recipe", "trainer", "logger"),
     *(
@@ -42,6 +43,8 @@ KEYS = {
     *("parcnet_train_version", "torch_version", "checkpoint", "checkpoint_epoch", "seconds"),
     *("val/top1", "val/top5", "val/loss", "val/skipped"),
 }
+
+
 FIT_KEYS = {
     *("epochs", "steps", "stopped", "train/loss", "train/skipped", "train/images_per_second"),
 }
@@ -83,18 +86,6 @@ def test_a_checkpoint_holds_the_whole_state_as_plain_values(trained):
     assert checkpoint["optimizer_states"][0]["state"]
     assert checkpoint["position"] == {"epoch": 1, "batch": 0, "samples": 0}
     assert "current_model_state" in checkpoint  # beside the EMA weights in state_dict
-
-
-def test_load_gives_ema_weights_by_default(trained):
-    path = trained[0] / "checkpoints" / "last.ckpt"
-    checkpoint = read_checkpoint(path)
-    ema, raw = parcnet_train.load(path), parcnet_train.load(path, ema=False)
-    assert not ema.training
-    name = "head.linear.weight"
-    assert torch.equal(ema.state_dict()[name], checkpoint["state_dict"][f"model.{name}"])
-    assert torch.equal(raw.state_dict()[name], checkpoint["current_model_state"][f"model.{name}"])
-    assert not torch.equal(ema.state_dict()[name], raw.state_dict()[name])
-    assert ema(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("reference_batch", "decay"), [(4, 0.75), (8, math.sqrt(0.75))])
@@ -288,64 +279,6 @@ def test_a_resumed_run_obeys_its_new_configuration(resumable, caplog):
     assert rows(resumable, "train/lr")[2:] == pytest.approx(expected)
 
 
-def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
-    output, _ = trained
-    for overrides in (["action=test"], []):
-        _, (message,) = configure([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"])
-        assert "holds task=classification backbone=parcnet_xs" in message
-        assert "this run has task=classification backbone=mobilevit_xxs" in message
-        assert "add backbone=parcnet_xs" in message
-
-
-def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
-    _, (message,) = configure([*TINY, "backbone.depths=[2,3,2]", f"ckpt={trained[0]}"])
-    assert re.search(r"first at .*; add backbone\.depths=\[1,1,1\]$", message)
-
-
-def test_a_checkpoint_names_no_class_of_another_package(trained, tmp_path):
-    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
-    checkpoint["config"]["backbone"] = {"_target_": "pathlib.Path.touch", "self": "here"}
-    torch.save(checkpoint, tmp_path / "crafted.ckpt")
-    with pytest.raises(CheckpointError, match=r"its backbone is pathlib\.Path\.touch; allowed are"):
-        parcnet_train.load(tmp_path / "crafted.ckpt")
-    with pytest.raises(CheckpointError, match=r"packages=\[\.\.\.\]"):
-        parcnet_train.load(trained[0] / "checkpoints" / "last.ckpt", packages=["mine"])
-
-
-@pytest.mark.parametrize(
-    "crafted",
-    [
-        {"_target_": "parcnet_train.build.logging.FileHandler", "filename": "opened"},
-        {"dropout": {"_target_": "logging.FileHandler", "filename": "opened"}},
-        {"dropout": [{"_target_": "logging.FileHandler", "filename": "opened"}]},
-        {"dropout": "${oc.create:{_target_:logging.FileHandler,filename:opened}}"},
-        {"_target_": "parcnet_train.runs.directories.write_results", "folder": ".", "results": {}},
-    ],
-    ids=str,
-)
-def test_load_calls_nothing_but_our_classes(crafted, trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
-    head = checkpoint["config"]["head"]
-    checkpoint["config"]["head"] = crafted if "_target_" in crafted else {**head, **crafted}
-    torch.save(checkpoint, tmp_path / "crafted.ckpt")
-    with pytest.raises(CheckpointError, match=r"its head is .*; allowed are classes of"):
-        parcnet_train.load(tmp_path / "crafted.ckpt")
-    assert list(tmp_path.iterdir()) == [tmp_path / "crafted.ckpt"]
-
-
-def test_load_names_weights_that_its_configuration_does_not_have(trained, tmp_path):
-    checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
-    weights = checkpoint["state_dict"]
-    weights["model.head.old"] = weights.pop("model.head.linear.bias")
-    torch.save(checkpoint, tmp_path / "old.ckpt")
-    with pytest.raises(CheckpointError) as caught:
-        parcnet_train.load(tmp_path / "old.ckpt")
-    first, *lines = str(caught.value).splitlines()
-    assert "its weights are not those of its configuration in parcnet_train" in first
-    assert lines == ["missing: head.linear.bias", "too many: head.old"]
-
-
 def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     output, _ = trained
     overrides = [*TINY, "action=test", "data=imagefolder", f"ckpt={output}"]
@@ -357,27 +290,6 @@ def test_classes_of_another_data_set_are_named(trained, image_folder, tmp_path):
     assert f"backbone.pretrained={output}" in fault
     with pytest.raises(CheckpointError, match="calls a class '1' that the data set calls 'ten'"):
         check_same_classes({"class_names": ["0", "1"]}, ["0", "ten"], tmp_path)
-
-
-def test_files_that_are_no_checkpoints(tmp_path):
-    (tmp_path / "text.ckpt").write_text("hello")
-    torch.save({"state_dict": {}}, tmp_path / "bare.ckpt")
-    with pytest.raises(CheckpointError, match=r"text\.ckpt cannot be read as a checkpoint"):
-        parcnet_train.load(tmp_path / "text.ckpt")
-    lacks = r"bare\.ckpt is not a checkpoint of parcnet_train: it has no config, choices"
-    with pytest.raises(CheckpointError, match=lacks):
-        parcnet_train.load(tmp_path / "bare.ckpt")
-    with pytest.raises(CheckpointError, match=r"none\.ckpt cannot be read"):
-        parcnet_train.load(tmp_path / "none.ckpt")
-    with pytest.raises(CheckpointError, match=r"checkpoints.best\.ckpt cannot be read: No such"):
-        parcnet_train.load(tmp_path)  # a folder, none of a run
-
-
-def test_of_a_run_directory_the_best_checkpoint_is_loaded(trained):
-    output, _ = trained
-    best = parcnet_train.load(output / "checkpoints" / "best.ckpt").state_dict()
-    for name, value in parcnet_train.load(str(output)).state_dict().items():
-        torch.testing.assert_close(value, best[name])
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(resumable):

@@ -1,11 +1,13 @@
 """The check of checkpoints and pretrained weights."""
 
+import re
+
 import pytest
 import torch
 
 from faults import assert_one_is
 from pretraining import MOBILEVIT, tiny_faults
-from running import configure, faults_of
+from running import TINY, configure, faults_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,17 @@ def test_classes_are_compared_before_anything_is_written(converted, best, image_
     assert fault.startswith(f"ckpt={best} has 10 classes, the data set has 3; give it the")
     (fault,) = configure([*MOBILEVIT, *overrides, f"ckpt={converted}"])[1]
     assert fault.startswith(f"ckpt={converted} has 1000 classes, the data set has 3; give it")
+
+
+def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
+    output, _ = trained
+    for overrides in (["action=test"], []):
+        _, (message,) = configure([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"])
+        assert "holds task=classification backbone=parcnet_xs" in message
+        assert "this run has task=classification backbone=mobilevit_xxs" in message
+        assert "add backbone=parcnet_xs" in message
+
+
+def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
+    _, (message,) = configure([*TINY, "backbone.depths=[2,3,2]", f"ckpt={trained[0]}"])
+    assert re.search(r"first at .*; add backbone\.depths=\[1,1,1\]$", message)

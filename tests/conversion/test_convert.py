@@ -1,7 +1,5 @@
 """The converter: what it writes, and what it refuses."""
 
-import collections
-import pickle
 import re
 import runpy
 import subprocess
@@ -9,46 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 import golden
 import parcnet_train
+from converting import SCRIPT, SETTINGS, refused
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.conversion.convert import convert
-from parcnet_train.conversion.layouts import LAYOUTS
-from parcnet_train.conversion.published import read_published
-from parcnet_train.errors import CheckpointError, ConfigError
+from parcnet_train.errors import ConfigError
 from running import TINY, run
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
-SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classification"}
 WHOLE = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
-
-
-@pytest.fixture(scope="module")
-def reference():
-    """timm's smallest MobileViT with three classes."""
-    model = timm.create_model("mobilevit_xxs", num_classes=3).eval()
-    model.load_state_dict(golden.weights_of(model))
-    return model
-
-
-@pytest.fixture
-def source(reference, tmp_path):
-    torch.save(reference.state_dict(), tmp_path / "published.pt")
-    return tmp_path / "published.pt"
-
-
-def refused(source, error=CheckpointError, **settings):
-    """The message of a conversion that must fail and write nothing."""
-    target = settings.pop("target", source.parent / "never.ckpt")
-    before = sorted(source.parent.iterdir())
-    with pytest.raises(error) as caught:
-        convert(source, target, **{**SETTINGS, **settings})
-    assert sorted(source.parent.iterdir()) == before
-    return str(caught.value)
 
 
 def test_the_command_line_converts_what_load_and_test_take(
@@ -168,66 +137,11 @@ def test_a_network_for_segmentation_may_have_any_first_class(tmp_path):
     assert logits.shape == (1, 3, 50, 75)
 
 
-def wrapped(state, kind):
-    other = {name: torch.zeros_like(value) for name, value in state.items()}
-    return {
-        "bare": (state, None),
-        "parallel": ({f"module.{name}": value for name, value in state.items()}, None),
-        "authors": (
-            {"epoch": 3, "model_state_dict": other, "ema_state_dict": state, "best_metric": 0.5},
-            "ema_state_dict",
-        ),
-        "without average": ({"model_state_dict": state, "ema_state_dict": None}, None),
-        "timm": ({"state_dict": other, "state_dict_ema": state, "arch": "x"}, "state_dict_ema"),
-        "lightning": ({"state_dict": state}, "state_dict"),
-        "model": ({"model": {f"module.{n}": value for n, value in state.items()}}, "model"),
-    }[kind]
-
-
-@pytest.mark.parametrize(
-    "kind", ["bare", "parallel", "authors", "without average", "timm", "lightning", "model"]
-)
-def test_weights_are_found_inside_training_checkpoints(kind, tmp_path):
-    state = {"a.weight": torch.rand(2), "a.bias": torch.rand(2)}
-    content, entry = wrapped(state, kind)
-    torch.save(content, tmp_path / "checkpoint.pt")
-    found, taken = read_published(tmp_path / "checkpoint.pt")
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], value) for name, value in state.items())
-    assert taken == (entry if kind != "without average" else "model_state_dict")
-
-
 def test_the_entry_that_was_taken_is_told(reference, tmp_path):
     state = reference.state_dict()
     torch.save({"model_state_dict": {}, "ema_state_dict": state}, tmp_path / "published.pt")
     told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **SETTINGS)
     assert "taken from ema_state_dict of the training checkpoint" in told
-
-
-def test_safetensors_and_half_precision(source, reference, tmp_path):
-    save_file(
-        {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
-    )
-    convert(tmp_path / "a.safetensors", tmp_path / "a.ckpt", **SETTINGS)
-    for name, value in parcnet_train.load(tmp_path / "a.ckpt").state_dict().items():
-        if name == "head.linear.weight":
-            assert torch.equal(value, reference.state_dict()["head.fc.weight"])
-    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
-    assert "bad.safetensors cannot be read as safetensors" in refused(tmp_path / "bad.safetensors")
-    half = {n: v.half() if v.is_floating_point() else v for n, v in reference.state_dict().items()}
-    torch.save(half, tmp_path / "half.pt")
-    convert(tmp_path / "half.pt", tmp_path / "half.ckpt", **SETTINGS)
-    assert {p.dtype for p in parcnet_train.load(tmp_path / "half.ckpt").parameters()} == {
-        torch.float32
-    }
-
-
-def test_without_safetensors_one_is_told_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    (tmp_path / "a.safetensors").write_bytes(b"")
-    assert "safetensors is not installed, and needed to read it: pip install" in refused(
-        tmp_path / "a.safetensors"
-    )
 
 
 def test_counts_of_batches_may_be_absent(reference, tmp_path):
@@ -271,66 +185,6 @@ def test_everything_missing_too_many_and_misshapen_is_named(
     assert list(tmp_path.iterdir()) == [tmp_path / "published.pt"]
 
 
-def test_a_part_of_query_key_and_value_is_missing(tmp_path):
-    state = golden.state_dict(golden.read("mobilevit_xxs_huggingface"))
-    layer = "mobilevit.encoder.layer.2.transformer.layer.0.attention.attention"
-    del state[f"{layer}.key.bias"]
-    torch.save(state, tmp_path / "published.bin")
-    lines = refused(tmp_path / "published.bin", publisher="huggingface").splitlines()
-    assert lines[1:] == [
-        "missing: backbone.stages.2.1.blocks.0.qkv.bias",
-        f"too many: {layer}.query.bias",
-        f"too many: {layer}.value.bias",
-    ]
-
-
-def test_two_entries_of_one_meaning(reference, tmp_path):
-    state = {**reference.state_dict(), "head.linear.bias": torch.zeros(3)}
-    torch.save(state, tmp_path / "published.pt")
-    assert "too many: head.linear.bias" in refused(tmp_path / "published.pt")
-
-
-class Code:
-    def __reduce__(self):
-        return (Path.touch, (Path("executed"),))
-
-
-def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Code()}, tmp_path / "crafted.pt")
-    message = refused(tmp_path / "crafted.pt")
-    assert "crafted.pt cannot be read: it is no file of torch.save, or holds more than" in message
-    (tmp_path / "crafted.bin").write_bytes(pickle.dumps(Code()))
-    assert "nothing in it is executed" in refused(tmp_path / "crafted.bin")
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            {"a": torch.zeros(1), "b": 3},
-            "its entry 'b' is of type int; allowed are names with tensors, bare or",
-        ),
-        ({"state_dict": {"a": [1.0]}}, "its entry 'a' is of type list; allowed are"),
-        ({3: torch.zeros(1)}, "its entry 3 is of type Tensor; allowed are names with tensors"),
-        ([torch.zeros(1)], "published.pt is of type list; allowed is a state dict, bare or under"),
-        ({}, "published.pt is nothing; allowed is a state dict"),
-        (
-            {"a": torch.eye(2).to_sparse()},
-            "'a' is a tensor of sparse_coo float32 on the cpu device",
-        ),
-        ({"a": torch.zeros(1, device="meta")}, "'a' is a tensor of strided float32 on the meta d"),
-        ({"a": torch.zeros(1, dtype=torch.cfloat)}, "'a' is a tensor of strided complex64 on the"),
-        (collections.OrderedDict(a=torch.zeros(1)), "has no entry that counts the classes of"),
-    ],
-    ids=str,
-)
-def test_files_of_something_else(content, message, tmp_path):
-    torch.save(content, tmp_path / "published.pt")
-    assert message in refused(tmp_path / "published.pt")
-
-
 def test_files_that_are_not_there_or_are_ours(source, tmp_path):
     assert "nowhere.pt does not exist; allowed is a file of" in refused(tmp_path / "nowhere.pt")
     away = tmp_path / "nowhere" / "a.ckpt"
@@ -362,11 +216,6 @@ def test_faults_of_the_configuration(settings, message, source):
     found = refused(source, ConfigError, **settings)
     assert re.search(message, found), found
     assert "\n" not in found
-
-
-def test_every_publisher_is_in_the_readme():
-    readme = (SCRIPT.parents[1] / "README.md").read_text()
-    assert [name for name in LAYOUTS if f"\n| `{name}` |" not in readme] == []
 
 
 def test_a_full_disk_leaves_no_half_file(source, tmp_path, monkeypatch):

@@ -4,25 +4,20 @@ import csv
 import logging
 import math
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.build import accumulation
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.data.samplers import MultiScale, TrainBatches
+from parcnet_train.data.samplers import MultiScale
 from parcnet_train.tasks.classification import ClassificationTask
 from parcnet_train.visualize.curves import read_series
-from running import TINY, run
+from running import MULTI_SCALE, TINY, run
 
 LAST = "checkpoints/last.ckpt"
-MULTI_SCALE = [
-    "recipe.image_size=64",
-    "recipe.multi_scale.rule=balanced",
-    "recipe.multi_scale.largest=1.25",
-]
+
+
 COSINE = ["recipe.schedule.warmup_steps=0", "recipe.schedule.min_lr=0", "recipe.optimizer.lr=0.01"]
 
 
@@ -117,44 +112,6 @@ def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
     assert accumulate in (1, 100) or any(length % accumulate for length in lengths)
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(task.model.state_dict()[name], value, rtol=1e-12, atol=1e-14)
-
-
-def write_images(root, number):
-    """As many images of `train`, of two classes, and two of `val`."""
-    for split, count in (("train", number), ("val", 2)):
-        for index in range(count):
-            folder = root / split / "ab"[index % 2]
-            folder.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / f"{index}.png"), np.full((32, 32, 3), index, np.uint8))
-
-
-def test_epochs_have_the_lengths_of_their_plans_and_see_every_image(tmp_path, monkeypatch):
-    write_images(tmp_path / "data", 41)
-    shapes = []
-    step = ClassificationTask.training_step
-
-    def watched(task, batch, batch_idx):
-        shapes.append((task.current_epoch, len(batch.images), *batch.images.shape[2:]))
-        return step(task, batch, batch_idx)
-
-    monkeypatch.setattr(ClassificationTask, "training_step", watched)
-    settings = ["recipe.batch_size=8", "trainer.max_epochs=3", "trainer.limit_train_batches=1.0"]
-    settings += [
-        "data=imagefolder",
-        f"data.root={tmp_path / 'data'}",
-        "trainer.limit_val_batches=1",
-    ]
-    results = run([*TINY, *MULTI_SCALE, *settings], tmp_path / "run")
-    plans = TrainBatches(41, 8, (64, 64), 0, multi_scale=MultiScale("balanced"))
-    expected = [
-        (epoch, scale.batch_size, *scale.size)
-        for epoch in range(3)
-        for scale in plans.plan(epoch).scales
-    ]
-    assert shapes == expected
-    lengths = {len(plans.plan(epoch).scales) for epoch in range(3)}
-    assert len(lengths) > 1
-    assert results["steps"] == len(expected)
 
 
 class Killed(BaseException):

@@ -1,0 +1,31 @@
+"""Layouts of published weights."""
+
+import torch
+
+import golden
+from converting import SCRIPT, refused
+from parcnet_train.conversion.layouts import LAYOUTS
+
+
+def test_a_part_of_query_key_and_value_is_missing(tmp_path):
+    state = golden.state_dict(golden.read("mobilevit_xxs_huggingface"))
+    layer = "mobilevit.encoder.layer.2.transformer.layer.0.attention.attention"
+    del state[f"{layer}.key.bias"]
+    torch.save(state, tmp_path / "published.bin")
+    lines = refused(tmp_path / "published.bin", publisher="huggingface").splitlines()
+    assert lines[1:] == [
+        "missing: backbone.stages.2.1.blocks.0.qkv.bias",
+        f"too many: {layer}.query.bias",
+        f"too many: {layer}.value.bias",
+    ]
+
+
+def test_two_entries_of_one_meaning(reference, tmp_path):
+    state = {**reference.state_dict(), "head.linear.bias": torch.zeros(3)}
+    torch.save(state, tmp_path / "published.pt")
+    assert "too many: head.linear.bias" in refused(tmp_path / "published.pt")
+
+
+def test_every_publisher_is_in_the_readme():
+    readme = (SCRIPT.parents[1] / "README.md").read_text()
+    assert [name for name in LAYOUTS if f"\n| `{name}` |" not in readme] == []

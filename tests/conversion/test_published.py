@@ -1,0 +1,111 @@
+"""Files of published weights."""
+
+import collections
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import parcnet_train
+from converting import SETTINGS, refused
+from parcnet_train.conversion.convert import convert
+from parcnet_train.conversion.published import read_published
+
+
+def wrapped(state, kind):
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    return {
+        "bare": (state, None),
+        "parallel": ({f"module.{name}": value for name, value in state.items()}, None),
+        "authors": (
+            {"epoch": 3, "model_state_dict": other, "ema_state_dict": state, "best_metric": 0.5},
+            "ema_state_dict",
+        ),
+        "without average": ({"model_state_dict": state, "ema_state_dict": None}, None),
+        "timm": ({"state_dict": other, "state_dict_ema": state, "arch": "x"}, "state_dict_ema"),
+        "lightning": ({"state_dict": state}, "state_dict"),
+        "model": ({"model": {f"module.{n}": value for n, value in state.items()}}, "model"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["bare", "parallel", "authors", "without average", "timm", "lightning", "model"]
+)
+def test_weights_are_found_inside_training_checkpoints(kind, tmp_path):
+    state = {"a.weight": torch.rand(2), "a.bias": torch.rand(2)}
+    content, entry = wrapped(state, kind)
+    torch.save(content, tmp_path / "checkpoint.pt")
+    found, taken = read_published(tmp_path / "checkpoint.pt")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    assert taken == (entry if kind != "without average" else "model_state_dict")
+
+
+def test_safetensors_and_half_precision(source, reference, tmp_path):
+    save_file(
+        {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
+    )
+    convert(tmp_path / "a.safetensors", tmp_path / "a.ckpt", **SETTINGS)
+    for name, value in parcnet_train.load(tmp_path / "a.ckpt").state_dict().items():
+        if name == "head.linear.weight":
+            assert torch.equal(value, reference.state_dict()["head.fc.weight"])
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+    assert "bad.safetensors cannot be read as safetensors" in refused(tmp_path / "bad.safetensors")
+    half = {n: v.half() if v.is_floating_point() else v for n, v in reference.state_dict().items()}
+    torch.save(half, tmp_path / "half.pt")
+    convert(tmp_path / "half.pt", tmp_path / "half.ckpt", **SETTINGS)
+    assert {p.dtype for p in parcnet_train.load(tmp_path / "half.ckpt").parameters()} == {
+        torch.float32
+    }
+
+
+def test_without_safetensors_one_is_told_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    assert "safetensors is not installed, and needed to read it: pip install" in refused(
+        tmp_path / "a.safetensors"
+    )
+
+
+class Code:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Code()}, tmp_path / "crafted.pt")
+    message = refused(tmp_path / "crafted.pt")
+    assert "crafted.pt cannot be read: it is no file of torch.save, or holds more than" in message
+    (tmp_path / "crafted.bin").write_bytes(pickle.dumps(Code()))
+    assert "nothing in it is executed" in refused(tmp_path / "crafted.bin")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"a": torch.zeros(1), "b": 3},
+            "its entry 'b' is of type int; allowed are names with tensors, bare or",
+        ),
+        ({"state_dict": {"a": [1.0]}}, "its entry 'a' is of type list; allowed are"),
+        ({3: torch.zeros(1)}, "its entry 3 is of type Tensor; allowed are names with tensors"),
+        ([torch.zeros(1)], "published.pt is of type list; allowed is a state dict, bare or under"),
+        ({}, "published.pt is nothing; allowed is a state dict"),
+        (
+            {"a": torch.eye(2).to_sparse()},
+            "'a' is a tensor of sparse_coo float32 on the cpu device",
+        ),
+        ({"a": torch.zeros(1, device="meta")}, "'a' is a tensor of strided float32 on the meta d"),
+        ({"a": torch.zeros(1, dtype=torch.cfloat)}, "'a' is a tensor of strided complex64 on the"),
+        (collections.OrderedDict(a=torch.zeros(1)), "has no entry that counts the classes of"),
+    ],
+    ids=str,
+)
+def test_files_of_something_else(content, message, tmp_path):
+    torch.save(content, tmp_path / "published.pt")
+    assert message in refused(tmp_path / "published.pt")

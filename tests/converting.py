@@ -1,0 +1,23 @@
+"""Conversions that are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from parcnet_train.conversion.convert import convert
+from parcnet_train.errors import CheckpointError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
+
+
+SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classification"}
+
+
+def refused(source, error=CheckpointError, **settings):
+    """The message of a conversion that must fail and write nothing."""
+    target = settings.pop("target", source.parent / "never.ckpt")
+    before = sorted(source.parent.iterdir())
+    with pytest.raises(error) as caught:
+        convert(source, target, **{**SETTINGS, **settings})
+    assert sorted(source.parent.iterdir()) == before
+    return str(caught.value)
