@@ -9,12 +9,14 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 import parcnet_train
 from parcnet_train.build import build_backbone, build_model, meta_device
-from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.layers.parc import CircularConv, ParallelParC, PositionEmbedding
 from parcnet_train.models.profiling.counts import counts
 from running import composed, run
+from torchvision_networks import assert_close, normalize, randomize, with_stride
 
 HALF_WIDTH = [CNBlockConfig(48, 96, 3), CNBlockConfig(96, 192, 3), CNBlockConfig(192, 384, 9)]
+
 
 # torchvision's network, and its names outside the backbone as ours.
 THEIRS = {
@@ -34,24 +36,6 @@ THEIRS = {
 }
 
 
-def with_stride(name, output_stride):
-    """A backbone of ours with another output stride."""
-    return build_backbone(composed(f"backbone={name}", f"backbone.output_stride={output_stride}"))
-
-
-def randomize(network):
-    """Values under which every parameter and statistic matters."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-        elif name.endswith("layer_scale") or (name.endswith("weight") and value.ndim == 1):
-            value.uniform_(0.2, 0.6, generator=generator)
-        elif value.is_floating_point() and value.ndim == 1:
-            value.normal_(0, 0.1, generator=generator)
-    return network.eval()
-
-
 def ours_from(name, state):
     """Our model with torchvision's state dict; names fit but for those of the head."""
     _, outside = THEIRS[name]
@@ -63,15 +47,6 @@ def ours_from(name, state):
     model = build_model(composed(f"backbone={name}"), num_classes=1000)
     model.load_state_dict(renamed)  # strict
     return model.eval()
-
-
-def normalize(images):
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return (images - mean) / std
-
-
-def assert_close(got, expected):
-    assert (got - expected).abs().max() < 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -93,23 +68,6 @@ def test_normalisation_is_that_of_torchvision_and_not_in_the_state_dict():
     module = Normalize((0.1, 0.2, 0.3), (1.0, 0.5, 2))
     torch.testing.assert_close(module(images), expected)
     assert module.state_dict() == {}
-
-
-@pytest.mark.parametrize(("output_stride", "replaced"), [(8, (0, 1, 1)), (16, (0, 0, 1))])
-def test_dilation_of_resnet_is_that_of_torchvision(output_stride, replaced):
-    torch.manual_seed(0)
-    theirs = torchvision.models.resnet50(replace_stride_with_dilation=[*map(bool, replaced)])
-    randomize(theirs)
-    del theirs.fc
-    ours = with_stride("resnet50", output_stride).eval()
-    ours.network.load_state_dict(theirs.state_dict())
-    images = torch.rand(1, 3, 96, 160)
-    with torch.inference_mode():
-        got = ours(images)
-        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(normalize(images)))))
-        for layer, seen in zip("1234", got[1:], strict=True):
-            x = theirs.get_submodule(f"layer{layer}")(x)
-            assert_close(seen, x)
 
 
 # Of timm: the same networks, made by others, which dilate too.
