@@ -6,7 +6,7 @@ import torch
 from painting import GREY, HEIGHT, WIDTH, extent, image
 from parcnet_train.data.batches import PADDING, UNLABELED, DetectionBatch
 from parcnet_train.detection.types import Detections
-from parcnet_train.visualize.detections import colour_of, detection_pairs, draw_boxes
+from parcnet_train.visualize.detections import color_of, detection_pairs, draw_boxes
 from parcnet_train.visualize.pictures import LONGER_SIDE
 
 NAMES = ["background", "cat", "dog"]
@@ -16,7 +16,7 @@ def test_a_box_is_drawn_at_its_place_on_an_enlarged_picture():
     original = image()
     picture = draw_boxes(original, np.array([[30, 20.0, 80, 50]]), [1], ["cat"])
     assert picture.shape == (LONGER_SIDE * HEIGHT // WIDTH, LONGER_SIDE, 3)
-    left, top, right, bottom = extent(picture, colour_of(1))
+    left, top, right, bottom = extent(picture, color_of(1))
     assert [left, right, bottom] == pytest.approx([120, 320, 200], abs=2)
     assert 60 < top < 80  # the caption is above the box
     assert picture[100, 200].tolist() == list(GREY)  # inside of it
@@ -28,7 +28,7 @@ def test_a_box_is_drawn_at_its_place_on_an_enlarged_picture():
 )
 def test_captions_and_boxes_stay_in_the_picture(box):
     picture = draw_boxes(image(), np.array([box]), [2], ["a caption of some length"])
-    left, _, right, _ = extent(picture, colour_of(2))
+    left, _, right, _ = extent(picture, color_of(2))
     width = cv2.getTextSize("a caption of some length", cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]
     assert right - left > width  # nothing of it is cut off
 
@@ -38,7 +38,7 @@ def test_an_image_without_boxes_is_only_enlarged():
 
 
 def test_neighbouring_classes_differ_in_colour():
-    colours = np.array([colour_of(label) for label in range(81)])
+    colours = np.array([color_of(label) for label in range(81)])
     assert len(np.unique(colours, axis=0)) == 81
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 100
 
@@ -67,8 +67,8 @@ def test_truth_and_detections_lie_at_the_same_place():
     assert len(pairs) == 2  # the empty place is none
     truth, found = pairs[0]
     sides = [0, 2, 3]  # the captions differ in length, and lie on top
-    expected = np.array(extent(truth, colour_of(1)))[sides]
-    np.testing.assert_array_equal(np.array(extent(found, colour_of(1)))[sides], expected)
+    expected = np.array(extent(truth, color_of(1)))[sides]
+    np.testing.assert_array_equal(np.array(extent(found, color_of(1)))[sides], expected)
     assert not (truth == found).all()  # for the score in the caption
-    assert not (found == colour_of(2)).all(axis=-1).any()
+    assert not (found == color_of(2)).all(axis=-1).any()
     assert (pairs[1][1] == GREY).all()
