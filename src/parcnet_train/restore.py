@@ -52,16 +52,16 @@ def restore(
         for target in named_targets(checkpoint["config"][part]):
             if not is_class_of(target, packages):
                 raise CheckpointError(
-                    f"ckpt={path}: its {part} is {target}; allowed are classes of "
-                    f"{', '.join(packages)}. Where you trust the file: load(..., packages=[...]), "
-                    "or on the command line that backbone=... or head=..."
+                    f"ckpt={path}: its {part} is {target}; expected a class of "
+                    f"{', '.join(packages)}. Fix: if you trust the file, use load(..., "
+                    f"packages=[...]), or on the command line add its {part}=..."
                 )
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
     state = model_state(checkpoint, ema)
     if lines := weight_differences(state, model.state_dict()):
         first = (
-            f"ckpt={path}: its weights are not those of its configuration in parcnet_train "
-            f"{__version__}, it was written by {checkpoint.get('parcnet_train_version')}"
+            f"ckpt={path}: its weights do not fit its configuration in parcnet_train "
+            f"{__version__}; it was written by {checkpoint.get('parcnet_train_version')}"
         )
         raise CheckpointError("\n".join([first, *lines]))
     model.load_state_dict(state)

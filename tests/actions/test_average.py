@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import parcnet_train
+from faults import is_like
 from parcnet_train.actions.average import average
 from parcnet_train.checkpoints.checkpoints import model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
@@ -88,7 +89,7 @@ def test_an_average_is_loaded_and_starts_a_backbone(averaged, tmp_path):
     name = "backbone.stages.0.0.conv.weight"
     assert torch.equal(started[name], mean[name])
     _, (fault,) = configure([*TINY, f"ckpt={file}"])
-    assert "holds weights without the state of a training" in fault
+    assert "contains only weights" in fault
 
 
 def test_a_run_keeps_the_epochs_that_are_averaged(tmp_path):
@@ -121,12 +122,12 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
 
 def test_epochs_of_another_network_or_other_classes(epochs, tmp_path, image_folder):
     _, (fault, *_) = configure([*AVERAGE, "backbone=mobilevit_xxs", f"ckpt={epochs}"])
-    assert fault.startswith(f"ckpt={epochs}/checkpoints/best_epoch000.ckpt holds task=classific")
+    assert is_like(fault, f"ckpt={epochs}/checkpoints/best_epoch000.ckpt: … task=classification")
     assert fault.endswith("add backbone=parcnet_xs")
     overrides = ["data=imagefolder", f"data.root={image_folder}"]
     values, (fault,) = configure([*AVERAGE, *overrides, f"ckpt={epochs}"], tmp_path / "average")
-    assert "has 10 classes, the data set has 3; give it the data" in fault
-    with pytest.raises(CheckpointError, match=r"best_epoch000\.ckpt has 10 classes, the data set"):
+    assert is_like(fault, "has 10 classes, … the data set has 3")
+    with pytest.raises(CheckpointError, match=r"best_epoch000\.ckpt: .*has 10 classes"):
         average(values)
     assert not (tmp_path / "average").exists()
     shutil.copytree(epochs, tmp_path / "mixed")
@@ -136,4 +137,4 @@ def test_epochs_of_another_network_or_other_classes(epochs, tmp_path, image_fold
     del checkpoint["state_dict"][f"model.{COUNTER}"]
     torch.save(checkpoint, file)
     _, (fault,) = configure([*AVERAGE, f"ckpt={tmp_path / 'mixed'}"])
-    assert "best_epoch002.ckpt holds task=classification backbone=mobilevit_xxs" in fault
+    assert is_like(fault, "best_epoch002.ckpt: … task=classification backbone=mobilevit_xxs")

@@ -103,10 +103,10 @@ def test_a_file_that_pillow_cannot_read_is_named(image_folder, workers):
     data = make_data(image_folder, on_error="skip", num_workers=workers)
     with pytest.raises(DataError) as raised:
         time_loaders(data, repeats=1)
-    assert message_of(raised.value).startswith(
-        f"{image_folder}/train/bee/2.png cannot be read by Pillow, which benchmark.target=loader"
-    )
-    assert message_of(raised.value).endswith("choose another data.root")
+    message = message_of(raised.value)
+    assert message.startswith(f"{image_folder}/train/bee/2.png cannot be read by Pillow")
+    assert "benchmark.target=loader" in message
+    assert message.endswith("data.root")
 
 
 def test_what_pillow_raises_beside_errors_of_files(image_folder, monkeypatch):
@@ -127,5 +127,5 @@ def test_no_process_is_left_behind_an_error(image_folder):
 
 
 def test_data_of_another_kind_is_refused():
-    with pytest.raises(ConfigError, match="reads folders of images; use data=imagefolder"):
+    with pytest.raises(ConfigError, match=r"expected folders of images.*data=imagefolder"):
         time_loaders(object(), repeats=1)

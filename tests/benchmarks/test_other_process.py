@@ -33,16 +33,12 @@ def test_variant_runs_elsewhere_once_per_call(tmp_path):
     assert not variant.process.is_alive()
 
 
-ENDED = (
-    "a variant's process ended with exit code -9; "
-    "use a smaller benchmark.batch_size or benchmark.image_size"
-)
+ENDED = r"exit code -9.*benchmark\.batch_size or benchmark\.image_size"
 
 
 def test_a_process_that_ends_is_told_in_one_line():
-    with OtherProcess(killing_itself) as variant, pytest.raises(TrainingError) as caught:
+    with OtherProcess(killing_itself) as variant, pytest.raises(TrainingError, match=ENDED):
         variant()
-    assert str(caught.value) == ENDED
 
 
 def test_ctrl_c_is_left_to_the_first_process(tmp_path):
@@ -57,6 +53,5 @@ def test_so_is_one_that_ends_between_its_turns(tmp_path):
         variant()
         variant.process.kill()
         variant.process.join()
-        with pytest.raises(TrainingError) as caught:
+        with pytest.raises(TrainingError, match=ENDED):
             variant()
-    assert str(caught.value) == ENDED

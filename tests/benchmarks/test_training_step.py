@@ -30,7 +30,8 @@ def test_a_backbone_without_circular_convolutions_is_its_own_reference(monkeypat
     with caplog.at_level(logging.WARNING):
         names = [name for name, _ in named_networks("backbone=mobilevit_xxs")]
     assert names == [f"mobilevit_xxs/{layout}/{dtype}" for layout, dtype in EVERYTHING]
-    assert "timm.mobilevit_s is left out: timm is not installed" in caplog.text
+    assert "timm.mobilevit_s is left out" in caplog.text
+    assert "timm is not installed" in caplog.text
 
 
 def test_compile_adds_variants(monkeypatch):

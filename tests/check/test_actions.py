@@ -42,19 +42,19 @@ def test_faults(trained, tmp_path):
     _, faults = configure([action])
     assert sorted(faults) == [
         "ckpt has no value; action=predict needs one: last, a checkpoint file, or a run",
-        "input has no value; action=predict needs one: allowed are an image, a folder, a pattern "
+        "input has no value; action=predict needs one: expected an image, a folder, a pattern "
         "such as 'photos/*.jpg', or - for names on stdin",
     ]
     _, (fault,) = configure([action, ckpt, f"input={tmp_path}/gone"])
-    assert fault.startswith(f"input={tmp_path}/gone does not exist; allowed are an image, a folder")
+    assert fault.startswith(f"input={tmp_path}/gone: the path does not exist; expected an image")
     (tmp_path / "empty").mkdir()
     _, (fault,) = configure([action, ckpt, f"input={tmp_path}/empty"])
-    assert "empty: the folder holds no image" in fault
+    assert "empty: the folder contains no image" in fault
     _, (fault,) = configure([action, ckpt, f"input={tmp_path}/*.jpg"])
     assert "matches the pattern" in fault
     (tmp_path / "a.ckpt").write_text("no checkpoint")
     _, (fault,) = configure([action, f"ckpt={tmp_path}/a.ckpt", "input=-"])
-    assert fault == f"ckpt={tmp_path}/a.ckpt cannot be read as a checkpoint of torch"
+    assert fault == f"ckpt={tmp_path}/a.ckpt: the file is not a checkpoint of PyTorch"
     _, (fault,) = configure([action, f"ckpt={tmp_path}/gone", "input=-"])
     assert "allowed are `last`, a checkpoint file, or a run directory" in fault
     _, (fault,) = configure(["action=profile", "input=-"])

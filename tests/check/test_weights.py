@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from faults import assert_one_is
+from faults import assert_one_is, is_like
 from pretraining import MOBILEVIT, tiny_faults
 from running import TINY, configure, faults_of
 
@@ -25,17 +25,15 @@ def test_each_fault_is_named(overrides, message):
 
 def test_a_file_that_is_not_there_or_no_checkpoint(tmp_path):
     (fault,) = tiny_faults("backbone.pretrained=/nowhere.ckpt")
-    assert fault.startswith("backbone.pretrained=/nowhere.ckpt cannot be read: No such file")
+    assert is_like(fault, "backbone.pretrained=/nowhere.ckpt: … cannot be read: No such file")
     (fault,) = tiny_faults(f"backbone.pretrained={tmp_path}")
-    assert fault.endswith(
-        "directory; allowed is a checkpoint file, such as RUN/checkpoints/best.ckpt"
-    )
+    assert is_like(fault, "directory; expected a checkpoint file … best.ckpt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "bare.pt")
     (fault,) = tiny_faults(f"backbone.pretrained={tmp_path / 'bare.pt'}")
-    assert fault.startswith(f"backbone.pretrained={tmp_path / 'bare.pt'} is not a checkpoint of")
-    assert fault.endswith("published weights become one by scripts/convert_weights.py")
-    (fault,) = tiny_faults("backbone.pretrained=3")
-    assert fault.startswith("backbone.pretrained=3 cannot be read: No such file")  # 3 is a path
+    bare = f"backbone.pretrained={tmp_path / 'bare.pt'}:"
+    assert is_like(fault, f"{bare} … not a checkpoint of … scripts/convert_weights.py")
+    (fault,) = tiny_faults("backbone.pretrained=3")  # 3 is a path
+    assert is_like(fault, "backbone.pretrained=3: … cannot be read: No such file")
     (fault,) = tiny_faults("+backbone.pretraind=a")
     assert fault == "backbone.pretraind: ParCNet takes no such argument; did you mean pretrained?"
 
@@ -46,20 +44,18 @@ def test_a_network_that_is_only_counted_needs_no_weights():
 
 def test_another_architecture_is_named_with_every_difference(converted, best):
     first, *lines = tiny_faults(f"backbone.pretrained={converted}")
-    assert first == (
-        f"backbone.pretrained={converted} holds task=classification backbone=mobilevit_xxs "
-        "head=classifier, this run has task=classification backbone=parcnet_xs head=classifier "
-        "data=demo; the weights of their backbones differ"
-    )
+    held = "task=classification backbone=mobilevit_xxs head=classifier"
+    ours = "task=classification backbone=parcnet_xs head=classifier data=demo"
+    assert is_like(first, f"backbone.pretrained={converted}: … {held}, … this run has {ours};")
     assert "missing: stages.2.1.blocks.0.mixer.height_first.first.weight" in lines
-    assert "too many: stages.2.1.blocks.0.qkv.{weight,bias}" in lines
-    assert "misshapen: stages.0.1.expand.conv.weight is 32x16x1x1, not 64x16x1x1" in lines
+    assert "unexpected: stages.2.1.blocks.0.qkv.{weight,bias}" in lines
+    assert "wrong shape: stages.0.1.expand.conv.weight is 32x16x1x1, expected 64x16x1x1" in lines
     _, *lines = tiny_faults(f"backbone.pretrained={best}", "backbone.stem_kernel=5")
-    assert lines == ["misshapen: stages.0.0.conv.weight is 16x3x3x3, not 16x3x5x5"]
+    assert lines == ["wrong shape: stages.0.0.conv.weight is 16x3x3x3, expected 16x3x5x5"]
     first, *_ = tiny_faults(f"backbone.pretrained={best}", "backbone.stem_kernel=5")
-    assert first.endswith("the weights of their backbones differ, it has backbone.stem_kernel=3")
+    assert first.endswith("Fix: add backbone.stem_kernel=3")
     (fault,) = tiny_faults("action=test", f"ckpt={best}", "backbone.fusion=concat")
-    assert fault.endswith("; add backbone.fusion=add")
+    assert fault.endswith("add backbone.fusion=add")
     # A network that refuses its arguments is told once.
     (fault,) = tiny_faults(f"backbone.pretrained={converted}", "backbone.widths=[191,2,2]")
     assert "each must be even" in fault
@@ -67,30 +63,27 @@ def test_another_architecture_is_named_with_every_difference(converted, best):
 
 def test_training_does_not_go_on_from_weights_alone(converted):
     (fault,) = configure([*MOBILEVIT, f"ckpt={converted}"])[1]
-    assert fault == (
-        f"ckpt={converted} holds weights without the state of a training, so there is nothing to "
-        f"go on from; start a new run from them with backbone.pretrained={converted}, or evaluate "
-        "them with action=test"
-    )
+    way_out = f"backbone.pretrained={converted} … action=test"
+    assert is_like(fault, f"ckpt={converted}: … contains only weights; … {way_out}")
 
 
 def test_classes_are_compared_before_anything_is_written(converted, best, image_folder):
     overrides = ["data=imagefolder", f"data.root={image_folder}", "action=test"]
     (fault,) = tiny_faults(*overrides, f"ckpt={best}")
-    assert fault.startswith(f"ckpt={best} has 10 classes, the data set has 3; give it the")
+    assert is_like(fault, f"ckpt={best}: … has 10 classes, … the data set has 3")
     (fault,) = configure([*MOBILEVIT, *overrides, f"ckpt={converted}"])[1]
-    assert fault.startswith(f"ckpt={converted} has 1000 classes, the data set has 3; give it")
+    assert is_like(fault, f"ckpt={converted}: … has 1000 classes, … the data set has 3")
 
 
 def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):
     output, _ = trained
     for overrides in (["action=test"], []):
         _, (message,) = configure([*TINY, "backbone=mobilevit_xxs", *overrides, f"ckpt={output}"])
-        assert "holds task=classification backbone=parcnet_xs" in message
+        assert "the checkpoint has task=classification backbone=parcnet_xs" in message
         assert "this run has task=classification backbone=mobilevit_xxs" in message
         assert "add backbone=parcnet_xs" in message
 
 
 def test_same_backbone_of_another_size_names_the_weight(trained, tmp_path):
     _, (message,) = configure([*TINY, "backbone.depths=[2,3,2]", f"ckpt={trained[0]}"])
-    assert re.search(r"first at .*; add backbone\.depths=\[1,1,1\]$", message)
+    assert re.search(r"first at .* add backbone\.depths=\[1,1,1\]$", message)

@@ -1,4 +1,4 @@
-"""Differences of two sets of weights, in words."""
+"""Differences between two state dicts."""
 
 import torch
 
@@ -10,22 +10,22 @@ def test_equal_weights_have_no_differences():
     assert weight_differences(weights, {k: v.to("meta") for k, v in weights.items()}) == []
 
 
-def test_missing_extra_and_misshapen_entries_are_named():
+def test_missing_unexpected_and_mismatched_entries_are_listed():
     held = {"norm.weight": torch.zeros(5), "norm.bias": torch.zeros(5), "old": torch.zeros(1)}
     expected = {"norm.weight": torch.zeros(7), "norm.bias": torch.zeros(7), "new": torch.zeros(1)}
     assert weight_differences(held, expected) == [
         "missing: new",
-        "too many: old",
-        "misshapen: norm.{weight,bias} is 5, not 7",
+        "unexpected: old",
+        "wrong shape: norm.{weight,bias} is 5, expected 7",
     ]
 
 
-def test_entries_have_the_names_of_their_file():
+def test_entries_have_their_published_names():
     held = {"norm.weight": torch.zeros(5), "old": torch.zeros(1)}
     names = {"norm.weight": "bn.weight", "old": "fc"}
     assert weight_differences(held, {"norm.weight": torch.zeros(7)}, names) == [
-        "too many: fc",
-        "misshapen: norm.weight (there: bn) is 5, not 7",
+        "unexpected: fc",
+        "wrong shape: norm.weight (published as bn) is 5, expected 7",
     ]
 
 

@@ -15,15 +15,15 @@ def test_a_part_of_query_key_and_value_is_missing(tmp_path):
     lines = refused(tmp_path / "published.bin", publisher="huggingface").splitlines()
     assert lines[1:] == [
         "missing: backbone.stages.2.1.blocks.0.qkv.bias",
-        f"too many: {layer}.query.bias",
-        f"too many: {layer}.value.bias",
+        f"unexpected: {layer}.query.bias",
+        f"unexpected: {layer}.value.bias",
     ]
 
 
 def test_two_entries_of_one_meaning(reference, tmp_path):
     state = {**reference.state_dict(), "head.linear.bias": torch.zeros(3)}
     torch.save(state, tmp_path / "published.pt")
-    assert "too many: head.linear.bias" in refused(tmp_path / "published.pt")
+    assert "unexpected: head.linear.bias" in refused(tmp_path / "published.pt")
 
 
 def test_every_publisher_is_in_the_readme():

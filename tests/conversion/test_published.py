@@ -65,9 +65,9 @@ def test_safetensors_and_half_precision(source, reference, tmp_path):
 def test_without_safetensors_one_is_told_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     (tmp_path / "a.safetensors").write_bytes(b"")
-    assert "safetensors is not installed, and needed to read it: pip install" in refused(
-        tmp_path / "a.safetensors"
-    )
+    fault = refused(tmp_path / "a.safetensors")
+    assert "not installed" in fault
+    assert "pip install safetensors" in fault
 
 
 class Code:
@@ -79,30 +79,28 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Code()}, tmp_path / "crafted.pt")
     message = refused(tmp_path / "crafted.pt")
-    assert "crafted.pt cannot be read: it is no file of torch.save, or holds more than" in message
+    assert "crafted.pt cannot be read" in message
+    assert "torch.save" in message
     (tmp_path / "crafted.bin").write_bytes(pickle.dumps(Code()))
-    assert "nothing in it is executed" in refused(tmp_path / "crafted.bin")
+    assert "nothing in a file is executed" in refused(tmp_path / "crafted.bin")
     assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            {"a": torch.zeros(1), "b": 3},
-            "its entry 'b' is of type int; allowed are names with tensors, bare or",
-        ),
-        ({"state_dict": {"a": [1.0]}}, "its entry 'a' is of type list; allowed are"),
-        ({3: torch.zeros(1)}, "its entry 3 is of type Tensor; allowed are names with tensors"),
-        ([torch.zeros(1)], "published.pt is of type list; allowed is a state dict, bare or under"),
-        ({}, "published.pt is nothing; allowed is a state dict"),
+        ({"a": torch.zeros(1), "b": 3}, "entry 'b' is of type int; expected names and tensors"),
+        ({"state_dict": {"a": [1.0]}}, "entry 'a' is of type list; expected names and tensors"),
+        ({3: torch.zeros(1)}, "entry 3 is of type Tensor; expected names and tensors"),
+        ([torch.zeros(1)], "the content is of type list; expected a state dict"),
+        ({}, "the content is empty; expected a state dict"),
         (
             {"a": torch.eye(2).to_sparse()},
             "'a' is a tensor of sparse_coo float32 on the cpu device",
         ),
         ({"a": torch.zeros(1, device="meta")}, "'a' is a tensor of strided float32 on the meta d"),
         ({"a": torch.zeros(1, dtype=torch.cfloat)}, "'a' is a tensor of strided complex64 on the"),
-        (collections.OrderedDict(a=torch.zeros(1)), "has no entry that counts the classes of"),
+        (collections.OrderedDict(a=torch.zeros(1)), "number of classes of task=classification"),
     ],
     ids=str,
 )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import runpy
 import shutil
 import statistics
@@ -195,10 +196,10 @@ def test_the_script_needs_neither_this_package_nor_torch(files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.txt"], r"x.txt: allowed are files that end in .onnx, .xml, .mnn"),
-        (["absent.onnx"], r"absent.onnx: allowed are files"),
-        (["small.onnx", "--threads", "0"], r"--threads and --iterations: at least 1"),
-        (["small.mnn"], r"small.mnn: MNN is not installed: pip install MNN"),
+        (["x.txt"], r"x\.txt: .*\.onnx, \.xml, \.mnn"),
+        (["absent.onnx"], r"absent\.onnx: expected an existing file"),
+        (["small.onnx", "--threads", "0"], r"--threads .*at least 1"),
+        (["small.mnn"], r"small\.mnn: MNN is not installed.*pip install MNN"),
     ],
 )
 def test_the_script_of_the_checkout_refuses(arguments, message, tmp_path, monkeypatch, capsys):
@@ -216,4 +217,4 @@ def test_the_script_of_the_checkout_refuses(arguments, message, tmp_path, monkey
     monkeypatch.setattr(runtimes.importlib.metadata, "version", version)
     with pytest.raises(SystemExit, match="2"):
         runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)

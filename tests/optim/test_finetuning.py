@@ -247,24 +247,21 @@ def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
     torch.save(checkpoint, path)
     # The head learned there as everything else did.
     (fault,) = configure([*overrides, "recipe.finetuning.head_lr=10", f"ckpt={path}"])[1]
-    assert "was trained with recipe.finetuning.head_lr=1.0, this run has another value" in fault
+    assert "was trained with recipe.finetuning.head_lr=1.0" in fault
     assert run([*overrides, "trainer.max_epochs=2", f"ckpt={path}"], tmp_path)["steps"] == 2 * steps
     del checkpoint["config"]["recipe"]["finetuning"]
     torch.save(checkpoint, path)
     assert configure([*overrides, f"ckpt={path}"])[1] == []
     faults = configure([*overrides, "recipe.finetuning.freeze_stages=2", f"ckpt={path}"])[1]
-    assert "was trained with recipe.finetuning.freeze_stages=0, this run" in faults[0]
+    assert "was trained with recipe.finetuning.freeze_stages=0" in faults[0]
 
 
 def test_another_part_cannot_be_frozen_when_resuming(last):
     overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
     (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
-    assert fault == (
-        f"ckpt={last} was trained with recipe.finetuning.freeze_stages=0 "
-        "recipe.finetuning.freeze_batchnorm=false, this run has another value that its optimizer's "
-        "state does not fit; add what it was trained with, or start a new run from its backbone: "
-        f"backbone.pretrained={last}"
-    )
+    held = "recipe.finetuning.freeze_stages=0 recipe.finetuning.freeze_batchnorm=false"
+    assert fault.startswith(f"ckpt={last}: the checkpoint was trained with {held}")
+    assert fault.endswith(f"backbone.pretrained={last}")
     assert configure([*TINY, *overrides, "action=test", f"ckpt={last}"])[1] == []
 
 

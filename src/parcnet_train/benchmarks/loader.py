@@ -78,7 +78,7 @@ class OrdinaryImages(Dataset[tuple[Tensor, int]]):
         except Exception as error:  # on other files, Pillow raises nearly any exception
             raise DataError(
                 f"{self.files[index]} cannot be read by Pillow, which benchmark.target=loader "
-                "compares with; mend it, or choose another data.root"
+                "compares with. Fix: repair the file, or set another data.root"
             ) from error
         return self.transform(image), self.labels[index]
 
@@ -100,7 +100,10 @@ def time_loaders(data: Any, repeats: int) -> Speeds:
         data.train_set = data.make_train_set()
     photos = getattr(data, "train_set", None)
     if not isinstance(photos, ImageFolderDataset):
-        raise ConfigError("benchmark.target=loader reads folders of images; use data=imagefolder")
+        raise ConfigError(
+            "benchmark.target=loader: this data set is of another kind; expected folders of "
+            "images. Fix: data=imagefolder"
+        )
     workers = data.workers()
     images = BATCHES * max(1, workers) * data.batch_size
     chosen = np.arange(images) % len(photos)

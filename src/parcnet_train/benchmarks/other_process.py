@@ -56,8 +56,8 @@ class OtherProcess:
         except (EOFError, OSError) as error:  # the process ended while it was running or waiting
             self.process.join()
             raise TrainingError(
-                f"a variant's process ended with exit code {self.process.exitcode}; "
-                "use a smaller benchmark.batch_size or benchmark.image_size"
+                f"the process of a variant ended with exit code {self.process.exitcode}. "
+                "Fix: lower benchmark.batch_size or benchmark.image_size"
             ) from error
 
     def __exit__(

@@ -113,8 +113,9 @@ def refuse_too_many(repeats: int, batches: int) -> None:
     most = batches - WARM_UP - 1
     if repeats > most:
         raise ConfigError(
-            f"benchmark.repeats={repeats}: the training set has {batches} batches, {WARM_UP} "
-            f"to warm up and one to end; allowed are 1 to {most}. Lower recipe.batch_size for more"
+            f"benchmark.repeats={repeats}: the training set has {batches} batches, of which "
+            f"{WARM_UP} warm up and one ends the run; expected 1 to {most}. Fix: lower "
+            "benchmark.repeats, or recipe.batch_size for more batches"
         )
 
 

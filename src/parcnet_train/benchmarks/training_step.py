@@ -128,7 +128,7 @@ def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
                 rival = maybe_compiled(published_network(RIVAL), compiled)
                 yield variant(RIVAL + suffix, layout, dtype), rival
         except ModuleNotFoundError as error:
-            log.warning("%s is left out: %s is not installed", RIVAL, error.name)
+            log.warning("%s is left out, because %s is not installed", RIVAL, error.name)
 
 
 def maybe_compiled(network: nn.Module, compiled: bool) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
 from parcnet_train.errors import DataError
-from parcnet_train.predict.inputs import ALLOWED, STDIN, find_images
+from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
 
 Config = dict[str, Any]
 
@@ -42,7 +42,7 @@ def wrong_input(config: Config) -> Iterator[str]:
         if given is not None:
             yield f"input={given}: action={action} reads none; leave it out, or add action=predict"
     elif given is None:
-        yield f"input has no value; action=predict needs one: {ALLOWED}"
+        yield f"input has no value; action=predict needs one: {EXPECTED}"
     elif given != STDIN:  # which can be read once
         try:
             find_images(given, Path(config["paths"]["runs"]))

@@ -73,9 +73,9 @@ def check_same_model(
     way_out = " ".join(f"{group}={held[group]}" for group in differing if held[group])
     way_out = way_out or " ".join(other_values(checkpoint, config))
     raise CheckpointError(
-        f"ckpt={path} holds {in_words(held)}, this run has {in_words(choices)}; their weights "
-        f"differ, first at {reason}; "
-        f"{f'add {way_out}' if way_out else 'use the values it was trained with'}"
+        f"ckpt={path}: the checkpoint has {in_words(held)}, but this run has {in_words(choices)}; "
+        f"their weights differ, first at {reason}. "
+        f"Fix: {f'add {way_out}' if way_out else 'use the values that it was trained with'}"
     )
 
 
@@ -118,13 +118,14 @@ def check_same_classes(
     if held == list(class_names) or (not named and len(held) == len(class_names)):
         return
     if len(held) != len(class_names):
-        difference = f"has {len(held)} classes, the data set has {len(class_names)}"
+        difference = f"has {len(held)} classes, but the data set has {len(class_names)}"
     else:
         differing = (pair for pair in zip(held, class_names, strict=True) if pair[0] != pair[1])
-        difference = "calls a class {!r} that the data set calls {!r}".format(*next(differing))
+        difference = "has a class {!r} that is {!r} in the data set".format(*next(differing))
     raise CheckpointError(
-        f"ckpt={path} {difference}; give it the data it was trained for: data, data.root; to train "
-        f"on other classes, start from its backbone: backbone.pretrained={path}"
+        f"ckpt={path}: the checkpoint {difference}. Fix: use the data that it was trained on "
+        "(data, data.root); to train on other classes, start from its backbone: "
+        f"backbone.pretrained={path}"
     )
 
 
@@ -136,9 +137,9 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
     """
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
-            f"ckpt={path} holds weights without the state of a training, so there is nothing to go "
-            f"on from; start a new run from them with backbone.pretrained={path}, or evaluate them "
-            "with action=test"
+            f"ckpt={path}: the checkpoint contains only weights; expected the state of a training "
+            f"to resume. Fix: start a new run from the weights with backbone.pretrained={path}, or "
+            "evaluate them with action=test"
         )
 
 
@@ -155,9 +156,9 @@ def check_same_parameters(
     if before != now:
         way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
         raise CheckpointError(
-            f"ckpt={path} was trained with {' '.join(way_out).lower()}, this run has another value "
-            "that its optimizer's state does not fit; add what it was trained with, or start a new "
-            f"run from its backbone: backbone.pretrained={path}"
+            f"ckpt={path}: the checkpoint was trained with {' '.join(way_out).lower()}; the state "
+            "of its optimizer does not fit the values of this run. Fix: add these values, or start "
+            f"a new run from its backbone: backbone.pretrained={path}"
         )
 
 
@@ -189,10 +190,10 @@ def pretrained_state(
     if lines := weight_differences(state, backbone.state_dict()):
         held, choices = checkpoint["choices"], config["choices"]
         is_same = held["backbone"] == choices["backbone"]
-        way_out = f", it has {' '.join(others)}" if is_same and others else ""
+        way_out = f". Fix: add {' '.join(others)}" if is_same and others else ""
         first = (
-            f"backbone.pretrained={path} holds {in_words(held)}, this run has {in_words(choices)}; "
-            f"the weights of their backbones differ{way_out}"
+            f"backbone.pretrained={path}: the checkpoint has {in_words(held)}, but this run has "
+            f"{in_words(choices)}; the weights of their backbones differ{way_out}"
         )
         raise CheckpointError("\n".join([first, *lines]))
     return state, others

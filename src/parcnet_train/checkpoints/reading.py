@@ -31,15 +31,15 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(
-            f"{key}={path} cannot be read: {reason_of(error)}; allowed is a checkpoint file, "
-            "such as RUN/checkpoints/best.ckpt"
+            f"{key}={path}: the file cannot be read: {reason_of(error)}; expected a checkpoint "
+            "file, such as RUN/checkpoints/best.ckpt"
         ) from error
     except Exception as error:  # on other files, the unpickler raises nearly any exception
-        raise CheckpointError(f"{key}={path} cannot be read as a checkpoint of torch") from error
+        raise CheckpointError(f"{key}={path}: the file is not a checkpoint of PyTorch") from error
     lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
     if lacking:
         raise CheckpointError(
-            f"{key}={path} is not a checkpoint of parcnet_train: it has no {', '.join(lacking)}; "
-            "published weights become one by scripts/convert_weights.py"
+            f"{key}={path}: the file is not a checkpoint of parcnet_train: it has no "
+            f"{', '.join(lacking)}. Fix: convert published weights with scripts/convert_weights.py"
         )
     return {**checkpoint, "config": renamed(checkpoint["config"])}

@@ -29,17 +29,17 @@ def weight_differences(
     missing = [name for name in expected if name not in held]
     extra = [names.get(name, name) for name in held if name not in expected]
     lines = [f"missing: {line}" for line in by_module(missing)]
-    lines += [f"too many: {line}" for line in by_module(extra)]
-    misshapen: dict[tuple[str, str], list[str]] = {}
+    lines += [f"unexpected: {line}" for line in by_module(extra)]
+    mismatched: dict[tuple[str, str], list[str]] = {}
     for name, value in expected.items():
         if name in held and held[name].shape != value.shape:
-            sizes = f"{size_of(held[name])}, not {size_of(value)}"
+            sizes = f"{size_of(held[name])}, expected {size_of(value)}"
             there = names.get(name, name).rpartition(".")[0]
-            misshapen.setdefault((sizes, there), []).append(name)
-    for (sizes, there), group in misshapen.items():
+            mismatched.setdefault((sizes, there), []).append(name)
+    for (sizes, there), group in mismatched.items():
         for line in by_module(group):
-            origin = "" if line.startswith(f"{there}.") else f" (there: {there})"
-            lines.append(f"misshapen: {line}{origin} is {sizes}")
+            origin = "" if line.startswith(f"{there}.") else f" (published as {there})"
+            lines.append(f"wrong shape: {line}{origin} is {sizes}")
     return lines
 
 

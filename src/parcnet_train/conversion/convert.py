@@ -71,15 +71,20 @@ def convert(
         size = f"recipe.image_size={layout.image_size}"
         config = compose_for(task, backbone, [size, *overrides])
     if target.exists() or not target.parent.is_dir():
-        reason = "exists already" if target.exists() else "is in a folder that does not exist"
-        raise CheckpointError(f"{target} {reason}; name another target, nothing is overwritten")
+        reason = "already exists" if target.exists() else "is in a folder that does not exist"
+        raise CheckpointError(
+            f"{target} {reason}, and nothing is overwritten. Fix: name another target"
+        )
     published, taken = read_published(source)
     entries = translate(published, layout)
     first_class = FIRST_CLASSES.get(task)
     names = read_classes(classes, first_class) if classes else None
     count = count_classes(entries, config, source)
     if names is not None and len(names) != count:
-        raise CheckpointError(f"{classes} names {len(names)} classes, {source} has {count}")
+        raise CheckpointError(
+            f"--classes {classes}: the file has {len(names)} names; expected {count}, one for "
+            f"every class of {source}"
+        )
     state = fit_entries(entries, config, count, source)
     write_checkpoint(
         target,
@@ -98,7 +103,7 @@ def convert(
     return (
         f"{target}: {backbone} for {task}, {count} classes, {len(state)} tensors"
         f"{f', taken from {taken} of the training checkpoint' if taken else ''}"
-        f"{'' if layout.bgr_stem is None else '; first convolution turned from BGR to RGB'}"
+        f"{'' if layout.bgr_stem is None else '; first convolution converted from BGR to RGB'}"
     )
 
 
@@ -131,7 +136,7 @@ def find_layout(publisher: str, config: Config) -> Layout:
         allowed = [name for name, families in LAYOUTS.items() if family in families]
         raise ConfigError(
             f"--from {publisher}: no layout of backbone={config['choices']['backbone']} is known; "
-            f"allowed are {', '.join(allowed) or 'none for this backbone'}"
+            f"expected {' or '.join(allowed) or 'another backbone, since none of this one is'}"
         )
     return known[family]
 
@@ -153,13 +158,14 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
     names = [line.strip() for line in lines if line.strip()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise CheckpointError(
-            f"--classes {path} names more than once: {', '.join(twice)}; allowed is one per class"
+            f"--classes {path}: names occur more than once: {', '.join(twice)}; expected one name "
+            "per class"
         )
     if first and names[:1] != [first]:
         given = names[0] if names else "nothing"
         raise CheckpointError(
-            f"--classes {path} begins with {given}; allowed is {first}, the class of what holds no "
-            "object, and then the others"
+            f"--classes {path}: the first class is {given}; expected {first}, the class without an "
+            "object, before all other classes"
         )
     return names
 
@@ -176,8 +182,8 @@ def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) ->
     classes = count(len(entry.value)) if entry and entry.value.dim() == 1 else 0
     if classes < 1:
         raise CheckpointError(
-            f"{source} has no entry that counts the classes of task={task}: is it another "
-            "publisher's file (--from), or one without a head?"
+            f"{source} has no entry that determines the number of classes of task={task}. "
+            "Fix: name the publisher of the file with --from, or use a file that includes the head"
         )
     return classes
 
@@ -201,7 +207,7 @@ def fit_entries(
     published = {name: entry.published for name, entry in entries.items()}
     if lines := weight_differences(held, expected, published):
         backbone = config["choices"]["backbone"]
-        first = f"{source} does not fit backbone={backbone}; nothing was written"
+        first = f"{source}: the weights do not fit backbone={backbone}; nothing was written"
         raise CheckpointError("\n".join([first, *lines]))
     # Copies, because torch would save a view together with its whole base tensor.
     return {

@@ -35,26 +35,26 @@ def read_published(path: Path) -> tuple[dict[str, Tensor], str | None]:
         CheckpointError: If the file is missing or unreadable, or contains anything but tensors.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; allowed is a file of published weights")
+        raise CheckpointError(f"{path} does not exist; expected a file of published weights")
     content = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if isinstance(content, Mapping) and all(key in content for key in KEYS):
-        raise CheckpointError(f"{path} is a checkpoint of parcnet_train already")
+        raise CheckpointError(f"{path} already is a checkpoint of parcnet_train")
     state, taken = unwrap(content)
     if not isinstance(state, Mapping) or not state:
         raise CheckpointError(
-            f"the content of {path} is {describe(state)}; allowed is a state dict, bare or under "
-            f"one of {', '.join(NESTED)}"
+            f"{path}: the content is {describe(state)}; expected a state dict, at the top level or "
+            f"under one of the keys {', '.join(NESTED)}"
         )
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: its entry {key!r} is {describe(value)}; allowed are names with tensors, "
-                f"bare or under one of {', '.join(NESTED)}"
+                f"{path}: the entry {key!r} is {describe(value)}; expected names and tensors, at "
+                f"the top level or under one of the keys {', '.join(NESTED)}"
             )
         if not is_plain(value):
             raise CheckpointError(
-                f"{path}: its entry {key!r} is {describe_tensor(value)}; allowed are dense tensors "
-                "of real numbers"
+                f"{path}: the entry {key!r} is {describe_tensor(value)}; expected dense tensors of "
+                "real numbers"
             )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
     return {key.removeprefix(prefix): value for key, value in state.items()}, taken
@@ -68,9 +68,9 @@ def read_torch(path: Path) -> Any:
         raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     except Exception as error:  # on other files, the unpickler raises nearly any exception
         raise CheckpointError(
-            f"{path} cannot be read: it is no file of torch.save, or holds more than tensors and "
-            "plain values, and nothing in it is executed. Where you trust it, save its state dict "
-            "alone: torch.save(model.state_dict(), PATH)"
+            f"{path} cannot be read: it was not written by torch.save, or it contains more than "
+            "tensors and plain values, and nothing in a file is executed. Fix: if you trust the "
+            "file, save only its state dict: torch.save(model.state_dict(), PATH)"
         ) from error
 
 
@@ -80,7 +80,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise CheckpointError(
-            f"{path}: safetensors is not installed, and needed to read it: pip install safetensors"
+            f"{path}: reading the file needs safetensors, which is not installed. Fix: pip install "
+            "safetensors"
         ) from error
     try:
         return load_file(path)
@@ -112,4 +113,4 @@ def describe_tensor(value: Tensor) -> str:
 
 def describe(value: Any) -> str:
     """Describe the type of a value."""
-    return "nothing" if value is None or value == {} else f"of type {type(value).__name__}"
+    return "empty" if value is None or value == {} else f"of type {type(value).__name__}"

@@ -66,7 +66,7 @@ def calibration_images(
             break
     if not recording.images:
         raise DataError(
-            "export.precision=int8 takes ranges of values from training images, of which none can "
-            "be read; mend them, or export.precision=float32"
+            "export.precision=int8: no training image can be read; expected some to calibrate on. "
+            "Fix: repair the files, or set export.precision=float32"
         )
     return recording.images[:count]

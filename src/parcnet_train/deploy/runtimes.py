@@ -241,28 +241,41 @@ def size_of(path: Path, otherwise: Sequence[int]) -> tuple[int, int]:
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Times exported models, by turns, batch 1.")
-    parser.add_argument("files", nargs="+", type=Path, help=", ".join(SUFFIXES))
-    parser.add_argument("--threads", type=int, default=1, help="default: 1")
-    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="default: %(default)s")
-    parser.add_argument("--warmup", type=int, default=WARMUP, help="turns before, %(default)s")
+    parser = argparse.ArgumentParser(description="Time exported models, interleaved, batch size 1.")
+    parser.add_argument(
+        "files", nargs="+", type=Path, help=f"exported files ({', '.join(SUFFIXES)})"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads per inference, default: %(default)s"
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=ITERATIONS, help="timed rounds, default: %(default)s"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=WARMUP, help="untimed rounds before, default: %(default)s"
+    )
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         default=(256, 256),
         metavar=("HEIGHT", "WIDTH"),
-        help="of images of files whose names do not end in one (-256x192), default: 256 256",
+        help="image size of files whose names do not end in it (-256x192), default: 256 256",
     )
-    parser.add_argument("--output", type=Path, default=Path("latency.json"), help="%(default)s")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("latency.json"),
+        help="JSON file to write, default: %(default)s",
+    )
     given = parser.parse_args()
     for file in given.files:
         if file.suffix not in SUFFIXES or not file.is_file():
-            parser.error(f"{file}: allowed are files that end in {', '.join(SUFFIXES)}")
+            parser.error(f"{file}: expected an existing file that ends in {', '.join(SUFFIXES)}")
         if version_of(package := PACKAGES[SUFFIXES[file.suffix]]) is None:
-            parser.error(f"{file}: {package} is not installed: pip install {package}")
+            parser.error(f"{file}: {package} is not installed. Fix: pip install {package}")
     if min(given.threads, given.iterations) < 1 or given.warmup < 0:
-        parser.error("--threads and --iterations: at least 1; --warmup: at least 0")
+        parser.error("--threads and --iterations must be at least 1, --warmup at least 0")
     return given
 
 
@@ -289,14 +302,14 @@ def main() -> None:
             runs[file.name] = lambda model=model, images=images: model(images)  # type: ignore[misc]
         times = take_turns(runs, given.iterations, given.warmup)
     results = {**machine(given.threads, cores), "iterations": given.iterations}
-    print(f"{results['hardware/cpu']}, {given.threads} threads; milliseconds")
+    print(f"{results['hardware/cpu']}, threads: {given.threads}, times in milliseconds")
     print(f"{'median':>9} {'p90':>9} {'p99':>9}  file")
     for name, each in times.items():
         told = summary(each)
         print(" ".join(f"{value:9.3f}" for value in list(told.values())[:3]), f" {name}")
         results.update({f"latency/{name}/{key}": value for key, value in told.items()})
     write_whole(given.output, json.dumps(results, indent=2) + "\n")
-    print(f"written: {given.output}")
+    print(f"results written to {given.output}")
 
 
 if __name__ == "__main__":

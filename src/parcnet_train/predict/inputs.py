@@ -30,9 +30,7 @@ from parcnet_train.files import read_regular
 
 STDIN = "-"
 RECURSIVE = "**"  # matches any number of nested folders in a pattern
-ALLOWED = (
-    "allowed are an image, a folder, a pattern such as 'photos/*.jpg', or - for names on stdin"
-)
+EXPECTED = "expected an image, a folder, a pattern such as 'photos/*.jpg', or - for names on stdin"
 DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits per channel
 
 
@@ -68,17 +66,18 @@ def find_images(given: str, skipped: Path) -> Inputs:
     path = Path(given).expanduser()
     if path.is_dir():
         inputs = images_below(path, skipped.expanduser())
-        problem = f"input={given}: the folder holds no image"
+        problem = f"input={given}: the folder contains no image"
     elif path.exists():
         return Inputs([path], [])
     elif glob.has_magic(given):
         inputs = images_like(str(path))
         problem = f"input={given}: no image matches the pattern"
     else:
-        raise DataError(f"input={given} does not exist{hint(path.parent, path.name)}; {ALLOWED}")
+        near = hint(path.parent, path.name)
+        raise DataError(f"input={given}: the path does not exist{near}; {EXPECTED}")
     if not inputs.paths:
-        there = f"; it has {describe(inputs.left_out)}" if inputs.left_out else ""
-        raise DataError(f"{problem} ({' '.join(SUFFIXES)}){there}; {ALLOWED}")
+        there = f", but {describe(inputs.left_out)}" if inputs.left_out else ""
+        raise DataError(f"{problem} ({' '.join(SUFFIXES)}){there}; {EXPECTED}")
     return inputs
 
 
@@ -92,7 +91,7 @@ def names_on_stdin() -> list[Path]:
     lines = (line.removesuffix(b"\r") for line in text.split(b"\n"))
     paths = [Path(os.fsdecode(line)).expanduser() for line in lines if line]
     if not paths:
-        raise DataError("input=-: stdin named no file; allowed are names of images, one a line")
+        raise DataError("input=-: stdin is empty; expected the names of images, one per line")
     return paths
 
 
@@ -179,7 +178,7 @@ def to_pixels(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
     if not is_array or image.shape[2] != 3 or 0 in image.shape:
         given = f"{image.dtype}{list(image.shape)}" if hasattr(image, "shape") else repr(image)
         raise DataError(
-            f"predict: {given[:80]} is no image; allowed are a path, an image of Pillow, or an "
-            "array of uint8 with the shape (height, width, 3), RGB"
+            f"predict: {given[:80]} is not an image; expected a path, a Pillow image, or an RGB "
+            "array of uint8 with the shape (height, width, 3)"
         )
     return np.ascontiguousarray(image)

@@ -81,7 +81,7 @@ class Predictor:
             pixels, placement = self.transform(image)
         except cv2.error as error:
             height, width = image.shape[:2]
-            raise UnreadableError(f"its {width}x{height} pixels cannot be resized") from error
+            raise UnreadableError(f"{width}x{height} pixels cannot be resized") from error
         return Prepared(
             torch.from_numpy(pixels).permute(2, 0, 1),
             torch.as_tensor(placement, dtype=torch.float32),

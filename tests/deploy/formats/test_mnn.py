@@ -55,12 +55,12 @@ def test_mnn_gives_what_pytorch_gives(backbone, size, tmp_path):
 def test_what_the_converter_cannot_read_is_told(tmp_path):
     text = tmp_path / "network.onnx"
     text.write_text("words")
-    with pytest.raises(TrainingError, match=r"network.onnx cannot be converted to MNN: .*; ONNX"):
+    with pytest.raises(TrainingError, match=r"network\.onnx: MNN cannot convert .*ONNX Runtime"):
         write_mnn(text, tmp_path / "network.mnn", {})
     assert [each.name for each in tmp_path.iterdir()] == ["network.onnx"]
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MNN", None)
-    with pytest.raises(ConfigError, match=r"MNN is not installed: pip install 'parcnet-train\[mnn"):
+    with pytest.raises(ConfigError, match=r"MNN is not installed.*pip install 'parcnet-train\[mnn"):
         write_mnn(tmp_path / "network.onnx", tmp_path / "network.mnn", {})

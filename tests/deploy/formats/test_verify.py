@@ -75,7 +75,8 @@ def test_a_file_is_compared_on_every_image(classifier, batch, batches):
     assert spread == pytest.approx(float(logits.std(correction=0)))
     assert comparing.faults(0.51 / spread) == []
     (fault,) = comparing.faults(1e-4)
-    assert fault.startswith("logits differs by 0.5, allowed is 0.0001 of the output's standard")
+    assert "logits differs by 0.5 " in fault
+    assert "0.0001 of the output's standard deviation" in fault
 
 
 def test_a_file_takes_the_place_of_the_model(classifier):
@@ -126,7 +127,8 @@ def test_objects_are_looked_for(left_out):
     if left_out:
         assert share > 0.05
         (fault,) = comparing.faults(1e-4)
-        assert fault.endswith("of the objects are others, allowed are 1.0%")
+        assert "% of the objects differ" in fault
+        assert "1.0%" in fault
     else:
         assert share == 0
         assert comparing.faults(1e-4) == []

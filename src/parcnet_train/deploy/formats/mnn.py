@@ -86,7 +86,8 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
         )
         if fault:
             raise TrainingError(
-                f"{source} cannot be converted to MNN: {fault}; ONNX Runtime runs it as it is"
+                f"{source}: MNN cannot convert the file: {fault}. Fix: run the file with ONNX "
+                "Runtime instead"
             )
         write_whole(path, converted.read_bytes())
 
@@ -115,7 +116,7 @@ def run_tool(name: str, made: Path, *arguments: str) -> str | None:
     if process.returncode == 0 and made.is_file():
         return None
     said = [*process.stdout.splitlines(), *process.stderr.splitlines()]
-    return next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
+    return next((line.strip() for line in reversed(said) if line.strip()), "it printed nothing")
 
 
 def read_description(path: Path) -> dict[str, str]:

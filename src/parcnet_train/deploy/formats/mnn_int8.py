@@ -72,7 +72,8 @@ class QuantizableMnn:
         fault = run_tool("mnnquant", quantized, str(self.path), str(quantized), str(settings))
         if fault:
             raise TrainingError(
-                f"{self.path} cannot be quantised by MNN: {fault}; export.precision=float32 is left"
+                f"{self.path}: MNN cannot quantize the file: {fault}. Fix: set "
+                "export.precision=float32"
             )
         # The tool does not keep the description.
         write_mnn(quantized, path, {**read_description(self.path), PRECISION: "int8"})

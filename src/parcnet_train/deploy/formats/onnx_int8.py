@@ -128,8 +128,8 @@ class QuantizableOnnx:
         names = fnmatch.filter(self.layers, pattern)
         if not names:
             raise ConfigError(
-                f"export.float_layers={pattern}: no layer is called so; allowed are patterns and "
-                f"names such as {self.layers[0]}: export.sensitivity=true lists them"
+                f"export.float_layers={pattern}: no layer has this name; expected a pattern, or a "
+                f"name such as {self.layers[0]}. Fix: export.sensitivity=true lists the names"
             )
         return names
 

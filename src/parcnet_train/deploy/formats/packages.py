@@ -22,5 +22,5 @@ def needed(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise ConfigError(
-            f"{package} is not installed: pip install 'parcnet-train[{extra}]'"
+            f"{package} is not installed. Fix: pip install 'parcnet-train[{extra}]'"
         ) from error

@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 # one is larger, so small shares of the pixels and of the objects may differ.
 OTHERS = 1e-3
 OTHER_OBJECTS = 1e-2
+DIFFER = {"classes": "pixels get a different class", "objects": "objects differ"}
 NEAR = 1e-3  # two objects match if scores and relative coordinates differ by less than this
 
 
@@ -146,13 +147,13 @@ class Comparing(nn.Module):
     def faults(self, tolerance: float) -> list[str]:
         """Return one line for everything that exceeds its tolerance."""
         lines = [
-            f"{name} differs by {each.maximum:.3g}, allowed is {tolerance:g} of the output's "
-            f"standard deviation, {tolerance * each.spread:.3g}"
+            f"{name} differs by {each.maximum:.3g} (limit {tolerance * each.spread:.3g}, which is "
+            f"{tolerance:g} of the output's standard deviation)"
             for name, each in self.differences.items()
             if not each.is_within(tolerance)
         ]
         return lines + [
-            f"{each.share:.3%} of the {name} are others, allowed are {each.allowed:.1%}"
+            f"{each.share:.3%} of the {DIFFER[name]} (limit {each.allowed:.1%})"
             for name, each in self.others.items()
             if each.share > each.allowed
         ]
