@@ -1,4 +1,4 @@
-"""docker/: what can be said of it without a container engine."""
+"""Files of docker/, as far as they can be checked without a container engine."""
 
 import re
 from pathlib import Path
@@ -18,25 +18,25 @@ def compose():
 
 
 def copied():
-    """Paths of the build context that COPY takes."""
+    """Return the paths of the build context that COPY copies."""
     lines = [line.split() for line in INSTRUCTIONS if line.startswith("COPY ")]
     return [path for line in lines if "--from" not in line[1] for path in line[1:-1]]
 
 
-def test_what_is_copied_is_there_and_is_sent_to_the_builder():
+def test_copied_paths_exist_and_are_not_ignored():
     assert {"pyproject.toml", "constraints.txt", "src", "conf", "Makefile"} <= set(copied())
     ignore = (ROOT / ".dockerignore").read_text().split("\n")
-    assert "*" in ignore  # all but what follows: no runs, no data, no keys
+    assert "*" in ignore  # everything except the following: no runs, no data, no keys
     allowed = {line[1:] for line in ignore if line.startswith("!")}
     assert allowed == set(copied())
     assert all((ROOT / path).exists() for path in copied())
-    # A build of the package needs the files that it names.
+    # A build of the package needs the files that pyproject.toml names.
     project = (ROOT / "pyproject.toml").read_text()
     for name in re.findall(r'^readme = "(.+)"|^license-files = \["(.+)"\]', project, re.MULTILINE):
         assert "".join(name) in allowed
 
 
-def test_it_installs_as_the_makefile_does():
+def test_image_is_installed_by_the_makefile():
     (install,) = [line for line in INSTRUCTIONS if line.startswith("RUN case")]
     assert install.endswith("&& make install")
     makefile = (ROOT / "Makefile").read_text()
@@ -47,7 +47,7 @@ def test_it_installs_as_the_makefile_does():
     assert INSTRUCTIONS.index(install) < INSTRUCTIONS.index("COPY src /app/src")
 
 
-def test_versions_are_pinned_and_allowed():
+def test_versions_are_pinned_and_supported():
     (version,) = re.findall(r"^ARG PYTHON_VERSION=(.+)$", DOCKERFILE, re.MULTILINE)
     (allowed,) = re.findall(
         r'^requires-python = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
@@ -61,7 +61,7 @@ def test_versions_are_pinned_and_allowed():
             assert all("=" in each for each in package.split())
 
 
-def test_it_does_not_run_as_root():
+def test_container_does_not_run_as_root():
     users = [line for line in INSTRUCTIONS if line.startswith("USER ")]
     assert users == ["USER ${UID}:${GID}"]
     assert "ARG UID=1000" in INSTRUCTIONS
@@ -91,7 +91,7 @@ def test_compose_has_the_gpus_in_one_service_only(compose):
     assert devices == {"gpu": "cuda", "cpu": "cpu"}
 
 
-def test_configs_that_are_named_exist(compose):
+def test_named_configs_exist(compose):
     text = (ROOT / "docker" / "README.md").read_text()
     words = [word for each in compose["services"].values() for word in each["command"]]
     words += re.findall(r"(?:trainer|data|backbone)=\w+", text)

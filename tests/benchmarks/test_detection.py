@@ -1,4 +1,4 @@
-"""`benchmark.target=detection`: what is compared, and what it leaves."""
+"""`benchmark.target=detection`: the timed parts and the results."""
 
 import json
 
@@ -34,7 +34,7 @@ EXTRA = {
 CPU = torch.device("cpu")
 
 
-def test_it_writes_every_part(tmp_path, capsys):
+def test_results_contain_every_part(tmp_path, capsys):
     results = run([*OVERRIDES, *TINY], tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
     keys = [f"detection/{part}/{n}" for part, extra in EXTRA.items() for n in (*NUMBERS, *extra)]
@@ -50,7 +50,7 @@ def test_it_writes_every_part(tmp_path, capsys):
     assert all(part in out for part in EXTRA)
 
 
-def test_the_settings_of_the_task_are_used(tmp_path, monkeypatch):
+def test_settings_of_the_task_are_used(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(detection, "detect", lambda outputs, **settings: seen.append(settings))
     settings = ("task.score_threshold=0.9", "task.nms_iou=0.4", "task.candidates=30")
@@ -60,14 +60,14 @@ def test_the_settings_of_the_task_are_used(tmp_path, monkeypatch):
     assert results["detection/postprocessing/boxes"] == 0
 
 
-def test_another_task_is_refused():
+def test_other_tasks_are_an_error():
     _, faults = configure(["action=benchmark", "benchmark.target=detection"])
     assert faults == [
         "benchmark.target=detection: allowed with task=detection, not with task=classification"
     ]
 
 
-def test_shares_are_medians_of_the_turns_own():
+def test_shares_are_medians_of_the_ratios_within_rounds():
     times = {"training_step": (10, 100, 1000), "matching_and_loss": (1, 20, 30)}
     times |= {"forward": (4, 4, 4), "postprocessing": (1, 2, 3)}
     parts = Parts({name: Timing(each) for name, each in times.items()}, boxes=5)
@@ -78,7 +78,7 @@ def test_shares_are_medians_of_the_turns_own():
     assert results["detection/postprocessing/boxes"] == 5
 
 
-def test_objects_are_as_many_as_those_of_coco():
+def test_number_of_objects_matches_coco():
     torch.manual_seed(0)
     boxes, labels = random_objects(500, CPU)
     real = labels != UNLABELED
@@ -91,7 +91,7 @@ def test_objects_are_as_many_as_those_of_coco():
 
 @pytest.fixture
 def parts():
-    """A network, images, and what computes a loss of its outputs."""
+    """A network, images, and a function that computes the loss of its outputs."""
     values, faults = configure([*OVERRIDES, *TINY])
     assert faults == []
     network = build_model(values, detection.CLASSES)
@@ -104,7 +104,7 @@ def parts():
     return network, torch.rand(2, 3, 64, 32), compute_loss, seen
 
 
-def test_a_training_step_changes_the_whole_network(parts):
+def test_training_step_changes_all_parameters(parts):
     network, images, compute_loss, _ = parts
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     before = [weight.clone() for weight in weights]
@@ -113,7 +113,7 @@ def test_a_training_step_changes_the_whole_network(parts):
     assert not any(map(torch.equal, before, weights))
 
 
-def test_the_loss_alone_goes_back_to_the_outputs_and_no_further(parts):
+def test_loss_step_computes_gradients_of_the_outputs_only(parts):
     network, images, compute_loss, seen = parts
     outputs = predict(network, images)
     step = loss_step(outputs, compute_loss)
@@ -126,7 +126,7 @@ def test_the_loss_alone_goes_back_to_the_outputs_and_no_further(parts):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_an_untrained_network_leaves_nearly_all_boxes(parts):
+def test_untrained_network_keeps_nearly_all_boxes(parts):
     network, *_ = parts
     outputs = predict(network.eval(), torch.rand(1, 3, 320, 320))
     assert not outputs.class_logits.requires_grad

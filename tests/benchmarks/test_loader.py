@@ -1,4 +1,4 @@
-"""`benchmark.target=loader`: what is compared, and what it leaves."""
+"""`benchmark.target=loader`: the compared loaders and the results."""
 
 import json
 import multiprocessing
@@ -28,8 +28,8 @@ def make_data(root, **settings):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_it_writes_every_loader(image_folder, tmp_path_factory, workers, capsys):
-    shutil.rmtree(image_folder / "val")  # is not looked at
+def test_results_contain_every_loader(image_folder, tmp_path_factory, workers, capsys):
+    shutil.rmtree(image_folder / "val")  # not used
     output = tmp_path_factory.mktemp("run")
     overrides = [*OVERRIDES, *TINY, f"data.root={image_folder}", f"data.num_workers={workers}"]
     results = run(overrides, output)
@@ -47,7 +47,7 @@ def test_it_writes_every_loader(image_folder, tmp_path_factory, workers, capsys)
     assert all(name in out for name in LOADERS)
 
 
-def test_all_loaders_read_as_many_images_at_one_size(image_folder, monkeypatch):
+def test_all_loaders_read_the_same_number_of_images_at_one_size(image_folder, monkeypatch):
     turns = []
     monkeypatch.setattr(
         loader, "read", lambda batches: turns.append([images for images, *_ in batches])
@@ -59,13 +59,13 @@ def test_all_loaders_read_as_many_images_at_one_size(image_folder, monkeypatch):
     for batches in turns:
         assert [images.shape for images in batches] == [(4, 3, 32, 32)] * 4
     highest = sorted((str(images.dtype), float(images.max())) for images, *_ in turns[3:])
-    # The images are noise, which loses contrast where it is antialiased.
+    # The images are noise, which loses contrast by antialiasing.
     assert [dtype for dtype, _ in highest] == ["torch.float32", "torch.float32", "torch.uint8"]
     assert all(0.5 < value <= 1 for _, value in highest[:2])
     assert highest[2][1] > 128
 
 
-def test_the_ordinary_loader_reads_our_files(image_folder):
+def test_ordinary_loader_reads_the_same_files(image_folder):
     data = make_data(image_folder)
     data.train_set = data.make_train_set()
     ordinary = OrdinaryImages(data.train_set, v2.PILToTensor())
@@ -77,7 +77,7 @@ def test_the_ordinary_loader_reads_our_files(image_folder):
         assert data.class_names[label] == path.parent.name
 
 
-def test_speeds_are_images_by_seconds():
+def test_speeds_are_images_per_second():
     speeds = Speeds(
         100, 2, {"ordinary": Timing((100.0, 50.0, 400.0)), "other": Timing((25.0, 25.0, 50.0))}
     )
@@ -88,17 +88,17 @@ def test_speeds_are_images_by_seconds():
         "ratio": 1.0,
     }
     assert speeds.of("other")["images_per_second"] == 4000.0
-    assert speeds.of("other")["ratio"] == 4.0  # of 4, 2 and 8
+    assert speeds.of("other")["ratio"] == 4.0  # median of 4, 2 and 8
 
 
-def test_data_is_checked():
+def test_missing_data_is_an_error():
     assert configure(OVERRIDES)[1] == ["data.root has no value; give it one: data.root=..."]
     (fault,) = configure([*OVERRIDES, "data.root=/nowhere"])[1]
     assert fault.startswith("data.root: /nowhere/train does not exist")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_pillow_cannot_read_is_named(image_folder, workers):
+def test_file_that_pillow_cannot_read_is_named(image_folder, workers):
     (image_folder / "train" / "bee" / "2.png").write_bytes(b"not an image")
     data = make_data(image_folder, on_error="skip", num_workers=workers)
     with pytest.raises(DataError) as raised:
@@ -109,23 +109,23 @@ def test_a_file_that_pillow_cannot_read_is_named(image_folder, workers):
     assert message.endswith("data.root")
 
 
-def test_what_pillow_raises_beside_errors_of_files(image_folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # of an archive bomb
+def test_every_exception_of_pillow_becomes_a_data_error(image_folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # as for a decompression bomb
     with pytest.raises(DataError, match="cannot be read by Pillow"):
         time_loaders(make_data(image_folder), repeats=1)
 
 
-def test_no_process_is_left_behind_an_error(image_folder):
+def test_no_process_is_left_after_an_error(image_folder):
     (image_folder / "train" / "bee" / "2.png").write_bytes(b"not an image")
     before = set(multiprocessing.active_children())
-    with pytest.raises(DataError, match="cannot be read"):  # whichever takes its turn first
+    with pytest.raises(DataError, match="cannot be read"):  # whichever loader runs first
         time_loaders(make_data(image_folder, num_workers=1), repeats=1)
     for process in set(multiprocessing.active_children()) - before:
-        process.terminate()  # as the end of the program does, and waits
+        process.terminate()  # as the end of the program does
         process.join(10)
         assert not process.is_alive()
 
 
-def test_data_of_another_kind_is_refused():
+def test_data_of_another_kind_is_an_error():
     with pytest.raises(ConfigError, match=r"expected folders of images.*data=imagefolder"):
         time_loaders(object(), repeats=1)

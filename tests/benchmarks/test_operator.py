@@ -15,7 +15,7 @@ from parcnet_train.models.layers.circular import ALGORITHMS, circular_conv
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("axis", ["height", "width"])
 @pytest.mark.parametrize("which", ["forward", "forward_backward"])
-def test_a_variant_runs_what_it_is_called(layout, dtype, axis, which, monkeypatch):
+def test_variant_runs_what_its_name_says(layout, dtype, axis, which, monkeypatch):
     seen = {}
 
     def record(x, kernel, axis, algorithm):
@@ -38,7 +38,7 @@ def test_a_variant_runs_what_it_is_called(layout, dtype, axis, which, monkeypatc
     assert ("dx" in seen, "dk" in seen) == (which == "forward_backward",) * 2
 
 
-def test_both_is_the_sum_of_the_axes_turn_by_turn():
+def test_both_is_the_sum_of_the_axes_within_each_round():
     timings = time_operators(SHAPE, 3, torch.device("cpu"))
     for layout, dtype, which in itertools.product(
         ("nchw", "channels_last"), ("float32", "bfloat16"), ("forward", "forward_backward")
@@ -50,7 +50,7 @@ def test_both_is_the_sum_of_the_axes_turn_by_turn():
         assert both == tuple(a + b for a, b in zip(height, width, strict=True))
 
 
-def test_the_shapes_are_those_of_the_paper_and_the_awkward_ones():
+def test_shapes_include_those_of_the_paper_and_edge_cases():
     shapes = operator.SHAPES
     assert shapes[:3] == ((32, 96, 32, 32), (32, 128, 16, 16), (32, 160, 8, 8))
     assert any(height != width for _, _, height, width in shapes)

@@ -21,7 +21,7 @@ def killing_itself():
     return lambda: os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_variant_runs_elsewhere_once_per_call(tmp_path):
+def test_variant_runs_in_another_process_once_per_call(tmp_path):
     path = tmp_path / "runs.txt"
     with OtherProcess(writing, str(path)) as variant:
         assert not path.exists()
@@ -36,19 +36,19 @@ def test_variant_runs_elsewhere_once_per_call(tmp_path):
 ENDED = r"exit code -9.*benchmark\.batch_size or benchmark\.image_size"
 
 
-def test_a_process_that_ends_is_told_in_one_line():
+def test_process_that_ends_during_a_call_is_a_training_error():
     with OtherProcess(killing_itself) as variant, pytest.raises(TrainingError, match=ENDED):
         variant()
 
 
-def test_ctrl_c_is_left_to_the_first_process(tmp_path):
+def test_ctrl_c_does_not_end_the_other_process(tmp_path):
     with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
         os.kill(variant.process.pid, signal.SIGINT)
         variant()
     assert not variant.process.is_alive()
 
 
-def test_so_is_one_that_ends_between_its_turns(tmp_path):
+def test_process_that_ends_between_calls_is_a_training_error(tmp_path):
     with OtherProcess(writing, str(tmp_path / "runs.txt")) as variant:
         variant()
         variant.process.kill()

@@ -1,4 +1,4 @@
-"""What the timing of the framework's overhead can be asked for; times are not looked at."""
+"""`benchmark.target=overhead`: its settings, not its times."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from parcnet_train.errors import ConfigError
 from running import TINY, run
 
 
-def test_more_steps_than_an_epoch_has_are_refused():
+def test_more_repeats_than_batches_is_an_error():
     refuse_too_many(3, 7)
     expected = r"benchmark\.repeats=4: .*7 batches, .*; expected 1 to 3"
     with pytest.raises(ConfigError, match=expected):
@@ -15,7 +15,7 @@ def test_more_steps_than_an_epoch_has_are_refused():
 
 
 @pytest.mark.slow
-def test_a_trainer_of_several_devices_is_timed_on_one(tmp_path):
+def test_trainer_of_several_devices_is_timed_on_one(tmp_path):
     overrides = ["action=benchmark", "benchmark.target=overhead", "benchmark.repeats=1"]
     overrides += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     overrides += ["trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]

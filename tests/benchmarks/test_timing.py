@@ -1,4 +1,4 @@
-"""Turns, medians and ratios."""
+"""Interleaved timing, medians and ratios."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from parcnet_train.benchmarks.timing import Timing, device_of, hardware, take_tu
 CPU = torch.device("cpu")
 
 
-def test_every_variant_warms_up_and_then_takes_its_turns_in_changing_order():
+def test_variants_warm_up_and_are_interleaved_in_changing_order():
     calls = []
     variants = {name: lambda name=name: calls.append(name) for name in "abcdef"}
     timings = take_turns(variants, repeats=9, device=CPU)
@@ -22,7 +22,7 @@ def test_every_variant_warms_up_and_then_takes_its_turns_in_changing_order():
 
 @pytest.fixture
 def sleep(monkeypatch):
-    """Lets a clock go on that nothing else moves."""
+    """Advance a clock that nothing else moves."""
     clock = [0.0]
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
 
@@ -32,12 +32,12 @@ def sleep(monkeypatch):
     return move
 
 
-def test_several_calls_give_their_mean(sleep):
+def test_time_of_several_calls_is_their_mean(sleep):
     (slept,) = take_turns({"": lambda: sleep(0.004)}, 2, CPU, calls=3).values()
     assert slept.milliseconds == pytest.approx((4, 4))
 
 
-def test_the_slower_one_has_a_ratio_below_one(sleep):
+def test_slower_variant_has_a_ratio_below_one(sleep):
     variants = {"short": lambda: sleep(0.002), "long": lambda: sleep(0.02)}
     timings = take_turns(variants, 3, CPU)
     assert timings["long"].results(timings["short"])["ratio"] == pytest.approx(0.1)
@@ -69,13 +69,13 @@ def test_median_spread_ratio_and_sum():
         ("mps", "mps", "mps"),
     ],
 )
-def test_the_device_of_an_accelerator(accelerator, current, device, monkeypatch):
+def test_accelerator_names_map_to_devices(accelerator, current, device, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: current is not None)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(current))
     assert device_of(accelerator) == torch.device(device)
 
 
-def test_a_device_beside_the_processor_is_waited_for(monkeypatch):
+def test_accelerators_are_synchronized(monkeypatch):
     waits = []
     monkeypatch.setattr(torch.accelerator, "synchronize", waits.append)
     take_turns({"": lambda: None}, 2, torch.device("cuda"))
@@ -84,7 +84,7 @@ def test_a_device_beside_the_processor_is_waited_for(monkeypatch):
     assert len(waits) == 6
 
 
-def test_the_machine_is_named():
+def test_hardware_is_described():
     named = hardware(CPU)
     assert named["hardware/threads"] == torch.get_num_threads()
     assert named["hardware/cpu"]

@@ -17,7 +17,7 @@ def named_networks(*overrides):
     return [(str(variant), network) for variant, network in variants_of(values)]
 
 
-def test_the_reference_is_the_form_of_the_paper_and_the_rest_is_as_configured():
+def test_reference_is_as_in_the_paper_and_other_variants_as_configured():
     (reference, first), (_, second), *_ = named_networks("backbone=parcnet_xs")
     assert reference == "parcnet_xs_convolution/nchw/float32"
     for network, algorithm in ((first, "convolution"), (second, "auto")):
@@ -25,7 +25,7 @@ def test_the_reference_is_the_form_of_the_paper_and_the_rest_is_as_configured():
         assert used == {algorithm}
 
 
-def test_a_backbone_without_circular_convolutions_is_its_own_reference(monkeypatch, caplog):
+def test_backbone_without_circular_convolutions_is_its_own_reference(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "timm", None)
     with caplog.at_level(logging.WARNING):
         names = [name for name, _ in named_networks("backbone=mobilevit_xxs")]
@@ -44,7 +44,7 @@ def test_compile_adds_variants(monkeypatch):
     assert compiled == [False] * 4 + [True] * 4
 
 
-def test_a_step_trains_in_its_layout_and_dtype():
+def test_step_trains_in_its_layout_and_dtype():
     class Network(torch.nn.Module):
         def __init__(self):
             super().__init__()

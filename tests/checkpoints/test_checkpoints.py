@@ -1,4 +1,4 @@
-"""Weights that a run starts from or resumes."""
+"""Weights that a run starts from or resumes with."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from running import TINY, composed, run
 
 @pytest.fixture
 def first_weights(monkeypatch):
-    """The weights that a training starts with."""
+    """Record the weights that a training starts with."""
     seen = {}
     start = Task.on_train_start
 
@@ -33,13 +33,13 @@ def assert_starts_from(first, checkpoint):
     assert first["head.linear.weight"].shape != weights["head.linear.weight"].shape
 
 
-def test_a_run_starts_from_converted_weights(converted, first_weights, tmp_path):
+def test_training_starts_from_converted_weights(converted, first_weights, tmp_path):
     results = run([*MOBILEVIT, f"backbone.pretrained={converted}"], tmp_path)
     assert results["steps"] == 2
     assert_starts_from(first_weights, read_checkpoint(converted))
 
 
-def test_a_run_starts_from_the_averaged_weights_of_another(
+def test_training_starts_from_the_ema_weights_of_another_run(
     best, first_weights, image_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HOME", str(best.parent))
@@ -51,7 +51,7 @@ def test_a_run_starts_from_the_averaged_weights_of_another(
     assert not torch.equal(first_weights["backbone.stages.0.0.conv.weight"], raw)
 
 
-def test_of_a_run_directory_the_best_checkpoint_is_taken(trained, best):
+def test_run_directory_stands_for_its_best_checkpoint(trained, best):
     assert tiny_faults(f"backbone.pretrained={trained[0]}") == []
     backbone = build_backbone(composed(*TINY))
     of_run, _ = pretrained_state(str(trained[0]), backbone, composed(*TINY))
@@ -60,8 +60,8 @@ def test_of_a_run_directory_the_best_checkpoint_is_taken(trained, best):
     assert all(torch.equal(of_run[name], of_file[name]) for name in of_run)
 
 
-def test_weights_of_a_checkpoint_come_before_pretrained_ones(tmp_path, first_weights):
-    """They are not even looked for: the file may be gone when a run is resumed."""
+def test_ckpt_takes_precedence_over_pretrained(tmp_path, first_weights):
+    """The pretrained file is not even opened: it may be gone when a run is resumed."""
     run([*TINY], tmp_path / "run")
     last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
     gone = [*TINY, "backbone.pretrained=/nowhere.ckpt", f"ckpt={tmp_path / 'run'}"]
@@ -71,7 +71,7 @@ def test_weights_of_a_checkpoint_come_before_pretrained_ones(tmp_path, first_wei
     torch.testing.assert_close(first_weights[name], model_state(last, ema=False)[name])
 
 
-def test_values_that_the_weights_do_not_tell_are_told(converted, tmp_path, caplog):
+def test_differing_values_that_fit_the_weights_are_logged(converted, tmp_path, caplog):
     overrides = ["backbone.heads=8", "backbone.dropout=0.0"]
     run([*MOBILEVIT, *overrides, f"backbone.pretrained={converted}"], tmp_path / "fit")
     told = "was trained with other values than this run's: "

@@ -1,4 +1,4 @@
-"""Checkpoints of two epochs that were written before modules moved into packages (2026-11-29)."""
+"""Checkpoints that were written, after two epochs, before modules moved (2026-11-29)."""
 
 import lzma
 
@@ -20,7 +20,7 @@ HEADS = {
     "segmentation": ("head.channels=8",),
 }
 BATCHES = ("trainer.limit_train_batches=2", "trainer.limit_val_batches=2")
-# What the code that wrote them gave: an evaluation, then a third epoch.
+# Results of the code that wrote them: of an evaluation, and of a third epoch.
 EVALUATED = {
     "classification": {"val/top1": 0.101408451795578, "val/loss": 2.3025879859924316},
     "detection": {"val/map": 0.0006192622240632772, "val/mar_100": 0.08473339676856995},
@@ -35,14 +35,14 @@ RESUMED = {
 
 @pytest.fixture(params=HEADS)
 def old(request, tmp_path):
-    """A task and the path of its checkpoint."""
+    """Return a task and the path of its checkpoint."""
     path = tmp_path / "last.ckpt"
     content = (golden.FOLDER / "checkpoints" / f"{request.param}.ckpt.xz").read_bytes()
     path.write_bytes(lzma.decompress(content))
     return request.param, path
 
 
-def test_classes_of_old_checkpoints_are_found(old):
+def test_renamed_classes_of_old_checkpoints_are_found(old):
     _, path = old
     targets = list(named_targets(read_checkpoint(path)["config"]))
     assert len(targets) > 5
@@ -50,7 +50,7 @@ def test_classes_of_old_checkpoints_are_found(old):
 
 
 @pytest.mark.parametrize("name", RENAMED.values())
-def test_todays_names_exist_and_stay(name):
+def test_current_names_exist_and_are_not_changed(name):
     assert locate({"_target_": name}) or __import__(name)
     assert renamed({"_target_": name, "a": [{"_target_": f"{name}.B"}]}) == {
         "_target_": name,

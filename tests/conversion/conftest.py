@@ -9,7 +9,7 @@ import golden
 
 @pytest.fixture(scope="module")
 def reference():
-    """timm's smallest MobileViT with three classes."""
+    """Return timm's smallest MobileViT, with three classes."""
     model = timm.create_model("mobilevit_xxs", num_classes=3).eval()
     model.load_state_dict(golden.weights_of(model))
     return model

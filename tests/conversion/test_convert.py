@@ -1,4 +1,4 @@
-"""The converter: what it writes, and what it refuses."""
+"""Conversion of published weights: checkpoints and errors."""
 
 import re
 import runpy
@@ -20,9 +20,7 @@ from running import TINY, run
 WHOLE = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
 
-def test_the_command_line_converts_what_load_and_test_take(
-    source, reference, image_folder, tmp_path
-):
+def test_script_writes_a_checkpoint_for_load_and_test(source, reference, image_folder, tmp_path):
     target = tmp_path / "converted.ckpt"
     options = ["--from", "timm", "--backbone", "mobilevit_xxs", "--task", "classification"]
     command = [sys.executable, str(SCRIPT), str(source), str(target), *options, "head.dropout=0.3"]
@@ -33,14 +31,14 @@ def test_the_command_line_converts_what_load_and_test_take(
     images = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(parcnet_train.load(target)(images), reference(images))
-    # The data calls its classes otherwise than "0", "1", "2": the file names none.
+    # The classes of the data are not "0", "1", "2", but the checkpoint names none to compare.
     overrides = [*WHOLE, "action=test", f"ckpt={target}"]
     overrides += ["data=imagefolder", f"data.root={image_folder}"]
     results = run(overrides, tmp_path / "run")
     assert (results["status"], results["checkpoint_epoch"]) == ("done", 0)
 
 
-def test_a_converted_checkpoint_holds_what_a_trained_one_holds(source, tmp_path):
+def test_converted_checkpoint_has_the_entries_of_a_trained_one(source, tmp_path):
     convert(source, tmp_path / "converted.ckpt", **SETTINGS)
     checkpoint = read_checkpoint(tmp_path / "converted.ckpt")
     assert checkpoint["class_names"] == ["0", "1", "2"]
@@ -48,13 +46,13 @@ def test_a_converted_checkpoint_holds_what_a_trained_one_holds(source, tmp_path)
     assert checkpoint["choices"]["backbone"] == "mobilevit_xxs"
     assert checkpoint["choices"]["data"] is None
     assert "data" not in checkpoint["config"]
-    # Not shortened by any data set.
+    # No data set has changed the recipe.
     assert checkpoint["config"]["recipe"]["image_size"] == 256
     assert checkpoint["converted"] == {"from": "timm", "file": "published.pt", "entry": None}
     assert all(name.startswith("model.") for name in checkpoint["state_dict"])
 
 
-def test_class_names_of_a_file(source, image_folder, tmp_path):
+def test_class_names_are_read_from_a_file(source, image_folder, tmp_path):
     overrides = [*WHOLE, "action=test", "data=imagefolder"]
     overrides += [f"data.root={image_folder}", f"ckpt={tmp_path / 'named.ckpt'}"]
     classes = tmp_path / "classes.txt"
@@ -76,7 +74,7 @@ def test_class_names_of_a_file(source, image_folder, tmp_path):
 
 @pytest.fixture
 def detector(tmp_path):
-    """The authors' detector for two classes and the background."""
+    """File of the authors' detector for two classes and the background."""
     stored = golden.read("parcnet_s_detection")
     for key, shape, _ in stored["state_dict"]:
         if key.startswith("ssd_heads.") and shape and shape[0] in (510, 340):
@@ -88,7 +86,7 @@ def detector(tmp_path):
 DETECTOR = {"publisher": "parcnet-official", "backbone": "parcnet_s", "task": "detection"}
 
 
-def test_a_detector_counts_the_background_among_its_classes(detector, tmp_path):
+def test_classes_of_a_detector_include_the_background(detector, tmp_path):
     told = convert(detector, tmp_path / "numbered.ckpt", **DETECTOR)
     assert "parcnet_s for detection, 3 classes" in told
     checkpoint = read_checkpoint(tmp_path / "numbered.ckpt")
@@ -106,7 +104,7 @@ def test_a_detector_counts_the_background_among_its_classes(detector, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["person\ncar\n", ""])
-def test_classes_of_a_detector_begin_with_the_background(content, detector, tmp_path):
+def test_first_class_of_a_detector_must_be_the_background(content, detector, tmp_path):
     classes = tmp_path / "classes.txt"
     classes.write_text(content)
     fault = refused(detector, **DETECTOR, classes=classes)
@@ -114,7 +112,7 @@ def test_classes_of_a_detector_begin_with_the_background(content, detector, tmp_
     assert fault.startswith(f"--classes {classes}: the first class is {given}; expected background")
 
 
-def test_a_detector_without_classes(detector):
+def test_detector_without_classes_is_an_error(detector):
     state = torch.load(detector)
     for name in ("weight", "bias"):
         key = f"ssd_heads.5.loc_cls_layer.block.conv.{name}"
@@ -124,7 +122,7 @@ def test_a_detector_without_classes(detector):
     assert re.search(r"no entry .*number of classes of task=detection.*--from", fault), fault
 
 
-def test_a_network_for_segmentation_may_have_any_first_class(tmp_path):
+def test_first_class_of_a_segmentation_network_is_free(tmp_path):
     state = golden.state_dict(golden.read("parcnet_s_segmentation"))
     for name in ("weight", "bias"):
         key = f"seg_head.classifier.classifier.block.conv.{name}"
@@ -139,21 +137,21 @@ def test_a_network_for_segmentation_may_have_any_first_class(tmp_path):
     assert logits.shape == (1, 3, 50, 75)
 
 
-def test_the_entry_that_was_taken_is_told(reference, tmp_path):
+def test_summary_names_the_entry_that_was_taken(reference, tmp_path):
     state = reference.state_dict()
     torch.save({"model_state_dict": {}, "ema_state_dict": state}, tmp_path / "published.pt")
     told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **SETTINGS)
     assert "taken from ema_state_dict of the training checkpoint" in told
 
 
-def test_counts_of_batches_may_be_absent(reference, tmp_path):
+def test_batch_counts_may_be_missing(reference, tmp_path):
     state = {k: v for k, v in reference.state_dict().items() if "num_batches" not in k}
     torch.save(state, tmp_path / "old.pt")
     convert(tmp_path / "old.pt", tmp_path / "old.ckpt", **SETTINGS)
     parcnet_train.load(tmp_path / "old.ckpt")
 
 
-def test_everything_missing_unexpected_or_of_wrong_shape_is_named(
+def test_missing_unexpected_and_mismatched_entries_are_listed(
     reference, tmp_path, monkeypatch, capsys
 ):
     state = dict(reference.state_dict())
@@ -189,7 +187,7 @@ def test_everything_missing_unexpected_or_of_wrong_shape_is_named(
     assert list(tmp_path.iterdir()) == [tmp_path / "published.pt"]
 
 
-def test_files_that_are_not_there_or_are_ours(source, tmp_path):
+def test_missing_files_existing_targets_and_own_checkpoints_are_errors(source, tmp_path):
     assert "nowhere.pt does not exist" in refused(tmp_path / "nowhere.pt")
     away = tmp_path / "nowhere" / "a.ckpt"
     assert f"{away} is in a folder that does not exist" in refused(source, target=away)
@@ -215,13 +213,13 @@ def test_files_that_are_not_there_or_are_ours(source, tmp_path):
     ],
     ids=str,
 )
-def test_faults_of_the_configuration(settings, message, source):
+def test_faults_of_the_configuration_are_errors(settings, message, source):
     found = refused(source, ConfigError, **settings)
     assert re.search(message, found), found
     assert "\n" not in found
 
 
-def test_a_full_disk_leaves_no_half_file(source, tmp_path, monkeypatch):
+def test_full_disk_leaves_no_partial_file(source, tmp_path, monkeypatch):
     def fail(checkpoint, file):
         file.write(b"half")
         raise OSError("no space left on device")

@@ -7,7 +7,7 @@ from converting import SCRIPT, refused
 from parcnet_train.conversion.layouts import LAYOUTS
 
 
-def test_a_part_of_query_key_and_value_is_missing(tmp_path):
+def test_missing_part_of_query_key_and_value_is_listed(tmp_path):
     state = golden.state_dict(golden.read("mobilevit_xxs_huggingface"))
     layer = "mobilevit.encoder.layer.2.transformer.layer.0.attention.attention"
     del state[f"{layer}.key.bias"]
@@ -20,12 +20,12 @@ def test_a_part_of_query_key_and_value_is_missing(tmp_path):
     ]
 
 
-def test_two_entries_of_one_meaning(reference, tmp_path):
+def test_second_entry_of_the_same_name_is_unexpected(reference, tmp_path):
     state = {**reference.state_dict(), "head.linear.bias": torch.zeros(3)}
     torch.save(state, tmp_path / "published.pt")
     assert "unexpected: head.linear.bias" in refused(tmp_path / "published.pt")
 
 
-def test_every_publisher_is_in_the_readme():
+def test_every_publisher_is_listed_in_the_readme():
     readme = (SCRIPT.parents[1] / "README.md").read_text()
     assert [name for name in LAYOUTS if f"\n| `{name}` |" not in readme] == []

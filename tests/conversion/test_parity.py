@@ -1,4 +1,4 @@
-"""Converted weights give the outputs of the network that they were published for."""
+"""Outputs of converted weights, compared with those of the published networks."""
 
 import pytest
 import timm
@@ -9,14 +9,14 @@ import golden
 import parcnet_train
 from parcnet_train.conversion.convert import convert
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # of ImageNet
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet
 
 
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def converted(state, folder, publisher, backbone, *overrides, task="classification"):
-    """The model of a published state dict, by way of files."""
+    """Convert a published state dict by way of files, and load the model."""
     torch.save(state, folder / "published.pt")
     source, target = folder / "published.pt", folder / "converted.ckpt"
     convert(source, target, publisher, backbone, task, overrides)
@@ -24,19 +24,19 @@ def converted(state, folder, publisher, backbone, *overrides, task="classificati
 
 
 def golden_outputs(model, backbone, shape):
-    """What a network makes of a golden file's image, in float64: the same on every processor."""
+    """Run a network on a golden file's image in float64, which is the same on every processor."""
     with torch.inference_mode():
         return model.double()(images_of(backbone, shape).double())
 
 
 def images_of(backbone, shape):
-    """The images of a golden file as ours take them: RGB in [0, 1]."""
+    """Return the images of a golden file as our networks take them: RGB in [0, 1]."""
     images = golden.image(shape)
-    # ParC-ResNet-50's are RGB, normalised already; the others' are BGR.
+    # The images of ParC-ResNet-50 are normalized RGB; the others are BGR.
     return images * STD + MEAN if backbone == "parc_resnet50" else images.flip(1)
 
 
-# transformers' own outputs: version 5.23.0, for weights of the same formula.
+# Outputs of transformers 5.23.0, for weights from the same formula.
 @pytest.mark.parametrize(
     ("stored", "publisher", "backbone"),
     [
@@ -47,15 +47,15 @@ def images_of(backbone, shape):
         ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
     ],
 )
-def test_golden_outputs(stored, publisher, backbone, tmp_path):
+def test_converted_classifiers_match_golden_outputs(stored, publisher, backbone, tmp_path):
     stored = golden.read(stored)
     model = converted(golden.state_dict(stored), tmp_path, publisher, backbone)
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     for case in stored["cases"]:
         logits = golden_outputs(model, backbone, case["image"]).flatten()
         want = case["outputs"]["logits"]
-        # Far below the promised 1e-4: with the formula's weights activations fade, and even turned
-        # channels would move these logits by no more than 1e-5 of their spread.
+        # Far below the promised 1e-4: the formula's weights make activations fade, so that even
+        # swapped channels would change these logits by no more than 1e-5 of their spread.
         tolerance = 2e-6 * want["std"]
         got = logits[want["index"]]
         assert torch.allclose(got, torch.tensor(want["value"]).double(), rtol=0, atol=tolerance)
@@ -64,7 +64,7 @@ def test_golden_outputs(stored, publisher, backbone, tmp_path):
 
 
 @pytest.mark.parametrize("size", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
-def test_timms_mobilevit(size, tmp_path):
+def test_converted_mobilevit_matches_timm(size, tmp_path):
     reference = timm.create_model(size).eval()
     reference.load_state_dict(golden.weights_of(reference))
     model = converted(reference.state_dict(), tmp_path, "timm", size)
@@ -89,11 +89,11 @@ def test_timms_mobilevit(size, tmp_path):
         ),
     ],
 )
-def test_torchvisions_networks(backbone, make, overrides, tmp_path):
+def test_converted_networks_match_torchvision(backbone, make, overrides, tmp_path):
     torch.manual_seed(0)
     reference = make().eval()
     state = golden.weights_of(reference)
-    if backbone == "convnext_xt":  # whose fading layer scale the formula would blow up
+    if backbone == "convnext_xt":  # the formula would make its small layer scale far too large
         state = reference.state_dict()
         for value in state.values():
             value.mul_(10 if value.dim() == 3 else 1)
@@ -110,7 +110,7 @@ def test_torchvisions_networks(backbone, make, overrides, tmp_path):
 
 
 def check_outputs(found, wanted, tolerance):
-    """Compares a network's outputs by name with golden ones, within a share of their spread."""
+    """Compare a network's outputs by name with golden ones, within a share of their spread."""
     for name, want in wanted.items():
         assert list(found[name].shape) == want["shape"]
         within = tolerance * want["std"]
@@ -122,29 +122,29 @@ def check_outputs(found, wanted, tolerance):
         assert values.abs().max().item() == pytest.approx(want["abs_max"], abs=within)
 
 
-def test_golden_outputs_of_a_detector(tmp_path):
+def test_converted_detector_matches_golden_outputs(tmp_path):
     stored = golden.read("parcnet_s_detection")
     state = golden.state_dict(stored)
     model = converted(state, tmp_path, "parcnet-official", "parcnet_s", task="detection")
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     (case,) = stored["cases"]
     outputs = golden_outputs(model, "parcnet_s", case["image"])
-    # Below the promised 1e-4; turned channels would move these outputs by 4e-4.
+    # Below the promised 1e-4; swapped channels would change these outputs by 4e-4.
     check_outputs(outputs._asdict(), case["outputs"], tolerance=1e-5)
 
 
-def test_golden_outputs_of_a_network_for_segmentation(tmp_path):
+def test_converted_segmentation_network_matches_golden_outputs(tmp_path):
     stored = golden.read("parcnet_s_segmentation")
     state = golden.state_dict(stored)
     model = converted(state, tmp_path, "parcnet-official", "parcnet_s", task="segmentation")
     assert sum(p.numel() for p in model.parameters()) == stored["params"]
     (case,) = stored["cases"]
     logits = golden_outputs(model, "parcnet_s", case["image"])
-    # Below the promised 1e-4; turned channels would move these outputs by 4e-5.
+    # Below the promised 1e-4; swapped channels would change these outputs by 4e-5.
     check_outputs({"logits": logits}, case["outputs"], tolerance=2e-6)
 
 
-def test_parcnet_s_with_addition(tmp_path):
+def test_parcnet_s_with_addition_can_be_converted(tmp_path):
     stored = golden.read("parcnet_s_classification")
     for entry in stored["state_dict"]:
         if entry[0].endswith("local_global_fusion.block.conv.weight"):

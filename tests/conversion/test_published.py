@@ -44,7 +44,7 @@ def test_weights_are_found_inside_training_checkpoints(kind, tmp_path):
     assert taken == (entry if kind != "without average" else "model_state_dict")
 
 
-def test_safetensors_and_half_precision(source, reference, tmp_path):
+def test_safetensors_and_half_precision_files_are_converted(source, reference, tmp_path):
     save_file(
         {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
     )
@@ -62,7 +62,7 @@ def test_safetensors_and_half_precision(source, reference, tmp_path):
     }
 
 
-def test_without_safetensors_one_is_told_to_install_it(tmp_path, monkeypatch):
+def test_missing_safetensors_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     (tmp_path / "a.safetensors").write_bytes(b"")
     fault = refused(tmp_path / "a.safetensors")
@@ -75,7 +75,7 @@ class Code:
         return (Path.touch, (Path("executed"),))
 
 
-def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+def test_files_are_read_without_executing_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": torch.zeros(1)}, "args": Code()}, tmp_path / "crafted.pt")
     message = refused(tmp_path / "crafted.pt")
@@ -104,6 +104,6 @@ def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_files_of_something_else(content, message, tmp_path):
+def test_files_without_a_state_dict_of_plain_tensors_are_errors(content, message, tmp_path):
     torch.save(content, tmp_path / "published.pt")
     assert message in refused(tmp_path / "published.pt")

@@ -1,4 +1,4 @@
-"""Names of published weights in this package."""
+"""Translation of published names to ours."""
 
 import golden
 from parcnet_train.conversion.layouts import CVNETS
@@ -6,7 +6,7 @@ from parcnet_train.conversion.translate import translate
 from parcnet_train.models.backbones.parcnet import ParCNet
 
 
-def test_encoders_of_detection_and_segmentation_are_the_backbone():
+def test_encoders_of_detectors_and_segmentation_networks_become_the_backbone():
     published = golden.state_dict(golden.read("parcnet_s_classification"))
     encoder = {
         f"encoder.{key}": value

@@ -11,7 +11,7 @@ NAMES = ["a", "b"]
 
 
 class Images:
-    """A data set of single colours, of which some cannot be read."""
+    """Data set of images of one color each, some of which are unreadable."""
 
     def __init__(self, number, shape, unreadable=()):
         self.number, self.shape, self.unreadable = number, shape, unreadable
@@ -26,7 +26,7 @@ class Images:
 
 
 class Network(nn.Module):
-    """Logits of classes or of pixels, whatever the image."""
+    """Network whose logits, of classes or of pixels, do not depend on the image."""
 
     def __init__(self, is_dense):
         super().__init__()
@@ -43,42 +43,42 @@ def calibrated(dataset, count, predictor=None, may_skip=False):
     return calibration_images(dataset, predictor, network, count, may_skip)
 
 
-def colours(found):
+def colors(found):
     return sorted(round(255 * float(each.mean())) for each in found)
 
 
-def test_they_are_as_the_network_takes_them_and_each_another_one():
+def test_images_are_preprocessed_and_drawn_without_repetition():
     found = calibrated(Images(100, (30, 40)), 60)
     assert len(found) == 60
     assert {(each.shape, each.dtype.name) for each in found} == {((1, 3, 8, 16), "float32")}
-    assert len(set(colours(found))) == 60
-    assert max(colours(found)) > 60  # drawn from all of them, which classes stand in order in
+    assert len(set(colors(found))) == 60
+    assert max(colors(found)) > 60  # drawn from the whole data set, which is sorted by class
     assert all(each.flags.c_contiguous for each in found)
 
 
-def test_a_small_set_gives_all_that_it_has():
-    assert colours(calibrated(Images(5, (30, 40)), 60)) == [0, 1, 2, 3, 4]
+def test_small_data_set_gives_all_images():
+    assert colors(calibrated(Images(5, (30, 40)), 60)) == [0, 1, 2, 3, 4]
 
 
-def test_they_are_the_same_every_time():
+def test_images_are_reproducible():
     first, second = (calibrated(Images(100, (30, 40)), 10) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_unreadable_ones_are_left_out_or_refused():
+def test_unreadable_images_are_skipped_or_an_error():
     dataset = Images(6, (30, 40), unreadable=(1, 4))
-    assert colours(calibrated(dataset, 6, may_skip=True)) == [0, 2, 3, 5]
+    assert colors(calibrated(dataset, 6, may_skip=True)) == [0, 2, 3, 5]
     with pytest.raises(UnreadableError, match=r"\d.jpg cannot be read"):
         calibrated(dataset, 6)
 
 
-def test_a_set_without_any_is_refused():
+def test_data_set_without_readable_images_is_an_error():
     with pytest.raises(DataError, match=r"export.precision=int8 takes .* none can be read; mend"):
         calibrated(Images(3, (30, 40), unreadable=(0, 1, 2)), 6, may_skip=True)
 
 
-def test_windows_of_images_of_their_own_size():
+def test_windows_are_cut_out_of_images_at_their_own_size():
     predictor = PixelPredictor(NAMES, (8, 16), evaluation="windows")
     found = calibrated(Images(100, (8, 48)), 7, predictor)
     assert [each.shape for each in found] == [(1, 3, 8, 16)] * 7
-    assert len(set(colours(found))) < 7  # several of an image
+    assert len(set(colors(found))) < 7  # several windows per image

@@ -1,4 +1,4 @@
-"""Networks as they are written into files: outputs, names and descriptions."""
+"""Networks as they are exported: outputs, names and metadata."""
 
 import json
 
@@ -17,7 +17,7 @@ def detector():
     return lively("parcnet_xs", "detection", classes=4)
 
 
-def test_a_classifier_gives_its_logits():
+def test_classifier_outputs_logits():
     model, images = lively("parcnet_xs"), torch.rand(2, 3, *SIZE)
     network = Exportable(model, SIZE)
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_a_classifier_gives_its_logits():
     assert network.example().shape == (1, 3, *SIZE)
 
 
-def test_a_network_for_segmentation_gives_classes_on_request():
+def test_segmentation_network_outputs_classes_with_argmax():
     model, images = lively("mobilevit_xxs", "segmentation"), torch.rand(1, 3, *SIZE)
     network = Exportable(model, SIZE, argmax=True)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_a_network_for_segmentation_gives_classes_on_request():
     assert network.names == ("classes",)
 
 
-def test_a_detector_gives_its_best_candidates_of_each_class(detector):
+def test_detector_outputs_the_best_candidates_of_each_class(detector):
     images = torch.rand(1, 3, *SIZE)
     network = Exportable(detector, SIZE, decoding=Decoding(candidates=5))
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_detector_gives_its_best_candidates_of_each_class(detector):
     assert torch.equal(boxes[1], whole[expected.indices[:5]])
 
 
-def test_a_description_has_classes_size_and_anchors(detector):
+def test_description_has_classes_size_and_anchors(detector):
     words = Exportable(detector, SIZE).description(["background", "a", "b", "c"])
     assert json.loads(words["class_names"]) == ["background", "a", "b", "c"]
     assert json.loads(words["image_size"]) == [64, 96]

@@ -1,4 +1,4 @@
-"""Files run by their runtimes, and the script that times them without this package."""
+"""Exported files in their runtimes, and the script that times them without this package."""
 
 import json
 import os
@@ -58,11 +58,11 @@ def assert_same(network, run):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "mnn"])
-def test_a_runtime_gives_what_pytorch_gives(runtime, network, files):
+def test_outputs_match_pytorch(runtime, network, files):
     assert_same(network, open_model(runtime, files[runtime]))
 
 
-def test_so_does_openvino_and_not_in_bfloat16(network, files, tmp_path):
+def test_openvino_matches_pytorch_in_float32(network, files, tmp_path):
     path = tmp_path / "small.xml"
     write_openvino(files["onnxruntime"], path, {"task": "classification", "names": "[é, b]"})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["small.bin", "small.xml"]
@@ -70,7 +70,7 @@ def test_so_does_openvino_and_not_in_bfloat16(network, files, tmp_path):
     assert_same(network, open_model("openvino", path))
 
 
-def test_what_was_returned_stays(files):
+def test_outputs_stay_valid_after_the_next_inference(files):
     run = open_model("mnn", files["mnn"])
     generator = np.random.default_rng(0)
     first, second = (generator.random((1, 3, *SIZE), dtype=np.float32) for _ in range(2))
@@ -80,7 +80,7 @@ def test_what_was_returned_stays(files):
     assert np.array_equal(kept, copied)
 
 
-def test_onnx_runtime_is_set_as_told(files, monkeypatch):
+def test_onnx_runtime_gets_the_given_settings(files, monkeypatch):
     import onnxruntime
 
     seen = []
@@ -98,7 +98,7 @@ def test_onnx_runtime_is_set_as_told(files, monkeypatch):
     assert providers == ["CPUExecutionProvider"]
 
 
-def test_turns_are_in_any_order_and_each_run_follows_itself():
+def test_rounds_are_shuffled_and_each_timed_run_follows_an_untimed_one():
     calls = []
     runs = {name: lambda name=name: calls.append(name) for name in "abc"}
     random.seed(0)
@@ -111,7 +111,7 @@ def test_turns_are_in_any_order_and_each_run_follows_itself():
     assert len(set(turns)) > 2
 
 
-def test_percentiles_are_those_of_the_standard_library():
+def test_percentiles_match_the_standard_library():
     times = np.random.default_rng(0).exponential(size=100).tolist()
     cuts = statistics.quantiles(times, n=100, method="inclusive")
     assert summary(times) == pytest.approx(
@@ -125,7 +125,7 @@ def test_percentiles_are_those_of_the_standard_library():
 
 
 @NEEDS_AFFINITY
-def test_all_threads_stay_on_the_last_cores_and_go_back():
+def test_threads_are_pinned_to_the_last_cores_and_released():
     before = os.sched_getaffinity(0)
     done = threading.Event()
     older = threading.Thread(target=done.wait)
@@ -140,14 +140,14 @@ def test_all_threads_stay_on_the_last_cores_and_go_back():
         older.join()
 
 
-def test_a_system_that_cannot_bind_says_so(monkeypatch):
+def test_pinning_yields_none_on_systems_without_support(monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     with pinned(1) as cores:
         assert cores is None
     assert runtimes.machine(1, None)["hardware/pinned_to"] is None
 
 
-def test_the_machine_is_described(monkeypatch):
+def test_machine_is_described(monkeypatch):
     told = {"/proc/device-tree/model": "Raspberry Pi 5", "/proc/cpuinfo": "Hardware\t: BCM2835\n"}
     told["/sys/devices/system/cpu/cpu3/cpufreq/scaling_governor"] = "ondemand"
     monkeypatch.setattr(runtimes, "words_of", lambda path: told.get(str(path)))
@@ -161,12 +161,12 @@ def test_the_machine_is_described(monkeypatch):
     assert found["mnn_version"]
 
 
-def test_names_tell_the_size():
+def test_image_size_is_read_from_file_names():
     assert size_of(Path("parcnet_s-classification-256x192.onnx"), (1, 2)) == (256, 192)
     assert size_of(Path("8x8/net.onnx"), (1, 2)) == (1, 2)
 
 
-def test_the_script_needs_neither_this_package_nor_torch(files, tmp_path):
+def test_script_runs_without_this_package_and_torch(files, tmp_path):
     for file in files.values():
         shutil.copy(file, tmp_path)
     shutil.copy(runtimes.__file__, tmp_path / "time_models.py")
@@ -202,7 +202,7 @@ def test_the_script_needs_neither_this_package_nor_torch(files, tmp_path):
         (["small.mnn"], r"small\.mnn: MNN is not installed.*pip install MNN"),
     ],
 )
-def test_the_script_of_the_checkout_refuses(arguments, message, tmp_path, monkeypatch, capsys):
+def test_script_rejects_wrong_arguments(arguments, message, tmp_path, monkeypatch, capsys):
     for name in ("x.txt", "small.onnx", "small.mnn"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)

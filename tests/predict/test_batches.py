@@ -5,7 +5,7 @@ import pytest
 from predicting import best, predict, write_mixed
 
 
-def test_a_result_does_not_depend_on_what_stands_beside_it(trained, tmp_path):
+def test_prediction_does_not_depend_on_the_rest_of_the_batch(trained, tmp_path):
     folder = write_mixed(tmp_path / "photos")
     with pytest.raises(SystemExit) as caught:
         predict(best(trained[0]), folder, tmp_path / "all", "predict.batch_size=8")

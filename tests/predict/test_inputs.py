@@ -1,4 +1,4 @@
-"""Which files an input means, and the pixels of every kind of image."""
+"""The files that an input selects, and the pixels of every kind of image."""
 
 import io
 import os
@@ -19,7 +19,7 @@ NOWHERE = Path("nowhere")
 
 @pytest.fixture
 def photos(tmp_path):
-    """Files in folders, some of which are none to be looked at."""
+    """Files in folders, some of which are not selected."""
     names = ["b.JPG", "a/x.jpg", "a/b/y.tiff", "c.gif", "notes.txt", ".hidden.jpg", ".git/z.jpg"]
     names += ["runs/predict/1/pictures/a.jpg", "[1].png"]
     for name in names:
@@ -32,13 +32,13 @@ def found(given, folder, left_out=NOWHERE):
     return [str(path.relative_to(folder)) for path in find_images(str(given), left_out).paths]
 
 
-def test_a_folder_is_its_images_and_those_of_its_folders(photos):
+def test_folder_selects_its_images_and_those_of_subfolders(photos):
     expected = ["[1].png", "a/b/y.tiff", "a/x.jpg", "b.JPG", "c.gif"]
     assert found(photos, photos, photos / "runs") == expected
     assert found(photos / "runs", photos, photos / "runs") == ["runs/predict/1/pictures/a.jpg"]
 
 
-def test_runs_in_the_home_folder_are_left_out(photos, monkeypatch):
+def test_runs_in_the_home_folder_are_skipped(photos, monkeypatch):
     monkeypatch.setenv("HOME", str(photos))
     assert found(photos, photos, Path("~/runs")) == found(photos, photos, photos / "runs")
 
@@ -54,11 +54,11 @@ def test_runs_in_the_home_folder_are_left_out(photos, monkeypatch):
         ("notes.txt", ["notes.txt"]),
     ],
 )
-def test_a_pattern_is_what_it_matches_a_name_is_itself(pattern, expected, photos):
+def test_pattern_selects_its_matches_and_a_name_itself(pattern, expected, photos):
     assert found(photos / pattern, photos) == expected
 
 
-def test_linked_folders_are_searched_once_and_loops_end(photos):
+def test_linked_folders_are_searched_once_and_cycles_end(photos):
     (photos / "a" / "back").symlink_to(photos)
     (photos / "a" / "again").symlink_to(photos / "a")
     (photos / "elsewhere").mkdir()
@@ -75,7 +75,7 @@ def test_linked_folders_are_searched_once_and_loops_end(photos):
     assert found(photos / "*" / "*" / "*.JPG", photos) == ["a/back/b.JPG"]
 
 
-def test_what_is_no_file_is_tried_and_a_folder_is_none(photos):
+def test_special_files_are_selected_and_folders_are_not(photos):
     os.mkfifo(photos / "a" / "fifo.jpg")
     (photos / "a" / "gone.jpg").symlink_to(photos / "nowhere.jpg")
     (photos / "a" / "folder.jpg").mkdir()
@@ -86,7 +86,7 @@ def test_what_is_no_file_is_tried_and_a_folder_is_none(photos):
         read_file(photos / "a" / "fifo.jpg")
 
 
-def test_files_of_other_formats_are_told_with_their_names(photos):
+def test_files_of_unsupported_formats_are_listed(photos):
     (photos / "a" / "z.HEIC").touch()
     for given in (photos / "a", photos / "a" / "*"):
         inputs = find_images(str(given), NOWHERE)
@@ -109,14 +109,14 @@ def test_names_on_stdin_keep_their_order(monkeypatch):
     ]
 
 
-def test_an_absent_input_with_a_similar_name_is_named(tmp_path):
+def test_missing_input_hints_at_a_similar_name(tmp_path):
     (tmp_path / "my photo.JPG").touch()
     match = r"my%20photo\.jpg: .*does not exist, but .*/my photo\.JPG"
     with pytest.raises(DataError, match=match):
         find_images(f"{tmp_path}/my%20photo.jpg", NOWHERE)
 
 
-def test_inputs_without_images(photos, monkeypatch):
+def test_inputs_without_images_are_errors(photos, monkeypatch):
     with pytest.raises(DataError, match=r"input=gone\.jpg: .*does not exist; expected an image"):
         find_images("gone.jpg", NOWHERE)
     (photos / "empty").mkdir()
@@ -148,13 +148,13 @@ def turned_file(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_photos_are_turned(kind):
+def test_photos_are_rotated_by_their_exif_orientation(kind):
     turned = np.rot90(picture(), -1).astype(int)
     assert np.abs(decode_whole(turned_file(kind)) - turned).mean() < (3 if kind == "JPEG" else 0.01)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_the_first_frame_counts(kind):
+def test_first_frame_of_an_animation_is_read(kind):
     frames = [np.full((20, 30, 3), value, np.uint8) for value in (200, 20)]
     first, second = map(PIL.Image.fromarray, frames)
     settings = {"lossless": True} if kind == "WEBP" else {}
@@ -164,20 +164,22 @@ def test_the_first_frame_counts(kind):
     assert np.array_equal(decode_whole(content), frames[0])
 
 
-def test_deep_grey_transparent_and_indexed_files_become_rgb_bytes():
+def test_deep_gray_transparent_and_indexed_files_become_rgb_bytes():
     image = PIL.Image.fromarray(picture())
     deep = cv2.imencode(".png", picture()[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
     assert np.array_equal(decode_whole(deep), picture())
-    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    deep = cv2.imencode(".png", grey)[1].tobytes()
-    assert np.array_equal(decode_whole(deep), np.dstack([grey >> 8] * 3))
+    gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    deep = cv2.imencode(".png", gray)[1].tobytes()
+    assert np.array_equal(decode_whole(deep), np.dstack([gray >> 8] * 3))
     for mode in ("L", "1", "LA", "P"):
         converted = image.convert(mode)
         expected = np.asarray(converted.convert("RGB"))
         assert np.array_equal(decode_whole(encoded(converted, "PNG")), expected), mode
     clear = np.dstack([picture(), np.zeros((37, 50), np.uint8)])
     content = encoded(PIL.Image.fromarray(clear), "PNG")
-    assert np.array_equal(decode_whole(content), picture())  # as in training: not looked at
+    assert np.array_equal(
+        decode_whole(content), picture()
+    )  # as in training, transparency is ignored
 
 
 def test_cmyk_is_converted():
@@ -189,7 +191,7 @@ def test_cmyk_is_converted():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "CMYK", "turned"])
-def test_a_file_that_is_cut_is_refused_a_whole_one_is_as_in_training(kind, capfd):
+def test_truncated_files_are_errors_and_whole_ones_match_training(kind, capfd):
     image = PIL.Image.fromarray(picture(120, 160))
     if kind == "turned":
         content = turned_file("JPEG")
@@ -203,7 +205,7 @@ def test_a_file_that_is_cut_is_refused_a_whole_one_is_as_in_training(kind, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_what_is_no_image_is_named_with_the_reason(tmp_path):
+def test_unreadable_files_are_named_with_the_reason(tmp_path):
     with pytest.raises(UnreadableError, match=r"/gone\.jpg: No such file or directory$"):
         read_file(tmp_path / "gone.jpg")
     (tmp_path / "x.jpg").write_text("not an image")
@@ -216,13 +218,13 @@ def test_what_is_no_image_is_named_with_the_reason(tmp_path):
         read_file(tmp_path)
 
 
-def test_python_gives_paths_images_of_pillow_and_arrays(tmp_path):
+def test_paths_pillow_images_and_arrays_are_accepted(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture()[..., ::-1])
     image = PIL.Image.fromarray(picture())
     for each in (tmp_path / "a.png", str(tmp_path / "a.png"), image, picture()):
         assert np.array_equal(to_pixels(each), picture())
-    grey = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    deep = cv2.imencode(".png", grey)[1].tobytes()
+    gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    deep = cv2.imencode(".png", gray)[1].tobytes()
     for content in (turned_file("PNG"), deep):
         with PIL.Image.open(io.BytesIO(content)) as file:
             assert np.array_equal(to_pixels(file), decode(content))
@@ -238,6 +240,6 @@ def test_python_gives_paths_images_of_pillow_and_arrays(tmp_path):
         (None, "None is not"),
     ],
 )
-def test_anything_else_is_refused(given, words):
+def test_other_inputs_are_errors(given, words):
     with pytest.raises(DataError, match=words):
         to_pixels(given)

@@ -1,11 +1,11 @@
-"""Predictions in words."""
+"""Predictions as text."""
 
 import numpy as np
 
 from parcnet_train.predict.predictions import Classified, Detected, Segmented
 
 
-def test_predictions_in_words():
+def test_predictions_are_described_in_one_line():
     assert Classified(["cat", "ant"], [1, 0], [0.75, 0.25]).in_words() == "cat 0.750, ant 0.250"
     count = 7
     objects = Detected(

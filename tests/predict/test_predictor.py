@@ -1,4 +1,4 @@
-"""Predictions in Python, and how images are prepared."""
+"""Predictions in Python, and the preprocessing of images."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from parcnet_train.predict.predictions import Classified, Detected, Segmented
 from predicting import best, photo, predict
 
 
-def test_images_are_prepared_as_for_the_evaluation(trained, image_folder):
+def test_images_are_preprocessed_as_in_the_evaluation(trained, image_folder):
     predictor = parcnet_train.load(best(trained[0])).predictor
     dataset = ImageFolderDataset(
         image_folder / "train", sorted(["cat", "ant", "bee"]), EvalTransform(), "stop"
@@ -27,7 +27,7 @@ def test_images_are_prepared_as_for_the_evaluation(trained, image_folder):
         assert torch.equal(found.pixels, expected)
 
 
-def test_python_says_the_same(trained, detector, segmenter, tmp_path):
+def test_predict_in_python_matches_the_action(trained, detector, segmenter, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(2):
@@ -54,7 +54,7 @@ def test_python_says_the_same(trained, detector, segmenter, tmp_path):
         model.predict(folder / "gone.png")
 
 
-def test_a_model_without_a_checkpoint_knows_no_classes(trained):
+def test_model_without_a_checkpoint_cannot_predict(trained):
     model = parcnet_train.load(best(trained[0]))
     model.predictor = None
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Predictions of each task: those of its evaluation."""
+"""Predictions of each task, compared with its evaluation."""
 
 import json
 import re
@@ -22,30 +22,30 @@ from voc_files import VAL as VOC_VAL
 from voc_files import image_path
 
 
-def test_classes_are_those_of_the_evaluation(trained, tmp_path):
+def test_classes_match_the_evaluation(trained, tmp_path):
     ckpt = best(trained[0])
     root = Path(read_checkpoint(ckpt)["config"]["data"]["root"]).expanduser()
-    # None of what is composed here is the checkpoint's.
+    # The command line composes another configuration than that of the checkpoint.
     others = ["backbone=mobilevit_xs", "task=detection", "recipe.image_size=[96,64]"]
     sizes = ["predict.batch_size=4", "predict.top=20"]
     results, rows = predict(ckpt, f"{root}/val", tmp_path / "predict", *others, *sizes)
     tested = run([*TINY, "action=test", f"ckpt={ckpt}", "trainer.limit_val_batches=1.0"], tmp_path)
     is_right = [row["file"].split("/")[-2] == row["predictions"][0]["class"] for row in rows]
     assert len(rows) == results["predicted"] > 300
-    # One image at most is so near to two classes that rounding, other in other batches, decides.
+    # For at most one image, rounding, which depends on the batch, decides between two classes.
     assert sum(is_right) == pytest.approx(len(rows) * tested["val/top1"], abs=1.01)
     assert results["task"] == "classification"
     assert results["backbone"] == "parcnet_xs"
     probabilities = [[each["probability"] for each in row["predictions"]] for row in rows]
-    assert {len(each) for each in probabilities} == {10}  # all, where there are fewer
+    assert {len(each) for each in probabilities} == {
+        10
+    }  # all classes, since there are fewer than requested
     assert np.allclose(np.sum(probabilities, axis=1), 1)
     assert all(each == sorted(each, reverse=True) for each in probabilities)
 
 
-def test_probabilities_that_are_not_finite_are_a_failure_of_their_image(
-    trained, tmp_path, monkeypatch, capsys
-):
-    """As where a network overflows in 16 bits, for some images only."""
+def test_non_finite_probabilities_fail_only_their_image(trained, tmp_path, monkeypatch, capsys):
+    """This happens if a network overflows in 16 bits for some images."""
     for name, value in (("a", 0), ("b", 255)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((32, 32, 3), value, np.uint8))
     find = ClassPredictor.find
@@ -67,7 +67,7 @@ def test_probabilities_that_are_not_finite_are_a_failure_of_their_image(
 
 
 @pytest.mark.parametrize("keep_aspect", [False, True])
-def test_objects_are_those_of_the_evaluation(keep_aspect, detector, tmp_path):
+def test_objects_match_the_evaluation(keep_aspect, detector, tmp_path):
     data, folder = detector
     ckpt = changed(folder, tmp_path / "it.ckpt", keep_aspect=keep_aspect)
     settings = [f"data.keep_aspect={str(keep_aspect).lower()}", "task.save_predictions=true"]
@@ -92,14 +92,14 @@ def test_objects_are_those_of_the_evaluation(keep_aspect, detector, tmp_path):
     for image in document["images"]:
         drawn = cv2.imread(str(output / image["picture"]))
         assert max(drawn.shape) == 480
-    # Higher thresholds leave the best.
+    # Higher thresholds keep the best objects.
     least = sorted(row["score"] for row in rows)[len(rows) // 2]
     _, fewer = predict(ckpt, data / "val2017", tmp_path, f"predict.score_threshold={least}")
     assert fewer == [row for row in rows if row["score"] > least]
 
 
 @pytest.mark.parametrize("evaluation", ["stretch", "keep_aspect", "windows"])
-def test_masks_are_those_of_the_evaluation(evaluation, segmenter, tmp_path, monkeypatch):
+def test_masks_match_the_evaluation(evaluation, segmenter, tmp_path, monkeypatch):
     data, folder = segmenter
     ckpt = changed(folder, tmp_path / "it.ckpt", evaluation=evaluation)
     found = []
@@ -126,7 +126,7 @@ def test_masks_are_those_of_the_evaluation(evaluation, segmenter, tmp_path, monk
         assert row["mask"] == f"masks/{name}.png"
         mask = read_mask(output / row["mask"])
         assert mask.shape == size
-        assert (mask != expected.numpy()).mean() < 1e-3  # rounding, other in other batches
+        assert (mask != expected.numpy()).mean() < 1e-3  # rounding depends on the batch
         assert sum(row["classes"].values()) == pytest.approx(1)
         assert cv2.imread(str(output / row["overlay"])).shape[1] <= 480
         with PIL.Image.open(output / row["mask"]) as file:

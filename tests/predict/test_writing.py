@@ -1,4 +1,4 @@
-"""Names of what is written, and what a picture shows."""
+"""Names and contents of the files that `action=predict` writes."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def names_of(paths, output):
     return [names(path) for path in paths]
 
 
-def test_names_never_meet(tmp_path):
+def test_output_names_are_unique(tmp_path):
     paths = [
         tmp_path / name for name in ("a/x.jpg", "b/x.jpg", "x.png", "x.jpg", "X.jpg", "x_2.gif")
     ]
@@ -32,7 +32,7 @@ def test_names_never_meet(tmp_path):
     assert len({mask.casefold() for mask in masks}) == len(paths)
 
 
-def test_names_begin_below_the_folder_of_all(tmp_path, monkeypatch):
+def test_output_names_are_relative_to_the_common_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [Path("photos/../photos/a/x.jpg"), tmp_path / "photos" / "b" / "y.tar.jpg"]
     masks = [mask for mask, _ in names_of(paths, Path("out"))]
@@ -40,7 +40,7 @@ def test_names_begin_below_the_folder_of_all(tmp_path, monkeypatch):
     assert names_of([Path("photos/a/x.jpg")], Path("out")) == [["masks/x.png", "overlays/x.jpg"]]
 
 
-def test_what_is_there_is_not_overwritten(tmp_path):
+def test_existing_files_are_not_overwritten(tmp_path):
     source = tmp_path / "masks" / "x.png"
     source.parent.mkdir()
     source.write_bytes(b"mine")
@@ -55,7 +55,7 @@ def checkpoint(task, **more):
     return {"choices": {"task": task}, "class_names": ["none", "cat"], **more}
 
 
-def test_names_in_any_bytes_reach_the_tables(tmp_path):
+def test_names_that_are_not_utf8_are_kept_in_the_tables(tmp_path):
     path = Path('a,"\udcff.jpg')
     writer = writer_of(checkpoint("classification"), [path], tmp_path)
     writer.add(path, Classified(["cat"], [1], [0.75]), image())
@@ -67,7 +67,7 @@ def test_names_in_any_bytes_reach_the_tables(tmp_path):
 
 
 @pytest.mark.parametrize(("more", "category"), [({}, 1), ({"category_ids": [-1, 90]}, 90)])
-def test_objects_have_the_ids_of_the_annotations_where_they_are_known(more, category, tmp_path):
+def test_objects_have_the_category_ids_of_the_annotations_if_known(more, category, tmp_path):
     path = tmp_path / "x.jpg"
     boxes = np.array([[1, 2, 4.5, 8]], np.float32)
     found = Detected(["cat"], np.array([1]), np.array([0.5], np.float32), boxes, (60, 120))

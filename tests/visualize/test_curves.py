@@ -11,7 +11,7 @@ COLUMNS = ("epoch", "step", "train/loss_step", "train/lr", "val/loss", "val/top1
 
 
 def write(folder, version, rows):
-    """Writes a file as Lightning's CSVLogger does: one column a metric, empty where not logged."""
+    """Write a file as Lightning's CSVLogger does: one column per metric, empty if not logged."""
     path = folder / f"version_{version}" / "metrics.csv"
     path.parent.mkdir(parents=True)
     with path.open("w", newline="") as stream:
@@ -42,7 +42,7 @@ def test_series_have_steps_and_values_of_each_metric(run):
     assert series["val/top1"] == ([4, 9], [0.25, 0.5])
 
 
-def test_zero_is_a_value(tmp_path):
+def test_zero_counts_as_a_value(tmp_path):
     write(tmp_path, 0, [{"epoch": 0, "step": 0, "val/top1": 0.0}])
     assert read_series(tmp_path)["val/top1"] == ([0], [0.0])
 
@@ -57,7 +57,7 @@ def test_resumed_run_replaces_from_its_first_step(run):
     series = read_series(run / "csv")
     assert series["train/loss_step"] == (list(range(9)), [2.5] * 6 + [1.0] * 3)
     assert series["val/loss"] == ([4, 8], [2.0, 0.5])
-    assert series["val/top1"] == ([4], [0.25])  # step 9 was not reached again
+    assert series["val/top1"] == ([4], [0.25])  # the resumed run did not reach step 9
 
 
 def test_first_step_of_a_resumed_run_is_replaced_too(run):
@@ -85,23 +85,23 @@ def test_folder_without_files_has_no_series(tmp_path):
     assert read_series(tmp_path) == {}
 
 
-def test_curves_are_a_png(run):
+def test_curves_are_drawn_as_a_png(run):
     draw_curves(run / "csv", run / "curves.png", "val/top1")
     assert (run / "curves.png").read_bytes().startswith(PNG)
     assert cv2.imread(str(run / "curves.png")).shape == (360, 1320, 3)
 
 
-def test_curves_without_validation_are_a_png_too(tmp_path, run):
+def test_curves_without_validation_are_drawn(tmp_path, run):
     write(tmp_path / "other", 0, [{**row, "train/lr": 0.1} for row in losses(0, 10, 2.5)])
     draw_curves(run / "csv", run / "with.png", "val/top1")
     draw_curves(tmp_path / "other", run / "without.png", "val/top1")
     assert (run / "without.png").read_bytes().startswith(PNG)
     with_curves, without = (cv2.imread(str(run / f"{n}.png")) for n in ("with", "without"))
-    # The third panel, the learning rate, is drawn alike; the second has no line.
+    # The third panel, the learning rate, is drawn in the same way; the second has no line.
     assert np.ptp(without[60:300, 900:1280].reshape(-1, 3), axis=0).max() > 100
     assert not np.array_equal(with_curves[:, 440:880], without[:, 440:880])
 
 
-def test_curves_of_nothing_are_a_png_too(tmp_path):
+def test_curves_of_an_empty_run_are_drawn(tmp_path):
     draw_curves(tmp_path, tmp_path / "curves.png", "val/top1")
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)

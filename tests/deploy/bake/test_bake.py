@@ -13,7 +13,7 @@ from running import BACKBONES
 
 SIZES = ((64, 96), (128, 64))
 TASKS = ("classification", "detection", "segmentation")
-# One of each kind of what is rewritten.
+# One network for each kind of rewriting.
 SAMPLE = ("mobilevit_xxs", "parc_convnext_xt", "parc_mobilenetv2", "parc_resnet50", "parcnet_xs")
 OTHERS_SLOWLY = [n if n in SAMPLE else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
 RESIZED = (CircularConv, PositionEmbedding, Axes)
@@ -26,7 +26,7 @@ def outputs_of(model, images):
 
 
 def assert_same(model, size):
-    """In float64, where folding has no error to hide in."""
+    """Compare in float64, where rounding cannot hide an error of the folding."""
     model = model.double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     baked = bake(model, size)
@@ -36,13 +36,13 @@ def assert_same(model, size):
     expected = outputs_of(model, images)
     for ours, theirs in zip(outputs_of(baked, images), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10 * float(theirs.std()))
-    for name, value in model.state_dict().items():  # which `bake` leaves as it was
+    for name, value in model.state_dict().items():  # `bake` does not change the model
         assert torch.equal(value, before[name]), name
     return baked
 
 
 @pytest.mark.parametrize("backbone", OTHERS_SLOWLY)
-def test_every_backbone_is_the_same_without_norms(backbone):
+def test_baked_backbones_match_the_original_and_have_no_norms(backbone):
     baked = assert_same(lively(backbone), SIZES[0])
     assert not [each for each in baked.modules() if isinstance(each, (nn.BatchNorm2d, *RESIZED))]
 
@@ -51,28 +51,28 @@ def test_every_backbone_is_the_same_without_norms(backbone):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_task_of_every_backbone(backbone, task, size):
+def test_baked_networks_match_for_every_task_and_backbone(backbone, task, size):
     assert_same(lively(backbone, task), size)
 
 
 @pytest.mark.parametrize(
     ("backbone", "task"), [("parcnet_xs", "detection"), ("mobilevit_xxs", "segmentation")]
 )
-def test_dense_heads(backbone, task):
+def test_baked_dense_heads_match(backbone, task):
     assert_same(lively(backbone, task), SIZES[1])
 
 
 @pytest.mark.parametrize("row", [3, 4, 6])
-def test_rows_of_table_2(row):
-    """Kernels over zeros (whose norm in front is no constant), ResNeXt blocks, no embeddings."""
+def test_baked_ablations_of_table_2_match(row):
+    """Zero padding (the norm before it adds no constant), ResNeXt blocks, no embeddings."""
     assert_same(lively("parcnet_xs", "classification", f"ablation=table2_row{row}"), SIZES[0])
 
 
 CROPPED = ("classification", "backbone.kernel_resize=crop")
 
 
-def test_cropped_kernels_and_wide_maps():
-    # Wide enough for maps that are wrapped.
+def test_baked_cropped_kernels_and_wide_maps_match():
+    # Wide enough for maps to be wrapped.
     baked = assert_same(lively("parcnet_xs", *CROPPED), (32, 256))
     assert any(
         isinstance(each.along_width, nn.Sequential)
@@ -81,11 +81,11 @@ def test_cropped_kernels_and_wide_maps():
     )
 
 
-def test_maps_of_odd_sizes():
+def test_baked_networks_match_at_odd_map_sizes():
     assert_same(lively("mobilevit_xxs"), (96, 160))
 
 
-def test_a_network_with_plugged_in_parc():
+def test_baked_network_with_parc_plugged_in_matches():
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=5).eval()
     parcnet_train.parcify(network, ["layer3.1.conv2", "layer4.1.conv2"], image_size=64)
@@ -94,5 +94,5 @@ def test_a_network_with_plugged_in_parc():
     assert not [each for each in baked.modules() if isinstance(each, nn.BatchNorm2d)]
 
 
-def test_the_package_has_it():
+def test_bake_is_exported_by_the_package():
     assert parcnet_train.bake is bake

@@ -12,7 +12,7 @@ HEIGHT_WIDTH = (5, 7)
 
 @pytest.mark.parametrize("form", ["padded", "wrapped"])
 @pytest.mark.parametrize("axis", [HEIGHT, WIDTH])
-def test_a_circular_convolution_over_zeros(axis, form, monkeypatch):
+def test_zero_padded_convolution_matches_circular_convolution(axis, form, monkeypatch):
     monkeypatch.setattr(fixed, "WRAPPED_WIDTH", 1 if form == "wrapped" else 100)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 3, *HEIGHT_WIDTH))
@@ -24,7 +24,7 @@ def test_a_circular_convolution_over_zeros(axis, form, monkeypatch):
 
 
 @pytest.mark.parametrize(("axis", "form"), [(HEIGHT, along_height), (WIDTH, along_width)])
-def test_dense_kernels_and_biases(axis, form):
+def test_dense_kernels_and_biases_match_circular_convolution(axis, form):
     torch.manual_seed(0)
     x = torch.randn(2, 4, *HEIGHT_WIDTH, dtype=torch.float64)
     shape = (4, 2, HEIGHT_WIDTH[0], 1) if axis == HEIGHT else (4, 2, 1, HEIGHT_WIDTH[1])
@@ -33,7 +33,7 @@ def test_dense_kernels_and_biases(axis, form):
     torch.testing.assert_close(form(weight, bias, 2)(x), expected, rtol=0, atol=1e-12)
 
 
-def test_a_map_of_one_pixel():
+def test_map_of_one_pixel_matches_circular_convolution():
     weight = torch.full((2, 1, 1, 1), 3.0)
     x = torch.randn(1, 2, 1, 1)
     assert torch.equal(along_wrapped_width(weight)(x), 3 * x)

@@ -30,7 +30,7 @@ def norms_of(model):
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_a_norm_goes_into_the_convolution_in_front_of_it(groups, has_bias):
+def test_norm_is_folded_into_the_convolution_before_it(groups, has_bias):
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 8, 3, padding=1, groups=groups, bias=has_bias).double()
     norm, x = drawn_norm(8), torch.randn(2, 4, *SIZE, dtype=torch.float64)
@@ -41,7 +41,7 @@ def test_a_norm_goes_into_the_convolution_in_front_of_it(groups, has_bias):
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_a_norm_goes_into_the_1x1_convolution_behind_it(groups, has_bias):
+def test_norm_is_folded_into_the_1x1_convolution_after_it(groups, has_bias):
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 12, 1, groups=groups, bias=has_bias).double()
     norm, x = drawn_norm(8), torch.randn(2, 8, *SIZE, dtype=torch.float64)
@@ -50,7 +50,7 @@ def test_a_norm_goes_into_the_1x1_convolution_behind_it(groups, has_bias):
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
 
 
-def test_a_norm_without_parameters():
+def test_norm_without_parameters_is_folded():
     norm = nn.BatchNorm2d(3, affine=False).double().eval()
     norm.running_mean.uniform_()
     x = torch.randn(1, 3, 4, 4, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_a_norm_without_parameters():
 
 
 class Network(nn.Module):
-    """A convolution and a norm."""
+    """Convolution followed by a norm."""
 
     channels = 4
 
@@ -70,7 +70,7 @@ class Network(nn.Module):
 
 
 class Twice(Network):
-    """A convolution whose output goes into a norm and elsewhere."""
+    """Convolution whose output is read by a norm and by another layer."""
 
     def forward(self, x):
         y = self.conv(x)
@@ -78,7 +78,7 @@ class Twice(Network):
 
 
 class Shared(Network):
-    """A convolution that runs twice, with a norm behind one of them."""
+    """Convolution that runs twice, with a norm after only one of the runs."""
 
     channels = 3
 
@@ -87,7 +87,7 @@ class Shared(Network):
 
 
 class Asking(Network):
-    """A convolution that is asked for its output's shape in front of the norm."""
+    """Convolution whose output's shape is read before the norm."""
 
     def forward(self, x):
         y = self.conv(x)
@@ -97,7 +97,7 @@ class Asking(Network):
 
 
 @pytest.mark.parametrize(("network", "left"), [(Twice, 1), (Shared, 1), (Asking, 0)])
-def test_only_what_is_read_by_the_norm_alone_is_folded(network, left):
+def test_only_convolutions_read_by_nothing_but_the_norm_are_folded(network, left):
     torch.manual_seed(0)
     model = network().double().eval()
     enliven(model)
@@ -108,7 +108,7 @@ def test_only_what_is_read_by_the_norm_alone_is_folded(network, left):
     assert len(norms_of(folded)) == left
 
 
-def test_activations_inside_norms_of_timm_stay():
+def test_activations_inside_timm_norms_are_kept():
     model = timm.create_model("mobilenetv1_100", num_classes=7).double().eval()
     enliven(model)
     folded = copy.deepcopy(model)

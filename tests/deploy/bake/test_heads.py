@@ -1,4 +1,4 @@
-"""Heads of a baked network, each against the one that it stands for."""
+"""Baked heads, compared with the original ones."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def maps_of(model, images):
         return model.backbone(images)
 
 
-def test_a_detector_gives_the_same_and_keeps_its_anchors(detector):
+def test_baked_detector_matches_and_keeps_its_anchors(detector):
     maps = maps_of(detector, torch.rand(2, 3, *SIZE))
     fixed = FixedSSDLite(detector.head, [tuple(each.shape[2:]) for each in maps])
     with torch.no_grad():
@@ -29,7 +29,7 @@ def test_a_detector_gives_the_same_and_keeps_its_anchors(detector):
     assert "anchors" not in fixed.state_dict()
 
 
-def test_pooling_spreads_the_mean_of_a_map():
+def test_pooling_broadcasts_the_mean_of_a_map():
     torch.manual_seed(0)
     pooling = ImagePooling(4, 6).eval()
     x = torch.rand(2, 4, 3, 5)
@@ -38,7 +38,7 @@ def test_pooling_spreads_the_mean_of_a_map():
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_a_model_runs_with_its_size(task):
+def test_baked_model_runs_at_its_size(task):
     model = lively("mobilevit_xxs", task)
     images = torch.rand(1, 3, *SIZE)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A baked MobileViT, part by part."""
+"""Parts of a baked MobileViT."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ from parcnet_train.deploy.bake.transformer import (
 from parcnet_train.models.backbones.mobilevit import MobileViTStage, TransformerLayer
 
 
-def test_rows_of_a_linear_layer_are_some_of_its_outputs():
+def test_rows_of_a_linear_layer_compute_some_of_its_outputs():
     torch.manual_seed(0)
     layer, x = nn.Linear(3, 6).double(), torch.randn(5, 3, dtype=torch.float64)
     torch.testing.assert_close(rows_of(layer, 2, 3, 0.5)(x), 0.5 * layer(x)[:, 2:5])
 
 
 @torch.no_grad()
-def test_attention_is_the_same_for_sequences_of_one_length():
+def test_baked_attention_matches_at_its_sequence_length():
     torch.manual_seed(0)
     layer = TransformerLayer(8, heads=2, dropout=0.1).double().eval()
     x = torch.randn(3, 10, 8, dtype=torch.float64)
@@ -28,7 +28,7 @@ def test_attention_is_the_same_for_sequences_of_one_length():
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 1)], ids=str)
 @torch.no_grad()
-def test_a_stage_is_the_same_for_maps_of_even_and_odd_sizes(size):
+def test_baked_stage_matches_at_even_and_odd_map_sizes(size):
     torch.manual_seed(0)
     stage = MobileViTStage(6, 8, 2, 4, dropout=0.0, dilation=1).double().eval()
     x = torch.randn(2, 6, *size, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Core ML packages: their programs, computed without Core ML, and what they say of themselves."""
+"""Core ML packages: their programs, computed without Core ML, and their metadata."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def written(model, size, path):
         ("mobilevit_xxs", "segmentation", (128, 64)),
     ],
 )
-def test_its_program_is_the_network(backbone, task, size, tmp_path):
+def test_program_computes_the_network(backbone, task, size, tmp_path):
     model = lively(backbone, task)
     path = written(model, size, tmp_path / "network.mlpackage")
     (image,) = images_of(size, 1).split(1)
@@ -42,7 +42,7 @@ def test_its_program_is_the_network(backbone, task, size, tmp_path):
         np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=1e-4 * spread)
 
 
-def test_what_a_package_says_of_itself(tmp_path, capfd):
+def test_metadata_describes_the_network(tmp_path, capfd):
     path = written(lively("parcnet_xs"), SIZE, tmp_path / "network.mlpackage")
     assert capfd.readouterr() == ("", "")
     assert [each.name for each in tmp_path.iterdir()] == ["network.mlpackage"]
@@ -61,7 +61,7 @@ def test_what_a_package_says_of_itself(tmp_path, capfd):
     assert next(iter(counts)) == "conv"
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
+def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "coremltools", None)
     network = Exportable(lively("parcnet_xs"), SIZE)
     with pytest.raises(ConfigError, match=r"coremltools is not installed.*pip install 'parcnet"):

@@ -14,13 +14,13 @@ SIZE = (64, 96)
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    """A network, and the file of it."""
+    """A classifier and its file."""
     path = tmp_path_factory.mktemp("program") / "network.pt2"
     model = lively("parcnet_xs")
     return model, path, written("torch_export", model, SIZE, path)
 
 
-def test_batches_of_any_number(classifier):
+def test_batch_size_is_free(classifier):
     model, _, file = classifier
     images = images_of(SIZE, 3)
     expected = outputs_of(model, images)[0].numpy()
@@ -29,11 +29,11 @@ def test_batches_of_any_number(classifier):
         np.testing.assert_allclose(logits, expected[first:], atol=1e-4 * expected.std())
 
 
-def test_both_outputs_of_a_detector(tmp_path):
+def test_detector_outputs_match_pytorch(tmp_path):
     assert_equal_to_torch("torch_export", "parcnet_xs", "detection", SIZE, tmp_path / "a.pt2")
 
 
-def test_a_file_describes_itself(classifier):
+def test_metadata_describes_the_network(classifier):
     _, path, file = classifier
     assert file.names == ["logits"]
     assert json.loads(file.metadata["class_names"]) == NAMES

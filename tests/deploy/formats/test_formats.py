@@ -1,4 +1,4 @@
-"""The table of formats."""
+"""Table of the export formats."""
 
 import json
 
@@ -11,8 +11,8 @@ from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import FORMATS
 
 
-def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
-    """MNN lists them in an order of its own."""
+def test_mnn_outputs_keep_their_names(tmp_path):
+    """MNN reorders the outputs."""
     model = lively("parcnet_xs", "detection", classes=5)
     network = Exportable(model, (64, 96))
     FORMATS["mnn"].write(network, tmp_path / "file.mnn", network.description(list("abcde")), True)
@@ -27,5 +27,5 @@ def test_outputs_of_an_mnn_file_have_their_names(tmp_path):
     assert json.loads(file.metadata["class_names"]) == list("abcde")
 
 
-def test_every_format_is_allowed():
+def test_every_format_is_accepted_by_the_config():
     assert RULES["export.format"].allowed == tuple(FORMATS)

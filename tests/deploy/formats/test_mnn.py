@@ -1,4 +1,4 @@
-"""MNN files: the same numbers, and what they say of themselves."""
+"""MNN files: outputs and errors."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ PUBLISHED = (256, 256)
 
 
 def used_to_images(network, size):
-    """The network with the statistics of some images, under which an image matters."""
+    """Set BatchNorm statistics from some images, so that the outputs depend on the image."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(8, 3, 4, 4, generator=generator)
     for module in network.modules():
@@ -33,7 +33,7 @@ def used_to_images(network, size):
 
 @pytest.mark.parametrize("backbone", ["parcnet_s", "mobilevit_s"])
 @pytest.mark.parametrize("size", [(64, 96), pytest.param(PUBLISHED, marks=pytest.mark.slow)])
-def test_mnn_gives_what_pytorch_gives(backbone, size, tmp_path):
+def test_outputs_match_pytorch(backbone, size, tmp_path):
     network = used_to_images(lively(backbone, classes=1000), size)
     images = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
     with torch.inference_mode():
@@ -47,12 +47,12 @@ def test_mnn_gives_what_pytorch_gives(backbone, size, tmp_path):
     found = open_model("mnn", path)(images)["logits"]
     spread = expected.std()
     assert np.abs(found - expected).max() < 1e-3 * spread
-    # The image matters, by more than that.
+    # The outputs depend on the image, by more than the tolerance.
     other = open_model("mnn", path)(np.zeros_like(images))["logits"]
     assert np.abs(other - expected).max() > 1e-2 * spread
 
 
-def test_what_the_converter_cannot_read_is_told(tmp_path):
+def test_unreadable_file_raises_a_training_error(tmp_path):
     text = tmp_path / "network.onnx"
     text.write_text("words")
     with pytest.raises(TrainingError, match=r"network\.onnx: MNN cannot convert .*ONNX Runtime"):
@@ -60,7 +60,7 @@ def test_what_the_converter_cannot_read_is_told(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["network.onnx"]
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
+def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MNN", None)
     with pytest.raises(ConfigError, match=r"MNN is not installed.*pip install 'parcnet-train\[mnn"):
         write_mnn(tmp_path / "network.onnx", tmp_path / "network.mnn", {})

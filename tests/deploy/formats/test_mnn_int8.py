@@ -1,4 +1,4 @@
-"""MNN files in int8: near to the float ones, and with what those say of themselves."""
+"""MNN files in int8: accuracy, calibration and metadata."""
 
 import sys
 import tempfile
@@ -40,7 +40,7 @@ SLOWLY = pytest.param("detection", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("task", ["classification", SLOWLY, "segmentation"])
-def test_int8_is_small_near_and_says_what_float_says(task, tmp_path):
+def test_int8_file_is_smaller_and_close_and_keeps_the_metadata(task, tmp_path):
     source, target, images = written(tmp_path / "float.mnn", task), tmp_path / "8.mnn", pictures(8)
     quantize(source, target, images)
     before, after = MnnFile(source), MnnFile(target)
@@ -54,7 +54,7 @@ def test_int8_is_small_near_and_says_what_float_says(task, tmp_path):
 
 
 class Channel(nn.Module):
-    """One channel of the images, by way of a convolution."""
+    """Convolution that outputs one channel of the images."""
 
     def __init__(self, channel):
         super().__init__()
@@ -66,21 +66,21 @@ class Channel(nn.Module):
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
-def test_calibration_sees_the_images(channel, tmp_path, monkeypatch):
-    """An int8 map ends at the largest value that was seen, here another one in each channel."""
+def test_ranges_come_from_the_calibration_images(channel, tmp_path, monkeypatch):
+    """The range of an int8 map ends at the largest calibration value, which differs by channel."""
     monkeypatch.setattr(mnn_int8, "BATCH_PIXELS", 2 * SIZE[0] * SIZE[1])
     write_network(Channel(channel), SIZE, tmp_path / "channel.onnx")
     write_mnn(tmp_path / "channel.onnx", tmp_path / "channel.mnn", {"outputs": '["logits"]'})
     largest = np.array([0.2, 0.4, 0.8], dtype=np.float32).reshape(1, 3, 1, 1)
     dark, light = pictures(2)
-    calibration = [0.1 * dark * largest, light * largest, light]  # the third one is too many
+    calibration = [0.1 * dark * largest, light * largest, light]  # the third one exceeds the batch
     quantize(tmp_path / "channel.mnn", tmp_path / "int8.mnn", calibration)
     white = np.ones((1, 3, *SIZE), dtype=np.float32)
     found = MnnFile(tmp_path / "int8.mnn").run(white)["logits"]
     np.testing.assert_allclose(found, largest[0, channel, 0, 0], rtol=0.02)
 
 
-def test_what_the_tool_cannot_read_is_told(tmp_path):
+def test_unreadable_file_raises_a_training_error(tmp_path):
     text = tmp_path / "network.mnn"
     text.write_text("words")
     match = r"network\.mnn: MNN cannot quantize .*export\.precision=float32$"
@@ -89,7 +89,7 @@ def test_what_the_tool_cannot_read_is_told(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["network.mnn"]
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
+def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MNN", None)
     with pytest.raises(ConfigError, match=r"MNN is not installed.*pip install 'parcnet-train\[mnn"):
         quantize(tmp_path / "network.mnn", tmp_path / "int8.mnn", pictures(1))

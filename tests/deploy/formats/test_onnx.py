@@ -29,7 +29,7 @@ from running import BACKBONES
 SIZES = ((64, 96), (128, 64))
 TASKS = ("classification", "detection", "segmentation")
 
-# Convolutions, what stands between them, and the classifier's last layers.
+# Convolutions, the operators between them, and the classifier's last layers.
 PLAIN = {"Conv", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "Concat"}
 PLAIN |= {"GlobalAveragePool", "ReduceMean", "Gemm"}
 
@@ -48,7 +48,7 @@ SAMPLE = [
 
 
 @pytest.mark.parametrize(("backbone", "task", "size"), SAMPLE)
-def test_a_sample_of_backbones_and_tasks(backbone, task, size, tmp_path):
+def test_outputs_match_pytorch_for_a_sample_of_networks(backbone, task, size, tmp_path):
     assert_equal_to_torch("onnx", backbone, task, size, tmp_path / "network.onnx")
 
 
@@ -56,19 +56,19 @@ def test_a_sample_of_backbones_and_tasks(backbone, task, size, tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_and_task(backbone, task, size, tmp_path):
+def test_outputs_match_pytorch_for_every_backbone_and_task(backbone, task, size, tmp_path):
     assert_equal_to_torch("onnx", backbone, task, size, tmp_path / "network.onnx")
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    """A network, and the file of it."""
+    """A classifier and its file."""
     path = tmp_path_factory.mktemp("onnx") / "network.onnx"
     model = lively("parcnet_xs")
     return model, path, written("onnx", model, SIZES[0], path)
 
 
-def test_parcnet_is_plain_convolutions(classifier):
+def test_parcnet_is_exported_as_plain_convolutions(classifier):
     counts = count_onnx(classifier[1])
     assert counts.keys() <= PLAIN
     assert next(iter(counts)) == "Conv"
@@ -76,7 +76,7 @@ def test_parcnet_is_plain_convolutions(classifier):
     assert counts["Conv"] == sum(node.op_type == "Conv" for node in graph.node)
 
 
-def test_batches_of_any_number(classifier):
+def test_batch_size_is_free(classifier):
     model, _, file = classifier
     images = images_of(SIZES[0], 3)
     expected = outputs_of(model, images)[0].numpy()
@@ -85,13 +85,13 @@ def test_batches_of_any_number(classifier):
         np.testing.assert_allclose(logits, expected[first:], atol=1e-4 * expected.std())
 
 
-def test_one_image_at_a_time(classifier, tmp_path):
+def test_batch_size_can_be_fixed_to_one(classifier, tmp_path):
     path = tmp_path / "one.onnx"
     written("onnx", classifier[0], SIZES[0], path, dynamic_batch=False)
     assert inputs(path) == [("images", "tensor(float)", [1, 3, *SIZES[0]])]
 
 
-def test_what_a_file_says_of_itself(classifier):
+def test_metadata_describes_the_network(classifier):
     _, path, file = classifier
     assert inputs(path) == [("images", "tensor(float)", ["batch", 3, *SIZES[0]])]
     assert json.loads(file.metadata["class_names"]) == NAMES
@@ -107,7 +107,7 @@ def detector():
     return detector_of_all_scores()
 
 
-def test_objects_are_those_of_torch(detector, tmp_path):
+def test_objects_match_pytorch(detector, tmp_path):
     size, decoding = (128, 192), Decoding(0.05, 0.45, 50, 40)
     file = written("onnx", detector, size, tmp_path / "objects.onnx", decoding=decoding)
     assert file.names == ["boxes", "scores", "labels"]
@@ -122,7 +122,7 @@ def test_objects_are_those_of_torch(detector, tmp_path):
         assert missing(expected, found) == 0
 
 
-def test_no_objects(detector, tmp_path):
+def test_image_without_objects_gives_empty_outputs(detector, tmp_path):
     file = written("onnx", detector, SIZES[0], tmp_path / "none.onnx", decoding=Decoding(0.9999))
     found = file.run(images_of(SIZES[0], 1).numpy())
     assert {name: each.shape for name, each in found.items()} == {
@@ -132,7 +132,7 @@ def test_no_objects(detector, tmp_path):
     }
 
 
-def test_a_file_of_offsets_tells_their_anchors(detector, tmp_path):
+def test_metadata_of_a_detector_describes_its_anchors(detector, tmp_path):
     file = written("onnx", detector, SIZES[0], tmp_path / "offsets.onnx")
     told = json.loads(file.metadata["anchors"])
     anchors = make_anchors([tuple(each) for each in told["map_sizes"]], told["smallest"])
@@ -140,7 +140,7 @@ def test_a_file_of_offsets_tells_their_anchors(detector, tmp_path):
         assert torch.equal(anchors, detector(images_of(SIZES[0])).anchors)
 
 
-def test_classes_of_pixels(tmp_path):
+def test_argmax_outputs_match_pytorch(tmp_path):
     model, images = lively("mobilevit_xxs", "segmentation"), images_of(SIZES[0])
     file = written("onnx", model, SIZES[0], tmp_path / "classes.onnx", argmax=True)
     classes = file.run(images.numpy())["classes"]
@@ -149,7 +149,7 @@ def test_classes_of_pixels(tmp_path):
     assert (classes != expected).mean() < 1e-3
 
 
-def test_a_missing_package_is_named(classifier, monkeypatch, tmp_path):
+def test_missing_package_is_named(classifier, monkeypatch, tmp_path):
     network = Exportable(classifier[0], SIZES[0])
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)

@@ -33,7 +33,7 @@ def images(number, size=SIZE, seed=0):
 
 
 def chain():
-    """Three convolutions, of which the second one has weights beside which others are nothing."""
+    """Three convolutions, of which the second one has one weight much larger than the others."""
     torch.manual_seed(0)
     network = nn.Sequential(*(nn.Conv2d(n, 4, 3) for n in (3, 4, 4)))
     with torch.no_grad():
@@ -43,7 +43,7 @@ def chain():
 
 @pytest.fixture(scope="module")
 def quantizable(tmp_path_factory):
-    """That chain as a file in float32, with a folder beside it."""
+    """The chain as a float32 file, and a folder."""
     folder = tmp_path_factory.mktemp("chain")
     model = record(chain(), SIZE, ["logits"])
     onnx.helper.set_model_props(model, {"task": "none"})
@@ -59,7 +59,7 @@ def nodes_of(path):
     return onnx.load(path).graph.node
 
 
-def test_weights_are_int8_with_a_scale_for_every_output_channel(quantizable):
+def test_weights_are_int8_with_one_scale_per_output_channel(quantizable):
     file, folder = quantizable
     file.write(folder / "int8.onnx")
     weights = chain()[0].weight.detach().numpy()
@@ -71,7 +71,7 @@ def test_weights_are_int8_with_a_scale_for_every_output_channel(quantizable):
     )
 
 
-def test_values_between_operators_are_uint8_over_the_range_of_the_images(quantizable):
+def test_activations_are_uint8_over_the_range_of_the_images(quantizable):
     file, folder = quantizable
     file.write(folder / "int8.onnx")
     found = initializers(folder / "int8.onnx")
@@ -83,13 +83,13 @@ def test_values_between_operators_are_uint8_over_the_range_of_the_images(quantiz
     np.testing.assert_allclose(found[f"{between}_scale"], expected, rtol=1e-3)
 
 
-def test_the_file_says_that_it_is_int8_and_keeps_what_it_said(quantizable):
+def test_metadata_is_kept_and_says_int8(quantizable):
     file, folder = quantizable
     file.write(folder / "int8.onnx")
     assert OnnxFile(folder / "int8.onnx").metadata == {"task": "none", "precision": "int8"}
 
 
-def test_named_layers_keep_float32(quantizable):
+def test_named_layers_stay_in_float32(quantizable):
     file, folder = quantizable
     file.write(folder / "part.onnx", ["/1/*", file.layers[2]])
     found = initializers(folder / "part.onnx")
@@ -97,7 +97,7 @@ def test_named_layers_keep_float32(quantizable):
     np.testing.assert_array_equal(found["1.weight"], chain()[1].weight.detach().numpy())
 
 
-def test_a_name_of_no_layer_is_refused(quantizable):
+def test_unknown_layer_name_is_an_error(quantizable):
     file, folder = quantizable
     match = r"^export\.float_layers=backbone: .*expected .*/0/Conv.*export\.sensitivity=true"
     with pytest.raises(ConfigError, match=match):
@@ -105,8 +105,8 @@ def test_a_name_of_no_layer_is_refused(quantizable):
     assert not (folder / "none.onnx").exists()
 
 
-def test_sensitivity_is_the_noise_of_a_layer_alone(quantizable):
-    """The same as of a file in which all others keep float32."""
+def test_sensitivity_is_the_noise_of_a_single_layer(quantizable):
+    """It equals that of a file in which all other layers stay in float32."""
     file, folder = quantizable
     heard = images(2, seed=1)
     found = dict(file.sensitivities(heard))
@@ -132,11 +132,11 @@ def test_sensitivity_is_the_noise_of_a_layer_alone(quantizable):
         ([1, 1], [1, 2], -SILENCE),
     ],
 )
-def test_signal_to_noise(expected, found, decibels):
+def test_signal_to_noise_matches_its_definition(expected, found, decibels):
     assert signal_to_noise(np.array(expected), np.array(found)) == pytest.approx(decibels)
 
 
-def test_operators_in_front_of_layers():
+def test_operators_before_layers_are_found():
     def node(name, inputs, output):
         return SimpleNamespace(name=name, input=inputs, output=[output])
 
@@ -159,7 +159,7 @@ def test_operators_in_front_of_layers():
         pytest.param("mobilevit_xxs", "segmentation", 15, marks=pytest.mark.slow),
     ],
 )
-def test_a_network_of_several_images_gives_nearly_the_same(backbone, task, floor, tmp_path):
+def test_int8_outputs_are_close_to_float32(backbone, task, floor, tmp_path):
     network = Exportable(lively(backbone, task), (64, 64))
     write_onnx(network, tmp_path / "float.onnx", network.description(NAMES))
     (tmp_path / "scratch").mkdir()
@@ -177,7 +177,7 @@ def test_a_network_of_several_images_gives_nearly_the_same(backbone, task, floor
 
 
 def test_convolutions_are_computed_in_int8(tmp_path):
-    """ONNX Runtime makes one operator of each with what stands around it."""
+    """ONNX Runtime fuses each convolution with the quantization around it."""
     network = Exportable(lively("parcnet_xs"), (64, 64))
     write_onnx(network, tmp_path / "float.onnx", {}, dynamic_batch=False)
     QuantizableOnnx(tmp_path / "float.onnx", images(2, (64, 64)), tmp_path).write(
@@ -196,7 +196,7 @@ def test_convolutions_are_computed_in_int8(tmp_path):
     assert "QGemm" in operators
 
 
-def test_boxes_and_scores_are_made_in_float32(tmp_path):
+def test_boxes_and_scores_are_computed_in_float32(tmp_path):
     network = Exportable(detector_of_all_scores(), (64, 64), decoding=Decoding())
     write_onnx(network, tmp_path / "float.onnx", network.description(NAMES))
     file = QuantizableOnnx(tmp_path / "float.onnx", images(4, (64, 64)), tmp_path)
@@ -232,7 +232,7 @@ def test_layer_norms_stay_in_float32(tmp_path):
     assert all(found[norm.input[1]].dtype == np.float32 for norm in norms)
 
 
-def test_its_messages_reach_nobody(caplog):
+def test_quantizer_messages_are_silenced(caplog):
     with caplog.at_level("INFO"):
         with quietly():
             logging.getLogger().warning("a constant was copied")

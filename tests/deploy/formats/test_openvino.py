@@ -1,4 +1,4 @@
-"""OpenVINO files: the same numbers, and what they say of themselves."""
+"""OpenVINO files: outputs, operators and metadata."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ from parcnet_train.errors import ConfigError
 
 SIZE = (64, 96)
 
-# Operators that OpenVINO's code for processors of SSE4.1 is broken for ("bad combination").
+# Operators for which OpenVINO's code for SSE4.1 processors is broken ("bad combination").
 FRAGILE = {
     "Interpolate": lambda x: opset13.interpolate(
         x, np.array([16, 16]), "linear_onnx", "sizes", axes=np.array([2, 3])
@@ -39,7 +39,7 @@ FRAGILE = {
 
 
 def skip_without(operator):
-    """Skips a test where OpenVINO cannot compile a network of this operator and nothing else."""
+    """Skip a test if OpenVINO cannot compile a network that consists of this operator."""
     x = opset13.parameter([1, 4, 8, 8], np.float32)
     model = openvino.Model([opset13.result(FRAGILE[operator](x))], [x], operator)
     try:
@@ -56,7 +56,7 @@ def skip_without(operator):
         ("mobilevit_xxs", "segmentation", (128, 64)),
     ],
 )
-def test_it_gives_what_pytorch_gives(backbone, task, size, tmp_path):
+def test_outputs_match_pytorch(backbone, task, size, tmp_path):
     if task == "segmentation":
         skip_without("Interpolate")
     assert_equal_to_torch("openvino", backbone, task, size, tmp_path / "network.xml")
@@ -64,13 +64,13 @@ def test_it_gives_what_pytorch_gives(backbone, task, size, tmp_path):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    """A network, and the file of it."""
+    """A classifier and its file."""
     path = tmp_path_factory.mktemp("openvino") / "network.xml"
     model = lively("parcnet_xs")
     return model, path, written("openvino", model, SIZE, path)
 
 
-def test_batches_of_any_number(classifier):
+def test_batch_size_is_free(classifier):
     model, _, file = classifier
     images = images_of(SIZE, 3)
     expected = outputs_of(model, images)[0].numpy()
@@ -79,13 +79,13 @@ def test_batches_of_any_number(classifier):
         np.testing.assert_allclose(logits, expected[first:], atol=1e-4 * expected.std())
 
 
-def test_one_image_at_a_time(classifier, tmp_path):
+def test_batch_size_can_be_fixed_to_one(classifier, tmp_path):
     path = tmp_path / "one.xml"
     written("openvino", classifier[0], SIZE, path, dynamic_batch=False)
     assert list(read(path).inputs[0].shape) == [1, 3, *SIZE]
 
 
-def test_what_a_file_says_of_itself(classifier):
+def test_metadata_describes_the_network(classifier):
     _, path, file = classifier
     assert sorted(each.name for each in path.parent.iterdir()) == ["network.bin", "network.xml"]
     assert file.names == ["logits"]
@@ -95,7 +95,7 @@ def test_what_a_file_says_of_itself(classifier):
     assert file.metadata["input"] == "RGB, float32 from 0 to 1, NCHW"
 
 
-def test_operators_are_those_of_the_xml(classifier):
+def test_operator_counts_match_the_xml_file(classifier):
     layers = ElementTree.parse(classifier[1]).getroot().find("layers")
     expected = Counter(each.get("type") for each in layers)
     counts = count_openvino(classifier[1])
@@ -103,7 +103,7 @@ def test_operators_are_those_of_the_xml(classifier):
     assert counts == {name: expected[name] for name in counts}
 
 
-def test_objects_are_those_of_torch(tmp_path):
+def test_objects_match_pytorch(tmp_path):
     skip_without("TopK")
     detector, size, decoding = detector_of_all_scores(), (128, 192), Decoding(0.05, 0.45, 50, 40)
     file = written("openvino", detector, size, tmp_path / "objects.xml", decoding=decoding)
@@ -118,7 +118,7 @@ def test_objects_are_those_of_torch(tmp_path):
     assert not np.array_equal(blank["scores"], found["scores"])
 
 
-def test_nobody_is_told(classifier, tmp_path, monkeypatch):
+def test_conversion_reports_nothing_over_the_network(classifier, tmp_path, monkeypatch):
     def report(*_, **__):
         raise AssertionError("OpenVINO's makers would hear of a conversion")
 
@@ -127,7 +127,7 @@ def test_nobody_is_told(classifier, tmp_path, monkeypatch):
     written("openvino", classifier[0], SIZE, tmp_path / "quiet.xml")
 
 
-def test_a_missing_package_is_named(classifier, tmp_path, monkeypatch):
+def test_missing_package_is_named(classifier, tmp_path, monkeypatch):
     network = Exportable(classifier[0], SIZE)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match=r"openvino is not installed.*pip install 'parcnet-train"):

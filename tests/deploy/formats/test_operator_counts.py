@@ -8,7 +8,7 @@ from torch import nn
 from parcnet_train.deploy.formats.operator_counts import count_onnx, count_program
 
 
-def test_operators_of_onnx_are_counted_without_constants(tmp_path):
+def test_onnx_operators_are_counted_without_constants(tmp_path):
     value = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
     nodes = [
         helper.make_node("Constant", [], ["c"], value=value),
@@ -22,7 +22,7 @@ def test_operators_of_onnx_are_counted_without_constants(tmp_path):
     assert list(count_onnx(tmp_path / "a.onnx").items()) == [("Add", 2), ("Sigmoid", 1)]
 
 
-def test_operators_of_a_program_are_counted_by_name(tmp_path):
+def test_exported_program_operators_are_counted_by_name(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1))
     program = torch.export.export(network.eval(), (torch.zeros(1, 3, 4, 4),))
     torch.export.save(program, tmp_path / "a.pt2")

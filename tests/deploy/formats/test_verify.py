@@ -13,7 +13,7 @@ SIZE = (64, 96)
 
 
 class Shifted:
-    """A file that gives what torch gives, and a little more."""
+    """File whose outputs are those of torch plus a constant."""
 
     def __init__(self, model, shift):
         self.model, self.shift = model, shift
@@ -37,7 +37,7 @@ def images_of(number, size=SIZE):
     return torch.rand(number, 3, *size)
 
 
-def test_differences_are_those_of_all_images():
+def test_differences_cover_all_images():
     rng = np.random.default_rng(0)
     expected, found = rng.standard_normal((2, 30, 5)).astype(np.float32)
     difference = Difference()
@@ -51,7 +51,7 @@ def test_differences_are_those_of_all_images():
     assert not difference.is_within(difference.maximum / difference.spread * 0.999)
 
 
-def test_what_has_another_shape_or_is_no_number_is_refused():
+def test_wrong_shapes_and_nan_exceed_every_tolerance():
     for found in (np.zeros((2, 4)), np.full((2, 3), np.nan)):
         difference = Difference()
         difference.add(np.arange(6.0).reshape(2, 3), found)
@@ -59,7 +59,7 @@ def test_what_has_another_shape_or_is_no_number_is_refused():
 
 
 @pytest.mark.parametrize(("batch", "batches"), [(True, [3]), (False, [1, 1, 1])])
-def test_a_file_is_compared_on_every_image(classifier, batch, batches):
+def test_file_is_compared_on_every_image(classifier, batch, batches):
     file = Shifted(classifier, 0.5)
     comparing = Comparing(classifier, Exportable(classifier, SIZE), file, batch)
     images = (images_of(3) * 255).round().byte()
@@ -79,13 +79,13 @@ def test_a_file_is_compared_on_every_image(classifier, batch, batches):
     assert "0.0001 of the output's standard deviation" in fault
 
 
-def test_a_file_takes_the_place_of_the_model(classifier):
+def test_file_model_returns_the_logits_of_the_file(classifier):
     found = FileModel(Shifted(classifier, 1.0), None, batch=True)(images_of(2))
     with torch.no_grad():
         torch.testing.assert_close(found, classifier(images_of(2)) + 1)
 
 
-def test_a_detector_file_takes_the_place_of_the_model(tmp_path):
+def test_file_model_returns_the_detections_of_the_file(tmp_path):
     detector, images = lively("parcnet_xs", "detection"), images_of(2)
     network = Exportable(detector, SIZE)
     write_onnx(network, tmp_path / "detector.onnx", {})
@@ -103,7 +103,7 @@ def test_a_detector_file_takes_the_place_of_the_model(tmp_path):
 
 
 class Objects:
-    """A file that gives the objects of torch, without the last few."""
+    """File that outputs the objects of torch except the last few."""
 
     def __init__(self, detector, left_out):
         self.names, self.metadata = ["boxes", "scores", "labels"], {}
@@ -117,7 +117,7 @@ class Objects:
 
 
 @pytest.mark.parametrize("left_out", [0, 10])
-def test_objects_are_looked_for(left_out):
+def test_missing_objects_are_counted(left_out):
     detector = lively("parcnet_xs", "detection")
     network = Exportable(detector, SIZE, decoding=Decoding())
     comparing = Comparing(detector, network, Objects(detector, left_out), batch=False)
@@ -134,7 +134,7 @@ def test_objects_are_looked_for(left_out):
         assert comparing.faults(1e-4) == []
 
 
-def test_objects_are_missing_where_class_score_or_box_are_others():
+def test_objects_match_only_with_equal_class_score_and_box():
     boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5]] * 3)
     expected = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 2, 3]))
     found = {
