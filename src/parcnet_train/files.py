@@ -67,8 +67,8 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
-            "paths.runs=PATH"
+            f"{path} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
+            "elsewhere with paths.runs=PATH"
         ) from error
 
 
@@ -133,8 +133,8 @@ def scratch_folder() -> Iterator[Path]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TrainingError(
-            f"{tempfile.gettempdir()}, for files in between, is full: {reason_of(error)}; make "
-            "room, or set TMPDIR=PATH"
+            f"{tempfile.gettempdir()}: the folder for temporary files is full: {reason_of(error)}. "
+            "Fix: free some disk space, or set TMPDIR=PATH"
         ) from error
 
 
@@ -170,7 +170,9 @@ def read_regular(path: Path) -> bytes:
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
+        raise OSError(
+            errno.EINVAL, "it is a FIFO, a device or a socket, not a regular file", str(path)
+        )
     return path.read_bytes()  # its error for a folder says that it is one
 
 

@@ -19,14 +19,14 @@ class Pulse:
     """A clock for lines that are due once a minute."""
 
     def __init__(self) -> None:
-        self.started = self.told = clock()
+        self.started = self.printed = clock()
 
     def is_due(self) -> bool:
         """Whether a minute has passed since the last line; if so, the next minute begins."""
         now = clock()
-        if now - self.told < SECONDS:
+        if now - self.printed < SECONDS:
             return False
-        self.told = now
+        self.printed = now
         return True
 
     def pace(self, done: int, total: float) -> str:

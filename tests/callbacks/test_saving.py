@@ -200,7 +200,8 @@ def test_a_job_that_would_not_find_its_run_is_not_requeued(scontrol, monkeypatch
     monkeypatch.delenv("SLURM_STEP_ID")
     with caplog.at_level(logging.WARNING):
         requeue()
-    assert "SLURM job 1234 is not requeued: it would begin anew without srun" in caplog.text
+    assert "SLURM job 1234 is not requeued" in caplog.text
+    assert "start the command with srun" in caplog.text
     assert not (scontrol / "given").exists()
 
 

@@ -20,20 +20,20 @@ from running import faults_of
         ),
         (["recipe.image_size=250"], "recipe.image_size=250: allowed are multiples of 32 … 256"),
         (["recipe.image_size=[256,300]"], "image_size=[256,300]: allowed are multiples of 32"),
-        (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: each must be even"),
-        (["backbone=mobilevit_s", "backbone.heads=5"], "backbone.heads=5 must divide"),
+        (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: … even"),
+        (["backbone=mobilevit_s", "backbone.heads=5"], "multiples of backbone.heads=5"),
         (
             ["backbone.kernel_resize=crop", "recipe.image_size=[256,288]"],
             "backbone, head at recipe.image_size=[256,288]: backbone.kernel_resize=crop: a feature "
-            "map of 36 pixels is longer than the meta kernel of 32; use smaller images or",
+            "map of 36 pixels … kernel of 32 … backbone.kernel_resize=interpolate",
         ),
         (
             ["backbone=resnet50", "backbone.parc_layers=[layer4.0.conv2]"],
-            "ResNet: ParC layer layer4.0.conv2: has stride 2; allowed is 1",
+            "ResNet: ParC layer layer4.0.conv2: … stride 2; expected 1",
         ),
         (
             ["backbone=parc_mobilenetv2", "backbone.position_embeddings=[features.8.conv.1.0]"],
-            "MobileNetV2: position embedding of features.8.conv.1.0: allowed are the ParC layers f",
+            "MobileNetV2: position embedding of features.8.conv.1.0: … expected one of features",
         ),
         (
             ["backbone=parc_convnext_xt", "backbone.meta_size=3"],
@@ -41,15 +41,15 @@ from running import faults_of
         ),
         (
             ["backbone=timm", "backbone.name=mobilenetv9_100"],
-            "backbone.name=mobilenetv9_100: timm … has no such network; near are mobilenet",
+            "backbone.name=mobilenetv9_100: timm … has no such network … nearest: mobilenet",
         ),
         (
             ["backbone=timm", "backbone.name=ghostnet_100", "backbone.output_stride=16"],
-            "backbone.output_stride=16: timm cannot make ghostnet_100 with it; use 32, or another",
+            "backbone.output_stride=16: … ghostnet_100 … Fix: use 32",
         ),
         (
             ["backbone=timm", "backbone.name=resnet18.nobody"],
-            "backbone.name=resnet18.nobody: timm cannot make it (Invalid pretrained tag",
+            "backbone.name=resnet18.nobody: … (Invalid pretrained tag",
         ),
         (
             ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],

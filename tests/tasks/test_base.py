@@ -185,7 +185,7 @@ def test_a_resume_with_other_batches_begins_the_epoch_again(tmp_path, monkeypatc
     assert read_checkpoint(tmp_path / LAST)["position"]["batch"] == 3
     with caplog.at_level(logging.WARNING):
         results = run([*RESUMABLE, "recipe.batch_size=8", f"ckpt={tmp_path}"], tmp_path)
-    assert "epoch 2 begins again" in caplog.text
+    assert "epoch 2 starts again" in caplog.text
     assert results["steps"] == 13  # 8 before, and 5
     with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
         assert next(csv.DictReader(stream))["step"] == "8"

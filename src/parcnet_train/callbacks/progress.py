@@ -241,9 +241,9 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         metric = trainer.lightning_module.monitor
-        told = {
+        state = {
             **{"epoch": done, "epochs": trainer.max_epochs, "metric": metric},
             "value": self.value,
             "seconds_left": self.seconds_left(trainer, done),
         }
-        write_whole(self.file, to_json(told))
+        write_whole(self.file, to_json(state))

@@ -61,8 +61,8 @@ class WholeFiles(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
             raise TrainingError(
-                f"{place} cannot be written: {first_reason(error)}; the checkpoint written before "
-                "it is kept. Make room, and go on with ckpt=last"
+                f"{place} cannot be written: {first_reason(error)}; the previous checkpoint is "
+                "kept. Fix: free some disk space, then resume with ckpt=last"
             ) from error
 
 
@@ -130,8 +130,8 @@ class BestCheckpoint(ModelCheckpoint):
         # A run that starts from another run's file has none of that run's epochs.
         if gone and Path(trainer.ckpt_path or "").resolve().parent == Path(str(self.dirpath)):
             log.warning(
-                "%s: missing, though the run wrote it; the next epochs that are evaluated replace "
-                "it, whatever their %s",
+                "%s: the run wrote this checkpoint, but it is missing; the next evaluated epochs "
+                "replace it, whatever their %s",
                 ", ".join(gone),
                 self.monitor,
             )
@@ -302,11 +302,15 @@ def requeue() -> None:
     if job is None:
         return
     if not is_srun_task():
-        log.warning("SLURM job %s is not requeued: it would begin anew without srun in front", job)
+        log.warning(
+            "SLURM job %s is not requeued: without srun, it would start from the beginning. Fix: "
+            "start the command with srun",
+            job,
+        )
         return
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
-        log.info("SLURM job %s is back in its queue", job)
+        log.info("SLURM job %s was requeued", job)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", None) or error).strip()
-        log.warning("SLURM job %s cannot be requeued: %s; submit it again", job, reason)
+        log.warning("SLURM job %s cannot be requeued: %s. Fix: submit it again", job, reason)

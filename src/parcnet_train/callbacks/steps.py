@@ -18,8 +18,8 @@ from parcnet_train.errors import TrainingError
 log = logging.getLogger(__name__)
 
 WAY_OUT = (
-    "the checkpoints written before are kept. Try a lower recipe.optimizer.lr, "
-    "recipe.gradient_clip=1.0 or trainer.precision=32-true, and go on with ckpt=last"
+    "the earlier checkpoints are kept. Fix: try a lower recipe.optimizer.lr, "
+    "recipe.gradient_clip=1.0 or trainer.precision=32-true, and resume with ckpt=last"
 )
 
 
@@ -76,10 +76,10 @@ class FiniteLoss(Callback):
         if empty and not self.has_warned:
             self.has_warned = True
             log.warning(
-                "%s: no value, since the validation set gives nothing to average (no readable "
-                "image, no object or no labelled pixel); results.json will say null%s",
+                "%s: the validation set has nothing to average (no readable image, no object or no "
+                "labeled pixel), so there is no value; results.json will contain null%s",
                 ", ".join(empty),
-                ", and best.ckpt is the first one validated" if task.monitor in empty else "",
+                ", and best.ckpt is the first validated epoch" if task.monitor in empty else "",
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -90,7 +90,7 @@ class Model(nn.Module):
         """
         if self.predictor is None:
             raise CheckpointError(
-                "predict: this model is of no checkpoint of a known task, so nothing tells its "
-                "classes and the size of its images; allowed is what parcnet_train.load(PATH) gives"
+                "predict: the model was not loaded from a checkpoint of a known task, so its "
+                "classes and image size are unknown. Fix: use parcnet_train.load(PATH)"
             )
         return self.predictor.predict(self, image, top, score_threshold)

@@ -125,7 +125,8 @@ class Task(pl.LightningModule):
             epoch, batch, steps = epoch + 1, 0, steps - in_epoch
         if steps:
             log.warning(
-                "trainer.max_steps: the run of %d epochs ends %d steps before; raise recipe.epochs",
+                "trainer.max_steps: the run of %d epochs ends %d steps earlier. Fix: raise "
+                "recipe.epochs",
                 epochs,
                 steps,
             )
@@ -192,8 +193,8 @@ class Task(pl.LightningModule):
         top = self.settings[0]["lr"] * share
         if half < end < top:
             log.warning(
-                "the learning rate reaches %.1e, not %.1e: the run of %d images ends in its "
-                "warm-up; shorten recipe.schedule.warmup_steps",
+                "the learning rate reaches %.1e instead of %.1e: the run of %d images ends in its "
+                "warm-up. Fix: shorten recipe.schedule.warmup_steps",
                 end,
                 top,
                 samples,
@@ -267,8 +268,9 @@ class Task(pl.LightningModule):
         position = checkpoint["position"]
         if not self.trainer.datamodule.go_on(**position):  # type: ignore[attr-defined]
             log.warning(
-                "epoch %d begins again, its first %d images are seen twice: the checkpoint is from "
-                "its middle, and the batches were others (devices, batch size, sizes or data)",
+                "epoch %d starts again, and its first %d images are seen twice: the checkpoint is "
+                "from the middle of this epoch, and its batches differ from those of this run "
+                "(devices, batch size, sizes or data)",
                 position["epoch"] + 1,
                 position["samples"],
             )

@@ -91,11 +91,11 @@ class SegmentationTask(Task):
             losses = losses + AUXILIARY_WEIGHT * self.pixel_losses(
                 logits, batch.masks, self.label_smoothing
             )
-        labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
+        labeled = (batch.masks != IGNORED).sum(dim=(1, 2))
         # Gradients are averaged over processes, so each divides by the mean number of pixels.
-        share = mean(labelled.sum().float()).clamp(min=1)
+        share = mean(labeled.sum().float()).clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(
-            losses.detach() / labelled.clamp(min=1), labelled > 0
+            losses.detach() / labeled.clamp(min=1), labeled > 0
         )
         self.train_metrics["train/skipped"].update(batch.skipped)
         return losses.sum() / share
@@ -131,9 +131,9 @@ class SegmentationTask(Task):
     def classes_of_batch(self, batch: SegmentationBatch) -> list[Tensor]:
         """Predict all pixels of the original images from resized images; add the loss."""
         logits = self.logits(batch.images).float()
-        labelled = (batch.masks != IGNORED).sum(dim=(1, 2))
-        losses = self.pixel_losses(logits, batch.masks) / labelled.clamp(min=1)
-        self.val_metrics["val/loss"].update(losses, labelled > 0)
+        labeled = (batch.masks != IGNORED).sum(dim=(1, 2))
+        losses = self.pixel_losses(logits, batch.masks) / labeled.clamp(min=1)
+        self.val_metrics["val/loss"].update(losses, labeled > 0)
         found = []
         for each, truth, placement in zip(logits, batch.originals, batch.placements, strict=True):
             size = truth.shape[0], truth.shape[1]

@@ -198,19 +198,19 @@ def test_released_network_dilates_only_the_convolution_that_lost_its_stride():
 
 @pytest.mark.parametrize("wrong", [17, 14, 0])
 def test_odd_or_too_small_width_is_refused(wrong):
-    expected = rf"backbone\.widths=\[16, {wrong}, 32\]: each must be even and at least 16"
+    expected = rf"backbone\.widths=\[16, {wrong}, 32\]: .* even .* 16"
     with pytest.raises(ValueError, match=expected):
         tiny(widths=(16, wrong, 32))
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5])
 def test_kernel_share_out_of_range_is_refused(share):
-    with pytest.raises(ValueError, match=rf"kernel_share={share}: allowed is a share above 0"):
+    with pytest.raises(ValueError, match=rf"kernel_share={share}: .*above 0 and up to 1"):
         tiny(mixer="big_kernel", kernel_share=share)
 
 
 def test_even_stem_kernel_is_refused():
-    with pytest.raises(ValueError, match="stem_kernel=4: allowed are odd numbers"):
+    with pytest.raises(ValueError, match=r"stem_kernel=4: .*odd"):
         tiny(stem_kernel=4)
 
 

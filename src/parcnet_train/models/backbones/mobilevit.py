@@ -144,7 +144,9 @@ class MobileViT(Backbone):
     ) -> None:
         super().__init__()
         if any(width % heads for width in widths):
-            raise ValueError(f"backbone.widths={list(widths)}: backbone.heads={heads} must divide")
+            raise ValueError(
+                f"backbone.widths={list(widths)}: expected multiples of backbone.heads={heads}"
+            )
         self.stages = local_stages(stem_channels, expansion)
         samplings = last_stages(output_stride)
         before = stem_channels[-1]

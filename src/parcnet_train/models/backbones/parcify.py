@@ -166,7 +166,9 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
     modules = {name: layer for name, layer in model.named_modules(remove_duplicate=False) if name}
     every = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
     if not patterns:
-        raise ConfigError(f"ParC layers: none is named; allowed are convolutions, as {every[-1:]}")
+        raise ConfigError(
+            f"ParC layers: the list is empty; expected names of convolutions, such as {every[-1:]}"
+        )
     found: set[nn.Conv2d] = set()
     for pattern in patterns:
         exact = [pattern] if pattern in modules else []
@@ -175,7 +177,7 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
             near = difflib.get_close_matches(pattern, every, n=3)
             raise ConfigError(
                 f"ParC layer {pattern}: {type(model).__name__} has no such convolution"
-                + (f"; near are {', '.join(near)}" if near else "")
+                + (f"; nearest: {', '.join(near)}" if near else "")
             )
         for name in names:
             layer = modules[name]
@@ -193,18 +195,18 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
 def fault_of(layer: nn.Module) -> str | None:
     """Return the reason why ParC cannot replace a layer; None if it can."""
     if not isinstance(layer, nn.Conv2d):
-        return f"is a {type(layer).__name__}; allowed are Conv2d"
+        return f"this layer is a {type(layer).__name__}; expected a Conv2d"
     channels = layer.in_channels
     if layer.stride != (1, 1):
-        return f"has stride {layer.stride[0]}; allowed is 1, since ParC keeps the size of its map"
+        return f"it has stride {layer.stride[0]}; expected 1, since ParC keeps the size of its map"
     if layer.out_channels != channels:
-        return f"makes {layer.out_channels} channels of {channels}; allowed are equal numbers"
+        return f"it maps {channels} channels to {layer.out_channels}; expected equal numbers"
     if layer.kernel_size == (1, 1):
-        return "has kernels of 1x1; allowed are larger ones, since ParC mixes positions"
+        return "it has kernels of 1x1; expected larger ones, since ParC mixes positions"
     if channels % 2:
-        return f"has {channels} channels; allowed are even numbers, since ParC halves them"
+        return f"it has {channels} channels; expected an even number, since ParC halves them"
     if layer.groups % 2 and layer.groups > 1:
-        return f"has {layer.groups} groups; allowed are 1 and even numbers, since ParC halves them"
+        return f"it has {layer.groups} groups; expected 1 or an even number, since ParC halves them"
     return None
 
 
@@ -221,7 +223,8 @@ def find_embedded(names: Sequence[str], wanted: bool | str | Sequence[str]) -> s
         matching = {name for name in names if name == pattern or fnmatchcase(name, pattern)}
         if not matching:
             raise ConfigError(
-                f"position embedding of {pattern}: allowed are the ParC layers {', '.join(names)}"
+                f"position embedding of {pattern}: no ParC layer has this name; expected one of "
+                f"{', '.join(names)}"
             )
         found |= matching
     return found
@@ -256,7 +259,7 @@ def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[
     for name, sizes in seen.items():
         if len(sizes) != 1:
             raise ConfigError(
-                f"ParC layer {name}: its maps have {len(sizes)} sizes within one run; allowed is "
-                "one, in front of the layer and behind it"
+                f"ParC layer {name}: its maps have {len(sizes)} sizes within one run; expected one "
+                "size, before and after the layer"
             )
     return {name: next(iter(sizes)) for name, sizes in seen.items()}

@@ -303,14 +303,14 @@ class ParCNet(Backbone):
         super().__init__()
         if any(width % 2 or width < REDUCTION for width in widths):
             raise ValueError(
-                f"backbone.widths={list(widths)}: each must be even and at least {REDUCTION}"
+                f"backbone.widths={list(widths)}: expected even numbers of at least {REDUCTION}"
             )
         if not 0 < kernel_share <= 1:
             raise ValueError(
-                f"backbone.kernel_share={kernel_share}: allowed is a share above 0 and up to 1"
+                f"backbone.kernel_share={kernel_share}: expected a share above 0 and up to 1"
             )
         if stem_kernel % 2 == 0:
-            raise ValueError(f"backbone.stem_kernel={stem_kernel}: allowed are odd numbers")
+            raise ValueError(f"backbone.stem_kernel={stem_kernel}: expected an odd number")
         design = Design(
             mixer,
             kernel_share,

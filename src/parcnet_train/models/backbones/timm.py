@@ -38,13 +38,13 @@ class Timm(Backbone):
             import timm
         except ImportError as error:
             raise ConfigError(
-                f"backbone.name={name} needs timm, which is not installed: pip install timm"
+                f"backbone.name={name}: the package timm is not installed. Fix: pip install timm"
             ) from error
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=3)
             raise ConfigError(
-                f"backbone.name={name}: timm {timm.__version__} has no such network"
-                + (f"; near are {', '.join(near)}" if near else "")
+                f"backbone.name={name}: timm {timm.__version__} has no such network; expected a "
+                "name of timm.list_models()" + (f"; nearest: {', '.join(near)}" if near else "")
             )
         # Networks that cannot be dilated do not take the argument.
         dilation: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
@@ -84,10 +84,10 @@ class Timm(Backbone):
         reason = first_line(error)
         if output_stride != 32:
             return (
-                f"backbone.output_stride={output_stride}: timm cannot make {name} with it; use 32, "
-                f"or another network ({reason})"
+                f"backbone.output_stride={output_stride}: timm cannot build {name} with this "
+                f"stride ({reason}). Fix: use 32, or a different network"
             )
-        return f"backbone.name={name}: timm cannot make it ({reason})"
+        return f"backbone.name={name}: timm cannot build this network ({reason})"
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""

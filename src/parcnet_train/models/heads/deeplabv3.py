@@ -105,8 +105,8 @@ class DeepLabV3(nn.Module):
         last = levels[-1]
         if last.stride not in STRIDES:
             raise ConfigError(
-                f"head=deeplabv3 needs a last level of stride 8 or 16, the backbone ends at "
-                f"{last.stride}; set backbone.output_stride=16"
+                f"head=deeplabv3: the last level of the backbone has stride {last.stride}; "
+                "expected 8 or 16. Fix: backbone.output_stride=16"
             )
         scale = max(STRIDES) // last.stride
         self.aspp = ASPP(last.channels, channels, [rate * scale for rate in rates], dropout)

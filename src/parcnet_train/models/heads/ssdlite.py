@@ -58,9 +58,9 @@ class SSDLite(nn.Module):
         strides = [level.stride for level in levels]
         if not set(STRIDES) <= set(strides):
             raise ConfigError(
-                f"head=ssdlite needs levels of stride 16 and 32, the backbone's have "
-                f"{', '.join(map(str, strides))}; set backbone.output_stride=32, or take a "
-                "backbone that has both"
+                f"head=ssdlite: the levels of the backbone have strides "
+                f"{', '.join(map(str, strides))}; expected 16 and 32 among them. Fix: "
+                "backbone.output_stride=32, or a backbone that has both"
             )
         self.indices = [strides.index(stride) for stride in STRIDES]
         given = [levels[index].channels for index in self.indices]

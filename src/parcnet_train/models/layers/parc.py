@@ -44,7 +44,8 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
         if meta_length < length:
             raise ValueError(
                 f"backbone.kernel_resize=crop: a feature map of {length} pixels is longer than the "
-                f"meta kernel of {meta_length}; use smaller images or kernel_resize=interpolate"
+                f"meta kernel of {meta_length}. Fix: use smaller images, or "
+                "backbone.kernel_resize=interpolate"
             )
         return parameter.narrow(axis, 0, length)
     if parameter.device.type == "meta":
@@ -157,7 +158,9 @@ class ParallelParC(nn.Module):
     ) -> None:
         super().__init__()
         if channels % 2:
-            raise ValueError(f"ParC halves its channels; {channels} is odd")
+            raise ValueError(
+                f"channels={channels}: ParC halves its channels; expected an even number"
+            )
         half = channels // 2
         groups = max(1, (groups or channels) // 2)
         self.height, self.width = (
