@@ -173,7 +173,7 @@ def test_weights_start_as_released():
 
 @pytest.mark.parametrize("stride", [4, 32])
 def test_a_last_level_of_another_stride(stride):
-    message = f"^head=deeplabv3 needs .* 8 or 16, the backbone ends at {stride}; set backbone.outp"
+    message = rf"^head=deeplabv3: .*stride {stride}; .*8 or 16.*backbone\.output_stride=16"
     with pytest.raises(ConfigError, match=message):
         head((*LEVELS, Level(stride, 20)))
 

@@ -140,7 +140,7 @@ def test_weights_start_as_released():
 @pytest.mark.parametrize("levels", [LEVELS[:2], (Level(4, 3), Level(32, 5))], ids=["16", "32"])
 def test_a_backbone_without_those_levels(levels):
     strides = ", ".join(str(level.stride) for level in levels)
-    message = f"^head=ssdlite needs .* 16 and 32, the backbone's have {strides}; set backbone.out"
+    message = rf"^head=ssdlite: .*strides {strides}; .*16 and 32.*backbone\.output_stride=32"
     with pytest.raises(ConfigError, match=message):
         SSDLite(levels, 3)
 

@@ -44,7 +44,7 @@ def test_crop_takes_the_first_taps(axis):
 
 
 def test_crop_refuses_a_longer_map():
-    with pytest.raises(ValueError, match=r"kernel_resize=crop: a feature map of 9 pixels .* of 8;"):
+    with pytest.raises(ValueError, match=r"kernel_resize=crop: a feature map of 9 pixels .* of 8\."):
         fit_length(torch.randn(3, 1, 8, 1), HEIGHT, 9, "crop")
 
 
