@@ -28,7 +28,7 @@ def test_every_error_has_a_first_line(error, line):
     assert first_line(error) == line
 
 
-def test_an_error_of_a_file_has_a_reason_without_the_system_too():
+def test_a_file_error_without_an_errno_has_a_reason():
     assert reason_of(OSError(28, "No space left on device")) == "No space left on device"
     assert reason_of(OSError("image file is truncated")) == "image file is truncated"
     assert reason_of(OSError()) == first_reason(OSError()) == "OSError"
@@ -39,7 +39,7 @@ def silent(**arguments):
     raise AssertionError
 
 
-def test_an_error_without_a_message_is_called_by_its_class(caplog):
+def test_an_error_without_a_message_is_reported_by_its_class(caplog):
     with pytest.raises(ConfigError, match=r"silent: AssertionError$"):
         make({"_target_": f"{__name__}.silent"})
     with pytest.raises(ConfigError, match="MisconfigurationException"), refusals():
@@ -51,7 +51,7 @@ def test_an_error_without_a_message_is_called_by_its_class(caplog):
     assert "NotImplementedError" in caplog.text
 
 
-def test_a_network_that_raises_without_a_message_is_a_fault(monkeypatch):
+def test_check_reports_a_network_that_raises_without_a_message(monkeypatch):
     config = composed()
     monkeypatch.setattr("parcnet_train.models.backbones.parcnet.ParCNet.forward", silent_forward)
     (fault,) = check(config)
@@ -84,7 +84,7 @@ class Broken(Dataset):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*fork")
-def test_only_what_a_worker_has_added_is_left_out(message, cause):
+def test_text_added_by_a_data_loader_worker_is_removed(message, cause):
     assert message_of(DataError(message)) == message
     with pytest.raises(DataError) as raised:
         next(iter(DataLoader(Broken(cause, message), num_workers=1)))
@@ -92,6 +92,6 @@ def test_only_what_a_worker_has_added_is_left_out(message, cause):
     assert message_of(raised.value) == message
 
 
-def test_a_message_about_something_caught_is_whole():
+def test_a_message_that_mentions_a_caught_error_is_not_cut():
     message = "Caught DataError in the act: DataError: x"
     assert message_of(DataError(message)) == message

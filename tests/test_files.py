@@ -31,7 +31,7 @@ def write(request):
     return WRITERS[request.param]
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_name(write, tmp_path, monkeypatch):
+def test_a_file_is_synced_before_it_gets_its_name(write, tmp_path, monkeypatch):
     flush, rename, done = os.fsync, Path.replace, []
 
     def flushed(descriptor):
@@ -49,7 +49,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(write, tmp_path, monkeyp
     assert done == ["flushed", "a.partial a"]
 
 
-def test_the_name_is_on_the_disk_too(tmp_path, monkeypatch):
+def test_the_folder_of_a_file_is_synced(tmp_path, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.fstat(number).st_mode))
     write_whole(tmp_path / "a", b"a")
@@ -57,7 +57,7 @@ def test_the_name_is_on_the_disk_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left")])
-def test_a_file_is_replaced_as_a_whole_or_stays(stop, write, tmp_path, monkeypatch):
+def test_an_interrupted_write_keeps_the_previous_file(stop, write, tmp_path, monkeypatch):
     def stopped(descriptor):
         raise stop
 
@@ -73,7 +73,7 @@ def test_a_file_is_replaced_as_a_whole_or_stays(stop, write, tmp_path, monkeypat
     assert (tmp_path / "a").read_bytes() != before
 
 
-def test_results_and_provenance_are_written_so(tmp_path, monkeypatch):
+def test_results_and_provenance_are_written_atomically(tmp_path, monkeypatch):
     renamed = []
     rename = Path.replace
     monkeypatch.setattr(Path, "replace", lambda *two: (renamed.append(two[1].name), rename(*two)))
@@ -97,7 +97,7 @@ def test_a_folder_is_written_once(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_what_fails_leaves_nothing(tmp_path, error):
+def test_a_failed_write_once_leaves_nothing(tmp_path, error):
     def fail(root):
         fill(root)
         raise error
@@ -107,7 +107,7 @@ def test_what_fails_leaves_nothing(tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_comes_second_respects_the_first(tmp_path):
+def test_a_second_writer_keeps_the_folder_of_the_first(tmp_path):
     root = tmp_path / "data"
 
     def beaten(partial):
@@ -119,20 +119,20 @@ def test_who_comes_second_respects_the_first(tmp_path):
     assert list(tmp_path.rglob("*")) == [root, root / "theirs"]
 
 
-def test_a_file_in_the_way_is_an_error(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(OSError, match="Not a directory"):
         write_once(tmp_path / "data", fill)
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
-def test_a_scratch_folder_is_gone_behind():
+def test_a_scratch_folder_is_removed_at_the_end():
     with scratch_folder() as folder:
         (folder / "a").write_text("a")
     assert not folder.exists()
 
 
-def test_a_full_one_is_told(monkeypatch, tmp_path):
+def test_a_full_scratch_folder_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(TrainingError) as refusal, scratch_folder():
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -151,7 +151,7 @@ def test_json_has_null_for_numbers_that_are_not_finite():
     assert json.loads(text, parse_constant=pytest.fail) == expected
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
+def test_reading_a_fifo_is_an_error(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(tmp_path / "fifo")
     for name in ("fifo", "link"):

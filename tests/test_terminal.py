@@ -18,7 +18,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_line_a_minute_says_how_far_how_fast_and_how_long(clock, capsys):
+def test_a_line_per_minute_shows_progress_pace_and_time_left(clock, capsys):
     with Lines("reading", 1000) as lines:
         for seconds in range(0, 130, 10):
             clock[0] = float(seconds)
@@ -37,13 +37,13 @@ def test_work_of_less_than_a_minute_prints_nothing(clock, capsys):
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_terminal_has_a_bar_and_a_file_has_lines(is_terminal, monkeypatch):
+def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere(is_terminal, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
     with preparing.progress("reading", 3) as shown:
         assert isinstance(shown, Lines) != is_terminal
 
 
-def test_epochs_and_evaluations_log_a_line_where_no_bar_is(tmp_path, monkeypatch, caplog):
+def test_epochs_and_evaluations_log_lines_without_a_terminal(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     ticks = iter(range(0, 100_000, 30))
     monkeypatch.setattr(pulse, "clock", lambda: float(next(ticks)))
@@ -60,7 +60,7 @@ def test_epochs_and_evaluations_log_a_line_where_no_bar_is(tmp_path, monkeypatch
     assert all(re.fullmatch(pattern, line) for line in evaluation), evaluation
 
 
-def test_a_short_training_logs_no_such_line(clock, tmp_path, caplog):
+def test_a_short_training_logs_no_progress_lines(clock, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run(TINY, tmp_path)
     assert not [record for record in caplog.records if ", batch " in record.message]

@@ -55,7 +55,7 @@ STATISTICS = ("1.running_mean", "1.running_var")
 
 @pytest.mark.parametrize("buffers", ["copy", "average"])
 @pytest.mark.parametrize(("warmup", "decays"), [(True, WARM), (False, COLD)])
-def test_average_follows_its_formula(warmup, decays, buffers):
+def test_average_matches_its_formula(warmup, decays, buffers):
     weights, averages = states(EMA(0.25, warmup=warmup, buffers=buffers))
     assert len(weights) == 5
     expected = weights[0]
@@ -73,7 +73,7 @@ def decay(ema, seen, share=1.0):
     return ema.decay_of(Step(Position(0, 0, 1), range(1), share, seen))
 
 
-def test_decay_rises_to_the_configured_one_and_stays():
+def test_decay_warms_up_to_the_configured_value():
     ema = EMA(0.9995)
     expected = {0: 1 / 10, 1: 2 / 11, 0.5: 1.5 / 10.5, 17980: 17981 / 17990}
     assert {seen: decay(ema, seen) for seen in expected} == expected
@@ -81,7 +81,7 @@ def test_decay_rises_to_the_configured_one_and_stays():
     assert decay(EMA(0.9995, warmup=False), 0) == 0.9995
 
 
-def test_steps_of_half_a_batch_decay_together_as_one():
+def test_two_half_batches_decay_like_one_batch():
     for ema in (EMA(0.5), EMA(0.5, warmup=False)):
         assert decay(ema, 3, 0.5) ** 2 == pytest.approx(decay(ema, 3))
 
@@ -90,7 +90,7 @@ def test_steps_of_half_a_batch_decay_together_as_one():
     ("ema", "share"),
     [(EMA(0.9995, warmup=False), 100 * 0.9995**3), (EMA(0.99, warmup=False), 100 * 0.99**3)],
 )
-def test_initial_weights_that_stay_in_the_average_give_a_warning(ema, share, caplog):
+def test_a_run_too_short_for_its_decay_gives_a_warning(ema, share, caplog):
     with caplog.at_level(logging.WARNING):
         states(ema)
     (message,) = [each for each in caplog.messages if "recipe.ema" in each]
@@ -100,7 +100,7 @@ def test_initial_weights_that_stay_in_the_average_give_a_warning(ema, share, cap
 
 
 @pytest.mark.parametrize("ema", [EMA(0.9995), EMA(0.2, warmup=False)])
-def test_initial_weights_that_leave_the_average_give_none(ema, caplog):
+def test_a_run_long_enough_for_its_decay_gives_no_warning(ema, caplog):
     with caplog.at_level(logging.WARNING):
         states(ema)
     assert "recipe.ema" not in caplog.text
@@ -134,7 +134,7 @@ class Metrics(pl.Callback):
 
 
 @pytest.mark.parametrize("buffers", ["copy", "average"])
-def test_compared_weights_have_their_own_metric_and_move_nothing(buffers):
+def test_comparing_raw_weights_does_not_change_the_training(buffers):
     ends, logged = [], []
     for compare in (False, True):
         task, data = NumbersTask(8, lr=0.02), NumbersData(10, 4)
@@ -153,7 +153,7 @@ def test_compared_weights_have_their_own_metric_and_move_nothing(buffers):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_compared_weights_are_in_log_loggers_and_results(tmp_path, caplog):
+def test_metrics_of_raw_weights_are_in_log_loggers_and_results(tmp_path, caplog):
     """The metric of the trained weights, of a training and of a test of its checkpoint."""
     settings = [*TINY, "recipe.ema.decay=0.9", "recipe.ema.warmup=false", "trainer.max_epochs=2"]
     settings += ["recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=8"]
@@ -179,7 +179,7 @@ def test_compared_weights_are_in_log_loggers_and_results(tmp_path, caplog):
     ("task", "data", "metric"),
     [("detection", "coco", "val/raw/map"), ("segmentation", "voc", "val/raw/miou")],
 )
-def test_every_task_compares(task, data, metric, request, tmp_path):
+def test_every_task_can_compare_raw_weights(task, data, metric, request, tmp_path):
     overrides = [f"task={task}", "debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]"]
     overrides += ["trainer=cpu", f"data={data}_format", "trainer.limit_train_batches=1"]
     overrides += [f"data.root={request.getfixturevalue(f'{data}_folder')}", "task.pictures=0"]

@@ -81,7 +81,7 @@ def loader():
     return DataLoader(BATCHES, batch_size=None)
 
 
-def test_every_evaluation_leaves_its_first_images(tmp_path):
+def test_every_evaluation_writes_pictures_of_its_first_images(tmp_path):
     network = Doubler(count=4)
     loggers = [CSVLogger(tmp_path), TensorBoardLogger(tmp_path), wandb := Wandb()]
     trainer(tmp_path, loggers).fit(network, loader(), loader())
@@ -102,7 +102,7 @@ def test_every_evaluation_leaves_its_first_images(tmp_path):
     np.testing.assert_array_equal(wandb.images[0][1], [expected])
 
 
-def test_an_evaluation_without_training_is_the_final_one(tmp_path):
+def test_an_evaluation_without_training_writes_final_jpg(tmp_path):
     network = Doubler(count=64)
     trainer(tmp_path).validate(network, loader(), verbose=False)
     assert len(network.drawn) == 10  # there are no more

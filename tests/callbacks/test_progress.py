@@ -31,7 +31,7 @@ def test_progress_is_written_within_epochs_and_after_each(tmp_path, monkeypatch)
     assert told[-1]["seconds_left"] == 0
 
 
-def test_it_is_written_seldom(tmp_path, monkeypatch):
+def test_progress_is_not_written_at_every_step(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(progress, "write_whole", lambda path, content: told.append(content))
     monkeypatch.setattr(progress, "WRITING_SECONDS", 60)

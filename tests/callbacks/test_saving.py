@@ -51,7 +51,7 @@ def position(folder):
     return read_checkpoint(folder / LAST)["position"]
 
 
-def test_files_replace_the_previous_one_as_a_whole(tmp_path):
+def test_checkpoints_replace_the_previous_file_atomically(tmp_path):
     place = tmp_path / "new" / "last.ckpt"
     for number in (1, 2):
         WholeFiles().save_checkpoint({"number": number}, place)
@@ -76,7 +76,7 @@ def test_a_kill_while_writing_leaves_the_previous_file(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_previous_file(tmp_path, monkeypatch):
+def test_a_full_disk_gives_one_line_and_keeps_the_previous_file(tmp_path, monkeypatch):
     place = tmp_path / "last.ckpt"
     WholeFiles().save_checkpoint({"number": 1}, place)
 
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_previous_file(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_disk_that_is_full_while_torch_writes_is_the_same_line(tmp_path):
+def test_a_disk_that_fills_up_while_torch_writes_gives_the_same_line(tmp_path):
     (tmp_path / "last.ckpt.partial").symlink_to("/dev/full")
     with pytest.raises(TrainingError, match=r"last.ckpt cannot be written: No space left on dev"):
         WholeFiles().save_checkpoint({"weights": torch.zeros(10**6)}, tmp_path / "last.ckpt")
@@ -117,7 +117,7 @@ def test_checkpoints_by_steps_and_minutes(overrides, killed_behind, batch, tmp_p
     assert position(tmp_path) == {"epoch": 0, "batch": batch, "samples": 4 * batch}
 
 
-def test_without_either_an_epoch_is_the_first_checkpoint(tmp_path, monkeypatch):
+def test_by_default_the_first_checkpoint_is_that_of_an_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(ClassificationTask, "on_train_batch_end", after_batch(5, kill))
     with pytest.raises(Killed):
         run(STEPS, tmp_path)
@@ -144,12 +144,12 @@ def test_a_signal_in_the_last_step_of_an_epoch_saves_the_epoch(tmp_path, monkeyp
     assert position(tmp_path) == {"epoch": 1, "batch": 0, "samples": 0}
 
 
-def test_a_signal_at_the_end_of_the_run_lets_it_end(tmp_path, monkeypatch):
+def test_a_signal_in_the_last_step_does_not_stop_the_evaluation(tmp_path, monkeypatch):
     signal_behind(monkeypatch, 5, signal.SIGTERM)
     assert run([*STEPS, "trainer.max_epochs=1"], tmp_path)["epochs"] == 1
 
 
-def test_a_requeued_job_goes_on_by_the_same_command(tmp_path, monkeypatch):
+def test_a_requeued_job_resumes_with_the_same_command(tmp_path, monkeypatch):
     signal_behind(monkeypatch, 2, signal.SIGUSR1)
     with pytest.raises(SystemExit):
         run(STEPS, tmp_path)
@@ -195,7 +195,7 @@ def test_a_job_is_requeued_by_its_number(scontrol, monkeypatch):
     assert (scontrol / "given").read_text() == "requeue 1230_4\n"
 
 
-def test_a_job_that_would_not_find_its_run_is_not_requeued(scontrol, monkeypatch, caplog):
+def test_a_job_outside_srun_is_not_requeued(scontrol, monkeypatch, caplog):
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
     monkeypatch.delenv("SLURM_STEP_ID")
     with caplog.at_level(logging.WARNING):
@@ -205,7 +205,7 @@ def test_a_job_that_would_not_find_its_run_is_not_requeued(scontrol, monkeypatch
     assert not (scontrol / "given").exists()
 
 
-def test_a_job_that_cannot_be_requeued_is_told(scontrol, monkeypatch, caplog):
+def test_a_job_that_cannot_be_requeued_gives_a_warning(scontrol, monkeypatch, caplog):
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
     (scontrol / "code").write_text("1")
     with caplog.at_level(logging.WARNING):
@@ -223,7 +223,7 @@ def test_sigusr1_requeues_and_sigterm_does_not(scontrol, tmp_path, monkeypatch):
         assert (scontrol / "given").exists() == requeued
 
 
-def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
+def test_all_processes_wait_until_the_job_is_requeued(tmp_path, monkeypatch):
     done = []
     signal_behind(monkeypatch, 1, signal.SIGUSR1)
     monkeypatch.setattr(training, "requeue", lambda: done.append("requeued"))
@@ -235,7 +235,7 @@ def test_no_process_ends_before_the_job_is_requeued(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
-def test_a_requeued_job_goes_on_from_its_own_checkpoint(tmp_path, monkeypatch):
+def test_a_requeued_job_resumes_from_its_own_checkpoint(tmp_path, monkeypatch):
     """Not from the file where its first process began."""
     run([*TINY, "trainer.max_epochs=1"], tmp_path / "first")
     file = tmp_path / "elsewhere.ckpt"
@@ -260,7 +260,7 @@ def stop_in_epoch(number):
     return hook
 
 
-def test_weights_that_are_not_finite_are_not_saved_within_an_epoch(tmp_path, monkeypatch):
+def test_non_finite_weights_are_not_saved_within_an_epoch(tmp_path, monkeypatch):
     def ruin(task, outputs, images, batch_idx):
         if batch_idx == 1:
             next(task.parameters()).data.fill_(float("nan"))
@@ -346,7 +346,7 @@ def test_a_moved_run_keeps_its_best_epochs(old, tmp_path):
     assert (best.kth_best_model_path, best.kth_value) == (second, torch.tensor(0.8))
 
 
-def test_a_resumed_copy_keeps_the_best_epochs_and_leaves_the_original_alone(tmp_path, falling):
+def test_a_resumed_copy_keeps_the_best_epochs_and_does_not_change_the_original(tmp_path, falling):
     """Its epochs are worse than those before it; two of three are kept."""
     run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
@@ -365,7 +365,7 @@ def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_missing_best_checkpoint_is_told_at_the_start_of_a_resume(tmp_path, falling, caplog):
+def test_a_missing_best_checkpoint_gives_a_warning_on_resume(tmp_path, falling, caplog):
     run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path)
     folder = tmp_path / "checkpoints"
     for name in ("best.ckpt", "best_epoch000.ckpt"):
@@ -384,7 +384,7 @@ def test_a_missing_best_checkpoint_is_told_at_the_start_of_a_resume(tmp_path, fa
     assert kept == ["best_epoch001.ckpt", "best_epoch002.ckpt"]
 
 
-def test_a_training_from_a_file_of_another_run_misses_nothing(tmp_path, falling, caplog):
+def test_a_training_from_a_file_of_another_run_gives_no_warning(tmp_path, falling, caplog):
     run([*TINY, "trainer.max_epochs=1"], tmp_path / "run")
     caplog.clear()
     file = tmp_path / "run" / "checkpoints" / "best.ckpt"

@@ -99,7 +99,7 @@ def test_steps_of_shares():
     assert steps_of_shares(0.3, 10) == {3, 6, 9}
 
 
-def test_the_cosine_ends_with_max_steps():
+def test_cosine_ends_at_max_steps():
     noted = Noted()
     train(NumbersTask(4, lr=0.01), NumbersData(24, 4), [noted], max_epochs=2, max_steps=8)
     expected = [0.005 * (1 + math.cos(math.pi * step / 8)) for step in range(8)]
@@ -118,7 +118,7 @@ def test_max_steps_counts_the_steps_of_multi_scale_epochs():
     assert 0 < noted.rates[-1] < 0.0001
 
 
-def test_max_steps_beyond_the_epochs_is_told(caplog):
+def test_max_steps_beyond_the_epochs_gives_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         trainer = train(NumbersTask(4), NumbersData(24, 4), max_epochs=2, max_steps=15)
     assert trainer.global_step == 12
@@ -127,7 +127,7 @@ def test_max_steps_beyond_the_epochs_is_told(caplog):
     assert "raise recipe.epochs" in caplog.text
 
 
-def test_a_run_that_reached_max_steps_goes_on_with_more_of_them(tmp_path):
+def test_a_run_that_reached_max_steps_resumes_with_more_steps(tmp_path):
     first = run([*STEPS, "trainer.max_steps=4"], tmp_path)
     resumed = [*STEPS, f"ckpt={tmp_path}"]
     again = run([*resumed, "trainer.max_steps=4"], tmp_path)
@@ -171,7 +171,7 @@ def kill_after(monkeypatch, step):
     ],
     ids=str,
 )
-def test_a_resumed_run_validates_as_the_one_never_stopped(
+def test_a_resumed_run_validates_at_the_same_steps(
     overrides, killed_after, resumes_at, tmp_path, monkeypatch
 ):
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
@@ -207,14 +207,14 @@ def test_the_best_checkpoint_of_a_step_can_be_resumed(tmp_path):
     assert validated_after(tmp_path / "second")[-1] == 12
 
 
-def test_best_epochs_of_several_validations_have_names_of_their_own(tmp_path):
+def test_best_epochs_of_several_validations_have_unique_names(tmp_path):
     overrides = ["trainer.val_check_interval=2", "checkpoint.keep_best=4"]
     run([*STEPS, *overrides, "trainer.max_epochs=1"], tmp_path)
     files = sorted(file.name for file in (tmp_path / "checkpoints").glob("best_epoch*"))
     assert files == [f"best_epoch000_step00000{step}.ckpt" for step in (2, 4, 6)]
 
 
-def test_a_run_without_its_best_checkpoint_has_results(tmp_path, monkeypatch, caplog):
+def test_a_run_without_its_best_checkpoint_writes_results(tmp_path, monkeypatch, caplog):
     train = training.train
 
     def and_lose_it(*arguments, **named):
@@ -234,7 +234,7 @@ def test_a_run_without_its_best_checkpoint_has_results(tmp_path, monkeypatch, ca
     ("values", "counts", "is_divergence"),
     [([math.nan], [1], True), ([math.inf, 1.0], [1, 1], True), ([math.nan], [0], False)],
 )
-def test_nothing_to_average_is_no_divergence(values, counts, is_divergence):
+def test_an_empty_validation_is_not_a_divergence(values, counts, is_divergence):
     metric = make({"_target_": "parcnet_train.tasks.metrics.ExactMean"})
     metric.update(torch.tensor(values), torch.tensor(counts))
     assert bool(metric.compute().isinf()) == is_divergence
@@ -254,7 +254,7 @@ class Validated(NumbersTask):
         self.val_metrics["val/skipped"].update(0)
 
 
-def test_a_validation_set_with_nothing_to_average_warns_once(caplog):
+def test_an_empty_validation_gives_one_warning(caplog):
     noted = Noted()
     with caplog.at_level(logging.WARNING):
         train(Validated(1.0, 0), NumbersData(8, 4), [FiniteLoss(1), noted], max_epochs=2)
@@ -265,6 +265,6 @@ def test_a_validation_set_with_nothing_to_average_warns_once(caplog):
     assert "not finite" not in warning
 
 
-def test_a_validation_loss_that_is_not_finite_stops():
+def test_a_non_finite_validation_loss_stops_the_training():
     with pytest.raises(TrainingError, match=r"val/loss is not finite after epoch 0"):
         train(Validated(math.nan, 1), NumbersData(8, 4), [FiniteLoss(1)], max_epochs=2)

@@ -30,7 +30,7 @@ class Recorder(Callback):
             trainer.should_stop = True
 
 
-def test_early_stopping_ends_evaluates_and_says_why(tmp_path, caplog):
+def test_early_stopping_ends_evaluates_and_logs_the_reason(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         results = run(STOPPING, tmp_path)
     assert (results["status"], results["epochs"], results["steps"]) == ("done", 3, 6)
@@ -42,7 +42,7 @@ def test_early_stopping_ends_evaluates_and_says_why(tmp_path, caplog):
 
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
-def test_a_stopped_run_is_evaluated_again_and_goes_on_with_more_patience(tmp_path):
+def test_a_stopped_run_is_evaluated_again_and_resumes_with_more_patience(tmp_path):
     first = run(STOPPING, tmp_path)
     again = run([*STOPPING, f"ckpt={tmp_path}"], tmp_path)
     same = ("epochs", "steps", "stopped", "val/top1", "val/loss")
@@ -54,14 +54,14 @@ def test_a_stopped_run_is_evaluated_again_and_goes_on_with_more_patience(tmp_pat
     assert (without["epochs"], without["stopped"]) == (6, None)
 
 
-def test_a_resume_in_between_stops_at_the_same_epoch(tmp_path):
+def test_an_interrupted_run_stops_at_the_same_epoch(tmp_path):
     run([*STOPPING, "trainer.max_epochs=2"], tmp_path)
     results = run([*STOPPING, f"ckpt={tmp_path}"], tmp_path)
     assert results["epochs"] == 3
 
 
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
-def test_it_stops_within_an_epoch_that_counts_as_done(tmp_path):
+def test_an_epoch_that_is_stopped_early_counts_as_complete(tmp_path):
     steps = ["trainer.limit_train_batches=6", "trainer.val_check_interval=2"]
     results = run([*STOPPING, *steps, "callbacks.early_stopping={patience: 1}"], tmp_path)
     assert (results["epochs"], results["steps"]) == (1, 4)
@@ -75,7 +75,7 @@ def test_it_stops_within_an_epoch_that_counts_as_done(tmp_path):
     ("monitor", "values", "waited"),
     [("val/top1", [0.5, 0.6, 0.6, 0.59], 2), ("val/loss", [3.0, 2.0, 2.5, 1.0], 0)],
 )
-def test_a_loss_should_fall_and_everything_else_rise(monitor, values, waited):
+def test_losses_should_fall_and_other_metrics_rise(monitor, values, waited):
     class Trainer:
         should_stop = False
 
@@ -91,13 +91,13 @@ def test_a_loss_should_fall_and_everything_else_rise(monitor, values, waited):
     assert stopping.waited == waited + 1  # a metric without a value is no improvement
 
 
-def test_a_metric_that_no_validation_logs_is_named(tmp_path):
+def test_a_metric_that_no_validation_logs_is_an_error(tmp_path):
     wrong = "callbacks.early_stopping={patience: 2, monitor: val/accuracy}"
     with pytest.raises(ConfigError, match=r"monitor=val/accuracy.*val/loss.*val/top1"):
         run([*IDLE, wrong], tmp_path)
 
 
-def test_callbacks_of_ones_own_run(tmp_path, monkeypatch):
+def test_custom_callbacks_run(tmp_path, monkeypatch):
     made = []
     init = Recorder.__init__
     monkeypatch.setattr(
@@ -110,7 +110,7 @@ def test_callbacks_of_ones_own_run(tmp_path, monkeypatch):
     assert "callback" in results["stopped"]
 
 
-def test_a_file_of_ones_own_is_a_choice_of_the_group(tmp_path):
+def test_a_custom_file_is_a_choice_of_the_group(tmp_path):
     folder = tmp_path / "conf" / "callbacks"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(f"mine:\n  _target_: {__name__}.Recorder\n")
@@ -138,7 +138,7 @@ def test_a_file_of_ones_own_is_a_choice_of_the_group(tmp_path):
     ],
     ids=str,
 )
-def test_wrong_callbacks_are_named(override, words):
+def test_check_reports_invalid_callbacks(override, words):
     (fault,) = faults_of(override)
     assert all(word in fault for word in words)
 

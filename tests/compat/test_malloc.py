@@ -24,11 +24,11 @@ def page_faults(mode):
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def test_freed_memory_is_used_again_without_page_faults():
+def test_freed_memory_is_reused_without_page_faults():
     assert page_faults("keep") < 0.1 * page_faults("give back")
 
 
-def test_other_systems_and_c_libraries_are_left_alone(monkeypatch):
+def test_other_systems_and_c_libraries_are_not_changed(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not keep_freed_memory()
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -31,21 +31,21 @@ def crowd(count, seed=0):
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("count", [1, 7, 300])
-def test_it_keeps_what_the_definition_keeps(count, threshold):
+def test_nms_matches_its_definition(count, threshold):
     boxes, scores = crowd(count)
     kept = nms(boxes, scores, threshold)
     assert kept.dtype == torch.int64
     assert kept.tolist() == naive_nms(boxes, scores, threshold)
 
 
-def test_many_boxes_are_compared_part_by_part():
+def test_many_boxes_are_compared_in_parts():
     boxes, scores = crowd(700)
     kept = nms(boxes, scores, 0.5).tolist()
     assert kept == naive_nms(boxes, scores, 0.5)
     assert 50 < len(kept) < 600
 
 
-def test_no_boxes():
+def test_nms_without_boxes_is_empty():
     assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
 
 
@@ -54,7 +54,7 @@ def test_the_first_of_equal_scores_is_kept():
     assert nms(boxes, torch.full((4,), 0.5), 0.5).tolist() == [0, 1]
 
 
-def test_an_overlap_of_the_threshold_is_not_too_much():
+def test_an_overlap_equal_to_the_threshold_is_kept():
     boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 1], [0, 0, 2, 1.01]])
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 1]
 
@@ -65,7 +65,7 @@ def test_boxes_without_area_overlap_nothing():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_operator_is_there_with_or_without_the_binary(dtype):
+def test_nms_operator_exists_with_and_without_the_binary(dtype):
     boxes, scores = (tensor.to(dtype) for tensor in crowd(200))
     kept = torch.ops.torchvision.nms(boxes, scores, 0.5)
     assert kept.tolist() == naive_nms(boxes, scores, 0.5)
@@ -76,7 +76,7 @@ OLD_NAME = pytest.mark.filterwarnings("ignore:.create_unbacked_symint. is deprec
 
 
 @OLD_NAME
-def test_the_operator_passes_the_checks_of_torch():
+def test_nms_operator_passes_torchs_opcheck():
     boxes, scores = crowd(20)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(
@@ -85,7 +85,7 @@ def test_the_operator_passes_the_checks_of_torch():
 
 
 @OLD_NAME
-def test_the_operator_can_be_exported():
+def test_nms_operator_can_be_exported():
     class Suppress(nn.Module):
         def forward(self, boxes, scores):
             return torch.ops.torchvision.nms(boxes, scores, 0.5)

@@ -34,13 +34,13 @@ def defined(map_sizes):
 @pytest.mark.parametrize(
     "map_sizes", [PUBLISHED, ((4, 10), (2, 5), (1, 3)), ((1, 1),), ((5, 2), (7, 1))], ids=str
 )
-def test_anchors_are_those_defined(map_sizes):
+def test_anchors_match_their_definition(map_sizes):
     anchors = make_anchors(map_sizes)
     assert anchors.dtype == torch.float32
     torch.testing.assert_close(anchors.double(), defined(map_sizes), atol=1e-6, rtol=0)
 
 
-def test_published_number_and_squares():
+def test_anchors_match_published_number_and_sizes():
     anchors = make_anchors(PUBLISHED)
     assert len(anchors) == 3232
     counts = [anchors_per_cell(6)[level] * h * w for level, (h, w) in enumerate(PUBLISHED)]
@@ -50,7 +50,7 @@ def test_published_number_and_squares():
     torch.testing.assert_close(torch.stack(firsts), expected, atol=5e-5, rtol=0)
 
 
-def test_wide_boxes_come_before_high_ones():
+def test_wide_boxes_come_before_tall_ones():
     _, _, wide, high, wider, higher = make_anchors(((1, 1), (1, 1)))[:6, 2:].tolist()
     assert wide == high[::-1]
     assert wider == higher[::-1]
@@ -63,13 +63,13 @@ def test_boxes_are_no_larger_than_the_image():
     assert last.tolist() == [[0.5, 0.5, 1.0, last[0, 3].item()], [0.5, 0.5, last[1, 2].item(), 1.0]]
 
 
-def test_no_inference_is_left_behind_by_an_evaluation():
+def test_an_evaluation_leaves_no_inference_tensors():
     with torch.inference_mode():
         make_anchors(PUBLISHED)
     assert not make_anchors(PUBLISHED).is_inference()
 
 
-def test_the_smallest_squares_can_be_larger():
+def test_smallest_anchor_scales_the_squares():
     anchors = make_anchors(PUBLISHED, smallest=0.4)
     assert anchors[0, 2:].tolist() == pytest.approx([0.4, 0.4])
     # Level by level, the scales go evenly on to 1.05.

@@ -16,13 +16,13 @@ def random_boxes(*shape, seed=0):
     return torch.cat((first, first + 0.05 + size), dim=-1)
 
 
-def test_corners_are_those_of_torchvision():
+def test_box_conversion_matches_torchvision():
     corners = random_boxes(3, 50)
     centers = box_convert(corners, "xyxy", "cxcywh")
     torch.testing.assert_close(to_corners(centers), corners)
 
 
-def test_iou_is_that_of_torchvision():
+def test_iou_matches_torchvision():
     boxes, others = random_boxes(60), random_boxes(40, seed=1)
     iou = pairwise_iou(boxes, others)
     assert (iou > 0.5).sum() > 10
@@ -32,7 +32,7 @@ def test_iou_is_that_of_torchvision():
     )
 
 
-def test_iou_of_a_batch_is_that_of_each_image():
+def test_iou_of_a_batch_matches_each_image():
     boxes, others = random_boxes(2, 3, 7), random_boxes(2, 3, 5, seed=1)
     iou = pairwise_iou(boxes, others)
     assert iou.shape == (2, 3, 7, 5)
@@ -42,7 +42,7 @@ def test_iou_of_a_batch_is_that_of_each_image():
     torch.testing.assert_close(shared[1, 2], box_iou(boxes[0, 0], others[1, 2]))
 
 
-def test_iou_in_numbers():
+def test_iou_of_known_boxes():
     boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
     others = torch.tensor(
         [[0.0, 0.0, 2.0, 2.0], [1, 1, 3, 3], [0, 0, 2, 1], [2, 0, 4, 2], [-3, -3, -1, -1]]
@@ -57,7 +57,7 @@ def test_iou_of_boxes_without_area_is_0():
     assert iou.tolist() == [[0] * 5] * 4 + [[0, 0, 0, 0, 1]]
 
 
-def test_offsets_in_numbers():
+def test_offsets_of_known_boxes():
     anchor = torch.tensor([[0.5, 0.4, 0.2, 0.1]], dtype=torch.float64)
     corners = torch.tensor([[0.5, 0.35, 0.9, 0.55]], dtype=torch.float64)  # 0.7, 0.45, 0.4, 0.2
     offsets = [0.2 / 0.2 / 0.1, 0.05 / 0.1 / 0.1, math.log(2) / 0.2, math.log(2) / 0.2]
@@ -78,7 +78,7 @@ def test_flat_boxes_have_finite_offsets():
     assert encode(flat, anchors).isfinite().all()
 
 
-def test_no_offset_decodes_to_infinity():
+def test_decoded_boxes_are_finite_for_any_offset():
     anchors = torch.tensor([[0.5, 0.5, 0.1, 0.2]])
     offsets = torch.tensor([[0.0, 0.0, 1e4, 3e38]])
     left, top, right, bottom = decode(offsets, anchors)[0].tolist()

@@ -140,7 +140,7 @@ def assert_equal(metrics, stats, of_categories):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_scores_are_those_of_pycocotools_on_both_files(backend, coco_file, annotations, tmp_path):
+def test_metrics_match_pycocotools_on_the_written_files(backend, coco_file, annotations, tmp_path):
     found = gather(random_detections(annotations))
     write_predictions(tmp_path / "predictions.json", annotations, found)
     metrics = coco_metrics(annotations, found, backend)
@@ -160,7 +160,7 @@ def test_images_that_were_not_evaluated_do_not_count(backend, coco_file, annotat
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_ground_truth_found_is_perfect(backend, annotations):
+def test_detecting_the_ground_truth_gives_perfect_scores(backend, annotations):
     metrics = coco_metrics(annotations, gather(ground_truth(annotations)), backend)
     assert math.isnan(metrics.pop("ap/rare"))
     perfect = {name: value for name, value in metrics.items() if name not in ("mar_1", "mar_10")}
@@ -168,7 +168,7 @@ def test_the_ground_truth_found_is_perfect(backend, annotations):
     assert metrics["mar_1"] < 1  # of several objects in an image, one detection finds one
 
 
-def test_random_boxes_find_about_nothing(annotations):
+def test_random_boxes_score_near_zero(annotations):
     random = np.random.default_rng(2)
     found = [
         detections_of(random_boxes(random, 9), random.random(9), random.integers(1, 4, 9))
@@ -179,7 +179,7 @@ def test_random_boxes_find_about_nothing(annotations):
 
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["forth", "back"])
-def test_processes_batches_and_order_do_not_matter(processes, order, annotations):
+def test_metrics_do_not_depend_on_processes_batches_and_order(processes, order, annotations):
     detections = random_detections(annotations)
     alone = gather(detections)
     together = gather(detections, processes, batch_size=3, order=order)
@@ -199,7 +199,7 @@ def test_an_image_seen_twice_counts_once(annotations):
         np.testing.assert_array_equal(values, metric.compute()._asdict()[name], strict=True)
 
 
-def test_boxes_that_are_not_finite_find_nothing():
+def test_boxes_that_are_not_finite_are_not_detections():
     metric = GatherDetections()
     boxes = torch.tensor([[0, 0, 9, 9], [0, 0, torch.nan, 9], [0, 0, torch.inf, 9]])
     found = Detections(boxes, torch.tensor([0.5, 0.7, 0.9]), torch.tensor([1, 2, 1]))
@@ -211,7 +211,7 @@ def test_boxes_that_are_not_finite_find_nothing():
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("named", [[3], [3, 7, 90]], ids=["one category", "several"])
 @pytest.mark.parametrize("seen", [[], [3]], ids=["no object", "objects of one"])
-def test_one_category_is_scored_as_pycocotools_does(seen, named, processes, backend, tmp_path):
+def test_a_single_category_matches_pycocotools(seen, named, processes, backend, tmp_path):
     random = np.random.default_rng(3)
     objects = [(image, box) for image in range(5) for box in random_boxes(random, 2).round(2)]
     document = {
@@ -247,7 +247,7 @@ def test_one_category_is_scored_as_pycocotools_does(seen, named, processes, back
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_nothing_to_find_has_no_scores(backend, annotations):
+def test_metrics_without_objects_are_nan(backend, annotations):
     found = gather(ground_truth(annotations), order=slice(1), batch_size=3)
     assert len(found.images) == 3
     assert len(found.scores) == 0
@@ -256,7 +256,7 @@ def test_nothing_to_find_has_no_scores(backend, annotations):
     assert all(math.isnan(value) for value in metrics.values())
 
 
-def test_predictions_have_the_ids_of_the_file_and_every_digit(annotations, tmp_path):
+def test_written_predictions_have_original_ids_and_all_digits(annotations, tmp_path):
     image = 5
     found = [detections_of(np.zeros((0, 4)), [], [])] * IMAGES
     found[image] = detections_of(np.array([[0.1, 20.25, 300.3, 40.5]]), [0.7], [2])
@@ -274,14 +274,14 @@ def test_predictions_have_the_ids_of_the_file_and_every_digit(annotations, tmp_p
     assert [each.name for each in tmp_path.iterdir()] == ["predictions.json"]
 
 
-def test_predictions_that_cannot_be_written_are_one_line(annotations, tmp_path):
+def test_unwritable_predictions_give_one_line(annotations, tmp_path):
     (tmp_path / "file").touch()
     found = gather(ground_truth(annotations))
     with pytest.raises(TrainingError, match=r"predictions.json cannot be written: .*paths.runs="):
         write_predictions(tmp_path / "file" / "predictions.json", annotations, found)
 
 
-def test_boxes_have_one_type_in_all_processes():
+def test_boxes_have_the_same_dtype_in_all_processes():
     metric = GatherDetections()
     found = detections_of(np.ones((1, 4)), [0.5], [1])
     metric.update(torch.tensor([0]), [found._replace(boxes=found.boxes.double())])

@@ -58,7 +58,7 @@ def naive(anchors, logits, offsets, boxes, labels, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_sums_are_those_of_the_definition(smoothing):
+def test_loss_matches_the_definition(smoothing):
     anchors, boxes, labels = scene()
     outputs = outputs_for(anchors, len(boxes))
     loss = multibox_loss(outputs, boxes, labels, label_smoothing=smoothing)
@@ -74,7 +74,7 @@ def test_sums_are_those_of_the_definition(smoothing):
     assert loss.positives[1:].min() > 0
 
 
-def test_smoothing_is_that_of_torch():
+def test_label_smoothing_matches_torch():
     anchors, boxes, labels = scene()
     outputs = outputs_for(anchors, len(boxes))
     plain, smoothed = (multibox_loss(outputs, boxes, labels, s) for s in (0.0, 0.3))
@@ -100,7 +100,7 @@ def test_the_first_of_equal_negatives_count():
     assert mine(torch.ones(1, 1000), positive)[0].nonzero().flatten().tolist() == list(range(30))
 
 
-def test_all_negatives_count_where_there_are_few():
+def test_all_negatives_count_if_there_are_few():
     positive = torch.tensor([[True, True, False, False, False]])
     assert mine(torch.rand(1, 5), positive).tolist() == [[False, False, True, True, True]]
 
@@ -116,7 +116,7 @@ def test_only_counted_anchors_have_gradients():
 
 
 @pytest.mark.parametrize("most", [0, 3])
-def test_without_objects_the_loss_is_0_and_so_are_its_gradients(most):
+def test_loss_and_gradients_without_objects_are_0(most):
     anchors, *_ = scene()
     outputs = outputs_for(anchors, 2)
     loss = multibox_loss(outputs, torch.zeros(2, most, 4), torch.full((2, most), UNLABELED))
@@ -126,7 +126,7 @@ def test_without_objects_the_loss_is_0_and_so_are_its_gradients(most):
         assert tensor.grad.count_nonzero() == 0
 
 
-def test_it_is_computed_in_float32_under_autocast():
+def test_loss_is_computed_in_float32_under_autocast():
     anchors, boxes, labels = scene()
     outputs = outputs_for(anchors, len(boxes))
     low = DetectionOutputs(*(tensor.bfloat16() for tensor in outputs[:2]), anchors)
@@ -149,7 +149,7 @@ def test_huge_outputs_and_flat_boxes_stay_finite():
         assert tensor.isfinite().all()
 
 
-def test_nothing_waits_for_the_device():
+def test_loss_does_not_synchronize_the_device():
     anchors, boxes, labels = (tensor.to("meta") for tensor in scene())  # has no values to wait for
     outputs = DetectionOutputs(*(each.to("meta") for each in outputs_for(anchors, 6)[:2]), anchors)
     leaves = outputs._replace(class_logits=outputs.class_logits.detach().requires_grad_())
@@ -158,7 +158,7 @@ def test_nothing_waits_for_the_device():
     assert leaves.class_logits.grad.shape == (6, 300, CLASSES)
 
 
-def test_the_gradient_of_the_classes_is_that_of_torch():
+def test_class_gradients_match_torch():
     anchors, boxes, labels = scene(images=2)
     outputs = outputs_for(anchors, 2)
     multibox_loss(outputs, boxes, labels, 0.2).classes.sum().backward()

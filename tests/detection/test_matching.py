@@ -46,7 +46,7 @@ def scene(images=6, most=9, anchors=300, seed=0):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_padded_batch_matches_as_the_definition_says(seed):
+def test_padded_batch_matches_the_definition(seed):
     anchors, boxes, labels = scene(seed=seed)
     matches = match(anchors, boxes, labels)
     for image in range(len(boxes)):
@@ -65,7 +65,7 @@ def quarters(boxes, labels):
     ).labels[0]
 
 
-def test_half_an_overlap_is_enough():
+def test_an_iou_of_a_half_is_a_match():
     assert quarters([[0, 0, 0.5, 1.0], [0, 0, 1, 1]], [7, 9]).tolist() == [7, 0, 7, 0, 9]
 
 
@@ -73,18 +73,18 @@ def test_an_object_gets_its_best_anchor_whatever_the_overlap():
     assert quarters([[0.6, 0.6, 0.7, 0.7]], [3]).tolist() == [0, 0, 0, 3, 0]
 
 
-def test_the_last_object_wins_an_anchor_that_several_want():
+def test_the_last_of_several_objects_gets_a_contested_anchor():
     small, perfect = [0.6, 0.6, 0.7, 0.7], [0.5, 0.5, 1, 1]
     assert quarters([perfect, small], [1, 2])[3] == 2
     assert quarters([small, perfect], [2, 1])[3] == 1
 
 
-def test_the_first_of_equal_objects_is_taken():
+def test_the_first_of_equal_objects_is_matched():
     several = [[0.0, 0, 0.5, 1]] * 3  # the upper quarter is forced to the last of them
     assert quarters(several, [4, 5, 6]).tolist() == [6, 0, 4, 0, 4]
 
 
-def test_padding_changes_nothing():
+def test_padding_does_not_change_matches():
     boxes, labels = [[0.6, 0.6, 0.7, 0.7]], [3]
     padded = quarters([*boxes, [0.0, 0, 0, 0], [0, 0, 1, 1]], [3, UNLABELED, UNLABELED])
     assert padded.tolist() == quarters(boxes, labels).tolist()
@@ -98,6 +98,6 @@ def test_images_without_objects_are_background(most):
     assert matches.boxes.shape == (2, 5, 4)
 
 
-def test_an_object_that_no_anchor_touches_gets_none():
+def test_an_object_without_overlap_is_not_matched():
     flat, outside = [0.6, 0.6, 0.6, 0.7], [1.5, 0, 2, 1]
     assert quarters([flat, outside], [3, 4]).tolist() == [0] * 5

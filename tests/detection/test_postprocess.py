@@ -37,7 +37,7 @@ def reference(outputs, image, threshold, iou, candidates, per_image):
     ("threshold", "iou", "candidates", "per_image"),
     [(0.01, 0.5, 400, 200), (0.0, 0.5, 60, 200), (0.05, 0.5, 400, 300), (0.2, 0.3, 20, 30)],
 )
-def test_it_finds_what_the_rule_finds(threshold, iou, candidates, per_image):
+def test_detections_match_a_reference_implementation(threshold, iou, candidates, per_image):
     outputs = random_outputs()
     found = detect(outputs, threshold, iou, candidates, per_image)
     assert len(found) == 2
@@ -48,7 +48,7 @@ def test_it_finds_what_the_rule_finds(threshold, iou, candidates, per_image):
 
 
 @pytest.mark.parametrize("per_image", [1, 10, 40, 1000])
-def test_more_boxes_are_examined_where_the_best_ones_are_too_few(per_image, monkeypatch):
+def test_more_boxes_are_compared_if_the_best_are_too_few(per_image, monkeypatch):
     monkeypatch.setattr(postprocess, "EXAMINED", 2)
     examined, nms = [], torch.ops.torchvision.nms
     monkeypatch.setattr(
@@ -71,7 +71,7 @@ def test_every_setting_matters():
     assert max(counts[1:]) < counts[0]
 
 
-def test_classes_do_not_suppress_each_other():
+def test_nms_is_separate_for_each_class():
     logits = torch.zeros(1, 2, 3)
     logits[0, 0, 1], logits[0, 1, 2] = 5, 4
     outputs = DetectionOutputs(logits, torch.zeros(1, 2, 4), torch.full((2, 4), 0.5))
@@ -82,7 +82,7 @@ def test_classes_do_not_suppress_each_other():
     assert found.scores.tolist() == pytest.approx(expected)
 
 
-def test_the_background_is_nothing():
+def test_background_is_never_detected():
     logits = torch.zeros(1, 5, 3)
     logits[..., 0] = 10
     logits[0, 3, 2] = 12
@@ -91,7 +91,7 @@ def test_the_background_is_nothing():
     assert found.labels.tolist() == [2]
 
 
-def test_boxes_end_at_the_image():
+def test_boxes_are_clipped_to_the_image():
     corners = torch.tensor([[[-0.2, 0.3, 0.4, 1.7], [0.1, 0.2, 0.3, 0.4]]])
     anchors = torch.tensor([[0.3, 0.7, 0.5, 0.5], [0.2, 0.3, 0.2, 0.2]])
     logits = torch.tensor([[[0.0, 9], [0, 8]]])
@@ -100,7 +100,7 @@ def test_boxes_end_at_the_image():
     torch.testing.assert_close(found.boxes, expected)
 
 
-def test_an_image_can_be_without_objects():
+def test_an_image_may_have_no_objects():
     outputs = random_outputs(images=3)
     outputs.class_logits[1, :, 0] = 50
     found = detect(outputs)
@@ -108,7 +108,7 @@ def test_an_image_can_be_without_objects():
     assert [each.shape for each in found[1]] == [(0, 4), (0,), (0,)]
 
 
-def test_low_precision_gives_float32():
+def test_half_precision_outputs_give_float32_detections():
     outputs = random_outputs(images=1)
     low = DetectionOutputs(*(each.bfloat16() for each in outputs[:2]), outputs.anchors)
     same = DetectionOutputs(*(each.float() for each in low[:2]), outputs.anchors)
@@ -120,7 +120,7 @@ def test_low_precision_gives_float32():
         assert mine.tolist() == theirs.tolist()
 
 
-def test_what_is_not_a_number_is_no_object():
+def test_nan_outputs_give_no_detections():
     outputs = random_outputs(images=1)
     whole = detect(outputs)[0]
     outputs.class_logits[0, 7] = torch.nan

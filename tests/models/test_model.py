@@ -23,7 +23,7 @@ def bytes_of_all_values():
     return torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 3, 16, 16)
 
 
-def test_bytes_and_floats_give_equal_logits():
+def test_uint8_and_float_images_give_equal_logits():
     torch.manual_seed(0)
     backbone = Backbone()
     backbone.levels = (Level(2, 8),)
@@ -35,14 +35,14 @@ def test_bytes_and_floats_give_equal_logits():
     assert torch.equal(logits, model(images.float() / 255))
 
 
-def test_bytes_are_scaled_to_0_to_1():
+def test_uint8_images_are_scaled_to_0_to_1():
     (seen,) = Model(Identity(), Seen())(bytes_of_all_values())
     assert seen.dtype == torch.float32
     expected = torch.linspace(0, 1, 256, dtype=torch.float64)
     assert (seen[0, 1].flatten() - expected).abs().max() < 1e-7
 
 
-def test_layout_in_memory_is_not_that_of_the_disk():
+def test_uint8_images_are_converted_to_contiguous_layout():
     images = bytes_of_all_values().contiguous(memory_format=torch.channels_last)
     (seen,) = Model(Identity(), Seen())(images)
     assert seen.is_contiguous()
@@ -50,7 +50,7 @@ def test_layout_in_memory_is_not_that_of_the_disk():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_floats_are_taken_as_they_are(dtype):
+def test_float_images_are_not_changed(dtype):
     images = torch.rand(1, 3, 4, 4).to(dtype)
     (seen,) = Model(Identity(), Seen())(images)
     assert seen is images

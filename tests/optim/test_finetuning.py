@@ -45,7 +45,7 @@ def stage_numbers(backbone, images):
 
 
 @pytest.mark.parametrize("name", LARGER_SLOWLY)
-def test_stages_are_what_each_level_adds(name):
+def test_stages_hold_the_parameters_that_each_level_adds(name):
     backbone = model_of(name).backbone
     stages = backbone.stage_parameters()
     assert len(stages) == len(backbone.levels)
@@ -104,7 +104,7 @@ def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_groups_cover_what_is_trained_once(name):
+def test_groups_contain_every_trainable_parameter_once(name):
     model = model_of(name)
     freeze(model, 1, batchnorm=False)
     groups = parameter_groups(model, layer_decay=0.5)
@@ -120,7 +120,7 @@ def test_groups_cover_what_is_trained_once(name):
     assert parameter_groups(model, layer_decay=1) == [{"params": trained, "lr_scale": 1.0}]
 
 
-def test_the_head_may_learn_faster():
+def test_head_lr_scales_the_learning_rate_of_the_head():
     model = model_of("parcnet_xs")
     groups = parameter_groups(model, layer_decay=1, head_lr=10.0)
     assert groups == [
@@ -135,7 +135,7 @@ def test_the_head_may_learn_faster():
     assert (len(group["params"]), group["lr_scale"]) == (len(list(model.head.parameters())), 10.0)
 
 
-def test_batchnorm_of_several_processes_stays_frozen():
+def test_frozen_syncbatchnorm_stays_frozen():
     model = model_of("parcnet_xs")
     freeze(model, 2, batchnorm=True)
     model = nn.SyncBatchNorm.convert_sync_batchnorm(model).train()
@@ -145,7 +145,7 @@ def test_batchnorm_of_several_processes_stays_frozen():
     assert model.head.training
 
 
-def test_a_frozen_stage_drops_nothing():
+def test_dropout_of_a_frozen_stage_is_inactive():
     model = model_of("mobilevit_xxs")
     freeze(model, 3, batchnorm=False)
     model.train()
@@ -167,7 +167,9 @@ FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_e
 FROZEN = ["recipe.finetuning.freeze_stages=all"]
 
 
-def test_a_frozen_backbone_learns_other_classes(last, image_folder, tmp_path, caplog):
+def test_a_frozen_backbone_can_be_trained_on_different_classes(
+    last, image_folder, tmp_path, caplog
+):
     overrides = [*FROZEN, f"backbone.pretrained={last}", "recipe.batch_size=3"]
     overrides += ["trainer.max_epochs=2"]
     data = ["data=imagefolder", f"data.root={image_folder}", "trainer.limit_val_batches=2"]
@@ -188,7 +190,7 @@ def test_a_frozen_backbone_learns_other_classes(last, image_folder, tmp_path, ca
     assert results["parameters"] == sum(value.numel() for value in head)
 
 
-def test_freezing_holds_after_a_resume(last, tmp_path):
+def test_frozen_parameters_stay_frozen_after_a_resume(last, tmp_path):
     overrides = [
         *TINY,
         *FAST,
@@ -209,7 +211,7 @@ def test_freezing_holds_after_a_resume(last, tmp_path):
     assert not same["backbone.stages.2.0.expand.norm.running_mean"]
 
 
-def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
+def test_learning_rates_decrease_towards_the_input(tmp_path, caplog):
     overrides = ["recipe.finetuning.layer_decay=0.5", "recipe.finetuning.freeze_batchnorm=true"]
     with caplog.at_level(logging.WARNING):
         run([*TINY, *FAST, *overrides], tmp_path)
@@ -226,7 +228,7 @@ def test_learning_rates_fall_towards_the_images(tmp_path, caplog):
     ) in caplog.text
 
 
-def test_the_head_learns_faster_from_the_warm_up_on(tmp_path):
+def test_head_lr_applies_during_warm_up(tmp_path):
     overrides = ["recipe.finetuning.head_lr=10", "recipe.optimizer.lr=0.001"]
     run([*TINY, *overrides, "trainer.max_epochs=1", "trainer.log_every_n_steps=1"], tmp_path)
     checkpoint = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
@@ -238,7 +240,7 @@ def test_the_head_learns_faster_from_the_warm_up_on(tmp_path):
     assert rates[-1] == pytest.approx(backbone["lr"])  # what is logged is the rate as configured
 
 
-def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
+def test_a_checkpoint_without_the_finetuning_key_can_be_resumed(tmp_path):
     overrides = [*TINY, "recipe.schedule.warmup_steps=0"]
     steps = run(overrides, tmp_path)["steps"]
     path = tmp_path / "checkpoints" / "last.ckpt"
@@ -256,7 +258,7 @@ def test_a_checkpoint_of_a_version_without_the_key_can_be_resumed(tmp_path):
     assert "was trained with recipe.finetuning.freeze_stages=0" in faults[0]
 
 
-def test_another_part_cannot_be_frozen_when_resuming(last):
+def test_freezing_a_different_part_on_resume_is_an_error(last):
     overrides = ["recipe.finetuning.freeze_stages=1", "recipe.finetuning.freeze_batchnorm=true"]
     (fault,) = configure([*TINY, *overrides, f"ckpt={last}"])[1]
     held = "recipe.finetuning.freeze_stages=0 recipe.finetuning.freeze_batchnorm=false"
@@ -266,14 +268,14 @@ def test_another_part_cannot_be_frozen_when_resuming(last):
 
 
 @pytest.mark.parametrize(("backbone", "count"), [("parcnet_s", 5), ("convnext_xt", 4)])
-def test_more_stages_than_there_are(backbone, count):
+def test_check_reports_more_frozen_stages_than_the_backbone_has(backbone, count):
     stages = f"recipe.finetuning.freeze_stages={count + 1}"
     assert configure([f"backbone={backbone}", stages])[1] == [
         f"{stages}: allowed are 0 to {count}, the stages of backbone={backbone}, or all"
     ]
 
 
-def test_each_fault_is_named():
+def test_check_reports_every_invalid_finetuning_value():
     prefix = "recipe.finetuning"
     given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
     faults = configure([*given, f"{prefix}.freeze_batchnorm=1", f"{prefix}.head_lr=0.5"])[1]
@@ -291,5 +293,5 @@ def test_each_fault_is_named():
     ]
 
 
-def test_a_network_that_is_only_counted_freezes_nothing():
+def test_profile_ignores_freezing():
     assert configure(["action=profile", "recipe.finetuning.freeze_stages=6"])[1] == []

@@ -29,28 +29,28 @@ def torch_rates(scheduler, steps, max_lr, **settings):
 
 
 @pytest.mark.parametrize("batch", [1024, 128, 4096])
-def test_warm_up_is_the_released_formula_whatever_the_batch(batch):
+def test_warm_up_matches_the_release_for_any_batch_size(batch):
     for samples in range(0, 3000 * REFERENCE, 97 * batch):
         released_step = samples / REFERENCE
         expected = 0.0004 + released_step * (0.004 - 0.0004) / 3000
         assert rate(samples, **RELEASED) == pytest.approx(expected, rel=1e-12)
 
 
-def test_warm_up_is_torchs_linear_schedule():
+def test_warm_up_matches_torchs_linear_schedule():
     settings = {**RELEASED, "warmup_steps": 30}
     expected = torch_rates(LinearLR, 30, 0.004, start_factor=0.1, end_factor=1.0, total_iters=30)
     got = [rate(step * REFERENCE, **settings) for step in range(30)]
     assert got == pytest.approx(expected, rel=1e-9)
 
 
-def test_cosine_per_step_is_torchs_annealing():
+def test_cosine_per_step_matches_torchs_annealing():
     expected = torch_rates(CosineAnnealingLR, 301, 0.004, T_max=300, eta_min=0.0004)
     settings = {"epoch_length": 10 * REFERENCE, "total_epochs": 30}
     got = [rate(step * REFERENCE, max_lr=0.004, min_lr=0.0004, **settings) for step in range(301)]
     assert got == pytest.approx(expected, rel=1e-9)
 
 
-def test_cosine_per_epoch_is_the_released_formula():
+def test_cosine_per_epoch_matches_the_release():
     for epoch, share in ((3, 0.0), (3, 0.999), (150, 0.5), (299, 0.0), (299, 0.9)):
         position = Position(int((epoch + share) * IMAGENET), epoch + share, 300)
         got = warmup_cosine(position, reference_batch=REFERENCE, per_epoch=True, **RELEASED)
@@ -58,7 +58,7 @@ def test_cosine_per_epoch_is_the_released_formula():
         assert got == pytest.approx(expected, rel=1e-12)
 
 
-def test_per_epoch_rates_at_epochs_3_and_299_are_the_released_numbers():
+def test_rates_at_epochs_3_and_299_match_the_release():
     # The release rounds to 8 decimals: facts of its configuration, 0.0039991 and 0.00040010.
     for epoch, released in ((3, 0.0039991), (299, 0.00040010)):
         position = Position(epoch * IMAGENET, epoch + 0.5, 300)
@@ -66,7 +66,7 @@ def test_per_epoch_rates_at_epochs_3_and_299_are_the_released_numbers():
         assert got == pytest.approx(released, abs=5e-8)
 
 
-def test_both_cosines_agree_where_an_epoch_begins():
+def test_both_cosines_agree_at_the_start_of_an_epoch():
     for epoch in (3, 100, 299):
         position = Position(epoch * IMAGENET, float(epoch), 300)
         per_step = warmup_cosine(position, reference_batch=REFERENCE, **RELEASED)
@@ -80,7 +80,7 @@ def test_cosine_is_not_shifted_by_the_warm_up():
         assert rate(step * REFERENCE, **RELEASED) == without
 
 
-def test_ends_of_the_run():
+def test_rates_at_the_start_and_the_end_of_the_run():
     assert rate(0, **RELEASED) == pytest.approx(0.0004, rel=1e-12)
     assert rate(300 * IMAGENET, **RELEASED) == pytest.approx(0.0004, rel=1e-12)
     assert rate(0, max_lr=0.004) == pytest.approx(0.004, rel=1e-12)
@@ -88,11 +88,11 @@ def test_ends_of_the_run():
     assert rate(150 * IMAGENET, max_lr=0.004, min_lr=0.001) == pytest.approx(0.0025)
 
 
-def test_beyond_the_end_the_rate_stays_at_its_minimum():
+def test_rate_after_the_end_is_the_minimum():
     assert rate(301 * IMAGENET, **RELEASED) == pytest.approx(0.0004, rel=1e-12)
 
 
-def test_warm_up_longer_than_the_run_never_reaches_the_top():
+def test_warm_up_longer_than_the_run_does_not_reach_max_lr():
     settings = {"epoch_length": 10, "total_epochs": 1, "reference_batch": 1}
     rates = [rate(step, max_lr=1.0, warmup_steps=20, **settings) for step in range(10)]
     assert rates == pytest.approx([step / 20 for step in range(10)])

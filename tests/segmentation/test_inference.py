@@ -19,12 +19,12 @@ def left_to_right(images):
     return torch.cat([columns, images.shape[3] - 1 - columns], dim=1)
 
 
-def test_one_scale_is_the_network_itself():
+def test_a_single_scale_returns_the_logits_of_the_network():
     images = torch.rand(2, 3, 64, 96)
     assert torch.equal(logits_of_scales(colours, images, [1.0], mirror=False), 9 * images)
 
 
-def test_scales_average_probabilities():
+def test_several_scales_average_probabilities():
     images = torch.rand(2, 3, 64, 96)
     mean = 0
     for size in ((32, 64), (64, 96), (96, 128)):  # half of 96 goes to 64, 1.5 times 64 to 96
@@ -35,7 +35,7 @@ def test_scales_average_probabilities():
 
 
 @pytest.mark.parametrize("mirror", [False, True])
-def test_a_class_that_is_impossible_has_a_finite_logit(mirror):
+def test_a_class_of_probability_0_has_a_finite_logit(mirror):
     """Its probability is 0 in float32; what is enlarged from -inf would be no number."""
     found = logits_of_scales(lambda images: 1e4 * images, torch.rand(1, 3, 32, 32), [0.5], mirror)
     assert found.isfinite().all()
@@ -62,7 +62,7 @@ def test_mirrored_images_are_mirrored_back():
 @pytest.mark.parametrize(
     ("length", "window"), [(64, 64), (65, 64), (128, 64), (1000, 64), (97, 32)]
 )
-def test_windows_cover_an_axis_once(length, window):
+def test_windows_cover_every_pixel_once(length, window):
     found = spans(length, window)
     assert found[0].kept.start == 0
     assert found[-1].kept.stop == length
@@ -74,14 +74,14 @@ def test_windows_cover_an_axis_once(length, window):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (150, 97), (20, 100), (30, 31)])
-def test_windows_see_every_pixel_in_its_place(size):
+def test_windows_classify_every_pixel_at_its_position(size):
     image = torch.randint(256, (3, *size), dtype=torch.uint8)
     found = classes_of_windows(lambda part: part.float(), image, (64, 32))
     assert found.dtype == torch.uint8
     assert torch.equal(found.long(), image.float().argmax(dim=0))
 
 
-def test_small_images_lie_in_the_grey_of_trainings():
+def test_small_images_are_padded_with_gray():
     seen = []
     image = torch.full((3, 20, 40), 7, dtype=torch.uint8)
     classes_of_windows(lambda part: seen.append(part) or part.float(), image, (32, 32))

@@ -11,7 +11,7 @@ from parcnet_train.segmentation.iou import (
 )
 
 
-def test_overlap_is_that_of_scikit_learn():
+def test_iou_matches_scikit_learn():
     random = np.random.default_rng(0)
     truth, predicted = random.integers(0, 5, (2, 10_000))
     confusion = torch.from_numpy(confusion_matrix(truth, predicted, labels=range(5)))
@@ -21,7 +21,7 @@ def test_overlap_is_that_of_scikit_learn():
 
 
 @pytest.mark.parametrize("classes", [2, 5, 255])
-def test_pixels_are_counted_as_by_scikit_learn(classes, monkeypatch):
+def test_confusion_matrix_matches_scikit_learn(classes, monkeypatch):
     monkeypatch.setattr(overlap, "CHUNK", 300)
     random = np.random.default_rng(classes)
     truth, found = random.integers(0, classes, (2, 37, 41), dtype=np.uint8)
@@ -35,7 +35,7 @@ def test_pixels_are_counted_as_by_scikit_learn(classes, monkeypatch):
     assert np.array_equal(metric.compute().numpy(), expected)
 
 
-def test_a_large_image_is_counted_by_deterministic_algorithms(monkeypatch):
+def test_a_large_image_fits_into_memory_with_deterministic_algorithms(monkeypatch):
     """torchmetrics' own matrix would take 150^2 numbers of 8 bytes for every pixel: 180 GB."""
     truth = torch.randint(150, (1000, 1000), generator=torch.Generator().manual_seed(0))
     metric = Confusion(150)
@@ -47,7 +47,7 @@ def test_a_large_image_is_counted_by_deterministic_algorithms(monkeypatch):
     assert torch.equal(metric.compute(), truth.flatten().bincount().diag())
 
 
-def test_a_class_that_is_nowhere_has_none():
+def test_iou_of_an_absent_class_is_nan():
     confusion = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
     shares = intersection_over_union(confusion)
     assert shares[:2].tolist() == [pytest.approx(3 / 4), pytest.approx(4 / 5)]

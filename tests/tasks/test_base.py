@@ -26,9 +26,7 @@ def rates(folder):
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (8, 1), (4, 2)])
-def test_rates_are_proportional_to_the_batch_and_counted_in_samples(
-    batch_size, accumulate, tmp_path
-):
+def test_learning_rates_scale_with_the_batch_and_follow_samples(batch_size, accumulate, tmp_path):
     # 16 samples of an epoch, whatever the batch.
     settings = [f"recipe.batch_size={batch_size}", f"recipe.accumulate={accumulate}"]
     settings += [f"trainer.limit_train_batches={16 // batch_size}", "recipe.reference_batch=32"]
@@ -41,7 +39,7 @@ def test_rates_are_proportional_to_the_batch_and_counted_in_samples(
     assert rates(tmp_path) == pytest.approx(expected, rel=1e-6)
 
 
-def test_rate_per_epoch_is_constant_within_one(tmp_path):
+def test_learning_rate_per_epoch_is_constant_within_an_epoch(tmp_path):
     settings = ["recipe.schedule.per_epoch=true", "trainer.max_epochs=2"]
     run([*TINY, *COSINE, *settings, "recipe.reference_batch=4"], tmp_path)
     assert rates(tmp_path) == pytest.approx([0.01, 0.01, 0.005, 0.005], rel=1e-6)
@@ -50,13 +48,13 @@ def test_rate_per_epoch_is_constant_within_one(tmp_path):
 @pytest.mark.parametrize(
     ("batch_size", "devices", "expected"), [(128, 8, 1), (128, 1, 8), (32, 4, 8), (500, 1, 2)]
 )
-def test_accumulation_comes_as_near_to_the_reference_batch_as_it_can(batch_size, devices, expected):
+def test_accumulate_auto_is_closest_to_the_reference_batch(batch_size, devices, expected):
     recipe = {"accumulate": "auto", "batch_size": batch_size, "reference_batch": 1024}
     trainer = {"devices": devices, "num_nodes": 1, "accelerator": "cpu"}
     assert accumulation({"recipe": recipe, "trainer": trainer}) == expected
 
 
-def test_accumulation_reaches_the_reference_batch(tmp_path):
+def test_accumulate_auto_reaches_the_reference_batch(tmp_path):
     settings = ["recipe.accumulate=auto", "recipe.reference_batch=16", *COSINE]
     results = run([*TINY, *settings, "trainer.limit_train_batches=8"], tmp_path)
     assert results["steps"] == 2
@@ -67,7 +65,7 @@ def test_accumulation_reaches_the_reference_batch(tmp_path):
     ("accumulate", "expected"),
     [(2, [2, 1, 2, 1]), (3, [3, 3]), (129, [3, 3])],  # batches of the steps
 )
-def test_rate_belongs_to_the_images_in_the_step(accumulate, expected):
+def test_learning_rate_scales_with_the_images_in_the_step(accumulate, expected):
     """Two epochs of three batches of 4, each 1/43 of the longest window."""
     task, noted = NumbersTask(reference_batch=8, lr=0.01, min_lr=0.01), []
     task.on_before_optimizer_step = lambda optimizer: noted.append(optimizer.param_groups[0]["lr"])
@@ -76,7 +74,7 @@ def test_rate_belongs_to_the_images_in_the_step(accumulate, expected):
     assert noted == pytest.approx([0.01 * batches * 4 / 8 for batches in expected], rel=1e-12)
 
 
-def test_warning_of_the_warm_up_has_the_rates_of_the_steps_that_run(caplog):
+def test_a_run_shorter_than_its_warm_up_warns_with_its_learning_rates(caplog):
     """Two epochs of 12 samples, each one step: 24 of the 800 samples of the warm-up."""
     task = NumbersTask(reference_batch=8, lr=0.01, warmup_steps=100)
     with caplog.at_level(logging.WARNING):
@@ -141,7 +139,9 @@ SLOWLY = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 3, 4, 6,
 
 
 @pytest.mark.parametrize("killed_behind", [5, *SLOWLY])
-def test_a_run_killed_behind_any_step_ends_the_same(killed_behind, straight, tmp_path, monkeypatch):
+def test_a_run_killed_after_any_step_resumes_to_the_same_weights(
+    killed_behind, straight, tmp_path, monkeypatch
+):
     folder, results = straight
     monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
     with pytest.raises(Killed):
@@ -164,7 +164,7 @@ def assert_same_end(folder, results, tmp_path, resumed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_behind", [4, 5, 8, 9])
-def test_steps_that_an_epoch_cuts_short_resume_exactly(killed_behind, tmp_path, monkeypatch):
+def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path, monkeypatch):
     """Epochs of five batches, two of them a step."""
     overrides = [*RESUMABLE, "recipe.accumulate=2"]
     straight, folder = run(overrides, tmp_path / "straight"), tmp_path / "killed"
@@ -177,7 +177,7 @@ def test_steps_that_an_epoch_cuts_short_resume_exactly(killed_behind, tmp_path, 
     assert_same_end(tmp_path / "straight", straight, folder, resumed)
 
 
-def test_a_resume_with_other_batches_begins_the_epoch_again(tmp_path, monkeypatch, caplog):
+def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(8))
     with pytest.raises(Killed):
         run(RESUMABLE, tmp_path)

@@ -67,7 +67,7 @@ LABELS = [[1, 3], [2, UNLABELED]]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_that_of_a_positive_anchor_of_the_whole_batch(smoothing):
+def test_loss_is_averaged_over_positive_anchors_of_the_whole_batch(smoothing):
     task = make_task(Fixed(), label_smoothing=smoothing)
     batch = make_batch(BOXES, LABELS)
     shares = batch.boxes / torch.tensor([2 * SIZE, SIZE, 2 * SIZE, SIZE])
@@ -79,7 +79,7 @@ def test_the_loss_is_that_of_a_positive_anchor_of_the_whole_batch(smoothing):
     torch.testing.assert_close(logged, expected.detach())
 
 
-def test_a_batch_without_objects_is_no_loss():
+def test_a_batch_without_objects_has_loss_0():
     task = make_task(Fixed())
     batch = make_batch(BOXES, [[UNLABELED] * 2] * 2)
     loss = task.training_step(batch, 0)
@@ -118,7 +118,7 @@ def trained(folder, tmp_path_factory):
     return output, running.run([*TINY, *wanted], output)
 
 
-def test_a_training_leaves_metrics_predictions_and_pictures(trained):
+def test_a_training_writes_metrics_predictions_and_pictures(trained):
     output, results = trained
     assert results["monitor"] == "val/map"
     names = {f"val/{name}" for name in METRICS} | {f"val/ap/{c['name']}" for c in CATEGORIES}
@@ -138,7 +138,7 @@ def ground_truth(outputs, *settings):
 
 
 @pytest.mark.parametrize("keep_aspect", ["true", "false"])
-def test_what_is_there_gives_an_average_precision_of_1(
+def test_detecting_the_ground_truth_gives_map_1(
     keep_aspect, trained, folder, tmp_path, monkeypatch
 ):
     """Through the reader, the resizing and back to the pixels of the original images."""
@@ -179,7 +179,7 @@ def test_an_evaluation_does_not_depend_on_the_number_of_processes(
         assert several[name] == value, name
 
 
-def test_the_threshold_of_scores_is_that_of_the_configuration(monkeypatch):
+def test_score_threshold_is_the_configured_one(monkeypatch):
     given = []
     monkeypatch.setattr(
         detection, "detect", lambda outputs, *settings: given.append(settings) or []

@@ -20,7 +20,7 @@ def many(number=1000):
     return torch.tensor(sizes * random.choice([-1, 1], number), dtype=torch.float32)
 
 
-def test_mean_is_that_of_fractions():
+def test_mean_matches_exact_fractions():
     values = many()
     exact = sum(map(Fraction, values.tolist())) / len(values)
     assert mean_of((values,)).item() == np.float32(float(exact))
@@ -34,13 +34,13 @@ def test_float64_is_not_rounded_first():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_taken_as_it_is(dtype):
+def test_half_precision_values_are_exact(dtype):
     values = torch.tensor([0.1, 7.3, -2.6], dtype=dtype)
     exact = sum(map(Fraction, values.tolist())) / 3
     assert mean_of((values,)).item() == pytest.approx(float(exact), rel=1e-7)
 
 
-def test_order_batches_and_processes_do_not_matter():
+def test_mean_does_not_depend_on_order_batches_or_processes():
     values = many(997)
     whole = mean_of((values,))
     # What floating-point sums do, and why this metric exists.
@@ -56,7 +56,7 @@ def test_order_batches_and_processes_do_not_matter():
     assert first.compute() == whole
 
 
-def test_counts_weigh_and_leave_out():
+def test_counts_weight_values_and_0_leaves_them_out():
     batches = [torch.tensor([1.5, 2.5]), torch.tensor([4.0])]
     weighted = [(batch.mean(), torch.tensor(len(batch))) for batch in batches]
     assert mean_of(*weighted) == pytest.approx(8 / 3)
@@ -65,11 +65,11 @@ def test_counts_weigh_and_leave_out():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 2.0**31])
-def test_a_value_that_is_not_finite_shows(value):
+def test_a_non_finite_value_makes_the_mean_infinite(value):
     assert mean_of((torch.tensor([1.0, value]),)).isinf()
 
 
-def test_nothing_has_no_mean():
+def test_mean_of_no_values_is_nan():
     empty = torch.tensor([1.0]), torch.tensor([0])
     assert mean_of(empty).isnan()
 
@@ -79,7 +79,7 @@ def test_large_values_do_not_overflow():
     assert mean_of((values, torch.full((10_000,), 100_000))) == 2.0**31 - 128
 
 
-def test_accuracy_of_no_labels_has_no_value():
+def test_accuracy_without_labels_is_nan():
     metric = Accuracy(3, average="micro", ignore_index=-1)
     metric.update(torch.eye(3), torch.tensor([-1, -1, -1]))
     assert metric.compute().isnan()

@@ -20,7 +20,7 @@ def mixed(mixup, cutmix, seed, size=(8, 8)):
     return Mixing(3, mixup, cutmix)(flat_images(0, 255, size=size), torch.tensor([0, 2]))
 
 
-def test_mixup_weighs_images_and_labels_alike():
+def test_mixup_weights_images_and_labels_equally():
     for seed in range(20):
         images, labels = mixed(0.2, 0.0, seed)
         assert (images.dtype, labels.shape) == (torch.float32, (2, 3))
@@ -29,7 +29,7 @@ def test_mixup_weighs_images_and_labels_alike():
         assert torch.allclose(labels.sum(dim=1), torch.ones(2))
 
 
-def test_cutmix_weighs_labels_by_the_area_it_pastes():
+def test_cutmix_weights_labels_by_the_pasted_area():
     for seed in range(20):
         images, labels = mixed(0.0, 1.0, seed, size=(64, 48))
         assert set(images.unique().tolist()) <= {0.0, 1.0}
@@ -38,13 +38,13 @@ def test_cutmix_weighs_labels_by_the_area_it_pastes():
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_mixup_draws_its_weights_from_a_beta_distribution(alpha):
+def test_mixup_weights_are_beta_distributed(alpha):
     weights = [mixed(alpha, 0.0, seed)[1][0, 0].item() for seed in range(400)]
     # Which of the two images stands first is drawn too; the distribution is symmetric.
     assert kstest(weights, "beta", args=(alpha, alpha)).pvalue > 1e-3
 
 
-def test_one_of_both_is_drawn():
+def test_each_step_draws_mixup_or_cutmix():
     cut = 0
     for seed in range(400):
         images, _ = mixed(1.0, 1.0, seed)
@@ -52,13 +52,13 @@ def test_one_of_both_is_drawn():
     assert abs(cut - 200) < 5 * np.sqrt(400 * 0.25)
 
 
-def test_the_same_generator_mixes_the_same_way():
+def test_mixing_is_reproducible_with_a_seed():
     for first, second in zip(mixed(0.2, 1.0, 5), mixed(0.2, 1.0, 5), strict=True):
         assert torch.equal(first, second)
     assert not torch.equal(mixed(0.2, 0.0, 5)[0], mixed(0.2, 0.0, 6)[0])
 
 
-def test_neighbours_are_not_always_partners():
+def test_images_are_not_always_mixed_with_their_neighbors():
     images, labels = flat_images(*range(0, 240, 10)), torch.arange(24)
     partners = set()
     for seed in range(20):
@@ -91,7 +91,7 @@ def make_task(mixing, logits=None):
     return task
 
 
-def test_the_loss_of_mixed_labels_is_smoothed():
+def test_label_smoothing_applies_to_mixed_labels():
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     task = make_task("{mixup: 0.2, cutmix: 0}", logits)
     batch = ClassificationBatch(flat_images(0, 255), torch.tensor([0, 2]), torch.tensor(0))
@@ -105,11 +105,11 @@ def test_the_loss_of_mixed_labels_is_smoothed():
 
 
 @pytest.mark.parametrize("mixing", ["null", "{mixup: 0.0, cutmix: 0}"])
-def test_mixing_is_off(mixing):
+def test_mixing_can_be_turned_off(mixing):
     assert make_task(mixing).mixing is None
 
 
-def test_a_run_with_every_option_is_a_function_of_its_seed(image_folder, tmp_path):
+def test_a_run_with_every_option_is_reproducible(image_folder, tmp_path):
     options = [
         *(*TINY, "recipe.batch_size=2"),
         *("data=imagefolder", f"data.root={image_folder}", "recipe.mixing={mixup: 0.2, cutmix: 1}"),

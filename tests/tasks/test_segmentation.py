@@ -61,7 +61,7 @@ def random_masks(count=3):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_that_of_a_labelled_pixel_of_the_whole_batch(smoothing):
+def test_loss_is_averaged_over_labeled_pixels_of_the_whole_batch(smoothing):
     task, masks = make_task(Fixed(), label_smoothing=smoothing), random_masks()
     expected = functional.cross_entropy(
         task.model(masks), masks.long(), ignore_index=IGNORED, label_smoothing=smoothing
@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_a_labelled_pixel_of_the_whole_batch(smoothing):
     torch.testing.assert_close(task.training_step(make_batch(masks), 0), expected)
 
 
-def test_the_auxiliary_loss_has_its_weight():
+def test_auxiliary_loss_has_its_weight():
     network, masks = Fixed(auxiliary=True), random_masks()
     main, other = (
         functional.cross_entropy(logits, masks.long(), ignore_index=IGNORED)
@@ -79,7 +79,7 @@ def test_the_auxiliary_loss_has_its_weight():
     torch.testing.assert_close(loss, main + AUXILIARY_WEIGHT * other)
 
 
-def test_a_batch_without_labels_is_no_loss():
+def test_a_batch_without_labels_has_loss_0():
     task = make_task(Fixed())
     loss = task.training_step(make_batch(torch.full((2, 6, 8), IGNORED, dtype=torch.uint8)), 0)
     loss.backward()
@@ -99,7 +99,7 @@ def trained(folder, tmp_path_factory):
     return output, running.run([*TINY, f"data.root={folder}", "task.pictures=2"], output)
 
 
-def test_a_training_leaves_metrics_and_pictures(trained):
+def test_a_training_writes_metrics_and_pictures(trained):
     output, results = trained
     assert results["monitor"] == "val/miou"
     assert {f"val/iou/{name}" for name in NAMES} | {"val/loss", "val/skipped"} <= results.keys()
@@ -124,7 +124,7 @@ def evaluate(trained, folder, output, *overrides):
     return running.run([*TINY, *of_run, *overrides], output)
 
 
-def test_the_labels_themselves_give_1(trained, folder, tmp_path, monkeypatch):
+def test_predicting_the_labels_gives_miou_1(trained, folder, tmp_path, monkeypatch):
     predict(monkeypatch, lambda mask: mask.where(mask != IGNORED, 0))
     results = evaluate(trained, folder, tmp_path, "data.evaluation=keep_aspect")
     assert results["val/miou"] == results["val/pixel_accuracy"] == 1
@@ -153,7 +153,7 @@ def counted_by_numpy(root, masks, weights, side):
     return confusion
 
 
-def test_an_evaluation_equals_numpy(trained, tmp_path, monkeypatch):
+def test_an_evaluation_matches_numpy(trained, tmp_path, monkeypatch):
     """From the files of random masks to results.json: classes at original size, one matrix."""
     root = write_voc(tmp_path / "voc")
     masks = write_random_masks(root)
@@ -196,7 +196,7 @@ def test_an_evaluation_does_not_depend_on_the_number_of_processes(
     ],
     ids=["windows", "bilinear", "scales"],
 )
-def test_every_way_to_evaluate_works(overrides, trained, folder, tmp_path):
+def test_every_evaluation_setting_runs(overrides, trained, folder, tmp_path):
     results = evaluate(trained, folder, tmp_path, *overrides)
     assert 0 <= results["val/miou"] <= 1
     assert ("val/loss" in results) == ("data.evaluation=windows" not in overrides)
@@ -211,6 +211,6 @@ def test_every_way_to_evaluate_works(overrides, trained, folder, tmp_path):
         ("task.enlarge=cubic", "task.enlarge=cubic: allowed is one of nearest, bilinear"),
     ],
 )
-def test_ways_to_evaluate_that_there_are_not_are_refused(override, message):
+def test_check_reports_invalid_evaluation_settings(override, message):
     (fault,) = running.configure([*TINY, "data=demo_segmentation", override])[1]
     assert fault.startswith(message)

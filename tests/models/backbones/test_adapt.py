@@ -50,7 +50,7 @@ def ours_from(name, state):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_plain_networks_equal_those_of_torchvision(name):
+def test_plain_networks_match_torchvision(name):
     torch.manual_seed(0)
     theirs = randomize(THEIRS[name][0]())
     ours = ours_from(name, theirs.state_dict())
@@ -62,7 +62,7 @@ def test_plain_networks_equal_those_of_torchvision(name):
             assert_close(ours(images), expected)
 
 
-def test_normalisation_is_that_of_torchvision_and_not_in_the_state_dict():
+def test_normalize_matches_torchvision_and_is_not_in_the_state_dict():
     images = torch.rand(2, 3, 4, 5)
     expected = torchvision.transforms.functional.normalize(images, (0.1, 0.2, 0.3), (1.0, 0.5, 2))
     module = Normalize((0.1, 0.2, 0.3), (1.0, 0.5, 2))
@@ -81,7 +81,7 @@ TIMMS = {
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("name", TIMMS)
-def test_dilation_of_the_others_is_that_of_timm(name, output_stride):
+def test_other_dilated_networks_match_timm(name, output_stride):
     torch.manual_seed(0)
     ours = randomize(with_stride(name, output_stride))
     theirs = TIMMS[name](output_stride).eval()
@@ -141,7 +141,7 @@ RELEASED = {
 
 @pytest.mark.parametrize("output_stride", [8, 32])
 @pytest.mark.parametrize("name", RELEASED)
-def test_parc_stands_where_the_release_has_it(name, output_stride):
+def test_parc_replaces_the_same_layers_as_the_release(name, output_stride):
     with meta_device():
         network = with_stride(name, output_stride).network
     found = {}
@@ -169,7 +169,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_parc_starts_as_released(name):
+def test_initial_weights_of_parc_match_the_release(name):
     torch.manual_seed(0)
     backbone = build_backbone(composed(f"backbone={name}"))
     std_of, bound_of = STARTS[name]
@@ -184,7 +184,7 @@ def test_parc_starts_as_released(name):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "parc_convnext_xt"])
-def test_a_network_can_be_exported(name):
+def test_networks_can_be_exported(name):
     torch.manual_seed(0)
     backbone = build_backbone(composed(f"backbone={name}")).eval()
     images = torch.rand(1, 3, 64, 96)
@@ -193,7 +193,7 @@ def test_a_network_can_be_exported(name):
         assert_close(got, expected)
 
 
-def test_other_patterns_of_parc_are_a_matter_of_configuration():
+def test_parc_layers_are_set_by_the_configuration():
     values = composed(
         *("backbone=resnet50", 'backbone.parc_layers=["layer2.[123].conv2"]'),
         *("backbone.position_embeddings=false", "backbone.meta_size=[128,192]"),
@@ -205,7 +205,7 @@ def test_other_patterns_of_parc_are_a_matter_of_configuration():
     assert all(isinstance(m.height[0], nn.Identity) for m in layers)
 
 
-def test_a_run_leaves_a_checkpoint_that_normalises_as_it_was_trained(tmp_path):
+def test_a_checkpoint_keeps_the_normalization_of_its_training(tmp_path):
     out = tmp_path / "run"
     overrides = ("debug=tiny", "backbone=parc_mobilenetv2", "backbone.mean=[0.1,0.2,0.3]")
     run([*overrides, "recipe.image_size=32", f"paths.runs={tmp_path}"], out)

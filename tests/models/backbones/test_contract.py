@@ -19,7 +19,7 @@ def assert_close(first, second):
     assert (first - second).abs().max() < 1e-4 * second.std()
 
 
-def test_levels_are_stated_finest_first(backbone):
+def test_levels_are_declared_finest_first(backbone):
     assert isinstance(backbone, Backbone)
     assert all(isinstance(level, Level) for level in backbone.levels)
     strides = [level.stride for level in backbone.levels]
@@ -28,7 +28,7 @@ def test_levels_are_stated_finest_first(backbone):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 32)], ids=str)
-def test_strides_and_channels_told_are_those_seen(backbone, size):
+def test_declared_strides_and_channels_match_the_maps(backbone, size):
     with torch.inference_mode():
         maps = backbone.eval()(torch.rand(2, 3, *size))
     told = [(2, lv.channels, size[0] // lv.stride, size[1] // lv.stride) for lv in backbone.levels]
@@ -58,7 +58,7 @@ def test_evaluation_is_deterministic_and_per_image(backbone):
         assert_close(first[1:2], single)
 
 
-def test_memory_layout_changes_nothing(backbone):
+def test_memory_layout_does_not_change_outputs(backbone):
     images = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
         plain = backbone.eval()(images)
@@ -74,7 +74,7 @@ def test_no_entry_of_the_state_dict_is_an_alias(backbone):
 
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("name", LARGER_SLOWLY)
-def test_every_output_stride_is_as_told(name, output_stride):
+def test_every_output_stride_is_the_configured_one(name, output_stride):
     values = composed(f"backbone={name}")
     torch.manual_seed(0)
     backbone = build_backbone({"backbone": {**values["backbone"], "output_stride": output_stride}})
@@ -98,7 +98,7 @@ def test_every_output_stride_is_as_told(name, output_stride):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_shows_that_it_can_start_from_a_checkpoint(name):
+def test_every_backbone_config_has_pretrained(name):
     assert composed(f"backbone={name}")["backbone"]["pretrained"] is None
 
 
@@ -121,14 +121,14 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_parameters_are_those_published(name):
+def test_parameter_counts_match_published_ones(name):
     with meta_device():
         model = build_model(composed(f"backbone={name}"), num_classes=1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", LARGER_SLOWLY)
-def test_every_batchnorm_that_runs_can_be_synchronized(name):
+def test_every_batchnorm_can_become_a_syncbatchnorm(name):
     backbone = build_backbone(composed(f"backbone={name}")).eval()
     norms = [each for each in backbone.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     ran = []

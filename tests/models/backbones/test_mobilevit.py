@@ -42,7 +42,7 @@ def tiny(**settings):
 
 
 @pytest.mark.parametrize("size", [(256, 256), (192, 320), (160, 224)])
-def test_logits_are_timms(pair, size):
+def test_logits_match_timm(pair, size):
     ours, reference = pair
     images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def test_logits_depend_on_every_parameter_that_is_compared(pair):
 
 
 @pytest.mark.parametrize("size", [(2, 2), (4, 6), (8, 2), (6, 10)])
-def test_unfold_is_its_definition(size):
+def test_unfold_matches_its_definition(size):
     height, width = size
     x = np.random.default_rng(0).standard_normal((3, 5, height, width))
     sequences = np.empty((3, 4, height * width // 4, 5))
@@ -94,7 +94,7 @@ def test_stage_keeps_the_size_of_its_map(size):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 64), (70, 101)])
-def test_levels_are_as_stated_for_any_size(size):
+def test_declared_levels_match_the_maps_for_any_size(size):
     backbone = tiny().eval()
     maps = backbone(torch.rand(2, 3, *size))
     stated = [
@@ -105,7 +105,7 @@ def test_levels_are_as_stated_for_any_size(size):
     assert all(each.isfinite().all() for each in maps)
 
 
-def test_dropout_works_in_training_only():
+def test_dropout_is_active_only_in_training():
     torch.manual_seed(0)
     backbone = tiny(dropout=0.5)
     for norm in backbone.modules():

@@ -76,7 +76,7 @@ def definition(parc, x, groups):
 )
 @pytest.mark.parametrize("embeds", [True, False])
 @pytest.mark.parametrize("size", [(6, 10), (6, 6), (9, 7)])
-def test_what_stands_there_now_is_parc_by_its_definition(layer, groups_of_a_half, embeds, size):
+def test_replaced_layers_match_the_definition_of_parc(layer, groups_of_a_half, embeds, size):
     torch.manual_seed(0)
     model = Small().double()
     parcify(model, [layer], image_size=(12, 20), position_embeddings=embeds)
@@ -143,7 +143,7 @@ def test_gradients_reach_all_of_parc_at_another_size(library):
             assert parameter.grad.abs().max() > 0, f"{name}.{key}"
 
 
-def test_a_state_dict_goes_there_and_back():
+def test_state_dict_can_be_saved_and_loaded():
     make, layers, _ = MODELS["torchvision"]
     first, second = make().eval(), make().eval()
     for model in (first, second):
@@ -153,7 +153,7 @@ def test_a_state_dict_goes_there_and_back():
     assert torch.equal(first(images), second(images))
 
 
-def test_the_report_by_formulas():
+def test_report_matches_formulas():
     model = Small()
     report = parcify(model, ["dense", "depthwise"], (12, 20), position_embeddings=["dep*"])
     assert isinstance(report, Report)
@@ -195,7 +195,7 @@ def test_a_shared_layer_is_replaced_under_all_its_names(name):
     assert report.after.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_a_model_with_other_inputs_is_refused():
+def test_a_model_with_several_inputs_is_an_error():
     class Pair(nn.Module):
         def __init__(self):
             super().__init__()
@@ -210,7 +210,7 @@ def test_a_model_with_other_inputs_is_refused():
         parcify(Pair(), "mix", 12)
 
 
-def test_one_name_may_stand_alone_and_one_number_be_the_size():
+def test_a_single_name_and_a_single_size_are_accepted():
     model = Small()
     report = parcify(model, "grouped", 12, position_embeddings="grouped")
     assert [str(layer) for layer in report.layers] == [
@@ -218,7 +218,7 @@ def test_one_name_may_stand_alone_and_one_number_be_the_size():
     ]
 
 
-def test_device_dtype_and_mode_are_those_of_the_convolution():
+def test_parc_keeps_device_dtype_and_mode_of_the_convolution():
     model = Small().to(torch.bfloat16)
     model.dense.eval()
     parcify(model, ["dense", "depthwise"], 12)
@@ -251,7 +251,7 @@ def test_device_dtype_and_mode_are_those_of_the_convolution():
     ],
     ids=lambda value: str(value[0]) if isinstance(value, tuple) else "",
 )
-def test_each_refusal_is_one_clear_line_and_changes_nothing(arguments, message):
+def test_invalid_arguments_give_one_line_and_change_nothing(arguments, message):
     model = Small()
     kinds = [type(module) for module in model.modules()]
     with pytest.raises(ConfigError, match=f"^{message}") as caught:
@@ -261,7 +261,7 @@ def test_each_refusal_is_one_clear_line_and_changes_nothing(arguments, message):
     assert [type(module) for module in model.modules()] == kinds
 
 
-def test_it_is_public_and_its_import_is_lazy():
+def test_parcify_is_public_and_imported_lazily():
     assert parcnet_train.parcify is parcify
     code = (
         "import sys, parcnet_train; assert 'torch' not in sys.modules;"

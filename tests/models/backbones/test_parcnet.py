@@ -86,12 +86,12 @@ def test_mixer_halves_go_along_the_axes_in_opposite_order(size):
         ("backbone.kernel_resize=crop", 5_037_088),
     ],
 )
-def test_switches_have_the_released_parameters(overrides, parameters):
+def test_parameter_counts_of_ablations_match_the_release(overrides, parameters):
     model = from_config("backbone=parcnet_s", *overrides.split())
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
-def test_without_meta_former_there_are_the_paper_s_parameters():
+def test_parameter_count_without_meta_former_matches_the_paper():
     model = from_config("backbone=parcnet_s", "backbone.meta_former=false")
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     assert round(millions, 1) == 5.3
@@ -147,13 +147,13 @@ def test_resnext_block_is_one_residual_around_its_layers():
 
 
 @pytest.mark.parametrize("algorithm", ["convolution", "products", "fourier"])
-def test_every_convolution_takes_the_algorithm(algorithm):
+def test_every_circular_convolution_uses_the_configured_algorithm(algorithm):
     convolutions = [m for m in tiny(algorithm=algorithm).modules() if isinstance(m, CircularConv)]
     assert len(convolutions) == 4 * (2 + 1 + 2)
     assert {conv.algorithm for conv in convolutions} == {algorithm}
 
 
-def test_meta_lengths_are_those_of_the_stages():
+def test_meta_lengths_apply_to_the_stages():
     for stage, length in zip(tiny().stages[2:], (8, 4, 2), strict=True):
         sizes = {
             max(p.shape[2:])
@@ -174,7 +174,7 @@ def test_kernels_longer_than_their_map_are_cropped_or_interpolated():
         cropping(torch.rand(2, 3, 96, 64))
 
 
-def test_output_stride_keeps_every_parameter_as_it_is():
+def test_output_stride_changes_no_parameter():
     shapes = {name: value.shape for name, value in tiny().state_dict().items()}
     for stride in (8, 16):
         for dilated in (False, True):
@@ -197,19 +197,19 @@ def test_released_network_dilates_only_the_convolution_that_lost_its_stride():
 
 
 @pytest.mark.parametrize("wrong", [17, 14, 0])
-def test_odd_or_too_small_width_is_refused(wrong):
+def test_odd_or_too_small_width_is_an_error(wrong):
     expected = rf"backbone\.widths=\[16, {wrong}, 32\]: .* even .* 16"
     with pytest.raises(ValueError, match=expected):
         tiny(widths=(16, wrong, 32))
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5])
-def test_kernel_share_out_of_range_is_refused(share):
+def test_kernel_share_out_of_range_is_an_error(share):
     with pytest.raises(ValueError, match=rf"kernel_share={share}: .*above 0 and up to 1"):
         tiny(mixer="big_kernel", kernel_share=share)
 
 
-def test_even_stem_kernel_is_refused():
+def test_even_stem_kernel_is_an_error():
     with pytest.raises(ValueError, match=r"stem_kernel=4: .*odd"):
         tiny(stem_kernel=4)
 
@@ -226,7 +226,7 @@ def test_even_stem_kernel_is_refused():
     ids=str,
 )
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (160, 64), (70, 101)])
-def test_levels_are_as_stated_for_any_size(settings, size):
+def test_declared_levels_match_the_maps_for_any_size(settings, size):
     backbone = tiny(**settings).eval()
     maps = backbone(torch.rand(2, 3, *size))
     stated = [
@@ -238,7 +238,7 @@ def test_levels_are_as_stated_for_any_size(settings, size):
 
 
 @pytest.mark.parametrize("name", ["parcnet", "mobilevit"])
-def test_shown_values_are_the_constructor_s_defaults(name):
+def test_values_in_configs_are_the_defaults_of_the_constructor(name):
     import inspect
 
     values = composed(f"backbone={name}_s")

@@ -12,7 +12,7 @@ from parcnet_train.models.heads.classifier import Classifier
 from parcnet_train.models.model import Model
 
 
-def test_the_default_network_equals_timms_own():
+def test_default_network_matches_timm():
     torch.manual_seed(0)
     theirs = timm.create_model("mobilenetv1_100").eval()
     backbone = Timm("mobilenetv1_100")
@@ -37,7 +37,7 @@ def test_the_default_network_equals_timms_own():
         ("fastvit_t8.apple_in1k", (64, 96)),
     ],
 )
-def test_levels_of_other_kinds_of_networks_are_as_told(name, size):
+def test_levels_match_the_maps_for_every_kind_of_network(name, size):
     with torch.device("meta"):
         backbone = Timm(name)
         maps = backbone.eval()(torch.empty(2, 3, *size))
@@ -45,7 +45,7 @@ def test_levels_of_other_kinds_of_networks_are_as_told(name, size):
     assert [tuple(each.shape) for each in maps] == told
 
 
-def test_no_weights_are_asked_from_the_network(monkeypatch):
+def test_no_pretrained_weights_are_downloaded(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("no network is needed"))
     with torch.device("meta"):
         Timm("resnet18.a1_in1k")
@@ -62,13 +62,13 @@ def test_no_weights_are_asked_from_the_network(monkeypatch):
         ("vgg11", 8, r"output_stride=8: timm .*vgg11.*\(AssertionError\)"),
     ],
 )
-def test_each_refusal_is_one_clear_line(name, output_stride, message):
+def test_invalid_names_and_strides_give_one_line(name, output_stride, message):
     with pytest.raises(ConfigError, match=message) as caught, torch.device("meta"):
         Timm(name, output_stride)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_timm_that_is_not_installed_is_named(monkeypatch):
+def test_missing_timm_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"name=resnet18: .*timm.*: pip install timm$"):
         Timm("resnet18")

@@ -27,7 +27,7 @@ def test_logits_are_linear_in_the_mean_of_the_last_map(size):
     assert torch.equal(head([first + 1, last]), head([first, last]))
 
 
-def test_expansion_stands_in_front_of_the_pooling():
+def test_expansion_comes_before_pooling():
     head = Classifier(EXPANDED, 10).double().eval()
     _, last = maps()
     weight = head.expand.conv.weight[:, :, 0, 0]
@@ -37,14 +37,14 @@ def test_expansion_stands_in_front_of_the_pooling():
     torch.testing.assert_close(head([None, last]), expected, atol=1e-12, rtol=0)
 
 
-def test_expansion_is_only_where_the_family_has_one():
+def test_only_families_with_an_expansion_have_one():
     assert isinstance(Classifier(LEVELS, 10).expand, nn.Identity)
     assert Classifier(LEVELS, 10).linear.in_features == 6
     assert Classifier(EXPANDED, 10).expand.conv.kernel_size == (1, 1)
     assert Classifier(EXPANDED, 10).linear.in_features == 24
 
 
-def test_dropout_has_its_probability_and_works_in_training_only():
+def test_dropout_has_its_probability_and_is_active_only_in_training():
     torch.manual_seed(0)
     head = Classifier([Level(32, 2000)], 2000, dropout=0.3)
     nn.init.eye_(head.linear.weight)
@@ -55,7 +55,7 @@ def test_dropout_has_its_probability_and_works_in_training_only():
     assert torch.equal(head.eval()([last]), torch.ones(4, 2000))
 
 
-def test_linear_layer_starts_small():
+def test_initial_weights_of_the_linear_layer_are_small():
     torch.manual_seed(0)
     head = Classifier([Level(32, 300)], 1000)
     assert head.linear.weight.std().item() == pytest.approx(0.02, rel=0.02)

@@ -56,7 +56,7 @@ def take_weights(ours, theirs):
     ("backbone", "parameters"),
     [("parcnet_s", 5_816_397), ("mobilevit_s", 6_357_941), ("mobilevit_xs", 2_944_069)],
 )
-def test_parameters_are_those_published(backbone, parameters):
+def test_parameter_counts_match_published_ones(backbone, parameters):
     with meta_device():
         model = build_model(values_of(backbone), num_classes=21).eval()
         logits = model(torch.empty(1, 3, 512, 512))
@@ -65,7 +65,7 @@ def test_parameters_are_those_published(backbone, parameters):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_it_sits_on_every_backbone(backbone):
+def test_head_works_on_every_backbone(backbone):
     torch.manual_seed(0)
     model = build_model(values_of(backbone), num_classes=3).eval()
     assert model.backbone.levels[-1].stride == 16
@@ -90,7 +90,7 @@ def test_every_parameter_gets_a_finite_gradient():
 
 # torchvision's own rates are those of stride 8.
 @pytest.mark.parametrize(("stride", "rates"), [(16, (6, 12, 18)), (8, (12, 24, 36))])
-def test_it_is_torchvisions_but_for_one_convolution(stride, rates):
+def test_head_matches_torchvision_except_for_one_convolution(stride, rates):
     levels = (*LEVELS[:2], Level(stride, 12), Level(stride, 20))
     classifier = drawn(deeplabv3.DeepLabHead(20, 3, rates))
     auxiliary = drawn(fcn.FCNHead(12, 3))
@@ -119,7 +119,7 @@ def test_it_is_torchvisions_but_for_one_convolution(stride, rates):
             torch.testing.assert_close(found, wanted)
 
 
-def test_the_auxiliary_classifier_takes_part_in_training_alone():
+def test_auxiliary_classifier_is_active_only_in_training():
     plain, module = head(), head(auxiliary=True)
     added = {name for name, _ in module.named_parameters()} - dict(plain.named_parameters()).keys()
     assert all(name.startswith("auxiliary.") for name in added)
@@ -134,7 +134,7 @@ def test_the_auxiliary_classifier_takes_part_in_training_alone():
 
 @pytest.mark.parametrize("backbone", ["parcnet_xs", "mobilevit_xxs", "mobilenetv2", "convnext_xt"])
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_the_auxiliary_classifier_reads_the_stage_before_the_last(backbone, output_stride):
+def test_auxiliary_classifier_reads_the_stage_before_the_last(backbone, output_stride):
     values = values_of(backbone)
     values = {
         **values,
@@ -149,7 +149,7 @@ def test_the_auxiliary_classifier_reads_the_stage_before_the_last(backbone, outp
     assert all(each.grad is None for each in last)
 
 
-def test_dropout_in_training_takes_whole_channels_in_front_of_the_classifier():
+def test_dropout_before_the_classifier_drops_whole_channels():
     module = head(dropout=0.5).train()
     seen = []
     module.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -161,7 +161,7 @@ def test_dropout_in_training_takes_whole_channels_in_front_of_the_classifier():
     torch.testing.assert_close(dropped, 2 * aspp * kept[:, :, None, None])
 
 
-def test_weights_start_as_released():
+def test_initial_weights_match_the_release():
     module = head(channels=256, auxiliary=True)
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d):
@@ -172,13 +172,13 @@ def test_weights_start_as_released():
 
 
 @pytest.mark.parametrize("stride", [4, 32])
-def test_a_last_level_of_another_stride(stride):
+def test_a_last_level_of_a_different_stride_is_an_error(stride):
     message = rf"^head=deeplabv3: .*stride {stride}; .*8 or 16.*backbone\.output_stride=16"
     with pytest.raises(ConfigError, match=message):
         head((*LEVELS, Level(stride, 20)))
 
 
-def test_a_backbone_that_keeps_its_stride_is_refused_at_the_front_door():
+def test_check_reports_a_backbone_with_output_stride_32():
     overrides = ["task=segmentation", "backbone=parcnet_xs", "backbone.output_stride=32"]
     overrides.append("action=profile")
     (fault,) = configure(overrides)[1]
@@ -198,7 +198,7 @@ def test_a_backbone_that_keeps_its_stride_is_refused_at_the_front_door():
         ("+head.rate=6", "head.rate: DeepLabV3 takes no such argument; did you mean rates?"),
     ],
 )
-def test_arguments_that_it_does_not_take(override, message):
+def test_check_reports_invalid_head_arguments(override, message):
     overrides = ["task=segmentation", "backbone=parcnet_xs", "action=profile", override]
     (fault,) = configure(overrides)[1]
     assert message in fault
@@ -211,7 +211,7 @@ def test_arguments_that_it_does_not_take(override, message):
         ("segmentation", "classifier", "classification"),
     ],
 )
-def test_a_head_of_another_task_is_named(task, head, of):
+def test_check_reports_a_head_of_a_different_task(task, head, of):
     faults = configure(
         [f"task={task}", f"head={head}", "backbone.output_stride=16", "action=profile"]
     )[1]

@@ -47,7 +47,7 @@ def sizes_of(height, width):
     ("backbone", "parameters"),
     [("parcnet_s", 5_197_282), ("mobilevit_s", 5_738_826), ("mobilevit_xs", 2_742_042)],
 )
-def test_parameters_and_anchors_are_those_published(backbone, parameters):
+def test_parameter_and_anchor_counts_match_published_ones(backbone, parameters):
     with meta_device():
         model = build_model(values_of(backbone), num_classes=81).eval()
         outputs = model(torch.empty(1, 3, 320, 320))
@@ -57,7 +57,7 @@ def test_parameters_and_anchors_are_those_published(backbone, parameters):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_it_sits_on_every_backbone(backbone):
+def test_head_works_on_every_backbone(backbone):
     torch.manual_seed(0)
     model = build_model(values_of(backbone), num_classes=3).eval()
     for size in ((96, 160), (64, 64)):
@@ -97,7 +97,7 @@ def test_each_anchor_has_its_coordinates_first_and_then_its_classes():
 
 @pytest.mark.parametrize("row", [0, 2, 5])
 @pytest.mark.parametrize("column", [1, 7])
-def test_anchors_lie_where_their_predictions_come_from(row, column):
+def test_predictions_come_from_the_cell_of_their_anchor(row, column):
     module, given = head(), maps(3, 4)
     changed = [each.clone() for each in given]
     changed[1][:, :, row, column] += 1
@@ -111,7 +111,7 @@ def test_anchors_lie_where_their_predictions_come_from(row, column):
     assert torch.equal(moved, near)
 
 
-def test_further_levels_follow_from_the_last_map_before_its_projection():
+def test_extra_levels_follow_from_the_last_map_before_its_projection():
     module, given = head(), maps(2, 2)
     before = module(given)
     nn.init.normal_(module.projections[1].conv.weight)
@@ -120,14 +120,14 @@ def test_further_levels_follow_from_the_last_map_before_its_projection():
     assert moved.nonzero().flatten().tolist() == list(range(16 * 6, 16 * 6 + 4 * 6))
 
 
-def test_what_has_the_channels_already_is_not_projected():
+def test_maps_with_the_right_channels_are_not_projected():
     projections = head(projections=(12, 24)).projections
     assert isinstance(projections[0], nn.Identity)
     assert projections[1].conv.out_channels == 24
     assert isinstance(projections[1].act, nn.ReLU)
 
 
-def test_weights_start_as_released():
+def test_initial_weights_match_the_release():
     for name, layer in head().named_modules():
         if isinstance(layer, nn.Conv2d):
             place = layer.kernel_size[0] * layer.kernel_size[1]
@@ -138,14 +138,14 @@ def test_weights_start_as_released():
 
 
 @pytest.mark.parametrize("levels", [LEVELS[:2], (Level(4, 3), Level(32, 5))], ids=["16", "32"])
-def test_a_backbone_without_those_levels(levels):
+def test_a_backbone_without_strides_16_and_32_is_an_error(levels):
     strides = ", ".join(str(level.stride) for level in levels)
     message = rf"^head=ssdlite: .*strides {strides}; .*16 and 32.*backbone\.output_stride=32"
     with pytest.raises(ConfigError, match=message):
         SSDLite(levels, 3)
 
 
-def test_a_backbone_whose_stride_was_taken_is_refused_at_the_front_door():
+def test_check_reports_a_backbone_with_output_stride_16():
     overrides = ["task=detection", "backbone=parcnet_xs", "backbone.output_stride=16"]
     (fault,) = configure(overrides)[1]
     assert fault.startswith("backbone, head: head=ssdlite: ")
@@ -162,7 +162,7 @@ def test_a_backbone_whose_stride_was_taken_is_refused_at_the_front_door():
         ("+head.dropout=0.1", "head.dropout: SSDLite takes no such argument"),
     ],
 )
-def test_arguments_that_it_does_not_take(override, message):
+def test_check_reports_invalid_head_arguments(override, message):
     _, faults = configure(["backbone=parcnet_xs", "head=ssdlite", override])
     assert len(faults) == 1
     assert message in faults[0]
@@ -172,7 +172,7 @@ def test_arguments_that_it_does_not_take(override, message):
     ("task", "head", "of"),
     [("classification", "ssdlite", "detection"), ("detection", "classifier", "classification")],
 )
-def test_a_head_of_another_task_is_named(task, head, of, tmp_path):
+def test_check_reports_a_head_of_a_different_task(task, head, of, tmp_path):
     data = "data=coco_format" if task == "detection" else "data=demo"
     _, faults = configure([f"task={task}", f"head={head}", data, f"data.root={tmp_path}"])
     assert f"head={head}: allowed with task={of}, not with task={task}" in faults

@@ -15,7 +15,7 @@ from parcnet_train.models.layers.blocks import (
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
-def test_conv_norm_act_is_its_definition(kernel_size, stride):
+def test_conv_norm_act_matches_its_definition(kernel_size, stride):
     block = ConvNormAct(4, 6, kernel_size, stride, groups=2).double().eval()
     for statistic in (block.norm.running_mean, block.norm.running_var, block.norm.weight):
         nn.init.uniform_(statistic, 0.5, 2)
@@ -37,7 +37,7 @@ def test_conv_norm_act_without_activation_can_be_negative():
     ("out_channels", "stride", "has_skip"),
     [(8, 1, True), (8, 2, False), (12, 1, False), (12, 2, False)],
 )
-def test_skip_is_only_where_the_shape_stays(out_channels, stride, has_skip):
+def test_skip_needs_an_unchanged_shape(out_channels, stride, has_skip):
     block = InvertedResidual(8, out_channels, stride).eval()
     nn.init.zeros_(block.project.norm.weight)  # the branch gives 0
     x = torch.randn(2, 8, 6, 10)
@@ -77,7 +77,7 @@ def test_local_stages_have_strides_2_and_4(size):
     [((96, 128), 3, 1), ((256, 128), 1, 1), ((1024, 1024), 3, 1024), ((96, 192), 3, 4)],
     ids=["3x3", "1x1", "depthwise", "grouped"],
 )
-def test_convolutions_start_kaiming_normal_fan_out(channels, kernel_size, groups):
+def test_initial_convolutions_are_kaiming_normal_fan_out(channels, kernel_size, groups):
     torch.manual_seed(0)
     conv = nn.Conv2d(*channels, kernel_size, groups=groups)
     nn.init.ones_(conv.bias)
@@ -91,7 +91,7 @@ def test_convolutions_start_kaiming_normal_fan_out(channels, kernel_size, groups
     assert torch.count_nonzero(conv.bias) == 0
 
 
-def test_linear_layers_start_truncated_normal():
+def test_initial_linear_layers_are_truncated_normal():
     torch.manual_seed(0)
     linear = nn.Linear(200, 300)
     linear.apply(initialize)
@@ -129,7 +129,7 @@ def test_strided_depthwise_convolution_is_float32_under_autocast(dtype):
     assert conv.weight.grad.dtype == torch.float32
 
 
-def test_strided_depthwise_convolution_takes_weights_of_half_precision_under_autocast():
+def test_strided_depthwise_convolution_accepts_half_precision_weights_under_autocast():
     conv = Conv(8, 8, 3, stride=2, groups=8).to(torch.bfloat16)
     x = torch.randn(2, 8, 12, 12)
     expected = conv.float()(x.bfloat16().float()).bfloat16()

@@ -38,7 +38,7 @@ def by_loops(x, kernel, axis, bias):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axis", [2, 3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matches_the_definition(shape, axis, layout, algorithm):
+def test_circular_conv_matches_the_definition(shape, axis, layout, algorithm):
     x, kernel, bias = inputs(shape, axis, layout)
     want = by_loops(x, kernel, axis, bias)
     upstream = torch.randn_like(want)
@@ -52,7 +52,7 @@ def test_matches_the_definition(shape, axis, layout, algorithm):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("axis", [2, 3])
-def test_gradients(axis, algorithm):
+def test_gradients_match_finite_differences(axis, algorithm):
     x, kernel, bias = inputs((2, 2, 3, 4), axis)
 
     def run(x, kernel, bias):
@@ -66,7 +66,7 @@ def test_gradients(axis, algorithm):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axis", [2, 3])
-def test_autocast(axis, layout, dtype, algorithm):
+def test_autocast_computes_in_half_precision(axis, layout, dtype, algorithm):
     x, kernel, bias = inputs((4, 6, 16, 8), axis, layout, torch.float32)
     with torch.autocast("cpu", dtype):
         half = (x * 1).to(dtype)  # as the layer in front would hand it over
@@ -88,7 +88,7 @@ def takes_products(shape, axis=2, layout=torch.contiguous_format, dtype=torch.fl
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_choice_in_nchw(axis):
+def test_auto_algorithm_in_nchw(axis):
     assert takes_products((2, 4, 16, 16), axis)
     assert takes_products((2, 4, 3, 3), axis)
     with torch.inference_mode():
@@ -97,7 +97,7 @@ def test_choice_in_nchw(axis):
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_choice_in_channels_last(axis):
+def test_auto_algorithm_in_channels_last(axis):
     layout = torch.channels_last
     assert takes_products((2, 4, 12, 12), axis, layout)
     assert not takes_products((2, 4, 8, 8), axis, layout)
@@ -109,7 +109,7 @@ def test_choice_in_channels_last(axis):
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("algorithm", NAMES)
-def test_channels_that_mix_are_convolved(algorithm, groups):
+def test_grouped_and_dense_kernels_use_the_convolution(algorithm, groups):
     torch.manual_seed(0)
     x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
     kernel = torch.randn(4, 4 // groups, 5, 1, dtype=torch.float64)
@@ -125,7 +125,7 @@ def test_channels_that_mix_are_convolved(algorithm, groups):
         torch.testing.assert_close(got[:, out : out + 1], sum(each))
 
 
-def test_deterministic_mode_changes_nothing():
+def test_deterministic_mode_does_not_change_results():
     x, kernel, bias = inputs((4, 6, 16, 8), 2, dtype=torch.float32)
     try:
         torch.use_deterministic_algorithms(True)
@@ -147,7 +147,7 @@ def both_axes(algorithm="auto"):
 
 
 @pytest.mark.parametrize("algorithm", NAMES)
-def test_export_takes_the_convolution(algorithm):
+def test_exports_use_the_convolution(algorithm):
     network = both_axes(algorithm).eval()
     x = torch.randn(2, 8, 16, 16)
     program = torch.export.export(network, (x,))
@@ -159,7 +159,7 @@ def test_export_takes_the_convolution(algorithm):
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("algorithm", NAMES)
-def test_a_trace_takes_the_convolution_too(algorithm):
+def test_traces_use_the_convolution(algorithm):
     network = both_axes(algorithm).eval()
     x = torch.randn(2, 8, 16, 16)
     traced = torch.jit.trace(network, x)
@@ -171,7 +171,7 @@ def test_a_trace_takes_the_convolution_too(algorithm):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_compiles_without_graph_breaks_once_per_size(layout):
+def test_compilation_has_no_graph_breaks_and_one_graph_per_size(layout):
     network = both_axes()
     compiled = torch.compile(network, fullgraph=True, dynamic=False)
     torch._dynamo.reset()

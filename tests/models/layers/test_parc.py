@@ -31,7 +31,7 @@ def test_interpolation_is_linear_with_aligned_corners(axis, length):
 
 @AXES
 @pytest.mark.parametrize("resize", ["interpolate", "crop"])
-def test_native_length_is_left_alone(axis, resize):
+def test_meta_length_needs_no_resizing(axis, resize):
     values = torch.randn(3, 1, 8, 1) if axis == HEIGHT else torch.randn(3, 1, 1, 8)
     assert fit_length(values, axis, 8, resize) is values
 
@@ -43,14 +43,16 @@ def test_crop_takes_the_first_taps(axis):
     np.testing.assert_array_equal(values_of(cropped, axis), np.arange(24.0).reshape(3, 8)[:, :5])
 
 
-def test_crop_refuses_a_longer_map():
-    with pytest.raises(ValueError, match=r"kernel_resize=crop: a feature map of 9 pixels .* of 8\."):
+def test_crop_to_a_longer_map_is_an_error():
+    with pytest.raises(
+        ValueError, match=r"kernel_resize=crop: a feature map of 9 pixels .* of 8\."
+    ):
         fit_length(torch.randn(3, 1, 8, 1), HEIGHT, 9, "crop")
 
 
 @AXES
 @pytest.mark.parametrize("size", [(6, 6), (6, 9), (4, 6), (9, 11)])
-def test_circular_conv_is_its_definition(axis, size):
+def test_circular_conv_matches_its_definition(axis, size):
     torch.manual_seed(0)
     conv = CircularConv(3, axis, length=6, bias=True).double()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
@@ -62,7 +64,7 @@ def test_circular_conv_is_its_definition(axis, size):
 
 @AXES
 @pytest.mark.parametrize("size", [(6, 6), (7, 9)])
-def test_position_embedding_is_its_definition(axis, size):
+def test_position_embedding_matches_its_definition(axis, size):
     embedding = PositionEmbedding(3, axis, length=6).double()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     expected = column(interpolate(values_of(embedding.weight, axis), size[axis - 2]), axis)[:, 0]
@@ -84,7 +86,7 @@ def test_position_embedding_breaks_the_equivariance_to_shifts(axis, embeds):
     assert (run(x.roll(2, other)) - run(x).roll(2, other)).abs().max() < 1e-12
 
 
-def test_initial_values_are_as_released():
+def test_initial_values_match_the_release():
     torch.manual_seed(0)
     conv = CircularConv(4000, WIDTH, length=16)
     # A depthwise convolution of torch draws from +-1 / sqrt(fan in).
@@ -124,7 +126,7 @@ def test_dense_plug_in_mixes_the_channels_of_each_half(size):
     np.testing.assert_allclose(parc(x).detach().numpy(), np.concatenate(halves, 1), atol=1e-12)
 
 
-def test_plug_in_has_the_parameters_asked_for():
+def test_plug_in_has_the_requested_parameters():
     counts = {
         (groups, embeds): sum(
             p.numel() for p in ParallelParC(8, (6, 4), groups, embeds).parameters()
@@ -138,6 +140,6 @@ def test_plug_in_has_the_parameters_asked_for():
     assert counts[1, False] == 4 * 4 * (6 + 4) + 8
 
 
-def test_plug_in_refuses_odd_channels():
+def test_plug_in_with_odd_channels_is_an_error():
     with pytest.raises(ValueError, match=r"channels=7: .*even"):
         ParallelParC(7, (6, 4))

@@ -31,17 +31,17 @@ def network(*overrides):
 
 
 @pytest.mark.parametrize("backbone", SIZES)
-def test_the_published_sizes(backbone):
+def test_counts_match_published_sizes(backbone):
     counted = counts(network(f"backbone={backbone}"), (256, 256))
     assert (counted.parameters, round(counted.multiply_adds / 1e6)) == SIZES[backbone]
 
 
-def test_another_implementation_of_a_network_with_attention():
+def test_counts_match_another_implementation_with_attention():
     theirs = timm.create_model("mobilevit_s")
     assert counts(theirs, (192, 320)) == counts(network("backbone=mobilevit_s"), (192, 320))
 
 
-def test_convolutions_linear_layers_and_attention_by_their_formulas():
+def test_counts_match_formulas_of_convolution_linear_and_attention():
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
@@ -65,7 +65,7 @@ def test_a_circular_convolution_counts_by_its_definition(algorithm):
     assert conv.algorithm == algorithm
 
 
-def test_the_network_stays_as_it_is():
+def test_counting_does_not_change_the_network():
     conv = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     conv[0].bias.requires_grad_(False)
     before = {name: value.clone() for name, value in conv.state_dict().items()}
@@ -92,7 +92,7 @@ class Staged(Backbone):
         )
 
 
-def test_stages_by_hand():
+def test_stages_match_hand_computed_costs():
     first, second, head, total = profile(Model(Staged(), Pooled(16, 5)), (6, 10), batch_size=2)
     pixels = 2 * 6 * 10
     image, wide, narrow = 4 * pixels * 3, 4 * pixels * 8, 4 * pixels // 4 * 16
@@ -108,7 +108,7 @@ def test_stages_by_hand():
     assert [stage.name for stage in (first, second, head, total)] == ["1", "2", "head", "total"]
 
 
-def test_a_backbone_without_stages_has_its_children_and_the_rest():
+def test_a_backbone_without_stages_is_split_into_its_children():
     class Wrapped(Backbone):
         def __init__(self):
             super().__init__()
@@ -132,7 +132,7 @@ def test_a_backbone_without_stages_has_its_children_and_the_rest():
 
 
 @pytest.mark.parametrize("backbone", LARGER_SLOWLY)
-def test_stages_add_up_for_every_backbone(backbone):
+def test_stages_sum_to_the_total_for_every_backbone(backbone):
     model = network(f"backbone={backbone}")
     *stages, total = profile(model, (96, 64), batch_size=2)
     whole = counts(model, (96, 64))
@@ -155,7 +155,7 @@ def test_stages_add_up_for_every_backbone(backbone):
         ("deit_tiny_patch16_224", "blocks.11"),
     ],
 )
-def test_the_blocks_of_timms_networks_are_parts_too(name, part):
+def test_blocks_of_timm_networks_are_parts(name, part):
     model = network("backbone=timm", f"backbone.name={name}", "recipe.image_size=224")
     *stages, total = profile(model, (224, 224))
     names = [stage.name for stage in stages]
@@ -168,7 +168,7 @@ def test_the_blocks_of_timms_networks_are_parts_too(name, part):
     assert sum(stage.multiply_adds for stage in stages if stage.name == "rest") == 0
 
 
-def test_a_part_that_runs_twice_is_added_up():
+def test_runs_of_a_part_are_summed():
     class Recurrent(Backbone):
         def __init__(self):
             super().__init__()
@@ -188,7 +188,7 @@ def test_a_part_that_runs_twice_is_added_up():
 
 
 @pytest.mark.parametrize("backbone", ["parcnet_xs", "mobilevit_xs"])
-def test_activations_are_the_outputs_of_the_layers(backbone):
+def test_activations_are_outputs_of_convolutions_and_linear_layers(backbone):
     model = network(f"backbone={backbone}")
     copy, seen = on_meta(model), []
     for module in copy.modules():

@@ -12,7 +12,7 @@ from parcnet_train.models.profiling.meter import Meter, tensors_of
 from running import composed
 
 
-def test_shapes_hold_what_real_tensors_hold():
+def test_memory_of_meta_tensors_matches_real_tensors():
     values = composed("backbone=parcnet_xs", "backbone.algorithm=convolution")
     model = build_model(values, 1000).eval()
     images = torch.zeros(1, 3, 64, 64)
@@ -24,7 +24,7 @@ def test_shapes_hold_what_real_tensors_hold():
     assert meter.end()[2] == pytest.approx(profile(model, (64, 64))[-1].peak_memory_bytes, rel=0.01)
 
 
-def test_memory_is_given_back():
+def test_freed_memory_does_not_count():
     layer = ConvNormAct(3, 3).eval()
     images = torch.zeros(1, 3, 8, 8)
     meter = Meter([*layer.parameters(), *layer.buffers()], images)
@@ -35,7 +35,7 @@ def test_memory_is_given_back():
     assert meter.held() == images.nbytes
 
 
-def test_tensors_are_found_in_what_heads_return():
+def test_tensors_are_found_in_outputs_of_all_heads():
     a, b, c = torch.arange(3).unbind()
     assert list(map(int, tensors_of({"logits": a, "boxes": [(b, c)], "name": "x"}))) == [0, 1, 2]
     assert list(map(int, tensors_of(Counted(b, c)))) == [1, 2]
