@@ -82,8 +82,8 @@ def unreadable(place: object, reason: object) -> UnreadableError:
         reason: Reason why it is unreadable.
     """
     return UnreadableError(
-        f"{place} cannot be read as an image ({reason}); mend or remove it, or go on without such "
-        "files: data.on_error=skip"
+        f"{place} cannot be read as an image ({reason}). Fix: repair or remove it, or leave such "
+        "files out with data.on_error=skip"
     )
 
 
@@ -114,7 +114,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     except cv2.error:
         image = None
     if image is None:
-        raise UnreadableError(f"it is {header.kind} that cannot be decoded")
+        raise UnreadableError(f"its {header.kind} data cannot be decoded")
     return image
 
 

@@ -118,8 +118,8 @@ def warn_of_shared(training: Listed, validation: Listed) -> None:
         shared = shared[np.array(equal, dtype=np.bool_)]
     if len(shared):
         log.warning(
-            "%s has %s of the %s images of %s%s, first %s: the metrics will be those of images "
-            "that were trained on",
+            "%s contains %s of the %s images of %s%s, first %s; the metrics will include images "
+            "that were used for training",
             training.source,
             f"{len(shared):,}",
             f"{compared:,}",
@@ -136,20 +136,19 @@ def warn_of_repeats(listed: Listed) -> None:
     """
     names, counts = np.unique(listed.names, return_counts=True)
     if (counts > 1).any():
-        first, number = os.fsdecode(names[counts > 1][0]), f"{(counts > 1).sum():,}"
         log.warning(
-            "%s has %s more than once, as it does %s of its %s images; each counts as often",
+            "%s contains %s of its %s images more than once, first %s; each occurrence counts",
             listed.source,
-            first,
-            number,
+            f"{(counts > 1).sum():,}",
             f"{len(names):,}",
+            os.fsdecode(names[counts > 1][0]),
         )
     groups = namesakes(names)
     copies = [pair for group in groups for pair in equal_pairs(listed.folder, group)]
     if copies:
         log.warning(
-            "%s has images more than once in different folders, %s among %s files with the same "
-            "names that were compared; first %s and %s",
+            "%s contains images more than once, in different folders: %s copies among %s files "
+            "of equal name that were compared, first %s and %s",
             listed.source,
             f"{len(copies):,}",
             f"{sum(map(len, groups)):,}",
@@ -213,5 +212,5 @@ def refuse(faults: Sequence[str]) -> None:
     """
     if faults:
         more = len(faults) - SHOWN
-        rest = [f"and {more:,} more of the files have a fault"] if more > 0 else []
+        rest = [f"{more:,} more files have faults"] if more > 0 else []
         raise DataError("\n".join([*faults[:SHOWN], *rest]))

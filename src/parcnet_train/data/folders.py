@@ -41,7 +41,7 @@ Entry = os.DirEntry[str]
 Entries = list[Entry]
 
 OUTSIDE = "beside the class folders"
-NO_FILES = "broken links and other things that are no files"
+NO_FILES = "broken links or other entries that are not files"
 CLOSED = "folders that cannot be opened"
 
 
@@ -172,8 +172,8 @@ def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
     """Warn about files that are not read, in one line."""
     if left_out:
         log.warning(
-            "data.root: %s has files that may be images and are left out: %s; convert them, move "
-            "them into the folder of their class, or remove them",
+            "data.root: %s contains files that may be images but are left out: %s. Fix: convert "
+            "them, move them into the folder of their class, or remove them",
             folder,
             describe(left_out),
         )
@@ -187,9 +187,9 @@ def class_folders(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is a "
-            "folder that holds one folder of images per class; set data.root, data.train_dir, "
-            "data.val_dir"
+            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; expected a "
+            "folder that contains one folder of images per class. Fix: set data.root, "
+            "data.train_dir or data.val_dir"
         )
     names = sorted(
         entry.name
@@ -198,7 +198,10 @@ def class_folders(folder: Path) -> list[str]:
         if is_folder(entry)
     )
     if not names:
-        raise DataError(f"data.root: {folder} holds no class folders")
+        raise DataError(
+            f"data.root: {folder} contains no class folders; expected one folder of images per "
+            "class"
+        )
     return names
 
 
@@ -209,7 +212,9 @@ def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
         DataError: If it is not.
     """
     if name not in class_names:
-        raise DataError(f"data.root: {folder / name} is a class that the training set has not")
+        raise DataError(
+            f"data.root: {folder / name}: this class does not occur in the training set"
+        )
 
 
 class ListedImages(NamedTuple):
@@ -248,10 +253,10 @@ def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
         others = [*found.others, *(LeftOut(NO_FILES, each) for each in found.no_files)]
         left_out += [LeftOut(kind, f"{name}/{each}") for kind, each in others]
         if not found.images:
-            there = f"; it has {describe(others)}" if others else ""
+            there = f"; it contains {describe(others)}" if others else ""
             raise DataError(
-                f"data.root: class folder {folder / name} holds no image "
-                f"({' '.join(SUFFIXES)}){there}; fill or remove it"
+                f"data.root: the class folder {folder / name} contains no image "
+                f"({' '.join(SUFFIXES)}){there}. Fix: add images or remove the folder"
             )
         paths += [os.fsencode(f"{name}/{each}") for each in found.images]
         labels += [class_names.index(name)] * len(found.images)

@@ -44,7 +44,7 @@ def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """
     header = find_header(content)
     if header is None:
-        raise UnreadableError("it is no image of a format that can be read")
+        raise UnreadableError("it is not an image in a supported format")
     height, width = header.size
     if height * width > max_pixels:
         raise UnreadableError(

@@ -35,8 +35,8 @@ def readable(samples: Sequence[Loaded | None], fill: bool) -> list[Loaded]:
     kept = [sample for sample in samples if sample is not None]
     if not kept:
         raise DataError(
-            f"all {len(samples)} images of a batch are unreadable; look at the files under "
-            "data.root, or raise recipe.batch_size"
+            f"all {len(samples)} images of a batch are unreadable. Fix: check the files under "
+            "data.root, or increase recipe.batch_size"
         )
     return [kept[number % len(kept)] for number in range(len(samples))] if fill else kept
 

@@ -61,8 +61,8 @@ class HuggingFaceDataset(ImageDataset):
         labels = np.asarray(rows.with_format("numpy")[label_column][:])
         if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
             raise DataError(
-                f"data.root: {folder} has rows without a class, as sets for tests have; name "
-                "another split: data.train_dir, data.val_dir"
+                f"data.root: {folder} has rows without a class, as test sets often do; expected a "
+                "class in every row. Fix: choose another split with data.train_dir or data.val_dir"
             )
         super().__init__(labels, transform, on_error)
         self.rows = rows.select_columns([image_column])
@@ -180,16 +180,16 @@ class HuggingFaceData(ImageFolderData):
         for folder in [*training, *validation]:
             if self.split_classes(folder) != self.class_names:
                 raise DataError(
-                    f"data.root: {folder} has other classes than the training set, or has them in "
-                    "another order"
+                    f"data.root: {folder} does not have the classes of the training set; expected "
+                    "the same classes in the same order"
                 )
         if action == "fit":
             paths = [list(map(os.path.realpath, paths_of_rows(f))) for f in training + validation]
             shared = sorted(set(paths[0]) & set(paths[1]))
             if shared:
                 log.warning(
-                    "data.train_dir=%s and data.val_dir=%s have the same rows, those of %s: the "
-                    "metrics will be those of images that were trained on",
+                    "data.train_dir=%s and data.val_dir=%s have the same rows, those of %s; the "
+                    "metrics will include images that were used for training",
                     self.train_folder.name,
                     self.val_folder.name,
                     shared[0],
@@ -207,20 +207,20 @@ class HuggingFaceData(ImageFolderData):
             column = getattr(self, key)
             if column not in features:
                 raise DataError(
-                    f"data.{key}={column}: {folder} has no such column; allowed are "
-                    f"{', '.join(features)}"
+                    f"data.{key}={column}: {folder} has no such column; expected "
+                    f"one of {', '.join(features)}"
                 )
         images, labels = features[self.image_column], features[self.label_column]
         if not isinstance(images, datasets.Image):
             raise DataError(
-                f"data.image_column={self.image_column}: {folder} has {type(images).__name__} "
-                "there; allowed is a column of images (datasets.Image)"
+                f"data.image_column={self.image_column}: this column of {folder} has the type "
+                f"{type(images).__name__}; expected images (datasets.Image)"
             )
         if not isinstance(labels, datasets.ClassLabel):
             raise DataError(
-                f"data.label_column={self.label_column}: {folder} has {type(labels).__name__} "
-                "there, which names no classes; allowed is a ClassLabel: class_encode_column makes "
-                "one"
+                f"data.label_column={self.label_column}: this column of {folder} has the type "
+                f"{type(labels).__name__}, which has no class names; expected a ClassLabel. Fix: "
+                "create one with class_encode_column"
             )
         return list(labels.names)
 
@@ -246,7 +246,7 @@ class HuggingFaceData(ImageFolderData):
         )
         if (largest := dataset.labels.max()) >= len(names):
             raise DataError(
-                f"data.label_column={self.label_column}: {folder} has class {largest} there, and "
-                f"names {len(names)}; copy the data set again"
+                f"data.label_column={self.label_column}: this column of {folder} has the class "
+                f"{largest}, but names only {len(names)} classes. Fix: copy the data set again"
             )
         return dataset

@@ -28,8 +28,7 @@ def import_datasets() -> Any:
         import datasets
     except ImportError as error:
         raise ConfigError(
-            "data=huggingface needs the package datasets, which is not installed: "
-            "pip install datasets"
+            "data=huggingface: the package datasets is not installed. Fix: pip install datasets"
         ) from error
     return datasets
 
@@ -69,11 +68,13 @@ def refuse_missing(folder: Path) -> None:
         return
     root, split = folder.parent, folder.name
     is_alone = (root / SAVED).is_file()
-    reason = " (it holds a Dataset; a DatasetDict has splits)" if is_alone else hint(root, split)
+    reason = (
+        " (it contains a Dataset; only a DatasetDict has splits)" if is_alone else hint(root, split)
+    )
     raise DataError(
-        f"data.root: {root} has no split {split}{reason}; allowed is a folder that "
+        f"data.root: {root} has no split {split}{reason}; expected a folder that "
         f"DatasetDict.save_to_disk wrote, or one with {split}-*.parquet, data/{split}-*.parquet or "
-        f"{split}/*.parquet; set data.root, data.train_dir, data.val_dir"
+        f"{split}/*.parquet. Fix: set data.root, data.train_dir or data.val_dir"
     )
 
 
@@ -121,4 +122,4 @@ def rows_of(folder: Path, columns: Sequence[str]) -> Any:
 def unreadable(path: Path | str, error: Exception) -> DataError:
     """Return the error for files that `datasets` cannot read."""
     reason = first_line(error)
-    return DataError(f"data.root: {path} cannot be read: {reason}; copy the data set again")
+    return DataError(f"data.root: {path} cannot be read ({reason}). Fix: copy the data set again")

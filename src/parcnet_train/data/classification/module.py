@@ -78,11 +78,12 @@ class ImageFolderData(TaskData):
         names = self.find_classes()
         if self.expected_classes not in (None, len(names)):
             raise DataError(
-                f"data.num_classes={self.expected_classes}, but {self.root} has {len(names)} "
-                "classes; data.num_classes=null counts them"
+                f"data.num_classes={self.expected_classes}: {self.root} has {len(names)} classes; "
+                f"expected the same number. Fix: set data.num_classes={len(names)}, or "
+                "data.num_classes=null to count them"
             )
         if len(names) < 2:
-            raise DataError(f"data.root: {self.root} has one class, a classifier needs two or more")
+            raise DataError(f"data.root: {self.root} has only one class; expected two or more")
         return names
 
     def find_classes(self) -> list[str]:

@@ -39,7 +39,8 @@ class DigitsData(ImageFolderData):
         """Write the images, and log what they are."""
         write_digits(self.root)
         log.info(
-            "data=demo is demonstration data: 1,797 handwritten digits in %s. For a real run name "
-            "a real set: data=imagenet data.root=/path, or data=imagefolder data.root=/path",
+            "data=demo is demonstration data: 1,797 handwritten digits in %s. For a real run, "
+            "choose a real data set: data=imagenet data.root=/path, or data=imagefolder "
+            "data.root=/path",
             self.root,
         )

@@ -89,7 +89,7 @@ class DetectionScenes(CocoData):
         write_detection_scenes(self.root)
         log.info(
             "data=demo_detection is demonstration data: %d drawn scenes of stickers in %s. For a "
-            "real run name a real set: data=coco data.root=/path, or data=coco_format "
+            "real run, choose a real data set: data=coco data.root=/path, or data=coco_format "
             "data.root=/path",
             sum(COUNTS.values()),
             self.root,

@@ -68,7 +68,7 @@ class SegmentationScenes(VocData):
         write_segmentation_scenes(self.root)
         log.info(
             "data=demo_segmentation is demonstration data: %d drawn scenes of stickers in %s. For "
-            "a real run name a real set: data=voc data.root=/path, or data=voc_format "
+            "a real run, choose a real data set: data=voc data.root=/path, or data=voc_format "
             "data.root=/path",
             sum(COUNTS.values()),
             self.root,

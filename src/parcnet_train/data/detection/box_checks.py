@@ -80,8 +80,8 @@ def check_areas(annotations: CocoAnnotations, file: Path) -> None:
     else:
         return
     log.warning(
-        "%s: %s of its %s areas %s: %s, area=%g; map_small, map_medium and map_large go by them; "
-        "expected the pixels of the object, or no 'area' at all for those of the box",
+        "%s: %s of its %s areas %s: %s, area=%g; map_small, map_medium and map_large depend on "
+        "them; expected the number of pixels of the object, or no 'area' to use that of the box",
         file,
         f"{wrong.sum():,}",
         f"{len(wrong):,}",
@@ -157,7 +157,7 @@ def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
         return f"they have no width or no height; {expected}"
     if in_first_pixel(annotations)[wrong].all():
         return (
-            f"they look like shares of the image, 0 to 1; {expected}. Fix: multiply them by the "
+            f"they look like relative coordinates, 0 to 1; {expected}. Fix: multiply them by the "
             "width and the height of the image"
         )
     begins, lengths = boxes[has_area, :2], boxes[has_area, 2:]
@@ -173,7 +173,7 @@ def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
         )
     if (shares_inside(boxes[wrong], sizes[wrong, ::-1]) >= LEAST_INSIDE).all():
         return (
-            "they would fit if width and height of their images were exchanged; the sizes may be "
-            f"those of photos before their header turns them; {expected}"
+            "they would fit if width and height of their images were swapped; the sizes may be "
+            f"those of photos without their EXIF orientation; {expected}"
         )
-    return f"they may be those of the image at another size; {expected}"
+    return f"they may belong to the image at another size; {expected}"

@@ -83,8 +83,8 @@ def read_annotations(file: Path) -> CocoAnnotations:
         return _read(file, status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(
-            f"{file} cannot be read ({reason_of(error)}{hint(file.parent, file.name)}); allowed is "
-            "a file of annotations in COCO's format; set data.root, data.train_annotations, "
+            f"{file} cannot be read ({reason_of(error)}{hint(file.parent, file.name)}); expected "
+            "an annotation file in COCO's format. Fix: set data.root, data.train_annotations or "
             "data.val_annotations"
         ) from error
 
@@ -139,11 +139,11 @@ def read_categories(categories: Entries) -> tuple[list[str], Integers, npt.NDArr
 def read_images(images: Entries) -> tuple[npt.NDArray[np.bytes_], Integers, Integers]:
     """Return the file names, ids and sizes (height, width) of the images."""
     sizes = np.stack([images.integers("height"), images.integers("width")], axis=1)
-    images.refuse(sizes <= 0, ("height", "width"), "both are to be at least 1 pixel")
+    images.refuse(sizes <= 0, ("height", "width"), "expected at least 1 pixel each")
     images.refuse(
         sizes.astype(np.float64).prod(axis=1) > MOST_PIXELS,
         ("height", "width"),
-        "an image may have up to 2^31 pixels",
+        "expected at most 2^31 pixels in an image",
     )
     files = [os.fsencode(name) for name in images.texts("file_name")]
     return np.array(files), images.ids(), sizes
@@ -155,11 +155,11 @@ def read_boxes(annotations: Entries) -> tuple[Floats, Floats, npt.NDArray[np.boo
     annotations.refuse(
         boxes[:, 2:] < 0,
         ("bbox",),
-        "[left, top, width, height] is to have a width and a height of at least 0",
+        "expected [left, top, width, height] with a width and a height of at least 0",
     )
     areas = annotations.numbers("area", default=-1.0)
     given = annotations.have("area")
-    annotations.refuse(given & (areas < 0), ("area",), "an area is at least 0")
+    annotations.refuse(given & (areas < 0), ("area",), "expected an area of at least 0")
     with np.errstate(over="ignore"):
         areas = np.where(given, areas, boxes[:, 2] * boxes[:, 3])
     return boxes, areas, annotations.numbers("iscrowd", default=0.0) != 0

@@ -49,12 +49,12 @@ def spare_categories(
         if category in used:
             continue
         if name == BACKGROUND_NAME:
-            spare[category] = "the name of what holds no object"
+            spare[category] = "the name of the background"
         elif category in parents and not keep_parents:
             spare[category] = PARENT
     for same in by_name(names, spare).values():
         kept = [each for each in same if each in used] or same[:1]
-        reason = f"id {kept[0]} has that name, too"
+        reason = f"id {kept[0]} has the same name"
         spare |= {each: reason for each in same if each not in kept}
     return spare
 
@@ -87,14 +87,14 @@ def without_categories(
     for name, same in by_name(dict(zip(ids[1:].tolist(), names[1:], strict=True))).items():
         if name == BACKGROUND_NAME:
             raise DataError(
-                f'{file}: categories: id {same[0]} has name="{name}", and has annotations: that '
-                "is what holds no object; choose another"
+                f'{file}: categories: id {same[0]} has name="{name}" and annotations, but this '
+                "name stands for regions without an object. Fix: choose another name"
             )
         if len(same) > 1:
             raise DataError(
-                f'{file}: categories: ids {", ".join(map(str, same))} have name="{name}", and have '
-                "annotations; expected a name for each. Fix: rename one, or give their annotations "
-                "one category"
+                f'{file}: categories: ids {", ".join(map(str, same))} have name="{name}" and '
+                "annotations; expected different names. Fix: rename one, or move the annotations "
+                "to one category"
             )
     if len(names) == 1:
         raise DataError(f"{file}: categories: no category is left; expected at least one class")
@@ -122,12 +122,12 @@ def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: 
     if spare:
         are_parents = set(spare.values()) == {PARENT}
         log.warning(
-            "%s: categories that are no classes, since no annotation has them (%s of %s): %s%s",
+            "%s: %s of %s categories do not become classes because they have no annotations: %s%s",
             file,
             f"{len(spare):,}",
             f"{len(names) - 1:,}",
             ", ".join(f"id {each} {names[each]!r} ({reason})" for each, reason in spare.items()),
-            f"; data.num_classes={len(names) - 1} makes classes of them" if are_parents else "",
+            f"; data.num_classes={len(names) - 1} keeps them as classes" if are_parents else "",
         )
 
 
@@ -147,6 +147,6 @@ def refuse_other_classes(
         mine, other = (each.get(category, "absent") for each in categories)
         if mine != other:
             raise DataError(
-                f"{first[0]} and {second[0]} have other categories: id {category} is {mine} in the "
-                f"first and {other} in the second; give both files the same categories"
+                f"{first[0]} and {second[0]} have different categories: id {category} is {mine} in "
+                f"the first and {other} in the second; expected the same categories in both"
             )

@@ -25,8 +25,8 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
     """
     if not folder.is_dir():
         raise DataError(
-            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is a "
-            "folder of images; set data.root, data.train_images, data.val_images"
+            f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; expected a "
+            "folder of images. Fix: set data.root, data.train_images or data.val_images"
         )
     # Each folder is listed once: a query per file would take minutes on a network drive.
     listed: dict[str, set[str]] = {}
@@ -39,9 +39,9 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
             absent.append(file)
     if absent:
         raise DataError(
-            f"{folder / absent[0]} does not exist, which the annotations list"
-            f"{hint(folder, absent[0])}; {len(absent)} of {len(annotations)} images are absent; "
-            "fetch them, set data.root, or take them out of the annotations"
+            f"{folder / absent[0]} does not exist{hint(folder, absent[0])}; {len(absent):,} of "
+            f"{len(annotations):,} images in the annotations are missing. Fix: fetch them, set "
+            "data.root, or remove them from the annotations"
         )
 
 
@@ -54,7 +54,7 @@ def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
     """
     if annotations.is_crowd.all():
         log.warning(
-            "%s has no object to find in its %s images, and %s crowds: the metrics will be null",
+            "%s has no object to detect in its %s images (%s crowds); the metrics will be null",
             file,
             f"{len(annotations):,}",
             f"{len(annotations.boxes):,}",
@@ -74,7 +74,7 @@ def warn_of_untrained(train_set: BoxedImages, file: Path) -> None:
     names = [name for name, count in zip(class_names[1:], counts, strict=True) if not count]
     if names:
         log.warning(
-            "%s has no box of %s of its %s categories, which stay classes: %s",
+            "%s has no box of %s of its %s categories, which remain classes: %s",
             file,
             f"{len(names):,}",
             f"{len(counts):,}",

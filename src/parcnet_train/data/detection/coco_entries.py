@@ -33,12 +33,12 @@ def parse(file: Path) -> dict[str, Any]:
             document = json.loads(text, object_hook=without_outline)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{file} is not JSON, or cut off ({error}); fetch or write it again"
+            f"{file} is not JSON, or is truncated ({error}). Fix: fetch or write it again"
         ) from error
     for name in LISTS:
         if not (isinstance(document, dict) and isinstance(document.get(name), list)):
             raise DataError(
-                f"{file} has no list {name!r}; allowed is a file of annotations in COCO's format, "
+                f"{file} has no list {name!r}; expected an annotation file in COCO's format, "
                 "with lists images, annotations and categories"
             )
     return document
@@ -81,7 +81,7 @@ class Entries:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict):
                 raise DataError(
-                    f"{file}: {name}[{number}]={short(entry)}: allowed is a mapping; mend or "
+                    f"{file}: {name}[{number}]={short(entry)}: expected a mapping. Fix: correct or "
                     "remove that entry"
                 )
 
@@ -101,8 +101,8 @@ class Entries:
         where = f" ({', '.join(f'{key} {short(entry[key])}' for key in names)})" if names else ""
         given = ", ".join(f"{key}={short(entry[key])}" for key in keys)
         raise DataError(
-            f"{self.file}: {self.name}[{number}]{where}: {given}: {words}; mend or remove that "
-            "entry"
+            f"{self.file}: {self.name}[{number}]{where}: {given}: {words}. Fix: correct "
+            "or remove that entry"
         )
 
     def have(self, key: str) -> npt.NDArray[np.bool_]:
@@ -116,8 +116,8 @@ class Entries:
         missing = ~self.have(key)
         if missing.any():
             raise DataError(
-                f"{self.file}: {self.name}[{missing.argmax()}] has no {key!r}; mend or remove that "
-                "entry"
+                f"{self.file}: {self.name}[{missing.argmax()}] has no {key!r}. Fix: correct "
+                "or remove that entry"
             )
         return [entry[key] for entry in self.entries]
 
@@ -143,13 +143,13 @@ class Entries:
 
     def integers(self, key: str) -> npt.NDArray[np.int64]:
         """Return the values of a key as integers."""
-        return self.column(key, "i", (), "allowed is a whole number").astype(np.int64)
+        return self.column(key, "i", (), "expected an integer").astype(np.int64)
 
     def numbers(
         self, key: str, shape: tuple[int, ...] = (), default: float | None = None
     ) -> npt.NDArray[np.float64]:
         """Return the values of a key as finite numbers, or as lists of finite numbers."""
-        words = f"allowed are {shape[0]} finite numbers" if shape else "allowed is a finite number"
+        words = f"expected {shape[0]} finite numbers" if shape else "expected a finite number"
         numbers = self.column(key, "biuf", shape, words, default).astype(np.float64)
         self.refuse(~np.isfinite(numbers), (key,), words)
         return numbers
@@ -158,15 +158,15 @@ class Entries:
         """Return the values of a key as texts that are valid file names."""
         values = self.values(key, None)
         wrong = [not is_name(text) for text in values]
-        self.refuse(np.array(wrong), (key,), "allowed is a text")
+        self.refuse(np.array(wrong), (key,), "expected a text")
         return values
 
     def ids(self) -> npt.NDArray[np.int64]:
         """Return the ids: at least one, and all different."""
         if not self.entries:
             raise DataError(
-                f"{self.file}: the list {self.name!r} is empty; allowed is a file of annotations "
-                "in COCO's format, with at least one entry there"
+                f"{self.file}: the list {self.name!r} is empty; expected an annotation file in "
+                "COCO's format with at least one entry there"
             )
         ids = self.integers("id")
         self.refuse_repeated("id", ids)
@@ -177,7 +177,9 @@ class Entries:
         _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
         before = first[inverse]
         self.refuse(
-            before < np.arange(len(values)), (key,), f"another entry of {self.name} has it, too"
+            before < np.arange(len(values)),
+            (key,),
+            f"another entry of {self.name} has the same {key}",
         )
 
     def positions(self, key: str, ids: npt.NDArray[np.int64], of: str) -> npt.NDArray[np.int64]:

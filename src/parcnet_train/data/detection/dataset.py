@@ -71,14 +71,16 @@ class BoxedImages(Dataset[BoxedImage | None]):
         counts = np.diff(annotations.starts)
         self.images = np.flatnonzero(counts >= int(annotated_only))  # positions in the annotations
         if not len(self.images):
-            raise DataError(f"{folder}: the annotations have no image with a box")
+            raise DataError(
+                f"{folder}: the annotations have no image with a box; expected at least one"
+            )
         self.boxes, self.is_object = visible_boxes(annotations)
         if annotated_only and not self.is_object.any():
             crowds = int(annotations.is_crowd.sum())
             raise DataError(
                 f"{folder}: the annotations have no object to learn from: of {len(self.boxes):,} "
                 f"boxes, {crowds:,} are crowds and {len(self.boxes) - crowds:,} have no area in "
-                "their image; set data.train_annotations"
+                "their image. Fix: set data.train_annotations"
             )
 
     def __len__(self) -> int:
@@ -156,15 +158,15 @@ class BoxedImages(Dataset[BoxedImage | None]):
         height, width = self.annotations.sizes[number].tolist()
         if image.shape[:2] != (height, width):
             way_out = (
-                "if the boxes were drawn on the photo as it is shown, exchange height and width in "
-                "the annotations, else take the orientation out of the image's header (EXIF)"
+                "if the boxes were drawn on the upright photo, swap height and width in the "
+                "annotations; otherwise remove the orientation from the image's header (EXIF)"
                 if image.shape[:2] == (width, height)
-                else "mend one of them"
+                else "correct one of them"
             )
             raise DataError(
-                f"{self.path(number)} has {image.shape[1]}x{image.shape[0]} pixels, turned as its "
-                f"header says, but image id {self.annotations.image_ids[number]} of the annotations"
-                f" says {width}x{height}, so its boxes would lie elsewhere; {way_out}"
+                f"{self.path(number)} has {image.shape[1]}x{image.shape[0]} pixels (EXIF "
+                f"orientation applied), but image id {self.annotations.image_ids[number]} of the "
+                f"annotations has {width}x{height}, so its boxes would be misplaced. Fix: {way_out}"
             )
 
 

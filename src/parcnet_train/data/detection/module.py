@@ -131,8 +131,9 @@ class CocoData(TaskData):
         categories = len(annotations.class_names) - 1
         if self.expected_classes not in (None, categories):
             raise DataError(
-                f"data.num_classes={self.expected_classes}, but {file} has {categories} "
-                "categories; data.num_classes=null counts them"
+                f"data.num_classes={self.expected_classes}: {file} has {categories} categories; "
+                f"expected the same number. Fix: set data.num_classes={categories}, or "
+                "data.num_classes=null to count them"
             )
         return annotations
 

@@ -72,8 +72,7 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
     path = folder / ANNOTATIONS
     if not path.is_file():
         raise DataError(
-            f"{path} does not exist; allowed is a folder with {ANNOTATIONS} and {IMAGES}, of COCO "
-            "2017"
+            f"{path} does not exist; expected a folder of COCO 2017 with {ANNOTATIONS} and {IMAGES}"
         )
     objects: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
     try:
@@ -92,13 +91,13 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
             if each["id"] in of_voc and min(each["height"], each["width"]) >= SHORTEST
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"not in COCO's format ({type(error).__name__}: {error})"
+        reason = f"it is not in COCO's format ({type(error).__name__}: {error})"
         raise broken(path, reason) from error
     if len(document["images"]) != count:
-        raise broken(path, f"it has {len(document['images']):,} images, not {count:,}")
+        raise broken(path, f"it has {len(document['images']):,} images (expected {count:,})")
     for image in images:
         if not NAME.fullmatch(image.name):
-            raise broken(path, f"it names {image.name[:40]!r}, which is no image of COCO 2017")
+            raise broken(path, f"it names {image.name[:40]!r}, which is not an image of COCO 2017")
     refuse_missing(Folder(folder / IMAGES), [f"{image.name}.jpg" for image in images])
     return images
 

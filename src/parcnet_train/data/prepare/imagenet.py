@@ -44,7 +44,7 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
     paths = {name: source / name for name in (TRAIN, VAL, DEVKIT)}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
         raise DataError(
-            f"{source} lacks {', '.join(missing)}; allowed is a folder with {TRAIN}, {VAL} and "
+            f"{source} lacks {', '.join(missing)}; expected a folder with {TRAIN}, {VAL} and "
             f"{DEVKIT} from image-net.org"
         )
     words, labels = read_devkit(paths[DEVKIT], counts)
@@ -77,8 +77,8 @@ def check_space(paths: Mapping[str, Path], root: Path, wnids: Sequence[str]) -> 
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{root}: {needed / 1e9:.1f} GB are still to be unpacked, {free / 1e9:.1f} GB are "
-            "free; make room, or name a folder on another disk"
+            f"{root}: {needed / 1e9:.1f} GB are still to be unpacked, but only {free / 1e9:.1f} GB "
+            "are free. Fix: free some disk space, or choose a folder on another disk"
         )
 
 
@@ -110,8 +110,8 @@ def class_tars(
         missing, others = sorted(set(wnids) - set(members)), sorted(set(members) - set(wnids))
         raise broken(
             path,
-            f"it lacks {len(missing):,} of {len(wnids):,} class tars and has {len(others):,} other "
-            f"files, first {(missing + others)[0]}",
+            f"it lacks {len(missing):,} of {len(wnids):,} class tars and contains {len(others):,} "
+            f"other files, first {(missing + others)[0]}",
         )
     return members
 
@@ -200,7 +200,7 @@ def unpack(
     for member in archive:
         file = archive.extractfile(member) if member.isfile() else None
         if file is None or not allowed.fullmatch(member.name):
-            raise broken(path, f"{member.name!r} is none of its images")
+            raise broken(path, f"{member.name!r} is not one of its images")
         target = place(member.name)
         # A file is too short if the process was killed while writing it.
         if not (target.is_file() and target.stat().st_size == member.size):
@@ -219,8 +219,9 @@ def check_count(folder: Path, expected: int) -> None:
     count = count_images(folder, "[!.]*/*")
     if count != expected:
         raise DataError(
-            f"{folder} holds {count:,} images, ILSVRC2012 has {expected:,}; remove the folder, "
-            "download the archive anew unless something else wrote into it, and start again"
+            f"{folder} contains {count:,} images; expected {expected:,} (ILSVRC2012). Fix: remove "
+            "the folder, download the archive again unless something else wrote into the folder, "
+            "and run the command again"
         )
 
 

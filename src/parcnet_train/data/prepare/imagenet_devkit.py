@@ -46,10 +46,10 @@ def read_devkit(path: Path, counts: Counts) -> tuple[dict[str, str], list[str]]:
     except Exception as error:  # the readers raise nearly anything for a file of another kind
         raise broken(path, error) from error
     if len(words) != counts.classes or any(not re.fullmatch(r"n\d{8}", each) for each in words):
-        raise broken(path, f"it names {len(words):,} classes, not {counts.classes:,} wnids")
+        raise broken(path, f"it names {len(words):,} classes (expected {counts.classes:,} wnids)")
     if len(numbers) != counts.val or not set(numbers) <= set(range(1, len(words) + 1)):
-        reason = f"it labels {len(numbers):,} validation images, not {counts.val:,} with a class"
-        raise broken(path, reason)
+        expected = f"expected {counts.val:,}, each with a class"
+        raise broken(path, f"it labels {len(numbers):,} validation images ({expected})")
     wnids = list(words)
     return words, [wnids[number - 1] for number in numbers]
 
@@ -58,7 +58,7 @@ def read_member(archive: tarfile.TarFile, name: str) -> bytes:
     """Read a file in an archive."""
     file = archive.extractfile(name)
     if file is None:
-        raise ValueError(f"{name} is no file")
+        raise ValueError(f"{name} is not a file")
     return file.read()
 
 

@@ -21,7 +21,7 @@ Link = Literal["copy", "hard", "symbolic"]
 def broken(path: Path, reason: str | Exception) -> DataError:
     """Return the error for an archive that is incomplete or not what its name says."""
     return DataError(
-        f"{path}: {first_line(reason)}; is it the official file, and whole? Download it again"
+        f"{path}: {first_line(reason)}; expected the complete official file. Fix: download it again"
     )
 
 
@@ -36,8 +36,8 @@ def in_one_line(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or root}: {reason_of(error)}; mend that and start again, it "
-            "goes on where it was stopped"
+            f"{error.filename or root}: {reason_of(error)}. Fix: solve this problem and run the "
+            "command again; it resumes where it stopped"
         ) from error
 
 
@@ -109,7 +109,7 @@ def open_source(path: Path, inside: str, official: str) -> Iterator[Source]:
         return
     if not path.is_file():
         raise DataError(
-            f"{path} does not exist; allowed is {official}, or the folder {inside} that it holds"
+            f"{path} does not exist; expected {official}, or the folder {inside} that it contains"
         )
     with open_archive(path) as archive:
         yield Archive(path, archive, inside)
@@ -188,8 +188,8 @@ def link_hard(path: Path, target: Path) -> None:
         path.hardlink_to(target)
     except OSError as error:
         raise DataError(
-            f"{target} cannot be linked from {path.parent} ({reason_of(error)}); use --link "
-            "symbolic, or leave --link out"
+            f"{target} cannot be linked from {path.parent} ({reason_of(error)}). Fix: use --link "
+            "symbolic, or omit --link"
         ) from error
 
 

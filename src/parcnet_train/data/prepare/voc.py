@@ -56,7 +56,7 @@ VOC_FOLDER = "VOCdevkit/VOC2012"
 SBD_FOLDER = "benchmark_RELEASE/dataset"
 LISTS = "ImageSets/Segmentation"
 RULE = "coco_rule.txt"
-AGAIN = "remove it and start again; if it stays so, download its source anew"
+AGAIN = "Fix: remove it and run the command again; if that does not help, download its source again"
 
 
 def prepare_voc(
@@ -119,7 +119,9 @@ def refuse_source(root: Path, sources: Sequence[Path]) -> None:
         DataError: If the root is the folder of a source.
     """
     if root.resolve() in [path.resolve() for path in sources]:
-        raise DataError(f"{root} is a source, which is only read; name another folder to write to")
+        raise DataError(
+            f"{root} is a source, which is only read; expected another folder to write to"
+        )
 
 
 def image_path(root: Path, name: str) -> Path:
@@ -202,8 +204,9 @@ def keep_rule(root: Path, rule: Rule | None) -> None:
     before = path.read_text("utf-8").strip() if path.is_file() else rule
     if rule and before != rule:
         raise DataError(
-            f"{root} has masks of COCO by the rule {before}, {rule} was asked for; name another "
-            f"folder, or remove {RULE} and SegmentationClass/0*.png there"
+            f"{root} has masks of COCO created by the rule {before}, but the rule {rule} was "
+            f"requested. Fix: choose another folder, or remove {RULE} and "
+            "SegmentationClass/0*.png there"
         )
     if rule:
         write_lines(path, [rule])
@@ -231,17 +234,17 @@ def verify_pair(image: Path, mask: Path) -> None:
         with Image.open(image) as file:
             width, height = file.size
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{image} is no image; {AGAIN}") from error
+        raise DataError(f"{image} is not an image. {AGAIN}") from error
     try:
         indices = read_mask(mask)
     except DataError as error:
-        raise DataError(f"{error}, and start again") from error
+        raise DataError(f"{error}, and run the command again") from error
     if indices.shape != (height, width):
         own = f"{indices.shape[1]} x {indices.shape[0]}"
-        raise DataError(f"{mask} has {own} pixels, its image {width} x {height}; {AGAIN}")
+        raise DataError(f"{mask} has {own} pixels, but its image has {width} x {height}. {AGAIN}")
     allowed = np.append(np.arange(len(VOC_CLASSES)), IGNORED)
     if others := np.setdiff1d(indices, allowed).tolist():
         classes = len(VOC_CLASSES) - 1
         raise DataError(
-            f"{mask} has the value {others[0]}; allowed are 0 to {classes} and {IGNORED}; {AGAIN}"
+            f"{mask} has the value {others[0]}; expected 0 to {classes} or {IGNORED}. {AGAIN}"
         )

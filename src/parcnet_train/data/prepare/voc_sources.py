@@ -73,14 +73,14 @@ def read_split(voc: Source, sbd: Source, counts: Counts) -> Split:
         VOC_LISTS, (train, val), (counts.voc_train, counts.voc_val), strict=True
     ):
         if len(images) != count:
-            raise broken(voc.path, f"{name} lists {len(images):,} images, not {count:,}")
+            raise broken(voc.path, f"{name} lists {len(images):,} images (expected {count:,})")
     marked = set().union(*(read_list(sbd, name) for name in SBD_LISTS))
     others = marked - train - val
     if len(train) + len(others) != counts.train:
         raise broken(
             sbd.path,
-            f"{' and '.join(SBD_LISTS)} list {len(others):,} images that are new to VOC 2012, not "
-            f"{counts.train - len(train):,}",
+            f"{' and '.join(SBD_LISTS)} list {len(others):,} images that are new to VOC 2012 "
+            f"(expected {counts.train - len(train):,})",
         )
     return Split(sorted(train), sorted(val), sorted(others))
 
@@ -96,7 +96,7 @@ def read_list(source: Source, name: str) -> set[str]:
     names = content.decode("utf-8", "replace").split()
     for each in names:
         if not NAME.fullmatch(each):
-            raise broken(source.path, f"{name} names {each[:40]!r}, which is no image of VOC")
+            raise broken(source.path, f"{name} names {each[:40]!r}, which is not an image of VOC")
     return set(names)
 
 
@@ -107,5 +107,5 @@ def read_sbd(content: bytes) -> Mask:
     structure = loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"]
     mask: Mask = structure["Segmentation"][0, 0]
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise ValueError(f"GTcls.Segmentation is {mask.dtype} of shape {mask.shape}")
+        raise ValueError(f"GTcls.Segmentation has type {mask.dtype} and shape {mask.shape}")
     return mask

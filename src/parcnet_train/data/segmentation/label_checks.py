@@ -49,13 +49,13 @@ def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> 
         sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (mask, image)]
         is_turned = image.shape[:2] == mask.shape[::-1]
         way_out = (
-            "turn the mask too, or take the orientation out of the image's header"
+            "rotate the mask too, or remove the orientation from the image's header (EXIF)"
             if is_turned
-            else "make the mask of the image as it is, of as many pixels"
+            else "create the mask again at the size of the image"
         )
         raise DataError(
-            f"{mask_path} has {sizes[0]} pixels and its image {path} {sizes[1]}, turned as its "
-            f"header says; {way_out}"
+            f"{mask_path} has {sizes[0]} pixels, but its image {path} has {sizes[1]} (EXIF "
+            f"orientation applied); expected the same size. Fix: {way_out}"
         )
 
 
@@ -70,9 +70,9 @@ def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
         wrong = np.unique(mask[unknown]).tolist()
         words = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise DataError(
-            f"{path} has pixels of class {words}; allowed are 0 to {num_classes - 1} and 255, "
-            "which is ignored; correct the mask, or name all classes in classes.txt, the class of "
-            "index 0 first"
+            f"{path} has pixels of class {words}; expected 0 to {num_classes - 1}, or 255 for "
+            "ignored pixels. Fix: correct the mask, or list all classes in classes.txt, index 0 "
+            "first"
         )
 
 
@@ -159,7 +159,7 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
     ]
     if unseen and not faults:
         log.warning(
-            "%s: none of its %s masks has a pixel of %s; where that is not meant, compare "
+            "%s: none of its %s masks has a pixel of %s. If that is not intended, compare "
             "classes.txt with the indices in the masks",
             file,
             f"{tally.masks:,}",
@@ -174,12 +174,12 @@ def without_class(tally: Tally, file: Path) -> list[str]:
         return []
     if tally.first is None:
         return [
-            f"all {tally.masks:,} masks of {file} have pixels of class 0 alone, so there is "
-            "nothing to tell from it; write the indices of the classes into them, and set "
-            "data.masks to their folder"
+            f"{file}: all of its {tally.masks:,} masks contain only class 0, so there is nothing "
+            "to learn; expected the index of a class in every pixel. Fix: write the indices into "
+            "the masks, and set data.masks to their folder"
         ]
     return [
-        f"{tally.first} has pixels of 0 and 255 alone, as have all {tally.masks:,} masks of {file}:"
-        " 255 is ignored, so nothing but class 0 would be learned; where 255 stands for a class, "
-        "divide the masks by 255, which makes it class 1"
+        f"{tally.first} contains only 0 and 255, as do all {tally.masks:,} masks of {file}. 255 is "
+        "ignored, so only class 0 would be learned. Fix: if 255 stands for a class, divide the "
+        "masks by 255, which makes it class 1"
     ]

@@ -125,7 +125,7 @@ class VocData(TaskData):
         if not self.root.is_dir():
             raise DataError(
                 f"data.root: {self.root} does not exist{hint(self.root.parent, self.root.name)}; "
-                "allowed is a folder in VOC's layout"
+                "expected a folder in VOC's layout"
             )
         file = self.root / CLASSES
         if file.exists():
@@ -137,12 +137,12 @@ class VocData(TaskData):
         else:
             has_colours = (self.root / LABELMAP).exists()
             raise DataError(
-                f"{file} does not exist, so nothing tells the classes; write one name a line, that "
-                "of index 0 first, or give their names or number: data.names=[...], "
+                f"{file} does not exist, so the classes are unknown; expected one class name per "
+                "line, index 0 first. Fix: write the file, or set data.names=[...] or "
                 "data.num_classes=N"
                 + (
-                    f". {LABELMAP} is CVAT's: its masks are colours; write into each pixel the "
-                    "index of its colour, counted from 0 in the lines that name one"
+                    f". {LABELMAP} is from CVAT, whose masks contain colors: replace each color by "
+                    "its index, counted from 0 in the lines of that file that define a color"
                     if has_colours
                     else ""
                 )
@@ -151,8 +151,9 @@ class VocData(TaskData):
         refuse_names(names, source)
         if self.expected_classes not in (None, len(names)):
             raise DataError(
-                f"data.num_classes={self.expected_classes}, but {source} has {len(names)} classes; "
-                "data.num_classes=null takes as many"
+                f"data.num_classes={self.expected_classes}: {source} has {len(names)} classes; "
+                f"expected the same number. Fix: set data.num_classes={len(names)}, or "
+                "data.num_classes=null to count them"
             )
         return names
 
@@ -246,9 +247,9 @@ def refuse_names(names: Sequence[str], source: str) -> None:
     """
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DataError(f"{source} has the class {twice[0]!r} twice; give each its own name")
+        raise DataError(f"{source} has the class {twice[0]!r} twice; expected different names")
     if not 2 <= len(names) <= MAX_CLASSES:
         raise DataError(
-            f"{source}: allowed are 2 to {MAX_CLASSES} classes, the background included where the "
-            f"set has one, not {len(names)}"
+            f"{source}: the number of classes is {len(names)}; expected 2 to {MAX_CLASSES}, "
+            "including the background if the data set has one"
         )

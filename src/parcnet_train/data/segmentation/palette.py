@@ -76,15 +76,15 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
         content = read_regular(path)
         kind = read_header(content, max_pixels).kind
         if kind not in MASK_FORMATS:
-            raise UnreadableError(f"it is {kind}")
+            raise UnreadableError(f"its format is {kind}")
         # `Image.open` refuses large images as a possible attack; ours may be aerial images.
         with PILLOW[kind](io.BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image)
             step, is_inverted = steps_of(image, content)
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise UnreadableError(
-            f"{path} cannot be read as a mask ({unnamed(reason_of(error))}); allowed is a PNG of "
-            "class indices; mend or remove it"
+            f"{path} cannot be read as a mask ({unnamed(reason_of(error))}); expected a PNG of "
+            "class indices. Fix: repair or remove it"
         ) from error
     if mode not in ("P", "L", "1") or is_inverted:
         if is_inverted:
@@ -92,11 +92,11 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
         elif mode.startswith(("I", "F")):
             way_out = "save it with 8 bits"
         else:
-            way_out = "turn its colours into indices: of CVAT's, the lines of labelmap.txt from 0"
+            way_out = "replace its colors by indices (CVAT: lines of labelmap.txt, counted from 0)"
         raise DataError(
-            f"{path} is no mask of class indices, its pixels are {mode}"
-            f"{' with 0 as white' if is_inverted else ''}; allowed is a PNG of 8 bits with a "
-            f"palette or in grey; {way_out}"
+            f"{path} is not a mask of class indices: its pixels are {mode}"
+            f"{' with 0 as white' if is_inverted else ''}; expected a PNG of 8 bits with a "
+            f"palette or in gray. Fix: {way_out}"
         )
     return np.asarray(indices // step, np.uint8)
 

@@ -33,10 +33,10 @@ def read_lines(file: Path) -> list[str]:
     try:
         lines = read_regular(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise DataError(
-            f"{file} cannot be read ({reason}{hint(file.parent, file.name)}); allowed is a text "
-            "file with one name a line; set data.root, data.train_list, data.val_list"
+            f"{file} cannot be read ({reason}{hint(file.parent, file.name)}); expected a text "
+            "file with one name per line. Fix: set data.root, data.train_list or data.val_list"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -65,7 +65,7 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     """
     lines = read_lines(file)
     if not lines:
-        raise DataError(f"{file} names no image; allowed is a list of names, one a line")
+        raise DataError(f"{file} contains no image; expected a list of names, one per line")
     pairs = [PAIR.fullmatch(line) for line in lines]
     if any(pairs):
         first, second = zip(
@@ -76,8 +76,8 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     for folder in (root / images, root / masks):
         if not folder.is_dir():
             raise DataError(
-                f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; allowed is "
-                "a folder in VOC's layout; set data.root, data.images, data.masks"
+                f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; expected "
+                "a folder in VOC's layout. Fix: set data.root, data.images or data.masks"
             )
     return (
         find(file, lines, root, images, SUFFIXES),
@@ -93,8 +93,8 @@ def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, st
     """
     if pair is None:
         raise DataError(
-            f"{file} has pairs of an image and its mask, and the line {line!r}, which is none; "
-            "allowed are pairs alone, or names alone"
+            f"{file} contains pairs of an image and its mask, but the line {line!r} is not a pair; "
+            "expected only pairs or only names"
         )
     return pair[1], pair[2]
 
@@ -134,10 +134,10 @@ def find(
         first = Path(absent[0].lstrip("/"))
         ending = "" if is_suffixed(first) else " or ".join(endings[:3])
         raise DataError(
-            f"{folder / first}{ending} does not exist, which {file} lists"
-            f"{hint(folder, absent[0])}; {len(absent):,} of {len(names):,} files are absent; "
-            "fetch them, set data.root, or take them out of the list, which has names, one "
-            "a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
+            f"{folder / first}{ending} does not exist{hint(folder, absent[0])}; "
+            f"{len(absent):,} of {len(names):,} files listed in {file} are missing; expected one "
+            "name per line, or pairs such as JPEGImages/a.jpg SegmentationClass/a.png. Fix: fetch "
+            "the files, set data.root, or remove the lines"
         )
     return np.array(found)
 
@@ -182,7 +182,7 @@ def refuse_repeats(file: Path, images: Files) -> None:
     names, counts = np.unique(images, return_counts=True)
     if len(names) < len(images):
         raise DataError(
-            f"{file} names {os.fsdecode(names[counts > 1][0])} more than once, as it does "
-            f"{(counts > 1).sum():,} of {len(names):,} images, and each would count as often; take "
-            "the repeated lines out"
+            f"{file} contains {(counts > 1).sum():,} of {len(names):,} images more than once, "
+            f"first {os.fsdecode(names[counts > 1][0])}; expected every image once. "
+            "Fix: remove the repeated lines"
         )
