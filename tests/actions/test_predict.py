@@ -37,7 +37,7 @@ def test_twenty_good_images_and_five_others(trained, tmp_path):
     errors = done.stderr.splitlines()
     assert len(errors) == 2, done.stderr
     assert errors[0].startswith("error: photos/truncated.jpg: image file is truncated")
-    assert errors[1] == "error: photos/x.jpg: it is no image of a format that can be read"
+    assert errors[1] == "error: photos/x.jpg: it is not an image in a supported format"
     assert "23 of 25 images" in done.stdout
     (output,) = tmp_path.glob("runs/predict/*")
     rows = json.loads((output / "predictions.json").read_text())

@@ -67,7 +67,7 @@ def test_each_fault_is_named(overrides, message):
 
 def test_folders_of_another_number_of_classes(imagenet):
     (fault,) = faults_of("data=imagenet", f"data.root={imagenet}", "data.num_classes=3")
-    assert f"data.num_classes=3, but {imagenet} has 1000 classes" in fault
+    assert f"data.num_classes=3: {imagenet} has 1000 classes" in fault
 
 
 @pytest.mark.parametrize("action", ["profile", "benchmark"])

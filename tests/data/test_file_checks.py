@@ -101,7 +101,7 @@ def test_images_of_both_sets_are_reported(tmp_path, caplog):
     assert said(caplog, warn_of_shared, first, second) == []
     (tmp_path / "b" / "x" / "2.jpg").write_bytes(b"2")
     (line,) = said(caplog, warn_of_shared, first, second)
-    assert f"{first.source} has 1 of the 2 images of {second.source}" in line
+    assert f"{first.source} contains 1 of the 2 images of {second.source}" in line
     assert "x/2.jpg" in line
 
 
@@ -110,7 +110,7 @@ def test_one_folder_by_two_names_is_one_folder(tmp_path, caplog):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     second = Listed(tmp_path / "b", tmp_path / "b", first.names[1:])
     (line,) = said(caplog, warn_of_shared, first, second)
-    assert f"{first.source} has 2 of the 2 images of {second.source}" in line
+    assert f"{first.source} contains 2 of the 2 images of {second.source}" in line
     second = second._replace(names=np.array([b"4.jpg"]))
     assert said(caplog, warn_of_shared, first, second) == []
 
@@ -121,7 +121,7 @@ def test_images_twice_in_a_set_are_reported(tmp_path, caplog):
     assert said(caplog, warn_of_repeats, listed) == []
     twice = listed._replace(names=np.concatenate([listed.names, listed.names[2:4]]))
     (line,) = said(caplog, warn_of_repeats, twice)
-    assert "x/2.jpg more than once, as it does 2 of its 5 images" in line
+    assert "contains 2 of its 5 images more than once, first x/2.jpg" in line
     (tmp_path / "z" / "2.jpg").write_bytes(b"3")
     (line,) = said(caplog, warn_of_repeats, listed)
     assert "1 among 4 files" in line
@@ -146,7 +146,7 @@ def test_boxed_images_of_both_sets_are_reported(coco_folder, caplog, action):
     root = f"data.root={coco_folder}"
     arguments = ["task=detection", "data=coco_format", root, f"action={action}", *same]
     assert said(caplog, configure, arguments)[-1].startswith(
-        f"{coco_folder}/annotations/instances_train2017.json has 4 of the 4 images of "
+        f"{coco_folder}/annotations/instances_train2017.json contains 4 of the 4 images of "
     )
 
 
@@ -155,4 +155,4 @@ def test_boxed_images_twice_in_a_set_are_reported(coco_folder, caplog):
     write_annotations(coco_folder, "val", {**VAL, "images": [*VAL["images"], again]})
     arguments = ["task=detection", "data=coco_format", f"data.root={coco_folder}", "action=test"]
     lines = said(caplog, configure, arguments)
-    assert any("val2017.json has e.png more than once, as it does 1 of its 3" in x for x in lines)
+    assert any("contains 1 of its 3 images more than once, first e.png" in each for each in lines)

@@ -120,21 +120,23 @@ def test_files_that_may_be_images_are_counted_and_named_once(image_folder, caplo
 def test_a_class_folder_of_unread_formats_is_refused_with_what_it_has(image_folder):
     (image_folder / "train" / "dog").mkdir()
     (image_folder / "train" / "dog" / "a.heic").touch()
-    with pytest.raises(DataError, match=r"train/dog holds no image .*1 \.heic \(first a\.heic\)"):
+    with pytest.raises(
+        DataError, match=r"train/dog contains no image .*1 \.heic \(first a\.heic\)"
+    ):
         make_data(image_folder).setup("fit")
 
 
 def test_root_without_class_folders(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.png").touch()
-    with pytest.raises(DataError, match=r"data\.root: .*train holds no class folders"):
+    with pytest.raises(DataError, match=r"data\.root: .*train contains no class folders"):
         make_data(tmp_path).setup("fit")
 
 
 def test_empty_class_folder_is_named(image_folder):
     (image_folder / "train" / "dog").mkdir()
     with pytest.raises(
-        DataError, match=r"class folder .*train/dog holds no image \(\.jpg .*remove"
+        DataError, match=r"class folder .*train/dog contains no image \(\.jpg .*remove"
     ):
         make_data(image_folder).setup("fit")
 

@@ -147,8 +147,8 @@ def warn_of_repeats(listed: Listed) -> None:
     copies = [pair for group in groups for pair in equal_pairs(listed.folder, group)]
     if copies:
         log.warning(
-            "%s contains images more than once, in different folders: %s copies among %s files "
-            "of equal name that were compared, first %s and %s",
+            "%s contains copies of images in different folders (%s among %s files with the same "
+            "names that were compared), first %s and %s",
             listed.source,
             f"{len(copies):,}",
             f"{sum(map(len, groups)):,}",

@@ -104,9 +104,8 @@ def test_check_writes_no_table(image_folder, tmp_path):
 def test_without_the_package_the_way_out_is_named(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (fault,) = faults_of(root)
-    assert fault == (
-        "data=huggingface needs the package datasets, which is not installed: pip install datasets"
-    )
+    assert fault.startswith("data=huggingface: ")
+    assert "pip install datasets" in fault
     with pytest.raises(ConfigError, match="pip install datasets"):
         HuggingFaceData(str(root), **SETTINGS).setup("fit")
 
@@ -120,7 +119,7 @@ def test_rows_without_a_class(image_folder, tmp_path):
     )
     saved({"test": hidden}, tmp_path / "hidden")
     data = HuggingFaceData(str(tmp_path / "hidden"), **SETTINGS, val_dir="test")
-    with pytest.raises(DataError, match=r"hidden/test has rows without a class, as sets for tests"):
+    with pytest.raises(DataError, match=r"hidden/test has rows without a class.*data\.val_dir"):
         data.setup("validate")
 
 
@@ -157,6 +156,6 @@ def test_labels_that_no_class_has(image_folder, tmp_path):
         return table.set_column(1, "label", labels).replace_schema_metadata(table.schema.metadata)
 
     data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
-    message = r"label: .*/validation has class 7 there, and names 3; copy the data set again"
+    message = r"data\.label_column=label: .*/validation has the class 7, but names only 3 classes"
     with pytest.raises(DataError, match=message):
         data.setup("validate")

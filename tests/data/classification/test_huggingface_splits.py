@@ -28,14 +28,12 @@ def test_a_split_with_a_similar_name_is_named(root):
 
 def test_splits_that_are_not_there(root, tmp_path):
     (fault,) = faults_of(root, "data.val_dir=test")
-    assert fault == (
-        f"data.root: {root} has no split test; allowed is a folder that DatasetDict.save_to_disk "
-        "wrote, or one with test-*.parquet, data/test-*.parquet or test/*.parquet; set data.root, "
-        "data.train_dir, data.val_dir"
-    )
-    with pytest.raises(DataError, match="nowhere has no split train; allowed is a folder that"):
+    assert fault.startswith(f"data.root: {root} has no split test; expected ")
+    assert "test-*.parquet, data/test-*.parquet or test/*.parquet" in fault
+    assert fault.endswith("data.root, data.train_dir or data.val_dir")
+    with pytest.raises(DataError, match="nowhere has no split train; expected "):
         HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_files("fit")
-    alone = r"train has no split train \(it holds a Dataset; a DatasetDict has splits\); allowed"
+    alone = r"train has no split train \(.* Dataset; .* DatasetDict has splits\); expected"
     with pytest.raises(DataError, match=alone):
         HuggingFaceData(str(root / "train"), **SETTINGS).check_files("fit")
     shutil.rmtree(root / "train")
@@ -47,16 +45,15 @@ def test_splits_that_are_not_there(root, tmp_path):
 @pytest.mark.parametrize(
     ("key", "column", "message"),
     [
-        ("image_column", "img", "has no such column; allowed are image, label"),
-        ("label_column", "fine", "has no such column; allowed are image, label"),
+        ("image_column", "img", "has no such column; expected one of image, label"),
+        ("label_column", "fine", "has no such column; expected one of image, label"),
         (
             *("image_column", "label"),
-            "has ClassLabel there; allowed is a column of images (datasets.Image)",
+            "has the type ClassLabel; expected images (datasets.Image)",
         ),
         (
             *("label_column", "image"),
-            "has Image there, which names no classes; allowed is a ClassLabel: "
-            "class_encode_column makes one",
+            "has the type Image, which has no class names; expected a ClassLabel",
         ),
     ],
 )
@@ -64,11 +61,13 @@ def test_columns_that_are_not_there_or_of_another_kind(root, key, column, messag
     data = HuggingFaceData(str(root), **SETTINGS, **{key: column})
     with pytest.raises(DataError) as caught:
         data.check_files("fit")
-    assert str(caught.value) == f"data.{key}={column}: {root}/train {message}"
+    assert str(caught.value).startswith(f"data.{key}={column}: ")
+    assert f"{root}/train " in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_classes_are_compared(root, image_folder, tmp_path):
-    assert "data.num_classes=1000, but " in faults_of(root, "data.num_classes=1000")[0]
+    assert "data.num_classes=1000: " in faults_of(root, "data.num_classes=1000")[0]
     other = FEATURES.copy()
     other["label"] = datasets.ClassLabel(names=NAMES[::-1])
     saved(
@@ -78,22 +77,21 @@ def test_classes_are_compared(root, image_folder, tmp_path):
         },
         tmp_path / "other",
     )
-    assert faults_of(tmp_path / "other") == [
-        f"data.root: {tmp_path}/other/validation has other classes than the training set, or has "
-        "them in another order"
-    ]
+    (fault,) = faults_of(tmp_path / "other")
+    assert fault.startswith(f"data.root: {tmp_path}/other/validation ")
+    assert "classes of the training set" in fault
 
 
 def test_files_that_are_no_tables(root, tmp_path):
     (tmp_path / "copy" / "data").mkdir(parents=True)
     (tmp_path / "copy" / "data" / "train-0.parquet").write_bytes(b"PAR1 or not")
     (fault,) = faults_of(tmp_path / "copy")
-    assert fault.startswith(f"data.root: {tmp_path}/copy/data/train-0.parquet cannot be read: ")
-    assert fault.endswith("; copy the data set again")
+    assert fault.startswith(f"data.root: {tmp_path}/copy/data/train-0.parquet cannot be read (")
+    assert fault.endswith("copy the data set again")
     for file in (root / "train").glob("*.arrow"):
         file.write_bytes(b"nothing")
     (fault,) = faults_of(root)
-    assert fault.startswith(f"data.root: {root}/train cannot be read: ")
+    assert fault.startswith(f"data.root: {root}/train cannot be read (")
 
 
 def test_features_of_another_version(image_folder, tmp_path):
@@ -103,5 +101,5 @@ def test_features_of_another_version(image_folder, tmp_path):
         return table.replace_schema_metadata({"huggingface": metadata})
 
     data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
-    with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read: .*'Hologram'"):
+    with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read \(.*'Hologram'"):
         data.check_files("test")

@@ -67,8 +67,8 @@ WRONG = {
     "huge": ([[0, 0, 1e30, 1e30], *FITTING], "1 of its 4", 0, "another size"),
     "too large for a float": ([[1e308, 0, 1e308, 5], *FITTING], "1 of its 4", 0, "another size"),
     "corners": ([corners(box) for box in MANY], "of its 7", None, "left, top, right, bottom"),
-    "shares": ([*FITTING, [0.1, 0.2, 0.5, 0.4], [0, 0, 1, 1]], "2 of its 5", 3, "shares of"),
-    "turned": ([[5, 70, 40, 22], [20, 66, 30, 30], [5, 5, 5, 5]], "2 of its 3", 0, "exchanged"),
+    "shares": ([*FITTING, [0.1, 0.2, 0.5, 0.4], [0, 0, 1, 1]], "2 of its 5", 3, "0 to 1"),
+    "turned": ([[5, 70, 40, 22], [20, 66, 30, 30], [5, 5, 5, 5]], "2 of its 3", 0, "swapped"),
 }
 
 
@@ -108,7 +108,7 @@ def test_crowds_are_not_compared(tmp_path, caplog):
     ("boxes", "cause"),
     [
         ([[500, 500, 30, 30]] * 3, "another size"),
-        ([[0.5, 0.5, 0.2, 0.2], [0.1, 0.4, 1, 0.1]], "shares of the image"),
+        ([[0.5, 0.5, 0.2, 0.2], [0.1, 0.4, 1, 0.1]], "0 to 1"),
         ([[5, 5, 0, 10], [5, 5, 0, 10]], "no width or no height"),
     ],
 )
@@ -195,5 +195,5 @@ def test_a_validation_set_without_objects_is_reported(coco_folder, caplog):
     data = CocoData(str(coco_folder), 64, 2, DetectionAugmentation(), num_workers=0)
     with caplog.at_level(logging.WARNING):
         data.check_files("fit")
-    (line,) = [each.getMessage() for each in caplog.records if "to find" in each.message]
-    assert "instances_val2017.json has no object to find in its 3 images, and 1 crowds" in line
+    (line,) = [each.getMessage() for each in caplog.records if "to detect" in each.message]
+    assert "instances_val2017.json has no object to detect in its 3 images (crowds: 1)" in line

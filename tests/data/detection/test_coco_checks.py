@@ -20,15 +20,15 @@ NAMESAKES = [*USED[:2], {"id": 90, "name": "bee"}]
 
 
 def test_two_categories_of_one_name_with_annotations_are_refused(coco_folder):
-    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
+    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee" and annot'):
         data_of(coco_folder, NAMESAKES).check_files("fit")
     # One in each file.
     data = data_of(coco_folder, NAMESAKES, train=OBJECTS[:2])
-    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee", and have annot'):
+    with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee" and annot'):
         data.check_files("fit")
 
 
 def test_the_name_of_the_background_is_refused_with_annotations(coco_folder):
     categories = [{"id": 2, "name": "background"}, USED[0], USED[2]]
-    with pytest.raises(DataError, match='categories: id 2 has name="background", and has annot'):
+    with pytest.raises(DataError, match='categories: id 2 has name="background" and annot'):
         data_of(coco_folder, categories).check_files("fit")

@@ -31,45 +31,44 @@ def test_ids_of_annotations_and_outlines_are_not_needed(tmp_path):
 FAULTS = {
     "nan": (
         with_value("annotations", 3, "bbox", [1, float("nan"), 3, 4]),
-        r"annotations[3] (id 4, image_id 10): bbox=[1, NaN, 3, 4]: allowed are 4 finite numbers; "
-        "mend or remove that entry",
+        r"annotations[3] (id 4, image_id 10): bbox=[1, NaN, 3, 4]: expected 4 finite numbers",
     ),
     "infinite": (
         with_value("annotations", 1, "bbox", [1, 2, float("inf"), 4]),
-        "annotations[1] (id 2, image_id 30): bbox=[1, 2, Infinity, 4]: allowed are 4 finite",
+        "annotations[1] (id 2, image_id 30): bbox=[1, 2, Infinity, 4]: expected 4 finite",
     ),
     "negative": (
         with_value("annotations", 4, "bbox", [10, 10, 5, -1]),
-        "annotations[4] (id 5, image_id 10): bbox=[10, 10, 5, -1]: [left, top, width, height] is "
-        "to have a width and a height of at least 0; mend or remove",
+        "annotations[4] (id 5, image_id 10): bbox=[10, 10, 5, -1]: expected [left, top, width, "
+        "height] with a width and a height of at least 0",
     ),
     "short box": (
         with_value("annotations", 2, "bbox", [1, 2, 3]),
-        "annotations[2] (id 3, image_id 20): bbox=[1, 2, 3]: allowed are 4 finite numbers",
+        "annotations[2] (id 3, image_id 20): bbox=[1, 2, 3]: expected 4 finite numbers",
     ),
     "all boxes short": (
         changed(annotations=[{**entry, "bbox": [1, 2]} for entry in TRAIN["annotations"]]),
-        "annotations[0] (id 1, image_id 10): bbox=[1, 2]: allowed are 4 finite numbers",
+        "annotations[0] (id 1, image_id 10): bbox=[1, 2]: expected 4 finite numbers",
     ),
     "box of words": (
         with_value("annotations", 2, "bbox", ["1", "2", "3", "4"]),
-        'annotations[2] (id 3, image_id 20): bbox=["1", "2", "3", "4"]: allowed are 4 finite',
+        'annotations[2] (id 3, image_id 20): bbox=["1", "2", "3", "4"]: expected 4 finite',
     ),
     "no box": (
         with_value("annotations", 2, "bbox", None),
-        "annotations[2] (id 3, image_id 20): bbox=null: allowed are 4 finite numbers",
+        "annotations[2] (id 3, image_id 20): bbox=null: expected 4 finite numbers",
     ),
     "negative area": (
         with_value("annotations", 0, "area", -1.0),
-        "annotations[0] (id 1, image_id 10): area=-1.0: an area is at least 0",
+        "annotations[0] (id 1, image_id 10): area=-1.0: expected an area of at least 0",
     ),
     "nan area": (
         with_value("annotations", 0, "area", float("nan")),
-        "annotations[0] (id 1, image_id 10): area=NaN: allowed is a finite number",
+        "annotations[0] (id 1, image_id 10): area=NaN: expected a finite number",
     ),
     "unknown image": (
         with_value("annotations", 3, "image_id", 11),
-        "annotations[3] (id 4): image_id=11: no entry of images has that id; mend or remove",
+        "annotations[3] (id 4): image_id=11: no entry of images has that id",
     ),
     "unknown category": (
         with_value("annotations", 3, "category_id", 91),
@@ -81,53 +80,52 @@ FAULTS = {
     ),
     "category of a word": (
         with_value("annotations", 3, "category_id", "cat"),
-        'annotations[3] (id 4, image_id 10): category_id="cat": allowed is a whole number',
+        'annotations[3] (id 4, image_id 10): category_id="cat": expected an integer',
     ),
     "same image id": (
         with_value("images", 2, "id", 30),
-        "images[2]: id=30: another entry of images has it, too",
+        "images[2]: id=30: another entry of images has the same id",
     ),
     "same category id": (
         with_value("categories", 2, "id", 7),
-        "categories[2]: id=7: another entry of categories has it, too",
+        "categories[2]: id=7: another entry of categories has the same id",
     ),
     "too many pixels": (
         with_value("images", 3, "width", 2**26 + 1),
-        "images[3] (id 40): height=32, width=67108865: an image may have up to 2^31 pixels",
+        "images[3] (id 40): height=32, width=67108865: expected at most 2^31 pixels",
     ),
     "far too many pixels": (
         changed(images=[{"id": 1, "file_name": "a", "height": 2**40, "width": 2**40}]),
-        "images[0] (id 1): height=1099511627776, width=1099511627776: an image may have up to",
+        "images[0] (id 1): height=1099511627776, width=1099511627776: expected at most 2^31",
     ),
     "no pixels": (
         with_value("images", 1, "height", 0),
-        "images[1] (id 10): height=0, width=30: both are to be at least 1 pixel",
+        "images[1] (id 10): height=0, width=30: expected at least 1 pixel",
     ),
     "half a pixel": (
         with_value("images", 1, "height", 50.5),
-        "images[1] (id 10): height=50.5: allowed is a whole number",
+        "images[1] (id 10): height=50.5: expected an integer",
     ),
     "missing key": (
         changed(images=[{"id": 1, "height": 3, "width": 3}]),
-        "images[0] has no 'file_name'; mend or remove that entry",
+        "images[0] has no 'file_name'",
     ),
     "no file name": (
         with_value("images", 1, "file_name", ""),
-        'images[1] (id 10): file_name="": allowed is a text',
+        'images[1] (id 10): file_name="": expected a text',
     ),
     "no mapping": (
         changed(annotations=[[1, 2, 3, 4]]),
-        "annotations[0]=[1, 2, 3, 4]: allowed is a mapping; mend or remove that entry",
+        "annotations[0]=[1, 2, 3, 4]: expected a mapping",
     ),
-    "no images": (changed(images=[]), "the list 'images' is empty; allowed is a file of annot"),
-    "no categories": (changed(categories=[]), "the list 'categories' is empty; allowed is a"),
+    "no images": (changed(images=[]), "the list 'images' is empty; expected"),
+    "no categories": (changed(categories=[]), "the list 'categories' is empty; expected"),
     "list missing": (
         {"images": [], "annotations": []},
-        "has no list 'categories'; allowed is a file of annotations in COCO's format, with lists "
-        "images, annotations and categories",
+        "has no list 'categories'; expected an annotation file in COCO's format",
     ),
-    "list of another type": (changed(annotations={}), "has no list 'annotations'; allowed is a"),
-    "results": ([{"image_id": 1, "score": 0.5}], "has no list 'images'; allowed is a file of"),
+    "list of another type": (changed(annotations={}), "has no list 'annotations'; expected"),
+    "results": ([{"image_id": 1, "score": 0.5}], "has no list 'images'; expected"),
 }
 
 

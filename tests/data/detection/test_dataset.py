@@ -114,10 +114,9 @@ def test_an_image_of_another_size_than_its_entry_is_named(coco_folder, on_error)
     cv2.imwrite(str(coco_folder / "train2017" / "b.jpg"), np.zeros((30, 51, 3), np.uint8))
     with pytest.raises(DataError) as raised:
         make_set(coco_folder, on_error=on_error)[key(1)]
-    assert str(raised.value) == (
-        f"{coco_folder}/train2017/b.jpg has 51x30 pixels, turned as its header says, but image id "
-        "10 of the annotations says 30x50, so its boxes would lie elsewhere; mend one of them"
-    )
+    message = str(raised.value)
+    assert message.startswith(f"{coco_folder}/train2017/b.jpg has 51x30 pixels")
+    assert "image id 10 of the annotations has 30x50" in message
 
 
 def test_a_photo_is_turned_as_its_camera_was(coco_folder):
@@ -127,7 +126,7 @@ def test_a_photo_is_turned_as_its_camera_was(coco_folder):
     Image.new("RGB", (50, 30)).save(path, exif=exif)
     assert make_set(coco_folder)[key(1)].image.shape == (3, 50, 30)
     Image.new("RGB", (30, 50)).save(path, exif=exif)
-    with pytest.raises(DataError, match=r"has 50x30 pixels, turned as its header says.*EXIF"):
+    with pytest.raises(DataError, match=r"has 50x30 pixels.*swap .*EXIF"):
         make_set(coco_folder)[key(1)]
 
 

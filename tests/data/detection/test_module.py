@@ -48,10 +48,10 @@ def test_number_of_categories_is_checked(coco_folder):
     for action in ("fit", "test"):
         with pytest.raises(DataError) as raised:
             make_data(coco_folder, num_classes=80).check_files(action)
-        assert str(raised.value) == (
-            f"data.num_classes=80, but {coco_folder}/annotations/instances_val2017.json has 3 "
-            "categories; data.num_classes=null counts them"
-        )
+        message = str(raised.value)
+        assert message.startswith(f"data.num_classes=80: {coco_folder}/annotations/instances_val")
+        assert "has 3 categories" in message
+        assert "data.num_classes=null" in message
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_number_of_categories_is_checked(coco_folder):
     [
         (
             [*TRAIN["categories"], {"id": 4, "name": "dog"}],
-            "id 4 is 'dog' in the first and absent in the second; give both files",
+            "id 4 is 'dog' in the first and absent in the second",
         ),
         (TRAIN["categories"][1:], "id 7 is absent in the first and 'bee' in the second"),
         (
@@ -87,10 +87,9 @@ def test_an_absent_image_is_named_before_anything_is_read(coco_folder, split):
     first, count = ("c.png", 4) if split == "train" else ("f.png", 3)
     with pytest.raises(DataError) as raised:
         make_data(coco_folder).check_files("fit")
-    assert str(raised.value) == (
-        f"{folder}/{first} does not exist, which the annotations list; 2 of {count} images are "
-        "absent; fetch them, set data.root, or take them out of the annotations"
-    )
+    message = str(raised.value)
+    assert message.startswith(f"{folder}/{first} does not exist; 2 of {count} images ")
+    assert "data.root" in message
 
 
 def test_images_in_folders_are_looked_for_there(coco_folder):
@@ -115,7 +114,7 @@ def test_some_images_are_opened_before_a_training(coco_folder, action, split):
     Image.new("RGB", size).save(file, exif=turned)
     (fault,) = faults_of(coco_folder, f"action={action}")
     assert f"{split}2017/{name} has {size[1]}x{size[0]} pixels" in fault
-    assert f"says {size[0]}x{size[1]}" in fault
+    assert f"has {size[0]}x{size[1]}" in fault
     assert "EXIF" in fault
     file.write_bytes(b"nothing")
     (fault,) = faults_of(coco_folder, f"action={action}")
@@ -154,7 +153,9 @@ def test_folders_are_listed_once_whatever_their_length(coco_folder, monkeypatch)
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_missing_folder_is_named(coco_folder, split):
     shutil.rmtree(coco_folder / f"{split}2017")
-    message = rf"data\.root: .*{split}2017 does not exist; allowed is a folder of images; set data"
+    message = (
+        rf"data\.root: .*{split}2017 does not exist; expected a folder of images.*{split}_images"
+    )
     with pytest.raises(DataError, match=message):
         make_data(coco_folder).check_files("fit")
 
@@ -274,9 +275,9 @@ def test_the_configuration_names_faults_of_the_files(coco_folder):
     assert faults_of(coco_folder) == []
     (coco_folder / "val2017" / "e.png").unlink()
     (fault,) = faults_of(coco_folder)
-    assert "e.png does not exist, which the annotations list; 1 of 3 images are absent" in fault
+    assert "e.png does not exist; 1 of 3 images" in fault
     (fault,) = configure(["task=detection", "data=coco", f"data.root={coco_folder}"])[1]
-    assert "data.num_classes=80, but" in fault
+    assert "data.num_classes=80: " in fault
 
 
 @pytest.mark.parametrize(

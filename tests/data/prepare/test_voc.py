@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_voc.py"
 COUNTS = Counts(voc_train=3, voc_val=2, train=6, coco=7)
-AGAIN = "remove it and start again; if it stays so, download its source anew"
+AGAIN = "Fix: remove it and run the command again"
 
 TRAIN = ["2007_000003", "2007_000001", "2008_000002"]
 VAL = ["2007_000005", "2007_000004"]
@@ -273,10 +273,9 @@ def test_rules_are_not_mixed(voc, sbd, coco, tmp_path):
     prepare(voc, sbd, root)  # COCO can be added later,
     prepare(voc, sbd, root, coco, "released")
     message = refused(voc, sbd, root, coco, "later-on-top")
-    assert message == (
-        f"{root} has masks of COCO by the rule released, later-on-top was asked for; name another "
-        "folder, or remove coco_rule.txt and SegmentationClass/0*.png there"
-    )
+    assert message.startswith(f"{root} has masks of COCO created by the rule released")
+    assert "later-on-top" in message
+    assert "remove coco_rule.txt and SegmentationClass/0*.png" in message
     prepare(voc, sbd, root)  # left out again,
     assert names_in(root, "train") == sorted([*TRAIN, *NEW])
     (root / "coco_rule.txt").unlink()  # and made anew, as the message says.
@@ -349,10 +348,10 @@ def test_images_are_linked(voc, sbd, coco, tmp_path, link):
 
 def test_missing_files_are_named(voc, sbd, tmp_path):
     root = tmp_path / "ours"
-    lacks = "it lacks 1 of {} files that are needed, first {}; is it the official file, and whole?"
+    lacks = "it lacks 1 of {} files that are needed, first {}; "
     (voc / "JPEGImages" / f"{NEW[0]}.jpg").rename(tmp_path / "kept.jpg")
-    expected = f"{voc}: {lacks.format(13, f'JPEGImages/{NEW[0]}.jpg')} Download it again"
-    assert refused(voc, sbd, root) == expected
+    expected = f"{voc}: {lacks.format(13, f'JPEGImages/{NEW[0]}.jpg')}"
+    assert refused(voc, sbd, root).startswith(expected)
     (tmp_path / "kept.jpg").rename(voc / "JPEGImages" / f"{NEW[0]}.jpg")
     (sbd / "cls" / f"{NEW[1]}.mat").rename(tmp_path / "kept.mat")
     assert refused(voc, sbd, root).startswith(f"{sbd}: {lacks.format(3, f'cls/{NEW[1]}.mat')}")
@@ -364,13 +363,13 @@ def test_other_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp
     root = tmp_path / "ours"
     message = refused(voc, sbd, root, counts=Counts(3, 2, 7))
     assert message.startswith(f"{sbd}: train.txt and val.txt list 3 images that are new to VOC 201")
-    assert "instances_train2017.json: it has 7 images, not 8" in refused(
+    assert "instances_train2017.json: it has 7 images (expected 8)" in refused(
         voc, sbd, root, coco, counts=Counts(3, 2, 6, 8)
     )
     assert refused(voc, sbd, root, counts=Counts()).startswith(
-        f"{voc}: ImageSets/Segmentation/train.txt lists 3 images, not 1,464"
+        f"{voc}: ImageSets/Segmentation/train.txt lists 3 images (expected 1,464)"
     )
-    assert "VOC2012 is a source, which is only read; name another folder" in refused(voc, sbd, voc)
+    assert "VOC2012 is a source, which is only read" in refused(voc, sbd, voc)
     assert " is a source, which is only read" in refused(voc, sbd, sbd / "cls" / "..")
     assert "coco is a source, which is only read" in refused(voc, sbd, coco, coco)
     (coco / "train2017" / f"{25:012d}.jpg").unlink()
@@ -381,14 +380,14 @@ def test_other_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp
 
 def test_damaged_sources_are_named(voc, sbd, coco, tmp_path):
     root = tmp_path / "ours"
-    end = "is it the official file, and whole? Download it again"
+    end = "expected the complete official file"
     path = sbd / "cls" / f"{NEW[0]}.mat"
     whole = path.read_bytes()
     for content in (b"", b"<html>", whole[: len(whole) // 2]):
         path.write_bytes(content)
         message = refused(voc, sbd, root)
         assert message.startswith(f"{path}: ")
-        assert message.endswith(end)
+        assert end in message
     scipy.io.savemat(path, {"GTinst": {"Segmentation": mask_of(NEW[0], 1)}})
     assert refused(voc, sbd, root).startswith(f"{path}: 'GTcls'; {end}")
     path.write_bytes(whole)
@@ -396,10 +395,9 @@ def test_damaged_sources_are_named(voc, sbd, coco, tmp_path):
     document = json.loads(annotations.read_text())
     document["annotations"][0]["segmentation"] = [[1, 2]]
     annotations.write_text(json.dumps(document))
-    assert refused(voc, sbd, root, coco) == (
-        f"{annotations}: the objects of {9:012d}.jpg cannot be drawn (Exception('input type is not "
-        f"supported.')); {end}"
-    )
+    message = refused(voc, sbd, root, coco)
+    assert message.startswith(f"{annotations}: the objects of {9:012d}.jpg cannot be drawn (")
+    assert end in message
     prepare(voc, sbd, root)
 
 
@@ -409,13 +407,13 @@ def test_masks_are_verified(voc, sbd, tmp_path):
     mask = root / "SegmentationClass" / f"{NEW[0]}.png"
     height, width = size_of(NEW[0])
     write_mat(source, np.zeros((5, 7), np.uint8))
-    expected = f"{mask} has 7 x 5 pixels, its image {width} x {height}; {AGAIN}"
-    assert refused(voc, sbd, root) == expected
-    assert refused(voc, sbd, root) == expected  # until it is removed
+    expected = f"{mask} has 7 x 5 pixels, but its image has {width} x {height}. {AGAIN}"
+    assert refused(voc, sbd, root).startswith(expected)
+    assert refused(voc, sbd, root).startswith(expected)  # until the mask is removed
     write_mat(source, np.full((height, width), 21, np.uint8))
     mask.unlink()
-    expected = f"{mask} has the value 21; allowed are 0 to 20 and 255; {AGAIN}"
-    assert refused(voc, sbd, root) == expected
+    expected = f"{mask} has the value 21; expected 0 to 20 or 255. {AGAIN}"
+    assert refused(voc, sbd, root).startswith(expected)
     write_mat(source, mask_of(NEW[0], 1))
     mask.unlink()
     prepare(voc, sbd, root)
@@ -423,14 +421,14 @@ def test_masks_are_verified(voc, sbd, tmp_path):
     for damaged, reason in (
         (
             content[:-60],
-            "cannot be read as a mask (.*); allowed is a PNG of class indices; mend or",
+            "cannot be read as a mask (.*); expected a PNG of class indices",
         ),
-        (b"", r"cannot be read as a mask \(it is no image.*\); allowed"),
+        (b"", r"cannot be read as a mask \(it is not an image.*\); expected"),
     ):
         mask.write_bytes(damaged)
         message = refused(voc, sbd, root)
         assert re.match(f"{re.escape(str(mask))} {reason}", message)
-        assert message.endswith("; mend or remove it, and start again")
+        assert message.endswith("remove it, and run the command again")
     mask.unlink()
     prepare(voc, sbd, root)
     assert np.array_equal(read_mask(mask), mask_of(NEW[0], 1))
@@ -439,7 +437,7 @@ def test_masks_are_verified(voc, sbd, tmp_path):
 def test_an_image_that_is_none_is_refused(voc, sbd, tmp_path):
     (voc / "JPEGImages" / f"{TRAIN[0]}.jpg").write_bytes(b"<html>")
     image = tmp_path / "ours" / "JPEGImages" / f"{TRAIN[0]}.jpg"
-    assert refused(voc, sbd, tmp_path / "ours") == f"{image} is no image; {AGAIN}"
+    assert refused(voc, sbd, tmp_path / "ours").startswith(f"{image} is not an image. {AGAIN}")
 
 
 def test_a_full_disk_is_one_line_and_the_next_call_goes_on(voc, sbd, tmp_path, monkeypatch):
@@ -449,10 +447,8 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(voc, sbd, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         message = refused(voc, sbd, tmp_path / "ours")
-    assert message == (
-        f"{tmp_path / 'ours'}: No space left on device; mend that and start again, it goes on "
-        "where it was stopped"
-    )
+    assert message.startswith(f"{tmp_path / 'ours'}: No space left on device")
+    assert "resumes" in message
     prepare(voc, sbd, tmp_path / "ours")
 
 
@@ -470,12 +466,10 @@ def run(monkeypatch, capsys):
 
 
 def test_the_script_says_what_is_wrong_in_one_line(run, voc, sbd, tmp_path):
-    assert run(tmp_path / "no.tar", sbd, tmp_path / "ours") == (
-        2,
-        "",
-        f"error: {tmp_path}/no.tar does not exist; allowed is VOCtrainval_11-May-2012.tar, or the "
-        "folder VOCdevkit/VOC2012 that it holds\n",
-    )
+    code, out, err = run(tmp_path / "no.tar", sbd, tmp_path / "ours")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path}/no.tar does not exist; expected VOCtrainval_11-May-")
+    assert err.count("\n") == 1
     options = ["--coco", tmp_path, "--coco-rule", "later-on-top", "--link", "hard"]
     code, said, wrong = run(voc, sbd, tmp_path / "ours", *options)
     assert (code, said) == (2, "")

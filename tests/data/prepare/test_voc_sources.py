@@ -55,17 +55,16 @@ def refused(sources, counts=None):
 def test_other_lists_are_refused(sources):
     voc, sbd = sources
     place = f"{voc.path}: ImageSets/Segmentation/"
-    end = "; is it the official file, and whole? Download it again"
-    assert refused(sources, Counts(5, 2, 7)) == f"{place}train.txt lists 4 images, not 5{end}"
-    assert refused(sources, Counts(4, 3, 7)) == f"{place}val.txt lists 2 images, not 3{end}"
-    assert refused(sources, Counts(4, 2, 8)) == (
-        f"{sbd.path}: train.txt and val.txt list 3 images that are new to VOC 2012, not 4{end}"
-    )
+    end = "; expected the complete official file. Fix: download it again"
+    assert refused(sources, Counts(5, 2, 7)) == f"{place}train.txt lists 4 images (expected 5){end}"
+    assert refused(sources, Counts(4, 3, 7)) == f"{place}val.txt lists 2 images (expected 3){end}"
+    reason = "train.txt and val.txt list 3 images that are new to VOC 2012 (expected 4)"
+    assert refused(sources, Counts(4, 2, 8)) == f"{sbd.path}: {reason}{end}"
     write_list(sbd.path / "val.txt", ["2007_000008", "../../2007_000002"])
-    reason = "val.txt names '../../2007_000002', which is no image of VOC"
+    reason = "val.txt names '../../2007_000002', which is not an image of VOC"
     assert refused(sources) == f"{sbd.path}: {reason}{end}"
     (sbd.path / "val.txt").write_bytes(b"\xff\xd8\xff")
-    assert "val.txt names '\ufffd\ufffd\ufffd', which is no image" in refused(sources)
+    assert "val.txt names '\ufffd\ufffd\ufffd', which is not an image" in refused(sources)
     (sbd.path / "val.txt").unlink()
     reason = "it lacks 1 of 1 files that are needed, first val.txt"
     assert refused(sources) == f"{sbd.path}: {reason}{end}"
@@ -90,5 +89,5 @@ def test_masks_of_sbd(shape):
 
 
 def test_a_mask_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"GTcls.Segmentation is float64 of shape \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"GTcls.Segmentation has type float64 and shape \(2, 2\)"):
         read_sbd(mat(np.zeros((2, 2))))

@@ -53,14 +53,14 @@ def test_originals_are_not_resized(voc_folder):
 def test_unreadable_files_stop_with_their_name_or_are_left_out(voc_folder, what):
     path = {"image": image_path, "mask": mask_path}[what](voc_folder, "b")
     path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=rf"{path.name} cannot be read as .*mend or remove it"):
+    with pytest.raises(DataError, match=rf"{path.name} cannot be read as .*repair or remove it"):
         make_set(voc_folder)[key(1)]
     assert make_set(voc_folder, on_error="skip")[key(1)] is None
 
 
 def test_unreadable_images_name_the_way_on(voc_folder):
     image_path(voc_folder, "b").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"go on without such files: data\.on_error=skip"):
+    with pytest.raises(DataError, match=r"data\.on_error=skip"):
         make_set(voc_folder)[key(1)]
 
 
@@ -69,20 +69,16 @@ def test_a_mask_of_another_size_than_its_image_is_named(voc_folder, on_error):
     write_mask(mask_path(voc_folder, "b"), mask_of("b")[:, 1:])
     with pytest.raises(DataError) as raised:
         make_set(voc_folder, on_error=on_error)[key(1)]
-    assert str(raised.value) == (
-        f"{voc_folder}/SegmentationClass/b.png has 47x64 pixels and its image "
-        f"{voc_folder}/JPEGImages/b.png 48x64, turned as its header says; make the mask of the "
-        "image as it is, of as many pixels"
-    )
+    message = str(raised.value)
+    assert message.startswith(f"{voc_folder}/SegmentationClass/b.png has 47x64 pixels")
+    assert f"{voc_folder}/JPEGImages/b.png has 48x64" in message
 
 
 def test_a_photo_is_turned_as_its_camera_was(voc_folder):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned to the right
     Image.new("RGB", (56, 40)).save(image_path(voc_folder, "a"), exif=exif)
-    with pytest.raises(
-        DataError, match=r"has 56x40 .* 40x56, turned .*; turn the mask too, or take"
-    ):
+    with pytest.raises(DataError, match=r"has 56x40 .* 40x56 .*rotate the mask too"):
         make_set(voc_folder)[key(0)]
 
 
@@ -97,11 +93,10 @@ def test_classes_that_there_are_not_are_named(voc_folder, on_error, values, word
     write_mask(mask_path(voc_folder, "a"), mask)
     with pytest.raises(DataError) as raised:
         make_set(voc_folder, on_error=on_error)[key(0)]
-    assert str(raised.value) == (
-        f"{voc_folder}/SegmentationClass/a.png has pixels of class {words}; allowed are 0 to 2 and "
-        "255, which is ignored; correct the mask, or name all classes in classes.txt, the class of "
-        "index 0 first"
-    )
+    message = str(raised.value)
+    assert message.startswith(f"{voc_folder}/SegmentationClass/a.png has pixels of class {words}; ")
+    assert "expected 0 to 2, or 255" in message
+    assert "classes.txt" in message
 
 
 def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(voc_folder):

@@ -59,11 +59,11 @@ def write_sixteen_bits(path, mask):
 
 
 WRONG = {
-    write_colours: r"b\.png is no mask of class indices, its pixels are RGB; .* turn its colours",
-    write_sixteen_bits: r"b\.png is no mask .*, its pixels are I;16; .*; save it with 8 bits",
-    write_other_size: r"b\.png has 48x63 pixels and its image .*b\.png 48x64.*; make the mask of",
-    write_high_class: r"b\.png has pixels of class 3; allowed are 0 to 2 and 255, which is",
-    write_half: r"b\.png cannot be read as a mask \(.*\); allowed is a PNG of class indices; mend",
+    write_colours: r"b\.png is not a mask of class indices: its pixels are RGB; .*its colors",
+    write_sixteen_bits: r"b\.png is not a mask .*: its pixels are I;16; .*save it with 8 bits",
+    write_other_size: r"b\.png has 48x63 pixels, but its image .*b\.png has 48x64",
+    write_high_class: r"b\.png has pixels of class 3; expected 0 to 2, or 255",
+    write_half: r"b\.png cannot be read as a mask \(.*\); expected a PNG of class indices",
 }
 
 
@@ -88,7 +88,7 @@ def test_all_faults_of_both_lists_are_told_up_to_ten(voc_folder, monkeypatch):
     monkeypatch.setattr(file_checks, "SHOWN", 3)
     for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
         assert len(fault.splitlines()) == 4
-        assert fault.splitlines()[-1] == "and 4 more of the files have a fault"
+        assert fault.splitlines()[-1] == "4 more files have faults"
 
 
 def test_what_is_read_depends_on_the_action(voc_folder):
@@ -108,7 +108,7 @@ def test_unreadable_files_may_be_skipped_but_not_wrong_ones(voc_folder):
     assert len(fault_of_sample(voc_folder).splitlines()) == 2
     write_colours(mask_path(voc_folder, "c"), mask_of("c"))
     (line,) = fault_of_sample(voc_folder, on_error="skip").splitlines()
-    assert "c.png is no mask of class indices" in line
+    assert "c.png is not a mask of class indices" in line
 
 
 def write_many(root, count, mask=lambda number: np.zeros((8, 8), np.uint8)):
@@ -144,21 +144,16 @@ def half(value):
 def test_binary_masks_are_told_what_to_divide_by(voc_folder):
     file = write_many(voc_folder, 40, lambda number: half(255 if number else 0))
     for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
-        assert fault == (
-            f"{voc_folder}/SegmentationClass/n0001.png has pixels of 0 and 255 alone, as have all "
-            f"40 masks of {file}: 255 is ignored, so nothing but class 0 would be learned; where "
-            "255 stands for a class, divide the masks by 255, which makes it class 1"
-        )
+        assert fault.startswith(f"{voc_folder}/SegmentationClass/n0001.png contains only 0 and 255")
+        assert f"all 40 masks of {file}" in fault
+        assert "divide the masks by 255" in fault
 
 
 def test_masks_of_class_0_alone_are_told(voc_folder):
     file = write_many(voc_folder, 40)
     for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
-        assert fault == (
-            f"all 40 masks of {file} have pixels of class 0 alone, so there is nothing to tell "
-            "from it; write the indices of the classes into them, and set data.masks to their "
-            "folder"
-        )
+        assert fault.startswith(f"{file}: all of its 40 masks contain only class 0")
+        assert "data.masks" in fault
 
 
 def test_rare_classes_do_not_make_masks_binary(voc_folder):
@@ -171,7 +166,7 @@ def test_rare_classes_do_not_make_masks_binary(voc_folder):
 
 def test_masks_without_any_pixel_that_counts(voc_folder):
     write_many(voc_folder, 3, lambda number: np.full((8, 8), 255, np.uint8))
-    assert "has pixels of 0 and 255 alone" in fault_of_sample(voc_folder)
+    assert "contains only 0 and 255" in fault_of_sample(voc_folder)
 
 
 def test_an_ordinary_start_reads_the_sample_alone(voc_folder, monkeypatch):
@@ -193,10 +188,7 @@ def test_classes_never_seen_are_told_in_full_checks(voc_folder, caplog):
         assert caplog.messages == []
         make_data(voc_folder).check_every_file()
     (line,) = caplog.messages
-    assert line == (
-        f"{file}: none of its 5 masks has a pixel of cat (1), emu (3); where that is not meant, "
-        "compare classes.txt with the indices in the masks"
-    )
+    assert line.startswith(f"{file}: none of its 5 masks has a pixel of cat (1), emu (3)")
 
 
 def faults_of(root, *overrides):
@@ -217,7 +209,7 @@ def test_the_configuration_names_faults(voc_folder):
     write_colours(mask_path(voc_folder, "n0000"), half(1))
     for action in ("fit", "check"):
         (fault,) = faults_of(voc_folder, f"action={action}")
-        assert "n0000.png is no mask of class indices" in fault
+        assert "n0000.png is not a mask of class indices" in fault
 
 
 def test_how_much_is_checked_is_checked(voc_folder):

@@ -52,11 +52,9 @@ def test_classes_of_a_set_that_names_none(voc_folder):
     assert make_data(voc_folder, names=["x", "y"]).class_names == ["x", "y"]
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("fit")
-    assert str(raised.value) == (
-        f"{voc_folder}/classes.txt does not exist, so nothing tells the classes; write one name a "
-        "line, that of index 0 first, or give their names or number: data.names=[...], "
-        "data.num_classes=N"
-    )
+    message = str(raised.value)
+    assert message.startswith(f"{voc_folder}/classes.txt does not exist")
+    assert "data.names=[...] or data.num_classes=N" in message
 
 
 @pytest.mark.parametrize(
@@ -65,14 +63,22 @@ def test_classes_of_a_set_that_names_none(voc_folder):
         (
             NAMES,
             {"num_classes": 21},
-            r"data\.num_classes=21, but .*txt has 3 classes; data\.num",
+            r"data\.num_classes=21: .*txt has 3 classes; .*data\.num_classes=null",
         ),
-        (["a", "b", "a"], {}, r"classes\.txt has the class 'a' twice; give each its own name"),
-        (["a"], {}, r"classes\.txt: allowed are 2 to 255 classes, .* has one, not 1$"),
-        (map(str, range(256)), {}, r"classes\.txt: allowed are 2 to 255 .*, not 256"),
-        (None, {"num_classes": 1}, r"data\.num_classes: allowed are 2 to 255 .*, not 1"),
+        (["a", "b", "a"], {}, r"classes\.txt has the class 'a' twice"),
+        (["a"], {}, r"classes\.txt: the number of classes is 1; expected 2 to 255"),
+        (
+            map(str, range(256)),
+            {},
+            r"classes\.txt: the number of classes is 256; expected 2 to 255",
+        ),
+        (
+            None,
+            {"num_classes": 1},
+            r"data\.num_classes: the number of classes is 1; expected 2 to 255",
+        ),
         (None, {"names": ["a", "a"]}, r"data\.names has the class 'a' twice"),
-        (None, {"names": ["a", "b"], "num_classes": 3}, r"=3, but data\.names has 2 classes"),
+        (None, {"names": ["a", "b"], "num_classes": 3}, r"=3: data\.names has 2 classes"),
     ],
 )
 def test_classes_are_checked(voc_folder, names, settings, message):
@@ -85,12 +91,12 @@ def test_classes_are_checked(voc_folder, names, settings, message):
 
 def test_classes_that_are_no_text_are_named(voc_folder):
     (voc_folder / "classes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"classes\.txt cannot be read \(it is no text in UTF-8\)"):
+    with pytest.raises(DataError, match=r"classes\.txt cannot be read \(it is not UTF-8 text\)"):
         make_data(voc_folder).check_files("fit")
 
 
 def test_a_missing_root_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"data\.root: .*nowhere does not exist; allowed is a fold"):
+    with pytest.raises(DataError, match=r"data\.root: .*nowhere does not exist; expected a fold"):
         make_data(tmp_path / "nowhere").check_files("fit")
 
 
@@ -138,7 +144,7 @@ def test_classes_of_labelme_begin_after_the_one_that_is_ignored(voc_folder):
     assert data.class_names == ["_background_", "cat", "dog"]
     data.check_files("fit")
     write_mask(mask_path(voc_folder, "a"), mask_of("a") % 255 + 1)  # indices of lines
-    with pytest.raises(DataError, match=r"a\.png has pixels of class 3; allowed are 0 to 2"):
+    with pytest.raises(DataError, match=r"a\.png has pixels of class 3; expected 0 to 2"):
         make_data(voc_folder).check_files("fit")
 
 
@@ -155,9 +161,9 @@ def test_an_image_is_evaluated_once(voc_folder):
     file = write_list(voc_folder, "val", ["e", "f", "e", "g", "f"])
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("test")
-    assert str(raised.value) == (
-        f"{file} names JPEGImages/e.jpg more than once, as it does 2 of 3 images, and each would "
-        "count as often; take the repeated lines out"
+    message = str(raised.value)
+    assert message.startswith(
+        f"{file} contains 2 of 3 images more than once, first JPEGImages/e.jpg"
     )
     write_list(voc_folder, "val", ["e"])
     write_list(voc_folder, "train", ["a", "a", "b"])  # a training may show some more often
@@ -170,17 +176,16 @@ def test_images_of_both_lists_are_told(voc_folder, caplog):
     write_list(voc_folder, "train", ["a", "g", "e"])
     make_data(voc_folder).check_files("fit")
     lists = voc_folder / "ImageSets" / "Segmentation"
-    assert caplog.messages == [
-        f"{lists}/train.txt has 2 of the 3 images of {lists}/val.txt, first JPEGImages/e.jpg: the "
-        "metrics will be those of images that were trained on"
-    ]
+    (line,) = caplog.messages
+    shared = f"{lists}/train.txt contains 2 of the 3 images of {lists}/val.txt, first JPEGImages/e"
+    assert line.startswith(shared)
 
 
 def test_images_twice_in_the_training_list_are_reported(voc_folder, caplog):
     write_list(voc_folder, "train", ["a", "a", "b"])
     make_data(voc_folder).check_files("fit")
     (line,) = caplog.messages
-    assert "train.txt has JPEGImages/a.jpg more than once, as it does 1 of its 2 images" in line
+    assert "contains 1 of its 2 images more than once, first JPEGImages/a.jpg" in line
 
 
 def test_an_evaluation_needs_no_training_set_and_a_benchmark_no_other(voc_folder):
@@ -315,9 +320,9 @@ def test_the_configuration_names_faults_of_the_files(voc_folder):
     assert faults_of(voc_folder) == []
     (voc_folder / "SegmentationClass" / "e.png").unlink()
     (fault,) = faults_of(voc_folder)
-    assert "e.png or .tif or .tiff does not exist, which" in fault
+    assert "e.png or .tif or .tiff does not exist; 1 of " in fault
     (fault,) = configure(["task=segmentation", "data=voc", f"data.root={voc_folder}"])[1]
-    assert "data.num_classes=21, but" in fault
+    assert "data.num_classes=21: " in fault
 
 
 def test_vocs_own_names(tmp_path):

@@ -75,7 +75,7 @@ def test_indices_of_any_depth_are_those_of_the_file(tmp_path, depth, colour):
 @pytest.mark.parametrize(
     ("mode", "way_out"),
     [
-        *((mode, "turn its colours into indices: .*labelmap") for mode in ("RGB", "RGBA", "LA")),
+        *((mode, "replace its colors by indices .*labelmap") for mode in ("RGB", "RGBA", "LA")),
         ("I;16", "save it with 8 bits"),
     ],
 )
@@ -84,7 +84,7 @@ def test_colours_are_refused(tmp_path, mode, way_out):
     with pytest.raises(DataError) as caught:
         read_mask(tmp_path / "mask.png")
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path}/mask.png is no mask of class indices")
+    assert message.startswith(f"{tmp_path}/mask.png is not a mask of class indices")
     assert f"its pixels are {mode};" in message
     assert re.search(way_out, message)
 
@@ -124,8 +124,8 @@ def whole():
 
 BROKEN = {
     "missing": (None, "No such file or directory"),
-    "empty": (b"", "it is no image"),
-    "text": (b"<html>", "it is no image"),
+    "empty": (b"", "it is not an image"),
+    "text": (b"<html>", "it is not an image"),
     "truncated": (whole()[:2000], "image file is truncated"),
     "damaged": (whole()[:900] + b"\xff" * 40 + whole()[940:], "unrecognized data stream"),
 }
@@ -145,7 +145,7 @@ def test_what_is_no_whole_png_is_refused(tmp_path, content, reason):
 
 def test_a_jpeg_whose_values_are_blurred_is_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="JPEG")
-    with pytest.raises(UnreadableError, match="it is JPEG"):
+    with pytest.raises(UnreadableError, match="its format is JPEG"):
         read_mask(tmp_path / "mask.png")
 
 

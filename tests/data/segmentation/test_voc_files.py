@@ -31,12 +31,12 @@ def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what
         path.unlink()
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("fit")
-    assert str(raised.value) == (
-        f"{voc_folder}/{folder}/{names[0]}{endings} does not exist, which "
-        f"{voc_folder}/ImageSets/Segmentation/{split}.txt lists; 2 of {count} "
-        "files are absent; fetch them, set data.root, or take them out of the list, which has "
-        "names, one a line, or pairs: JPEGImages/a.jpg SegmentationClass/a.png"
+    message = str(raised.value)
+    assert message.startswith(
+        f"{voc_folder}/{folder}/{names[0]}{endings} does not exist; 2 of {count} "
     )
+    assert f"{voc_folder}/ImageSets/Segmentation/{split}.txt" in message
+    assert "data.root" in message
 
 
 def test_a_list_may_have_file_names(voc_folder):
@@ -63,7 +63,7 @@ def test_what_is_no_file_is_absent(voc_folder):
 
 def test_files_in_folders_are_looked_for_there(voc_folder):
     write_list(voc_folder, "val", ["x/y/e", "f"])
-    with pytest.raises(DataError, match=r"JPEGImages/x/y/e\.jpg .*; 1 of 2 files are absent"):
+    with pytest.raises(DataError, match=r"JPEGImages/x/y/e\.jpg .*does not exist.*; 1 of 2 files"):
         make_data(voc_folder).check_files("test")
     for folder in ("JPEGImages", "SegmentationClass"):
         (voc_folder / folder / "x" / "y").mkdir(parents=True)
@@ -114,14 +114,10 @@ def test_a_list_may_have_pairs(voc_folder):
     write_list(voc_folder, "val", [*lines, "e"])
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("test")
-    assert str(raised.value) == (
-        f"{file} has pairs of an image and its mask, and the line 'e', which is none; allowed are "
-        "pairs alone, or names alone"
-    )
+    assert str(raised.value).startswith(f"{file} contains pairs of an image and its mask")
+    assert "the line 'e' is not a pair" in str(raised.value)
     write_list(voc_folder, "val", ["JPEGImages/e.jpg SegmentationClass/e.png", lines[0]])
-    with pytest.raises(
-        DataError, match=r"/SegmentationClass/e\.png does not exist, which .*; 1 of 2"
-    ):
+    with pytest.raises(DataError, match=r"/SegmentationClass/e\.png does not exist.*; 1 of 2"):
         make_data(voc_folder).check_files("test")
 
 
@@ -140,7 +136,7 @@ def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("fit")
     assert f", but {voc_folder / found} exists" in str(raised.value)
-    assert "1 of 1 files are absent" in str(raised.value)
+    assert "1 of 1 files" in str(raised.value)
 
 
 def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
@@ -156,14 +152,16 @@ def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
 def test_a_missing_folder_is_named(voc_folder, folder):
     shutil.rmtree(voc_folder / folder)
-    with pytest.raises(DataError, match=rf"data\.root: .*{folder} does not exist; allowed is a"):
+    with pytest.raises(DataError, match=rf"data\.root: .*{folder} does not exist; expected a"):
         make_data(voc_folder).check_files("fit")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_missing_or_empty_list_is_named(voc_folder, split):
     file = write_list(voc_folder, split, ["", " "])
-    with pytest.raises(DataError, match=rf"{split}\.txt names no image; allowed is a list of nam"):
+    with pytest.raises(
+        DataError, match=rf"{split}\.txt contains no image; expected a list of names"
+    ):
         make_data(voc_folder).check_files("fit")
     file.unlink()
     with pytest.raises(DataError, match=rf"{split}\.txt cannot be read \(No such file.*train_list"):

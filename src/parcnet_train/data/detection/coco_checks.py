@@ -54,7 +54,7 @@ def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
     """
     if annotations.is_crowd.all():
         log.warning(
-            "%s has no object to detect in its %s images (%s crowds); the metrics will be null",
+            "%s has no object to detect in its %s images (crowds: %s); the metrics will be null",
             file,
             f"{len(annotations):,}",
             f"{len(annotations.boxes):,}",
