@@ -19,12 +19,23 @@ def results_of(number, seed, metric, /, **changes):
     row = TABLE_2[number - 1]
     task = next(task for task, (name, *_) in TASKS.items() if name == row.metric_name)
     return {
-        **{"status": "done", "action": "fit", "task": task, "head": "head", "data": DATA[task]},
+        "status": "done",
+        "action": "fit",
+        "task": task,
+        "head": "head",
+        "data": DATA[task],
         "backbone": "mobilevit_s" if row.model == "MobileViT-S" else "parcnet_s",
-        **{"recipe": "imagenet_300e", "experiment": None, "debug": None, "epochs": 2},
-        **{"ablation": f"table2_row{number}", "monitor": row.metric_name, "seed": seed},
-        **{"parameters": round(row.parameters * 1e6) + 3, row.metric_name: metric},
-        **{"parcnet_train_version": "0.1.0", "torch_version": "2.13.0"},
+        "recipe": "imagenet_300e",
+        "experiment": None,
+        "debug": None,
+        "epochs": 2,
+        "ablation": f"table2_row{number}",
+        "monitor": row.metric_name,
+        "seed": seed,
+        "parameters": round(row.parameters * 1e6) + 3,
+        row.metric_name: metric,
+        "parcnet_train_version": "0.1.0",
+        "torch_version": "2.13.0",
         "config_hash": f"{number}-{seed}",
         **changes,
     }
@@ -33,7 +44,9 @@ def results_of(number, seed, metric, /, **changes):
 def provenance_of(seed, lr=0.002, overrides=(), **changes):
     """A provenance.json."""
     config = {
-        **{"action": "fit", "seed": seed, "paths": {"runs": f"runs{seed}"}},
+        "action": "fit",
+        "seed": seed,
+        "paths": {"runs": f"runs{seed}"},
         "data": {"root": "/data", "num_workers": seed, "seed": seed},
         "recipe": {"epochs": 2, "optimizer": {"lr": lr}},
         "trainer": {"max_epochs": 2},
@@ -42,7 +55,9 @@ def provenance_of(seed, lr=0.002, overrides=(), **changes):
     return {
         "config": config,
         "overrides": [*overrides],
-        **{"git": None, "packages": {"torch": "2.13.0"}, "python": "3.12.3"},
+        "git": None,
+        "packages": {"torch": "2.13.0"},
+        "python": "3.12.3",
         "hardware": {"host": "a", "gpus": []},
         "data": {"train_images": 10, "val_images": 5, "files_sha256": HASH},
         "sessions": [{"started": "2026-01-01T10:00:00", "ended": None, "world_size": 1}],

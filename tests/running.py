@@ -84,9 +84,13 @@ def act(values, draws=False):
 def launched(overrides, processes, output):
     """The results of a command in several processes of the CPU."""
     command = [
-        *(sys.executable, "-m", "parcnet_train"),
+        sys.executable,
+        "-m",
+        "parcnet_train",
         *(each for each in overrides if not each.startswith("trainer=")),
-        *("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"),
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        f"trainer.devices={processes}",
         f"hydra.run.dir={output}",
     ]
     assert launch(command, processes) == 0

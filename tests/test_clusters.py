@@ -72,8 +72,12 @@ def test_tasks_of_slurm(tmp_path):
     tasks = []
     for rank in range(2):
         environment = {
-            **{"SLURM_JOB_ID": job, "SLURM_STEP_ID": "0", "SLURM_PROCID": str(rank)},
-            **{"SLURM_LOCALID": str(rank), "SLURM_NODEID": "0", "SLURM_NTASKS": "2"},
+            "SLURM_JOB_ID": job,
+            "SLURM_STEP_ID": "0",
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": str(rank),
+            "SLURM_NODEID": "0",
+            "SLURM_NTASKS": "2",
             "SLURM_NNODES": "1",
         }
         tasks.append(

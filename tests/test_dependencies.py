@@ -16,8 +16,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = ("parcnet_train", "hydra_plugins")
 # Modules that only an extra brings.
 OF_EXTRAS = {
-    **{"MNN": "mnn", "datasets": "huggingface", "pyarrow": "huggingface"},
-    **{"onnxruntime": "onnx", "openvino": "openvino", "timm": "timm"},
+    "MNN": "mnn",
+    "datasets": "huggingface",
+    "pyarrow": "huggingface",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "timm": "timm",
 }
 
 

@@ -56,6 +56,7 @@ def test_a_row_of_table_2_has_its_file_with_its_number():
         assert f"Paper, Table 2, row {row.number}: " in header
         expected = re.search(r"Expected (\S+) on \w+: ([\d.]+)", header)
         assert (expected[1], float(expected[2].rstrip("."))) == (
-            *(row.metric_name, pytest.approx(row.metric / 100)),
+            row.metric_name,
+            pytest.approx(row.metric / 100),
         )
     assert len(list((CONF / "ablation").glob("*"))) == len(TABLE_2) == 13

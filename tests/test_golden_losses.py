@@ -24,19 +24,29 @@ import voc_files
 from running import act, configure
 
 COMMON = [
-    *("backbone=parcnet_xs", "recipe.schedule.warmup_steps=3", "trainer.limit_val_batches=1"),
-    *("trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "data.num_workers=0"),
+    "backbone=parcnet_xs",
+    "recipe.schedule.warmup_steps=3",
+    "trainer.limit_val_batches=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.accelerator=cpu",
+    "data.num_workers=0",
     "backbone.dropout=0",  # torch draws from another generator where it has no MKL
 ]
 RUNS = {
     "classification": [
-        *("recipe.batch_size=8", "recipe.reference_batch=8"),
-        *("trainer.max_epochs=1", "trainer.limit_train_batches=10"),
+        "recipe.batch_size=8",
+        "recipe.reference_batch=8",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=10",
         "head.dropout=0",
     ],
     "detection": [
-        *("recipe.batch_size=4", "recipe.reference_batch=4", "recipe.image_size=64"),
-        *("data=coco_format", "trainer.max_epochs=2", "trainer.limit_train_batches=5"),
+        "recipe.batch_size=4",
+        "recipe.reference_batch=4",
+        "recipe.image_size=64",
+        "data=coco_format",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=5",
         "task.pictures=0",
         "recipe.augmentation.photometric=false",  # OpenCV's arithmetic
         # At the recipe's own rate ten steps amplify rounding by 1e12: the head's last norms see
@@ -44,8 +54,12 @@ RUNS = {
         "recipe.optimizer.lr=0.00001",
     ],
     "segmentation": [
-        *("recipe.batch_size=4", "recipe.reference_batch=4", "recipe.image_size=64"),
-        *("data=voc_format", "trainer.max_epochs=2", "task.pictures=0"),
+        "recipe.batch_size=4",
+        "recipe.reference_batch=4",
+        "recipe.image_size=64",
+        "data=voc_format",
+        "trainer.max_epochs=2",
+        "task.pictures=0",
         "head.dropout=0",
     ],
 }

@@ -17,15 +17,20 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.visualize.curves import read_series
 
 RUN = [
-    *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "trainer=cpu"),
-    *("recipe.image_size=64", "recipe.batch_size=6"),
-    *("trainer.max_epochs=2", "trainer.limit_train_batches=12", "trainer.limit_val_batches=2"),
-    *("trainer.log_every_n_steps=1", "data.num_workers=2", "checkpoint.every_n_steps=2"),
-    *(
-        "recipe.schedule.warmup_steps=0",
-        "recipe.multi_scale.rule=balanced",
-        "recipe.multi_scale.largest=1.25",
-    ),
+    "backbone=parcnet_xs",
+    "backbone.depths=[1,1,1]",
+    "trainer=cpu",
+    "recipe.image_size=64",
+    "recipe.batch_size=6",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=12",
+    "trainer.limit_val_batches=2",
+    "trainer.log_every_n_steps=1",
+    "data.num_workers=2",
+    "checkpoint.every_n_steps=2",
+    "recipe.schedule.warmup_steps=0",
+    "recipe.multi_scale.rule=balanced",
+    "recipe.multi_scale.largest=1.25",
 ]
 STEPS = 24
 TIMES = ("seconds", "train/images_per_second", "run_dir", "checkpoint")

@@ -21,8 +21,11 @@ from running import configure, run
 
 OVERRIDES = ("action=benchmark", "benchmark.target=detection", "task=detection")
 TINY = (
-    *("backbone=parcnet_xs", "benchmark.repeats=2", "benchmark.batch_size=2"),
-    *("benchmark.image_size=[64,32]", "trainer.accelerator=cpu"),
+    "backbone=parcnet_xs",
+    "benchmark.repeats=2",
+    "benchmark.batch_size=2",
+    "benchmark.image_size=[64,32]",
+    "trainer.accelerator=cpu",
 )
 NUMBERS = ("milliseconds", "milliseconds_min", "milliseconds_max")
 EXTRA = {

@@ -330,9 +330,13 @@ def state_of(checkpoint, folder, kind=BestCheckpoint):
 def test_a_moved_run_keeps_its_best_epochs(old, tmp_path):
     """Checkpoints of earlier versions have absolute paths."""
     checkpoint = {
-        **{"monitor": "val/top1", "dirpath": old.rstrip("/"), "last_model_path": ""},
-        **{"best_model_path": f"{old}best_epoch001.ckpt", "best_model_score": torch.tensor(0.9)},
-        **{"kth_best_model_path": f"{old}best_epoch000.ckpt", "kth_value": torch.tensor(0.8)},
+        "monitor": "val/top1",
+        "dirpath": old.rstrip("/"),
+        "last_model_path": "",
+        "best_model_path": f"{old}best_epoch001.ckpt",
+        "best_model_score": torch.tensor(0.9),
+        "kth_best_model_path": f"{old}best_epoch000.ckpt",
+        "kth_value": torch.tensor(0.8),
         "current_score": torch.tensor(0.8),
         "best_k_models": {
             f"{old}best_epoch001.ckpt": torch.tensor(0.9),
@@ -355,7 +359,10 @@ def test_a_resumed_copy_keeps_the_best_epochs_and_does_not_change_the_original(t
     assert {path: path.read_bytes() for path in files_of(tmp_path / "run")} == original
     folder = tmp_path / "copy" / "checkpoints"
     assert sorted(file.name for file in folder.iterdir()) == [
-        *("best.ckpt", "best_epoch000.ckpt", "best_epoch001.ckpt", "last.ckpt"),
+        "best.ckpt",
+        "best_epoch000.ckpt",
+        "best_epoch001.ckpt",
+        "last.ckpt",
     ]
     assert read_checkpoint(folder / "best.ckpt")["epoch"] == 0
     assert score(folder / "last.ckpt") == 0

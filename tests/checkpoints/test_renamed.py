@@ -11,8 +11,12 @@ from parcnet_train.targets import locate, named_targets
 from running import run
 
 NETWORK = (
-    *("backbone=parcnet_xs", "backbone.stem_channels=[4,4,8]", "backbone.channels=[16,16,16]"),
-    *("backbone.widths=[16,16,16]", "backbone.depths=[1,1,1]", "backbone.meta_lengths=[4,4,4]"),
+    "backbone=parcnet_xs",
+    "backbone.stem_channels=[4,4,8]",
+    "backbone.channels=[16,16,16]",
+    "backbone.widths=[16,16,16]",
+    "backbone.depths=[1,1,1]",
+    "backbone.meta_lengths=[4,4,4]",
 )
 HEADS = {
     "classification": (),

@@ -54,14 +54,15 @@ def test_folders_of_systems_are_no_classes(image_folder):
 def test_images_of_every_readable_format_are_listed(image_folder):
     image = Image.new("RGB", (9, 8), (200, 0, 0))
     for name, kind in {
-        **{
-            "a.avif": "AVIF",
-            "b.GIF": "GIF",
-            "c.jfif": "JPEG",
-            "d.jpe": "JPEG",
-            "e.jp2": "JPEG2000",
-        },
-        **{"f.ppm": "PPM", "g.webp": "WEBP", "h.Tif": "TIFF", "i.bmp": "BMP"},
+        "a.avif": "AVIF",
+        "b.GIF": "GIF",
+        "c.jfif": "JPEG",
+        "d.jpe": "JPEG",
+        "e.jp2": "JPEG2000",
+        "f.ppm": "PPM",
+        "g.webp": "WEBP",
+        "h.Tif": "TIFF",
+        "i.bmp": "BMP",
     }.items():
         image.save(image_folder / "train" / "ant" / name, kind)
     dataset = make_data(image_folder).make_train_set()

@@ -81,7 +81,7 @@ LARGE = {
     "GIF": with_size("GIF", 6, "<HH", 65500, 65500),
     "BMP": with_size("BMP", 18, "<ii", 65500, -65500),
     "WEBP": with_size("WEBP transparent", 24, "6s", b"\xdb\xff\x00" * 2),  # one less
-    "TIFF": with_size("TIFF", tiff_entry(256), "<HHIIHHII", *(256, 4, 1, 65500, 257, 4, 1, 65500)),
+    "TIFF": with_size("TIFF", tiff_entry(256), "<HHIIHHII", 256, 4, 1, 65500, 257, 4, 1, 65500),
     "AVIF": with_size("AVIF", FILES["AVIF"].index(b"ispe") + 8, ">II", 65500, 65500),
     "JPEG2000": with_size(
         "JPEG2000", FILES["JPEG2000"].index(b"\xff\x4f\xff\x51") + 8, ">II", 65500, 65500

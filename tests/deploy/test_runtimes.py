@@ -34,8 +34,12 @@ NEEDS_AFFINITY = pytest.mark.skipif(
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        *(nn.Conv2d(3, 16, 3, stride=2), nn.SiLU(), nn.Conv2d(16, 8, 1)),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+        nn.Conv2d(3, 16, 3, stride=2),
+        nn.SiLU(),
+        nn.Conv2d(16, 8, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
     ).eval()
 
 
@@ -177,8 +181,17 @@ def test_script_runs_without_this_package_and_torch(files, tmp_path):
     names = [file.name for file in files.values()]
     process = subprocess.run(
         [
-            *(sys.executable, "-c", f"import sys; del sys.argv[0]; {alone}", "time_models.py"),
-            *(*names, "--iterations", "3", "--warmup", "1", "--output", "times.json"),
+            sys.executable,
+            "-c",
+            f"import sys; del sys.argv[0]; {alone}",
+            "time_models.py",
+            *names,
+            "--iterations",
+            "3",
+            "--warmup",
+            "1",
+            "--output",
+            "times.json",
         ],
         cwd=tmp_path,
         capture_output=True,

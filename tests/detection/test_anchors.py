@@ -8,8 +8,12 @@ from parcnet_train.detection.anchors import anchors_per_cell, make_anchors
 PUBLISHED = ((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))  # of 320 x 320 pixels
 # As the authors' release prints them: the small and the big square of each level.
 SQUARES = (
-    *((0.1, 0.16073), (0.2583, 0.32808), (0.4167, 0.48947)),
-    *((0.575, 0.64936), (0.7333, 0.80863), (0.8917, 0.96760)),
+    (0.1, 0.16073),
+    (0.2583, 0.32808),
+    (0.4167, 0.48947),
+    (0.575, 0.64936),
+    (0.7333, 0.80863),
+    (0.8917, 0.96760),
 )
 
 

@@ -17,8 +17,13 @@ from parcnet_train.distributed.launch import launch
 TRAIN, VAL = 29, 37  # primes, so that no number of processes divides them
 CLASSES = ("ant", "bee", "cat")
 SMALL = [
-    *("backbone=parcnet_xs", "backbone.depths=[1,1,1]", "data=imagefolder", "data.num_workers=0"),
-    *("recipe.batch_size=4", "recipe.image_size=64", "recipe.schedule.warmup_steps=0"),
+    "backbone=parcnet_xs",
+    "backbone.depths=[1,1,1]",
+    "data=imagefolder",
+    "data.num_workers=0",
+    "recipe.batch_size=4",
+    "recipe.image_size=64",
+    "recipe.schedule.warmup_steps=0",
 ]
 SEVERAL = ["trainer=ddp", "trainer.accelerator=cpu"]
 METRICS = ("val/top1", "val/top5", "val/loss", "val/skipped")
@@ -63,9 +68,14 @@ class Training:
         self.folder = folder
         self.done = call(
             [
-                *(*SMALL, *SEVERAL, *recording, f"trainer.devices={processes}"),
-                *(f"data.root={prime_folder}", "data.on_error=skip"),
-                *(f"++data.multi_scale={{_target_:{multi_scale},smallest:0.5}}", "recipe.epochs=1"),
+                *SMALL,
+                *SEVERAL,
+                *recording,
+                f"trainer.devices={processes}",
+                f"data.root={prime_folder}",
+                "data.on_error=skip",
+                f"++data.multi_scale={{_target_:{multi_scale},smallest:0.5}}",
+                "recipe.epochs=1",
                 *overrides,
             ],
             cwd=folder,

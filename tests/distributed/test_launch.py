@@ -62,7 +62,9 @@ def test_processes_see_what_torchrun_tells(folder, monkeypatch):
     seen = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
     assert [each["LOCAL_RANK"] for each in seen] == ["0", "1", "2"]
     for key, value in {
-        **{"WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1"},
+        "WORLD_SIZE": "3",
+        "LOCAL_WORLD_SIZE": "3",
+        "MASTER_ADDR": "127.0.0.1",
         "OMP_NUM_THREADS": "2",  # of 7, shared by three
     }.items():
         assert {each[key] for each in seen} == {value}

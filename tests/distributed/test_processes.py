@@ -8,12 +8,19 @@ import parcnet_train.distributed.processes
 from parcnet_train.distributed.processes import Place, place
 
 TORCHRUN = {
-    **{"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"},
+    "RANK": "5",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "8",
+    "LOCAL_WORLD_SIZE": "4",
     "TORCHELASTIC_RUN_ID": "mine",
 }
 SRUN = {
-    **{"SLURM_JOB_ID": "123", "SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "SLURM_LOCALID": "1"},
-    **{"SLURM_NTASKS": "8", "SLURM_NNODES": "2"},
+    "SLURM_JOB_ID": "123",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NTASKS": "8",
+    "SLURM_NNODES": "2",
 }
 
 

@@ -26,8 +26,12 @@ def test_output_names_are_unique(tmp_path):
     assert found[0] == ["masks/a/x.png", "overlays/a/x.jpg"]
     masks = [mask for mask, _ in found]
     assert masks == [
-        *("masks/a/x.png", "masks/b/x.png", "masks/x.png"),
-        *("masks/x_2.png", "masks/X_3.png", "masks/x_2_2.png"),
+        "masks/a/x.png",
+        "masks/b/x.png",
+        "masks/x.png",
+        "masks/x_2.png",
+        "masks/X_3.png",
+        "masks/x_2_2.png",
     ]
     assert len({mask.casefold() for mask in masks}) == len(paths)
 
@@ -81,7 +85,10 @@ def test_objects_have_the_category_ids_of_the_annotations_if_known(more, categor
     assert document["categories"] == [{"id": category, "name": "cat"}]
     (listed,) = document["images"]
     assert listed == {
-        **{"id": 1, "file_name": str(path), "width": 120, "height": 60},
+        "id": 1,
+        "file_name": str(path),
+        "width": 120,
+        "height": 60,
         "picture": "pictures/x.jpg",
     }
     assert (tmp_path / "pictures" / "x.jpg").is_file()

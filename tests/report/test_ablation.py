@@ -14,7 +14,8 @@ def test_mixed_recipes_are_flagged_in_all_formats(tmp_path, capsys):
     assert of_row(rows, 8)["mixed_recipes"] == "False"
     shown = capsys.readouterr().out
     for text in (
-        *(shown, (tmp_path / "report" / "table.md").read_text()),
+        shown,
+        (tmp_path / "report" / "table.md").read_text(),
         (tmp_path / "report" / "table.html").read_text(),
     ):
         assert "MIXED RECIPES" in text

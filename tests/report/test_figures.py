@@ -14,7 +14,8 @@ def test_figures_exist_for_all_tasks_with_runs(made_report):
     sizes = {path.name: cv2.imread(str(path)).shape for path in made_report[0].glob("*.png")}
     assert set(sizes) == {
         *(f"accuracy_{task}.png" for task in TASKS),
-        *("curves_classification.png", "curves_detection.png"),
+        "curves_classification.png",
+        "curves_detection.png",
     }
     # Each of our data sets has its own panel.
     widths = [sizes[f"accuracy_{task}.png"][1] for task in TASKS]

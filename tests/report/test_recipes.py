@@ -42,7 +42,11 @@ def test_backbone_and_data_folder_are_not_mixed(tmp_path):
 @pytest.mark.parametrize(
     "key",
     [
-        *("predict.top", "export.format", "input", "ckpt", "action"),
+        "predict.top",
+        "export.format",
+        "input",
+        "ckpt",
+        "action",
         *(f"{section}.anything" for section in (*NO_PART_OF_A_RESULT, *SECTIONS)),
         *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
     ],

@@ -71,7 +71,10 @@ def test_another_process_may_make_the_directory_first(root, monkeypatch):
 
 
 SRUN = {
-    **{"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
     "SLURM_NTASKS": "1",
 }
 
@@ -87,7 +90,9 @@ def test_commands_of_an_interactive_job_of_slurm_overwrite_nothing(root, srun):
     assert start(root) == "slurm-7"
     assert start(root) == "slurm-7_2"
     assert [start(root, "test") for _ in range(3)] == [
-        *("slurm-7_test", "slurm-7_test_2", "slurm-7_test_3"),
+        "slurm-7_test",
+        "slurm-7_test_2",
+        "slurm-7_test_3",
     ]
     finish(root / "classification" / "parcnet_s-demo" / "slurm-7", checkpoint=True)
     resumed = str(root / "classification" / "parcnet_s-demo" / "slurm-7")

@@ -281,9 +281,15 @@ def test_what_needs_no_data_has_a_folder_of_its_own(tmp_path, noon, action):
 
 
 CONFIG = {
-    **{"action": "fit", "seed": 0, "ckpt": None, "choices": {"task": "classification"}},
-    **{"paths": {"runs": "runs"}, "logger": {"csv": {}}, "profile": {"compare": None}},
-    **{"task": {"pictures": 4, "scales": [1.0]}, "trainer": {"limit_train_batches": 1}},
+    "action": "fit",
+    "seed": 0,
+    "ckpt": None,
+    "choices": {"task": "classification"},
+    "paths": {"runs": "runs"},
+    "logger": {"csv": {}},
+    "profile": {"compare": None},
+    "task": {"pictures": 4, "scales": [1.0]},
+    "trainer": {"limit_train_batches": 1},
 }
 
 
@@ -300,8 +306,13 @@ def test_a_hash_names_a_configuration_whatever_its_order():
 @pytest.mark.parametrize(
     "change",
     [
-        *({"ckpt": "last"}, {"choices": {}}, {"paths": {"runs": "elsewhere"}}, {"logger": None}),
-        *({"profile": {}}, {"report": {"runs": "x"}}, {"task": {"pictures": 0, "scales": [1.0]}}),
+        {"ckpt": "last"},
+        {"choices": {}},
+        {"paths": {"runs": "elsewhere"}},
+        {"logger": None},
+        {"profile": {}},
+        {"report": {"runs": "x"}},
+        {"task": {"pictures": 0, "scales": [1.0]}},
     ],
 )
 def test_a_hash_leaves_out_what_changes_no_result(change):
@@ -311,7 +322,10 @@ def test_a_hash_leaves_out_what_changes_no_result(change):
 @pytest.mark.parametrize(
     "change",
     [
-        *({"seed": 1}, {"action": "test"}, {"new": None}, {"task": {"scales": [1.0, 2.0]}}),
+        {"seed": 1},
+        {"action": "test"},
+        {"new": None},
+        {"task": {"scales": [1.0, 2.0]}},
         {"trainer": {"limit_train_batches": 1.0}},  # all batches, and not one
     ],
 )

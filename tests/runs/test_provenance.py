@@ -56,7 +56,8 @@ def test_a_training_that_goes_on_adds_a_session(resumable):
     content = read(resumable)
     assert [each["from_epoch"] for each in content["sessions"]] == [0, 1]
     assert [each["overrides"] for each in content["sessions"]] == [
-        *(list(running.TRAINED), list(more))
+        list(running.TRAINED),
+        list(more),
     ]
     assert None not in [each["ended"] for each in content["sessions"]]
 
@@ -93,9 +94,7 @@ def test_the_file_is_there_from_the_start_and_complete_at_the_end(config, tmp_pa
         assert read(tmp_path / "run")["data"] == {"train_images": 3}
     assert begun["data"] is None
     assert begun["sessions"][0]["ended"] is None
-    assert begun["git"] == {
-        **{"revision": "abc", "dirty": True, "diff": DIFF, "untracked": ["new.py"]}
-    }
+    assert begun["git"] == {"revision": "abc", "dirty": True, "diff": DIFF, "untracked": ["new.py"]}
     assert (tmp_path / "run" / DIFF).read_bytes() == b"+1\n"
     assert begun["hardware"] == hardware()
     ended = read(tmp_path / "run")

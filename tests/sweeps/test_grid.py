@@ -62,7 +62,7 @@ def test_the_directory_of_a_job(tmp_path):
     assert folder_of("ablation=table2_row1", "seed=4")[-12:] != folder[-12:]
     values = ("recipe.image_size", "data.root")
     strange = folder_of(
-        *("recipe.image_size=[32,64]", "data=imagefolder", "data.root='/a b/=c'"), swept=values
+        "recipe.image_size=[32,64]", "data=imagefolder", "data.root='/a b/=c'", swept=values
     )
     assert strange.startswith("image_size--32-64_root--a-b-c-")
     assert re.fullmatch("[0-9a-f]{12}", folder_of("seed=3", swept=()))

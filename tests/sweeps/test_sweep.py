@@ -69,7 +69,9 @@ def wait_for(process, is_there):
 
 
 TRAINING = (
-    *("trainer.max_epochs=2", "trainer.limit_train_batches=6", "checkpoint.every_n_steps=1"),
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=6",
+    "checkpoint.every_n_steps=1",
     "recipe.schedule.warmup_steps=0",
 )
 LAST = "checkpoints/last.ckpt"

@@ -19,8 +19,13 @@ from parcnet_train.tasks.detection import DetectionTask
 
 SIZE = 64
 TINY = [
-    *("task=detection", "backbone=parcnet_xs", "debug=tiny", "data=coco_format", "trainer=cpu"),
-    *("recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=1.0"),
+    "task=detection",
+    "backbone=parcnet_xs",
+    "debug=tiny",
+    "data=coco_format",
+    "trainer=cpu",
+    "recipe.schedule.warmup_steps=0",
+    "trainer.limit_val_batches=1.0",
 ]
 
 

@@ -111,11 +111,15 @@ def test_mixing_can_be_turned_off(mixing):
 
 def test_a_run_with_every_option_is_reproducible(image_folder, tmp_path):
     options = [
-        *(*TINY, "recipe.batch_size=2"),
-        *("data=imagefolder", f"data.root={image_folder}", "recipe.mixing={mixup: 0.2, cutmix: 1}"),
+        *TINY,
+        "recipe.batch_size=2",
+        "data=imagefolder",
+        f"data.root={image_folder}",
+        "recipe.mixing={mixup: 0.2, cutmix: 1}",
         "recipe.augmentation.randaugment={operations: 2, magnitude: 9}",
         "recipe.augmentation.color_jitter={brightness: 1, contrast: 0, saturation: 0, hue: 0}",
-        *("recipe.augmentation.random_erasing=0.5", "recipe.augmentation.repeats=2"),
+        "recipe.augmentation.random_erasing=0.5",
+        "recipe.augmentation.repeats=2",
         "trainer.accelerator=cpu",
     ]
     losses = [

@@ -17,8 +17,14 @@ from voc_files import NAMES, VAL, image_path, mask_path, write_voc
 
 CLASSES = 4
 TINY = [
-    *("task=segmentation", "backbone=parcnet_xs", "debug=tiny", "data=voc_format", "trainer=cpu"),
-    *("recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=1.0", "head.channels=16"),
+    "task=segmentation",
+    "backbone=parcnet_xs",
+    "debug=tiny",
+    "data=voc_format",
+    "trainer=cpu",
+    "recipe.schedule.warmup_steps=0",
+    "trainer.limit_val_batches=1.0",
+    "head.channels=16",
 ]
 
 

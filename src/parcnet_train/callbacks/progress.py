@@ -67,9 +67,13 @@ class EveryMinute(Callback):
         share = (batch_idx + 1) / trainer.num_training_batches
         log.info(
             "epoch %d/%s, batch %d/%s, step %d: loss %.4f, %.3g images/s, %s left",
-            *(trainer.current_epoch + 1, trainer.max_epochs),
-            *(batch_idx + 1, trainer.num_training_batches, trainer.global_step),
-            *(float(of_run.loss), of_run.pace()),
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            batch_idx + 1,
+            trainer.num_training_batches,
+            trainer.global_step,
+            float(of_run.loss),
+            of_run.pace(),
             timedelta(
                 seconds=round(of_run.seconds_left(trainer, trainer.current_epoch + share) or 0)
             ),
@@ -242,7 +246,9 @@ class Progress(Callback):
             return
         metric = trainer.lightning_module.monitor
         state = {
-            **{"epoch": done, "epochs": trainer.max_epochs, "metric": metric},
+            "epoch": done,
+            "epochs": trainer.max_epochs,
+            "metric": metric,
             "value": self.value,
             "seconds_left": self.seconds_left(trainer, done),
         }

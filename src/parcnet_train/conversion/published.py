@@ -15,8 +15,12 @@ from parcnet_train.errors import CheckpointError, first_line, reason_of
 # Keys under which training checkpoints of the authors, ml-cvnets, timm and ConvNeXt keep their
 # weights, the averaged ones first.
 NESTED = (
-    *("ema_state_dict", "state_dict_ema", "model_ema"),
-    *("model_state_dict", "state_dict", "model"),
+    "ema_state_dict",
+    "state_dict_ema",
+    "model_ema",
+    "model_state_dict",
+    "state_dict",
+    "model",
 )
 
 

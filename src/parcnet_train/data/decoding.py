@@ -38,8 +38,23 @@ SCAN = b"\xff\xda"  # end of the header
 # Suffixes of images; if several files have the same name, the first suffix wins. HEIC, JPEG XL, raw
 # photos and vector graphics are missing because neither OpenCV nor Pillow decodes them.
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jpe", ".jfif", ".gif", ".avif"),
-    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"),
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".jpe",
+    ".jfif",
+    ".gif",
+    ".avif",
+    ".jp2",
+    ".j2k",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
 )
 
 # Pillow's reader of each format. `PIL.Image.open` has its own size limit; ours is `max_pixels`.

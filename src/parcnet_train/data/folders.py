@@ -22,18 +22,59 @@ log = logging.getLogger(__name__)
 # thumbnails of Synology and QNAP, recycle bins. Lower case.
 OF_SYSTEMS = frozenset(
     {
-        *("__macosx", "@eadir", "@recycle", "@__thumb", "#recycle", "#snapshot", "$recycle.bin"),
-        *("lost+found", "system volume information", "__pycache__"),
+        "__macosx",
+        "@eadir",
+        "@recycle",
+        "@__thumb",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "lost+found",
+        "system volume information",
+        "__pycache__",
     }
 )
 
 # Suffixes or names, in lower case, of files that are certainly not images.
 NO_IMAGES = frozenset(
     {
-        *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md"),
-        *(".rst", ".html", ".htm", ".css", ".js", ".py", ".ipynb", ".sh", ".log", ".ini", ".db"),
-        *(".lst", ".md5", ".sha1", ".sha256", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
-        *(".lnk", ".url", "readme", "license", "makefile", "checksums"),
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".md",
+        ".rst",
+        ".html",
+        ".htm",
+        ".css",
+        ".js",
+        ".py",
+        ".ipynb",
+        ".sh",
+        ".log",
+        ".ini",
+        ".db",
+        ".lst",
+        ".md5",
+        ".sha1",
+        ".sha256",
+        ".zip",
+        ".tar",
+        ".gz",
+        ".tgz",
+        ".7z",
+        ".rar",
+        ".lnk",
+        ".url",
+        "readme",
+        "license",
+        "makefile",
+        "checksums",
     }
 )
 

@@ -72,7 +72,9 @@ def open_openvino(path: Path, threads: int) -> Run:
     import openvino
 
     settings = {
-        **{"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads},
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()

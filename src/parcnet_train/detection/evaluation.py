@@ -38,8 +38,18 @@ IOU_THRESHOLDS: list[float] = np.linspace(0.5, 0.95, 10).tolist()
 RECALL_THRESHOLDS: list[float] = np.linspace(0, 1, 101).tolist()
 
 METRICS = (  # COCO's twelve metrics, in its order
-    *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
-    *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
+    "map",
+    "map50",
+    "map75",
+    "map_small",
+    "map_medium",
+    "map_large",
+    "mar_1",
+    "mar_10",
+    "mar_100",
+    "mar_small",
+    "mar_medium",
+    "mar_large",
 )
 THEIR_NAMES = {"map50": "map_50", "map75": "map_75"}  # names of torchmetrics
 

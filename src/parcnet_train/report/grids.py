@@ -50,8 +50,18 @@ class Grid:
 
 
 HEADINGS = (
-    *("Row", "Kernel", "MF", "CA", "PE", "params, paper", "params, ours"),
-    *("metric, paper", "ours", "n", "difference to row {}", "verdict"),
+    "Row",
+    "Kernel",
+    "MF",
+    "CA",
+    "PE",
+    "params, paper",
+    "params, ours",
+    "metric, paper",
+    "ours",
+    "n",
+    "difference to row {}",
+    "verdict",
 )
 OTHER_HEADINGS = ("runs of", "differ in", "params", "metric", "ours", "n")
 
@@ -84,13 +94,15 @@ def line_cells(line: Line) -> list[str]:
         if difference.low is not None:
             change += f" [{difference.low:+.2f}, {difference.high:+.2f}]"
     return [
-        *(str(row.number), *(value for _, value in row.columns)),
+        str(row.number),
+        *(value for _, value in row.columns),
         f"{row.parameters} M",
         parameters_cell(group),
         paper_metric(row),
         metric_cell(group) if group else NOT_RUN,
         str(len(group.runs)) if group else "0",
-        *(change, line.verdict if group else ""),
+        change,
+        line.verdict if group else "",
     ]
 
 
@@ -114,8 +126,12 @@ def others_grid(others: Sequence[Other]) -> Grid:
     """Return the runs that belong to no row of Table 2 as a table."""
     cells = [
         [
-            *(other.name, other.differs, parameters_cell(other.group), other.metric_name),
-            *(metric_cell(other.group), str(len(other.group.runs))),
+            other.name,
+            other.differs,
+            parameters_cell(other.group),
+            other.metric_name,
+            metric_cell(other.group),
+            str(len(other.group.runs)),
         ]
         for other in others
     ]

@@ -18,7 +18,10 @@ Labelled = Sequence[tuple[int, Run]]  # runs, each with the number of its row
 # the result.
 APART = (*NOT_OF_A_TRAINING, "backbone", "checkpoint", "seed")
 HARMLESS = (
-    *("data.num_workers", "data.seed", "task.save_predictions", "trainer.log_every_n_steps"),
+    "data.num_workers",
+    "data.seed",
+    "task.save_predictions",
+    "trainer.log_every_n_steps",
     *(f"{part}.{key}" for part, keys in SHOWN.items() for key in keys),
 )
 ROOT = "data.root"  # the same data may be in another folder; their files are hashed

@@ -75,9 +75,12 @@ class Lock:
         """
         self.note = note
         holder = {
-            **{"pid": os.getpid(), "host": socket.gethostname(), "boot": boot()},
-            **{"since": datetime.now().astimezone().isoformat(timespec="seconds")},
-            **{"job": job_name(), "inode": os.fstat(self.file.fileno()).st_ino},
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "boot": boot(),
+            "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "job": job_name(),
+            "inode": os.fstat(self.file.fileno()).st_ino,
         }
         try:
             self._write(f"{note}\n{json.dumps(holder)}\n")

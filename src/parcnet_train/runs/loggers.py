@@ -20,8 +20,13 @@ log = logging.getLogger(__name__)
 
 # What Lightning and our callbacks call of a logger.
 METHODS = (
-    *("log_hyperparams", "log_metrics", "log_graph", "log_image"),
-    *("save", "after_save_checkpoint", "finalize"),
+    "log_hyperparams",
+    "log_metrics",
+    "log_graph",
+    "log_image",
+    "save",
+    "after_save_checkpoint",
+    "finalize",
 )
 HINT = " (WANDB_MODE=offline logs into the run directory)"
 

@@ -53,8 +53,11 @@ class Provenance:
         self.folder = Path(config["paths"]["output"])
         self.content: dict[str, Any] = {}
         self.session: dict[str, Any] = {
-            **{"started": now(), "ended": None, "from_epoch": from_epoch},
-            **{"world_size": world_size, "overrides": config["overrides"]},
+            "started": now(),
+            "ended": None,
+            "from_epoch": from_epoch,
+            "world_size": world_size,
+            "overrides": config["overrides"],
         }
         self.earlier: list[Any] = []
 

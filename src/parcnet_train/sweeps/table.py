@@ -47,8 +47,10 @@ class Row:
             results = read_values(self.folder / RESULTS)
             metric = results.get("monitor")
             self.progress = {
-                **{"epoch": results.get("epochs"), "epochs": results.get("epochs")},
-                **{"metric": metric, "value": results.get(metric or "")},
+                "epoch": results.get("epochs"),
+                "epochs": results.get("epochs"),
+                "metric": metric,
+                "value": results.get(metric or ""),
             }
         elif self.state in (RUNNING, GOING_ON):
             self.progress = read_values(self.folder / PROGRESS)

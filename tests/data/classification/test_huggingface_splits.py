@@ -48,11 +48,13 @@ def test_splits_that_are_not_there(root, tmp_path):
         ("image_column", "img", "has no such column; expected one of image, label"),
         ("label_column", "fine", "has no such column; expected one of image, label"),
         (
-            *("image_column", "label"),
+            "image_column",
+            "label",
             "has the type ClassLabel; expected images (datasets.Image)",
         ),
         (
-            *("label_column", "image"),
+            "label_column",
+            "image",
             "has the type Image, which has no class names; expected a ClassLabel",
         ),
     ],

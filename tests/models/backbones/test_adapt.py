@@ -195,8 +195,10 @@ def test_networks_can_be_exported(name):
 
 def test_parc_layers_are_set_by_the_configuration():
     values = composed(
-        *("backbone=resnet50", 'backbone.parc_layers=["layer2.[123].conv2"]'),
-        *("backbone.position_embeddings=false", "backbone.meta_size=[128,192]"),
+        "backbone=resnet50",
+        'backbone.parc_layers=["layer2.[123].conv2"]',
+        "backbone.position_embeddings=false",
+        "backbone.meta_size=[128,192]",
     )
     backbone = build_backbone(values)
     layers = [m for m in backbone.modules() if isinstance(m, ParallelParC)]

@@ -59,7 +59,8 @@ def test_inverted_residual_is_depthwise_inside():
     assert (block.expand.conv.out_channels, block.depthwise.conv.groups) == (48, 48)
     assert block.depthwise.conv.stride == (2, 2)
     assert [hasattr(b, "act") for b in (block.expand, block.depthwise, block.project)] == [
-        *(True, True),
+        True,
+        True,
         False,
     ]
 

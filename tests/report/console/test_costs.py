@@ -31,7 +31,10 @@ def test_ours_stand_beside_the_papers(capsys):
     found, missing = cells_of(capsys.readouterr().out)[-2:]
     assert found[:2] == ["7", row.model]
     assert [cell for cell in found if cell in ("5.0 M", "5,037,088", "+0.7 %", "1,657 M")] == [
-        *("5.0 M", "5,037,088", "+0.7 %", "1,657 M")
+        "5.0 M",
+        "5,037,088",
+        "+0.7 %",
+        "1,657 M",
     ]
     assert "-" in missing
 

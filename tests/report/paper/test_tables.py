@@ -58,8 +58,11 @@ def test_table_2_matches_the_paper():
     printed = [
         " ".join(
             (
-                *(str(row.number), TASKS[row.metric_name], *(cell for _, cell in row.columns)),
-                *(str(row.parameters), f"{row.metric:.{2 if row.number <= 7 else 1}f}"),
+                str(row.number),
+                TASKS[row.metric_name],
+                *(cell for _, cell in row.columns),
+                str(row.parameters),
+                f"{row.metric:.{2 if row.number <= 7 else 1}f}",
             )
         )
         for row in TABLES["table2"]

@@ -89,20 +89,29 @@ class Format:
 
 FORMATS = {
     "onnx": Format(
-        *((".onnx",), write_onnx, OnnxFile, count_onnx),
+        (".onnx",),
+        write_onnx,
+        OnnxFile,
+        count_onnx,
         decodes=True,
         tolerance=1e-4,
         quantizable=QuantizableOnnx,
         knows_layers=True,
     ),
     "mnn": Format(
-        *((".mnn",), write_mnn_network, MnnFile, count_mnn),
+        (".mnn",),
+        write_mnn_network,
+        MnnFile,
+        count_mnn,
         decodes=False,
         tolerance=1e-3,
         quantizable=QuantizableMnn,
     ),
     "openvino": Format(
-        *((".xml", ".bin"), write_openvino_network, OpenvinoFile, count_openvino),
+        (".xml", ".bin"),
+        write_openvino_network,
+        OpenvinoFile,
+        count_openvino,
         decodes=True,
         tolerance=1e-4,
     ),
@@ -110,7 +119,10 @@ FORMATS = {
         (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
     ),
     "coreml": Format(
-        *((".mlpackage",), write_coreml, CoremlFile, count_coreml),
+        (".mlpackage",),
+        write_coreml,
+        CoremlFile,
+        count_coreml,
         decodes=False,
         tolerance=1e-3,
         batches=False,

@@ -80,9 +80,14 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
         fault = run_tool(
             "mnnconvert",
             converted,
-            *("-f", "MNN" if source.suffix == ".mnn" else "ONNX"),
-            *("--modelFile", str(source), "--MNNModel", str(converted)),
-            *("--bizCode", json.dumps(dict(description))),  # the only free text in a file
+            "-f",
+            "MNN" if source.suffix == ".mnn" else "ONNX",
+            "--modelFile",
+            str(source),
+            "--MNNModel",
+            str(converted),
+            "--bizCode",
+            json.dumps(dict(description)),  # the only free text in a file
         )
         if fault:
             raise TrainingError(

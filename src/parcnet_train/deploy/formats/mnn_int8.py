@@ -64,9 +64,15 @@ class QuantizableMnn:
             write_whole(pictures / f"{number:06}.png", encoded.tobytes())
         height, width = self.images[0].shape[-2:]
         told = {
-            **{"path": f"{pictures}/", "batch_size": len(self.images), "format": "RGB"},
-            **{"height": height, "width": width, "mean": [0.0] * 3, "normal": [1 / 255] * 3},
-            **{"feature_quantize_method": "EMA", "weight_quantize_method": "MAX_ABS"},
+            "path": f"{pictures}/",
+            "batch_size": len(self.images),
+            "format": "RGB",
+            "height": height,
+            "width": width,
+            "mean": [0.0] * 3,
+            "normal": [1 / 255] * 3,
+            "feature_quantize_method": "EMA",
+            "weight_quantize_method": "MAX_ABS",
         }
         write_whole(settings, json.dumps(told).encode())
         fault = run_tool("mnnquant", quantized, str(self.path), str(quantized), str(settings))

@@ -33,13 +33,11 @@ def print_stages(title: str, parts: Sequence[Stage], total: Stage, weight_bytes:
         peak = stage.peak_memory_bytes
         table.add_row(
             stage.name,
-            *[
-                "\n".join(" x ".join(map(str, shape)) for shape in stage.output_shapes),
-                f"{stage.parameters:,}",
-                f"{stage.multiply_adds / 1e6:,.1f} M",
-                f"{stage.activations / 1e6:,.2f} M",
-                "" if peak is None else f"{peak / MIB:,.1f} MiB",
-            ],
+            "\n".join(" x ".join(map(str, shape)) for shape in stage.output_shapes),
+            f"{stage.parameters:,}",
+            f"{stage.multiply_adds / 1e6:,.1f} M",
+            f"{stage.activations / 1e6:,.2f} M",
+            "" if peak is None else f"{peak / MIB:,.1f} MiB",
         )
     console = wide_console(WIDTH)
     console.print(table)
@@ -72,7 +70,9 @@ def print_comparison(name: str, rows: Sequence[Compared]) -> None:
         row = each.row
         ours = each.counts
         cells = [
-            *(str(row.number), row.model, *(value for _, value in row.columns)),
+            str(row.number),
+            row.model,
+            *(value for _, value in row.columns),
             f"{row.parameters} M",
             f"{ours.parameters:,}" if ours else each.missing,
             differ(ours.parameters, row.parameters * 1e6) if ours else "",
@@ -83,7 +83,8 @@ def print_comparison(name: str, rows: Sequence[Compared]) -> None:
                 f"{row.flops:.1f} G",
                 f"{each.flops / 1e9:.2f} G" if each.flops else "",
                 differ(each.flops, row.flops * 1e9) if each.flops else "",
-                *(row.device or "", f"{row.milliseconds:.0f} ms"),
+                row.device or "",
+                f"{row.milliseconds:.0f} ms",
             ]
         table.add_row(*cells, f"{row.metric_name.removeprefix('val/')} {row.metric}")
     console = wide_console(WIDTH)

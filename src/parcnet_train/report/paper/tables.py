@@ -56,20 +56,22 @@ class Row:
 
 IMAGENET = (224, 224)  # image size of networks that were published for it
 
+# The numbers of a row stay on one line.
+# fmt: off
 TABLE_1 = (
     Row(
-        *(1, "ShuffleNetV2 (2.0x)", 5.5, 74.5),
+        1, "ShuffleNetV2 (2.0x)", 5.5, 74.5,
         network="torchvision.shufflenet_v2_x2_0",
         size=IMAGENET,
         note="torchvision's 2.0x is larger; the paper does not say which network has 5.5 M",
     ),
     Row(
-        *(2, "MobileNetV3 (1.0x)", 5.4, 75.2),
+        2, "MobileNetV3 (1.0x)", 5.4, 75.2,
         network="torchvision.mobilenet_v3_large",
         size=IMAGENET,
     ),
     Row(
-        *(3, "EfficientNet-B0", 5.3, 76.3),
+        3, "EfficientNet-B0", 5.3, 76.3,
         network="torchvision.efficientnet_b0",
         size=IMAGENET,
     ),
@@ -78,12 +80,13 @@ TABLE_1 = (
     Row(6, "ViT-C", 4.6, 75.3, size=IMAGENET, note="neither torchvision nor timm has it"),
     Row(7, "CoaT-Lite-T", 5.7, 76.6, network="timm.coat_lite_tiny", size=IMAGENET),
     Row(
-        *(8, "MobileViT-S", 5.6, 78.4),
+        8, "MobileViT-S", 5.6, 78.4,
         overrides=("backbone=mobilevit_s",),
         note="Table 2 prints 78.35",
     ),
     Row(9, "ParC-Net-S", 5.0, 78.6, overrides=("backbone=parcnet_s",)),
 )
+# fmt: on
 
 
 # Metric, image size and number of classes of a task. Detection has 80 classes and segmentation 20,
@@ -126,19 +129,21 @@ def ablated(
 
 UNRELEASED = "the released code has no option for it"
 
+# The numbers of a row stay on one line.
+# fmt: off
 TABLE_2 = (
     ablated(
-        *(1, "classification", "Baseline", "-", "-", "-", 5.6, 78.35, 2_000_831_488),
+        1, "classification", "Baseline", "-", "-", "-", 5.6, 78.35, 2_000_831_488,
         note="Table 1 prints 78.4",
     ),
     ablated(
-        *(2, "classification", "BK 1/4", "Y", "Y", "N", 5.0, 78.46, 1_632_878_080), note=UNRELEASED
+        2, "classification", "BK 1/4", "Y", "Y", "N", 5.0, 78.46, 1_632_878_080, note=UNRELEASED
     ),
     ablated(
-        *(3, "classification", "BK 1/2", "Y", "Y", "N", 5.0, 78.45, 1_641_512_448), note=UNRELEASED
+        3, "classification", "BK 1/2", "Y", "Y", "N", 5.0, 78.45, 1_641_512_448, note=UNRELEASED
     ),
     ablated(
-        *(4, "classification", "ParC", "N", "Y", "Y", 5.3, 76.00, 1_691_965_440),
+        4, "classification", "ParC", "N", "Y", "Y", 5.3, 76.00, 1_691_965_440,
         note="never released; our block follows the text of the paper",
     ),
     ablated(5, "classification", "ParC", "Y", "N", "Y", 5.0, 78.50, 1_657_267_200),
@@ -147,16 +152,17 @@ TABLE_2 = (
     ablated(8, "detection", "Baseline", "-", "-", "-", 5.7, 27.7, 3_426_732_960),
     ablated(9, "detection", "ParC", "Y", "Y", "N", 5.2, 27.5, 2_747_360_544),
     ablated(
-        *(10, "detection", "ParC", "Y", "Y", "Y", 5.2, 28.5, 2_747_360_544),
+        10, "detection", "ParC", "Y", "Y", "Y", 5.2, 28.5, 2_747_360_544,
         note="Figure 6 prints 28.8",
     ),
     ablated(
-        *(11, "segmentation", "Baseline", "-", "-", "-", 6.4, 79.1, 13_693_526_016),
+        11, "segmentation", "Baseline", "-", "-", "-", 6.4, 79.1, 13_693_526_016,
         note="the released configuration trains it without COCO, ParC-Net-S with it",
     ),
     ablated(12, "segmentation", "ParC", "Y", "Y", "N", 5.8, 79.2, 9_754_237_440),
     ablated(13, "segmentation", "ParC", "Y", "Y", "Y", 5.8, 79.7, 9_754_237_440),
 )
+# fmt: on
 
 TWICE = "FLOPs are 2 x multiply-adds"
 ONCE = "FLOPs are multiply-adds, unlike in rows 1 to 4, 7 and 8"
@@ -168,7 +174,10 @@ def deployed(number: int, model: str, device: str, milliseconds: float) -> Row:
     """Return one of the first four rows of Table 3: two networks on two processors."""
     ours = model == "ParC-Net-S"
     return Row(
-        *(number, model, 5.0 if ours else 5.6, 78.6 if ours else 78.4),
+        number,
+        model,
+        5.0 if ours else 5.6,
+        78.6 if ours else 78.4,
         overrides=("backbone=parcnet_s" if ours else "backbone=mobilevit_s",),
         flops=3.5 if ours else 4.0,
         flops_per_multiply_add=2,
@@ -190,7 +199,10 @@ def plugged(
 ) -> Row:
     """Return one of the last six rows of Table 3: networks with and without ParC, on a Xeon."""
     return Row(
-        *(number, model, parameters, metric),
+        number,
+        model,
+        parameters,
+        metric,
         overrides=(f"backbone={backbone}",),
         size=IMAGENET,
         flops=flops,
@@ -203,13 +215,15 @@ def plugged(
 
 DENSE = f"{ONCE}; its ParC convolutions are dense"
 
+# The numbers of a row stay on one line.
+# fmt: off
 TABLE_3 = (
     deployed(1, "MobileViT-S", "RK3288", 457),
     deployed(2, "ParC-Net-S", "RK3288", 353),
     deployed(3, "MobileViT-S", "DP2000", 368),
     deployed(4, "ParC-Net-S", "DP2000", 98),
     plugged(
-        *(5, "ResNet50", "resnet50", 26, 4.1, 98, 78.8),
+        5, "ResNet50", "resnet50", 26, 4.1, 98, 78.8,
         note=f"{ONCE}; the authors' repository prints 79.1",
     ),
     plugged(6, "ParC-ResNet50", "parc_resnet50", 24, 4.0, 98, 79.6, DENSE),
@@ -218,5 +232,6 @@ TABLE_3 = (
     plugged(9, "ConvNext-T (0.5x W)", "convnext_xt", 7.4, 1.1, 47, 77.5, ONCE),
     plugged(10, "ParC-ConvNext-T (0.5x W)", "parc_convnext_xt", 7.4, 1.1, 48, 78.3, ONCE),
 )
+# fmt: on
 
 TABLES = {"table1": TABLE_1, "table2": TABLE_2, "table3": TABLE_3}
