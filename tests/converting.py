@@ -7,7 +7,7 @@ import pytest
 from parcnet_train.conversion.convert import convert
 from parcnet_train.errors import CheckpointError
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "convert_weights.py"
 
 
 SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classification"}

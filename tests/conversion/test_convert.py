@@ -200,15 +200,12 @@ def test_missing_files_existing_targets_and_own_checkpoints_are_errors(source, t
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "unheard"}, r"^task=unheard: there is no such config; allowed are "),
-        ({"backbone": "mobilevit_xx"}, r"^backbone=mobilevit_xx: .* did you mean mobilevit_xxs\?"),
+        ({"task": "unheard"}, r"^task=unheard: "),
+        ({"backbone": "mobilevit_xx"}, r"^backbone=mobilevit_xx: .*mobilevit_xxs"),
         ({"backbone": "parcnet_s"}, r"^--from timm: .*=parcnet_s .*; expected parcnet-official$"),
-        ({"overrides": ["backbone.head=2"]}, r"^backbone\.head: there is no such key; did you m"),
-        (
-            {"overrides": ["backbone.dropout=0.1,0.2"]},
-            r"^backbone\.dropout=0\.1,0\.2 .*allowed is one",
-        ),
-        ({"overrides": ["~data"]}, r"^data\.root: there is no such key"),
+        ({"overrides": ["backbone.head=2"]}, r"^backbone\.head: .*heads"),
+        ({"overrides": ["backbone.dropout=0.1,0.2"]}, r"^backbone\.dropout=0\.1,0\.2\b"),
+        ({"overrides": ["~data"]}, r"^data\.root: "),
         ({"overrides": ["backbone.heads=5"]}, r"backbone\.widths=.*backbone\.heads=5"),
     ],
     ids=str,
