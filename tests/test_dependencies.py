@@ -22,6 +22,7 @@ OF_EXTRAS = {
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "timm": "timm",
+    "wandb": "wandb",
 }
 
 

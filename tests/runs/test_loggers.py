@@ -3,12 +3,14 @@
 import json
 import logging
 import shutil
+import sys
 
 import pytest
 import wandb
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from parcnet_train.callbacks.pictures import log_picture
+from parcnet_train.errors import ConfigError
 from parcnet_train.runs.loggers import harmless, wandb_settings
 from running import TINY, run
 
@@ -138,3 +140,10 @@ def test_an_experiment_that_cannot_be_made_stops_no_picture(tmp_path, monkeypatc
 
     log_picture(Trainer, "no picture")
     assert "No space left on device" in caplog.text
+
+
+def test_a_missing_wandb_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    message = r"^logger=wandb: .*not installed.*pip install 'parcnet-train\[wandb\]'$"
+    with pytest.raises(ConfigError, match=message):
+        run([*TINY, "logger=[tensorboard,wandb]"], tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from parcnet_train.distributed.processes import place
-from parcnet_train.errors import first_line
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.runs.claims import begin
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,17 @@ def wandb_settings(settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
     Args:
         settings: of the configuration; an `id` or a `mode` there counts.
         output: the run directory, whose record has the id.
+
+    Raises:
+        ConfigError: If wandb is not installed.
     """
-    import wandb  # takes a second
+    try:
+        import wandb  # takes a second
+    except ImportError as error:
+        raise ConfigError(
+            "logger=wandb: the package wandb is not installed. Fix: pip install "
+            "'parcnet-train[wandb]'"
+        ) from error
 
     added: dict[str, Any] = {}
     if wandb.run is not None:  # of another run of this process, which it would go on with
