@@ -3,11 +3,14 @@
 import copy
 import functools
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from expected import expected_of
 from parcnet_train.__main__ import function_of
 from parcnet_train.actions import fit as training
 from parcnet_train.check.config import check
@@ -27,18 +30,46 @@ MULTI_SCALE = [
     "recipe.multi_scale.largest=1.25",
 ]
 
-CONFIG_FILES = [f for f in sorted(CONF.glob("*/*.yaml")) if f.parent.name != "hydra"]
+# A folder of your own, as --config-dir takes it: its backbones and experiments are tested too.
+OWN = os.environ.get("PARCNET_TRAIN_CONFIG_DIR")
+FOLDERS = [CONF, *([Path(OWN)] if OWN else [])]
+CONFIG_FILES = [
+    file
+    for folder in FOLDERS
+    for file in sorted(folder.glob("*/*.yaml"))
+    if file.parent.name != "hydra"
+]
 
-BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
-# Larger sizes of a network are the same code.
-LARGER = ("parcnet_s", "parcnet_h", "mobilevit_xs", "mobilevit_s")
+
+def files_of(group):
+    """The files of a group by the names that choose them."""
+    return {file.stem: file for file in CONFIG_FILES if file.parent.name == group}
+
+
+def family_of(file):
+    """The family of a backbone, whose sizes are the same code."""
+    found = re.search(r"family/(\w+)@_here_", file.read_text())
+    return found[1] if found else file.stem
+
+
+def smallest(files):
+    """The smallest size of each family."""
+    families = {}
+    for name, file in files.items():
+        families.setdefault(family_of(file), []).append((expected_of(file).parameters, name))
+    return {min(sizes)[1] for sizes in families.values()}
+
+
+BACKBONE_FILES = files_of("backbone")
+BACKBONES = sorted(BACKBONE_FILES)
+LARGER = sorted(BACKBONE_FILES.keys() - smallest(BACKBONE_FILES))
 LARGER_SLOWLY = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in BACKBONES]
 
 
 def configure(overrides, output=None, config_dir=None):
     """The plain configuration of a command line, and its faults."""
     register_resolvers()
-    config, faults = compose_config(overrides, config_dir)
+    config, faults = compose_config(overrides, config_dir or OWN)
     if output is not None:
         config.paths.output = str(output)
     plain = to_plain(config, choices(config.hydra), typed(config.hydra))

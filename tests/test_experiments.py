@@ -1,58 +1,79 @@
-"""Experiments: one for each row of the paper whose backbone is here, and what its header says."""
+"""Experiments: what the header of each file says, and whether the paper prints its number."""
 
 import re
 
 import pytest
 
 from parcnet_train.config.compose import CONF
-from parcnet_train.report.paper.tables import TABLE_2
+from parcnet_train.report.paper.figures import PAPER_FIGURES
+from parcnet_train.report.paper.tables import TABLE_1, TABLE_2, TABLE_3, TASKS
+from running import files_of
 
-# Copied from the paper, arXiv 2203.03952: Tables 1 and 3, Figures 6 and 7; in percent.
-PRINTED = {
-    "imagenet_mobilevit_s": ("val/top1", 78.4),
-    "imagenet_parcnet_s": ("val/top1", 78.6),
-    "imagenet_resnet50": ("val/top1", 78.8),
-    "imagenet_parc_resnet50": ("val/top1", 79.6),
-    "imagenet_mobilenetv2": ("val/top1", 70.2),
-    "imagenet_parc_mobilenetv2": ("val/top1", 71.1),
-    "imagenet_convnext_xt": ("val/top1", 77.5),
-    "imagenet_parc_convnext_xt": ("val/top1", 78.3),
-    "coco_mobilenetv2": ("val/map", 22.1),
-    "coco_mobilevit_xs": ("val/map", 24.8),
-    "coco_resnet50": ("val/map", 25.2),
-    "coco_mobilevit_s": ("val/map", 27.7),
-    "coco_parcnet_s": ("val/map", 28.8),
-    "voc_mobilevit_xxs": ("val/miou", 73.6),
-    "voc_mobilenetv2": ("val/miou", 75.7),
-    "voc_mobilevit_xs": ("val/miou", 77.1),
-    "voc_mobilevit_s": ("val/miou", 79.1),
-    "voc_parcnet_s": ("val/miou", 79.7),
-}
+EXPERIMENTS = files_of("experiment")
+TABLES = {"1": TABLE_1, "2": TABLE_2, "3": TABLE_3}
+FIGURES = {"5": "classification", "6": "detection", "7": "segmentation"}
 
 
-def header_of(group, name):
-    lines = (CONF / group / f"{name}.yaml").read_text().splitlines()
+def header_of(file):
+    lines = file.read_text().splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
     return " ".join(comments)
 
 
-@pytest.mark.parametrize("name", PRINTED)
-def test_a_header_says_what_is_reproduced_how_and_with_which_number(name):
-    metric, percent = PRINTED[name]
-    header = header_of("experiment", name)
-    assert re.search(r"Paper, .*(Tables? [123]|Figure [67])", header)
-    assert f"python -m parcnet_train experiment={name} trainer=ddp" in header
-    assert f"Expected {metric}: {percent / 100:.3f}" in header
-    assert header.endswith("Not run.")
+def override_of(file, group):
+    """The choice of a group in a file's defaults."""
+    return re.search(rf"- override /{group}: (\w+)", file.read_text())[1]
 
 
-def test_every_experiment_is_a_row_of_the_paper():
-    assert {file.stem for file in (CONF / "experiment").glob("**/*.yaml")} == PRINTED.keys()
+def plain(name):
+    """A network's name as the paper and our files can both write it."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def printed_for(file):
+    """Percentages that the tables and figures named in a header print for a file's network."""
+    sources = header_of(file).partition(": ")[0]
+    backbone, metric = override_of(file, "backbone"), TASKS[override_of(file, "task")][0]
+    found = []
+    for number in re.findall(r"\d", "".join(re.findall(r"Tables? (\d(?: and \d)?)", sources))):
+        found += [
+            row.metric
+            for row in TABLES[number]
+            if row.metric_name == metric
+            and (f"backbone={backbone}" in row.overrides or plain(row.model) == plain(backbone))
+        ]
+    for number in re.findall(r"Figure (\d)", sources):
+        points = PAPER_FIGURES[FIGURES[number]].points
+        found += [percent for name, _, percent in points if plain(name) == plain(backbone)]
+    return found
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_header_says_what_is_expected_and_how_to_run_it(name):
+    header, task = header_of(EXPERIMENTS[name]), override_of(EXPERIMENTS[name], "task")
+    assert f"python -m parcnet_train experiment={name} " in header
+    assert re.search(rf"Expected {TASKS[task][0]}: 0\.\d+", header)
+    assert re.search(r"(Not run\.|Run: .*)$", header)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, file in EXPERIMENTS.items() if "# Paper, " in file.read_text()]
+)
+def test_the_paper_prints_the_expected_number(name):
+    header = header_of(EXPERIMENTS[name])
+    expected = float(re.search(r"Expected \S+: (0\.\d+)", header)[1])
+    assert 100 * expected in [pytest.approx(percent) for percent in printed_for(EXPERIMENTS[name])]
+
+
+def test_every_backbone_of_the_papers_tables_has_an_experiment():
+    rows = [row for row in (*TABLE_1, *TABLE_3) if row.overrides]
+    backbones = {row.overrides[0].removeprefix("backbone=") for row in rows}
+    assert {f"imagenet_{backbone}" for backbone in backbones} <= EXPERIMENTS.keys()
 
 
 def test_a_row_of_table_2_has_its_file_with_its_number():
     for row in TABLE_2:
-        header = header_of("ablation", f"table2_row{row.number}")
+        header = header_of(CONF / "ablation" / f"table2_row{row.number}.yaml")
         assert f"Paper, Table 2, row {row.number}: " in header
         expected = re.search(r"Expected (\S+) on \w+: ([\d.]+)", header)
         assert (expected[1], float(expected[2].rstrip("."))) == (

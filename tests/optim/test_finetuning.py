@@ -96,7 +96,6 @@ def test_the_whole_backbone_or_its_batchnorms_can_be_frozen(name):
     assert not any(norm.training for norm, _ in norms)
     frozen = {each for _, names in norms for each in names}
     assert names_of(model, [p for p in model.parameters() if not p.requires_grad]) == frozen
-    assert ("convnext" in name) is (frozen == set())  # which has layer norms
     freeze(model, "all", batchnorm=False)
     trained = names_of(model, [p for p in model.parameters() if p.requires_grad])
     assert trained == {f"head.{each}" for each, _ in model.head.named_parameters()}

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from expected import expected_of, written_like
 from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.models.base import Backbone, Level
-from running import BACKBONES, LARGER_SLOWLY, composed
+from parcnet_train.models.profiling.counts import counts
+from running import BACKBONE_FILES, BACKBONES, LARGER_SLOWLY, composed
 
 
 @pytest.fixture(scope="module", params=LARGER_SLOWLY)
@@ -102,29 +104,14 @@ def test_every_backbone_config_has_pretrained(name):
     assert composed(f"backbone={name}")["backbone"]["pretrained"] is None
 
 
-# With a classifier of 1000 classes: paper's tables and the authors' configurations.
-PARAMETERS = {
-    "parcnet_h": 20_403_940,
-    "parcnet_s": 5_037_088,
-    "parcnet_xs": 2_185_384,
-    "mobilevit_s": 5_578_632,
-    "mobilevit_xs": 2_317_848,
-    "mobilevit_xxs": 1_272_024,
-    "resnet50": 25_557_032,
-    "parc_resnet50": 23_737_640,
-    "mobilenetv2": 3_504_872,
-    "parc_mobilenetv2": 3_532_136,
-    "convnext_xt": 7_438_360,
-    "parc_convnext_xt": 7_412_824,
-    "timm": 4_231_976,  # MobileNetV1, the default: timm's own count
-}
-
-
 @pytest.mark.parametrize("name", BACKBONES)
-def test_parameter_counts_match_published_ones(name):
+def test_parameters_and_multiply_adds_match_its_file(name):
+    expected = expected_of(BACKBONE_FILES[name])
     with meta_device():
         model = build_model(composed(f"backbone={name}"), num_classes=1000)
-    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+    counted = counts(model, expected.size)
+    assert counted.parameters == expected.parameters
+    assert written_like(counted.multiply_adds, expected.multiply_adds) == expected.multiply_adds
 
 
 @pytest.mark.parametrize("name", LARGER_SLOWLY)

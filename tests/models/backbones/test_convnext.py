@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.convnext import ConvNeXt as Theirs
 
@@ -36,3 +37,8 @@ def test_weights_have_the_names_of_torchvision(output_stride):
 def test_only_the_last_level_has_a_norm_after_pooling():
     levels = ConvNeXt(CHANNELS, DEPTHS).levels
     assert [level.pooled_norm for level in levels] == [None, None, None, EPSILON]
+
+
+def test_it_has_no_batch_norm():
+    norms = [each for each in ConvNeXt(CHANNELS, DEPTHS).modules() if isinstance(each, _BatchNorm)]
+    assert norms == []

@@ -7,20 +7,19 @@ from torchvision.models.segmentation import deeplabv3, fcn
 from torchvision.models.segmentation._utils import _SimpleSegmentationModel
 
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.config.compose import CONF, compose_plain
+from parcnet_train.config.compose import compose_plain
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.heads.deeplabv3 import DeepLabV3
-from running import configure
+from running import BACKBONES, OWN, configure
 
-BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 LEVELS = (Level(4, 6), Level(8, 8), Level(16, 12), Level(16, 20))
 SIZE = (96, 64)  # of the images
 
 
 @functools.cache
 def values_of(backbone):
-    return compose_plain(["task=segmentation", f"backbone={backbone}"]).values
+    return compose_plain(["task=segmentation", f"backbone={backbone}"], OWN).values
 
 
 def head(levels=LEVELS, num_classes=3, **arguments):

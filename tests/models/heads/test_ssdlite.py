@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.config.compose import CONF, compose_plain
+from parcnet_train.config.compose import compose_plain
 from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.heads.ssdlite import SSDLite
-from running import configure
+from running import BACKBONES, OWN, configure
 
-BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("*.yaml"))
 LEVELS = (Level(8, 7), Level(16, 12), Level(32, 20))
 SMALL = {"projections": (16, 12), "extra_channels": (12, 8, 8, 6)}
 
@@ -21,7 +20,7 @@ SMALL = {"projections": (16, 12), "extra_channels": (12, 8, 8, 6)}
 @functools.cache
 def values_of(backbone):
     return compose_plain(
-        ["task=detection", f"backbone={backbone}", "data=coco_format", "data.root=none"]
+        ["task=detection", f"backbone={backbone}", "data=coco_format", "data.root=none"], OWN
     ).values
 
 

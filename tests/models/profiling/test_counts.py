@@ -14,26 +14,10 @@ from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import counts, on_meta, profile
 from running import LARGER_SLOWLY, composed
 
-# Parameters, and multiply-adds of 256x256 pixels in millions: of the authors' implementation.
-SIZES = {
-    "parcnet_s": (5_037_088, 1657),
-    "parcnet_xs": (2_185_384, 944),
-    "parcnet_h": (20_403_940, 8544),
-    "mobilevit_s": (5_578_632, 2001),
-    "mobilevit_xs": (2_317_848, 1026),
-    "mobilevit_xxs": (1_272_024, 407),
-}
-
 
 def network(*overrides):
     with meta_device():
         return build_model(composed(*overrides), 1000)
-
-
-@pytest.mark.parametrize("backbone", SIZES)
-def test_counts_match_published_sizes(backbone):
-    counted = counts(network(f"backbone={backbone}"), (256, 256))
-    assert (counted.parameters, round(counted.multiply_adds / 1e6)) == SIZES[backbone]
 
 
 def test_counts_match_another_implementation_with_attention():

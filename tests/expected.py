@@ -1,0 +1,36 @@
+"""What files in `conf/` expect, as a comment line that composition ignores."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+FORM = "# Expected: 5,037,088 parameters, 1,657 M multiply-adds (1000 classes, 256x256 pixels)."
+PATTERN = re.compile(
+    r"^# Expected: ([\d,]+) parameters, ([\d,.]+ [MG]) multiply-adds "
+    r"\(1000 classes, (\d+)x(\d+) pixels\)\.",
+    re.MULTILINE,
+)
+UNITS = {"M": 1e6, "G": 1e9}
+
+
+class Expected(NamedTuple):
+    """Size and cost of a backbone with a classifier of 1000 classes."""
+
+    parameters: int
+    multiply_adds: str  # as written, with as many digits as the source has
+    size: tuple[int, int]  # of the images, in pixels
+
+
+def expected_of(file: Path) -> Expected:
+    """The expectation of a file in `conf/backbone/`."""
+    found = PATTERN.search(file.read_text())
+    assert found, f"{file} does not state its size and cost; expected a line such as\n{FORM}"
+    parameters, multiply_adds, height, width = found.groups()
+    return Expected(int(parameters.replace(",", "")), multiply_adds, (int(height), int(width)))
+
+
+def written_like(multiply_adds: int, text: str) -> str:
+    """A number of multiply-adds with the unit and the decimals of a text."""
+    number, unit = text.split()
+    decimals = len(number.partition(".")[2])
+    return f"{multiply_adds / UNITS[unit]:,.{decimals}f} {unit}"
