@@ -35,7 +35,7 @@ def test_a_file_error_without_an_errno_has_a_reason():
 
 
 def silent(**arguments):
-    """Refuses its arguments without a word."""
+    """Raise an error without a message."""
     raise AssertionError
 
 

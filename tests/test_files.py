@@ -141,7 +141,7 @@ def test_a_full_scratch_folder_is_an_error(monkeypatch, tmp_path):
     assert "TMPDIR=PATH" in str(refusal.value)
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match="Is a directory"), scratch_folder() as folder:
-        folder.read_bytes()  # which is no question of room
+        folder.read_bytes()  # an error that is not about disk space
 
 
 def test_json_has_null_for_numbers_that_are_not_finite():

@@ -1,4 +1,4 @@
-"""The least precision of a computation."""
+"""The lowest precision of a computation."""
 
 import pytest
 import torch

@@ -17,15 +17,15 @@ from parcnet_train.targets import is_class_of, locate, named_targets
         ("parcnet_train.models.backbones.parcnet.ParCNet", ParCNet),
         ("collections.Nothing", None),
         ("no_such_package.Nothing", None),
-        ("os.sep", None),  # a text, which nothing can call
+        ("os.sep", None),  # a string, which is not callable
         (None, None),
     ],
 )
-def test_a_target_is_found_or_none(name, found):
+def test_locate_returns_the_target_or_none(name, found):
     assert locate({"_target_": name}) is found
 
 
-def test_targets_are_found_at_any_depth():
+def test_named_targets_are_found_at_any_depth():
     node = {"_target_": "a.B", "x": [{"_target_": "c.D"}, {"y": {"_target_": "e.F"}}], "z": "${g}"}
     assert list(named_targets(node)) == ["a.B", "c.D", "e.F", "${g}"]
 
@@ -35,9 +35,9 @@ def test_targets_are_found_at_any_depth():
     [
         ("parcnet_train.models.backbones.parcnet.ParCNet", True),
         ("parcnet_train.build.build_model", False),  # a function
-        ("parcnet_train.build.torch.nn.Linear", False),  # a class that a module of ours imports
+        ("parcnet_train.build.torch.nn.Linear", False),  # a class that our module imports
         ("torch.nn.Linear", False),
     ],
 )
-def test_only_classes_that_a_package_defines_are_its_own(target, is_ours):
+def test_only_classes_defined_in_the_packages_count(target, is_ours):
     assert is_class_of(target, ["parcnet_train"]) == is_ours

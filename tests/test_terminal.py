@@ -12,7 +12,7 @@ from running import TINY, run
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until it is set."""
+    """Replace the clock by one that only moves when it is set."""
     now = [0.0]
     monkeypatch.setattr(pulse, "clock", lambda: now[0])
     return now

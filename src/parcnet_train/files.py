@@ -114,7 +114,7 @@ def write_once(root: Path, write: Callable[[Path], None]) -> None:
 
 
 def complete(partial: Path, folder: Path) -> None:
-    """Give a filled folder its name, which tells that it is complete, even after a power cut."""
+    """Rename a filled folder, so that it is complete under its name even after a power failure."""
     os.sync()
     partial.rename(folder)
 

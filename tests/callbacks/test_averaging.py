@@ -1,4 +1,4 @@
-"""The average of the weights: its decay, its buffers, and what is evaluated beside it."""
+"""The average of the weights: decay, buffers, and the comparison with raw weights."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from running import TINY, run
 
 
 class States(pl.Callback):
-    """Remembers the weights and their average, before the first step and after each."""
+    """A callback that stores weights and averages, before the first step and after each."""
 
     def __init__(self, ema):
         self.ema = ema
@@ -38,7 +38,7 @@ class States(pl.Callback):
 
 
 def states(ema, reference_batch=8, accumulate=2, **settings):
-    """Weights and averages of two epochs of 10 samples, in batches of 4."""
+    """Return weights and averages of two epochs of 10 samples, in batches of 4."""
     noted = States(ema)
     task, data = NumbersTask(reference_batch), NumbersData(10, 4)
     settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate, **settings}
@@ -46,7 +46,7 @@ def states(ema, reference_batch=8, accumulate=2, **settings):
     return noted.weights, noted.averages
 
 
-# An epoch has a step of 8 samples and one of the 4 that are left.
+# An epoch has a step of 8 samples and one of the remaining 4.
 SEEN, SHARES = [0, 1, 10 / 8, 18 / 8], [1, 0.5, 1, 0.5]
 WARM = [min(0.25, (1 + t) / (10 + t)) ** s for t, s in zip(SEEN, SHARES, strict=True)]
 COLD = [0.25**share for share in SHARES]
@@ -119,7 +119,7 @@ def test_average_is_on_the_device_of_the_network():
 
 
 class Metrics(pl.Callback):
-    """Remembers what every evaluation of a training logged, and the raw weights' own value."""
+    """A callback that stores the logged metrics of every evaluation, and the raw weights' loss."""
 
     def __init__(self, data):
         self.batches = list(data.val_dataloader())
@@ -154,7 +154,7 @@ def test_comparing_raw_weights_does_not_change_the_training(buffers):
 
 
 def test_metrics_of_raw_weights_are_in_log_loggers_and_results(tmp_path, caplog):
-    """The metric of the trained weights, of a training and of a test of its checkpoint."""
+    """The metric of the raw weights is logged in a training and in a test of its checkpoint."""
     settings = [*TINY, "recipe.ema.decay=0.9", "recipe.ema.warmup=false", "trainer.max_epochs=2"]
     settings += ["recipe.schedule.warmup_steps=0", "trainer.limit_val_batches=8"]
     with caplog.at_level(logging.INFO):
@@ -183,7 +183,7 @@ def test_every_task_can_compare_raw_weights(task, data, metric, request, tmp_pat
     overrides = [f"task={task}", "debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]"]
     overrides += ["trainer=cpu", f"data={data}_format", "trainer.limit_train_batches=1"]
     overrides += [f"data.root={request.getfixturevalue(f'{data}_folder')}", "task.pictures=0"]
-    # Without decay the average is the weights.
+    # Without decay, the average equals the weights.
     overrides += ["recipe.ema.decay=0", "recipe.ema.compare=true"]
     results = run(overrides, tmp_path / "run")
     name = metric.replace("raw/", "")

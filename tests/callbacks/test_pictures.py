@@ -15,7 +15,7 @@ BATCHES = torch.arange(10).float().split(3)
 
 
 class Doubler(pl.LightningModule):
-    """A network whose pictures are as bright as its inputs, and as its outputs."""
+    """A task whose pictures have the brightness of its inputs and outputs."""
 
     def __init__(self, count):
         super().__init__()
@@ -42,7 +42,7 @@ class Doubler(pl.LightningModule):
 
 
 class Wandb(WandbLogger):
-    """Remembers what wandb would be given."""
+    """A logger that stores what wandb would get."""
 
     def __init__(self):
         self.images = []
@@ -85,7 +85,7 @@ def test_every_evaluation_writes_pictures_of_its_first_images(tmp_path):
     network = Doubler(count=4)
     loggers = [CSVLogger(tmp_path), TensorBoardLogger(tmp_path), wandb := Wandb()]
     trainer(tmp_path, loggers).fit(network, loader(), loader())
-    first = [(0, 0), (1, 2), (2, 4), (3, 6)]  # of two batches
+    first = [(0, 0), (1, 2), (2, 4), (3, 6)]  # pictures of two batches
     assert network.drawn == first * 2
     expected = grid([tuple(np.full((8, 8, 3), each, np.uint8) for each in pair) for pair in first])
     files = sorted((tmp_path / "pictures").iterdir())

@@ -1,4 +1,4 @@
-"""What a training tells of itself to whoever watches it from outside."""
+"""The progress file and the logged rows of a training."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_progress_is_not_written_at_every_step(tmp_path, monkeypatch):
 
 
 class Rows(Logger):
-    """Keeps what is logged."""
+    """A logger that stores what is logged."""
 
     name, version = "rows", 0
 
@@ -60,7 +60,7 @@ class Rows(Logger):
     [(1, [[0], [1], [2]]), (2, [[0, 1], [2]]), (3, [[0, 1, 2]]), (40, [[0, 1, 2]])],
 )
 def test_logged_and_shown_loss_is_the_mean_of_the_step(accumulate, expected, tmp_path):
-    """Batches of the steps of an epoch."""
+    """The logged loss is the mean over the batches of a step."""
     task, data, rows = NumbersTask(8, lr=1e-30), NumbersData(12, 4), Rows()
     losses = [task.losses(batch).mean().item() for batch in data.batches(0)]
     shown = Progress(1, tmp_path / "progress.json")
@@ -68,4 +68,6 @@ def test_logged_and_shown_loss_is_the_mean_of_the_step(accumulate, expected, tmp
     logged = [row["train/loss_step"] for _, row in rows.rows if "train/loss_step" in row]
     means = [sum(losses[batch] for batch in step) / len(step) for step in expected]
     assert logged == pytest.approx(means, rel=1e-12)
-    assert shown.row["train/loss_step"] == logged[-1]  # what the bar and the line of an epoch read
+    assert (
+        shown.row["train/loss_step"] == logged[-1]
+    )  # the row of the bar and of the line of an epoch

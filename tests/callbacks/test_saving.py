@@ -1,4 +1,4 @@
-"""When a training writes its checkpoints, and that they reach the disk whole."""
+"""When a training writes its checkpoints, and that it writes them atomically."""
 
 import csv
 import logging
@@ -24,7 +24,7 @@ STEPS = [*TINY, "trainer.limit_train_batches=6", "trainer.max_epochs=2"]
 
 
 def after_batch(batch, act):
-    """A hook that does something once, behind one batch of the first epoch."""
+    """Return a hook that does something once, after one batch of the first epoch."""
 
     def hook(task, outputs, images, batch_idx):
         if batch_idx == batch and task.current_epoch == 0:
@@ -34,13 +34,13 @@ def after_batch(batch, act):
 
 
 def signal_behind(monkeypatch, batch, number):
-    """Trainings send themselves a signal behind that batch."""
+    """Let trainings send themselves a signal after that batch."""
     hook = after_batch(batch, lambda: os.kill(os.getpid(), number))
     monkeypatch.setattr(ClassificationTask, "on_train_batch_end", hook)
 
 
 class Killed(BaseException):
-    """As SIGKILL, nothing is written any more."""
+    """An end like SIGKILL: nothing more is written."""
 
 
 def kill():
@@ -132,7 +132,7 @@ def test_a_signal_saves_after_the_step_and_stops(number, code, tmp_path, monkeyp
         run(STEPS, tmp_path)
     assert caught.value.code == code
     assert f"stopped in epoch 1; go on with ckpt={tmp_path}" in caplog.text
-    # The signal came behind the third batch: the fourth one is the next to look.
+    # The signal came after the third batch; the next check is after the fourth.
     assert position(tmp_path) == {"epoch": 0, "batch": 4, "samples": 16}
     assert signal.getsignal(number) == before
 
@@ -157,19 +157,19 @@ def test_a_requeued_job_resumes_with_the_same_command(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert run(STEPS, tmp_path)["steps"] == 12
     assert read_series(tmp_path / "csv")["train/loss_step"][0] == list(range(12))
-    # The second process began at the fourth batch, not anew.
+    # The second process began at the fourth batch, not at the first.
     with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
         assert next(csv.DictReader(stream))["step"] == "4"
 
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch):
-    """A stand-in for SLURM's command, which writes down what it was given."""
+    """Put a replacement for SLURM's command on the path, which records its arguments."""
     program = tmp_path / "scontrol"
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/given\nexit $(cat {tmp_path}/code)\n')
     program.chmod(0o755)
     (tmp_path / "code").write_text("0")
-    # As srun tells its only task.
+    # The environment that srun sets for a single task.
     for name in ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("SLURM_NTASKS", "1")
@@ -179,11 +179,11 @@ def scontrol(tmp_path, monkeypatch):
 
 def test_a_job_is_requeued_by_its_number(scontrol, monkeypatch):
     requeue()
-    assert not (scontrol / "given").exists()  # outside of SLURM
+    assert not (scontrol / "given").exists()  # nothing happens outside of SLURM
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
     requeue()
     assert (scontrol / "given").read_text() == "requeue 1234\n"
-    # As one of several processes that the task has started itself.
+    # The environment of one of several processes that the task started itself.
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         monkeypatch.setenv(name, "1")
     (scontrol / "given").unlink()
@@ -236,7 +236,7 @@ def test_all_processes_wait_until_the_job_is_requeued(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
 def test_a_requeued_job_resumes_from_its_own_checkpoint(tmp_path, monkeypatch):
-    """Not from the file where its first process began."""
+    """It does not start again from the file with which its first process started."""
     run([*TINY, "trainer.max_epochs=1"], tmp_path / "first")
     file = tmp_path / "elsewhere.ckpt"
     (tmp_path / "first" / LAST).rename(file)
@@ -284,7 +284,7 @@ def test_the_best_epochs_are_kept_and_a_resumed_run_may_keep_fewer(tmp_path):
 
 
 def score(file):
-    """The validation metric at which a checkpoint was written, as it says itself."""
+    """Return the validation metric that a checkpoint contains."""
     states = read_checkpoint(file)["callbacks"]
     (best,) = (each for key, each in states.items() if key.startswith("ModelCheckpoint"))
     return float(best["best_model_score"])
@@ -295,7 +295,7 @@ KEEPING = ("checkpoint.keep_best=2", "trainer.max_epochs=4")
 
 @pytest.fixture
 def falling(monkeypatch):
-    """Every epoch of a training is worse than those before it."""
+    """Make every epoch of a training worse than those before it."""
 
     metrics = ClassificationTask.validation_metrics
 
@@ -317,7 +317,7 @@ def test_paths_in_a_checkpoint_are_relative_to_the_run(trained):
 
 
 def state_of(checkpoint, folder, kind=BestCheckpoint):
-    """Best epochs as a callback of a folder reads them from a checkpoint."""
+    """Return the best epochs that the callback of a folder reads from a checkpoint."""
     best = kind(
         folder, monitor="val/top1", mode="max", **({"count": 2} if kind is BestEpochs else {})
     )

@@ -1,4 +1,4 @@
-"""When a training is validated, where it ends, and that both survive a resume."""
+"""When a training is validated and ends, also after a resume."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ STEPS = [*TINY, "trainer.limit_train_batches=6", "trainer.max_epochs=2"]
 
 
 class Killed(BaseException):
-    """As SIGKILL, nothing is written any more."""
+    """An end like SIGKILL: nothing more is written."""
 
 
 def read(folder, name):
@@ -33,7 +33,7 @@ def read(folder, name):
 
 
 def column(folder, name):
-    """Steps, counted from 1, and values of a logged metric."""
+    """Return steps, counted from 1, and values of a logged metric."""
     found = {}
     for file in sorted(folder.glob("csv/version_*/metrics.csv")):
         with file.open() as stream:
@@ -47,7 +47,7 @@ def validated_after(folder):
 
 
 class Noted(Callback):
-    """Steps behind which a training is validated, and the learning rate of each step."""
+    """A callback that stores the steps that are validated, and the learning rate of each step."""
 
     def __init__(self):
         self.validated, self.rates = [], []
@@ -78,7 +78,7 @@ class Noted(Callback):
         ({"max_steps": 9, "validated": (4, 1)}, [4, 8, 9]),
         ({"limit_train_batches": 4, "max_steps": 6}, [4, 6]),
         ({"limit_train_batches": 0.5, "max_steps": 5}, [3, 5]),
-        # An optimizer step takes two batches, then four: three and two steps an epoch.
+        # A step takes two batches, then four: there are three, then two steps per epoch.
         ({"accumulate_grad_batches": 2, "validated": (2, 1)}, [2, 4, 6]),
         ({"accumulate_grad_batches": 4, "validated": (0.5, 1)}, [1, 2, 3, 4]),
         ({"accumulate_grad_batches": 2, "max_steps": 4}, [3, 4]),
@@ -144,7 +144,7 @@ def slowly(*cases):
 
 
 def kill_after(monkeypatch, step):
-    """A training is killed behind a step, once, before it can save or validate it."""
+    """Kill a training once after a step, before the step can be saved or validated."""
     hook = ClassificationTask.on_train_batch_start
 
     def kill(task, batch, batch_idx):
@@ -242,7 +242,7 @@ def test_an_empty_validation_is_not_a_divergence(values, counts, is_divergence):
 
 
 class Validated(NumbersTask):
-    """Validated on losses that are made up."""
+    """A task whose validation losses are given."""
 
     def __init__(self, loss, count):
         super().__init__(4)

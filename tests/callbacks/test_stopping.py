@@ -11,20 +11,20 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import ConfigError
 from running import TINY, configure, faults_of, launched, run
 
-# The metric cannot improve: nothing is learnt.
+# The metric cannot improve, since nothing is learned.
 IDLE = [*TINY, "recipe.optimizer.lr=1e-30", "recipe.schedule.warmup_steps=0", "recipe.ema=null"]
 STOPPING = [*IDLE, "trainer.max_epochs=9", "callbacks.early_stopping={patience: 2}"]
 
 
 class Recorder(Callback):
-    """Counts epochs."""
+    """A callback that counts epochs."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.epochs = 0
 
     def on_train_epoch_end(self, trainer, pl_module):
-        """Counts one."""
+        """Count an epoch."""
         self.epochs += 1
         if self.name == "ends it":
             trainer.should_stop = True
@@ -88,7 +88,7 @@ def test_losses_should_fall_and_other_metrics_rise(monitor, values, waited):
         trainer = Trainer()
         trainer.callback_metrics = {monitor: value}
         stopping.on_validation_end(trainer, Task())
-    assert stopping.waited == waited + 1  # a metric without a value is no improvement
+    assert stopping.waited == waited + 1  # a metric without a value is not an improvement
 
 
 def test_a_metric_that_no_validation_logs_is_an_error(tmp_path):

@@ -1,4 +1,4 @@
-"""Non-maximum suppression without torchvision's binary against its definition in loops."""
+"""NMS without torchvision's binary matches its definition in loops."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from parcnet_train.compat.nms import nms
 
 
 def naive_nms(boxes, scores, threshold):
-    """Greedy, one box after the other, in float64; indices, best first."""
+    """Apply greedy NMS box by box, in float64; return indices, best first."""
     iou = box_iou(boxes.double(), boxes.double()).tolist()
     kept = []
     for box in scores.argsort(descending=True, stable=True).tolist():
@@ -19,7 +19,7 @@ def naive_nms(boxes, scores, threshold):
 
 
 def crowd(count, seed=0):
-    """Boxes in heaps, each with a score."""
+    """Make clusters of boxes, each box with a score."""
     generator = torch.Generator().manual_seed(seed)
     heaps = torch.rand(max(1, count // 10), 2, generator=generator)
     centers = heaps[torch.randint(len(heaps), (count,), generator=generator)]
@@ -71,7 +71,7 @@ def test_nms_operator_exists_with_and_without_the_binary(dtype):
     assert kept.tolist() == naive_nms(boxes, scores, 0.5)
 
 
-# torchvision's own description of its operator.
+# torchvision's schema of its operator.
 OLD_NAME = pytest.mark.filterwarnings("ignore:.create_unbacked_symint. is deprecated")
 
 

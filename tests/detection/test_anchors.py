@@ -5,8 +5,15 @@ import torch
 
 from parcnet_train.detection.anchors import anchors_per_cell, make_anchors
 
-PUBLISHED = ((20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))  # of 320 x 320 pixels
-# As the authors' release prints them: the small and the big square of each level.
+PUBLISHED = (
+    (20, 20),
+    (10, 10),
+    (5, 5),
+    (3, 3),
+    (2, 2),
+    (1, 1),
+)  # feature sizes of 320 x 320 pixels
+# The small and the big square of each level, as the authors' release prints them.
 SQUARES = (
     (0.1, 0.16073),
     (0.2583, 0.32808),
@@ -18,7 +25,7 @@ SQUARES = (
 
 
 def defined(map_sizes):
-    """Centre, width and height of all anchors, one by one, in float64."""
+    """Compute center, width and height of all anchors one by one, in float64."""
     levels = len(map_sizes)
     scale = [0.1 + 0.95 * level / levels for level in range(levels + 1)]
     anchors = []
@@ -76,5 +83,5 @@ def test_an_evaluation_leaves_no_inference_tensors():
 def test_smallest_anchor_scales_the_squares():
     anchors = make_anchors(PUBLISHED, smallest=0.4)
     assert anchors[0, 2:].tolist() == pytest.approx([0.4, 0.4])
-    # Level by level, the scales go evenly on to 1.05.
+    # The scales of the levels are evenly spaced up to 1.05.
     assert anchors[2400, 2:].tolist() == pytest.approx([0.4 + 0.65 / 6] * 2)

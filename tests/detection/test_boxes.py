@@ -1,4 +1,4 @@
-"""Boxes against torchvision's own arithmetic and against the formulas in float64."""
+"""Boxes match torchvision's arithmetic and the formulas in float64."""
 
 import math
 

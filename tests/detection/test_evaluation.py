@@ -27,14 +27,14 @@ HEIGHT, WIDTH = 400, 600
 
 
 def random_boxes(random, number):
-    """Left, top, width and height, of all of COCO's sizes."""
+    """Make boxes (left, top, width, height) of all of COCO's size ranges."""
     sizes = 10 ** random.uniform(0.7, 2.4, (number, 2))
     return np.hstack([random.uniform(0, 1, (number, 2)) * (WIDTH, HEIGHT) - sizes / 3, sizes])
 
 
 @pytest.fixture(scope="module")
 def coco_file(tmp_path_factory):
-    """An annotation file: crowds, images without boxes, ids with gaps and in no order."""
+    """Write annotations with crowds, images without boxes, and unordered ids with gaps."""
     random = np.random.default_rng(0)
     image_ids = random.permutation(1000)[:IMAGES].tolist()
     # See `random_detections`.
@@ -75,7 +75,7 @@ def detections_of(boxes, scores, labels):
 
 
 def ground_truth(annotations):
-    """What is to be found, as detections; crowds are not."""
+    """Return the ground truth as detections, without crowds."""
     found = []
     for image in range(len(annotations)):
         here = annotations.of(image)
@@ -86,7 +86,7 @@ def ground_truth(annotations):
 
 
 def random_detections(annotations):
-    """Objects near the true ones, and others, of few scores: most of them tie."""
+    """Make detections near objects and elsewhere; most scores are equal."""
     random = np.random.default_rng(1)
     found = []
     for image in range(len(annotations)):
@@ -96,16 +96,16 @@ def random_detections(annotations):
         labels = [*np.repeat(annotations.labels[here], 2), *random.integers(1, 5, 4)]
         if image == 4:  # IoU of exactly 0.6, one of the thresholds
             boxes, labels = np.array([[8, 8, 100, 30]]), [annotations.labels[here][0]]
-        if image % 5 == 0:  # without detections
+        if image % 5 == 0:  # an image without detections
             boxes, labels = boxes[:0], labels[:0]
         found.append(detections_of(boxes, random.choice([0.3, 0.5, 0.9], len(boxes)), labels))
     return found
 
 
 def gather(detections, processes=1, batch_size=4, order=slice(None)):
-    """What every process of an evaluation gets, sharded as the data modules do."""
+    """Yield the detections that every process gets, sharded as the data modules do."""
     metrics = [GatherDetections() for _ in range(processes)]
-    nothing = detections_of(np.ones((1, 4)), [0.8], [1])  # found in an empty place of a batch
+    nothing = detections_of(np.ones((1, 4)), [0.8], [1])  # a detection in the padding of a batch
     for rank, metric in enumerate(metrics):
         batches = list(EvalBatches(len(detections), batch_size, (8, 8), rank, processes))
         for keys in batches[order]:
@@ -119,7 +119,7 @@ def gather(detections, processes=1, batch_size=4, order=slice(None)):
 
 
 def official(coco_file, predictions, images=None):
-    """The twelve numbers of pycocotools, and the average precision of every category."""
+    """Return pycocotools' twelve metrics, and the average precision of every category."""
     truth = COCO(coco_file)
     scoring = COCOeval(truth, truth.loadRes(str(predictions)), "bbox")
     if images is not None:
@@ -165,7 +165,7 @@ def test_detecting_the_ground_truth_gives_perfect_scores(backend, annotations):
     assert math.isnan(metrics.pop("ap/rare"))
     perfect = {name: value for name, value in metrics.items() if name not in ("mar_1", "mar_10")}
     assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0), abs=1e-6)
-    assert metrics["mar_1"] < 1  # of several objects in an image, one detection finds one
+    assert metrics["mar_1"] < 1  # a single detection per image finds only one object
 
 
 def test_random_boxes_score_near_zero(annotations):

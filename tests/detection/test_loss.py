@@ -1,4 +1,4 @@
-"""The loss against its definition, image by image in loops of float64."""
+"""The loss matches its definition, computed in loops over images in float64."""
 
 import math
 
@@ -29,7 +29,7 @@ def log_softmax(logits):
 
 
 def naive(anchors, logits, offsets, boxes, labels, smoothing):
-    """Box loss, class loss and positives of one image."""
+    """Return box loss, class loss and positives of one image."""
     found, found_boxes = definition(anchors, boxes, labels)
     log_p = [log_softmax(row) for row in logits.detach().double().numpy()]
     entropies = [
@@ -79,7 +79,7 @@ def test_label_smoothing_matches_torch():
     outputs = outputs_for(anchors, len(boxes))
     plain, smoothed = (multibox_loss(outputs, boxes, labels, s) for s in (0.0, 0.3))
     torch.testing.assert_close(plain.boxes, smoothed.boxes)
-    # On logits that are all equal each entropy is log K, smoothed or not.
+    # If all logits are equal, each entropy is log K, smoothed or not.
     flat = DetectionOutputs(torch.zeros_like(outputs.class_logits), *outputs[1:])
     expected = 4 * plain.positives * math.log(CLASSES)
     for smoothing in (0.0, 0.3):
@@ -150,7 +150,9 @@ def test_huge_outputs_and_flat_boxes_stay_finite():
 
 
 def test_loss_does_not_synchronize_the_device():
-    anchors, boxes, labels = (tensor.to("meta") for tensor in scene())  # has no values to wait for
+    anchors, boxes, labels = (
+        tensor.to("meta") for tensor in scene()
+    )  # meta tensors have no values to wait for
     outputs = DetectionOutputs(*(each.to("meta") for each in outputs_for(anchors, 6)[:2]), anchors)
     leaves = outputs._replace(class_logits=outputs.class_logits.detach().requires_grad_())
     loss = multibox_loss(leaves, boxes, labels, 0.1)

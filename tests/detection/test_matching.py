@@ -1,4 +1,4 @@
-"""Matching against the rule in plain loops, and its corners."""
+"""Matching follows the rule in plain loops, also in edge cases."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ QUARTERS = torch.tensor(  # anchors as corners: the four quarters of the image, 
 
 
 def definition(anchors, boxes, labels):
-    """The release's rule for one image without padding, in loops."""
+    """Apply the release's rule to one image without padding, in loops."""
     anchor_labels, anchor_boxes = [], []
     iou = box_iou(to_corners(anchors).double(), boxes.double()).tolist()
     forced = {}
@@ -30,7 +30,7 @@ def definition(anchors, boxes, labels):
 
 
 def scene(images=6, most=9, anchors=300, seed=0):
-    """Random anchors, and boxes of a padded batch whose first image has none."""
+    """Make random anchors, and a padded batch of boxes whose first image has none."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.rand(anchors, 2, generator=generator) * 0.8
     size = 0.1 + torch.rand(anchors, 2, generator=generator) * 0.2

@@ -1,4 +1,4 @@
-"""Post-processing against the published rule, class by class in loops."""
+"""Post-processing matches the published rule, in loops over classes."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def random_outputs(images=2, anchors=200, classes=6, seed=0, scale=2.0):
 
 
 def reference(outputs, image, threshold, iou, candidates, per_image):
-    """Score, label and box of every object, best first."""
+    """Return score, label and box of every object, best first."""
     probabilities = outputs.class_logits[image].softmax(dim=1)
     boxes = decode(outputs.box_offsets[image], outputs.anchors).clamp(0, 1)
     found = []

@@ -1,4 +1,4 @@
-"""What backbones state about their maps."""
+"""Output strides of stages, and the maps of a backbone."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_dilation_replaces_the_strides_beyond_the_output_stride(output_stride, e
     assert list(last_stages(output_stride)) == [StageSampling(*each) for each in expected]
 
 
-def test_every_stage_reads_the_map_of_the_one_before():
+def test_every_stage_reads_the_map_of_the_previous_one():
     backbone = Backbone()
     backbone.levels = (Level(2, 3), Level(4, 5))
     backbone.stages = nn.ModuleList([nn.AvgPool2d(2), nn.Conv2d(3, 5, 2, 2)])

@@ -18,19 +18,19 @@ from running import BACKBONES, LARGER_SLOWLY, TINY, composed, configure, run
 
 
 def model_of(name):
-    """Shapes without values, for which autograd says what depends on what."""
+    """Build on the meta device: autograd finds dependencies without values."""
     with meta_device():
         return on_meta(build_model(composed(f"backbone={name}"), num_classes=3))
 
 
 def images_for(name):
-    """Of the size for which kernels of ParC need no resizing, which on meta has no gradient."""
+    """Make images whose size needs no resizing of ParC's kernels, which has no gradient on meta."""
     size = composed(f"backbone={name}")["backbone"].get("meta_size", 256)
     return torch.empty(2, 3, size, size, device="meta")
 
 
 def stage_numbers(backbone, images):
-    """By definition: a parameter is of the first stage whose map depends on it."""
+    """Assign each parameter to the first stage whose map depends on it (the definition)."""
     maps = backbone(images)
     found = {}
     for number, each in enumerate(maps):
@@ -66,7 +66,7 @@ def with_gradients(model, images):
 
 
 def norms_of(model):
-    """The BatchNorms of the backbone, with the names of their parameters."""
+    """Return the BatchNorms of the backbone, with the names of their parameters."""
     return [
         (each, names_of(model, each.parameters()))
         for each in model.backbone.modules()
@@ -107,7 +107,7 @@ def test_groups_contain_every_trainable_parameter_once(name):
     model = model_of(name)
     freeze(model, 1, batchnorm=False)
     groups = parameter_groups(model, layer_decay=0.5)
-    # Head 1, in front of it last stage 1/2, ...
+    # The head has 1, the last stage before it 1/2, ...
     depths = reversed(range(len(model.backbone.levels)))
     assert [group["lr_scale"] for group in groups] == [0.5**depth for depth in depths]
     grouped = [each for group in groups for each in group["params"]]
@@ -161,7 +161,7 @@ def last(trained):
     return trained[0] / "checkpoints" / "last.ckpt"
 
 
-# Full steps, and EMA weights that lie elsewhere than the trained ones.
+# Full steps, and EMA weights that differ from the trained ones.
 FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_epochs=1"]
 FROZEN = ["recipe.finetuning.freeze_stages=all"]
 
@@ -182,7 +182,7 @@ def test_a_frozen_backbone_can_be_trained_on_different_classes(
         names = [name for name in end if name.startswith("backbone.")]
         assert all(torch.equal(start[name], end[name]) for name in names)
     assert end["head.linear.weight"].shape[0] == 3
-    # Only the head has a state of the optimizer, and counts as trained.
+    # Only the head has an optimizer state, and only it counts as trainable.
     head = [end[name] for name in end if re.match(r"head\..*(weight|bias)", name)]
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]
     assert (len(group["params"]), group["lr_scale"]) == (len(head), 1.0)
@@ -246,7 +246,7 @@ def test_a_checkpoint_without_the_finetuning_key_can_be_resumed(tmp_path):
     checkpoint = read_checkpoint(path)
     del checkpoint["config"]["recipe"]["finetuning"]["head_lr"]
     torch.save(checkpoint, path)
-    # The head learned there as everything else did.
+    # In that version, the head had the same learning rate as everything else.
     (fault,) = configure([*overrides, "recipe.finetuning.head_lr=10", f"ckpt={path}"])[1]
     assert "was trained with recipe.finetuning.head_lr=1.0" in fault
     assert run([*overrides, "trainer.max_epochs=2", f"ckpt={path}"], tmp_path)["steps"] == 2 * steps

@@ -59,7 +59,7 @@ def test_cosine_per_epoch_matches_the_release():
 
 
 def test_rates_at_epochs_3_and_299_match_the_release():
-    # The release rounds to 8 decimals: facts of its configuration, 0.0039991 and 0.00040010.
+    # The release, with its configuration, gives 0.0039991 and 0.00040010, rounded to 8 decimals.
     for epoch, released in ((3, 0.0039991), (299, 0.00040010)):
         position = Position(epoch * IMAGENET, epoch + 0.5, 300)
         got = warmup_cosine(position, reference_batch=1, per_epoch=True, **RELEASED)

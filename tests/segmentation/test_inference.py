@@ -9,12 +9,12 @@ from parcnet_train.segmentation.inference import classes_of_windows, logits_of_s
 
 
 def colours(images):
-    """A network that knows red, green and blue pixels."""
+    """Classify red, green and blue pixels."""
     return 9 * images
 
 
 def left_to_right(images):
-    """A network whose classes depend on the column of its input."""
+    """Return logits that depend on the column of the input."""
     columns = torch.arange(images.shape[3]).expand(len(images), 1, *images.shape[2:]).float()
     return torch.cat([columns, images.shape[3] - 1 - columns], dim=1)
 
@@ -36,7 +36,7 @@ def test_several_scales_average_probabilities():
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_class_of_probability_0_has_a_finite_logit(mirror):
-    """Its probability is 0 in float32; what is enlarged from -inf would be no number."""
+    """Its probability is 0 in float32; upsampling -inf would give NaN."""
     found = logits_of_scales(lambda images: 1e4 * images, torch.rand(1, 3, 32, 32), [0.5], mirror)
     assert found.isfinite().all()
 
@@ -44,7 +44,7 @@ def test_a_class_of_probability_0_has_a_finite_logit(mirror):
 @pytest.mark.parametrize(("scales", "mirror"), [([1.0], True), ([1.0, 2.0], False)])
 def test_images_of_scale_1_keep_their_size(scales, mirror):
     seen = []
-    images = torch.rand(1, 3, 48, 80)  # of stride 16
+    images = torch.rand(1, 3, 48, 80)  # multiples of 16, not of 32
     logits_of_scales(lambda x: seen.append(x) or x, images, scales, mirror)
     assert torch.equal(seen[0], images)
     assert seen[1].shape[2:] == ((48, 80) if mirror else (96, 160))
@@ -54,7 +54,7 @@ def test_mirrored_images_are_mirrored_back():
     images = torch.rand(1, 3, 32, 32)
     plain = colours(images).softmax(1)
     torch.testing.assert_close(logits_of_scales(colours, images, [1.0], mirror=True).exp(), plain)
-    # What depends on the side alone cancels out.
+    # Whatever depends only on the side cancels out.
     both = logits_of_scales(left_to_right, images, [1.0], mirror=True).exp()
     torch.testing.assert_close(both, torch.full_like(both, 0.5))
 

@@ -36,7 +36,7 @@ def test_confusion_matrix_matches_scikit_learn(classes, monkeypatch):
 
 
 def test_a_large_image_fits_into_memory_with_deterministic_algorithms(monkeypatch):
-    """torchmetrics' own matrix would take 150^2 numbers of 8 bytes for every pixel: 180 GB."""
+    """torchmetrics' matrix would need 150^2 numbers of 8 bytes per pixel: 180 GB."""
     truth = torch.randint(150, (1000, 1000), generator=torch.Generator().manual_seed(0))
     metric = Confusion(150)
     torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""The learning rate that runs, epochs of several lengths, and where a resumed run begins."""
+"""The effective learning rate, epochs of several lengths, and the start of a resumed run."""
 
 import csv
 import logging
@@ -27,7 +27,7 @@ def rates(folder):
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (8, 1), (4, 2)])
 def test_learning_rates_scale_with_the_batch_and_follow_samples(batch_size, accumulate, tmp_path):
-    # 16 samples of an epoch, whatever the batch.
+    # An epoch has 16 samples, whatever the batch.
     settings = [f"recipe.batch_size={batch_size}", f"recipe.accumulate={accumulate}"]
     settings += [f"trainer.limit_train_batches={16 // batch_size}", "recipe.reference_batch=32"]
     run([*TINY, *COSINE, *settings], tmp_path)
@@ -87,7 +87,7 @@ def test_a_run_shorter_than_its_warm_up_warns_with_its_learning_rates(caplog):
 @pytest.mark.parametrize("rule", [None, "released", "balanced"])
 @pytest.mark.parametrize("accumulate", [1, 3, 5, 100])
 def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
-    """Against a plain loop; sizes with other batches, and windows that the epoch cuts short."""
+    """Training matches a plain loop, with several sizes, and shortened windows."""
     multi_scale = None if rule is None else MultiScale(rule, 0.5, 1.25, 3, 8)
     data = NumbersData(66, 4, multi_scale)
     task, plain = NumbersTask(8, lr=0.01, min_lr=0.01), NumbersTask(8)
@@ -99,12 +99,12 @@ def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
         lengths.append(len(batches))
         for first in range(0, len(batches), accumulate):
             window = batches[first : first + accumulate]
-            # BatchNorm sees each batch for itself.
+            # BatchNorm uses the statistics of each batch.
             loss = torch.cat([plain.losses(batch) for batch in window]).mean()
             plain.zero_grad()
             loss.backward()
             for parameter in plain.parameters():
-                # The rate belongs to the base batch, whatever the sizes.
+                # The learning rate is that of the base batch, whatever the sizes.
                 parameter.data -= 0.01 * len(window) * 4 / 8 * parameter.grad
     assert rule is None or len(set(lengths)) > 1
     assert accumulate in (1, 100) or any(length % accumulate for length in lengths)
@@ -113,7 +113,7 @@ def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
 
 
 class Killed(BaseException):
-    """As SIGKILL, nothing is written any more."""
+    """An end like SIGKILL: nothing more is written."""
 
 
 def kill_behind(number):
@@ -126,7 +126,7 @@ def kill_behind(number):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """A run that was never stopped: two epochs of five batches."""
+    """Run without interruption: two epochs of five batches."""
     folder = tmp_path_factory.mktemp("straight")
     return folder, run(RESUMABLE, folder)
 
@@ -165,7 +165,7 @@ def assert_same_end(folder, results, tmp_path, resumed):
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_behind", [4, 5, 8, 9])
 def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path, monkeypatch):
-    """Epochs of five batches, two of them a step."""
+    """Epochs have five batches, two batches per step."""
     overrides = [*RESUMABLE, "recipe.accumulate=2"]
     straight, folder = run(overrides, tmp_path / "straight"), tmp_path / "killed"
     monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
@@ -186,6 +186,6 @@ def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, monkeypatc
     with caplog.at_level(logging.WARNING):
         results = run([*RESUMABLE, "recipe.batch_size=8", f"ckpt={tmp_path}"], tmp_path)
     assert "epoch 2 starts again" in caplog.text
-    assert results["steps"] == 13  # 8 before, and 5
+    assert results["steps"] == 13  # 8 before the resume, 5 after it
     with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
         assert next(csv.DictReader(stream))["step"] == "8"

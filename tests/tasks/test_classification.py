@@ -1,4 +1,4 @@
-"""The task of classification."""
+"""The classification task."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from running import MULTI_SCALE, TINY, run
 
 
 def write_images(root, number):
-    """As many images of `train`, of two classes, and two of `val`."""
+    """Write this many images of `train`, of two classes, and two of `val`."""
     for split, count in (("train", number), ("val", 2)):
         for index in range(count):
             folder = root / split / "ab"[index % 2]
@@ -17,7 +17,7 @@ def write_images(root, number):
             cv2.imwrite(str(folder / f"{index}.png"), np.full((32, 32, 3), index, np.uint8))
 
 
-def test_epochs_have_the_lengths_of_their_plans_and_see_every_image(tmp_path, monkeypatch):
+def test_multi_scale_epochs_have_the_planned_lengths_and_all_images(tmp_path, monkeypatch):
     write_images(tmp_path / "data", 41)
     shapes = []
     step = ClassificationTask.training_step

@@ -30,7 +30,7 @@ TINY = [
 
 
 def make_task(network, **settings):
-    """A task around a network, as in a trainer of one process."""
+    """Build a task around a network, as in a trainer with one process."""
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
     task = DetectionTask(network, 4, optimizer, lambda *_, **__: 0.1, 2, **settings)
     task._trainer = type("Trainer", (), {"world_size": 1})()
@@ -135,7 +135,7 @@ def test_a_training_writes_metrics_predictions_and_pictures(trained):
 
 
 def ground_truth(outputs, *settings):
-    """In place of `detect`: the boxes that the batch has, as shares of the network's input."""
+    """Replace `detect`: return the boxes of the batch, as shares of the network's input."""
     return [
         Detections(boxes[labels > 0], torch.ones(int((labels > 0).sum())), labels[labels > 0])
         for boxes, labels in zip(outputs.box_offsets, outputs.class_logits, strict=True)
@@ -146,7 +146,7 @@ def ground_truth(outputs, *settings):
 def test_detecting_the_ground_truth_gives_map_1(
     keep_aspect, trained, folder, tmp_path, monkeypatch
 ):
-    """Through the reader, the resizing and back to the pixels of the original images."""
+    """Boxes go through reading, resizing, and back to the pixels of the original images."""
     losses = DetectionTask.losses
 
     def remember(task, outputs, batch, *settings):

@@ -43,7 +43,7 @@ def test_half_precision_values_are_exact(dtype):
 def test_mean_does_not_depend_on_order_batches_or_processes():
     values = many(997)
     whole = mean_of((values,))
-    # What floating-point sums do, and why this metric exists.
+    # Floating-point sums depend on the order, which is why this metric exists.
     assert values.sum() != values[torch.randperm(997)].sum() or values.sum() != values.flip(0).sum()
     shuffled = values[torch.randperm(997, generator=torch.Generator().manual_seed(1))]
     assert mean_of(*((batch,) for batch in shuffled.split(7))) == whole

@@ -10,12 +10,12 @@ from running import TINY, configure, run
 
 
 def flat_images(*values, size=(8, 8)):
-    """Images of one value each."""
+    """Make images with one value each."""
     return torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, *size)
 
 
 def mixed(mixup, cutmix, seed, size=(8, 8)):
-    """Two images, black of class 0 and white of class 2, and their labels, mixed."""
+    """Mix a black image of class 0 and a white image of class 2; return images and labels."""
     torch.manual_seed(seed)
     return Mixing(3, mixup, cutmix)(flat_images(0, 255, size=size), torch.tensor([0, 2]))
 
@@ -40,7 +40,7 @@ def test_cutmix_weights_labels_by_the_pasted_area():
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_mixup_weights_are_beta_distributed(alpha):
     weights = [mixed(alpha, 0.0, seed)[1][0, 0].item() for seed in range(400)]
-    # Which of the two images stands first is drawn too; the distribution is symmetric.
+    # The order of the two images is drawn too; the distribution is symmetric.
     assert kstest(weights, "beta", args=(alpha, alpha)).pvalue > 1e-3
 
 
@@ -71,7 +71,7 @@ def test_images_are_not_always_mixed_with_their_neighbors():
 
 
 class Recorder(torch.nn.Module):
-    """A model that keeps its images and gives back the logits it has."""
+    """A model that stores its images and returns given logits."""
 
     def __init__(self, logits):
         super().__init__()

@@ -29,7 +29,7 @@ TINY = [
 
 
 class Fixed(nn.Module):
-    """A network with the same logits for all images, and an auxiliary one where wanted."""
+    """A network with the same logits for all images, and auxiliary ones if given."""
 
     def __init__(self, auxiliary=False):
         super().__init__()
@@ -43,7 +43,7 @@ class Fixed(nn.Module):
 
 
 def make_task(network, **settings):
-    """A task around a network, as in a trainer of one process."""
+    """Build a task around a network, as in a trainer with one process."""
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
     return SegmentationTask(network, CLASSES, optimizer, lambda *_, **__: 0.1, 2, **settings)
 
@@ -114,7 +114,7 @@ def test_a_training_writes_metrics_and_pictures(trained):
 
 
 def predict(monkeypatch, classes_of):
-    """Lets an evaluation find what a function says of the masks of the original images."""
+    """Let an evaluation predict a function of the masks of the original images."""
 
     of_batch = SegmentationTask.classes_of_batch
 
@@ -137,7 +137,7 @@ def test_predicting_the_labels_gives_miou_1(trained, folder, tmp_path, monkeypat
 
 
 def write_random_masks(root):
-    """Writes masks of any class or none at every pixel of the validation images."""
+    """Write masks with a random class or none at every pixel of the validation images."""
     rng = np.random.default_rng(0)
     masks = {name: rng.choice([0, 1, 2, IGNORED], size) for name, size in VAL.items()}
     for name, mask in masks.items():
@@ -146,7 +146,7 @@ def write_random_masks(root):
 
 
 def counted_by_numpy(root, masks, weights, side):
-    """The confusion matrix of a network that weighs colours, image by image and pixel by pixel."""
+    """Compute the confusion matrix of a network of color weights, pixel by pixel."""
     confusion = np.zeros((3, 3))
     for name, mask in masks.items():
         image = cv2.imread(str(image_path(root, name)), cv2.IMREAD_COLOR_RGB)
@@ -160,7 +160,7 @@ def counted_by_numpy(root, masks, weights, side):
 
 
 def test_an_evaluation_matches_numpy(trained, tmp_path, monkeypatch):
-    """From the files of random masks to results.json: classes at original size, one matrix."""
+    """Files of random masks give results.json, at original size and with one matrix."""
     root = write_voc(tmp_path / "voc")
     masks = write_random_masks(root)
     weights = np.eye(3) + np.random.default_rng(1).normal(scale=0.1, size=(3, 3))

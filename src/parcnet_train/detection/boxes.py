@@ -23,7 +23,7 @@ LEAST_SIZE = 1e-6  # smallest size that is encoded, so that a flat box has finit
 
 def to_corners(boxes: Tensor) -> Tensor:
     """Convert centers and sizes to corners, `(..., 4)` each."""
-    # Part of exported files, where torchvision's `box_convert` has twice as many operators.
+    # Exported files contain this; torchvision's `box_convert` has twice as many operators.
     centers, halves = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat((centers - halves, centers + halves), dim=-1)
 

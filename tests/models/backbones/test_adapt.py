@@ -1,4 +1,4 @@
-"""Networks of torchvision: ours equal theirs, and what ParC and dilation change in them."""
+"""Backbones from torchvision match the originals, also with dilation; ParC matches the release."""
 
 import pytest
 import timm
@@ -17,7 +17,7 @@ from torchvision_networks import assert_close, normalize, randomize, with_stride
 HALF_WIDTH = [CNBlockConfig(48, 96, 3), CNBlockConfig(96, 192, 3), CNBlockConfig(192, 384, 9)]
 
 
-# torchvision's network, and its names outside the backbone as ours.
+# torchvision's network, and our names of its parameters outside the backbone.
 THEIRS = {
     "resnet50": (torchvision.models.resnet50, {"fc": "head.linear"}),
     "mobilenetv2": (
@@ -36,7 +36,7 @@ THEIRS = {
 
 
 def ours_from(name, state):
-    """Our model with torchvision's state dict; names fit but for those of the head."""
+    """Load torchvision's state dict into our model; only names of the head differ."""
     _, outside = THEIRS[name]
     renamed = {}
     for key, value in state.items():
@@ -69,7 +69,7 @@ def test_normalize_matches_torchvision_and_is_not_in_the_state_dict():
     assert module.state_dict() == {}
 
 
-# Of timm: the same networks, made by others, which dilate too.
+# timm's versions of the same networks, which support dilation too.
 TIMMS = {
     "mobilenetv2": lambda stride: timm.create_model("mobilenetv2_100", output_stride=stride),
     "convnext_xt": lambda stride: timm.models.ConvNeXt(
@@ -85,7 +85,7 @@ def test_other_dilated_networks_match_timm(name, output_stride):
     ours = randomize(with_stride(name, output_stride))
     theirs = TIMMS[name](output_stride).eval()
     state = ours.network.state_dict()
-    # Both libraries define their layers in one order, up to the head of theirs.
+    # Both libraries define their layers in the same order, up to the classifier.
     of_head = ("head", "conv_head", "bn2", "classifier")
     shapes = {k: v.shape for k, v in theirs.state_dict().items() if not k.startswith(of_head)}
     pairs = zip(shapes.items(), state.values(), strict=True)
@@ -96,7 +96,7 @@ def test_other_dilated_networks_match_timm(name, output_stride):
         assert_close(ours(images)[-1], expected)
 
 
-# Of the authors' implementation: meta length, kernels per channel, embedding.
+# Authors' implementation: meta length, kernels per channel, embedding.
 RELEASED = {
     "parc_resnet50": {
         "layer3.3.conv2": (14, 128, True),
@@ -136,11 +136,11 @@ def test_parc_replaces_the_same_layers_as_the_release(name, output_stride):
 
 
 def fan_out(kernel):
-    """Standard deviation of Kaiming's normal distribution, `fan_out`, as torch counts it."""
+    """Return the standard deviation of Kaiming normal initialization, `fan_out` as in torch."""
     return (2 / (kernel.shape[0] * max(kernel.shape[2:]))) ** 0.5
 
 
-# Of the authors' implementation: standard deviation of a ParC kernel, largest bias.
+# Authors' implementation: standard deviation of a ParC kernel, largest bias.
 STARTS = {
     "parc_resnet50": (fan_out, lambda kernel: kernel[0].numel() ** -0.5),
     "parc_mobilenetv2": (fan_out, lambda kernel: 0.0),

@@ -1,4 +1,4 @@
-"""What every config of `conf/backbone/` promises."""
+"""Properties that every config of `conf/backbone/` has."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def backbone(request):
 
 
 def assert_close(first, second):
-    """Equal but for rounding, which grows with the values of an untrained network."""
+    """Assert equality up to rounding, which grows with the values of an untrained network."""
     assert (first - second).abs().max() < 1e-4 * second.std()
 
 
@@ -40,7 +40,7 @@ def test_declared_strides_and_channels_match_the_maps(backbone, size):
 
 def test_every_parameter_gets_a_finite_gradient(backbone):
     backbone.train().zero_grad()
-    # Noise, since a constant image would be all zero behind the first norm.
+    # Noise, since a constant image would be all zero after the first norm.
     loss = sum(each.square().mean() for each in backbone(torch.rand(3, 3, 96, 64)))
     loss.backward()
     for name, parameter in backbone.named_parameters():
@@ -87,14 +87,14 @@ def test_every_output_stride_is_the_configured_one(name, output_stride):
     assert backbone.levels[-1].stride == output_stride
     assert min(level.stride for level in backbone.levels) <= 4
     maps[-1].square().mean().backward()
-    # The last map depends on all weights, whatever lost its stride.
+    # The last map depends on all weights, whatever the output stride.
     for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
     with meta_device():
         state = build_backbone(values).state_dict()
-    # Weights that were trained at stride 32 fit.
+    # Weights trained at stride 32 can be loaded.
     theirs = {key: value.shape for key, value in state.items()}
     assert {key: value.shape for key, value in backbone.state_dict().items()} == theirs
 

@@ -12,7 +12,7 @@ CHANNELS, DEPTHS = (4, 8, 12, 16), (1, 1, 2, 1)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_maps_have_the_stated_strides_where_dilation_replaces_them(output_stride):
+def test_maps_have_the_declared_strides_with_dilation(output_stride):
     backbone = ConvNeXt(CHANNELS, DEPTHS, output_stride=output_stride).eval()
     strides = [min(stride, output_stride) for stride in (4, 8, 16, 32)]
     assert [(level.stride, level.channels) for level in backbone.levels] == [
@@ -24,7 +24,7 @@ def test_maps_have_the_stated_strides_where_dilation_replaces_them(output_stride
 
 
 @pytest.mark.parametrize("output_stride", [8, 32])
-def test_weights_have_the_names_of_torchvision(output_stride):
+def test_parameter_names_match_torchvision(output_stride):
     settings = [
         CNBlockConfig(before, after, depth)
         for before, after, depth in zip(CHANNELS, (*CHANNELS[1:], None), DEPTHS, strict=True)

@@ -13,7 +13,7 @@ from running import composed
 
 
 def randomize(model):
-    """Values under which every parameter and statistic matters."""
+    """Set random values, so that every parameter and statistic affects the output."""
     torch.manual_seed(0)
     for name, value in model.state_dict().items():
         if name.endswith("running_var"):

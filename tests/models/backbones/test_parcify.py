@@ -1,4 +1,4 @@
-"""parcify: what it replaces, by definition; what it keeps, bit by bit; what it refuses."""
+"""parcify: replaced layers match the definition, all others are unchanged; errors."""
 
 import subprocess
 import sys
@@ -15,11 +15,11 @@ from parcnet_train.errors import ConfigError, UserError
 from parcnet_train.models.backbones.parcify import Report, parcify
 from parcnet_train.models.layers.parc import ParallelParC
 
-SHUFFLENET = "shufflenet_v2_x0_5"  # of torchvision, 1.4 M parameters
+SHUFFLENET = "shufflenet_v2_x0_5"  # torchvision, 1.4 M parameters
 
 
 class Small(nn.Module):
-    """A convolution of every kind."""
+    """A network with one convolution of every kind."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class Small(nn.Module):
 
 
 def linear_resize(values, axis, length):
-    """Linear with aligned corners, of any array along one axis."""
+    """Interpolate linearly with aligned corners, along one axis of an array."""
     places = np.linspace(0, values.shape[axis] - 1, length)
     return np.apply_along_axis(
         lambda row: np.interp(places, np.arange(len(row)), row), axis, values
@@ -51,7 +51,7 @@ def linear_resize(values, axis, length):
 
 
 def definition(parc, x, groups):
-    """ParC by loops over channels: the sum over input channels of circular correlations."""
+    """Compute ParC in loops over channels: a sum of circular correlations of input channels."""
     y = np.zeros_like(x)
     half = x.shape[1] // 2
     for first, axis, branch in ((0, 2, parc.height), (half, 3, parc.width)):
@@ -82,7 +82,7 @@ def test_replaced_layers_match_the_definition_of_parc(layer, groups_of_a_half, e
     parcify(model, [layer], image_size=(12, 20), position_embeddings=embeds)
     parc = model.get_submodule(layer)
     assert isinstance(parc, ParallelParC)
-    # Half of the image's pixels behind the stem, along either axis.
+    # After the stem, there is half of the pixels of the image along either axis.
     assert parc.height[1].weight.shape == (4, 4 // groups_of_a_half, 6, 1)
     assert parc.width[1].weight.shape == (4, 4 // groups_of_a_half, 1, 10)
     x = torch.randn(2, 8, *size, dtype=torch.float64)
@@ -158,7 +158,7 @@ def test_report_matches_formulas():
     report = parcify(model, ["dense", "depthwise"], (12, 20), position_embeddings=["dep*"])
     assert isinstance(report, Report)
     pixels = 6 * 10
-    # Half of 8 channels with kernels of 6, half with kernels of 10; a bias each.
+    # Of 8 channels, half have kernels of 6, half kernels of 10; each has a bias.
     dense = 4 * 4 * (6 + 10)
     depthwise = 4 * (6 + 10)
     parameters = dense + 8 + depthwise + 8 + depthwise  # the last one is the embedding

@@ -60,7 +60,7 @@ def test_mixer_halves_go_along_the_axes_in_opposite_order(size):
         ):
             added = interpolate(values_of(embedding.weight, axis), size[axis - 2])
             y = y + column(added, axis)[:, 0]
-            if place == 0:  # the norm stands behind the first embedding
+            if place == 0:  # the norm comes after the first embedding
                 mean, variance = (
                     v.numpy()[:, None, None]
                     for v in (path.norm.running_mean, path.norm.running_var)
@@ -73,7 +73,7 @@ def test_mixer_halves_go_along_the_axes_in_opposite_order(size):
     np.testing.assert_allclose(got, np.concatenate(halves, axis=1), atol=1e-11)
 
 
-# Facts of the authors' implementation, switch by switch; row 4 was never released, and is to have
+# Parameters of the authors' implementation per switch; row 4 was never released, and should have
 # the paper's 5.3 M.
 @pytest.mark.parametrize(
     ("overrides", "parameters"),
@@ -142,7 +142,7 @@ def test_resnext_block_is_one_residual_around_its_layers():
     torch.manual_seed(0)
     block = ResNeXtBlock(16, 4, DESIGN, embeds=True).eval()
     x = torch.randn(2, 16, 4, 6)
-    torch.nn.init.zeros_(block.project.norm.weight)  # nothing but the residual is left
+    torch.nn.init.zeros_(block.project.norm.weight)  # only the residual remains
     torch.testing.assert_close(block(x), torch.nn.functional.hardswish(x))
 
 

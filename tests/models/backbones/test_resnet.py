@@ -8,7 +8,7 @@ from torchvision_networks import assert_close, normalize, randomize, with_stride
 
 
 @pytest.mark.parametrize(("output_stride", "replaced"), [(8, (0, 1, 1)), (16, (0, 0, 1))])
-def test_dilation_of_resnet_is_that_of_torchvision(output_stride, replaced):
+def test_dilated_resnet_matches_torchvision(output_stride, replaced):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet50(replace_stride_with_dilation=[*map(bool, replaced)])
     randomize(theirs)

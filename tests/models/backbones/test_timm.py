@@ -1,4 +1,4 @@
-"""Networks of timm: equal to what timm makes itself, and every refusal."""
+"""Networks of timm: they match timm's own, and invalid arguments are errors."""
 
 import sys
 
@@ -31,8 +31,8 @@ def test_default_network_matches_timm():
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("swin_tiny_patch4_window7_224", (224, 224)),  # maps of timm's are (B, H, W, C)
-        ("deit_tiny_patch16_224", (224, 224)),  # no strides at all
+        ("swin_tiny_patch4_window7_224", (224, 224)),  # timm's maps are (B, H, W, C)
+        ("deit_tiny_patch16_224", (224, 224)),  # all levels have the same stride
         ("edgenext_xx_small", (64, 96)),
         ("fastvit_t8.apple_in1k", (64, 96)),
     ],

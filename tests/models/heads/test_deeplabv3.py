@@ -14,7 +14,7 @@ from parcnet_train.models.heads.deeplabv3 import DeepLabV3
 from running import BACKBONES, OWN, configure
 
 LEVELS = (Level(4, 6), Level(8, 8), Level(16, 12), Level(16, 20))
-SIZE = (96, 64)  # of the images
+SIZE = (96, 64)  # size of the images
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def maps(levels=LEVELS, size=SIZE, batch=2):
 
 
 def drawn(module):
-    """In evaluation mode, with norms that leave nothing as it is."""
+    """Build a head in evaluation mode, whose norms change their input."""
     torch.manual_seed(2)
     for value in module.state_dict().values():
         if value.is_floating_point() and value.dim() == 1:
@@ -45,7 +45,7 @@ def drawn(module):
 
 
 def take_weights(ours, theirs):
-    """Those of another package's layers, which stand in the same order."""
+    """Copy the weights of another package's layers, which have the same order."""
     names, values = ours.state_dict().keys(), theirs.state_dict().values()
     ours.load_state_dict(dict(zip(names, values, strict=True)))
 
@@ -68,7 +68,7 @@ def test_head_works_on_every_backbone(backbone):
     torch.manual_seed(0)
     model = build_model(values_of(backbone), num_classes=3).eval()
     assert model.backbone.levels[-1].stride == 16
-    for size in ((96, 160), (75, 109)):  # the latter is no multiple of any stride
+    for size in ((96, 160), (75, 109)):  # the latter is not a multiple of any stride
         with torch.inference_mode():
             logits = model(torch.rand(2, 3, *size))
         assert logits.shape == (2, 3, *size)
@@ -87,14 +87,14 @@ def test_every_parameter_gets_a_finite_gradient():
         assert parameter.grad.abs().sum() > 0, name
 
 
-# torchvision's own rates are those of stride 8.
+# torchvision's rates are those of stride 8.
 @pytest.mark.parametrize(("stride", "rates"), [(16, (6, 12, 18)), (8, (12, 24, 36))])
 def test_head_matches_torchvision_except_for_one_convolution(stride, rates):
     levels = (*LEVELS[:2], Level(stride, 12), Level(stride, 20))
     classifier = drawn(deeplabv3.DeepLabHead(20, 3, rates))
     auxiliary = drawn(fcn.FCNHead(12, 3))
-    # The convolution that ours does not have is made to change nothing; its norm and its ReLU too,
-    # since what reaches them is positive.
+    # The convolution that our head lacks is set to the identity, and so are its norm and its ReLU,
+    # since their input is positive.
     aspp, convolution, norm, _, linear = classifier
     nn.init.dirac_(convolution.weight)
     norm.load_state_dict(nn.BatchNorm2d(256).state_dict())

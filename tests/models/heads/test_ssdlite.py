@@ -30,13 +30,13 @@ def head(num_classes=3, **arguments):
 
 
 def maps(height, width, batch=2):
-    """Of all levels, for images of 32 times that size."""
+    """Make maps of all levels, for images of 32 times that size."""
     shapes = ((7, 4), (12, 2), (20, 1))
     return [torch.randn(batch, channels, n * height, n * width) for channels, n in shapes]
 
 
 def sizes_of(height, width):
-    """Of the maps of all six levels: each half of the one before, rounded up."""
+    """Return the sizes of the maps of all six levels: each is half the previous one, rounded up."""
     sizes = [(math.ceil(height / 2**n), math.ceil(width / 2**n)) for n in range(4, 9)]
     return [*sizes, (1, 1)]
 
@@ -89,7 +89,7 @@ def test_each_anchor_has_its_coordinates_first_and_then_its_classes():
     class_logits, box_offsets, _ = module(maps(1, 2))
     cell = torch.cat([box_offsets, class_logits], dim=-1)[1, :6]
     assert torch.equal(cell, torch.arange(6 * 7).float().view(6, 7))
-    # The second cell says the same, and so does the last level of four anchors.
+    # The second cell predicts the same, and so does the last level with four anchors.
     assert torch.equal(class_logits[0, 6:12], class_logits[0, :6])
     assert torch.equal(class_logits[0, -4:], class_logits[0, :4])
 

@@ -39,7 +39,7 @@ def test_conv_norm_act_without_activation_can_be_negative():
 )
 def test_skip_needs_an_unchanged_shape(out_channels, stride, has_skip):
     block = InvertedResidual(8, out_channels, stride).eval()
-    nn.init.zeros_(block.project.norm.weight)  # the branch gives 0
+    nn.init.zeros_(block.project.norm.weight)  # the branch outputs 0
     x = torch.randn(2, 8, 6, 10)
     y = block(x)
     assert y.shape == (2, out_channels, 6 // stride, 10 // stride)
@@ -110,7 +110,7 @@ def test_layers_without_bias_and_norms_are_initialized():
     before = block.conv.weight.clone()
     block.apply(initialize)
     assert not torch.equal(block.conv.weight, before)
-    assert block.norm.weight.unique().tolist() == [3.0]  # norms keep torch's own start
+    assert block.norm.weight.unique().tolist() == [3.0]  # norms keep torch's initial values
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,4 +1,4 @@
-"""The circular convolution: its definition, its algorithms, their gradients, the choice."""
+"""The circular convolution: definition, algorithms, gradients, automatic choice."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def test_gradients_match_finite_differences(axis, algorithm):
 def test_autocast_computes_in_half_precision(axis, layout, dtype, algorithm):
     x, kernel, bias = inputs((4, 6, 16, 8), axis, layout, torch.float32)
     with torch.autocast("cpu", dtype):
-        half = (x * 1).to(dtype)  # as the layer in front would hand it over
+        half = (x * 1).to(dtype)  # as a preceding layer would return it
         y = circular_conv(half, kernel, axis, bias, algorithm=algorithm)
         assert circular_conv(x, kernel, axis, bias, algorithm=algorithm).dtype == dtype
     assert y.dtype == dtype
@@ -114,7 +114,7 @@ def test_grouped_and_dense_kernels_use_the_convolution(algorithm, groups):
     x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
     kernel = torch.randn(4, 4 // groups, 5, 1, dtype=torch.float64)
     got = circular_conv(x, kernel, 2, groups=groups, algorithm=algorithm)
-    # Channel by channel, and summed over the channels of the group.
+    # Each channel is convolved, and the channels of a group are summed.
     size = 4 // groups
     for out in range(4):
         first = out // size * size

@@ -1,4 +1,4 @@
-"""ParC's modules against loops in float64, at native and other sizes."""
+"""ParC's modules match loops in float64, at the meta size and at others."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_position_embedding_breaks_the_equivariance_to_shifts(axis, embeds):
     x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     difference = (run(x.roll(2, axis)) - run(x).roll(2, axis)).abs().max()
     assert difference > 0.1 if embeds else difference < 1e-12
-    # Along the other axis nothing depends on the position.
+    # Nothing depends on the position along the other axis.
     other = 5 - axis
     assert (run(x.roll(2, other)) - run(x).roll(2, other)).abs().max() < 1e-12
 

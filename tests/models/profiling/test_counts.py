@@ -1,4 +1,4 @@
-"""Counting: against the published sizes, formulas, and other packages' networks."""
+"""Counts match published sizes, formulas, and networks of other packages."""
 
 import pytest
 import timm
@@ -83,7 +83,7 @@ def test_stages_match_hand_computed_costs():
     assert first.output_shapes == ((2, 8, 6, 10),)
     assert (first.parameters, first.multiply_adds) == (27 * 8, pixels * 27 * 8)
     assert first.activations == pixels * 8
-    assert first.peak_memory_bytes == image + 2 * wide  # in front of and behind the ReLU
+    assert first.peak_memory_bytes == image + 2 * wide  # before and after the ReLU
     assert (second.parameters, second.multiply_adds) == (33 * 16, pixels // 4 * 32 * 16)
     assert second.peak_memory_bytes == image + wide + narrow  # the first map is kept for the head
     assert (head.output_shapes, head.activations) == (((2, 5),), 2 * 5)
@@ -134,8 +134,8 @@ def test_stages_sum_to_the_total_for_every_backbone(backbone):
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("mobilenetv3_small_050", "blocks.5"),  # keeps maps of a chain of blocks
-        ("coat_lite_tiny", "serial_blocks1.0"),  # whose blocks share layers
+        ("mobilenetv3_small_050", "blocks.5"),  # returns maps from a chain of blocks
+        ("coat_lite_tiny", "serial_blocks1.0"),  # its blocks share layers
         ("deit_tiny_patch16_224", "blocks.11"),
     ],
 )

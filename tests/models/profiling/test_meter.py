@@ -20,7 +20,7 @@ def test_memory_of_meta_tensors_matches_real_tensors():
     meter.start()
     with torch.no_grad(), meter:
         model(images)
-    # Shapes have a few hundred bytes more: the statistics of a BatchNorm.
+    # Meta tensors need a few hundred bytes more: the statistics of a BatchNorm.
     assert meter.end()[2] == pytest.approx(profile(model, (64, 64))[-1].peak_memory_bytes, rel=0.01)
 
 
