@@ -307,9 +307,9 @@ def main() -> None:
     print(f"{results['hardware/cpu']}, threads: {given.threads}, times in milliseconds")
     print(f"{'median':>9} {'p90':>9} {'p99':>9}  file")
     for name, each in times.items():
-        told = summary(each)
-        print(" ".join(f"{value:9.3f}" for value in list(told.values())[:3]), f" {name}")
-        results.update({f"latency/{name}/{key}": value for key, value in told.items()})
+        statistics = summary(each)
+        print(" ".join(f"{value:9.3f}" for value in list(statistics.values())[:3]), f" {name}")
+        results.update({f"latency/{name}/{key}": value for key, value in statistics.items()})
     write_whole(given.output, json.dumps(results, indent=2) + "\n")
     print(f"results written to {given.output}")
 

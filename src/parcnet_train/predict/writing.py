@@ -50,14 +50,14 @@ class Names:
             number += 1
             name = f"{stem}_{number}"
         self.taken.add(name.casefold())
-        return self.places(name)
+        return self.paths_of(name)
 
     def is_taken(self, name: str) -> bool:
         """Return whether a name is used or a file of that name exists."""
-        there = any((self.output / place).exists() for place in self.places(name))
+        there = any((self.output / path).exists() for path in self.paths_of(name))
         return there or name.casefold() in self.taken
 
-    def places(self, name: str) -> list[str]:
+    def paths_of(self, name: str) -> list[str]:
         """Return the paths of a name, one per subfolder."""
         return [f"{folder}/{name}{ending}" for folder, ending in self.folders.items()]
 
@@ -139,12 +139,12 @@ class ObjectWriter(Writer):
     def add(self, path: Path, found: Detected, picture: Picture) -> None:
         """Add the prediction for an image, and write a picture of it."""
         height, width = found.size
-        (place,) = self.names(path)
+        (name,) = self.names(path)
         scale = [picture.shape[1] / width, picture.shape[0] / height] * 2
         drawn = draw_boxes(picture, found.boxes * scale, found.labels.tolist(), found.captions())
-        write_whole(self.output / place, encode(drawn))
+        write_whole(self.output / name, encode(drawn))
         image = {"id": len(self.images) + 1, "file_name": str(path), "width": width}
-        self.images.append({**image, "height": height, "picture": place})
+        self.images.append({**image, "height": height, "picture": name})
         corners = found.boxes.astype(float)  # differences are exact in float64
         corners[:, 2:] -= corners[:, :2]
         for label, box, score in zip(

@@ -40,12 +40,12 @@ def segmentation_pairs(
         classes: Predicted classes of every original image, `(h, w)` each.
         class_names: Names of the classes, in the order of their indices.
     """
-    for place, found in enumerate(classes):
-        if batch.samples[place] == PADDING:
+    for index, found in enumerate(classes):
+        if batch.samples[index] == PADDING:
             continue
-        truth = batch.originals[place]
-        rows, columns = covered((truth.shape[0], truth.shape[1]), batch.placements[place])
-        image = to_picture(batch.images[place, :, rows, columns])
+        truth = batch.originals[index]
+        rows, columns = covered((truth.shape[0], truth.shape[1]), batch.placements[index])
+        image = to_picture(batch.images[index, :, rows, columns])
         first, second = (each.cpu().numpy().astype(np.uint8) for each in (truth, found))
         yield draw_classes(image, first, class_names), draw_classes(image, second, class_names)
 
@@ -98,7 +98,7 @@ def legend(entries: Sequence[tuple[npt.NDArray[np.uint8] | None, str]], width: i
             left = 0
         sample = lines[-1][LINE - BELOW - SAMPLE : LINE - BELOW, left : left + SAMPLE]
         sample[:] = hatched(sample) if color is None else color
-        place = (left + SAMPLE + MARGIN // 2, LINE - BELOW)
-        cv2.putText(lines[-1], name, place, FONT, FONT_SCALE, BLACK, 1, cv2.LINE_AA)
+        origin = (left + SAMPLE + MARGIN // 2, LINE - BELOW)
+        cv2.putText(lines[-1], name, origin, FONT, FONT_SCALE, BLACK, 1, cv2.LINE_AA)
         left += length + MARGIN
     return np.vstack(lines)

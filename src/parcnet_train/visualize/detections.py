@@ -84,21 +84,21 @@ def detection_pairs(
         detections: Detections of every sample, in pixels of the original images.
         class_names: Names of the classes, in the order of the labels.
     """
-    for place, found in enumerate(detections):
-        if batch.samples[place] == PADDING:
+    for index, found in enumerate(detections):
+        if batch.samples[index] == PADDING:
             continue
-        image = to_picture(batch.images[place])
-        count = int((batch.labels[place] != UNLABELED).sum())  # padding is at the end
-        labels = batch.labels[place, :count].tolist()
+        image = to_picture(batch.images[index])
+        count = int((batch.labels[index] != UNLABELED).sum())  # padding is at the end
+        labels = batch.labels[index, :count].tolist()
         truth = draw_boxes(
             image,
-            batch.boxes[place, :count].cpu().numpy(),
+            batch.boxes[index, :count].cpu().numpy(),
             labels,
             [class_names[label] for label in labels],
         )
         shown = int((found.scores >= SHOWN_FROM).sum())  # the best come first
         labels, scores = found.labels[:shown].tolist(), found.scores[:shown].tolist()
-        placement = batch.placements[place].cpu().numpy()
+        placement = batch.placements[index].cpu().numpy()
         boxes = found.boxes[:shown].cpu().numpy() * placement[[0, 1, 0, 1]]
         captions = [
             f"{class_names[k]} {score:.2f}" for k, score in zip(labels, scores, strict=True)

@@ -61,8 +61,8 @@ def grid(pairs: Sequence[Pair]) -> Picture:
     shape = header + total, MARGIN + 2 * len(blocks) * width, 3
     canvas: Picture = np.full(shape, WHITE, dtype=np.uint8)
     titles = ("ground truth", "prediction")
-    for place, (block, column) in enumerate(itertools.product(blocks, (0, 1))):
-        left, top = MARGIN + place * width, header
+    for position, (block, column) in enumerate(itertools.product(blocks, (0, 1))):
+        left, top = MARGIN + position * width, header
         base = left, header - MARGIN
         cv2.putText(canvas, titles[column], base, FONT, FONT_SCALE, BLACK, 1, cv2.LINE_AA)
         for number in block:

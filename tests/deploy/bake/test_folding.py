@@ -10,8 +10,8 @@ from lively import enliven
 from parcnet_train.deploy.bake.folding import (
     affine_of,
     fold_batch_norms,
-    fold_behind,
-    fold_in_front,
+    fold_norm_after,
+    fold_norm_before,
 )
 
 SIZE = (12, 16)
@@ -35,7 +35,7 @@ def test_norm_is_folded_into_the_convolution_before_it(groups, has_bias):
     conv = nn.Conv2d(4, 8, 3, padding=1, groups=groups, bias=has_bias).double()
     norm, x = drawn_norm(8), torch.randn(2, 4, *SIZE, dtype=torch.float64)
     expected = norm(conv(x))
-    fold_behind(conv, affine_of(norm))
+    fold_norm_after(conv, affine_of(norm))
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
 
 
@@ -46,7 +46,7 @@ def test_norm_is_folded_into_the_1x1_convolution_after_it(groups, has_bias):
     conv = nn.Conv2d(8, 12, 1, groups=groups, bias=has_bias).double()
     norm, x = drawn_norm(8), torch.randn(2, 8, *SIZE, dtype=torch.float64)
     expected = conv(norm(x))
-    fold_in_front(conv, affine_of(norm))
+    fold_norm_before(conv, affine_of(norm))
     torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
 
 

@@ -18,7 +18,7 @@ from parcnet_train.deploy.formats.onnx import OnnxFile, record, write_onnx
 from parcnet_train.deploy.formats.onnx_int8 import (
     SILENCE,
     QuantizableOnnx,
-    in_front_of,
+    layers_and_inputs,
     quietly,
     signal_to_noise,
 )
@@ -148,8 +148,8 @@ def test_operators_before_layers_are_found():
         node("gemm", ["c"], "e"),
         node("softmax", ["e"], "f"),
     ]
-    assert in_front_of(graph, ["conv", "gemm"]) == {"normalise", "conv", "gate", "gemm"}
-    assert in_front_of(graph, []) == set()
+    assert layers_and_inputs(graph, ["conv", "gemm"]) == {"normalise", "conv", "gate", "gemm"}
+    assert layers_and_inputs(graph, []) == set()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from parcnet_train.deploy.bake.folding import (
     affine_of,
     empty_image,
     fold_batch_norms,
-    fold_in_front,
+    fold_norm_before,
 )
 from parcnet_train.deploy.bake.heads import FixedModel, FixedSSDLite, bake_deeplab
 from parcnet_train.deploy.bake.transformer import FixedMobileViTStage
@@ -111,7 +111,7 @@ def size_of(x: Tensor) -> Size:
 def bake_stage(stage: ParCStage) -> None:
     """Fold the norm after a stage's blocks, and make the convolution before them depthwise."""
     *_, norm = stage.blocks
-    fold_in_front(stage.project.conv, affine_of(norm))
+    fold_norm_before(stage.project.conv, affine_of(norm))
     stage.blocks[-1] = nn.Identity()
     first: Any
     mix: Any

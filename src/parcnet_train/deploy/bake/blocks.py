@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_behind, fold_in_front
+from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_norm_after, fold_norm_before
 from parcnet_train.models.backbones.parcnet import ChannelAttention, MetaFormerBlock
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
 
@@ -115,7 +115,7 @@ class FixedMixer(nn.Module):
         y = x + y if self.has_skip else y
         return y if self.constant is None else y + self.constant
 
-    def fold_behind(self, affine: Affine) -> None:
+    def fold_norm_after(self, affine: Affine) -> None:
         """Fold a norm that follows this layer into it."""
         fold_with_constant([self.along_height], self.constant, affine)
 
@@ -145,7 +145,7 @@ class FixedHalves(nn.Module):
         y = torch.cat(parts, dim=1)
         return y if self.constant is None else y + self.constant
 
-    def fold_behind(self, affine: Affine) -> None:
+    def fold_norm_after(self, affine: Affine) -> None:
         """Fold a norm that follows this layer into it."""
         fold_with_constant([self.along_height, self.along_width], self.constant, affine)
 
@@ -157,7 +157,7 @@ def fold_with_constant(
     scale, shift = affine
     shares = zip(layers, scale.chunk(len(layers)), shift.chunk(len(layers)), strict=True)
     for layer, of_scale, of_shift in shares:
-        fold_behind(layer, (of_scale, of_shift))
+        fold_norm_after(layer, (of_scale, of_shift))
     if constant is not None:
         constant.copy_(constant * scale.view(-1, 1, 1))
 
@@ -185,7 +185,7 @@ class FixedBlock(nn.Module):
         self.mixer = mixer
         norm, expand, act, project, _ = block.mlp
         assert isinstance(expand, nn.Conv2d)  # for the type checker
-        fold_in_front(expand, affine_of(norm))
+        fold_norm_before(expand, affine_of(norm))
         self.mlp = nn.Sequential(expand, act, project)
         self.attention = (
             FixedAttention(block.attention)

@@ -53,14 +53,14 @@ def set_weights(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
     layer.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
 
 
-def fold_behind(layer: nn.Conv2d, affine: Affine) -> None:
+def fold_norm_after(layer: nn.Conv2d, affine: Affine) -> None:
     """Fold a norm that follows a convolution into it."""
     scale, shift = affine
     weight = layer.weight.detach().double() * scale.view(-1, 1, 1, 1)
     set_weights(layer, weight, bias_of(layer) * scale + shift)
 
 
-def fold_in_front(layer: nn.Conv2d, affine: Affine) -> None:
+def fold_norm_before(layer: nn.Conv2d, affine: Affine) -> None:
     """Fold a norm that precedes a 1x1 convolution into it.
 
     This is exact because a 1x1 convolution has no padding: the shift reaches every pixel.
@@ -134,7 +134,7 @@ def fold_batch_norms(
         model: Network in evaluation mode.
         size: Height and width of an image that the network accepts, in pixels.
         foldable: Classes besides nn.Conv2d that a norm can be folded into; each has a method
-            `fold_behind`.
+            `fold_norm_after`.
     """
     twin, pairs = copy.deepcopy(model).to("meta"), Pairs()
     watched: tuple[type[nn.Module], ...] = (nn.Conv2d, *foldable)
@@ -152,9 +152,9 @@ def fold_batch_norms(
         if mean in norms and pairs.reads[name] == pairs.runs[name] == 1:
             layer: Any = model.get_submodule(name)
             norm = model.get_submodule(norms[mean])
-            fold = fold_behind if isinstance(layer, nn.Conv2d) else type(layer).fold_behind
+            fold = fold_norm_after if isinstance(layer, nn.Conv2d) else type(layer).fold_norm_after
             fold(layer, affine_of(norm))
-            model.set_submodule(norms[mean], behind(norm))
+            model.set_submodule(norms[mean], remainder_of(norm))
 
 
 def empty_image(twin: nn.Module, size: tuple[int, int]) -> Tensor:
@@ -162,7 +162,7 @@ def empty_image(twin: nn.Module, size: tuple[int, int]) -> Tensor:
     return torch.empty(1, 3, *size, device="meta", dtype=next(twin.parameters()).dtype)
 
 
-def behind(norm: nn.Module) -> nn.Module:
+def remainder_of(norm: nn.Module) -> nn.Module:
     """Return what remains of a folded norm: timm's norms contain an activation."""
     parts = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
     return nn.Sequential(*parts) if parts else nn.Identity()

@@ -37,8 +37,8 @@ def write_mnn_network(
         onnx_file = folder / "network.onnx"
         write_onnx(network, onnx_file, description, dynamic_batch)
         operators = json.dumps(count_onnx(onnx_file))
-        told = {**description, OUTPUTS: json.dumps(list(network.names)), OPERATORS: operators}
-        write_mnn(onnx_file, path, told)
+        metadata = {**description, OUTPUTS: json.dumps(list(network.names)), OPERATORS: operators}
+        write_mnn(onnx_file, path, metadata)
 
 
 def count_mnn(path: Path) -> dict[str, int]:

@@ -63,7 +63,7 @@ class QuantizableMnn:
             encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
             write_whole(pictures / f"{number:06}.png", encoded.tobytes())
         height, width = self.images[0].shape[-2:]
-        told = {
+        options = {
             "path": f"{pictures}/",
             "batch_size": len(self.images),
             "format": "RGB",
@@ -74,7 +74,7 @@ class QuantizableMnn:
             "feature_quantize_method": "EMA",
             "weight_quantize_method": "MAX_ABS",
         }
-        write_whole(settings, json.dumps(told).encode())
+        write_whole(settings, json.dumps(options).encode())
         fault = run_tool("mnnquant", quantized, str(self.path), str(quantized), str(settings))
         if fault:
             raise TrainingError(

@@ -83,7 +83,7 @@ class QuantizableOnnx:
         onnx = needed("onnx", "onnx")
         kept = {name for each in float_layers for name in self.named(each)}
         kept.update(node.name for node in self.nodes if node.op_type in FLOAT)
-        self.quantize(in_front_of(self.nodes, self.layers) - kept)
+        self.quantize(layers_and_inputs(self.nodes, self.layers) - kept)
         model = onnx.load(str(self.quantized))
         onnx.helper.set_model_props(model, {**self.metadata, PRECISION: "int8"})
         write_whole(path, model.SerializeToString())
@@ -145,7 +145,7 @@ def quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def in_front_of(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
+def layers_and_inputs(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
     """Return the names of some layers and of all operators whose outputs reach one of them.
 
     Args:
