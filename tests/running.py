@@ -73,7 +73,8 @@ def configure(overrides, output=None, config_dir=None):
     if output is not None:
         config.paths.output = str(output)
     plain = to_plain(config, choices(config.hydra), typed(config.hydra))
-    return plain.values, [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+    found = [*faults, *plain.faults, *check(plain.values, plain.borrowed)]
+    return plain.values, [fault.message for fault in found]
 
 
 def faults_of(*overrides):

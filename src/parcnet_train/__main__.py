@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import logging
 import os
-import re
 import sys
 import tempfile
 from argparse import Namespace
@@ -30,6 +29,7 @@ from parcnet_train.config.compose import (
     compose_plain,
     names_its_directory,
     to_plain,
+    typed_faults,
 )
 from parcnet_train.config.overrides import (
     command_of,
@@ -42,7 +42,7 @@ from parcnet_train.config.overrides import (
 from parcnet_train.config.stored import CHOSEN, read_stored, takes_over, typed_differences
 from parcnet_train.distributed.processes import SWEEP, follow_launcher, place
 from parcnet_train.distributed.user_errors import user_errors
-from parcnet_train.errors import ConfigError, reason_of
+from parcnet_train.errors import ConfigError, Fault, reason_of
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.claims import at_work, claim
 from parcnet_train.sweeps.grid import Jobs, jobs_of, register_resolvers, swept_keys, wrong_sweep
@@ -224,7 +224,7 @@ def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:
         ) from error
 
 
-def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[str]:
+def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[Fault]:
     """What torchrun and srun cannot be asked to do.
 
     Args:
@@ -234,20 +234,27 @@ def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[str]:
     here = place()
     if here.world_size > 1 and is_sweep:
         return [
-            f"-m: {here.started_by} has started {here.world_size} processes of the same sweep; "
-            f"leave {here.started_by} out, every run starts its own: trainer=ddp trainer.devices=N"
+            Fault(
+                "",
+                f"-m: {here.started_by} has started {here.world_size} processes of one sweep. Fix: "
+                f"leave {here.started_by} out, every run starts its own: trainer=ddp "
+                "trainer.devices=N",
+            )
         ]
     if here.world_size > 1 and here.run_name is None and names_its_directory:
         return [
-            "torchrun gave no name to this run, so its processes cannot agree on a directory; use "
-            "torchrun --standalone on one machine, --rdzv-id=NAME on several, or give "
-            "hydra.run.dir=PATH"
+            Fault(
+                "hydra.run.dir",
+                "torchrun gave no name to this run, so its processes cannot agree on a directory. "
+                "Fix: torchrun --standalone on one machine, --rdzv-id=NAME on several, or "
+                "hydra.run.dir=PATH",
+            )
         ]
     return []
 
 
 def check_jobs(
-    arguments: Namespace, is_sweep: bool, hydra_config: Any, faults: Sequence[str]
+    arguments: Namespace, is_sweep: bool, hydra_config: Any, faults: Sequence[Fault]
 ) -> None:
     """Checks every configuration of a command, and says how many there are.
 
@@ -263,7 +270,7 @@ def check_jobs(
     launcher = hydra_config.runtime.choices["hydra/launcher"]
     is_here = not is_sweep or launcher in ("basic", OURS)
     jobs = jobs_of(is_sweep, arguments.overrides, hydra_config, arguments.config_dir)
-    found: dict[str, list[str]] = {}  # names of the jobs with each fault
+    found: dict[Fault, list[str]] = {}  # names of the jobs with each fault
     seen: list[Any] = []  # data whose files were read
     for name, overrides in jobs.overrides.items():
         try:
@@ -289,15 +296,15 @@ def check_jobs(
     print(f"no faults: {shown}")
 
 
-def told(fault: str, names: Sequence[str], jobs: Jobs) -> str:
+def told(fault: Fault, names: Sequence[str], jobs: Jobs) -> Fault:
     """A fault with the jobs of a sweep that have it, unless all of them do."""
     if len(names) == len(jobs.overrides):
         return fault
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{fault} (in {names[0]}{others})"
+    return Fault(fault.key, f"{fault} (in {names[0]}{others})")
 
 
-def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool = True) -> None:
+def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: bool = True) -> None:
     """Raises every fault of a configuration at once.
 
     Args:
@@ -308,13 +315,14 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[str] = (), is_here: bool 
     Raises:
         ConfigError: where there is any.
     """
-    from parcnet_train.check.config import check
-
     # A key whose override was left out may have no value for that reason alone.
-    named = {re.split("[=: ]", line)[0] for line in faults}
-    of_values = [line for line in plain.faults if line.split(" ")[0] not in named]
-    found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here)]
-    if found:
+    named = {fault.key for fault in faults}
+    quick = [*faults, *(fault for fault in typed_faults(plain) if fault.key not in named)]
+    if quick:
+        raise ConfigError(quick)
+    from parcnet_train.check.config import check  # torch: seconds
+
+    if found := check(plain.values, plain.borrowed, is_here):
         raise ConfigError(found)
 
 

@@ -40,6 +40,7 @@ from parcnet_train.callbacks.steps import (
 )
 from parcnet_train.checkpoints.checkpoints import PRETRAINED
 from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.config.sections import IMPLIED
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line
@@ -60,10 +61,6 @@ Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and nu
 
 # Settings of the trainer that callbacks follow, in place of Lightning.
 SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
-# What a callback of a configuration is, if it does not say so.
-IMPLIED = {
-    "callbacks.early_stopping": {"_target_": "parcnet_train.callbacks.stopping.EarlyStopping"}
-}
 
 
 def make(config: Config, **arguments: Any) -> Any:
@@ -225,7 +222,7 @@ def build_own_callbacks(config: Config) -> list[Callback]:
     for name, node in config.get("callbacks", {}).items():
         if node is None:
             continue
-        callback = make({**IMPLIED.get(f"callbacks.{name}", {}), **node})
+        callback = make({"_target_": IMPLIED.get(f"callbacks.{name}"), **node})
         if not isinstance(callback, Callback):
             raise ConfigError(
                 f"callbacks.{name}._target_={node['_target_']}: gives {type(callback).__name__}; "

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a configuration.
+
+    Attributes:
+        key: Dotted key of the value or group at fault; empty if it is the command line's form.
+        message: What was given, what is expected, and the way out, in one line.
+    """
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class UserError(Exception):
@@ -11,11 +28,16 @@ class UserError(Exception):
 
 
 class ConfigError(UserError, ValueError):
-    """All faults of a configuration at once."""
+    """All faults of a configuration at once.
 
-    def __init__(self, faults: Sequence[str] | str) -> None:
-        self.faults = [faults] if isinstance(faults, str) else list(faults)
-        super().__init__("\n".join(self.faults))
+    Args:
+        faults: The faults, or the message of one.
+        key: Key of that one.
+    """
+
+    def __init__(self, faults: Sequence[Fault] | str, key: str = "") -> None:
+        self.faults = [Fault(key, faults)] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(map(str, self.faults)))
 
 
 class DataError(UserError, ValueError):

@@ -56,7 +56,7 @@ def test_faults(trained, tmp_path):
     _, (fault,) = configure([action, f"ckpt={tmp_path}/a.ckpt", "input=-"])
     assert fault == f"ckpt={tmp_path}/a.ckpt: the file is not a checkpoint of PyTorch"
     _, (fault,) = configure([action, f"ckpt={tmp_path}/gone", "input=-"])
-    assert "allowed are `last`, a checkpoint file, or a run directory" in fault
+    assert "expected `last`, a checkpoint file, or a run directory" in fault
     _, (fault,) = configure(["action=profile", "input=-"])
     assert fault == "input=-: action=profile reads none; leave it out, or add action=predict"
     _, faults = configure([action, ckpt, "input=5", "predict.top=0", "predict.score_threshold=1"])
@@ -100,8 +100,8 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
             ["export.precision=int8", "export.format=mnn", "export.sensitivity=true"],
             "export.sensitivity=true: allowed with export.precision=int8 and export.format=onnx",
         ),
-        (["export.precision=int4"], "export.precision=int4: allowed is one of float32, int8"),
-        (["export.float_layers=head"], "export.float_layers=head: allowed is a list of names"),
+        (["export.precision=int4"], "export.precision=int4: expected one of float32, int8"),
+        (["export.float_layers=head"], "export.float_layers=head: expected a list of names"),
     ],
 )
 def test_what_is_refused_of_int8(overrides, message, trained):
@@ -114,14 +114,14 @@ def test_what_is_refused(trained):
     _, faults = configure([*export, "export.format=onx", "export.verify=all", "export.batch=1"])
     words = " | ".join(faults)
     formats = ", ".join(FORMATS)
-    assert re.search(rf"export.format=onx: allowed is one of {formats}.*did you mean", words)
-    assert "export.verify=all: allowed is null or one of outputs, metric, none" in words
+    assert re.search(rf"export.format=onx: expected one of {formats}.*did you mean", words)
+    assert "export.verify=all: expected null or one of outputs, metric, none" in words
     assert "export.batch" in words
     _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
     words = " | ".join(faults)
     assert "export.argmax=true: allowed with task=segmentation, not with task=class" in words
     assert "export.decode=true: allowed with task=detection, not with task=class" in words
-    assert "export.size=40: allowed are multiples of 32" in words
+    assert "export.size=40: expected multiples of 32" in words
 
 
 def test_objects_need_a_format_with_suppression():

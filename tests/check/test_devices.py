@@ -25,7 +25,7 @@ def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
 
 def test_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "trainer.devices=8: this machine has 2; allowed are 1 to 2" in faults_of(
+    assert "trainer.devices=8: this machine has 2; expected 1 to 2" in faults_of(
         "trainer.devices=8"
     )
 

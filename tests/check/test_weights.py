@@ -14,7 +14,7 @@ from running import TINY, configure, faults_of
     ("overrides", "message"),
     [
         (["action=test"], "ckpt has no value; action=test needs one"),
-        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; allowed are `last`"),
+        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; expected `last`"),
         (["action=profile", "ckpt=last"], "ckpt=last: action=profile reads none; leave it out"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

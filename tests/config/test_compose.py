@@ -91,9 +91,9 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
     [
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["data=imagenet"], "data.root has no value; give it one: data.root=..."),
-        (["backbone=null"], "backbone=null: there is no such config; allowed are convnext_xt"),
+        (["backbone=null"], "backbone=null: there is no such config; expected convnext_xt"),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
-        (["a b=1"], "'a b=1' cannot be read; allowed is key=value"),
+        (["a b=1"], "'a b=1' cannot be read; expected key=value"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
         (["seed=${seeed}"], "seed: Interpolation key 'seeed' not found"),
     ],

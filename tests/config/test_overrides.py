@@ -83,7 +83,7 @@ PATHS = [
 def test_what_hydra_cannot_read_is_printed_as_it_has_to_be_typed(path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         _, (fault,) = parse([f"data.root={path}"])
-        told, _, command = fault.partition("type ")
+        told, _, command = fault.message.partition("type ")
         assert told.startswith(f"data.root={path}")
         special = next(each for each in path if not re.match(r"[a-zA-Z0-9/ \\]", each))
         assert f"the character {special} " in told
@@ -93,7 +93,7 @@ def test_what_hydra_cannot_read_is_printed_as_it_has_to_be_typed(path):
 
 def test_what_was_typed_as_told_is_composed():
     _, (fault,) = compose_config(["data.root=~/it's"])
-    config, faults = compose_config(shlex.split(fault.partition("type ")[2]))
+    config, faults = compose_config(shlex.split(fault.message.partition("type ")[2]))
     assert (config.data.root, faults) == ("~/it's", [])
 
 

@@ -1,4 +1,4 @@
-"""What `check` finds out about actions: what they are to do and to read, and where they write."""
+"""Faults of actions: what they are asked to do, what they read, and where they write."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, Fault
 from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
 
 Config = dict[str, Any]
 
-# By target of a benchmark: the task that it measures; the others measure any.
+# The task that a target of a benchmark measures; other targets measure any.
 MEASURED = {
     "detection": "detection",
     "latency": "classification",
@@ -25,92 +25,126 @@ MEASURED = {
 }
 
 
-def wrong_paths(config: Config) -> Iterator[str]:
-    """Folders that cannot be written to."""
+def wrong_paths(config: Config) -> Iterator[Fault]:
+    """Report folders that cannot be written to."""
     for key in ("paths.runs", "paths.cache"):
         path = str(value_of(config, key))
         wanted = Path(path).expanduser().absolute()
         folder = next(each for each in (wanted, *wanted.parents) if os.access(each, os.F_OK))
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            yield f"{show(key, path)}: {folder} is not a folder that can be written to"
+            yield Fault(key, f"{show(key, path)}: {folder} is not a writable folder")
 
 
-def wrong_input(config: Config) -> Iterator[str]:
-    """Images that are needed or named, and are not there or for nothing."""
+def wrong_input(config: Config) -> Iterator[Fault]:
+    """Report images that are needed or named, and are missing or not read."""
     given, action = config["input"], config["action"]
     if action != "predict":
         if given is not None:
-            yield f"input={given}: action={action} reads none; leave it out, or add action=predict"
+            yield Fault(
+                "input",
+                f"input={given}: action={action} reads no images. Fix: leave it out, or add "
+                "action=predict",
+            )
     elif given is None:
-        yield f"input has no value; action=predict needs one: {EXPECTED}"
-    elif given != STDIN:  # which can be read once
+        yield Fault("input", f"input has no value; action=predict expects {EXPECTED}")
+    elif given != STDIN:  # it can be read only once
         try:
             find_images(given, Path(config["paths"]["runs"]))
         except DataError as error:
-            yield str(error)
+            yield Fault("input", str(error))
 
 
-def wrong_report(config: Config) -> Iterator[str]:
-    """A report of a folder that is not there."""
+def wrong_report(config: Config) -> Iterator[Fault]:
+    """Report a missing folder of runs."""
     runs = config["report"]["runs"]
     for folder in runs if isinstance(runs, list) else [runs or "."]:
         if config["action"] == "report" and not Path(folder).expanduser().is_dir():
-            yield f"report.runs={folder}: there is no such folder; name one that holds runs"
+            yield Fault(
+                "report.runs",
+                f"report.runs={folder}: there is no such folder; expected one that holds runs",
+            )
 
 
-def wrong_target(config: Config) -> Iterator[str]:
-    """A benchmark of another task."""
+def wrong_target(config: Config) -> Iterator[Fault]:
+    """Report a benchmark of another task."""
     target, task = config["benchmark"]["target"], config["choices"]["task"]
     measured = MEASURED.get(target, task)
     if config["action"] == "benchmark" and task != measured:
-        yield f"benchmark.target={target}: allowed with task={measured}, not with task={task}"
+        yield Fault(
+            "benchmark.target",
+            f"benchmark.target={target}: task={task} has none; expected task={measured}",
+        )
 
 
-def wrong_export(config: Config) -> Iterator[str]:
-    """What a format or a task cannot be exported to."""
+def wrong_export(config: Config) -> Iterator[Fault]:
+    """Report what a format or a task cannot be exported to."""
     settings, task = config["export"], config["choices"]["task"]
     if config["action"] != "export":
         return
     if settings["argmax"] and task != "segmentation":
-        yield f"export.argmax=true: allowed with task=segmentation, not with task={task}"
+        yield Fault(
+            "export.argmax",
+            f"export.argmax=true: task={task} has no classes of pixels; expected task=segmentation",
+        )
     if settings["decode"] and task != "detection":
-        yield f"export.decode=true: allowed with task=detection, not with task={task}"
+        yield Fault(
+            "export.decode",
+            f"export.decode=true: task={task} has no objects; expected task=detection",
+        )
     form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
     if settings["decode"] and form not in decoding:
-        yield f"export.decode=true: allowed with export.format={'|'.join(decoding)}, not {form}"
+        yield Fault(
+            "export.decode",
+            f"export.decode=true: {form} cannot; expected export.format={'|'.join(decoding)}",
+        )
     system = platform.system()
     verification = verification_of(settings)
     if verification != "none" and FORMATS[form].macos_only and system != "Darwin":
         yield (
-            f"export.verify={verification}: only macOS runs files of export.format={form}, "
-            f"and this is {system}; use export.verify=none"
+            Fault(
+                "export.verify",
+                f"export.verify={verification}: only macOS runs files of export.format={form}, "
+                f"and this is {system}. Fix: export.verify=none",
+            )
         )
     has_logits = not settings["argmax"] and not settings["decode"]
-    lacking = "which a file with export.argmax=true or export.decode=true does not give"
+    lacking = "a file with export.argmax=true or export.decode=true gives none"
     if settings["verify"] == "metric" and not has_logits:
         yield (
-            f"export.verify=metric: the metric is made of logits, {lacking}; use "
-            "export.verify=outputs"
+            Fault(
+                "export.verify",
+                f"export.verify=metric: the metric needs logits, {lacking}. Fix: "
+                "export.verify=outputs",
+            )
         )
     if settings["sensitivity"] and not has_logits:
         yield (
-            f"export.sensitivity=true: the noise is that of logits, {lacking}; list the layers of "
-            "a file that does, they have the same names"
+            Fault(
+                "export.sensitivity",
+                f"export.sensitivity=true: it compares logits, {lacking}. Fix: list the layers of "
+                "a file with logits, they have the same names",
+            )
         )
     yield from wrong_precision(settings)
 
 
-def wrong_precision(settings: dict[str, Any]) -> Iterator[str]:
-    """Formats without int8, and what is said of its layers where there are none."""
+def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
+    """Report formats without int8, and settings of its layers without int8."""
     form, is_int8 = settings["format"], settings["precision"] == "int8"
     quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
     if is_int8 and form not in quantizing:
         allowed = "|".join(quantizing)
-        yield f"export.precision=int8: allowed with export.format={allowed}, not {form}"
+        yield Fault(
+            "export.precision",
+            f"export.precision=int8: {form} has no int8; expected export.format={allowed}",
+        )
     knowing = [name for name, each in FORMATS.items() if each.knows_layers]
     for key in ("sensitivity", "float_layers"):
         if settings[key] and not (is_int8 and form in knowing):
             yield (
-                f"{show(f'export.{key}', settings[key])}: allowed with export.precision=int8 and "
-                f"export.format={'|'.join(knowing)}"
+                Fault(
+                    f"export.{key}",
+                    f"{show(f'export.{key}', settings[key])}: expected export.precision=int8 and "
+                    f"export.format={'|'.join(knowing)}",
+                )
             )

@@ -1,4 +1,4 @@
-"""What `check` finds out about devices, and the processes that use them."""
+"""Faults of devices, and of the processes that use them."""
 
 from __future__ import annotations
 
@@ -10,76 +10,108 @@ import torch
 from parcnet_train.build import world_size
 from parcnet_train.config.keys import show
 from parcnet_train.distributed.processes import place
+from parcnet_train.errors import Fault
 from parcnet_train.runs.actions import ACTIONS
 
 Config = dict[str, Any]
 
 
-def wrong_device(config: Config) -> Iterator[str]:
-    """Devices and precisions that this machine does not have."""
+def wrong_device(config: Config) -> Iterator[Fault]:
+    """Report devices and precisions that this machine does not have."""
     trainer = config["trainer"]
     accelerator, devices = trainer["accelerator"], trainer["devices"]
     count = torch.cuda.device_count()
     if accelerator in ("gpu", "cuda") and not count:
         yield (
-            f"trainer.accelerator={accelerator}: torch {torch.__version__} sees no GPU here; "
-            "use trainer.accelerator=cpu, or install a CUDA build of torch and its driver"
+            Fault(
+                "trainer.accelerator",
+                f"trainer.accelerator={accelerator}: torch {torch.__version__} sees no GPU. Fix: "
+                "trainer.accelerator=cpu, or install a CUDA build of torch and its driver",
+            )
         )
     elif accelerator == "mps" and not torch.backends.mps.is_available():
-        yield "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
+        yield Fault(
+            "trainer.accelerator",
+            "trainer.accelerator=mps: torch sees no Apple GPU. Fix: trainer.accelerator=cpu",
+        )
     elif count and accelerator != "cpu" and isinstance(devices, int) and devices > count:
-        yield f"trainer.devices={devices}: this machine has {count}; allowed are 1 to {count}"
+        yield Fault(
+            "trainer.devices",
+            f"trainer.devices={devices}: this machine has {count}; expected 1 to {count}",
+        )
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
     if on_cpu and trainer["precision"] == "16-mixed":
-        yield "trainer.precision=16-mixed needs a GPU; use 32-true or bf16-mixed on a CPU"
+        yield Fault(
+            "trainer.precision",
+            "trainer.precision=16-mixed: it needs a GPU; expected 32-true or bf16-mixed on a CPU",
+        )
     if on_cpu and trainer.get("sync_batchnorm"):
         yield (
-            "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
+            Fault(
+                "trainer.sync_batchnorm",
+                "trainer.sync_batchnorm=true: torch synchronizes BatchNorm on GPUs only. Fix: "
+                "leave it out",
+            )
         )
 
 
-def wrong_strategy(config: Config) -> Iterator[str]:
-    """Several devices for a trainer of one."""
+def wrong_strategy(config: Config) -> Iterator[Fault]:
+    """Report several devices for a trainer of one."""
     trainer = config["trainer"]
     if world_size(config) > 1 and trainer.get("strategy") != "ddp":
         shown = show("trainer.devices", trainer["devices"])
         yield (
-            f"{shown}: trainer={config['choices']['trainer']} is for one device; several need "
-            "trainer=ddp"
+            Fault(
+                "trainer.devices",
+                f"{shown}: trainer={config['choices']['trainer']} is for one device. Fix: "
+                "trainer=ddp",
+            )
         )
 
 
-def wrong_validation(config: Config) -> Iterator[str]:
-    """Validations that are to follow steps and epochs at once."""
+def wrong_validation(config: Config) -> Iterator[Fault]:
+    """Report validations that would follow both steps and epochs."""
     interval, epochs = (
         config["trainer"][name] for name in ("val_check_interval", "check_val_every_n_epoch")
     )
     if isinstance(interval, int) and epochs != 1:
         yield (
-            f"trainer.check_val_every_n_epoch={epochs}: with "
-            f"trainer.val_check_interval={interval}, optimizer steps of the run, expected 1; a "
-            "share of an epoch has a point: trainer.val_check_interval=1.0"
+            Fault(
+                "trainer.check_val_every_n_epoch",
+                f"trainer.check_val_every_n_epoch={epochs}: with "
+                f"trainer.val_check_interval={interval}, optimizer steps of the run, expected 1; a "
+                "share of an epoch has a point: trainer.val_check_interval=1.0",
+            )
         )
 
 
-def wrong_start(config: Config) -> Iterator[str]:
-    """Processes that were started, and others that were configured."""
+def wrong_start(config: Config) -> Iterator[Fault]:
+    """Report processes that were started and do not fit the configuration."""
     here, nodes = place(), config["trainer"].get("num_nodes", 1)
     if not ACTIONS[config["action"]].parallel:
         if here.world_size > 1:
             yield (
-                f"action={config['action']} runs in one process, {here.started_by} has started "
-                f"{here.world_size}; leave {here.started_by} out"
+                Fault(
+                    "action",
+                    f"action={config['action']} runs in one process, {here.started_by} has started "
+                    f"{here.world_size}. Fix: leave {here.started_by} out",
+                )
             )
     elif here.is_alone and nodes > 1:
         yield (
-            f"trainer.num_nodes={nodes}: this process was started alone; start one torchrun on "
-            "each machine, or the tasks of all by srun"
+            Fault(
+                "trainer.num_nodes",
+                f"trainer.num_nodes={nodes}: this process was started alone. Fix: start one "
+                "torchrun on each machine, or the tasks of all by srun",
+            )
         )
     elif not here.is_alone and (world_size(config), nodes) != (here.world_size, here.nodes):
         yield (
-            f"{show('trainer.devices', config['trainer']['devices'])}, trainer.num_nodes={nodes}: "
-            f"{here.started_by} has started {here.world_size} processes on {here.nodes} machines; "
-            "start as many on each, and give trainer=ddp "
-            f"trainer.devices={here.local_world_size} trainer.num_nodes={here.nodes}"
+            Fault(
+                "trainer.devices",
+                f"{show('trainer.devices', config['trainer']['devices'])}, "
+                f"trainer.num_nodes={nodes}: {here.started_by} has started {here.world_size} "
+                f"processes on {here.nodes} machines. Fix: start as many on each, with trainer=ddp "
+                f"trainer.devices={here.local_world_size} trainer.num_nodes={here.nodes}",
+            )
         )

@@ -1,4 +1,4 @@
-"""What `check` finds out about parts that have to go together: network, sizes, task and data."""
+"""Faults between parts that have to fit together: network, sizes, task and data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from parcnet_train.build import (
     meta_device,
 )
 from parcnet_train.config.keys import show, value_of
-from parcnet_train.config.rules import BATCH
-from parcnet_train.errors import ConfigError, DataError, first_line
+from parcnet_train.errors import ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS, reads_data
 from parcnet_train.runs.directories import is_quantized
 from parcnet_train.targets import locate
@@ -26,36 +25,37 @@ from parcnet_train.targets import locate
 Config = dict[str, Any]
 
 
-def wrong_network(config: Config) -> Iterator[str]:
-    """Backbone and head that refuse their arguments, or images of the size that is wanted."""
+def wrong_network(config: Config) -> Iterator[Fault]:
+    """Report a backbone or head that refuses its arguments, or the size of the images."""
     if not ACTIONS[config["action"]].network:
         return
     try:
         with meta_device():
             model = build_model(config, num_classes=2).eval()
     except Exception as error:  # whatever a constructor raises is about its arguments
-        yield f"backbone, head: {first_line(error)}"
+        yield Fault("backbone", f"backbone, head: {first_line(error)}")
         return
     key, size = size_of(config)
     lengths = size if isinstance(size, list) else [size, size]
     stride = max(level.stride for level in model.backbone.levels)
     if any(length % stride for length in lengths):
-        yield (
-            f"{show(key, size)}: allowed are multiples of {stride}, the last "
-            f"stride of backbone={config['choices']['backbone']}; near are "
-            + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths))
+        yield Fault(
+            key,
+            f"{show(key, size)}: expected multiples of {stride}, the last "
+            f"stride of backbone={config['choices']['backbone']}; nearest: "
+            + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths)),
         )
         return
     try:
         with torch.no_grad():
             model(torch.empty(1, 3, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
-        yield f"backbone, head at {show(key, size)}: {first_line(error)}"
+        yield Fault("backbone", f"backbone, head at {show(key, size)}: {first_line(error)}")
     yield from wrong_scales(config, stride)
 
 
 def size_of(config: Config) -> tuple[str, Any]:
-    """The size of the images that an action takes, and its key."""
+    """Return the key and the value of the size of the images that an action takes."""
     action = value_of(config, "action")
     if action == "benchmark":
         return benchmarked_size(config)
@@ -65,30 +65,37 @@ def size_of(config: Config) -> tuple[str, Any]:
     return key, value_of(config, key)
 
 
-def wrong_scales(config: Config, stride: int) -> Iterator[str]:
-    """Sizes of a multi-scale training that the network cannot take, or too few images of one."""
+def wrong_scales(config: Config, stride: int) -> Iterator[Fault]:
+    """Report sizes of a multi-scale training that the network cannot take, or too few images."""
     node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
     if not isinstance(node, dict) or ACTIONS[config["action"]].folder:
         return
     scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
     if any(length % stride for scale in scales for length in scale.size):
         yield (
-            f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: allowed are multiples of "
-            f"{stride}, the last stride of backbone={config['choices']['backbone']}"
+            Fault(
+                "recipe.multi_scale.divisor",
+                f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: expected multiples of "
+                f"{stride}, the last stride of backbone={config['choices']['backbone']}",
+            )
         )
     least = min(scales, key=lambda scale: scale.batch_size)
-    if not BATCH.accepts(least.batch_size):
+    if least.batch_size < 2:
         height, width = least.size
         yield (
-            f"recipe.batch_size={recipe['batch_size']}: with "
-            f"recipe.multi_scale.rule={node.get('rule')} a step takes {least.batch_size} of "
-            f"{height}x{width} pixels; allowed is {BATCH.words}. Raise recipe.batch_size, or use "
-            "recipe.multi_scale.rule=released"
+            Fault(
+                "recipe.batch_size",
+                f"recipe.batch_size={recipe['batch_size']}: with "
+                f"recipe.multi_scale.rule={node.get('rule')} a step takes {least.batch_size} of "
+                f"{height}x{width} pixels; expected 2 or more, since BatchNorm has no "
+                "statistics of one image. Fix: raise recipe.batch_size, or "
+                "recipe.multi_scale.rule=released",
+            )
         )
 
 
-def wrong_finetuning(config: Config) -> Iterator[str]:
-    """More stages to freeze than the backbone has."""
+def wrong_finetuning(config: Config) -> Iterator[Fault]:
+    """Report more stages to freeze than the backbone has."""
     stages = config["recipe"]["finetuning"]["freeze_stages"]
     if stages in (0, "all") or ACTIONS[config["action"]].folder:
         return
@@ -99,32 +106,45 @@ def wrong_finetuning(config: Config) -> Iterator[str]:
         return
     if stages > count:
         yield (
-            f"{show('recipe.finetuning.freeze_stages', stages)}: allowed are 0 to {count}, the "
-            f"stages of backbone={config['choices']['backbone']}, or all"
+            Fault(
+                "recipe.finetuning.freeze_stages",
+                f"{show('recipe.finetuning.freeze_stages', stages)}: expected 0 to {count}, the "
+                f"stages of backbone={config['choices']['backbone']}, or all",
+            )
         )
 
 
-def wrong_task(config: Config) -> Iterator[str]:
-    """A head or data of another task."""
+def wrong_mixing(config: Config) -> Iterator[Fault]:
+    """Report Mixup and CutMix outside classification."""
+    task = config["choices"]["task"]
+    if "mixing" in config["recipe"] and task != "classification":
+        yield Fault(
+            "recipe.mixing",
+            f"recipe.mixing: task={task} has no such key; expected task=classification",
+        )
+
+
+def wrong_task(config: Config) -> Iterator[Fault]:
+    """Report a head or data of another task."""
     task = config["choices"]["task"]
     for part in ("head", "data") if reads_data(config) else ("head",):
         if (other := task_of(part, config)) != task:
             choice = config["choices"][part]
-            yield f"{part}={choice}: allowed with task={other}, not with task={task}"
+            yield Fault(part, f"{part}={choice}: it is for task={other}, not for task={task}")
 
 
 def task_of(part: str, config: Config) -> str:
-    """The task that a head or data module is for; one that does not tell is for any."""
+    """Return the task that a head or data module is for; one that does not say is for any."""
     return getattr(locate(config[part]), "task", config["choices"]["task"])
 
 
-def wrong_data(config: Config) -> Iterator[str]:
-    """Data folders that are not there, or hold other classes than expected; on request, files."""
+def wrong_data(config: Config) -> Iterator[Fault]:
+    """Report data that are missing or hold other classes than expected; on request, files."""
     is_full = config["action"] == "check" and config["check"]["data"] == "full"
     writes_root = getattr(locate(config["data"]), "writes_root", False)
     if not reads_data(config) or (writes_root and not is_full):
         return
-    if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` tells
+    if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` reports it
         return
     # What is to be checked is a training; int8 needs images of both sets.
     is_training = config["action"] == "check" or is_quantized(config)
@@ -135,4 +155,4 @@ def wrong_data(config: Config) -> Iterator[str]:
         if is_full:
             data.check_every_file()
     except (DataError, ConfigError) as error:
-        yield from str(error).splitlines()
+        yield from (Fault("data", line) for line in str(error).splitlines())

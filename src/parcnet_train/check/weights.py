@@ -20,7 +20,7 @@ from parcnet_train.checkpoints.checkpoints import (
     pretrained_state,
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.errors import CheckpointError, ConfigError, UserError
+from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
@@ -34,18 +34,21 @@ from parcnet_train.targets import locate
 Config = dict[str, Any]
 
 
-def wrong_checkpoint(config: Config) -> Iterator[str]:
+def wrong_checkpoint(config: Config) -> Iterator[Fault]:
     """A checkpoint that is needed or named, and is not there or of another network."""
     if not reads_checkpoint(config):
         if config["ckpt"] is not None:
-            yield f"ckpt={config['ckpt']}: action={config['action']} reads none; leave it out"
+            yield Fault(
+                "ckpt",
+                f"ckpt={config['ckpt']}: action={config['action']} reads none. Fix: leave it out",
+            )
         return
     if config["ckpt"] == NEWEST:  # composing has found none, and said so
         return
     if config["ckpt"] is None:
         if ACTIONS[config["action"]].checkpoint == "needed":
             needed = "last, a checkpoint file, or a run"
-            yield f"ckpt has no value; action={config['action']} needs one: {needed}"
+            yield Fault("ckpt", f"ckpt has no value; action={config['action']} expects {needed}")
         return
     try:
         if config["action"] == "predict":
@@ -60,12 +63,12 @@ def wrong_checkpoint(config: Config) -> Iterator[str]:
                 model = build_model(config, len(checkpoint["class_names"]))
             check_same_model(checkpoint, model, config, path)
     except CheckpointError as error:
-        yield str(error)
+        yield Fault("ckpt", str(error))
     except ConfigError:  # `wrong_network` tells
         return
 
 
-def wrong_classes(config: Config) -> Iterator[str]:
+def wrong_classes(config: Config) -> Iterator[Fault]:
     """A checkpoint of other classes than the data has, where that can be told without writing."""
     if config["ckpt"] in (None, NEWEST) or ACTIONS[config["action"]].folder:
         return
@@ -79,10 +82,10 @@ def wrong_classes(config: Config) -> Iterator[str]:
     try:
         check_same_classes(checkpoint, class_names, path)
     except CheckpointError as error:
-        yield str(error)
+        yield Fault("ckpt", str(error))
 
 
-def wrong_pretrained(config: Config) -> Iterator[str]:
+def wrong_pretrained(config: Config) -> Iterator[Fault]:
     """Weights to start from that are not there, or of another backbone."""
     path = config["backbone"].get(PRETRAINED)
     # A checkpoint brings its own weights, and nothing else but training needs any.
@@ -93,6 +96,6 @@ def wrong_pretrained(config: Config) -> Iterator[str]:
             backbone = build_backbone(config)
         pretrained_state(path, backbone, config)
     except CheckpointError as error:
-        yield from str(error).splitlines()
+        yield from (Fault("backbone.pretrained", line) for line in str(error).splitlines())
     except ConfigError:  # `wrong_network` tells
         return

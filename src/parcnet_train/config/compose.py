@@ -7,10 +7,8 @@ Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from omegaconf.errors import (
 )
 
 from parcnet_train.config.keys import value_of
+from parcnet_train.config.nearest import nearest
 from parcnet_train.config.overrides import (
     EMPTY,
     among,
@@ -44,23 +43,27 @@ from parcnet_train.config.overrides import (
     typed,
     whole,
 )
-from parcnet_train.config.rules import REFUSED, is_text
+from parcnet_train.config.schema import faults_of, fits, read_schema, schema_at
+from parcnet_train.config.sections import REFUSED
 from parcnet_train.config.stored import (
     adopt,
     adoption_of,
     with_newest_run,
 )
-from parcnet_train.errors import CheckpointError, ConfigError, first_line
+from parcnet_train.errors import CheckpointError, ConfigError, Fault, first_line
 from parcnet_train.runs.actions import reads_data
 
 _INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "conf"
+SCHEMA = CONF / "schema" / "config.json"
 
 # The groups whose choices name a run: kept in checkpoints and results.
 GROUPS = (
     *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
     *("experiment", "ablation", "debug", "sweep"),
 )
+
+RECORDED = ("choices", "overrides")  # beside the keys of a configuration
 
 NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
@@ -72,7 +75,7 @@ SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
 
 def compose_config(
     overrides: Sequence[str], config_dir: str | None = None
-) -> tuple[DictConfig, list[str]]:
+) -> tuple[DictConfig, list[Fault]]:
     """Composes what can be composed and lists the faults of the rest.
 
     Args:
@@ -110,24 +113,42 @@ def compose_config(
                 if override.is_add() or override.is_force_add() or key in keys:
                     settings.append(first_job(override, []))
                 else:
-                    faults.append(
+                    reason = (
                         f"{override.input_line}: {REFUSED[key]}"
                         if key in REFUSED
-                        else f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
-                        f"with a plus: +{key}=...)"
+                        else (
+                            f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
+                            f"with a plus: +{key}=...)"
+                        )
                     )
+                    faults.append(Fault(key, reason))
             config = whole([*groups, *settings])
             if adoption is not None:
                 adopt(config, known, adoption, settings)
             config.paths.output = ""  # Hydra chooses it when it starts the job
             return config, faults
         except CheckpointError as error:
-            raise ConfigError([*faults, str(error)]) from error
+            raise ConfigError([*faults, Fault("ckpt", str(error))]) from error
         except (HydraException, OmegaConfBaseException) as error:
             reason = first_line(error)
             if NO_PLUGIN in reason:
                 reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
-            raise ConfigError([*faults, reason]) from error
+            raise ConfigError([*faults, Fault("", reason)]) from error
+
+
+def schema_of_target(name: str) -> Mapping[str, Any] | None:
+    """The schema of a `_target_` of `conf/`; None of any other one."""
+    found: Mapping[str, Any] | None = read_schema(SCHEMA)["$defs"].get(name)
+    return found
+
+
+def typed_faults(plain: PlainConfig) -> list[Fault]:
+    """Every fault that can be found without torch: of keys, types and ranges."""
+    whole = {name: value for name, value in plain.values.items() if name not in RECORDED}
+    return [
+        *plain.faults,
+        *faults_of(whole, read_schema(SCHEMA), schema_of_target, plain.borrowed),
+    ]
 
 
 def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override]:
@@ -145,12 +166,13 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
             return value is not None
         if key.startswith("hydra."):
             return value is not None and isinstance(value_of(tree, key), str)
-        return is_text(tree, key, value, text)
+        schema = schema_at(tree, key, read_schema(SCHEMA), schema_of_target)
+        return fits(text, schema) and not fits(value, schema)
 
     return [at_home(meant(each, partial(wants_text, each.key_or_group))) for each in overrides]
 
 
-def misread_files(paths: Sequence[str]) -> list[str]:
+def misread_files(paths: Sequence[str]) -> list[Fault]:
     """One line per config beside ours that Hydra would not read as its author does.
 
     Before a byte order mark Hydra does not see a file's first line, which may name its package.
@@ -167,10 +189,17 @@ def misread_files(paths: Sequence[str]) -> list[str]:
             try:
                 content.decode("utf-8")
             except UnicodeDecodeError:
-                faults.append(f"{file} is not in UTF-8; save it as UTF-8, without byte order mark")
+                faults.append(
+                    Fault(
+                        "",
+                        f"{file} is not in UTF-8. Fix: save it as UTF-8, without byte order mark",
+                    )
+                )
             else:
                 if content.startswith(codecs.BOM_UTF8):
-                    faults.append(f"{file} begins with a byte order mark; save it without one")
+                    faults.append(
+                        Fault("", f"{file} begins with a byte order mark. Fix: save it without one")
+                    )
     return faults
 
 
@@ -181,7 +210,7 @@ def is_option(options: Sequence[str], value: Any, text: Any) -> bool:
 
 def sorted_out(
     parsed: Sequence[Override], paths: Sequence[str]
-) -> tuple[list[str], list[Override], list[str]]:
+) -> tuple[list[str], list[Override], list[Fault]]:
     """Divides overrides into choices of groups and values, inside `initialize_config_dir`.
 
     Args:
@@ -192,20 +221,27 @@ def sorted_out(
         The choices as the first job of a sweep has them, the values, and one line per choice that
         does not exist.
     """
-    groups, values, faults = [], [], []
+    groups: list[str] = []
+    values: list[Override] = []
+    faults: list[Fault] = []
     for override in parsed:
         if override.value() is None and override.key_or_group in OPTIONAL:
             continue  # the value it has anyway
         options = options_of(override, paths)
         override = meant(override, partial(is_option, options))
         if is_empty(override, options):
-            faults.append(f"{override.input_line} {EMPTY}{among(options)}")
+            faults.append(
+                Fault(override.key_or_group, f"{override.input_line} {EMPTY}{among(options)}")
+            )
             continue
         if override.key_or_group in SINGLE and isinstance(override.value(), list):
             names = ",".join(choices_of(override, options))
             faults.append(
-                f"{override.input_line}: a list; expected one of {', '.join(options)}. Fix: "
-                f"one run for each: python -m parcnet_train -m {override.key_or_group}={names}"
+                Fault(
+                    override.key_or_group,
+                    f"{override.input_line}: a list; expected one of {', '.join(options)}. Fix: "
+                    f"one run for each: python -m parcnet_train -m {override.key_or_group}={names}",
+                )
             )
             continue
         chosen = choices_of(override, options)
@@ -217,8 +253,11 @@ def sorted_out(
         elif not unknown:
             groups.append(first_job(override, options))
         faults += [
-            f"{override.key_or_group}={name}: {NO_CONFIG}; allowed are "
-            f"{', '.join(options)}{nearest(name, options)}"
+            Fault(
+                override.key_or_group,
+                f"{override.key_or_group}={name}: {NO_CONFIG}; expected one of "
+                f"{', '.join(options)}{nearest(name, options)}",
+            )
             for name in unknown
             if options
         ]
@@ -256,49 +295,6 @@ def names_its_directory(config: DictConfig) -> bool:
     return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
 
 
-def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
-    """`; did you mean X?`, or nothing when no allowed word is a likely slip of the keyboard away.
-
-    Args:
-        word: Key or value that was given. Numbers, paths and single letters have no near word.
-        allowed: Words that it may stand for. Keys are compared part by part.
-        cutoff: Smallest likeness of each part, from 0 to 1.
-    """
-    if len(word) < 2 or re.search(r"[/\\~]", word) or is_number(word):
-        return ""
-    likely = [each for each in allowed if each.endswith(f".{word}")]  # `epochs`, `optimizer.lr`
-    if len(likely) != 1:
-        found = {each: likeness(word.lower(), each.lower()) for each in allowed}
-        likely = sorted((each for each in allowed if found[each] >= cutoff), key=found.__getitem__)
-    return f"; did you mean {likely[-1]}?" if likely else ""
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def likeness(one: str, other: str) -> float:
-    """How alike two words are, 0 to 1; of dotted keys, the least of their parts."""
-    parts, others = one.split("."), other.split(".")
-    if len(parts) != len(others):
-        return 0.0
-    return min(likeness_of_parts(*pair) for pair in zip(parts, others, strict=True))
-
-
-def likeness_of_parts(one: str, other: str) -> float:
-    """The share of letters that two words have in common, in their order."""
-    short, long = sorted((one, other), key=len)
-    # Two letters that changed places, or one that was doubled, are a large part of a short word.
-    is_slip = set(short) == set(long) and len(long) - len(short) < 2
-    is_beginning = len(short) > 2 and long.startswith(short)
-    return max(0.8 * (is_slip or is_beginning), SequenceMatcher(None, one, other).ratio())
-
-
 @dataclass
 class PlainConfig:
     """A configuration as plain dicts, lists, strings and numbers.
@@ -313,7 +309,7 @@ class PlainConfig:
 
     values: dict[str, Any]
     borrowed: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
 
 def to_plain(
@@ -343,12 +339,12 @@ def to_plain(
             except MissingMandatoryValue:
                 plain.borrowed.add(key)
                 if own:
-                    plain.faults.append(f"{key} has no value; give it one: {key}=...")
+                    plain.faults.append(Fault(key, f"{key} has no value. Fix: {key}=..."))
                 continue
             except InterpolationResolutionError as error:
                 plain.borrowed.add(key)
                 if own:
-                    plain.faults.append(f"{key}: {first_line(error)}")
+                    plain.faults.append(Fault(key, f"{key}: {first_line(error)}"))
                 continue
             if isinstance(value, DictConfig):
                 values[name] = resolve(value, f"{key}.", own and key not in plain.borrowed)
@@ -362,7 +358,7 @@ def to_plain(
         chosen = {**chosen, "logger": list(values["logger"])}
     plain.values = {**values, "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
-        plain.faults = [fault for fault in plain.faults if not fault.startswith("data.")]
+        plain.faults = [fault for fault in plain.faults if not fault.key.startswith("data.")]
     return plain
 
 

@@ -23,6 +23,8 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from parcnet_train.errors import Fault
+
 EMPTY = "stands for no value, so there is nothing to run"
 
 DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
@@ -34,14 +36,15 @@ OF_THE_COMMAND = (
 )
 
 
-def parse(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
     """Parses overrides one by one; those that cannot be parsed become faults."""
-    parsed, faults = [], []
+    parsed: list[Override] = []
+    faults = []
     for text in overrides:
         try:
             parsed += OverridesParser.create(config_loader()).parse_overrides([text])
         except HydraException:
-            faults.append(unreadable(text))
+            faults.append(Fault(text.partition("=")[0].lstrip("+~"), unreadable(text)))
     return parsed, faults
 
 
@@ -128,12 +131,15 @@ def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[st
     return [str(text) for text in texts]
 
 
-def sweeps(overrides: Sequence[str]) -> list[str]:
+def sweeps(overrides: Sequence[str]) -> list[Fault]:
     """One line per override with several values, where only one configuration is wanted."""
     return [
-        f"{override.input_line} stands for several values; allowed is one. A list has brackets, "
-        "KEY=[1,2]; -m runs each value; a text is typed "
-        f"{for_shell(*(override.input_line or '').split('=', 1))}"
+        Fault(
+            override.key_or_group,
+            f"{override.input_line}: several values; expected one. Fix: a list has brackets, "
+            "KEY=[1,2]; -m runs each value; a text is typed "
+            f"{for_shell(*(override.input_line or '').split('=', 1))}",
+        )
         for override in overrides_of(overrides)
         if override.is_sweep_override()
     ]

@@ -6,10 +6,12 @@ has the keys of that constructor; `Part` marks it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt, MinLen
+from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11 as well
 
 from parcnet_train.bounds import (
     BatchSize,
@@ -43,13 +45,21 @@ class Part(Keywords):
 
     Args:
         *supplied: Arguments that `build.py` adds to those of the configuration.
-        implied: The `_target_` of a mapping that has none.
-        kept: Whether `build.py` keeps the key `pretrained` for itself.
+        **kept: Keys that `build.py` keeps for itself, with their JSON Schemas.
     """
 
-    def __init__(self, *supplied: str, implied: str | None = None, kept: bool = False) -> None:
-        part = {"supplied": list(supplied), "implied": implied, "kept": ["pretrained"] * kept}
-        super().__init__(part=part)
+    def __init__(self, *supplied: str, **kept: Mapping[str, Any]) -> None:
+        super().__init__(part={"supplied": list(supplied), "kept": kept})
+
+
+PRETRAINED = {
+    "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
+    "expected": "null or the path of a checkpoint",
+    "description": "Checkpoint whose backbone the training starts from.",
+}
+
+# What a mapping without a `_target_` is.
+IMPLIED = {"callbacks.early_stopping": "parcnet_train.callbacks.stopping.EarlyStopping"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,18 @@ class Finetuning:
     layer_decay: PositiveShare
     head_lr: Annotated[float, Ge(1)]
     freeze_batchnorm: bool
+
+
+class MixingOptions(TypedDict):
+    """Alphas of Mixup and CutMix; 0 turns one off.
+
+    Attributes:
+        mixup: Alpha of the Beta distribution of the weights.
+        cutmix: Alpha of the Beta distribution of the areas.
+    """
+
+    mixup: NotNegative
+    cutmix: NotNegative
 
 
 @dataclass(frozen=True)
@@ -117,7 +139,7 @@ class Recipe:
     ema: Annotated[dict[str, Any], Part()] | None
     finetuning: Finetuning
     augmentation: Annotated[dict[str, Any], Part()]
-    mixing: dict[str, Any] | None = None
+    mixing: MixingOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -295,7 +317,7 @@ class Config:
 
     action: Annotated[str, Keywords(enum=list(ACTIONS))]
     task: Annotated[dict[str, Any], Part("model", "num_classes", "optimizer", "schedule")]
-    backbone: Annotated[dict[str, Any], Part(kept=True)]
+    backbone: Annotated[dict[str, Any], Part(pretrained=PRETRAINED)]
     head: Annotated[dict[str, Any], Part("levels", "num_classes")]
     data: Annotated[dict[str, Any], Part()]
     recipe: Recipe
@@ -306,7 +328,7 @@ class Config:
     input: Annotated[
         Text | None, Keywords(expected="null, or an image, a folder, a pattern or - in quotes")
     ]
-    seed: Annotated[int, Ge(0), Lt(2**32)]
+    seed: Annotated[int, Ge(0), Lt(2**32), Keywords(expected="a whole number from 0 to below 2^32")]
     compile: bool
     channels_last: bool
     checkpoint: Checkpoint
@@ -317,20 +339,6 @@ class Config:
     report: Report
     export: Export
     paths: Paths
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """The callbacks that this package brings.
-
-    Attributes:
-        early_stopping: Ends a training that no longer improves; null for never.
-    """
-
-    early_stopping: (
-        Annotated[dict[str, Any], Part(implied="parcnet_train.callbacks.stopping.EarlyStopping")]
-        | None
-    )
 
 
 @dataclass(frozen=True)

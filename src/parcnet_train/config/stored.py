@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from parcnet_train.config.keys import flatten
 from parcnet_train.config.overrides import first_job, options_of, overrides_of, quoted, whole
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, Fault
 from parcnet_train.runs.actions import ACTIONS, SECTIONS
 from parcnet_train.runs.directories import (
     NAMED_FOR,
@@ -164,7 +164,7 @@ def exists(choice: str, paths: Sequence[str]) -> bool:
 
 def with_newest_run(
     known: DictConfig, groups: Sequence[str], values: Sequence[Override]
-) -> tuple[list[Override], list[str]]:
+) -> tuple[list[Override], list[Fault]]:
     """Replaces `ckpt=last` by the checkpoint of the newest run of what was typed.
 
     Args:
@@ -177,7 +177,7 @@ def with_newest_run(
         The typed values, and a line if there is no such run.
     """
     action, ckpt = (typed_value(key, known, values) for key in ("action", "ckpt"))
-    if ckpt != NEWEST or ACTIONS[action].checkpoint == "none":
+    if ckpt != NEWEST or action not in ACTIONS or ACTIONS[action].checkpoint == "none":
         return list(values), []
     typed = {each.key_or_group for each in overrides_of(groups)}
     choices = known.hydra.runtime.choices
@@ -186,7 +186,7 @@ def with_newest_run(
     try:
         path = find_checkpoint(ckpt, typed_value("paths.runs", known, values), action, **names)
     except CheckpointError as error:
-        return list(values), [str(error)]
+        return list(values), [Fault("ckpt", str(error))]
     others = [each for each in values if each.key_or_group != "ckpt"]
     return [*others, *overrides_of([f"ckpt={quoted(str(path))}"])], []
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
 from parcnet_train.runs.directories import LAST, PROVENANCE, RESULTS
 
@@ -124,7 +124,7 @@ def collect(folders: Sequence[Path]) -> Collected:
             f"report.runs={shown(folders)}: it contains no finished training; expected a folder "
             "with run directories. Fix: name paths.runs or the folder of a sweep"
         )
-        raise ConfigError([head, *left_out])
+        raise ConfigError([Fault("report.runs", line) for line in (head, *left_out)])
     return Collected(runs, left_out)
 
 

@@ -23,6 +23,7 @@ from parcnet_train.config.overrides import (
     typed,
     values_of,
 )
+from parcnet_train.errors import Fault
 from parcnet_train.runs.directories import SWEEPS, config_hash, run_dir
 
 MOST = 50  # jobs of a sweep that are checked: each takes seconds
@@ -147,7 +148,7 @@ def jobs_of(
 
 def wrong_sweep(
     is_sweep: bool, overrides: Sequence[str], hydra_config: Any, config_dir: str | None = None
-) -> list[str]:
+) -> list[Fault]:
     """What makes no sweep of a command.
 
     Args:
@@ -159,16 +160,16 @@ def wrong_sweep(
     names = [each for each in overrides_of(overrides) if each.key_or_group == "sweep"]
     several = [each.input_line for each in names if each.is_sweep_override()]
     if several:
-        return [f"{several[0]}: allowed is one sweep; start one command for each"]
+        return [Fault("sweep", f"{several[0]}: expected one sweep. Fix: one command for each")]
     chosen = hydra_config.runtime.choices.get("sweep")
     if not is_sweep:
-        way_out = f"sweep={chosen} is several runs: python -m parcnet_train -m sweep={chosen} ..."
-        return [way_out] if chosen is not None else []
+        way_out = f"sweep={chosen} is several runs. Fix: python -m parcnet_train -m sweep={chosen}"
+        return [Fault("sweep", way_out)] if chosen is not None else []
     params = [f"{key}={value}" for key, value in params_of(hydra_config).items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         paths = searchpath(overrides, config_dir)
         return [
-            f"hydra.sweeper.params: {override.input_line} {EMPTY}"
+            Fault("hydra.sweeper.params", f"hydra.sweeper.params: {override.input_line} {EMPTY}")
             for override in overrides_of(params)
             if is_empty(override, options_of(override, paths))
         ]

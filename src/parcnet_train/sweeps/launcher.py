@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parcnet_train.config.overrides import quoted
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.runs.directories import config_hash
 from parcnet_train.sweeps.queue import Job, Queue
 from parcnet_train.sweeps.table import FAILED, FINISHED, STOPPED, Display, Row
@@ -92,7 +92,7 @@ def refuse_hopeless(jobs: Sequence[Job]) -> None:
         return
     from parcnet_train.check.config import check  # seconds
 
-    faults: list[str] = []
+    faults: list[Fault] = []
     for job in jobs:
         found = [*job.plain.faults, *check(job.config, job.plain.borrowed)]
         if not found:

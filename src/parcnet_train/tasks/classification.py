@@ -10,11 +10,12 @@ from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
 from parcnet_train.bounds import Share
+from parcnet_train.config.sections import MixingOptions
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.models.model import Model
 from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
 from parcnet_train.tasks.metrics import Accuracy, ExactMean
-from parcnet_train.tasks.mixing import Mixing, MixingOptions
+from parcnet_train.tasks.mixing import Mixing
 
 
 class ClassificationTask(Task):

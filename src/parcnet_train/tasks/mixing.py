@@ -5,22 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
-from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11 as well
 
-from parcnet_train.bounds import NotNegative
 from parcnet_train.models.model import scaled
-
-
-class MixingOptions(TypedDict):
-    """Alphas of Mixup and CutMix; 0 turns one off.
-
-    Attributes:
-        mixup: Alpha of the Beta distribution of the weights.
-        cutmix: Alpha of the Beta distribution of the areas.
-    """
-
-    mixup: NotNegative
-    cutmix: NotNegative
 
 
 class Mixing:

@@ -1,12 +1,13 @@
 """Table of the export formats."""
 
 import json
+from typing import get_args, get_type_hints
 
 import numpy as np
 import torch
 
 from lively import lively
-from parcnet_train.config.rules import RULES
+from parcnet_train.config.sections import Export
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import FORMATS
 
@@ -28,4 +29,4 @@ def test_mnn_outputs_keep_their_names(tmp_path):
 
 
 def test_every_format_is_accepted_by_the_config():
-    assert RULES["export.format"].allowed == tuple(FORMATS)
+    assert get_args(get_type_hints(Export)["format"]) == tuple(FORMATS)

@@ -15,7 +15,7 @@ from parcnet_train.check.config import check
 from parcnet_train.config.compose import compose_plain
 from parcnet_train.deploy.runtimes import machine
 from parcnet_train.distributed.processes import own_cores
-from parcnet_train.errors import ConfigError
+from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.report.console.latency import (
     PICTURE,
     draw_latencies,
@@ -112,7 +112,7 @@ def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
     wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]
     plains = [compose_plain([*wanted, f"backbone={name}"]) for name in names]
     faults = [
-        f"benchmark.backbones={name}: {fault}"
+        Fault("benchmark.backbones", f"benchmark.backbones={name}: {fault}")
         for name, plain in zip(names, plains, strict=True)
         for fault in plain.faults or check(plain.values, plain.borrowed)
     ]

@@ -1,0 +1,174 @@
+"""JSON Schemas, made from the annotations and docstrings of constructors and sections.
+
+`action=schema` writes them to files, which configurations are checked against without importing
+what they name (`config/schema.py`). For a class that the files do not have, such as a user's own,
+one is made when it is needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import PydanticUserError, TypeAdapter
+from typing_extensions import is_typeddict
+
+from parcnet_train.config.sections import BOUNDED, Config
+
+Schema = dict[str, Any]
+
+UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+PLAIN = (bool, int, float, str, Path, dict, list, types.NoneType)
+ENTRY = re.compile(r"^    {0,4}\*{0,2}(\w+): (.*)$")  # of a docstring's Args or Attributes
+
+
+def schema_of(target: Any, name: str) -> Schema:
+    """The JSON Schema of a constructor's arguments.
+
+    Args:
+        target: Class or function.
+        name: Its dotted name.
+
+    Returns:
+        An object schema. `additionalProperties` tells whether it takes any argument.
+    """
+    hints = hints_of(target)
+    texts = descriptions_of(target)
+    properties, required = {}, []
+    parameters = inspect.signature(target).parameters
+    for argument, parameter in parameters.items():
+        if parameter.kind in UNNAMED:
+            continue
+        properties[argument] = schema_of_type(hints.get(argument, Any), texts.get(argument))
+        if parameter.default is inspect.Parameter.empty:
+            required.append(argument)
+    if bounded := BOUNDED.get(name):
+        section = schema_of_section(bounded)
+        properties |= section["properties"]
+        required += section["required"]
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    return {
+        "type": "object",
+        "title": target.__name__,
+        "properties": properties,
+        "required": required,
+        "additionalProperties": takes_any,
+    }
+
+
+def schema_of_section(section: type = Config) -> Schema:
+    """The JSON Schema of a dataclass of `config/sections.py`."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    texts = descriptions_of(section)
+    needed = [each.name for each in fields(section) if each.default is each.default_factory]
+    return {
+        "type": "object",
+        "properties": {name: schema_of_type(hint, texts[name]) for name, hint in hints.items()},
+        "required": needed,
+        "additionalProperties": False,
+    }
+
+
+def schema_of_type(hint: Any, description: str | None = None) -> Schema:
+    """The JSON Schema of an annotation; `{}` accepts every value.
+
+    Args:
+        hint: The annotation. What no plain value can stand for accepts all, and in a union nothing.
+        description: Text for people.
+    """
+    try:
+        schema = inlined(TypeAdapter(plain(hint)).json_schema())
+    except PydanticUserError:
+        schema = {}
+    return schema | ({"description": description} if description else {})
+
+
+def plain(hint: Any) -> Any:
+    """An annotation without what no plain value can stand for."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        base, *metadata = arguments
+        return Annotated[plain(base), *metadata]
+    if origin in (typing.Union, types.UnionType):
+        members = [plain(each) for each in arguments if is_plain(each)]
+        return typing.Union[tuple(members)] if members else Any  # noqa: UP007  at run time
+    if origin in (list, tuple, Sequence, Mapping, dict):
+        kind = list if origin is Sequence else dict if origin is Mapping else origin
+        return kind[tuple(each if each is ... else plain(each) for each in arguments)]
+    return hint if is_plain(hint) else Any
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether plain values, or lists and mappings of them, can stand for a type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return is_plain(arguments[0])
+    if origin in (Literal, list, tuple, Sequence, Mapping, dict):
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(map(is_plain, arguments))
+    return hint in PLAIN or hint is None or is_typeddict(hint) or is_section(hint)
+
+
+def is_section(hint: Any) -> bool:
+    """Whether a type is a dataclass of `config/sections.py`."""
+    return is_dataclass(hint) and getattr(hint, "__module__", None) == Config.__module__
+
+
+def inlined(schema: Schema) -> Schema:
+    """A JSON Schema with its definitions in their places, closed, and without titles."""
+    definitions = schema.pop("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, list):
+            return [walk(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return walk(definitions[node["$ref"].rpartition("/")[2]])
+        found: Schema = {}
+        for key, value in node.items():
+            if key == "title":
+                continue
+            if key == "properties":
+                found[key] = {name: walk(inner) for name, inner in value.items()}
+            else:
+                found[key] = value if key == "part" else walk(value)
+        if "properties" in found:
+            found["additionalProperties"] = False
+            found["required"] = list(found.get("required", []))
+        return found
+
+    return typing.cast(Schema, walk(schema))
+
+
+def hints_of(target: Any) -> dict[str, Any]:
+    """Types of a callable's arguments; none if its annotations cannot be read."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def descriptions_of(target: Any) -> dict[str, str]:
+    """The texts of `Args:` or `Attributes:` in a docstring, by name; a base class has the rest."""
+    bases = reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]
+    texts: dict[str, str] = {}
+    for base in bases:
+        name = None
+        for line in inspect.cleandoc(base.__doc__ or "").splitlines():
+            if match := ENTRY.match(line):
+                name = match[1]
+                texts[name] = match[2]
+            elif name and line.startswith("        "):
+                texts[name] += f" {line.strip()}"
+            else:
+                name = None
+    return texts

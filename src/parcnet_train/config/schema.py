@@ -1,0 +1,290 @@
+"""Faults of a configuration against its JSON Schema: keys, types and bounds, without torch.
+
+The schema is `conf/schema/config.json`, written by `action=schema`. Beside the keywords of JSON
+Schema it has these: `part`, a mapping with a `_target_`, and what `build.py` adds to it;
+`expected`, the words of a message; `ascending`, a list whose numbers do not fall.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from parcnet_train.config.keys import MISSING, show, value_of
+from parcnet_train.config.nearest import nearest
+from parcnet_train.config.sections import IMPLIED, REFUSED
+from parcnet_train.errors import Fault
+
+Schema = Mapping[str, Any]
+FindSchema = Callable[[str], Schema | None]
+
+KEYWORDS = ("_target_", "_partial_", "_convert_", "_recursive_")  # of Hydra's instantiate
+NUMBERS = {"integer": "a whole number", "number": "a number"}
+WORDS = {2: "two", 3: "three", 4: "four"}
+
+
+def is_integer(_: Any, value: Any) -> bool:
+    """Whether a value is a whole number; 1.0 and true are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(_: Any, value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def ascending(_: Any, wanted: bool, values: Any, __: Schema) -> Iterator[ValidationError]:
+    """The keyword `ascending`."""
+    if wanted and list(values) != sorted(values):
+        yield ValidationError("not ascending")
+
+
+Validator = extend(
+    Draft202012Validator,
+    validators={"ascending": ascending},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": is_integer, "number": is_number}
+    ),
+)
+
+
+def fits(value: Any, schema: Schema) -> bool:
+    """Whether a plain value is what a schema asks for."""
+    if "ascending" in schema:  # numbers are compared that are numbers
+        rest = {key: each for key, each in schema.items() if key != "ascending"}
+        return fits(value, rest) and list(value) == sorted(value)
+    return bool(Validator(schema).is_valid(value))
+
+
+@functools.cache
+def read_schema(path: Path) -> Schema:
+    """The schema of a file."""
+    found: Schema = json.loads(path.read_text())
+    return found
+
+
+def faults_of(
+    config: Mapping[str, Any],
+    schema: Schema,
+    find: FindSchema,
+    borrowed: Collection[str] = (),
+) -> Iterator[Fault]:
+    """Finds keys that nothing reads or that are missing, and values of another type or range.
+
+    Args:
+        config: Plain values.
+        schema: Schema of the whole configuration.
+        find: Gives the schema of a `_target_`; None: it is not looked at.
+        borrowed: Keys whose faults are reported elsewhere: they interpolate another key, or have no
+            value.
+    """
+    yield from faults_of_mapping("", config, schema, find, borrowed)
+
+
+def faults_of_mapping(
+    prefix: str,
+    node: Mapping[str, Any],
+    schema: Schema,
+    find: FindSchema,
+    borrowed: Collection[str],
+) -> Iterator[Fault]:
+    """The same for a part of a configuration whose keys stand in its schema."""
+    known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
+    for name, value in node.items():
+        key = f"{prefix}{name}"
+        if name in known:
+            yield from faults_of_value(key, value, known[name], find, borrowed)
+        elif more is False:
+            yield Fault(key, f"{key}: there is no such key{nearest(name, list(known))}")
+        elif isinstance(more, Mapping):
+            yield from faults_of_value(key, value, more, find, borrowed)
+    for name in schema.get("required", ()):
+        key = f"{prefix}{name}"
+        if name not in node and key not in borrowed:
+            yield Fault(key, f"{key} is missing; expected {words_of(known[name])}")
+
+
+def faults_of_value(
+    key: str, value: Any, schema: Schema, find: FindSchema, borrowed: Collection[str]
+) -> Iterator[Fault]:
+    """The same for the value under a key."""
+    if key in borrowed:
+        return
+    if isinstance(value, dict):
+        implied = {"_target_": IMPLIED[key]} if key in IMPLIED else {}
+        value = {**implied, **value}
+        if "_target_" in value:
+            yield from faults_of_arguments(key, value, schema, find, borrowed)
+            return
+        inner = alternatives(schema, "properties") or alternatives(schema, "additionalProperties")
+        if inner:
+            yield from faults_of_mapping(f"{key}.", value, inner[0], find, borrowed)
+            return
+    if parts := alternatives(schema, "part"):
+        if value is None and {"type": "null"} in schema.get("anyOf", ()):
+            return
+        optional = "null or " if len(schema.get("anyOf", ())) > len(parts) else ""
+        yield Fault(key, f"{show(key, value)}: expected {optional}a mapping with a _target_")
+    elif not fits(value, schema):
+        yield Fault(key, f"{show(key, value)}: expected {words_of(schema)}{near(value, schema)}")
+
+
+def faults_of_arguments(
+    key: str,
+    node: Mapping[str, Any],
+    schema: Schema,
+    find: FindSchema,
+    borrowed: Collection[str],
+) -> Iterator[Fault]:
+    """Arguments of a `_target_` that it does not take, lacks, or takes of another type."""
+    arguments = find(str(node["_target_"]))
+    if arguments is None:
+        return
+    part = next(iter(alternatives(schema, "part")), {}).get("part", {})
+    known = {**arguments["properties"], **part.get("kept", {})}
+    takes_any = arguments["additionalProperties"]
+    for name, value in node.items():
+        argument = f"{key}.{name}"
+        if name in KEYWORDS:
+            continue
+        if argument in REFUSED:
+            yield Fault(argument, f"{show(argument, value)}: {REFUSED[argument]}")
+            continue
+        if name in known:
+            yield from faults_of_value(argument, value, known[name], find, borrowed)
+            continue
+        # If any name is taken, one that is very near to a declared name is still a slip.
+        meant = nearest(name, list(known), cutoff=0.8 if takes_any else 0.75)
+        if meant or not takes_any:
+            yield Fault(argument, f"{argument}: {arguments['title']} takes no such argument{meant}")
+    for name in arguments["required"]:
+        argument = f"{key}.{name}"
+        if name not in (*node, *part.get("supplied", ())) and argument not in borrowed:
+            yield Fault(argument, f"{argument} is missing; {arguments['title']} needs it")
+
+
+def alternatives(schema: Schema, keyword: str) -> list[Schema]:
+    """The schema, or those of its alternatives, that have a keyword."""
+    return [each for each in (schema, *schema.get("anyOf", ())) if keyword in each]
+
+
+def schema_at(config: Mapping[str, Any], key: str, schema: Schema, find: FindSchema) -> Schema:
+    """The schema of the value under a dotted key; `{}` if there is none.
+
+    Args:
+        config: Plain values, of which the `_target_`s around the key are read.
+        key: Dotted key.
+        schema: Schema of the whole configuration.
+        find: Gives the schema of a `_target_`.
+    """
+    found: Schema = schema
+    names = key.split(".")
+    for position, name in enumerate(names):
+        around = value_of(config, ".".join(names[:position])) if position else config
+        part = next(iter(alternatives(found, "part")), {}).get("part", {})
+        target = around.get("_target_") if isinstance(around, dict) else None
+        target = target or IMPLIED.get(".".join(names[:position]))
+        if target is not None:
+            arguments = find(str(target)) or {}
+            known = {**arguments.get("properties", {}), **part.get("kept", {})}
+            found = known.get(name, {})
+            continue
+        inner = [*alternatives(found, "properties"), *alternatives(found, "additionalProperties")]
+        options = [each.get("properties", {}).get(name) for each in inner]
+        more = [each.get("additionalProperties") for each in inner]
+        found = next((each for each in (*options, *more) if isinstance(each, Mapping)), {})
+    return found
+
+
+def words_of(schema: Schema) -> str:
+    """What a schema asks for, as a message says it."""
+    if "expected" in schema:
+        return str(schema["expected"])
+    if "part" in schema:
+        return "a mapping with a _target_"
+    if "anyOf" in schema:
+        return words_of_alternatives(schema["anyOf"])
+    if options := options_of(schema):
+        return "one of " + ", ".join(options) if len(options) > 1 else options[0]
+    kind = schema.get("type")
+    if kind in NUMBERS:
+        return NUMBERS[kind] + bounds_of(schema)
+    if kind == "array":
+        return words_of_list(schema)
+    if kind == "object" and "properties" in schema:
+        return "a mapping of " + ", ".join(schema["properties"])
+    names = {
+        "boolean": "true or false",
+        "null": "null",
+        "object": "a mapping",
+        "string": "a path" if schema.get("format") == "path" else "a text",
+    }
+    return names.get(str(kind), "another value")
+
+
+def words_of_alternatives(schemas: Sequence[Schema]) -> str:
+    """What one of some schemas asks for: null and words first."""
+    options = [word for each in schemas for word in options_of(each)]
+    rest = [words_of(each) for each in schemas if not options_of(each)]
+    rest.sort(key=lambda words: words != "null")
+    words = ["one of " + ", ".join(options)] if len(options) > 1 else options
+    is_null = rest[:1] == ["null"]
+    return " or ".join([*rest[:is_null], *words, *dict.fromkeys(rest[is_null:])])
+
+
+def bounds_of(schema: Schema) -> str:
+    """Bounds of a number, in words that follow `a number`."""
+    above, least = schema.get("exclusiveMinimum"), schema.get("minimum")
+    below, most = schema.get("exclusiveMaximum"), schema.get("maximum")
+    ends = ""
+    if most is not None:
+        ends = f" to {most:g}" if least is not None else f" and up to {most:g}"
+    elif below is not None:
+        ends = f" to below {below:g}"
+    if above is not None:
+        return f" above {above:g}{ends}"
+    if least is not None:
+        return f" from {least:g}{ends}" if ends else f" of at least {least:g}"
+    return ends
+
+
+def words_of_list(schema: Schema) -> str:
+    """What a list holds."""
+    items = schema.get("prefixItems")
+    if items is not None:
+        count = WORDS.get(len(items), str(len(items)))
+        words = f"a list of {count}: {words_of(items[0])} each"
+    elif schema.get("items"):
+        words = f"a list, each {words_of(schema['items'])}"
+    else:
+        words = "a list"
+    if schema.get("minItems") and items is None:
+        words += ", at least one"
+    if schema.get("uniqueItems"):
+        words += ", each once"
+    return words + ", the smaller one first" * bool(schema.get("ascending"))
+
+
+def options_of(schema: Schema) -> list[str]:
+    """The words that a schema allows, of all its alternatives and of a list's items."""
+    found = [str(each) for each in schema.get("enum", ())]
+    found += [str(schema["const"])] if "const" in schema else []
+    return found
+
+
+def near(value: Any, schema: Schema) -> str:
+    """`; did you mean X?` if an allowed word is a likely slip of the keyboard away."""
+    allowed = [word for each in (schema, *schema.get("anyOf", ())) for word in options_of(each)]
+    return nearest(str(value), allowed) if isinstance(value, str) else ""
+
+
+def is_missing(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a configuration has no such key."""
+    return value_of(config, key) is MISSING
