@@ -11,7 +11,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     (fault,) = faults_of("trainer.accelerator=gpu")
     assert fault.startswith("trainer.accelerator=gpu: torch")
-    assert "use trainer.accelerator=cpu" in fault
+    assert "Fix: trainer.accelerator=cpu" in fault
 
 
 def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
@@ -19,7 +19,7 @@ def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     (fault,) = faults_of("trainer.accelerator=mps")
     assert fault == (
-        "trainer.accelerator=mps: torch sees no Apple GPU here; use trainer.accelerator=cpu"
+        "trainer.accelerator=mps: torch sees no Apple GPU. Fix: trainer.accelerator=cpu"
     )
 
 
@@ -48,19 +48,23 @@ SRUN = {
         (
             {},
             ["trainer.devices=2"],
-            "trainer.devices=2: trainer=default is for one device; several",
+            "trainer.devices=2: trainer=default is for one device",
         ),
-        ({}, ["trainer=cpu", "trainer.devices=2"], "trainer=cpu is for one device; several need"),
+        (
+            {},
+            ["trainer=cpu", "trainer.devices=2"],
+            "trainer=cpu is for one device",
+        ),
         (
             {},
             [*SEVERAL, "trainer.num_nodes=2"],
-            "trainer.num_nodes=2: this process was started alone; start one torchrun on each",
+            "trainer.num_nodes=2: this process was started alone. Fix: start one torchrun on each",
         ),
         (
             TORCHRUN,
             [*SEVERAL, "trainer.devices=4"],
             "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
-            "machines; start as many on each, and give trainer=ddp trainer.devices=2 "
+            "machines. Fix: start as many on each, with trainer=ddp trainer.devices=2 "
             "trainer.num_nodes=2",
         ),
         (TORCHRUN, [], "trainer.devices=1, trainer.num_nodes=1: torchrun has started 4 processes"),
@@ -68,7 +72,7 @@ SRUN = {
         (
             TORCHRUN,
             [*SEVERAL, "trainer.num_nodes=2", "action=profile"],
-            "action=profile runs in one process, torchrun has started 4; leave torchrun out",
+            "action=profile runs in one process, torchrun has started 4. Fix: leave torchrun out",
         ),
     ],
     ids=str,
@@ -93,21 +97,21 @@ def test_processes_that_were_started_as_wanted_are_no_fault(monkeypatch):
 def test_what_runs_elsewhere_may_have_other_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     values, _ = running.configure(["trainer=ddp", "trainer.accelerator=gpu", "trainer.devices=8"])
-    assert check(values)[0].startswith("trainer.accelerator=gpu: torch")
+    assert check(values)[0].message.startswith("trainer.accelerator=gpu: torch")
     assert check(values, is_here=False) == []
 
 
 def test_batchnorm_over_processes_needs_gpus():
     (fault,) = faults_of(*SEVERAL, "trainer.sync_batchnorm=true")
     assert fault == (
-        "trainer.sync_batchnorm=true: torch synchronises BatchNorm on GPUs only; leave it out"
+        "trainer.sync_batchnorm=true: torch synchronizes BatchNorm on GPUs only. Fix: leave it out"
     )
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed needs a GPU"),
+        (["trainer.accelerator=cpu", "trainer.precision=16-mixed"], "16-mixed: it needs a GPU"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

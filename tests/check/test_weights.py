@@ -13,9 +13,12 @@ from running import TINY, configure, faults_of
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["action=test"], "ckpt has no value; action=test needs one"),
-        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; expected `last`"),
-        (["action=profile", "ckpt=last"], "ckpt=last: action=profile reads none; leave it out"),
+        (["action=test"], "ckpt has no value; action=test expects"),
+        (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; … `last`"),
+        (
+            ["action=profile", "ckpt=last"],
+            "ckpt=last: action=profile reads none",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -90,10 +90,10 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
     ("overrides", "message"),
     [
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
-        (["data=imagenet"], "data.root has no value; give it one: data.root=..."),
-        (["backbone=null"], "backbone=null: there is no such config; expected convnext_xt"),
+        (["data=imagenet"], "data.root has no value. Fix: data.root=..."),
+        (["backbone=null"], "backbone=null: there is no such config; expected one of convnext_xt"),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
-        (["a b=1"], "'a b=1' cannot be read; expected key=value"),
+        (["a b=1"], "'a b=1' cannot be read"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
         (["seed=${seeed}"], "seed: Interpolation key 'seeed' not found"),
     ],
@@ -108,7 +108,7 @@ def test_another_configuration_can_be_composed_while_hydra_runs():
         plain = compose_plain(["backbone=parcnet_xs", "data=nowhere", "data.root=${none}"])
         assert GlobalHydra.instance().is_initialized()
     assert plain.values["choices"]["backbone"] == "parcnet_xs"
-    assert [NO_CONFIG in fault for fault in plain.faults] == [True, False]
+    assert [NO_CONFIG in fault.message for fault in plain.faults] == [True, False]
     assert not GlobalHydra.instance().is_initialized()
 
 

@@ -34,7 +34,7 @@ def test_too_few_gpus_are_one_line():
     refuse_too_few([0] * 14, 0, 14)
     with pytest.raises(ConfigError) as caught:
         refuse_too_few([1, 2, 2], 3, 2)
-    (fault,) = caught.value.faults
+    fault = str(caught.value)
     assert fault.startswith("hydra.launcher.n_jobs=2: jobs at once want 4 GPUs, each its own, and ")
     assert fault.endswith(
         "this machine shows 3; lower hydra.launcher.n_jobs or trainer.devices, or use "

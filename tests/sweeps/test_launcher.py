@@ -57,10 +57,7 @@ def test_different_jobs_of_one_directory_are_refused(key, jobs):
     values = PlainConfig({**job.config, key: 7})
     with pytest.raises(ConfigError) as caught:
         run_jobs([job, Job(f"{key}=7", job.folder, values, job.command, job.command)], 1)
-    assert caught.value.faults == [
-        f"seed=0 and {key}=7 would both write into {job.folder}; leave out hydra.sweep.subdir, or "
-        "start a command for each, with a hydra.sweep.dir of its own"
-    ]
+    assert f"seed=0 and {key}=7 would both write into {job.folder}" in str(caught.value)
     assert not job.folder.exists()
 
 
@@ -109,7 +106,7 @@ def test_a_job_that_does_not_stop_is_killed(how, jobs, monkeypatch):
 def test_no_jobs_at_once(at_once, jobs):
     with pytest.raises(ConfigError) as caught:
         run_jobs(jobs(WRITE), at_once)
-    assert caught.value.faults == [f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more"]
+    assert str(caught.value) == f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more"
 
 
 def test_no_jobs_at_all():
@@ -123,7 +120,7 @@ def test_faults_of_all_jobs_are_told_before_any_starts(jobs, monkeypatch):
     monkeypatch.setattr(checking, "check", lambda config, borrowed: faults[config["seed"]])
     with pytest.raises(ConfigError) as caught:
         run_jobs(both, 1)
-    assert caught.value.faults == ["a: bad", "b: bad"]
+    assert str(caught.value) == "a: bad\nb: bad"
     assert not any(job.folder.exists() for job in both)
     faults[1] = []
     assert states(run_jobs(both, 1)) == ["finished", "finished"]  # the processes would tell

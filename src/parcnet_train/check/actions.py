@@ -46,7 +46,7 @@ def wrong_input(config: Config) -> Iterator[Fault]:
                 "action=predict",
             )
     elif given is None:
-        yield Fault("input", f"input has no value; action=predict expects {EXPECTED}")
+        yield Fault("input", f"input has no value; {EXPECTED}")
     elif given != STDIN:  # it can be read only once
         try:
             find_images(given, Path(config["paths"]["runs"]))

@@ -124,7 +124,7 @@ def faults_of_value(
             yield from faults_of_arguments(key, value, schema, find, borrowed)
             return
         inner = alternatives(schema, "properties") or alternatives(schema, "additionalProperties")
-        if inner:
+        if inner and not alternatives(schema, "part"):
             yield from faults_of_mapping(f"{key}.", value, inner[0], find, borrowed)
             return
     if parts := alternatives(schema, "part"):
