@@ -1,4 +1,4 @@
-"""What data modules of all tasks share: workers, seeds, sizes."""
+"""Behavior shared by the data modules of all tasks: workers, seeds, sizes."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ def equal(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
+def test_unreadable_image_in_a_loader_process_has_the_same_message(image_folder):
     (image_folder / "val" / "ant" / "0.png").write_bytes(b"")
     data = fitted(image_folder, num_workers=1)
     with pytest.raises(DataError) as raised:
@@ -28,7 +28,7 @@ def test_unreadable_image_in_a_worker_has_the_same_message(image_folder):
     data.end_workers()
 
 
-def test_validation_is_filled_up_with_empty_places(image_folder):
+def test_last_validation_batch_is_padded(image_folder):
     first, second = fitted(image_folder, batch_size=5).val_dataloader()
     assert first.labels.tolist() == [0, 0, 1, 1, 2]
     assert second.labels.tolist() == [2, -1, -1, -1, -1]
@@ -36,7 +36,7 @@ def test_validation_is_filled_up_with_empty_places(image_folder):
     assert second.images.flatten(1).any(dim=1).tolist() == [True, False, False, False, False]
 
 
-def test_images_are_repeated_on_request(image_folder):
+def test_repeats_show_each_image_several_times(image_folder):
     data = fitted(image_folder, batch_size=4, augmentation=Augmentation(repeats=2))
     batches = list(data.train_dataloader())
     assert [len(batch.labels) for batch in batches] == [4, 4, 4]
@@ -45,7 +45,7 @@ def test_images_are_repeated_on_request(image_folder):
         assert not (batch.images[::2] == batch.images[1::2]).all()
 
 
-def test_sizes_vary_on_request(image_folder):
+def test_multi_scale_batches_vary_in_size(image_folder):
     scales = MultiScale(smallest=0.5, largest=1.5, count=3)
     data = fitted(image_folder, image_size=64, batch_size=2, multi_scale=scales, num_workers=1)
     assert {batch.images.shape[2:] for batch in data.val_dataloader()} == {(64, 64)}
@@ -57,7 +57,7 @@ def test_sizes_vary_on_request(image_folder):
     assert sizes == {(32, 32), (64, 64), (96, 96)}
 
 
-def test_one_number_is_a_square(image_folder):
+def test_one_number_as_image_size_is_a_square(image_folder):
     assert make_data(image_folder, image_size=24).image_size == (24, 24)
 
 
@@ -73,7 +73,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(image_folder, monkeypatc
         assert all(itertools.starmap(equal, zip(first, second, strict=True)))
 
 
-def test_persistent_workers_see_the_next_epoch(image_folder):
+def test_persistent_workers_load_the_next_epoch(image_folder):
     loader = fitted(image_folder, num_workers=1).train_dataloader()
     assert loader.persistent_workers
     alone = fitted(image_folder).train_dataloader()
@@ -94,7 +94,7 @@ def test_seed_changes_order_and_augmentation(image_folder):
 
 
 @pytest.mark.parametrize("cores", [(3, 8), (8, 3)], ids=["machine", "scheduler"])
-def test_workers_are_never_more_than_processors(image_folder, monkeypatch, cores):
+def test_workers_never_exceed_processors(image_folder, monkeypatch, cores):
     monkeypatch.setattr(os, "cpu_count", lambda: cores[0])
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(cores[1]), raising=False)
     assert make_data(image_folder, num_workers=8).workers() == 3

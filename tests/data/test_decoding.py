@@ -1,4 +1,4 @@
-"""Every kind of image file becomes RGB bytes, as OpenCV reads it; Pillow tells what it holds."""
+"""Image files of every kind are decoded to RGB bytes, as by OpenCV; Pillow is the reference."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from parcnet_train.errors import UnreadableError
 
 
 def photo(height=37, width=50, channels=3):
-    """Smooth, as photos are, with some noise."""
+    """Return a smooth image with some noise, similar to a photo."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (5, 6, channels), dtype=np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
@@ -36,13 +36,13 @@ def opencv(content):
 @pytest.mark.parametrize("quality", [50, 90, 100])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_has_the_pixels_of_opencv(quality, subsampling, progressive, monkeypatch):
+def test_jpeg_pixels_match_opencv(quality, subsampling, progressive, monkeypatch):
     settings = {"quality": quality, "subsampling": subsampling, "progressive": progressive}
     for size in ((37, 50), (64, 64), (1, 9)):
         content = encoded(photo(*size), **settings)
         expected = opencv(content)
         with monkeypatch.context() as patch:
-            patch.setattr(cv2, "imdecode", None)  # is not called
+            patch.setattr(cv2, "imdecode", None)  # must not be called
             assert np.array_equal(decode(content), expected)
 
 
@@ -54,19 +54,19 @@ def test_jpeg_is_rgb():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("comment", [b"", b"beside"])
-def test_a_photo_is_turned_as_its_camera_was(orientation, comment):
+def test_exif_orientation_is_applied(orientation, comment):
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(photo(), exif=exif, quality=95, comment=comment)
     with Image.open(io.BytesIO(content)) as file:
-        # Pillow's numbers: 0 and 1 mirror, 2 to 4 turn, 5 and 6 do both.
+        # Pillow's numbers: 0 and 1 mirror, 2 to 4 rotate, 5 and 6 do both.
         turn = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[orientation]
         turned = file if turn is None else file.transpose(Image.Transpose(turn))
         expected = np.array(turned).astype(int)
-    assert np.abs(decode(content) - expected).max() <= 8  # colours are upsampled otherwise
+    assert np.abs(decode(content) - expected).max() <= 8  # chroma upsampling differs
 
 
-def test_grey_files_have_three_equal_channels():
+def test_gray_images_get_three_equal_channels():
     grey = photo()[..., 0]
     assert np.array_equal(decode(encoded(grey, "PNG")), np.stack([grey] * 3, axis=-1))
     jpeg = encoded(grey, quality=95)
@@ -74,7 +74,7 @@ def test_grey_files_have_three_equal_channels():
     assert np.array_equal(decode(jpeg)[..., 0], decode(jpeg)[..., 2])
 
 
-def test_cmyk_is_converted():
+def test_cmyk_is_converted_to_rgb():
     with Image.fromarray(photo()) as image:
         stream = io.BytesIO()
         image.convert("CMYK").save(stream, "JPEG", quality=100, subsampling=0)
@@ -83,12 +83,12 @@ def test_cmyk_is_converted():
     assert np.abs(image.astype(int) - photo()).max() <= 12
 
 
-def test_damaged_jpeg_is_what_opencv_makes_of_it(capfd):
+def test_damaged_jpeg_is_decoded_as_by_opencv(capfd):
     content = encoded(photo(200, 300), quality=95)
     half = content[: len(content) // 2]
     with pytest.raises(ValueError, match="Premature end"):
         simplejpeg.decode_jpeg(half)
-    if (expected := opencv(half)) is None:  # of OpenCV 5
+    if (expected := opencv(half)) is None:  # OpenCV 5
         with pytest.raises(UnreadableError, match="JPEG"):
             decode(half)
     else:
@@ -110,19 +110,19 @@ def test_damaged_jpeg_is_what_opencv_makes_of_it(capfd):
     ],
     ids=["empty", "text", "two bytes", "three bytes", "jpeg?", "header", "jpeg cut", "png cut"],
 )
-def test_what_is_no_image_is_unreadable(content, capfd):
+def test_file_that_is_not_an_image_is_unreadable(content, capfd):
     with pytest.raises(UnreadableError):
         decode(content)
     capfd.readouterr()
 
 
-def test_link_to_nowhere_is_unreadable(tmp_path):
+def test_broken_link_is_unreadable(tmp_path):
     (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
     with pytest.raises(UnreadableError, match=r"/a\.png .*No such file.*data\.on_error=skip"):
         read_image(tmp_path / "a.png")
 
 
-def test_a_fifo_is_refused_rather_than_waited_for(tmp_path):
+def test_reading_a_fifo_fails_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(UnreadableError, match=r"/a\.jpg .*FIFO.*data\.on_error=skip"):
         read_image(tmp_path / "a.jpg")
@@ -130,13 +130,13 @@ def test_a_fifo_is_refused_rather_than_waited_for(tmp_path):
         read_image(Path("/dev/zero"))
 
 
-def test_a_header_that_declares_too_many_pixels_is_refused_before_decoding(tmp_path, monkeypatch):
+def test_header_with_too_many_pixels_is_refused_before_decoding(tmp_path, monkeypatch):
     content = bytearray(encoded(photo()))
     start = content.index(b"\xff\xc0") + 5
     content[start : start + 4] = struct.pack(">HH", 65500, 65500)
     (tmp_path / "a.jpg").write_bytes(content)
     for module, name in ((cv2, "imdecode"), (simplejpeg, "decode_jpeg")):
-        monkeypatch.setattr(module, name, None)  # is not called
+        monkeypatch.setattr(module, name, None)  # must not be called
     with pytest.raises(UnreadableError) as raised:
         read_image(tmp_path / "a.jpg")
     for fact in ("a.jpg", "65500x65500", "data.max_pixels=178956970", "data.on_error=skip"):
@@ -145,7 +145,7 @@ def test_a_header_that_declares_too_many_pixels_is_refused_before_decoding(tmp_p
         decode_whole(bytes(content))
 
 
-def test_the_limit_counts_width_times_height():
+def test_max_pixels_limits_width_times_height():
     content = encoded(photo(4, 5), "PNG")
     assert decode(content, max_pixels=20).shape == (4, 5, 3)
     with pytest.raises(UnreadableError, match=r"5x4.*data\.max_pixels=19$"):
@@ -153,14 +153,14 @@ def test_the_limit_counts_width_times_height():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "AVIF", "TIFF", "GIF", "WEBP"])
-def test_the_limit_of_pillow_does_not_count(kind, monkeypatch):
+def test_pillows_own_pixel_limit_does_not_apply(kind, monkeypatch):
     content = encoded(photo(), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode_whole(content).shape == photo().shape
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_avif_is_turned_as_its_camera_was(orientation):
+def test_exif_orientation_of_avif_is_applied(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     jpeg, avif = (encoded(photo(), kind, exif=exif, quality=95) for kind in ("JPEG", "AVIF"))
@@ -170,8 +170,8 @@ def test_avif_is_turned_as_its_camera_was(orientation):
 
 
 @pytest.mark.parametrize("kind", ["JPEG2000", "PPM", "GIF", "BMP", "TIFF", "PNG"])
-def test_formats_without_loss_give_the_pixels_that_were_written(kind):
-    image = np.kron(photo(4, 5), np.ones((8, 8, 1), np.uint8))  # of few colours, for GIF
+def test_lossless_formats_keep_pixels(kind):
+    image = np.kron(photo(4, 5), np.ones((8, 8, 1), np.uint8))  # few colors, for GIF
     assert np.array_equal(decode(encoded(image, kind)), image)
     assert np.array_equal(decode_whole(encoded(image, kind)), image)
 

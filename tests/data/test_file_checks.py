@@ -1,4 +1,4 @@
-"""Every file of data of any task can be read before a training."""
+"""All data files of any task can be checked before a training."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ def faults_of(*overrides):
     return configure(["action=check", "check.data=full", *overrides])[1]
 
 
-def test_results_come_in_order():
+def test_look_at_yields_results_in_order():
     class Numbers:
         def look(self, sample):
             return sample * 2
@@ -35,7 +35,7 @@ def test_results_come_in_order():
     assert [each.result for each in seen] == [2 * sample for sample in samples]
 
 
-def test_images_of_folders(image_folder):
+def test_full_check_finds_faults_in_image_folders(image_folder):
     arguments = "data=imagefolder", f"data.root={image_folder}"
     assert faults_of(*arguments) == []
     paths = [image_folder / "train" / "ant" / "0.png", image_folder / "val" / "bee" / "1.jpg"]
@@ -47,7 +47,7 @@ def test_images_of_folders(image_folder):
     assert configure([*arguments, "action=check"])[1] == []
 
 
-def test_images_with_boxes(coco_folder):
+def test_full_check_finds_faults_in_coco_data(coco_folder):
     arguments = "task=detection", "data=coco_format", f"data.root={coco_folder}"
     assert faults_of(*arguments) == []
     (coco_folder / "train2017" / "a.png").write_bytes(b"nothing")
@@ -57,11 +57,11 @@ def test_images_with_boxes(coco_folder):
     assert "e.png has 71x45 pixels" in other_size
 
 
-def test_images_of_hugging_face(huggingface_folder):
+def test_full_check_finds_faults_in_huggingface_data(huggingface_folder):
     assert faults_of("data=huggingface", f"data.root={huggingface_folder}") == []
 
 
-def test_demonstration_data_is_written_to_be_read(tmp_path):
+def test_full_check_writes_demonstration_data_first(tmp_path):
     arguments = "data=demo", f"data.root={tmp_path / 'digits'}"
     assert configure(["action=check", *arguments])[1] == []
     assert not (tmp_path / "digits").exists()
@@ -71,15 +71,15 @@ def test_demonstration_data_is_written_to_be_read(tmp_path):
     assert "cannot be read as an image" in fault
 
 
-def test_a_check_is_of_a_training(image_folder):
-    """Both sets must be there, as for action=fit."""
+def test_action_check_needs_both_sets(image_folder):
+    """Both sets must exist, as for action=fit."""
     (image_folder / "train").rename(image_folder / "elsewhere")
     (fault,) = configure(["action=check", "data=imagefolder", f"data.root={image_folder}"])[1]
     assert "train does not exist" in fault
 
 
 def listed_in(folder, contents):
-    """Writes files, and lists them."""
+    """Write files and list them."""
     for name, content in contents.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def said(caplog, look, *listed):
     return [record.getMessage() for record in caplog.records]
 
 
-def test_images_of_both_sets_are_reported(tmp_path, caplog):
+def test_images_in_both_sets_give_a_warning(tmp_path, caplog):
     first = listed_in(tmp_path / "a", {"x/1.jpg": b"1", "x/2.jpg": b"2", "y/3.jpg": b"3"})
     second = listed_in(tmp_path / "b", {"x/1.jpg": b"one", "x/2.jpg": b"0", "y/4.jpg": b"3"})
     assert said(caplog, warn_of_shared, first, second) == []
@@ -105,7 +105,7 @@ def test_images_of_both_sets_are_reported(tmp_path, caplog):
     assert "x/2.jpg" in line
 
 
-def test_one_folder_by_two_names_is_one_folder(tmp_path, caplog):
+def test_linked_folder_counts_as_the_same_folder(tmp_path, caplog):
     first = listed_in(tmp_path / "a", {"1.jpg": b"1", "2.jpg": b"2", "3.jpg": b"3"})
     (tmp_path / "b").symlink_to(tmp_path / "a")
     second = Listed(tmp_path / "b", tmp_path / "b", first.names[1:])
@@ -115,7 +115,7 @@ def test_one_folder_by_two_names_is_one_folder(tmp_path, caplog):
     assert said(caplog, warn_of_shared, first, second) == []
 
 
-def test_images_twice_in_a_set_are_reported(tmp_path, caplog):
+def test_repeated_images_give_a_warning(tmp_path, caplog):
     contents = {"x/1.jpg": b"1", "y/1.jpg": b"2", "x/2.jpg": b"3", "z/2.jpg": b"4", "3.jpg": b"1"}
     listed = listed_in(tmp_path, contents)
     assert said(caplog, warn_of_repeats, listed) == []
@@ -128,7 +128,7 @@ def test_images_twice_in_a_set_are_reported(tmp_path, caplog):
     assert "x/2.jpg and z/2.jpg" in line
 
 
-def test_of_many_files_of_one_name_some_are_compared(monkeypatch):
+def test_only_some_of_many_namesakes_are_compared(monkeypatch):
     monkeypatch.setattr(file_checks, "SIZED", 12)
     names = [b"%d/%d.jpg" % (folder, number) for folder in range(3) for number in range(50)]
     groups = namesakes(np.array([*names, b"4/alone.jpg"]))
@@ -141,7 +141,7 @@ def test_of_many_files_of_one_name_some_are_compared(monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["fit", "check"])
-def test_boxed_images_of_both_sets_are_reported(coco_folder, caplog, action):
+def test_coco_images_in_both_sets_give_a_warning(coco_folder, caplog, action):
     same = "data.val_images=train2017", "data.val_annotations=annotations/instances_train2017.json"
     root = f"data.root={coco_folder}"
     arguments = ["task=detection", "data=coco_format", root, f"action={action}", *same]
@@ -150,7 +150,7 @@ def test_boxed_images_of_both_sets_are_reported(coco_folder, caplog, action):
     )
 
 
-def test_boxed_images_twice_in_a_set_are_reported(coco_folder, caplog):
+def test_repeated_coco_images_give_a_warning(coco_folder, caplog):
     again = {**VAL["images"][0], "id": 99}
     write_annotations(coco_folder, "val", {**VAL, "images": [*VAL["images"], again]})
     arguments = ["task=detection", "data=coco_format", f"data.root={coco_folder}", "action=test"]

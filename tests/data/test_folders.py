@@ -1,4 +1,4 @@
-"""Class folders: which files are images, and faults."""
+"""Listing of class folders: images, other files, and faults."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def test_images_are_sorted_by_class_and_name(image_folder):
     assert labels.dtype == np.int64
 
 
-def test_other_files_and_upper_case_extensions(image_folder):
+def test_uppercase_suffixes_are_images_and_other_files_are_not(image_folder):
     folder = image_folder / "train" / "ant"
     (folder / "0.png").rename(folder / "0.PNG")
     (folder / "1.jpg").rename(folder / "1.JPEG")
@@ -39,7 +39,7 @@ def test_other_files_and_upper_case_extensions(image_folder):
     assert [path.decode() for path in paths[:4]] == names
 
 
-def test_folders_of_systems_are_no_classes(image_folder):
+def test_folders_of_operating_systems_are_not_classes(image_folder):
     for name in ("__MACOSX", "@eaDir", "lost+found"):
         folder = image_folder / "train" / name / "ant"
         folder.mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_images_of_every_readable_format_are_listed(image_folder):
     assert len(dataset) == 12 + 9
 
 
-def test_images_in_nested_folders_are_listed_after_their_paths(image_folder):
+def test_images_in_nested_folders_are_sorted_by_path(image_folder):
     ant = image_folder / "train" / "ant"
     (ant / "1").mkdir()
     (ant / "z" / "y").mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_images_in_nested_folders_are_listed_after_their_paths(image_folder):
     assert labels.tolist() == [0] * 7 + [1] * 4 + [2] * 4
 
 
-def test_linked_folders_are_read_once_and_loops_end(image_folder):
+def test_linked_folders_are_listed_once_and_loops_end(image_folder):
     ant, elsewhere = image_folder / "train" / "ant", image_folder / "elsewhere"
     shutil.copytree(ant, elsewhere)
     (ant / "a link").symlink_to(elsewhere)
@@ -98,7 +98,7 @@ def test_linked_folders_are_read_once_and_loops_end(image_folder):
     assert left_out == []
 
 
-def test_files_that_may_be_images_are_counted_and_named_once(image_folder, caplog):
+def test_left_out_files_give_one_warning(image_folder, caplog):
     ant = image_folder / "train" / "ant"
     for name in ("b.heic", "a.HEIC", "x.jxl", "notes.txt", "Thumbs.db", ".DS_Store", "._0.png"):
         (ant / name).touch()
@@ -118,7 +118,7 @@ def test_files_that_may_be_images_are_counted_and_named_once(image_folder, caplo
     assert len(data.make_train_set()) == 12
 
 
-def test_a_class_folder_of_unread_formats_is_refused_with_what_it_has(image_folder):
+def test_class_folder_with_unsupported_formats_only_is_refused(image_folder):
     (image_folder / "train" / "dog").mkdir()
     (image_folder / "train" / "dog" / "a.heic").touch()
     with pytest.raises(
@@ -127,14 +127,14 @@ def test_a_class_folder_of_unread_formats_is_refused_with_what_it_has(image_fold
         make_data(image_folder).setup("fit")
 
 
-def test_root_without_class_folders(tmp_path):
+def test_root_without_class_folders_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.png").touch()
     with pytest.raises(DataError, match=r"data\.root: .*train contains no class folders"):
         make_data(tmp_path).setup("fit")
 
 
-def test_empty_class_folder_is_named(image_folder):
+def test_empty_class_folder_is_refused(image_folder):
     (image_folder / "train" / "dog").mkdir()
     with pytest.raises(
         DataError, match=r"class folder .*train/dog contains no image \(\.jpg .*remove"
@@ -142,6 +142,6 @@ def test_empty_class_folder_is_named(image_folder):
         make_data(image_folder).setup("fit")
 
 
-def test_hidden_folders_are_no_classes(image_folder):
+def test_hidden_folders_are_not_classes(image_folder):
     (image_folder / "train" / ".cache").mkdir()
     assert class_folders(image_folder / "train") == ["ant", "bee", "cat"]

@@ -1,4 +1,4 @@
-"""Sizes in headers are those that the decoders find, for every format and its variants."""
+"""Headers of every format and its variants give the sizes that decoders find."""
 
 import io
 import struct
@@ -45,18 +45,18 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_header_tells_format_and_size(name):
+def test_header_gives_format_and_size(name):
     assert find_header(FILES[name]) == Header(name.split()[0], SIZE)
 
 
-def test_every_known_format_is_read_by_pillow_too():
+def test_every_known_format_has_a_pillow_reader():
     assert {name.split()[0] for name in FILES} == set(PILLOW)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cut_header_is_no_image(name):
+def test_truncated_header_is_refused(name):
     for length in range(30):
-        find_header(FILES[name][:length])  # does not raise
+        find_header(FILES[name][:length])  # must not raise
     with pytest.raises(UnreadableError):
         read_header(FILES[name][:5])
 
@@ -80,7 +80,7 @@ LARGE = {
     "PNG": with_size("PNG", 16, ">II", 65500, 65500),
     "GIF": with_size("GIF", 6, "<HH", 65500, 65500),
     "BMP": with_size("BMP", 18, "<ii", 65500, -65500),
-    "WEBP": with_size("WEBP transparent", 24, "6s", b"\xdb\xff\x00" * 2),  # one less
+    "WEBP": with_size("WEBP transparent", 24, "6s", b"\xdb\xff\x00" * 2),  # stored minus one
     "TIFF": with_size("TIFF", tiff_entry(256), "<HHIIHHII", 256, 4, 1, 65500, 257, 4, 1, 65500),
     "AVIF": with_size("AVIF", FILES["AVIF"].index(b"ispe") + 8, ">II", 65500, 65500),
     "JPEG2000": with_size(

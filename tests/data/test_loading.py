@@ -1,4 +1,4 @@
-"""The processes of a loader."""
+"""Processes of a loader."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(len(multiprocessing.active_children()))
 """
 
 
-def test_a_program_ends_though_its_loaders_still_run(tmp_path):
+def test_program_ends_while_loaders_are_running(tmp_path):
     script = SCRIPT.format(root=str(tmp_path / "digits"))
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=True

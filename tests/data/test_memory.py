@@ -1,4 +1,4 @@
-"""What workers keep in memory of a list of files as long as ImageNet's."""
+"""Memory of loader processes with a list of files as long as ImageNet's."""
 
 import itertools
 import sys
@@ -15,7 +15,7 @@ from parcnet_train.data.classification.transforms import Augmentation, TrainTran
 LENGTH = 1_281_167
 WORKERS = 2
 BATCH_SIZE = 64
-IMAGES = WORKERS * BATCH_SIZE  # of an epoch
+IMAGES = WORKERS * BATCH_SIZE  # per epoch
 MIB = 2**20
 
 pytestmark = pytest.mark.skipif(
@@ -24,23 +24,23 @@ pytestmark = pytest.mark.skipif(
 
 
 class WholeEpoch(ImageFolderDataset):
-    """Looks at a share of the list for every image, so that few images make an epoch of it."""
+    """Read a share of the list for every image, so that few images cover all of it."""
 
     def __getitem__(self, key):
-        # Not at every entry: neighbours lie in one page of memory, even as objects of Python.
+        # Not every entry: neighbors are in the same page of memory, even as Python objects.
         for index in range(16 * (key.sample % IMAGES), len(self.paths), 16 * IMAGES):
             _ = self.paths[index], self.labels[index]
         return super().__getitem__(key)
 
 
 def private_memory(process):
-    """Bytes that a process shares with no other."""
+    """Return the bytes that a process does not share with others."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def ten_epochs(photos, data):
-    """Private bytes of each worker after the first and after the tenth epoch."""
+    """Return the private bytes of each worker after the first and after the tenth epoch."""
     data.train_set = photos
     data.workers = lambda: WORKERS
     loader = data.train_dataloader()
@@ -59,7 +59,7 @@ def data(image_folder):
 
 @pytest.fixture
 def few(data):
-    """A list of one epoch's length over a dozen files, under names as long as ImageNet's."""
+    """List of a dozen files, as long as an epoch, with names as long as ImageNet's."""
     for path in data.train_folder.glob("*/*"):
         path.rename(path.with_name(f"ILSVRC2012_n01440764_{path.name}"))
     dataset = WholeEpoch(
@@ -76,19 +76,19 @@ def lengthen(dataset, length):
 
 @pytest.fixture
 def otherwise(few, data):
-    """What a worker has of its own with a short list: the interpreter's objects, for example."""
+    """Private bytes of a worker with a short list, such as the interpreter's objects."""
     _, last = ten_epochs(few, data)
     return last.max()
 
 
 @pytest.fixture
 def photos(few, otherwise):
-    """A list as long and as wide as ImageNet's, of those files."""
+    """List of those files, as long as ImageNet's and with names as long."""
     lengthen(few, LENGTH)
     return few
 
 
-def test_the_list_of_files_is_not_copied_into_workers(photos, data, otherwise):
+def test_file_list_is_not_copied_into_workers(photos, data, otherwise):
     size = photos.paths.nbytes + photos.labels.nbytes
     assert size > 40 * MIB
     first, last = ten_epochs(photos, data)
@@ -96,7 +96,7 @@ def test_the_list_of_files_is_not_copied_into_workers(photos, data, otherwise):
     assert last.max() - otherwise < size / 4
 
 
-def test_a_list_of_python_objects_would_be_noticed(photos, data, otherwise):
+def test_memory_test_detects_a_list_of_python_objects(photos, data, otherwise):
     photos.paths, photos.labels = photos.paths.tolist(), photos.labels.tolist()
     _, last = ten_epochs(photos, data)
     assert last.min() - otherwise > 40 * MIB

@@ -1,4 +1,4 @@
-"""An absent file that exists under a similar name is named."""
+"""Hints at a similar name for a missing file."""
 
 import unicodedata
 
@@ -30,7 +30,7 @@ SIMILAR = {
 
 
 @pytest.mark.parametrize(("name", "existing"), SIMILAR.values(), ids=SIMILAR)
-def test_the_similar_file_is_found(tmp_path, name, existing):
+def test_similar_file_name_is_found(tmp_path, name, existing):
     folder = tmp_path / "train"
     folder.mkdir()
     file = folder / existing
@@ -43,32 +43,32 @@ def test_the_similar_file_is_found(tmp_path, name, existing):
     assert ("slash" in hint(folder, name)) == ("\\" in name)
 
 
-def test_the_name_itself_is_preferred_to_another_suffix(tmp_path):
+def test_same_name_is_preferred_to_another_suffix(tmp_path):
     for name in ("a.png", "A.jpg"):
         (tmp_path / name).touch()
     assert near_file(tmp_path, "a.jpg") == tmp_path / "A.jpg"
 
 
-def test_a_name_without_suffix_means_any_image(tmp_path):
+def test_name_without_suffix_matches_any_image(tmp_path):
     for name in ("2007.01.txt", "2007.01.JPG", "2007.png"):
         (tmp_path / name).touch()
     assert near_file(tmp_path, "2007.01") == tmp_path / "2007.01.JPG"
 
 
-def test_an_existing_file_is_not_compared(tmp_path):
+def test_existing_file_gives_no_hint(tmp_path):
     for name in ("a.jpg", "A.jpg"):
         (tmp_path / name).touch()
     assert near_file(tmp_path, "a.jpg") is None
 
 
 @pytest.mark.parametrize("existing", ["b.jpg", "aa.jpg", "a.txt", "a.json", "a.jpg.txt"])
-def test_other_files_are_not_found(tmp_path, existing):
+def test_dissimilar_file_names_are_not_found(tmp_path, existing):
     (tmp_path / existing).touch()
     assert near_file(tmp_path, "a.jpg") is None
     assert hint(tmp_path, "a.jpg") == ""
 
 
-def test_folders_that_do_not_exist_have_no_similar_file(tmp_path):
+def test_missing_folder_gives_no_hint(tmp_path):
     (tmp_path / "a.jpg").touch()
     assert hint(tmp_path / "deep" / "er", "x/a.jpg") == ""
     assert hint(tmp_path / "deep", "a.jpg") == ""

@@ -1,4 +1,4 @@
-"""Contrast, brightness, saturation, hue and order of channels follow the release's definitions."""
+"""Contrast, brightness, saturation, hue and channel order match the release's definitions."""
 
 import colorsys
 from random import Random
@@ -22,11 +22,11 @@ def noise():
 
 
 def ramp():
-    """Every brightness, in grey."""
+    """Return an image of all gray values."""
     return np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 16, 3)
 
 
-def test_contrast_and_brightness_are_those_of_the_release():
+def test_contrast_and_brightness_match_the_release():
     factors, shifts = [], []
     tones = PhotometricDistortion().tones
     for seed in range(300):
@@ -40,7 +40,7 @@ def test_contrast_and_brightness_are_those_of_the_release():
     assert kstest(factors, "uniform", (1 - CONTRAST, 2 * CONTRAST)).pvalue > 1e-3
 
 
-def test_contrast_and_brightness_together_are_limited_once():
+def test_contrast_and_brightness_are_clipped_once():
     both = PhotometricDistortion().tones[True, True]
     darker_again = 0
     for seed in range(100):
@@ -67,7 +67,7 @@ def test_saturation_is_multiplied():
         assert error.max() < 6  # a hue has 180 steps
 
 
-def test_hue_turns_by_up_to_its_range():
+def test_hue_shift_stays_in_its_range():
     turns = []
     image = noise()
     bright = (hsv(image)[:, 1:] > 0.4).all(axis=1)
@@ -79,7 +79,7 @@ def test_hue_turns_by_up_to_its_range():
     assert kstest(turns, "uniform", (-HUE - 0.5, 2 * HUE)).pvalue > 1e-3
 
 
-def test_every_distortion_comes_as_often_as_released(monkeypatch):
+def test_distortions_have_the_released_probabilities(monkeypatch):
     distort, count = PhotometricDistortion(), {}
 
     def note(name):
@@ -93,7 +93,7 @@ def test_every_distortion_comes_as_often_as_released(monkeypatch):
     draws = 4000
     for seed in range(draws):
         distort(ramp(), Random(seed))
-    # Contrast comes first or, where it did not, with the same probability at the end.
+    # Contrast is drawn first, or otherwise with the same probability at the end.
     expected = {"hue": 1 / 2, "saturation": 1 / 2, "shuffle": 1 / 2, (True, True): 1 / 4}
     expected |= {(False, True): 1 / 4, (True, False): 1 / 4 + 1 / 4}
     assert set(count) == set(expected)
@@ -101,7 +101,7 @@ def test_every_distortion_comes_as_often_as_released(monkeypatch):
         assert binomtest(count[name], draws, share).pvalue > 1e-3, name
 
 
-def test_channels_come_in_any_order():
+def test_channels_are_shuffled_into_every_order():
     image = np.zeros((1, 1, 3), np.uint8) + np.array([10, 20, 30], np.uint8)
     shuffle = PhotometricDistortion().shuffle
     orders = {tuple(apply(shuffle, image, Random(seed)).ravel().tolist()) for seed in range(100)}

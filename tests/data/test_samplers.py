@@ -35,7 +35,7 @@ def evaluation(length, batch_size, world_size=1):
     return [EvalBatches(length, batch_size, SIZE, r, world_size) for r in range(world_size)]
 
 
-def test_order_is_a_function_of_seed_and_epoch():
+def test_order_depends_only_on_seed_and_epoch():
     def order(seed, epochs):
         sampler = training(50, seed=seed, multi_scale=MultiScale())
         for epoch in epochs:
@@ -49,21 +49,21 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert order(3, [4]) != order(4, [3])
 
 
-def test_order_is_not_that_of_the_data_set():
+def test_training_order_is_shuffled():
     assert flat(indices(training(64))) != list(range(64))
 
 
-def test_every_position_has_every_sample_equally_often():
+def test_every_sample_is_equally_likely_at_every_position():
     firsts = collections.Counter()
     sampler = training(4, 1)
     for epoch in range(2000):
         sampler.set_epoch(epoch)
         firsts[next(iter(sampler))[0].sample] += 1
-    # Binomial: 500 expected, standard deviation 19.4; five of them.
+    # Binomial: mean 500, standard deviation 19.4; tolerance of five standard deviations.
     assert all(abs(firsts[index] - 500) < 97 for index in range(4))
 
 
-def test_keys_carry_the_epoch_and_the_size():
+def test_keys_contain_epoch_and_size():
     sampler = training(5, 2)
     sampler.set_epoch(7)
     keys = flat(sampler)
@@ -81,27 +81,27 @@ def test_training_sees_every_sample_in_full_batches(length):
     assert len(batches) == len(sampler) == -(-length // 8)
 
 
-def test_the_last_batch_is_topped_up_from_the_beginning_of_the_order():
+def test_last_batch_is_filled_from_the_beginning_of_the_order():
     order = flat(indices(training(10, 4)))
     assert sorted(order[:10]) == list(range(10))
     assert order[10:] == order[:2]
 
 
-def test_a_data_set_smaller_than_a_batch_wraps_more_than_once():
+def test_data_set_smaller_than_a_batch_is_repeated():
     (batch,) = indices(training(3))
     assert sorted(batch[:3]) == [0, 1, 2]
     assert batch == (batch[:3] * 3)[:8]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_training_ranks_are_disjoint_and_together_complete(world_size):
+def test_training_ranks_are_disjoint_and_complete(world_size):
     seen = flat(flat(indices(s)) for s in ranks(24, 4, world_size, epoch=2))
     assert sorted(seen) == list(range(24))
 
 
 @pytest.mark.parametrize("multi_scale", [None, MultiScale(), MultiScale("balanced")])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_training_ranks_share_sizes_and_the_topping_up(world_size, multi_scale):
+def test_training_ranks_draw_the_same_sizes_and_fill_up_together(world_size, multi_scale):
     length = 211
     for epoch in range(5):
         samplers = [
@@ -114,7 +114,7 @@ def test_training_ranks_share_sizes_and_the_topping_up(world_size, multi_scale):
         counts = collections.Counter(flat(flat(map(indices, samplers))))
         assert set(counts) == set(range(length))
         assert max(counts.values()) <= 2
-        # Fewer repetitions than the last step of all processes takes.
+        # There are fewer repetitions than samples in the last step of all processes.
         assert sum(counts.values()) - length < shapes[0][-1][0] * world_size
 
 
@@ -144,25 +144,25 @@ def test_balanced_rule_gives_the_batches_of_ml_cvnets():
     assert [scale.batch_size for scale in scales] == [327, 227, 128, 101, 81]
 
 
-def test_both_sides_are_scaled_and_rounded_apart():
-    # 80, 100, 120, 140 and 160 rows beside 160, 200, 240, 280 and 320 columns, in multiples of 32.
+def test_height_and_width_are_scaled_and_rounded_separately():
+    # 80, 100, 120, 140, 160 rows and 160, 200, 240, 280, 320 columns, in multiples of 32.
     sizes = [scale.size for scale in MultiScale().scales((128, 256), 16, 1)]
     assert sizes == [(96, 160), (96, 192), (128, 256), (128, 288), (160, 320)]
 
 
-def test_all_sizes_are_drawn_equally_often():
+def test_sizes_are_drawn_uniformly():
     sampler = TrainBatches(100_000, 8, (256, 256), 0, multi_scale=MultiScale())
     counts = collections.Counter(scale.size for scale in sampler.plan(0).scales)
     share = np.array(list(counts.values())) / sum(counts.values())
     assert len(counts) == 5
-    # Binomial of at least 5,000 draws: standard deviation 0.0057; five of them.
+    # Binomial, at least 5,000 draws: standard deviation 0.0057; tolerance of five.
     assert np.abs(share - 0.2).max() < 0.0285
 
 
-def test_an_epoch_of_imagenet_has_as_many_steps_as_the_release():
+def test_steps_per_imagenet_epoch_match_the_release():
     sampler = TrainBatches(1_281_167, 128, (256, 256), 0, 0, 8, MultiScale())
     steps = [len(sampler.plan(epoch).scales) for epoch in range(50)]
-    # The release: about 855 on average, simulated epochs of 846, 862 and 873.
+    # The release has about 855 on average; simulated epochs have 846, 862 and 873.
     assert np.mean(steps) == pytest.approx(855, abs=5)
 
 
@@ -176,7 +176,7 @@ def test_length_follows_the_epoch_of_a_multi_scale_training():
     assert len(lengths) > 1
 
 
-def test_a_resumed_epoch_goes_on_at_its_batch_and_the_next_one_is_whole():
+def test_resumed_epoch_starts_at_its_batch_and_the_next_is_complete():
     settings = {"length": 100, "batch_size": 4, "size": (256, 256), "seed": 3}
     whole = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2)
     resumed = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2, first_batch=5)
@@ -200,7 +200,7 @@ def test_repeated_augmentation_shows_fewer_samples_more_often(world_size):
     assert all(each == {0, 1, 2} for each in copies.values())
 
 
-def test_repeated_augmentation_tops_up_where_the_length_is_no_multiple():
+def test_repeated_augmentation_fills_up_if_the_length_is_not_a_multiple():
     counts = collections.Counter(flat(indices(training(10, 5, repeats=3))))
     assert sorted(counts.values()) == [1, 3, 3, 3]
 

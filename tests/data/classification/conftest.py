@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face on the disk."""
+"""Local Hugging Face data sets."""
 
 import datasets
 import pytest
@@ -8,7 +8,7 @@ from huggingface_rows import rows_of, saved
 
 @pytest.fixture
 def alone(tmp_path, monkeypatch):
-    """A cache of its own, and no network."""
+    """Use a separate cache and no network."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("no network is needed"))
 

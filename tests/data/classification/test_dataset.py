@@ -1,4 +1,4 @@
-"""Images of class folders, one by one and in batches."""
+"""Samples and batches of images in class folders."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ def key(sample):
     return SampleKey(sample, 0, (32, 32))
 
 
-def test_names_that_are_not_ascii(tmp_path):
+def test_non_ascii_names_are_read(tmp_path):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "été" / "bild ü.png")
     dataset = make_dataset(tmp_path, ["été"])
     image, label = dataset[key(0)]
     assert (label, image.unique().tolist()) == (0, [7])
 
 
-def test_a_sample_is_the_image_of_its_path(image_folder):
+def test_sample_has_the_image_of_its_path(image_folder):
     names = ["ant", "bee", "cat"]
     dataset = make_dataset(image_folder / "train", names)
     for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
@@ -42,7 +42,7 @@ def test_a_sample_is_the_image_of_its_path(image_folder):
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_unreadable_image_stops_with_its_name(image_folder, content):
+def test_unreadable_image_raises_an_error_with_its_path(image_folder, content):
     (image_folder / "train" / "bee" / "2.png").write_bytes(content)
     dataset = make_dataset(image_folder / "train", ["ant", "bee", "cat"])
     dataset[key(5)]
@@ -53,7 +53,7 @@ def test_unreadable_image_stops_with_its_name(image_folder, content):
 SAMPLES = [(torch.zeros(3, 4, 5).byte(), 1), None, (torch.ones(3, 4, 5).byte(), 9)]
 
 
-def test_collate_gives_typed_batches():
+def test_collate_returns_a_typed_batch():
     batch = collate(SAMPLES)
     assert batch.images.shape == (3, 3, 4, 5)
     assert batch.images.dtype == torch.uint8
@@ -64,13 +64,13 @@ def test_collate_gives_typed_batches():
     assert batch.skipped == 1
 
 
-def test_training_fills_the_places_of_unreadable_images():
+def test_training_replaces_unreadable_images():
     batch = collate(SAMPLES, fill=True)
     assert (batch.labels.tolist(), batch.skipped.item()) == ([1, 9, 1], 1)
     assert torch.equal(batch.images[2], batch.images[0])
 
 
-def test_an_empty_place_is_black_and_reads_no_file(tmp_path, monkeypatch):
+def test_padding_sample_is_black_and_reads_no_file(tmp_path, monkeypatch):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "ant" / "0.png")
     dataset = make_dataset(tmp_path, ["ant"])
     monkeypatch.setattr(images, "read_image", None)

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face on this disk: the same batches as class folders, and every refusal."""
+"""Local Hugging Face data sets give the same batches as class folders; faults are refused."""
 
 import re
 import sys
@@ -35,7 +35,9 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
-def test_one_split_for_training_and_validation_is_reported(image_folder, tmp_path, caplog, write):
+def test_same_split_for_training_and_validation_gives_a_warning(
+    image_folder, tmp_path, caplog, write
+):
     write({"train": rows_of(image_folder / "train")}, tmp_path / "copy")
     HuggingFaceData(str(tmp_path / "copy"), val_dir="train", **SETTINGS).check_files("fit")
     (line,) = caplog.messages
@@ -44,7 +46,7 @@ def test_one_split_for_training_and_validation_is_reported(image_folder, tmp_pat
 
 
 @pytest.mark.parametrize("write", LAYOUTS.values(), ids=LAYOUTS)
-def test_batches_are_those_of_class_folders(image_folder, tmp_path, caplog, write):
+def test_batches_match_those_of_class_folders(image_folder, tmp_path, caplog, write):
     rows = {"train": rows_of(image_folder / "train"), "validation": rows_of(image_folder / "val")}
     write(rows, tmp_path / "copy")
     ours = HuggingFaceData(str(tmp_path / "copy"), **SETTINGS)
@@ -61,7 +63,7 @@ def test_batches_are_those_of_class_folders(image_folder, tmp_path, caplog, writ
             assert all(map(torch.equal, batch, other))
 
 
-def test_batches_of_workers_are_the_same(root):
+def test_batches_do_not_depend_on_workers(root):
     alone, shared = (HuggingFaceData(str(root), **{**SETTINGS, "num_workers": n}) for n in (0, 1))
     batches = []
     for data in (alone, shared):
@@ -71,7 +73,7 @@ def test_batches_of_workers_are_the_same(root):
         assert all(map(torch.equal, first, second))
 
 
-def test_a_run_learns_from_it(root, tmp_path):
+def test_training_on_huggingface_data_learns(root, tmp_path):
     overrides = ["data=huggingface", f"data.root={root}", "recipe.batch_size=3"]
     results = run([*TINY, *overrides], tmp_path / "run")
     assert (results["steps"], results["data"]) == (2, "huggingface")
@@ -79,7 +81,7 @@ def test_a_run_learns_from_it(root, tmp_path):
     assert checkpoint["class_names"] == NAMES
 
 
-def test_images_that_are_named_by_a_path_are_read(image_folder, tmp_path):
+def test_images_stored_as_paths_are_read(image_folder, tmp_path):
     files = sorted((image_folder / "val").glob("*/*"))
     rows = datasets.Dataset.from_dict(
         {"image": [{"bytes": None, "path": str(file)} for file in files], "label": [0] * 6},
@@ -94,14 +96,14 @@ def test_images_that_are_named_by_a_path_are_read(image_folder, tmp_path):
     assert all(torch.equal(first.images, second.images) for first, second in pairs)
 
 
-def test_check_writes_no_table(image_folder, tmp_path):
+def test_check_writes_no_cache(image_folder, tmp_path):
     rows = {"train": rows_of(image_folder / "train"), "validation": rows_of(image_folder / "val")}
     LAYOUTS["hub"](rows, tmp_path / "copy")
     assert faults_of(tmp_path / "copy") == []
     assert not (tmp_path / "cache").exists()
 
 
-def test_without_the_package_the_way_out_is_named(root, monkeypatch):
+def test_missing_package_is_reported_with_a_fix(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     (fault,) = faults_of(root)
     assert fault.startswith("data=huggingface: ")
@@ -110,7 +112,7 @@ def test_without_the_package_the_way_out_is_named(root, monkeypatch):
         HuggingFaceData(str(root), **SETTINGS).setup("fit")
 
 
-def test_rows_without_a_class(image_folder, tmp_path):
+def test_rows_without_a_class_are_refused(image_folder, tmp_path):
     rows = rows_of(image_folder / "val")
     hidden = datasets.Dataset.from_dict(
         {"image": rows.cast_column("image", datasets.Image(decode=False))["image"][:]}
@@ -123,7 +125,7 @@ def test_rows_without_a_class(image_folder, tmp_path):
         data.setup("validate")
 
 
-def test_unreadable_images_are_named_or_left_out(image_folder, tmp_path):
+def test_unreadable_images_raise_or_are_skipped(image_folder, tmp_path):
     rows = rows_of(image_folder / "val")
     files = rows.cast_column("image", datasets.Image(decode=False))["image"][:]
     files[1]["bytes"], files[2] = b"no image", None
@@ -143,14 +145,14 @@ def test_unreadable_images_are_named_or_left_out(image_folder, tmp_path):
     assert [batch.skipped.item() for batch in data.val_dataloader()] == [1, 1, 0]
 
 
-def test_the_labels_are_whole_numbers(root):
+def test_labels_are_integers(root):
     data = HuggingFaceData(str(root), **SETTINGS)
     data.setup("fit")
     assert data.train_set.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert data.train_set.labels.dtype == np.int64
 
 
-def test_labels_that_no_class_has(image_folder, tmp_path):
+def test_labels_without_a_class_are_refused(image_folder, tmp_path):
     def change(table):
         labels = pyarrow.array([0, 1, 7, 2, 1, 0])
         return table.set_column(1, "label", labels).replace_schema_metadata(table.schema.metadata)

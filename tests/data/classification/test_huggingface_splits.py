@@ -1,4 +1,4 @@
-"""Splits and columns of data sets of Hugging Face."""
+"""Splits and columns of Hugging Face data sets."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ from parcnet_train.errors import DataError
 pytestmark = pytest.mark.usefixtures("alone")
 
 
-def test_a_split_with_a_similar_name_is_named(root):
+def test_message_about_missing_split_suggests_similar_name(root):
     with pytest.raises(DataError, match=r"has no split Train, but .*/saved/train exists"):
         HuggingFaceData(str(root), train_dir="Train", **SETTINGS).check_files("fit")
 
 
-def test_splits_that_are_not_there(root, tmp_path):
+def test_missing_splits_are_refused(root, tmp_path):
     (fault,) = faults_of(root, "data.val_dir=test")
     assert fault.startswith(f"data.root: {root} has no split test; expected ")
     assert "test-*.parquet, data/test-*.parquet or test/*.parquet" in fault
@@ -59,7 +59,7 @@ def test_splits_that_are_not_there(root, tmp_path):
         ),
     ],
 )
-def test_columns_that_are_not_there_or_of_another_kind(root, key, column, message):
+def test_missing_columns_and_wrong_column_types_are_refused(root, key, column, message):
     data = HuggingFaceData(str(root), **SETTINGS, **{key: column})
     with pytest.raises(DataError) as caught:
         data.check_files("fit")
@@ -68,7 +68,7 @@ def test_columns_that_are_not_there_or_of_another_kind(root, key, column, messag
     assert message in str(caught.value)
 
 
-def test_classes_are_compared(root, image_folder, tmp_path):
+def test_splits_with_different_classes_are_refused(root, image_folder, tmp_path):
     assert "data.num_classes=1000: " in faults_of(root, "data.num_classes=1000")[0]
     other = FEATURES.copy()
     other["label"] = datasets.ClassLabel(names=NAMES[::-1])
@@ -84,7 +84,7 @@ def test_classes_are_compared(root, image_folder, tmp_path):
     assert "classes of the training set" in fault
 
 
-def test_files_that_are_no_tables(root, tmp_path):
+def test_files_that_are_not_tables_are_refused(root, tmp_path):
     (tmp_path / "copy" / "data").mkdir(parents=True)
     (tmp_path / "copy" / "data" / "train-0.parquet").write_bytes(b"PAR1 or not")
     (fault,) = faults_of(tmp_path / "copy")
@@ -96,7 +96,7 @@ def test_files_that_are_no_tables(root, tmp_path):
     assert fault.startswith(f"data.root: {root}/train cannot be read (")
 
 
-def test_features_of_another_version(image_folder, tmp_path):
+def test_unknown_features_are_refused(image_folder, tmp_path):
     def change(table):
         features = {"image": {"_type": "Hologram"}}
         metadata = json.dumps({"info": {"features": features}})

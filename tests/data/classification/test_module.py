@@ -9,18 +9,18 @@ from parcnet_train.errors import DataError
 from running import configure
 
 
-def test_labels_follow_the_training_set_where_validation_lacks_a_class(image_folder):
+def test_labels_match_the_training_set_if_validation_lacks_a_class(image_folder):
     shutil.rmtree(image_folder / "val" / "ant")
     assert fitted(image_folder).val_set.labels.tolist() == [1, 1, 2, 2]
 
 
-def test_sets_have_all_images(image_folder):
+def test_both_sets_contain_all_images(image_folder):
     data = fitted(image_folder)
     assert (len(data.train_set), len(data.val_set)) == (12, 6)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_check_refuses_what_a_training_refuses(image_folder, split):
+def test_check_and_training_refuse_the_same_folders(image_folder, split):
     (image_folder / split / "bee" / "deep").mkdir()
     for path in (image_folder / split / "bee").glob("*.*"):
         path.unlink()
@@ -29,20 +29,20 @@ def test_the_check_refuses_what_a_training_refuses(image_folder, split):
             attempt(make_data(image_folder))
 
 
-def test_missing_root_is_named(tmp_path):
+def test_missing_root_is_reported(tmp_path):
     data = make_data(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"data\.root: .*nowhere/train does not exist; expected"):
         data.setup("fit")
 
 
-def test_missing_training_folder_is_named_where_only_validation_is_there(image_folder):
+def test_missing_training_folder_is_reported_if_only_validation_exists(image_folder):
     shutil.rmtree(image_folder / "train")
     with pytest.raises(DataError, match=r"train does not exist.*set data\.root, data\.train_dir"):
         make_data(image_folder).setup("fit")
 
 
 @pytest.mark.parametrize("action", ["fit", "check"])
-def test_a_check_refuses_an_empty_class_folder(image_folder, action):
+def test_check_refuses_an_empty_class_folder(image_folder, action):
     (image_folder / "train" / "dog").mkdir()
     arguments = ["data=imagefolder", f"data.root={image_folder}", f"action={action}"]
     (fault,) = configure(arguments)[1]
@@ -50,7 +50,7 @@ def test_a_check_refuses_an_empty_class_folder(image_folder, action):
 
 
 @pytest.mark.parametrize("action", ["fit", "check"])
-def test_images_of_both_sets_are_reported(image_folder, caplog, action):
+def test_images_in_both_sets_give_a_warning(image_folder, caplog, action):
     arguments = ["data=imagefolder", f"data.root={image_folder}", f"action={action}"]
     assert configure(arguments)[1] == []
     assert caplog.messages == []
@@ -65,7 +65,7 @@ def test_images_of_both_sets_are_reported(image_folder, caplog, action):
     assert "cat/0.png" in line
 
 
-def test_an_image_in_two_classes_is_reported(image_folder, caplog):
+def test_image_in_two_classes_gives_a_warning(image_folder, caplog):
     shutil.copy(image_folder / "val" / "cat" / "0.png", image_folder / "val" / "ant" / "0.png")
     make_data(image_folder).check_files("test")
     (line,) = caplog.messages
@@ -73,26 +73,26 @@ def test_an_image_in_two_classes_is_reported(image_folder, caplog):
     assert "ant/0.png and cat/0.png" in line
 
 
-def test_an_absent_folder_with_a_similar_name_is_named(image_folder):
+def test_message_about_missing_folder_suggests_similar_name(image_folder):
     (image_folder / "val").rename(image_folder / "VAL")
     with pytest.raises(DataError, match=r"val does not exist, but .*/VAL exists"):
         make_data(image_folder).check_files("fit")
 
 
-def test_class_that_only_validation_has(image_folder):
+def test_class_missing_in_the_training_set_is_refused(image_folder):
     (image_folder / "val" / "ant").rename(image_folder / "val" / "wasp")
     with pytest.raises(DataError, match=r"val/wasp: this class does not occur in the training set"):
         make_data(image_folder).setup("fit")
 
 
-def test_number_of_classes_is_checked(image_folder):
+def test_wrong_num_classes_is_refused(image_folder):
     assert len(make_data(image_folder, num_classes=3).class_names) == 3
     expected = r"data\.num_classes=1000: .* has 3 classes; .*data\.num_classes=null"
     with pytest.raises(DataError, match=expected):
         make_data(image_folder, num_classes=1000).setup("fit")
 
 
-def test_names_of_the_folders_can_be_chosen(image_folder):
+def test_folders_can_be_renamed(image_folder):
     (image_folder / "train").rename(image_folder / "first")
     (image_folder / "val").rename(image_folder / "second")
     data = fitted(image_folder, train_dir="first", val_dir="second")
@@ -105,7 +105,7 @@ def test_home_folder_is_expanded(image_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_unreadable_image_is_left_out_and_counted(image_folder, content):
+def test_unreadable_image_is_skipped_and_counted(image_folder, content):
     (image_folder / "val" / "bee" / "0.png").write_bytes(content)
     data = fitted(image_folder, batch_size=3, on_error="skip")
     first, second = data.val_dataloader()
@@ -114,8 +114,8 @@ def test_unreadable_image_is_left_out_and_counted(image_folder, content):
     assert first.images.flatten(1).any(dim=1).tolist() == [True, True, False]
 
 
-def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(image_folder):
-    # Of the six validation images the smallest have 40x56 pixels, the other three 64x48.
+def test_image_with_too_many_pixels_raises_or_is_skipped(image_folder):
+    # Three of the six validation images have 40x56 pixels, the other three 64x48.
     data = fitted(image_folder, max_pixels=40 * 56)
     with pytest.raises(
         DataError, match=r"ant/1\.jpg .*48x64.*data\.max_pixels=2240.*on_error=skip"
@@ -125,7 +125,7 @@ def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(image_folder)
     assert sum(batch.skipped.item() for batch in data.val_dataloader()) == 3
 
 
-def test_whole_batch_unreadable(image_folder):
+def test_batch_of_unreadable_images_is_refused(image_folder):
     for path in (image_folder / "val" / "bee").iterdir():
         path.write_bytes(b"")
     loader = fitted(image_folder, on_error="skip").val_dataloader()
@@ -147,7 +147,7 @@ def test_images_are_rgb(tmp_path, extension):
         assert batch.images[:, 1:].max() <= 5
 
 
-def test_one_class_cannot_be_classified(tmp_path):
+def test_single_class_is_refused(tmp_path):
     save(np.zeros((40, 50, 3), np.uint8), tmp_path / "train" / "cat" / "0.png")
     with pytest.raises(DataError, match="has only one class; expected two or more"):
         _ = fitted(tmp_path).class_names
@@ -172,7 +172,7 @@ def test_validation_set_alone_can_be_used(image_folder):
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_validation_lists_no_training_images(image_folder):
+def test_validation_does_not_list_training_images(image_folder):
     data = make_data(image_folder)
     data.setup("validate")
     assert not hasattr(data, "train_set")

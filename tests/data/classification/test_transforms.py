@@ -28,7 +28,7 @@ EVERYTHING = Augmentation(
 
 
 def train(image, seed=0, sample=0, epoch=0, size=SIZE, copy=0, **options):
-    """One training image."""
+    """Return one training image."""
     transform = TrainTransform(Augmentation(**options), seed)
     return transform(image, SampleKey(sample, epoch, size, copy))
 
@@ -42,7 +42,7 @@ def photo(height=60, width=80):
 
 
 def recover(augmentation, height=240, width=320, draws=DRAWS, seed=0):
-    """Crop boxes (top, left, height, width) and flips of draws, from an image of coordinates.
+    """Return crop boxes (top, left, height, width) and flips, from an image of coordinates.
 
     Bilinear resizing keeps a ramp a ramp, so its slope and offset tell the box exactly.
     """
@@ -64,7 +64,7 @@ def recover(augmentation, height=240, width=320, draws=DRAWS, seed=0):
         (top, crop_height), (left, crop_width) = box
         boxes.append((top, left, crop_height, crop_width))
     boxes = np.array(boxes)
-    assert np.abs(boxes - boxes.round()).max() < 0.01  # the recovery itself
+    assert np.abs(boxes - boxes.round()).max() < 0.01  # the measurement itself is exact
     return boxes.round(), np.array(flips)
 
 
@@ -90,11 +90,11 @@ def test_training_image_depends_on_seed_and_key_only():
         random.seed(hash(key))
         np.random.seed(7)
         torch.manual_seed(hash(key))
-        other(photo(50, 31), key)  # another image in between
+        other(photo(50, 31), key)  # the other transform also handles another image
         assert np.array_equal(other(image, key), expected[key])
 
 
-def test_training_leaves_the_global_generators_alone():
+def test_training_leaves_global_generators_unchanged():
     with generators.left_alone():
         TrainTransform(EVERYTHING, seed=0)(photo(), SampleKey(0, 0, SIZE))
 
@@ -136,7 +136,7 @@ def test_seed_epoch_sample_and_copy_are_not_confused():
     assert len(images) == len(values)
 
 
-def test_training_crop_lies_in_the_image_and_in_the_ranges():
+def test_training_crop_is_within_the_image_and_the_ranges():
     scale, ratio = (0.08, 1.0), (0.75, 1.3333)
     boxes, _ = recover(Augmentation())
     top, left, height, width = boxes.T
@@ -150,7 +150,7 @@ def test_training_crop_lies_in_the_image_and_in_the_ranges():
     assert np.all((height - 0.5) * (width - 0.5) <= scale[1] * area)
     assert np.all((width + 0.5) / (height - 0.5) >= ratio[0])
     assert np.all((width - 0.5) / (height + 0.5) <= ratio[1])
-    # The ranges are used up.
+    # The whole ranges are used.
     share = height * width / area
     assert share.min() < 0.1
     assert share.max() > 0.9
@@ -163,11 +163,11 @@ def test_training_crop_lies_in_the_image_and_in_the_ranges():
     [
         ((0.08, 1.0), (0.75, 1.3333), (240, 320)),
         ((0.35, 0.6), (0.5, 1.0), (240, 320)),
-        ((0.3, 1.0), (0.75, 1.3333), (100, 400)),  # often falls back to the central crop
+        ((0.3, 1.0), (0.75, 1.3333), (100, 400)),  # often falls back to the center crop
     ],
     ids=["released", "narrow", "elongated image"],
 )
-def test_training_crop_is_distributed_as_torchvisions(scale, ratio, size):
+def test_training_crop_distribution_matches_torchvision(scale, ratio, size):
     boxes, _ = recover(Augmentation(crop_scale=scale, crop_ratio=ratio), *size)
     reference = reference_boxes(scale, ratio, *size)
     for ours, theirs in zip(boxes.T, reference.T, strict=True):
@@ -226,13 +226,13 @@ def test_training_size_is_height_then_width():
 
 
 def whole(image, sample, **options):
-    """An image of which only the options change anything."""
+    """Return an image that only the options change."""
     height, width = image.shape[:2]
     fixed = {"crop_scale": (1.0, 1.0), "crop_ratio": (width / height,) * 2, "flip": 0.0}
     return train(image, sample=sample, size=(height, width), **fixed, **options)
 
 
-def test_randaugment_draws_the_operations_of_torchvision():
+def test_randaugment_draws_torchvisions_operations():
     image = photo(24, 24)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     ours, theirs = collections.Counter(), collections.Counter()
@@ -241,7 +241,7 @@ def test_randaugment_draws_the_operations_of_torchvision():
         ours[whole(image, sample, randaugment=wanted).tobytes()] += 1
         torch.manual_seed(sample)
         theirs[RandAugment(1, 9)(pixels).permute(1, 2, 0).numpy().tobytes()] += 1
-    # Nine of the fourteen have a sign; on noise, some change nothing.
+    # Nine of the fourteen have a sign; some do not change noise.
     assert ours.keys() == theirs.keys()
     assert len(ours) > 20
     results = list(ours)
@@ -276,18 +276,18 @@ def test_color_jitter_draws_a_uniform_factor():
     assert kstest(factors, "uniform", args=(0.6, 0.8)).pvalue > 1e-3
 
 
-def test_color_jitter_changes_what_it_is_asked_to():
+def test_color_jitter_changes_only_the_requested_properties():
     image = photo()
     grey = np.repeat(image[..., :1], 3, axis=-1)
     assert np.array_equal(jitter(image, 0), image)
     for name in ("brightness", "contrast", "saturation", "hue"):
         assert not np.array_equal(jitter(image, 0, **{name: 0.4}), image)
-    # Grey has neither saturation nor hue.
+    # Gray has neither saturation nor hue.
     assert np.array_equal(jitter(grey, 0, saturation=0.4), grey)
     assert np.array_equal(jitter(grey, 0, hue=0.4), grey)
 
 
-def test_erasing_fills_rectangles_as_torchvision_draws_them():
+def test_random_erasing_rectangles_match_torchvision():
     image = np.zeros((60, 80, 3), np.uint8)
     boxes, noise = [], []
     for sample in range(1000):
@@ -305,12 +305,12 @@ def test_erasing_fills_rectangles_as_torchvision_draws_them():
     shares = np.prod(np.array(boxes)[:, 2:], axis=1) / (60 * 80)
     assert 0.018 < shares.min() < 0.03
     assert 0.3 < shares.max() < 0.34
-    # Every byte is as likely as any other.
+    # All byte values are equally likely.
     counts = np.bincount(np.concatenate(noise), minlength=256)
     assert chisquare(counts).pvalue > 1e-3
 
 
-def test_erasing_has_its_probability_and_leaves_the_rest():
+def test_random_erasing_has_its_probability_and_leaves_other_pixels():
     image = photo()
     outs = [whole(image, sample, random_erasing=0.25) for sample in range(1000)]
     erased = sum(not np.array_equal(out, image) for out in outs)

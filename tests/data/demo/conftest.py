@@ -1,4 +1,4 @@
-"""Scenes that are drawn once."""
+"""Scenes that are drawn once and shared."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from parcnet_train.data.demo.scenes import draw_scenes
 
 @pytest.fixture(scope="module")
 def drawn():
-    """All scenes of both halves; the images are empty, which makes them quick."""
+    """All scenes of both splits; images are empty to save time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scenes, "make_background", lambda height, width, rng: (height, width))
         patch.setattr(scenes, "paste", lambda image, sticker, rng: None)

@@ -8,7 +8,7 @@ import pytest
 from parcnet_train.data.demo.backgrounds import colour, make_background
 
 
-def test_backgrounds_have_their_size_and_depend_on_the_generator_only():
+def test_backgrounds_have_their_size_and_depend_only_on_the_generator():
     first, again, other = (make_background(40, 60, np.random.default_rng(n)) for n in (0, 0, 1))
     assert (first.shape, first.dtype) == ((40, 60, 3), np.float32)
     assert np.array_equal(first, again)
@@ -24,5 +24,5 @@ def test_backgrounds_are_textured_and_in_range():
 
 
 @pytest.mark.parametrize("hue", [0.3, 1.3, -0.7])
-def test_a_hue_is_a_share_of_the_circle(hue):
+def test_hue_is_a_share_of_the_circle(hue):
     assert colour(hue, 0.5, 0.8) == pytest.approx(colorsys.hsv_to_rgb(0.3, 0.5, 0.8), abs=1e-6)

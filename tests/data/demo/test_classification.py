@@ -26,7 +26,7 @@ def images(root):
 
 
 def interrupt_after(monkeypatch, number, event):
-    """Calls `event` in place of the image file of that number."""
+    """Call `event` instead of writing the image file of that number."""
     write, left = Path.write_bytes, [number]
 
     def interrupted(path, content):
@@ -38,7 +38,7 @@ def interrupt_after(monkeypatch, number, event):
     monkeypatch.setattr(Path, "write_bytes", interrupted)
 
 
-def test_it_goes_with_a_recipe_of_one_size():
+def test_demo_data_uses_a_recipe_with_a_single_size():
     values, faults = configure(["recipe=cifar10_30e"])
     assert faults == []
     assert values["recipe"]["multi_scale"]["largest"] == 1.0
@@ -50,29 +50,29 @@ def test_every_digit_is_written_once(digits):
     assert [p for p in digits.rglob("*") if p.is_file() and p.suffix != ".png"] == []
 
 
-def test_halves_have_their_sizes(digits):
+def test_splits_have_their_sizes(digits):
     counts = [len(list((digits / split).glob("*/*.png"))) for split in ("train", "val")]
     assert counts == [1442, 355]
 
 
-def test_every_class_is_in_both_halves(digits):
+def test_every_class_is_in_both_splits(digits):
     for split in ("train", "val"):
         assert {path.name for path in (digits / split).iterdir()} == set("0123456789")
         assert all(len(list(path.iterdir())) >= 30 for path in (digits / split).iterdir())
 
 
-def test_no_image_is_in_both_halves(digits):
+def test_no_image_is_in_both_splits(digits):
     train, val = ({path.stem for path in (digits / s).glob("*/*")} for s in ("train", "val"))
     assert train & val == set()
 
 
-def test_pixels_and_labels_are_scikit_learns(digits):
+def test_pixels_and_labels_match_scikit_learn(digits):
     source = sklearn.datasets.load_digits()
     for path in images(digits):
         number = int(path.stem)
         expected = source.data[number].reshape(8, 8) / 16 * 255
         assert source.target[number] == int(path.parent.name)
-        # To the nearest byte.
+        # Rounded to the nearest byte.
         assert np.abs(np.array(Image.open(path)) - expected).max() <= 0.5
 
 
@@ -84,7 +84,7 @@ def test_second_call_does_nothing(tmp_path, monkeypatch):
     assert list((tmp_path / "digits").iterdir()) == []
 
 
-def test_a_writer_that_came_first_is_respected(tmp_path, monkeypatch):
+def test_data_written_by_another_process_is_kept(tmp_path, monkeypatch):
     root = tmp_path / "digits"
 
     def rival():
@@ -94,7 +94,7 @@ def test_a_writer_that_came_first_is_respected(tmp_path, monkeypatch):
     interrupt_after(monkeypatch, 1700, rival)
     write_digits(root)
     assert [path for path in root.rglob("*") if path.is_file()] == [root / "train" / "theirs"]
-    assert list(tmp_path.iterdir()) == [root]  # ours is gone
+    assert list(tmp_path.iterdir()) == [root]  # the temporary folder is gone
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -123,7 +123,7 @@ def test_full_disk_is_an_error(tmp_path, monkeypatch):
     assert not (tmp_path / "digits").exists()
 
 
-def test_folder_can_be_read_by_others(digits):
+def test_folder_is_readable_by_other_users(digits):
     assert digits.stat().st_mode & 0o777 == 0o755
 
 

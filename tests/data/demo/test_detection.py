@@ -36,7 +36,7 @@ def annotations(root, split):
     return root / "annotations" / f"instances_{split}2017.json"
 
 
-def test_the_layout_is_cocos(root):
+def test_files_have_the_layout_of_coco(root):
     files = {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
     assert files == {
         *(f"train2017/{number:012d}.jpg" for number in range(1, 13)),
@@ -46,7 +46,7 @@ def test_the_layout_is_cocos(root):
 
 
 @pytest.mark.parametrize("split", FEW)
-def test_boxes_and_areas_are_pycocotools(few, split):
+def test_boxes_and_areas_match_pycocotools(few, split):
     for _, scene in scenes.draw_scenes(split):
         for number, annotation in enumerate(annotate(scene), 1):
             mask = masks.encode(np.asfortranarray(scene.owners == number, dtype=np.uint8))
@@ -65,13 +65,13 @@ def test_pycocotools_reads_what_was_drawn(root, split):
         entry = coco.imgs[number]
         image = np.array(Image.open(root / f"{split}2017" / entry["file_name"]))
         assert image.shape == (entry["height"], entry["width"], 3)
-        # JPEG keeps the camera's noise roughly, and the colours in their order.
+        # JPEG keeps the camera noise roughly, and the channel order.
         assert np.abs(image.astype(float) - scene.image).mean() < 4
         labels = [int(coco.cats[a["category_id"]]["name"]) for a in coco.imgToAnns[number]]
         assert labels == [sticker.digit.label for sticker in scene.stickers]
 
 
-def test_its_own_boxes_have_a_precision_of_one(root):
+def test_ground_truth_boxes_reach_average_precision_1(root):
     coco = COCO(annotations(root, "train"))
     found = [{**annotation, "score": 1.0} for annotation in coco.dataset["annotations"]]
     evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
@@ -88,7 +88,7 @@ def test_annotations_have_the_same_bytes_everywhere(root, few, tmp_path):
             annotations(root, split).read_bytes()
             == annotations(tmp_path / "again", split).read_bytes()
         )
-    # Another value means other scenes: what was measured on them is to be measured again.
+    # Another value means other scenes; results measured on them must then be measured again.
     digest = hashlib.sha256(annotations(root, "train").read_bytes()).hexdigest()
     assert digest == "a9d7f551c6c48ceb89a72671187259dd4d6f273367d63cc38c37c86b5c3f1aa1"
 

@@ -12,33 +12,33 @@ def everything(drawn):
 
 
 def plate(sticker, height, width):
-    """Which pixels' centres lie in a plate, from its definition, in complex numbers."""
+    """Return the pixels whose centers lie in a plate, computed with complex numbers."""
     y, x = np.mgrid[:height, :width]
     point = (x - sticker.x + 1j * (y - sticker.y)) * np.exp(-1j * sticker.angle)
     if sticker.is_round:
         return np.abs(point) <= sticker.radius
-    # A rounded square is all that is near to a smaller square.
+    # A rounded square consists of all points near a smaller square.
     half = 0.75 * sticker.radius
     nearest = np.clip(point.real, -half, half) + 1j * np.clip(point.imag, -half, half)
     return np.abs(point - nearest) <= 0.25 * sticker.radius
 
 
-def test_halves_and_numbers(drawn):
+def test_splits_have_their_numbers_of_scenes(drawn):
     assert [number for half in drawn.values() for number, _ in half] == list(range(1, 1081))
     assert [len(half) for half in drawn.values()] == [960, 120]
 
 
-def test_many_digits_of_all_classes(drawn):
+def test_scenes_show_many_digits_of_all_classes(drawn):
     for half, stickers in zip(drawn.values(), (2000, 250), strict=True):
         shown = [sticker.digit for _, scene in half for sticker in scene.stickers]
         assert len(shown) >= stickers
-        # In turn: none comes again before all have come.
+        # No digit is repeated before all have been shown.
         numbers = [digit.number for digit in shown]
         assert max(map(numbers.count, numbers)) == (2 if stickers == 2000 else 1)
         assert np.bincount([digit.label for digit in shown]).min() >= 0.07 * len(shown)
 
 
-def test_sizes_and_numbers_of_stickers(drawn):
+def test_stickers_have_their_sizes_and_numbers(drawn):
     assert {scene.image.shape for scene in everything(drawn)} == {
         (192, 192, 3),
         (176, 208, 3),
@@ -54,16 +54,16 @@ def test_sizes_and_numbers_of_stickers(drawn):
     assert 0.49 < max(sides) <= 0.5
 
 
-def test_owners_are_the_plates_on_top(drawn):
+def test_owners_are_the_topmost_plates(drawn):
     for scene in everything(drawn)[::5]:
         expected = np.zeros(scene.owners.shape, int)
         for number, sticker in enumerate(scene.stickers, 1):
             expected[plate(sticker, *expected.shape)] = number
-        # Single precision may decide otherwise for a pixel on the very edge.
+        # Single precision may differ for a pixel exactly on the edge.
         assert (scene.owners != expected).sum() <= 1
 
 
-def test_enough_is_seen_of_every_sticker(drawn):
+def test_enough_of_every_sticker_is_visible(drawn):
     shares = []
     for scene in everything(drawn):
         for number, sticker in enumerate(scene.stickers, 1):
@@ -71,45 +71,45 @@ def test_enough_is_seen_of_every_sticker(drawn):
             whole = plate(canvas, 200, 200).sum()
             shares.append((scene.owners == number).sum() / whole)
     assert min(shares) >= 0.5
-    # Yet they do hide each other.
+    # Some do hide each other.
     assert 0.1 < np.mean(np.array(shares) < 0.85) < 0.5
 
 
 @pytest.mark.parametrize("is_round", [True, False])
-def test_what_is_drawn_is_what_is_annotated(is_round):
+def test_drawn_plate_matches_its_annotation(is_round):
     digit = Digit(0, 3, "train", np.full((8, 8), 0.5))
     sticker = Sticker(digit, x=61.3, y=40.8, radius=31.7, angle=0.3, is_round=is_round)
     mask = plate(sticker, 90, 120)
     for seed in range(4):
-        image = np.zeros((90, 120, 3), np.float32)  # on which a shadow is not seen
+        image = np.zeros((90, 120, 3), np.float32)  # a shadow is invisible on black
         paste(image, sticker, np.random.default_rng(seed))
         changed = image.max(axis=2) > 0
         assert changed[mask].all()
         assert not changed[~binary_dilation(mask, np.ones((3, 3)))].any()
 
 
-def test_digits_stand_as_they_were_written():
-    # Ink in the upper left alone: on a plate that is not turned, so it is seen.
+def test_digits_are_drawn_upright():
+    # Ink only in the upper left corner, on a plate that is not rotated.
     pixels = np.zeros((8, 8))
     pixels[1:3, 2:4] = 1
     sticker = Sticker(Digit(0, 7, "val", pixels), 50, 50, 40, 0.0, False)
     image = np.zeros((100, 100, 3), np.float32)
     paste(image, sticker, np.random.default_rng(0))
     inner = np.zeros((100, 100), bool)
-    inner[20:80, 20:80] = True  # without the rim
+    inner[20:80, 20:80] = True  # excluding the rim
     ink = np.abs(image - image[75, 75]).sum(axis=2) * inner
     y, x = np.nonzero(ink > 0.5 * ink.max())
-    # Of 66 pixels for 8; rows 1 and 2 end at 3, columns 2 and 3 at 4.
+    # 66 pixels show 8; rows 1 and 2 end at 3, columns 2 and 3 at 4.
     scale = 66 / 8
     assert (y.min(), y.max() + 1) == pytest.approx((17 + scale, 17 + 3 * scale), abs=2.5)
     assert (x.min(), x.max() + 1) == pytest.approx((17 + 2 * scale, 17 + 4 * scale), abs=2.5)
 
 
-def test_ink_differs_from_its_plate():
+def test_ink_contrasts_with_its_plate():
     for seed in range(200):
         plate, _, ink = scenes._colours(np.random.default_rng(seed))
         light, dark = sorted((luminance(plate), luminance(ink)), reverse=True)
-        # What WCAG 2 asks of large text.
+        # WCAG 2's minimum for large text.
         assert (light + 0.05) / (dark + 0.05) >= 3
 
 
@@ -118,7 +118,7 @@ def luminance(colour):
     return linear @ [0.2126, 0.7152, 0.0722]
 
 
-def test_scenes_are_the_same_in_every_call(drawn, monkeypatch):
+def test_scenes_are_reproducible(drawn, monkeypatch):
     monkeypatch.setitem(scenes.COUNTS, "val", 10)
     first, second = list(draw_scenes("val")), list(draw_scenes("val"))
     for (number, one), (same, two), (_, quick) in zip(first, second, drawn["val"], strict=False):
@@ -133,7 +133,7 @@ def places(scene):
     return [(sticker.digit.number, *sticker[1:]) for sticker in scene.stickers]
 
 
-def test_a_half_does_not_depend_on_the_other(drawn, monkeypatch):
+def test_splits_are_independent_of_each_other(drawn, monkeypatch):
     monkeypatch.setitem(scenes.COUNTS, "train", 7)
     number, scene = next(draw_scenes("val"))
     assert number == 8

@@ -30,7 +30,7 @@ def names(root, split):
     return (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
 
 
-def test_the_layout_is_vocs(root):
+def test_files_have_the_layout_of_voc(root):
     assert names(root, "train") == [f"{number:06d}" for number in range(1, 9)]
     assert names(root, "val") == [f"{number:06d}" for number in range(9, 13)]
     listed = {*names(root, "train"), *names(root, "val")}
@@ -48,7 +48,7 @@ def test_masks_are_the_plates_without_their_edges(root, split):
         assert file.mode == "P"
         mask, owners = np.array(file), scene.owners
         assert mask.shape == owners.shape
-        # A pixel is an edge's where one of its nine neighbours belongs to another.
+        # A pixel is on an edge if a pixel of its 3x3 neighborhood has another owner.
         padded = np.pad(owners, 1, mode="edge")
         rows, columns = owners.shape
         edge = np.zeros(owners.shape, bool)
@@ -60,7 +60,7 @@ def test_masks_are_the_plates_without_their_edges(root, split):
         for number, sticker in enumerate(scene.stickers, 1):
             expected[owners == number] = sticker.digit.label + 1
         assert np.array_equal(mask[~edge], expected[~edge])
-        # Thin, as VOC's: one pixel on either side.
+        # Thin, as in VOC: one pixel on either side.
         assert 0 < edge.mean() < 0.15
 
 
@@ -71,7 +71,7 @@ def test_images_are_the_scenes(root, split):
         assert np.abs(image.astype(float) - scene.image).mean() < 4
 
 
-def test_the_palette_is_vocs(root):
+def test_masks_have_the_palette_of_voc(root):
     file = Image.open(next((root / "SegmentationClass").iterdir()))
     assert file.getpalette() == voc_palette().ravel().tolist()
 

@@ -1,4 +1,4 @@
-"""Boxes that do not fit their images are reported before a training, with their likely cause."""
+"""Warnings about boxes that do not fit their images, with the likely cause."""
 
 import copy
 import logging
@@ -19,7 +19,7 @@ FITTING = [[5, 5, 30, 25], [60, 40, 30, 20], [0, 0, 96, 64]]
 
 
 def document_of(boxes, **of_each):
-    """A set of an image per box; keys of the annotations as lists or single values."""
+    """Return a set with one image per box; keys of annotations are lists or single values."""
     images, entries = [], []
     for number, box in enumerate(boxes):
         size = {"height": HEIGHT, "width": WIDTH}
@@ -51,7 +51,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("boxes", GOOD.values(), ids=GOOD)
-def test_boxes_of_real_sets_are_not_reported(tmp_path, caplog, boxes):
+def test_plausible_boxes_give_no_warning(tmp_path, caplog, boxes):
     assert warnings_of(caplog, check_boxes, read(tmp_path, boxes)) == []
 
 
@@ -73,7 +73,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("boxes", "count", "first", "cause"), WRONG.values(), ids=WRONG)
-def test_misfits_are_reported_once_with_first_entry_and_cause(
+def test_boxes_that_do_not_fit_give_one_warning_with_entry_and_cause(
     tmp_path, caplog, boxes, count, first, cause
 ):
     annotations = read(tmp_path, boxes)
@@ -87,7 +87,7 @@ def test_misfits_are_reported_once_with_first_entry_and_cause(
     assert "[left, top, width, height]" in line
 
 
-def test_the_first_entry_is_that_of_the_file(tmp_path, caplog):
+def test_warning_names_the_first_wrong_entry_in_the_file(tmp_path, caplog):
     entries = [
         {"image_id": image, "category_id": 2, "bbox": [900, 900, 5, 5]} for image in (20, 10, 30)
     ]
@@ -99,7 +99,7 @@ def test_the_first_entry_is_that_of_the_file(tmp_path, caplog):
     assert "annotations[1] (image_id 20, c.png, 64x64" in line
 
 
-def test_crowds_are_not_compared(tmp_path, caplog):
+def test_crowds_are_not_checked(tmp_path, caplog):
     annotations = read(tmp_path, [*FITTING, [500, 500, 9, 9]], iscrowd=[0, 0, 0, 1])
     assert warnings_of(caplog, check_boxes, annotations) == []
 
@@ -112,7 +112,7 @@ def test_crowds_are_not_compared(tmp_path, caplog):
         ([[5, 5, 0, 10], [5, 5, 0, 10]], "no width or no height"),
     ],
 )
-def test_a_set_without_a_usable_box_is_refused(tmp_path, boxes, cause):
+def test_data_set_without_usable_boxes_is_refused(tmp_path, boxes, cause):
     annotations = read(tmp_path, boxes)
     with pytest.raises(DataError) as raised:
         check_boxes(annotations, tmp_path / "boxes.json")
@@ -122,7 +122,7 @@ def test_a_set_without_a_usable_box_is_refused(tmp_path, boxes, cause):
     assert cause in line
 
 
-def test_nothing_is_said_of_a_set_without_boxes(tmp_path, caplog):
+def test_data_set_without_boxes_gives_no_warning(tmp_path, caplog):
     document = {**document_of(FITTING), "annotations": []}
     annotations = read_annotations(write_annotations(tmp_path, "train", document))
     assert warnings_of(caplog, check_boxes, annotations) == []
@@ -138,7 +138,7 @@ GOOD_AREAS = {
 
 
 @pytest.mark.parametrize("areas", GOOD_AREAS.values(), ids=GOOD_AREAS)
-def test_areas_of_real_sets_are_not_reported(tmp_path, caplog, areas):
+def test_plausible_areas_give_no_warning(tmp_path, caplog, areas):
     assert warnings_of(caplog, check_areas, read(tmp_path, FITTING, **areas)) == []
 
 
@@ -153,9 +153,7 @@ WRONG_AREAS = {
 @pytest.mark.parametrize(
     ("areas", "count", "problem", "first"), WRONG_AREAS.values(), ids=WRONG_AREAS
 )
-def test_areas_that_are_not_of_their_objects_are_reported(
-    tmp_path, caplog, areas, count, problem, first
-):
+def test_implausible_areas_give_a_warning(tmp_path, caplog, areas, count, problem, first):
     (line,) = warnings_of(caplog, check_areas, read(tmp_path, FITTING, area=areas))
     assert count in line
     assert problem in line
@@ -170,7 +168,7 @@ def set_of(root, train, val):
 
 @pytest.mark.parametrize("action", ["fit", "check"])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_check_and_fit_say_the_same(coco_folder, caplog, action, split):
+def test_check_and_fit_give_the_same_warnings(coco_folder, caplog, action, split):
     wrong = {"image_id": 30 if split == "train" else 7, "category_id": 2, "bbox": [70, 1, 20, 9]}
     documents = {"train": copy.deepcopy(TRAIN), "val": copy.deepcopy(VAL)}
     for document in documents.values():
@@ -190,7 +188,7 @@ def test_check_and_fit_say_the_same(coco_folder, caplog, action, split):
     assert f"instances_{split}2017.json: none of its 1 boxes can be used" in fault
 
 
-def test_a_validation_set_without_objects_is_reported(coco_folder, caplog):
+def test_validation_set_without_objects_gives_a_warning(coco_folder, caplog):
     write_annotations(coco_folder, "val", {**VAL, "annotations": VAL["annotations"][2:]})
     data = CocoData(str(coco_folder), 64, 2, DetectionAugmentation(), num_workers=0)
     with caplog.at_level(logging.WARNING):

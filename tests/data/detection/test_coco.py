@@ -1,4 +1,4 @@
-"""Annotations in COCO's format: what pycocotools reads of them, and every fault by its entry."""
+"""Reading of annotations in COCO's format, compared with pycocotools."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from parcnet_train.data.detection.coco import read_annotations
 from parcnet_train.errors import DataError
 
 
-def test_images_boxes_and_classes_are_arrays(tmp_path):
+def test_annotations_are_read_into_arrays(tmp_path):
     annotations = read(tmp_path, TRAIN)
     assert annotations.class_names == ["background", "ant", "bee", "cat"]
     assert annotations.category_ids.tolist() == [-1, 2, 7, 90]
@@ -60,7 +60,7 @@ def random_document(images=60, boxes=400):
     }
 
 
-def test_everything_is_as_pycocotools_reads_it(tmp_path):
+def test_annotations_match_pycocotools(tmp_path):
     file = write_annotations(tmp_path, "train", random_document())
     annotations, reference = read_annotations(file), COCO(str(file))
     names = {each["id"]: each["name"] for each in reference.loadCats(reference.getCatIds())}
@@ -81,10 +81,10 @@ def test_everything_is_as_pycocotools_reads_it(tmp_path):
         assert annotations.sizes[number].tolist() == [listed["height"], listed["width"]]
 
 
-def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
+def test_annotations_are_cached_until_the_file_changes(tmp_path, monkeypatch):
     first = read(tmp_path, TRAIN)
     file = write_annotations(tmp_path, "val", changed(annotations=[]))
-    monkeypatch.setattr(coco, "parse", None)  # is not called
+    monkeypatch.setattr(coco, "parse", None)  # must not be called
     with pytest.raises(TypeError):
         read_annotations(file)
     file = tmp_path / "annotations" / "instances_train2017.json"
@@ -93,20 +93,20 @@ def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     assert read(tmp_path, changed(annotations=TRAIN["annotations"][:2])).labels.tolist() == [3, 2]
 
 
-def test_images_may_be_without_boxes(tmp_path):
+def test_images_without_boxes_are_read(tmp_path):
     annotations = read(tmp_path, changed(annotations=[]))
     assert annotations.starts.tolist() == [0] * 5
     assert annotations.boxes.shape == (0, 4)
 
 
-def test_names_that_are_not_ascii_and_a_byte_order_mark(tmp_path):
+def test_non_ascii_names_and_byte_order_mark_are_read(tmp_path):
     document = with_value("images", 0, "file_name", "été/ü 1.png")
     file = tmp_path / "a.json"
     file.write_text(json.dumps(document, ensure_ascii=False), "utf-8-sig")
     assert os.fsdecode(read_annotations(file).files[0]) == "été/ü 1.png"
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_annotations_file_is_reported(tmp_path):
     for file, reason in ((tmp_path / "a.json", "No such file or directory"), (tmp_path, "Is a ")):
         with pytest.raises(DataError) as raised:
             read_annotations(file)
@@ -115,13 +115,13 @@ def test_a_missing_file_is_named(tmp_path):
             assert key in str(raised.value)
 
 
-def test_a_missing_file_with_a_similar_name_is_named(tmp_path):
+def test_message_about_missing_annotations_suggests_similar_name(tmp_path):
     (tmp_path / "Instances.JSON").touch()
     with pytest.raises(DataError, match=r"instances\.json cannot be read.*/Instances\.JSON"):
         read_annotations(tmp_path / "instances.json")
 
 
-def test_a_file_that_is_cut_off_is_named(tmp_path):
+def test_truncated_file_is_refused(tmp_path):
     text = json.dumps(TRAIN)
     for length in range(0, len(text) - 1, 7):
         file = tmp_path / f"{length}.json"
@@ -135,14 +135,14 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
     "content",
     [b"\x1f\x8b\x08\x00 packed", b"\xff\xd8\xff\xe0 a photo", b"[" * 10**6, b"9" * 10**4, b"<x/>"],
 )
-def test_a_file_of_another_kind_is_named(tmp_path, content):
+def test_file_that_is_not_json_is_refused(tmp_path, content):
     file = tmp_path / "a.json"
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.json is not JSON, or is truncated"):
         read_annotations(file)
 
 
-def test_annotations_that_are_a_fifo_are_not_waited_for(tmp_path):
+def test_reading_annotations_from_a_fifo_fails_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(DataError, match=r"a\.json .*FIFO"):
         read_annotations(tmp_path / "a.json")

@@ -1,4 +1,4 @@
-"""Categories without annotations: which are no classes, which stay, and what is said of them."""
+"""Categories without annotations: which of them become classes, and the warnings."""
 
 import pytest
 
@@ -25,7 +25,7 @@ EXTRA = {
 
 
 @pytest.mark.parametrize(("categories", "extra", "name"), EXTRA.values(), ids=EXTRA)
-def test_exporters_entries_without_annotations_are_no_classes(
+def test_exporters_categories_without_annotations_are_not_classes(
     coco_folder, caplog, categories, extra, name
 ):
     data = data_of(coco_folder, categories)
@@ -36,13 +36,13 @@ def test_exporters_entries_without_annotations_are_no_classes(
     assert data.category_ids == [-1, 2, 7, 90]
     data.setup("fit")
     assert data.train_set.annotations.labels.tolist() == [1, 2, 3]
-    # Those of the images 7, 7 and 5.
+    # Labels of the images 7, 7 and 5.
     assert data.val_set.annotations.labels.tolist() == [1, 1, 3]
     assert data.val_set.annotations.category_ids[[1, 1, 3]].tolist() == [2, 2, 90]
 
 
 @pytest.mark.parametrize("name", ["a root of the same name", "a second one of that name"])
-def test_without_objects_the_classes_are_the_same(coco_folder, name):
+def test_classes_do_not_depend_on_validation_objects(coco_folder, name):
     categories, *_ = EXTRA[name]
     data = data_of(coco_folder, categories, val=[])
     assert data.category_ids == [-1, 2, 7, 90]
@@ -58,7 +58,7 @@ def data_of_val_alone(data):
 def test_a_supercategory_with_annotations_is_a_class(coco_folder, caplog):
     categories = [{"id": 0, "name": "insects"}, *CHILDREN]
     entry = {"image_id": 10, "category_id": 0, "bbox": [1, 1, 9, 9]}
-    # In the training set alone: the validation set has the same classes.
+    # Only the training set has it; the validation set has the same classes.
     data = data_of(coco_folder, categories, train=[*OBJECTS, entry])
     assert checked(data, caplog) == []
     assert data.class_names == ["background", "insects", *CLASSES[1:]]
@@ -67,7 +67,7 @@ def test_a_supercategory_with_annotations_is_a_class(coco_folder, caplog):
     assert data.val_set.annotations.labels.tolist() == [2, 2, 4]
 
 
-def test_the_number_of_classes_keeps_a_supercategory(coco_folder, caplog):
+def test_num_classes_can_keep_a_supercategory(coco_folder, caplog):
     categories = [{"id": 0, "name": "insects"}, *CHILDREN]
     (line,) = checked(data_of(coco_folder, categories), caplog)
     assert "data.num_classes=4" in line
@@ -81,13 +81,13 @@ def test_the_number_of_classes_keeps_a_supercategory(coco_folder, caplog):
         _ = data_of(coco_folder, categories, num_classes=5).class_names
 
 
-def test_a_category_that_names_itself_is_a_class(coco_folder):
-    """As COCO's persons do."""
+def test_category_that_is_its_own_supercategory_is_a_class(coco_folder):
+    """COCO's person is one."""
     categories = [{**each, "supercategory": each["name"]} for each in USED]
     assert data_of(coco_folder, categories).class_names == CLASSES
 
 
-def test_a_category_must_be_left(coco_folder):
+def test_categories_without_any_class_are_refused(coco_folder):
     data = data_of(coco_folder, [{"id": 2, "name": "background"}], train=[], val=[])
     with pytest.raises(DataError, match="no category is left"):
         data.check_files("test")

@@ -1,4 +1,4 @@
-"""Categories of files in COCO's format that are no classes or not allowed."""
+"""Refused categories of files in COCO's format."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from coco_categories import CLASSES, OBJECTS, USED, checked, data_of
 from parcnet_train.errors import DataError
 
 
-def test_unused_categories_stay_classes_and_are_reported(coco_folder, caplog):
+def test_unused_categories_stay_classes_and_give_a_warning(coco_folder, caplog):
     categories = [*USED, *({"id": 100 + i, "name": f"kind {i}"} for i in range(20))]
     data = data_of(coco_folder, categories, train=OBJECTS[1:])
     (line,) = checked(data, caplog)
@@ -19,16 +19,16 @@ def test_unused_categories_stay_classes_and_are_reported(coco_folder, caplog):
 NAMESAKES = [*USED[:2], {"id": 90, "name": "bee"}]
 
 
-def test_two_categories_of_one_name_with_annotations_are_refused(coco_folder):
+def test_two_annotated_categories_with_the_same_name_are_refused(coco_folder):
     with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee" and annot'):
         data_of(coco_folder, NAMESAKES).check_files("fit")
-    # One in each file.
+    # One of them in each file.
     data = data_of(coco_folder, NAMESAKES, train=OBJECTS[:2])
     with pytest.raises(DataError, match=r'categories: ids 7, 90 have name="bee" and annot'):
         data.check_files("fit")
 
 
-def test_the_name_of_the_background_is_refused_with_annotations(coco_folder):
+def test_annotated_category_named_background_is_refused(coco_folder):
     categories = [{"id": 2, "name": "background"}, USED[0], USED[2]]
     with pytest.raises(DataError, match='categories: id 2 has name="background" and annot'):
         data_of(coco_folder, categories).check_files("fit")

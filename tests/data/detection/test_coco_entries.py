@@ -1,4 +1,4 @@
-"""Entries of files in COCO's format: every fault is named."""
+"""Invalid entries of files in COCO's format are refused."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from parcnet_train.errors import DataError
 LISTS = ("images", "annotations", "categories")
 
 
-def test_boxes_know_their_entry_in_the_file(tmp_path):
+def test_boxes_keep_their_position_in_the_file(tmp_path):
     annotations = read(tmp_path, TRAIN)
     boxes = [TRAIN["annotations"][each]["bbox"] for each in annotations.entries]
     assert annotations.boxes.tolist() == boxes
@@ -20,7 +20,7 @@ def test_boxes_of_any_finite_size_are_read(tmp_path):
     assert read(tmp_path, changed(annotations=[entry])).areas.tolist() == [np.inf]
 
 
-def test_ids_of_annotations_and_outlines_are_not_needed(tmp_path):
+def test_annotation_ids_and_outlines_are_optional(tmp_path):
     document = changed()
     for entry in document["annotations"]:
         del entry["id"]
@@ -130,7 +130,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("document", "message"), FAULTS.values(), ids=FAULTS)
-def test_every_fault_is_one_line_with_file_and_entry(tmp_path, document, message):
+def test_invalid_entries_are_refused_in_one_line(tmp_path, document, message):
     with pytest.raises(DataError) as raised:
         read(tmp_path, document)
     (line,) = str(raised.value).splitlines()
@@ -138,7 +138,7 @@ def test_every_fault_is_one_line_with_file_and_entry(tmp_path, document, message
     assert message in line
 
 
-def test_an_image_may_have_as_many_pixels_as_are_allowed(tmp_path):
+def test_image_with_the_largest_allowed_size_is_read(tmp_path):
     document = with_value("images", 3, "width", 2**26)
     assert read(tmp_path, document).sizes[3].prod() == 2**31
 
@@ -147,7 +147,7 @@ NONSENSE = (None, True, -1, 2**70, 1e400, -0.5, "", "x", "\0", "\ud800", [], [[]
 
 
 @pytest.mark.parametrize("value", NONSENSE, ids=repr)
-def test_whatever_stands_anywhere_is_read_or_named(tmp_path, value):
+def test_any_value_in_any_place_is_read_or_refused(tmp_path, value):
     places = [
         (name, number, key)
         for name in LISTS

@@ -1,4 +1,4 @@
-"""Images with boxes: what is read of them, how they make batches, and what workers hold."""
+"""Images with boxes: samples, batches, and memory of workers."""
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ def key(sample, size=(32, 32)):
     return SampleKey(sample, 0, size)
 
 
-def test_a_sample_is_the_image_of_its_entry_with_its_boxes(coco_folder):
+def test_sample_has_the_image_and_boxes_of_its_entry(coco_folder):
     dataset = make_set(coco_folder)
     assert len(dataset) == 4
     for number, entry in enumerate(TRAIN["images"]):
@@ -46,17 +46,17 @@ def test_a_sample_is_the_image_of_its_entry_with_its_boxes(coco_folder):
     assert first.placement.dtype == torch.float32
 
 
-def test_crowds_and_boxes_without_area_are_not_to_be_found(coco_folder):
+def test_crowds_and_boxes_without_area_are_no_targets(coco_folder):
     dataset = make_set(coco_folder)
     second, third, fourth = (dataset[key(number)] for number in (1, 2, 3))
-    # One reaches outside of its 30x50 pixels, one has no width.
+    # One extends beyond the 30x50 pixels, one has no width.
     assert second.boxes.tolist() == [[3, 4, 13, 24], [20, 30, 30, 50]]
     assert second.labels.tolist() == [2, 1]
     assert third.boxes.shape == fourth.boxes.shape == (0, 4)
-    assert len(dataset.annotations.boxes) == 5  # an evaluation has all of them
+    assert len(dataset.annotations.boxes) == 5  # all of them, for evaluations
 
 
-def test_a_box_outside_of_its_image_is_not_to_be_found(tmp_path):
+def test_box_outside_its_image_is_no_target(tmp_path):
     boxes = [[60, 0, 10, 10], [-20, -20, 20, 30], [-5, -5, 10, 10], [0, 0, 1e9, 1e9]]
     entries = [{"image_id": 30, "category_id": 2, "bbox": box} for box in boxes]
     file = write_annotations(tmp_path, "train", {**TRAIN, "annotations": entries})
@@ -65,14 +65,14 @@ def test_a_box_outside_of_its_image_is_not_to_be_found(tmp_path):
     assert clipped[2:].tolist() == [[0, 0, 5, 5], [0, 0, 60, 40]]
 
 
-def test_training_has_the_images_with_annotations_crowds_included(coco_folder):
+def test_training_set_has_the_annotated_images_including_crowds(coco_folder):
     dataset = make_set(coco_folder, annotated_only=True)
     files = [dataset.path(int(image)).name for image in dataset.images]
     assert files == ["a.png", "b.jpg", "c.png"]
     assert dataset[key(2)].image.shape == (3, 64, 64)
 
 
-def test_a_training_set_without_any_box_is_refused(coco_folder):
+def test_training_set_without_boxes_is_refused(coco_folder):
     write_annotations(coco_folder, "train", {**TRAIN, "annotations": []})
     with pytest.raises(DataError, match="train2017: the annotations have no image with a box"):
         make_set(coco_folder, annotated_only=True)
@@ -86,15 +86,15 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("entry", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_training_set_without_an_object_is_refused(coco_folder, entry):
+def test_training_set_without_objects_is_refused(coco_folder, entry):
     entries = [{"image_id": 10, "category_id": 2, **entry}] * 3
     write_annotations(coco_folder, "train", {**TRAIN, "annotations": entries})
     with pytest.raises(DataError, match=r"train2017.* no object to learn from: of 3 boxes"):
         make_set(coco_folder, annotated_only=True)
-    assert len(make_set(coco_folder)) == 4  # for an evaluation
+    assert len(make_set(coco_folder)) == 4  # fine for an evaluation
 
 
-def test_unreadable_image_stops_with_its_name_or_is_left_out(coco_folder):
+def test_unreadable_image_raises_or_is_skipped(coco_folder):
     (coco_folder / "train2017" / "b.jpg").write_bytes(b"no image")
     message = r"train2017/b\.jpg cannot be read as an image .*data\.on_error=skip"
     with pytest.raises(DataError, match=message):
@@ -102,7 +102,7 @@ def test_unreadable_image_stops_with_its_name_or_is_left_out(coco_folder):
     assert make_set(coco_folder, on_error="skip")[key(1)] is None
 
 
-def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(coco_folder):
+def test_image_with_too_many_pixels_raises_or_is_skipped(coco_folder):
     assert make_set(coco_folder, max_pixels=50 * 30)[key(1)] is not None
     with pytest.raises(UnreadableError, match=r"b\.jpg .*30x50.*data\.max_pixels=1499"):
         make_set(coco_folder, max_pixels=1499)[key(1)]
@@ -110,7 +110,7 @@ def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(coco_folder):
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-def test_an_image_of_another_size_than_its_entry_is_named(coco_folder, on_error):
+def test_image_of_another_size_than_its_entry_is_refused(coco_folder, on_error):
     cv2.imwrite(str(coco_folder / "train2017" / "b.jpg"), np.zeros((30, 51, 3), np.uint8))
     with pytest.raises(DataError) as raised:
         make_set(coco_folder, on_error=on_error)[key(1)]
@@ -119,9 +119,9 @@ def test_an_image_of_another_size_than_its_entry_is_named(coco_folder, on_error)
     assert "image id 10 of the annotations has 30x50" in message
 
 
-def test_a_photo_is_turned_as_its_camera_was(coco_folder):
+def test_exif_orientation_is_applied(coco_folder):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned to the right
+    exif[0x0112] = 6  # rotated clockwise when displayed
     path = coco_folder / "train2017" / "b.jpg"
     Image.new("RGB", (50, 30)).save(path, exif=exif)
     assert make_set(coco_folder)[key(1)].image.shape == (3, 50, 30)
@@ -130,7 +130,7 @@ def test_a_photo_is_turned_as_its_camera_was(coco_folder):
         make_set(coco_folder)[key(1)]
 
 
-def test_an_empty_place_is_black_and_reads_no_file(coco_folder, monkeypatch):
+def test_padding_sample_is_black_and_reads_no_file(coco_folder, monkeypatch):
     monkeypatch.setattr(boxed_images, "read_image", None)
     place = make_set(coco_folder)[key(PADDING, (24, 40))]
     assert (place.image.shape, place.image.dtype) == ((3, 24, 40), torch.uint8)
@@ -140,7 +140,7 @@ def test_an_empty_place_is_black_and_reads_no_file(coco_folder, monkeypatch):
 
 
 def boxed(count, sample, value=1):
-    """A sample of so many boxes."""
+    """Return a sample with a number of boxes."""
     return BoxedImage(
         torch.full((4, 5, 3), value, dtype=torch.uint8).permute(2, 0, 1),
         torch.arange(4.0 * count).reshape(count, 4),
@@ -150,7 +150,7 @@ def boxed(count, sample, value=1):
     )
 
 
-def test_boxes_of_a_batch_end_in_padding():
+def test_boxes_are_padded_in_a_batch():
     batch = collate([boxed(1, 7), boxed(3, 2), boxed(0, 9)])
     assert batch.images.shape == (3, 3, 4, 5)
     assert batch.images.dtype == torch.uint8
@@ -167,13 +167,13 @@ def test_boxes_of_a_batch_end_in_padding():
     assert batch.skipped == 0
 
 
-def test_a_batch_without_boxes_has_one_column_of_padding():
+def test_batch_without_boxes_has_one_padding_box():
     batch = collate([boxed(0, 0), boxed(0, 1)])
     assert batch.boxes.tolist() == [[[0] * 4]] * 2
     assert batch.labels.tolist() == [[-1], [-1]]
 
 
-def test_places_of_unreadable_images_are_empty_or_filled():
+def test_unreadable_samples_are_padded_or_replaced():
     samples = [boxed(1, 7), None, boxed(2, 3, value=9)]
     batch = collate(samples)
     assert batch.samples.tolist() == [7, 3, PADDING]
@@ -188,7 +188,7 @@ def test_places_of_unreadable_images_are_empty_or_filled():
         collate([None, None])
 
 
-def test_workers_hold_arrays_only(coco_folder):
+def test_data_set_holds_only_arrays(coco_folder):
     augmentation = DetectionAugmentation()
     for split, transform in (
         ("train", DetectionTrainTransform(augmentation, 0, False)),
@@ -206,7 +206,7 @@ def test_workers_hold_arrays_only(coco_folder):
                 assert not hasattr(value, "__len__") or isinstance(value, (str, CocoAnnotations))
 
 
-def test_images_may_lie_in_folders(tmp_path):
+def test_images_may_be_in_subfolders(tmp_path):
     entry = {"id": 1, "file_name": "deep/er/x.png", "height": 8, "width": 9}
     document = {**VAL, "images": [entry], "annotations": []}
     write_annotations(tmp_path, "val", document)

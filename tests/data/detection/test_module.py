@@ -1,4 +1,4 @@
-"""`CocoData`: which files it reads, which faults it names before a training, what it loads."""
+"""`CocoData`: files, faults reported before a training, and batches."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def test_classes_are_the_background_and_the_categories(coco_folder):
     assert data.val_set.annotations.image_ids.tolist() == [7, 5, 6]
 
 
-def test_number_of_categories_is_checked(coco_folder):
+def test_wrong_num_classes_is_refused(coco_folder):
     assert make_data(coco_folder, num_classes=3).class_names == CLASSES
     for action in ("fit", "test"):
         with pytest.raises(DataError) as raised:
@@ -80,7 +80,7 @@ def test_both_sets_must_have_the_same_categories(coco_folder, categories, messag
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_an_absent_image_is_named_before_anything_is_read(coco_folder, split):
+def test_missing_image_is_reported_before_anything_is_read(coco_folder, split):
     folder = coco_folder / f"{split}2017"
     for name in ("c.png", "d.png") if split == "train" else ("f.png", "g.png"):
         (folder / name).unlink()
@@ -92,7 +92,7 @@ def test_an_absent_image_is_named_before_anything_is_read(coco_folder, split):
     assert "data.root" in message
 
 
-def test_images_in_folders_are_looked_for_there(coco_folder):
+def test_image_names_may_contain_folders(coco_folder):
     entries = [{**entry, "file_name": f"x/{entry['file_name']}"} for entry in VAL["images"]]
     write_annotations(coco_folder, "val", {**VAL, "images": entries})
     with pytest.raises(DataError, match=r"val2017/x/e\.png does not exist.*; 3 of 3 images"):
@@ -106,11 +106,11 @@ def test_images_in_folders_are_looked_for_there(coco_folder):
 
 @pytest.mark.parametrize("action", ["fit", "check"])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_some_images_are_opened_before_a_training(coco_folder, action, split):
+def test_some_images_are_read_before_training(coco_folder, action, split):
     name = "b.jpg" if split == "train" else "f.png"
     file = coco_folder / f"{split}2017" / name
     turned, size = Image.Exif(), (30, 50) if split == "train" else (45, 70)
-    turned[0x0112] = 6  # to be shown turned to the right
+    turned[0x0112] = 6  # rotated clockwise when displayed
     Image.new("RGB", size).save(file, exif=turned)
     (fault,) = faults_of(coco_folder, f"action={action}")
     assert f"{split}2017/{name} has {size[1]}x{size[0]} pixels" in fault
@@ -123,7 +123,7 @@ def test_some_images_are_opened_before_a_training(coco_folder, action, split):
 
 
 @pytest.mark.parametrize("action", ["fit", "check"])
-def test_a_training_without_an_object_is_refused(coco_folder, action):
+def test_training_without_objects_is_refused(coco_folder, action):
     crowds = [{**entry, "iscrowd": 1} for entry in TRAIN["annotations"]]
     for entries in (crowds, []):
         write_annotations(coco_folder, "train", {**TRAIN, "annotations": entries})
@@ -133,7 +133,7 @@ def test_a_training_without_an_object_is_refused(coco_folder, action):
         assert faults_of(coco_folder, "action=test", "ckpt=x.ckpt") != [fault]
 
 
-def test_an_absent_image_with_a_similar_name_is_named(coco_folder):
+def test_message_about_missing_image_suggests_similar_name(coco_folder):
     entries = [{**entry, "file_name": f"val2017\\{entry['file_name']}"} for entry in VAL["images"]]
     write_annotations(coco_folder, "val", {**VAL, "images": entries})
     with pytest.raises(DataError, match=r"does not exist.*but .*val2017/e\.png.*3 of 3"):
@@ -143,7 +143,7 @@ def test_an_absent_image_with_a_similar_name_is_named(coco_folder):
         make_data(coco_folder).check_files("test")
 
 
-def test_folders_are_listed_once_whatever_their_length(coco_folder, monkeypatch):
+def test_each_folder_is_listed_only_once(coco_folder, monkeypatch):
     listed, scandir = [], os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
     make_data(coco_folder).check_files("fit")
@@ -151,7 +151,7 @@ def test_folders_are_listed_once_whatever_their_length(coco_folder, monkeypatch)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_missing_folder_is_named(coco_folder, split):
+def test_missing_folder_is_reported(coco_folder, split):
     shutil.rmtree(coco_folder / f"{split}2017")
     message = (
         rf"data\.root: .*{split}2017 does not exist; expected a folder of images.*{split}_images"
@@ -161,13 +161,13 @@ def test_a_missing_folder_is_named(coco_folder, split):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_missing_annotations_are_named(coco_folder, split):
+def test_missing_annotations_are_reported(coco_folder, split):
     (coco_folder / "annotations" / f"instances_{split}2017.json").unlink()
     with pytest.raises(DataError, match=rf"{split}2017\.json cannot be read \(No such file"):
         make_data(coco_folder).check_files("fit")
 
 
-def test_an_evaluation_needs_no_training_set(coco_folder):
+def test_evaluation_needs_no_training_set(coco_folder):
     shutil.rmtree(coco_folder / "train2017")
     (coco_folder / "annotations" / "instances_train2017.json").unlink()
     data = make_data(coco_folder)
@@ -177,7 +177,7 @@ def test_an_evaluation_needs_no_training_set(coco_folder):
     assert len(data.val_set) == 3
 
 
-def test_a_benchmark_needs_no_validation_set(coco_folder):
+def test_benchmark_needs_no_validation_set(coco_folder):
     shutil.rmtree(coco_folder / "val2017")
     (coco_folder / "annotations" / "instances_val2017.json").unlink()
     data = make_data(coco_folder)
@@ -186,7 +186,7 @@ def test_a_benchmark_needs_no_validation_set(coco_folder):
     assert len(data.make_train_set()) == 3
 
 
-def test_names_of_folders_and_files_can_be_chosen(coco_folder):
+def test_folders_and_files_can_be_renamed(coco_folder):
     (coco_folder / "train2017").rename(coco_folder / "images")
     (coco_folder / "annotations" / "instances_train2017.json").rename(coco_folder / "boxes.json")
     data = make_data(coco_folder, train_images="images", train_annotations="boxes.json")
@@ -195,7 +195,7 @@ def test_names_of_folders_and_files_can_be_chosen(coco_folder):
     assert len(list(data.train_dataloader())) == 2
 
 
-def test_validation_has_every_image_once_and_is_filled_up(coco_folder):
+def test_validation_has_every_image_once_and_is_padded(coco_folder):
     first, second = fitted(coco_folder).val_dataloader()
     assert [first.samples.tolist(), second.samples.tolist()] == [[0, 1], [2, PADDING]]
     assert first.images.shape == second.images.shape == (2, 3, 64, 64)
@@ -208,7 +208,7 @@ def test_validation_has_every_image_once_and_is_filled_up(coco_folder):
     assert np.allclose(first.placements, np.concatenate([scales, np.zeros((2, 2))], axis=1))
 
 
-def test_letterbox_keeps_the_aspect(coco_folder):
+def test_letterbox_keeps_the_aspect_ratio(coco_folder):
     batch, _ = fitted(coco_folder, keep_aspect=True, image_size=(70, 90)).val_dataloader()
     assert batch.images.shape == (2, 3, 70, 90)
     scale = 90 / 70
@@ -217,7 +217,7 @@ def test_letterbox_keeps_the_aspect(coco_folder):
     assert np.allclose(batch.placements[1], [1, 1, 22, 0])
 
 
-def test_epochs_differ_and_repeat(coco_folder):
+def test_epochs_differ_and_are_reproducible(coco_folder):
     def epoch(number, seed=0):
         loader = fitted(coco_folder, batch_size=3, seed=seed).train_dataloader()
         _set_sampler_epoch(loader, number)
@@ -230,7 +230,7 @@ def test_epochs_differ_and_repeat(coco_folder):
         assert not torch.equal(other.images, epoch(0).images)
 
 
-def test_workers_load_the_same(coco_folder):
+def test_batches_do_not_depend_on_workers(coco_folder):
     alone = list(fitted(coco_folder).train_dataloader())
     data = fitted(coco_folder, num_workers=1)
     for expected, batch in zip(alone, data.train_dataloader(), strict=True):
@@ -238,7 +238,7 @@ def test_workers_load_the_same(coco_folder):
     data.end_workers()
 
 
-def test_sizes_vary_on_request(coco_folder):
+def test_multi_scale_batches_vary_in_size(coco_folder):
     scales = MultiScale(smallest=0.5, largest=1.5, count=3)
     data = fitted(coco_folder, batch_size=1, multi_scale=scales)
     loader, sizes = data.train_dataloader(), set()
@@ -248,7 +248,7 @@ def test_sizes_vary_on_request(coco_folder):
     assert sizes == {(32, 32), (64, 64), (96, 96)}
 
 
-def test_the_benchmark_of_loaders_refuses_it(coco_folder):
+def test_loader_benchmark_refuses_detection_data(coco_folder):
     with pytest.raises(ConfigError, match=r"benchmark\.target=loader: .*folders of images"):
         time_loaders(make_data(coco_folder), repeats=1)
 
@@ -266,12 +266,12 @@ def faults_of(root, *overrides):
         ("data.keep_aspect=grey", "data.keep_aspect=grey: allowed is bool"),
     ],
 )
-def test_settings_are_checked(coco_folder, override, message):
+def test_invalid_settings_are_refused(coco_folder, override, message):
     (fault,) = faults_of(coco_folder, override)
     assert message in fault
 
 
-def test_the_configuration_names_faults_of_the_files(coco_folder):
+def test_configuration_check_reports_faults_of_the_files(coco_folder):
     assert faults_of(coco_folder) == []
     (coco_folder / "val2017" / "e.png").unlink()
     (fault,) = faults_of(coco_folder)
@@ -288,8 +288,8 @@ def test_the_configuration_names_faults_of_the_files(coco_folder):
         ("detection", "demo", "classification"),
     ],
 )
-def test_data_of_another_task_is_named(coco_folder, task, data, of):
+def test_data_of_another_task_is_refused(coco_folder, task, data, of):
     faults = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
     assert faults[-1] == f"data={data}: allowed with task={of}, not with task={task}"
-    # Data for a demonstration brings some of its recipe.
+    # Demonstration data changes some of the recipe.
     assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])

@@ -23,14 +23,14 @@ from parcnet_train.data.detection.transforms import (
 from parcnet_train.data.samplers import SampleKey
 
 SIZE = (96, 128)
-# One box per channel, so that each can be found by its colour.
+# One box per channel, so that each can be found by its color.
 BOXES = np.array([[10, 20, 70, 60], [90, 5, 120, 95], [40, 65, 100, 115]], dtype=np.float64)
 GEOMETRY = DetectionAugmentation(crop=True, photometric=False, expand=0.5, flip=0.5)
 EVERYTHING = DetectionAugmentation(expand=0.5)
 
 
 def scene(height=120, width=160, boxes=BOXES):
-    """Boxes of pure colours on black, labelled 1, 2, 3."""
+    """Return boxes of pure colors on black, labeled 1, 2, 3."""
     image = np.zeros((height, width, 3), np.uint8)
     for channel, (left, top, right, bottom) in enumerate(boxes.astype(int)):
         image[top:bottom, left:right] = 0
@@ -43,7 +43,7 @@ def noise(height=60, width=80):
 
 
 def coloured(image, channel):
-    """The box around what a channel alone colours, None where there is nothing."""
+    """Return the box around the pixels of one channel's color; None if there are none."""
     others = [other for other in range(3) if other != channel]
     mask = (image[..., channel] > 127) & (image[..., others] < 64).all(axis=-1)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -53,14 +53,14 @@ def coloured(image, channel):
 
 
 def assert_boxes_cover_colours(view, within):
-    """Whether each box still is where its colour is, to so many pixels."""
+    """Assert that each box is where its color is, within some pixels."""
     height, width = view.image.shape[:2]
     assert len(view.boxes) == len(view.labels)
     assert (view.boxes >= 0).all()
     assert (view.boxes <= [width, height, width, height]).all()
     for box, label in zip(view.boxes, view.labels, strict=True):
         seen = coloured(view.image, label - 1)
-        if seen is None:  # only a part as narrow as the blur of resizing
+        if seen is None:  # the visible part is as narrow as the blur of resizing
             assert (box[2:] - box[:2]).min() < 3
             continue
         assert np.abs(seen - box).max() <= within, (label, seen, box)
@@ -73,20 +73,20 @@ def train(view, sample, augmentation, size=SIZE, seed=0, epoch=0, copy=0, keep_a
 
 @pytest.mark.parametrize("keep_aspect", [False, True], ids=["stretched", "letterbox"])
 @pytest.mark.parametrize("size", [(96, 128), (200, 64), (64, 200), (240, 320)], ids=str)
-def test_resized_boxes_cover_their_colours(size, keep_aspect):
+def test_resized_boxes_fit_their_objects(size, keep_aspect):
     view = fit(scene(), size, keep_aspect)
     assert view.image.shape == (*size, 3)
     assert view.image.dtype == np.uint8
     assert_boxes_cover_colours(view, within=1)
 
 
-def test_flipped_boxes_cover_their_colours():
+def test_flipped_boxes_fit_their_objects():
     view = flip(scene())
     assert_boxes_cover_colours(view, within=0)
     assert np.array_equal(view.image, scene().image[:, ::-1])
 
 
-def test_expanded_boxes_cover_their_colours():
+def test_expanded_boxes_fit_their_objects():
     areas = []
     for seed in range(40):
         view = expand(scene(), Random(seed))
@@ -100,7 +100,7 @@ def test_expanded_boxes_cover_their_colours():
     assert 10 < max(areas) <= 16
 
 
-def test_cropped_boxes_cover_their_colours():
+def test_cropped_boxes_fit_their_objects():
     sizes = set()
     for seed in range(200):
         view = crop(scene(), Random(seed))
@@ -110,7 +110,7 @@ def test_cropped_boxes_cover_their_colours():
 
 
 @pytest.mark.parametrize("keep_aspect", [False, True], ids=["stretched", "letterbox"])
-def test_all_steps_together_cover_colours(keep_aspect):
+def test_boxes_fit_their_objects_after_all_steps(keep_aspect):
     flips = 0
     for sample in range(300):
         view = train(scene(), sample, GEOMETRY, keep_aspect=keep_aspect)
@@ -121,7 +121,7 @@ def test_all_steps_together_cover_colours(keep_aspect):
 
 
 @pytest.mark.parametrize("keep_aspect", [False, True], ids=["stretched", "letterbox"])
-def test_placement_is_where_the_original_image_lies(keep_aspect):
+def test_placement_locates_the_original_image(keep_aspect):
     for sample in range(100):
         view = train(scene(), sample, GEOMETRY, keep_aspect=keep_aspect)
         scale, offset = np.tile(view.placement[:2], 2), np.tile(view.placement[2:], 2)
@@ -129,13 +129,13 @@ def test_placement_is_where_the_original_image_lies(keep_aspect):
         mapped = np.concatenate(
             [mapped.reshape(-1, 2, 2).min(1), mapped.reshape(-1, 2, 2).max(1)], 1
         )
-        # A crop may have cut off a part, never added one.
+        # A crop may remove a part, but never add one.
         inside = (view.boxes >= mapped - 1e-9) == [True, True, False, False]
         assert (inside | np.isclose(view.boxes, mapped)).all()
     assert np.allclose(fit(scene(), SIZE, False).placement, [128 / 160, 96 / 120, 0, 0])
 
 
-def test_photometric_distortion_leaves_boxes_alone():
+def test_photometric_distortion_leaves_boxes_unchanged():
     colours = DetectionAugmentation(crop=False, flip=0.0)
     changed = 0
     for sample in range(20):
@@ -145,14 +145,14 @@ def test_photometric_distortion_leaves_boxes_alone():
     assert changed > 10
 
 
-def test_evaluation_ignores_aspect_as_released():
+def test_evaluation_ignores_the_aspect_ratio_as_released():
     view = DetectionEvalTransform(keep_aspect=False)(scene(), SampleKey(0, 3, (320, 320)))
     assert view.image.shape == (320, 320, 3)
     assert view.placement.tolist() == [2, 320 / 120, 0, 0]
     assert np.allclose(view.boxes, BOXES * [2, 320 / 120, 2, 320 / 120])
 
 
-def test_letterbox_is_grey_and_centred():
+def test_letterbox_is_gray_and_centered():
     view = fit(
         View(noise(50, 100), np.array([[0, 0, 100.0, 50]]), np.ones(1, int)), (320, 320), True
     )
@@ -165,7 +165,7 @@ def test_letterbox_is_grey_and_centred():
 
 @pytest.mark.parametrize("keep_aspect", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 3)])
-def test_tiny_images(shape, keep_aspect):
+def test_tiny_images_are_transformed(shape, keep_aspect):
     boxes = np.array([[0.0, 0.0, shape[1], shape[0]]])
     for sample in range(30):
         view = View(noise(*shape), boxes, np.ones(1, int))
@@ -174,7 +174,7 @@ def test_tiny_images(shape, keep_aspect):
         assert len(out.boxes) == len(out.labels) == 1
 
 
-def test_an_image_without_boxes_is_not_cropped():
+def test_image_without_boxes_is_not_cropped():
     view = View(noise(), np.zeros((0, 4)), np.zeros(0, int))
     for seed in range(20):
         assert crop(view, Random(seed)).image is view.image
@@ -183,7 +183,7 @@ def test_an_image_without_boxes_is_not_cropped():
 
 
 def released_crop(height, width, boxes, rng):
-    """The crop as the release draws it, one rectangle after the other; None: the whole image."""
+    """Draw a crop as the release does, one rectangle at a time; None: the whole image."""
     while True:
         option = rng.choice(CROP_OPTIONS)
         if option == 0:
@@ -212,7 +212,7 @@ def is_centred(rectangle, box):
     return rectangle[0] < x < rectangle[2] and rectangle[1] < y < rectangle[3]
 
 
-def test_crops_are_distributed_as_the_release_draws_them():
+def test_crop_distribution_matches_the_release():
     draws, rng = 1500, Random(1)
     theirs = [released_crop(120, 160, BOXES.tolist(), rng) for _ in range(draws)]
     ours = []
@@ -236,7 +236,7 @@ def test_crops_are_distributed_as_the_release_draws_them():
         assert ks_2samp(quantity(ours), quantity(theirs)).pvalue > 1e-3
 
 
-def test_a_crop_keeps_boxes_whose_centre_is_inside():
+def test_crop_keeps_boxes_whose_center_is_inside():
     for seed in range(200):
         view = crop(scene(), Random(seed))
         left, top = -view.placement[2:]
@@ -248,7 +248,7 @@ def test_a_crop_keeps_boxes_whose_centre_is_inside():
         assert max(iou(rectangle, box) for box in BOXES) >= 0.1
 
 
-def test_a_training_image_depends_on_seed_and_key_only():
+def test_training_image_depends_on_seed_and_key_only():
     keys = [(sample, epoch, copy) for epoch in range(3) for sample in range(5) for copy in range(2)]
 
     def draw(sample, epoch, copy, seed=1):
@@ -265,7 +265,7 @@ def test_a_training_image_depends_on_seed_and_key_only():
         assert draw(*key) == before
 
 
-def test_global_generators_and_the_original_are_left_alone():
+def test_global_generators_and_original_are_unchanged():
     view = scene()
     with generators.left_alone():
         for sample in range(10):
@@ -274,7 +274,7 @@ def test_global_generators_and_the_original_are_left_alone():
     assert np.array_equal(view.boxes, BOXES)
 
 
-def test_nothing_is_drawn_where_all_is_off():
+def test_nothing_is_random_with_all_augmentation_off():
     off = DetectionAugmentation(crop=False, photometric=False, flip=0.0)
     for sample in range(5):
         view, plain = train(scene(), sample, off), fit(scene(), SIZE, False)

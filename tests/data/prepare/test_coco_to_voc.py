@@ -1,4 +1,4 @@
-"""COCO's objects as masks of VOC's classes: objects with straight edges, masks told by hand."""
+"""COCO's objects as masks of VOC's classes: rectangles, with expected masks made by hand."""
 
 import json
 
@@ -9,10 +9,10 @@ from parcnet_train.data.prepare.coco_to_voc import CATEGORIES, CocoImage, make_m
 from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
 from parcnet_train.errors import DataError
 
-# pycocotools' own: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
+# warning of pycocotools: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-# COCO 2017's own ids, of its names for VOC's classes.
+# Ids in COCO 2017; comments are COCO's names for VOC's classes.
 COCO_IDS = {
     "aeroplane": 5,  # airplane
     "bicycle": 2,
@@ -44,13 +44,13 @@ def polygon(left, top, right, bottom):
 
 
 def thing(category, *boxes):
-    """An object of one polygon per box."""
+    """Return an object with one polygon per box."""
     polygons = [polygon(*box) for box in boxes]
     return {"id": 7, "category_id": category, "iscrowd": 0, "segmentation": polygons}
 
 
 def run_lengths(mask):
-    """COCO's, of columns, beginning with zeros."""
+    """Return COCO's run lengths: by columns, starting with zeros."""
     values = mask.T.ravel().tolist()
     counts, now = [0], 0
     for value in values:
@@ -69,7 +69,7 @@ def crowd(category, left, top, right, bottom, shape=(HEIGHT, WIDTH)):
 
 
 def masks(*objects):
-    """By both rules."""
+    """Return the masks of both rules."""
     image = CocoImage("000000000009", HEIGHT, WIDTH, list(objects))
     return make_mask(image, "released"), make_mask(image, "later-on-top")
 
@@ -89,7 +89,7 @@ def check(made, expected):
             assert one.tolist() == other.tolist()
 
 
-def test_categories_are_those_of_the_classes():
+def test_category_ids_match_the_class_names():
     assert dict(zip(VOC_CLASSES, CATEGORIES, strict=True)) == {"background": 0, **COCO_IDS}
 
 
@@ -100,7 +100,7 @@ def test_every_class_is_drawn_with_its_index(name):
     check(masks(thing(COCO_IDS[name], box)), (mask, mask))
 
 
-def test_the_first_or_the_last_object_has_the_overlap():
+def test_first_or_last_object_wins_an_overlap():
     first, second = (0, 0, 6, 6), (4, 4, 10, 8)
     objects = thing(PERSON, first), thing(DOG, second)
     check(
@@ -110,7 +110,7 @@ def test_the_first_or_the_last_object_has_the_overlap():
 
 
 def test_polygons_of_an_object_are_united():
-    parts = (0, 0, 5, 4), (3, 2, 9, 6)  # they overlap
+    parts = (0, 0, 5, 4), (3, 2, 9, 6)  # overlapping
     mask = painted(*((15, part) for part in parts))
     check(masks(thing(PERSON, *parts)), (mask, mask))
 
@@ -127,12 +127,12 @@ def test_crowds_are_objects_or_ignored():
     dog, people = (0, 0, 4, 4), (2, 2, 10, 8)
     expected = painted((15, people), (12, dog)), painted((12, dog), (255, people))
     check(masks(thing(DOG, dog), crowd(PERSON, *people)), expected)
-    # Of another category: nothing, or ignored too.
+    # Crowds of another category are background, or ignored too.
     expected = painted((12, dog)), painted((12, dog), (255, people))
     check(masks(thing(DOG, dog), crowd(TRUCK, *people)), expected)
 
 
-def test_images_that_are_left_out():
+def test_images_without_objects_are_left_out():
     everything = (0, 0, WIDTH, HEIGHT)
     check(masks(thing(PERSON, everything)), (None, painted((15, everything))))
     check(masks(crowd(PERSON, 0, 0, 5, 5)), (painted((15, (0, 0, 5, 5))), None))
@@ -181,7 +181,7 @@ def test_images_with_objects_of_the_classes_are_read(tmp_path):
         ("000000000000", 256, 300),
         ("000000000004", 400, 256),
     ]
-    # In the order of the file, which decides who has an overlap.
+    # The order of the file decides which object wins an overlap.
     assert [each["category_id"] for each in read[1].objects] == [PERSON, TRUCK, DOG]
 
 
@@ -204,7 +204,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("content", "count", "reason"), FAULTS.values(), ids=FAULTS)
-def test_other_files_are_refused(tmp_path, content, count, reason):
+def test_invalid_annotation_files_are_refused(tmp_path, content, count, reason):
     with pytest.raises(DataError) as caught:
         read_coco(written(tmp_path, content), count)
     message = str(caught.value)
@@ -213,6 +213,6 @@ def test_other_files_are_refused(tmp_path, content, count, reason):
     assert "\n" not in message
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_annotations_file_is_reported(tmp_path):
     with pytest.raises(DataError, match="json does not exist; expected a folder of COCO 2017"):
         read_coco(tmp_path, 1)

@@ -1,4 +1,4 @@
-"""ImageNet's official files, made small: the same formats, three classes, few images."""
+"""Small versions of ImageNet's official files: same formats, three classes, few images."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from parcnet_train.errors import DataError
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_imagenet.py"
 
-# In the order of the labels, as there, that of the names is another.
+# In the order of the labels, which is not the order of the names.
 WORDS = {
     "n02119789": "kit fox, Vulpes macrotis",
     "n01440764": "tench, Tinca tinca",
@@ -33,12 +33,12 @@ COUNTS = Counts(train=10, val=7, classes=3)
 
 @pytest.fixture(autouse=True)
 def unflushed(monkeypatch):
-    """Flushing all disks of this machine takes a second, and tests write many folders."""
+    """Turn off flushing, which takes a second for each of many folders."""
     monkeypatch.setattr(os, "sync", lambda: None)
 
 
 def tar(members, mode="w"):
-    """An archive of files by name."""
+    """Return an archive of files, given by name."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:
         for name, content in members.items():
@@ -49,7 +49,7 @@ def tar(members, mode="w"):
 
 
 def meta(words=WORDS):
-    """`meta.mat` as the kit has it: leaves first, then inner nodes of the hierarchy."""
+    """Return a `meta.mat` like the kit's: leaves first, then inner nodes of the hierarchy."""
     names = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children")
     names += ("wordnet_height", "num_train_images")
     synsets = np.zeros((len(words) + 2, 1), dtype=[(name, object) for name in names])
@@ -69,7 +69,7 @@ def devkit(words=WORDS, truth=TRUTH):
 
 def images(wnid, count):
     rng = np.random.default_rng(int(wnid[1:]))
-    # Content does not matter; sizes are below, at and above the block of a tar.
+    # Contents do not matter; sizes are below, at and above the block size of a tar.
     sizes = (100, 512, 1300, 7, 5000)
     return {f"{wnid}_{17 * i}.JPEG": rng.bytes(sizes[i]) for i in range(count)}
 
@@ -107,13 +107,13 @@ def refused(source, root=None, counts=COUNTS):
     return message
 
 
-def test_the_tree_is_that_of_torchvision(source, tmp_path, monkeypatch):
+def test_unpacked_files_match_torchvision(source, tmp_path, monkeypatch):
     said = prepare_imagenet(source, tmp_path / "ours", COUNTS)
     assert said == (
         f"{tmp_path / 'ours'}: 10 training and 7 validation images of 3 classes; use data=imagenet "
         f"data.root={tmp_path / 'ours'}"
     )
-    monkeypatch.setattr(reference, "_verify_archive", lambda *_: None)  # knows the real hashes
+    monkeypatch.setattr(reference, "_verify_archive", lambda *_: None)  # expects the real hashes
     reference.parse_devkit_archive(source)
     reference.parse_train_archive(source)
     reference.parse_val_archive(source)
@@ -128,7 +128,7 @@ def test_the_tree_is_that_of_torchvision(source, tmp_path, monkeypatch):
     assert ours == theirs
 
 
-def test_killed_at_any_file_it_goes_on_and_ends_the_same(source, tmp_path, monkeypatch):
+def test_killed_call_is_resumed_with_the_same_result(source, tmp_path, monkeypatch):
     prepare_imagenet(source, tmp_path / "whole", COUNTS)
     write = Path.write_bytes
     for left in range(17):
@@ -157,12 +157,12 @@ def test_killed_at_any_file_it_goes_on_and_ends_the_same(source, tmp_path, monke
         with monkeypatch.context() as patch:
             patch.setattr(Path, "write_bytes", lambda p, c: (again.append(p), write(p, c))[1])  # noqa: B023
             prepare_imagenet(source, root, COUNTS)
-        assert len(again) == 17 - left  # the half file, and those that were not begun
+        assert len(again) == 17 - left  # the incomplete file and those not started
         assert tree(root) == tree(tmp_path / "whole")
         assert not list(root.glob("**/.*"))
 
 
-def test_a_folder_is_on_the_disk_before_it_takes_its_name(source, tmp_path, monkeypatch):
+def test_folder_is_flushed_before_it_is_renamed(source, tmp_path, monkeypatch):
     rename, done = Path.rename, []
     monkeypatch.setattr(os, "sync", lambda: done.append("flushed"))
     monkeypatch.setattr(Path, "rename", lambda p, t: (done.append(t.name), rename(p, t))[1])
@@ -171,7 +171,7 @@ def test_a_folder_is_on_the_disk_before_it_takes_its_name(source, tmp_path, monk
     assert done[1::2] == [*sorted(TRAIN_COUNTS), "val"]
 
 
-def test_a_finished_tree_is_only_counted(source, tmp_path, monkeypatch):
+def test_finished_data_set_is_only_counted(source, tmp_path, monkeypatch):
     prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
     monkeypatch.setattr(Path, "write_bytes", lambda *_: pytest.fail("written again"))
     prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
@@ -184,7 +184,7 @@ def test_a_finished_tree_is_only_counted(source, tmp_path, monkeypatch):
     assert "imagenet/val contains 8 images; expected 7" in refused(source)
 
 
-def test_missing_files_are_named(source, tmp_path):
+def test_missing_files_are_reported(source, tmp_path):
     (source / VAL).unlink()
     (source / DEVKIT).unlink()
     assert refused(source).startswith(
@@ -204,9 +204,9 @@ def test_missing_files_are_named(source, tmp_path):
 
 @pytest.mark.parametrize("name", [TRAIN, VAL, DEVKIT])
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_file_is_refused_and_the_whole_one_goes_on(source, tmp_path, name, share):
+def test_truncated_archive_is_refused_and_the_complete_one_resumes(source, tmp_path, name, share):
     whole = (source / name).read_bytes()
-    # An archive ends with zeros, without which it is whole.
+    # The zeros at the end of an archive are not needed.
     content = whole.rstrip(b"\0")
     (source / name).write_bytes(content[: int(len(content) * share)])
     message = refused(source)
@@ -217,13 +217,13 @@ def test_a_truncated_file_is_refused_and_the_whole_one_goes_on(source, tmp_path,
 
 
 @pytest.mark.parametrize("name", [TRAIN, VAL, DEVKIT])
-def test_another_file_under_the_name(source, name):
+def test_wrong_file_with_the_official_name_is_refused(source, name):
     (source / name).write_bytes(b"<html>Please log in</html>" * 100)
     assert f"{source / name}: " in refused(source)
     assert "expected the complete official file" in refused(source)
 
 
-def test_archives_of_another_set(source):
+def test_archives_of_another_data_set_are_refused(source):
     tars = class_tars()
     (source / TRAIN).write_bytes(tar({"n00000001.tar": b"", **dict(list(tars.items())[1:])}))
     assert "it lacks 1 of 3 class tars and contains 1 other files, first n01440764;" in refused(
@@ -261,7 +261,7 @@ HOSTILE["hard link"].type = tarfile.LNKTYPE
 
 
 @pytest.mark.parametrize("member", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_members_are_refused(source, tmp_path, member):
+def test_malicious_archive_members_are_refused(source, tmp_path, member):
     tars = class_tars()
     tars["n01440764.tar"] = tar({**images("n01440764", 4), member: b""})
     (source / TRAIN).write_bytes(tar(tars))
@@ -273,7 +273,7 @@ def test_hostile_members_are_refused(source, tmp_path, member):
     assert written == {partial / name for name in images("n01440764", 4)}
 
 
-def test_images_too_many_or_without_label(source):
+def test_surplus_images_and_images_without_label_are_refused(source):
     twice = io.BytesIO()
     with tarfile.open(fileobj=twice, mode="w") as archive:
         for _ in range(2):
@@ -289,7 +289,7 @@ def test_images_too_many_or_without_label(source):
         assert f"ILSVRC2012_val_{number:08d}.JPEG has no label" in refused(source)
 
 
-def test_a_class_that_lacks_an_image_is_mended_as_the_message_says(source, tmp_path):
+def test_class_with_a_missing_image_is_fixed_as_the_message_says(source, tmp_path):
     short = class_tars() | {"n01440764.tar": tar(images("n01440764", 4))}
     (source / TRAIN).write_bytes(tar(short))
     train = tmp_path / "imagenet" / "train"
@@ -301,7 +301,9 @@ def test_a_class_that_lacks_an_image_is_mended_as_the_message_says(source, tmp_p
     prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
 
 
-def test_too_little_space_is_told_before_anything_is_written(source, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_anything_is_written(
+    source, tmp_path, monkeypatch
+):
     free = shutil.disk_usage(tmp_path)._replace(free=20_000)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: free)
     sizes = [len(content) for content in class_tars().values()]
@@ -309,14 +311,14 @@ def test_too_little_space_is_told_before_anything_is_written(source, tmp_path, m
     message = refused(source)
     assert f"imagenet: {needed / 1e9:.1f} GB are still to be unpacked, but only 0.0 GB" in message
     assert not (tmp_path / "imagenet").exists()
-    # Enough for what a run that was stopped has left to do.
+    # Enough space for the rest of an interrupted run.
     free = free._replace(free=needed)
     prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
     free = free._replace(free=0)
     prepare_imagenet(source, tmp_path / "imagenet", COUNTS)
 
 
-def test_a_full_disk_is_one_line_and_the_next_call_goes_on(source, tmp_path, monkeypatch):
+def test_full_disk_is_reported_in_one_line_and_the_next_call_resumes(source, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))
 

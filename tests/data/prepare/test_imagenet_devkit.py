@@ -1,4 +1,4 @@
-"""ImageNet's development kit; `test_imagenet.py` has its files inside whole sets."""
+"""ImageNet's development kit; `test_imagenet.py` tests it as part of the data set."""
 
 import io
 import tarfile
@@ -22,7 +22,7 @@ WORDS = {"n02119789": "kit fox, Vulpes macrotis", "n01440764": "tench"}
 
 
 def meta(numbers=(2, 1, 3), wnids=("n01440764", "n02119789", "n00001740")):
-    """`meta.mat` of two classes in another order than their numbers, and an inner node."""
+    """Return a `meta.mat` with two classes not sorted by number, and an inner node."""
     names = ("ILSVRC2012_ID", "WNID", "words", "num_children")
     synsets = np.zeros((3, 1), dtype=[(name, object) for name in names])
     words = (*reversed(WORDS.values()), "entity")
@@ -47,11 +47,11 @@ def test_ilsvrc2012_has_the_published_numbers():
     assert (ILSVRC2012.train, ILSVRC2012.val, ILSVRC2012.classes) == (1_281_167, 50_000, 1_000)
 
 
-def test_classes_stand_in_the_order_of_their_numbers_without_inner_nodes():
+def test_classes_are_sorted_by_number_without_inner_nodes():
     assert list(read_synsets(meta()).items()) == list(WORDS.items())
 
 
-def test_labels_are_numbers_of_classes(tmp_path):
+def test_labels_are_class_numbers(tmp_path):
     kit = write_kit(tmp_path / "kit.tar.gz", meta(), b"2\n1\n2\n")
     words, labels = read_devkit(kit, COUNTS)
     assert words == WORDS
@@ -67,6 +67,6 @@ def test_labels_are_numbers_of_classes(tmp_path):
         (meta(numbers=(2, 4, 3)), b"2\n1\n2\n", "are not 1, 2, 3"),
     ],
 )
-def test_a_kit_of_another_set_is_refused(synsets, labels, message, tmp_path):
+def test_development_kit_of_another_data_set_is_refused(synsets, labels, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read_devkit(write_kit(tmp_path / "kit.tar.gz", synsets, labels), COUNTS)

@@ -1,4 +1,4 @@
-"""Files of folders and archives, found by name; files that appear when they are whole."""
+"""Files of folders and archives by name, and atomic file writes."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ FILES = {
 
 
 def tar(path, mode="w", extra=()):
-    """An archive of FILES in the official folder, and whatever else."""
+    """Write an archive of FILES in the official folder, and extra members."""
     members = [(f"{INSIDE}/{name}", content) for name, content in FILES.items()]
     with tarfile.open(path, mode) as archive:
         for name, content in [*members, *extra]:
@@ -54,7 +54,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
-def test_files_of_any_source(tmp_path, make):
+def test_files_are_read_from_any_source(tmp_path, make):
     with open_source(make(tmp_path), INSIDE, "set.tar") as source:
         assert {name: source.size(name) for name in FILES} == {k: len(v) for k, v in FILES.items()}
         assert source.size("a/1.bin") is None
@@ -71,19 +71,19 @@ def test_files_of_any_source(tmp_path, make):
         assert "expected the complete official file" in message
 
 
-def test_an_archive_is_read_in_its_order(tmp_path):
+def test_archive_is_read_in_its_own_order(tmp_path):
     with open_source(tar(tmp_path / "set.tgz", "w:gz"), INSIDE, "set.tgz") as source:
         assert [name for name, _ in source.read(sorted(FILES))] == list(FILES)
 
 
-def test_links_in_an_archive_are_no_files(tmp_path):
+def test_links_in_an_archive_are_not_files(tmp_path):
     link = tarfile.TarInfo(f"{INSIDE}/c")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with open_source(tar(tmp_path / "set.tar", extra=[(link, b"")]), INSIDE, "set.tar") as source:
         assert source.size("c") is None
 
 
-def test_a_source_that_is_not_there(tmp_path):
+def test_missing_source_is_refused(tmp_path):
     with (
         pytest.raises(DataError) as caught,
         open_source(tmp_path / "no.tar", INSIDE, "set.tar"),
@@ -114,11 +114,11 @@ def read_all(path):
         return dict(source.read(FILES))
 
 
-# A tar that is not compressed has no sums of its content.
+# An uncompressed tar has no checksums of its contents.
 @pytest.mark.parametrize(
     ("mode", "change"), [("w", name) for name in list(CONTENT)[:3]] + [("w:gz", k) for k in CONTENT]
 )
-def test_a_damaged_archive_is_refused(tmp_path, mode, change):
+def test_damaged_archive_is_refused(tmp_path, mode, change):
     path = tar(tmp_path / "set.tar", mode)
     path.write_bytes(CONTENT[change](path.read_bytes()))
     with pytest.raises(DataError) as caught:
@@ -129,7 +129,7 @@ def test_a_damaged_archive_is_refused(tmp_path, mode, change):
     assert "\n" not in message
 
 
-def test_a_leftover_link_is_not_written_into(tmp_path):
+def test_target_of_a_leftover_link_is_not_overwritten(tmp_path):
     source, path = tmp_path / "source", tmp_path / "x"
     source.write_bytes(b"theirs")
 
@@ -147,7 +147,7 @@ def test_a_leftover_link_is_not_written_into(tmp_path):
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
-def test_what_is_there_and_of_its_size_is_not_placed_again(tmp_path, make):
+def test_existing_files_of_the_right_size_are_kept(tmp_path, make):
     targets = {name: tmp_path / "out" / name.replace("/", "_") for name in FILES}
     (tmp_path / "out").mkdir()
     kept, short = targets["a/3.bin"], targets["b/4.bin"]
@@ -162,8 +162,8 @@ def test_what_is_there_and_of_its_size_is_not_placed_again(tmp_path, make):
 
 
 @pytest.mark.parametrize("link", ["hard", "symbolic"])
-def test_linked_files_stay_as_they_are(tmp_path, link, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where a relative path would be told from
+def test_linked_files_are_not_modified(tmp_path, link, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # relative paths would start here
     source = Folder(Path("set"))
     folder(source.path)
     targets = {name: Path("out") / name.replace("/", "_") for name in FILES}
@@ -174,7 +174,7 @@ def test_linked_files_stay_as_they_are(tmp_path, link, monkeypatch):
     for name, target in targets.items():
         assert target.samefile(source.path / name)
         assert target.is_symlink() == (link == "symbolic")
-    # A source that is another now is copied, and the linked file not written into.
+    # A changed source is copied; the linked file is not overwritten.
     Folder(Path("set2"))
     (folder(Path("set2")) / "a/3.bin").write_bytes(b"another")
     place(Folder(Path("set2")), targets, "files")
@@ -182,14 +182,14 @@ def test_linked_files_stay_as_they_are(tmp_path, link, monkeypatch):
     assert (source.path / "a/3.bin").read_bytes() == FILES["a/3.bin"]
 
 
-def test_files_of_an_archive_are_unpacked_where_links_are_asked_for(tmp_path):
+def test_archive_files_are_unpacked_even_if_links_are_requested(tmp_path):
     targets = {"a/3.bin": tmp_path / "3.bin"}
     with open_source(tar(tmp_path / "set.tar"), INSIDE, "set.tar") as source:
         place(source, targets, "files", "hard")
     assert (tmp_path / "3.bin").read_bytes() == FILES["a/3.bin"]
 
 
-def test_hard_links_to_another_disk_are_told_of(tmp_path, monkeypatch):
+def test_hard_link_to_another_disk_is_refused(tmp_path, monkeypatch):
     def other_disk(path, target):
         raise OSError(18, "Invalid cross-device link", str(target))
 
@@ -201,7 +201,7 @@ def test_hard_links_to_another_disk_are_told_of(tmp_path, monkeypatch):
     assert "--link symbolic" in message
 
 
-def test_a_compressed_archive_of_something_else(tmp_path):
+def test_gzip_file_that_is_not_a_tar_is_refused(tmp_path):
     (tmp_path / "set.tgz").write_bytes(gzip.compress(b"hello" * 1000))
     with (
         pytest.raises(DataError, match=r"set.tgz: .*; expected the complete official file"),

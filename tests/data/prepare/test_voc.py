@@ -1,4 +1,4 @@
-"""Official files of VOC 2012, SBD and COCO, made small: the same formats, few images."""
+"""Small versions of the official files of VOC 2012, SBD and COCO: same formats, few images."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from parcnet_train.data.prepare.voc_sources import VOC_CLASSES, Counts
 from parcnet_train.data.segmentation.palette import read_mask, voc_palette
 from parcnet_train.errors import DataError
 
-# pycocotools' own: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
+# warning of pycocotools: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_voc.py"
@@ -57,13 +57,13 @@ def write_list(path, names):
 
 def voc_mask(name):
     mask = mask_of(name, 0)
-    mask[0] = 255  # VOC has edges
+    mask[0] = 255  # VOC ignores edges
     return mask
 
 
 @pytest.fixture
 def voc(tmp_path):
-    """VOC 2012 as it is unpacked: `VOCdevkit/VOC2012`."""
+    """Unpacked VOC 2012: `VOCdevkit/VOC2012`."""
     root = tmp_path / "downloads" / "VOCdevkit" / "VOC2012"
     for name in sorted({*TRAIN, *VAL, *SBD_TRAIN, *SBD_VAL, *UNUSED}):
         jpeg(root / "JPEGImages" / f"{name}.jpg", *size_of(name))
@@ -80,7 +80,7 @@ def voc(tmp_path):
 
 
 def write_mat(path, mask):
-    """A file of SBD's `cls`, with all that those have."""
+    """Write a file of SBD's `cls` with all of its fields."""
     boundaries = np.empty((20, 1), object)
     boundaries[:, 0] = [np.zeros((2, 2), bool)] * 20
     present = np.setdiff1d(mask, 0)[:, None]
@@ -91,7 +91,7 @@ def write_mat(path, mask):
 
 @pytest.fixture
 def sbd(tmp_path, voc):
-    """SBD as it is unpacked: `benchmark_RELEASE/dataset`."""
+    """Unpacked SBD: `benchmark_RELEASE/dataset`."""
     root = tmp_path / "downloads" / "benchmark_RELEASE" / "dataset"
     for name in [*SBD_TRAIN, *SBD_VAL]:
         write_mat(root / "cls" / f"{name}.mat", mask_of(name, 1))
@@ -102,7 +102,7 @@ def sbd(tmp_path, voc):
 
 
 PERSON, DOG, TRUCK = 1, 18, 8
-# Height and width, and objects: category and box; a crowd has no box, but one of run lengths.
+# Height, width and objects (category and box); a crowd has run lengths instead of a box.
 COCO = {
     9: (260, 300, [(PERSON, (10, 20, 110, 120)), (DOG, (100, 100, 200, 200))]),
     25: (256, 256, [(DOG, (0, 0, 50, 60)), (TRUCK, (40, 40, 90, 90)), (PERSON, "crowd")]),
@@ -112,7 +112,7 @@ COCO = {
     42: (280, 260, []),
     49: (300, 270, [(PERSON, "crowd")]),
 }
-LEFT, RIGHT = 100, 120  # of all crowds, from top to bottom
+LEFT, RIGHT = 100, 120  # columns of all crowds, which reach from top to bottom
 
 
 def coco_annotations():
@@ -148,7 +148,7 @@ def coco(tmp_path):
 
 
 def coco_masks(rule):
-    """By hand."""
+    """Return the expected masks, made by hand."""
     masks = {9: np.zeros((260, 300)), 25: np.zeros((256, 256))}
     if rule == "released":
         masks[9][100:200, 100:200] = 12
@@ -189,7 +189,7 @@ def refused(*arguments, **more):
     return message
 
 
-def test_voc_and_sbd_as_torchvision_reads_them(voc, sbd, tmp_path):
+def test_voc_and_sbd_match_torchvision(voc, sbd, tmp_path):
     root = tmp_path / "ours" / "VOCdevkit" / "VOC2012"
     said = prepare(voc, sbd, root)
     assert said == (
@@ -211,18 +211,18 @@ def test_voc_and_sbd_as_torchvision_reads_them(voc, sbd, tmp_path):
         path = f"JPEGImages/{name}.jpg"
         assert (root / path).read_bytes() == (voc / path).read_bytes()
     files = 2 * 8 + 3
-    assert len(tree(root)) == files  # and nothing else
+    assert len(tree(root)) == files  # no other files
 
 
 def masks_of_torchvision(sbd):
-    """Path and mask of all files of `cls`, as torchvision's own reader of SBD has them."""
+    """Return path and mask of all files of `cls`, read by torchvision."""
     for split in ("train", "val"):
         theirs = SBDataset(str(sbd), image_set=split, mode="segmentation")
         for path, (_, mask) in zip(theirs.masks, theirs, strict=True):
             yield Path(path).stem, mask
 
 
-def test_masks_have_the_palette_and_are_read_back(voc, sbd, tmp_path):
+def test_masks_have_the_palette_and_can_be_read_back(voc, sbd, tmp_path):
     prepare(voc, sbd, tmp_path / "ours")
     for name in [*TRAIN, *VAL, *NEW]:
         path = tmp_path / "ours" / "SegmentationClass" / f"{name}.png"
@@ -234,7 +234,7 @@ def test_masks_have_the_palette_and_are_read_back(voc, sbd, tmp_path):
 
 
 def archives(voc, sbd):
-    """The official archives, with what else they have, and not in the order of the names."""
+    """Write archives like the official ones: with other files, and not sorted by name."""
     downloads = voc.parents[1]
     with tarfile.open(downloads / "VOCtrainval_11-May-2012.tar", "w") as archive:
         for path in sorted(voc.rglob("*"), reverse=True):
@@ -245,7 +245,7 @@ def archives(voc, sbd):
     return downloads / "VOCtrainval_11-May-2012.tar", downloads / "benchmark.tgz"
 
 
-def test_archives_make_the_same_as_folders(voc, sbd, tmp_path):
+def test_archives_give_the_same_result_as_folders(voc, sbd, tmp_path):
     prepare(voc, sbd, tmp_path / "folders")
     prepare(*archives(voc, sbd), tmp_path / "archives")
     assert tree(tmp_path / "archives") == tree(tmp_path / "folders")
@@ -254,7 +254,7 @@ def test_archives_make_the_same_as_folders(voc, sbd, tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["released", "later-on-top"])
-def test_coco_is_added_by_a_rule(voc, sbd, coco, tmp_path, rule):
+def test_coco_masks_follow_the_rule(voc, sbd, coco, tmp_path, rule):
     root = tmp_path / "ours"
     said = prepare(voc, sbd, root, coco, rule)
     masks = coco_masks(rule)
@@ -268,7 +268,7 @@ def test_coco_is_added_by_a_rule(voc, sbd, coco, tmp_path, rule):
     assert len(tree(root)) == 2 * 11 + 4
 
 
-def test_rules_are_not_mixed(voc, sbd, coco, tmp_path):
+def test_masks_of_two_rules_are_not_mixed(voc, sbd, coco, tmp_path):
     root = tmp_path / "ours"
     prepare(voc, sbd, root)  # COCO can be added later,
     prepare(voc, sbd, root, coco, "released")
@@ -286,7 +286,7 @@ def test_rules_are_not_mixed(voc, sbd, coco, tmp_path):
     assert np.array_equal(read_mask(root / "SegmentationClass" / f"{name}.png"), mask)
 
 
-def test_killed_at_any_file_it_goes_on_and_ends_the_same(voc, sbd, coco, tmp_path, monkeypatch):
+def test_killed_call_is_resumed_with_the_same_result(voc, sbd, coco, tmp_path, monkeypatch):
     sources = tree(voc.parents[1]), tree(coco)
     prepare(voc, sbd, tmp_path / "whole", coco)
     files = len(tree(tmp_path / "whole"))
@@ -319,10 +319,10 @@ def test_killed_at_any_file_it_goes_on_and_ends_the_same(voc, sbd, coco, tmp_pat
         assert not made_before & set(again)
         assert len(set(again)) == len(again) == files - len(made_before)
         assert tree(root) == whole
-    assert (tree(voc.parents[1]), tree(coco)) == sources  # which are only read
+    assert (tree(voc.parents[1]), tree(coco)) == sources  # sources are only read
 
 
-def test_the_lists_are_written_last(voc, sbd, tmp_path):
+def test_lists_are_written_last(voc, sbd, tmp_path):
     root = tmp_path / "ours"
     (sbd / "cls" / f"{NEW[-1]}.mat").write_bytes(b"no")
     refused(voc, sbd, root)
@@ -331,7 +331,7 @@ def test_the_lists_are_written_last(voc, sbd, tmp_path):
 
 
 @pytest.mark.parametrize("link", ["hard", "symbolic"])
-def test_images_are_linked(voc, sbd, coco, tmp_path, link):
+def test_images_can_be_linked(voc, sbd, coco, tmp_path, link):
     prepare(voc, sbd, tmp_path / "copied", coco)
     root = tmp_path / "linked"
     prepare(voc, sbd, root, coco, "released", link)
@@ -346,7 +346,7 @@ def test_images_are_linked(voc, sbd, coco, tmp_path, link):
             assert not path.is_symlink()
 
 
-def test_missing_files_are_named(voc, sbd, tmp_path):
+def test_missing_files_are_reported(voc, sbd, tmp_path):
     root = tmp_path / "ours"
     lacks = "it lacks 1 of {} files that are needed, first {}; "
     (voc / "JPEGImages" / f"{NEW[0]}.jpg").rename(tmp_path / "kept.jpg")
@@ -359,7 +359,7 @@ def test_missing_files_are_named(voc, sbd, tmp_path):
     prepare(voc, sbd, root)
 
 
-def test_other_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp_path):
+def test_wrong_image_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp_path):
     root = tmp_path / "ours"
     message = refused(voc, sbd, root, counts=Counts(3, 2, 7))
     assert message.startswith(f"{sbd}: train.txt and val.txt list 3 images that are new to VOC 201")
@@ -378,7 +378,7 @@ def test_other_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp
     assert not root.exists()
 
 
-def test_damaged_sources_are_named(voc, sbd, coco, tmp_path):
+def test_damaged_sources_are_refused(voc, sbd, coco, tmp_path):
     root = tmp_path / "ours"
     end = "expected the complete official file"
     path = sbd / "cls" / f"{NEW[0]}.mat"
@@ -434,13 +434,15 @@ def test_masks_are_verified(voc, sbd, tmp_path):
     assert np.array_equal(read_mask(mask), mask_of(NEW[0], 1))
 
 
-def test_an_image_that_is_none_is_refused(voc, sbd, tmp_path):
+def test_file_that_is_not_an_image_is_refused(voc, sbd, tmp_path):
     (voc / "JPEGImages" / f"{TRAIN[0]}.jpg").write_bytes(b"<html>")
     image = tmp_path / "ours" / "JPEGImages" / f"{TRAIN[0]}.jpg"
     assert refused(voc, sbd, tmp_path / "ours").startswith(f"{image} is not an image. {AGAIN}")
 
 
-def test_a_full_disk_is_one_line_and_the_next_call_goes_on(voc, sbd, tmp_path, monkeypatch):
+def test_full_disk_is_reported_in_one_line_and_the_next_call_resumes(
+    voc, sbd, tmp_path, monkeypatch
+):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
@@ -454,7 +456,7 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(voc, sbd, tmp_path, m
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Calls the script; returns its exit code and what it wrote to either stream."""
+    """Run the script; return its exit code, stdout and stderr."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
@@ -465,7 +467,7 @@ def run(monkeypatch, capsys):
     return call
 
 
-def test_the_script_says_what_is_wrong_in_one_line(run, voc, sbd, tmp_path):
+def test_script_reports_errors_in_one_line(run, voc, sbd, tmp_path):
     code, out, err = run(tmp_path / "no.tar", sbd, tmp_path / "ours")
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {tmp_path}/no.tar does not exist; expected VOCtrainval_11-May-")
@@ -477,7 +479,7 @@ def test_the_script_says_what_is_wrong_in_one_line(run, voc, sbd, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_the_script_shows_its_options(run):
+def test_script_shows_its_options(run):
     code, said, _ = run("--help")
     assert code == 0
     assert "--coco-rule {released,later-on-top}" in said

@@ -1,4 +1,4 @@
-"""Lists of VOC and SBD, and SBD's masks."""
+"""Image lists of VOC and SBD, and SBD's masks."""
 
 import io
 
@@ -22,7 +22,7 @@ def write_list(path, lines):
 
 @pytest.fixture
 def sources(tmp_path):
-    """Four images for training and two for validation; SBD has three of them, and three others."""
+    """Four training and two validation images; SBD has three of them and three others."""
     voc, sbd = Folder(tmp_path / "voc"), Folder(tmp_path / "sbd")
     write_list(voc.path / "ImageSets/Segmentation/train.txt", names(4, 1, 2, 3))
     write_list(voc.path / "ImageSets/Segmentation/val.txt", names(6, 5))
@@ -31,7 +31,7 @@ def sources(tmp_path):
     return voc, sbd
 
 
-def test_training_images_are_those_of_both_without_the_validation_set(sources):
+def test_training_images_come_from_both_sets_without_the_validation_set(sources):
     split = read_split(*sources, Counts(4, 2, 7))
     assert split.voc_train == names(1, 2, 3, 4)
     assert split.voc_val == names(5, 6)
@@ -39,8 +39,8 @@ def test_training_images_are_those_of_both_without_the_validation_set(sources):
     assert split.train == names(1, 2, 3, 4, 7, 8, 9)
 
 
-def test_the_official_numbers_are_those_that_are_published():
-    # SBD has 8,498 and 2,857 images, and all of them and VOC's are 12,031.
+def test_official_image_counts_match_the_publications():
+    # SBD has 8,498 and 2,857 images; together with VOC's there are 12,031.
     assert OFFICIAL.train + OFFICIAL.voc_val == 12_031
     assert (OFFICIAL.voc_train + OFFICIAL.voc_val, OFFICIAL.train) == (2_913, 10_582)
 
@@ -52,7 +52,7 @@ def refused(sources, counts=None):
     return str(caught.value)
 
 
-def test_other_lists_are_refused(sources):
+def test_invalid_lists_are_refused(sources):
     voc, sbd = sources
     place = f"{voc.path}: ImageSets/Segmentation/"
     end = "; expected the complete official file. Fix: download it again"
@@ -71,7 +71,7 @@ def test_other_lists_are_refused(sources):
 
 
 def mat(segmentation, **others):
-    """A file of `cls`, with all that those have."""
+    """Return a file of `cls` with all of its fields."""
     boundaries = np.empty((20, 1), object)
     boundaries[:, 0] = [np.zeros((2, 2), bool)] * 20
     structure = {"Boundaries": boundaries, "Segmentation": segmentation, "CategoriesPresent": 15}
@@ -81,13 +81,13 @@ def mat(segmentation, **others):
 
 
 @pytest.mark.parametrize("shape", [(7, 11), (1, 5), (5, 1)])
-def test_masks_of_sbd(shape):
+def test_sbd_masks_are_read(shape):
     mask = np.random.default_rng(0).integers(0, 21, shape, dtype=np.uint8)
     read = read_sbd(mat(mask))
     assert read.dtype == np.uint8
     assert np.array_equal(read, mask)
 
 
-def test_a_mask_of_another_kind_is_refused():
+def test_sbd_mask_of_another_type_is_refused():
     with pytest.raises(ValueError, match=r"GTcls.Segmentation has type float64 and shape \(2, 2\)"):
         read_sbd(mat(np.zeros((2, 2))))

@@ -1,4 +1,4 @@
-"""Images with masks: what is read of them, how they make batches, and what workers hold."""
+"""Images with masks: samples, batches, and memory of workers."""
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ def key(sample, size=(32, 32)):
     return SampleKey(sample, 0, size)
 
 
-def test_a_sample_is_the_image_of_its_name_with_its_mask(voc_folder):
+def test_sample_has_the_image_and_mask_of_its_name(voc_folder):
     dataset = make_set(voc_folder)
     assert len(dataset) == 4
     for number, name in enumerate(TRAIN):
@@ -50,7 +50,7 @@ def test_originals_are_not_resized(voc_folder):
 
 
 @pytest.mark.parametrize("what", ["image", "mask"])
-def test_unreadable_files_stop_with_their_name_or_are_left_out(voc_folder, what):
+def test_unreadable_files_raise_or_are_skipped(voc_folder, what):
     path = {"image": image_path, "mask": mask_path}[what](voc_folder, "b")
     path.write_bytes(b"nothing")
     with pytest.raises(DataError, match=rf"{path.name} cannot be read as .*repair or remove it"):
@@ -58,14 +58,14 @@ def test_unreadable_files_stop_with_their_name_or_are_left_out(voc_folder, what)
     assert make_set(voc_folder, on_error="skip")[key(1)] is None
 
 
-def test_unreadable_images_name_the_way_on(voc_folder):
+def test_unreadable_image_error_suggests_on_error_skip(voc_folder):
     image_path(voc_folder, "b").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"data\.on_error=skip"):
         make_set(voc_folder)[key(1)]
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-def test_a_mask_of_another_size_than_its_image_is_named(voc_folder, on_error):
+def test_mask_of_another_size_than_its_image_is_refused(voc_folder, on_error):
     write_mask(mask_path(voc_folder, "b"), mask_of("b")[:, 1:])
     with pytest.raises(DataError) as raised:
         make_set(voc_folder, on_error=on_error)[key(1)]
@@ -74,9 +74,9 @@ def test_a_mask_of_another_size_than_its_image_is_named(voc_folder, on_error):
     assert f"{voc_folder}/JPEGImages/b.png has 48x64" in message
 
 
-def test_a_photo_is_turned_as_its_camera_was(voc_folder):
+def test_exif_orientation_is_applied(voc_folder):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned to the right
+    exif[0x0112] = 6  # rotated clockwise when displayed
     Image.new("RGB", (56, 40)).save(image_path(voc_folder, "a"), exif=exif)
     with pytest.raises(DataError, match=r"has 56x40 .* 40x56 .*rotate the mask too"):
         make_set(voc_folder)[key(0)]
@@ -87,7 +87,7 @@ def test_a_photo_is_turned_as_its_camera_was(voc_folder):
     ("values", "words"),
     [([3], "3"), ([254, 4], "4, 254"), (range(9, 30), "9, 10, 11, 12, 13, ...")],
 )
-def test_classes_that_there_are_not_are_named(voc_folder, on_error, values, words):
+def test_unknown_classes_in_a_mask_are_refused(voc_folder, on_error, values, words):
     mask = mask_of("a")
     mask[5, : len(values)] = values
     write_mask(mask_path(voc_folder, "a"), mask)
@@ -99,14 +99,14 @@ def test_classes_that_there_are_not_are_named(voc_folder, on_error, values, word
     assert "classes.txt" in message
 
 
-def test_an_image_of_more_pixels_than_allowed_stops_or_is_left_out(voc_folder):
+def test_image_with_too_many_pixels_raises_or_is_skipped(voc_folder):
     assert make_set(voc_folder, max_pixels=40 * 56)[key(0)] is not None
     with pytest.raises(UnreadableError, match=r"a\.jpg .*56x40.*data\.max_pixels=2239"):
         make_set(voc_folder, max_pixels=2239)[key(0)]
     assert make_set(voc_folder, on_error="skip", max_pixels=2239)[key(0)] is None
 
 
-def test_an_empty_place_is_black_and_reads_no_file(voc_folder, monkeypatch):
+def test_padding_sample_is_black_and_reads_no_file(voc_folder, monkeypatch):
     monkeypatch.setattr(masked_images, "read_image", None)
     place = make_set(voc_folder)[key(PADDING, (24, 40))]
     assert (place.image.shape, place.image.dtype) == ((3, 24, 40), torch.uint8)
@@ -118,7 +118,7 @@ def test_an_empty_place_is_black_and_reads_no_file(voc_folder, monkeypatch):
 
 
 def masked(sample, value=1, original=None):
-    """A sample of one colour and class."""
+    """Return a sample of one color and class."""
     return MaskedImage(
         torch.full((4, 5, 3), value, dtype=torch.uint8).permute(2, 0, 1),
         torch.full((4, 5), value, dtype=torch.uint8),
@@ -128,7 +128,7 @@ def masked(sample, value=1, original=None):
     )
 
 
-def test_a_batch_of_an_evaluation_has_originals_of_all_sizes():
+def test_evaluation_batch_has_original_masks_of_different_sizes():
     originals = [torch.ones(3, 4, dtype=torch.uint8), torch.ones(9, 2, dtype=torch.uint8)]
     batch = collate([masked(7, 1, originals[0]), masked(2, 9, originals[1])])
     assert batch.images.shape == (2, 3, 4, 5)
@@ -142,7 +142,7 @@ def test_a_batch_of_an_evaluation_has_originals_of_all_sizes():
     assert dtypes == [torch.uint8, torch.uint8, torch.int64, torch.float32]
 
 
-def test_places_of_unreadable_images_are_empty_or_filled():
+def test_unreadable_samples_are_padded_or_replaced():
     whole = torch.ones(2, 2, dtype=torch.uint8)
     batch = collate([masked(7, 1, whole), None, masked(3, 9, whole)])
     assert batch.samples.tolist() == [7, 3, PADDING]
@@ -159,7 +159,7 @@ def test_places_of_unreadable_images_are_empty_or_filled():
         collate([None, None])
 
 
-def test_an_image_alone_may_be_unreadable():
+def test_unreadable_image_in_a_batch_of_one_is_padded():
     batch = collate([None], alone=(6, 8))
     assert batch.images.shape == (1, 3, 6, 8)
     assert (batch.masks == 255).all()
@@ -169,7 +169,7 @@ def test_an_image_alone_may_be_unreadable():
     assert collate([masked(4)], alone=(6, 8)).images.shape == (1, 3, 4, 5)
 
 
-def test_workers_hold_arrays_only(voc_folder):
+def test_data_set_holds_only_arrays(voc_folder):
     dataset = make_set(voc_folder)
     for value in vars(dataset).values():
         if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Wrong masks are named before a training, by a sample and in full, with what is to be done."""
+"""Checks of masks before a training, of a sample or of all, report faults with a fix."""
 
 import logging
 import re
@@ -68,7 +68,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("write", WRONG, ids=lambda write: write.__name__)
-def test_a_wrong_mask_is_named(voc_folder, write):
+def test_wrong_mask_is_reported_before_training(voc_folder, write):
     make_data(voc_folder).check_files("fit")
     make_data(voc_folder).check_every_file()
     write(mask_path(voc_folder, "b"), mask_of("b"))
@@ -78,7 +78,7 @@ def test_a_wrong_mask_is_named(voc_folder, write):
         assert re.search(WRONG[write], line)
 
 
-def test_all_faults_of_both_lists_are_told_up_to_ten(voc_folder, monkeypatch):
+def test_faults_of_both_lists_are_reported_up_to_ten(voc_folder, monkeypatch):
     names = [*TRAIN, *VAL]
     for name in names:
         write_high_class(mask_path(voc_folder, name), mask_of(name))
@@ -91,7 +91,7 @@ def test_all_faults_of_both_lists_are_told_up_to_ten(voc_folder, monkeypatch):
         assert fault.splitlines()[-1] == "4 more files have faults"
 
 
-def test_what_is_read_depends_on_the_action(voc_folder):
+def test_masks_checked_depend_on_the_action(voc_folder):
     write_high_class(mask_path(voc_folder, "b"), mask_of("b"))
     make_data(voc_folder).check_files("test")
     with pytest.raises(DataError, match=r"b\.png has pixels of class 3"):
@@ -101,7 +101,7 @@ def test_what_is_read_depends_on_the_action(voc_folder):
         make_data(voc_folder).check_files("test")
 
 
-def test_unreadable_files_may_be_skipped_but_not_wrong_ones(voc_folder):
+def test_on_error_skip_covers_unreadable_masks_but_not_wrong_ones(voc_folder):
     write_half(mask_path(voc_folder, "b"), mask_of("b"))
     image_path(voc_folder, "e").write_bytes(b"nothing")
     make_data(voc_folder, on_error="skip").check_files("fit")
@@ -112,7 +112,7 @@ def test_unreadable_files_may_be_skipped_but_not_wrong_ones(voc_folder):
 
 
 def write_many(root, count, mask=lambda number: np.zeros((8, 8), np.uint8)):
-    """So many tiny images in the training list, and their masks."""
+    """Write a training list of tiny images with masks."""
     names = [f"n{number:04}" for number in range(count)]
     for number, name in enumerate(names):
         Image.new("RGB", (8, 8)).save(root / "JPEGImages" / f"{name}.jpg")
@@ -120,7 +120,7 @@ def write_many(root, count, mask=lambda number: np.zeros((8, 8), np.uint8)):
     return write_list(root, "train", names)
 
 
-def test_a_sample_is_spread_evenly(voc_folder):
+def test_checked_masks_are_evenly_spread(voc_folder):
     assert evenly_spread(3) == [0, 1, 2]
     assert evenly_spread(1) == [0]
     positions = evenly_spread(10_582)
@@ -141,7 +141,7 @@ def half(value):
     return mask
 
 
-def test_binary_masks_are_told_what_to_divide_by(voc_folder):
+def test_masks_of_0_and_255_only_are_refused(voc_folder):
     file = write_many(voc_folder, 40, lambda number: half(255 if number else 0))
     for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
         assert fault.startswith(f"{voc_folder}/SegmentationClass/n0001.png contains only 0 and 255")
@@ -149,7 +149,7 @@ def test_binary_masks_are_told_what_to_divide_by(voc_folder):
         assert "divide the masks by 255" in fault
 
 
-def test_masks_of_class_0_alone_are_told(voc_folder):
+def test_masks_of_class_0_only_are_refused(voc_folder):
     file = write_many(voc_folder, 40)
     for fault in (fault_of_sample(voc_folder), fault_of_all(voc_folder)):
         assert fault.startswith(f"{file}: all of its 40 masks contain only class 0")
@@ -157,19 +157,19 @@ def test_masks_of_class_0_alone_are_told(voc_folder):
 
 
 def test_rare_classes_do_not_make_masks_binary(voc_folder):
-    """One mask of a hundred, which the sample has not, holds another class."""
+    """One mask of a hundred contains another class and is not in the sample."""
     write_many(voc_folder, 100, lambda number: half(1 if number == 50 else 255))
     assert 50 not in evenly_spread(100)
     make_data(voc_folder).check_files("fit")
     make_data(voc_folder).check_every_file()
 
 
-def test_masks_without_any_pixel_that_counts(voc_folder):
+def test_masks_with_ignored_pixels_only_are_refused(voc_folder):
     write_many(voc_folder, 3, lambda number: np.full((8, 8), 255, np.uint8))
     assert "contains only 0 and 255" in fault_of_sample(voc_folder)
 
 
-def test_an_ordinary_start_reads_the_sample_alone(voc_folder, monkeypatch):
+def test_ordinary_start_reads_only_a_sample_of_the_masks(voc_folder, monkeypatch):
     write_many(voc_folder, 100, lambda number: half(1))
     read = []
     look = label_checks.look_at
@@ -180,7 +180,7 @@ def test_an_ordinary_start_reads_the_sample_alone(voc_folder, monkeypatch):
     assert read == evenly_spread(100)
 
 
-def test_classes_never_seen_are_told_in_full_checks(voc_folder, caplog):
+def test_full_check_warns_about_classes_without_pixels(voc_folder, caplog):
     file = write_many(voc_folder, 5, lambda number: half(2))
     write_classes(voc_folder, ["background", "cat", "dog", "emu"])
     with caplog.at_level(logging.WARNING):
@@ -195,14 +195,14 @@ def faults_of(root, *overrides):
     return configure(["task=segmentation", "data=voc_format", f"data.root={root}", *overrides])[1]
 
 
-def test_the_configuration_names_faults(voc_folder):
+def test_configuration_check_reports_wrong_masks(voc_folder):
     write_many(voc_folder, 100, lambda number: half(1))
     assert faults_of(voc_folder, "action=check", "check.data=full") == []
     for number in (49, 50):
         write_colours(mask_path(voc_folder, f"n{number:04}"), half(1))
     assert faults_of(voc_folder) == []
     assert faults_of(voc_folder, "action=check") == []
-    assert faults_of(voc_folder, "check.data=full") == []  # of action=check alone
+    assert faults_of(voc_folder, "check.data=full") == []  # only for action=check
     found = faults_of(voc_folder, "action=check", "check.data=full")
     assert ["n0049.png" in found[0], "n0050.png" in found[1]] == [True, True]
     assert len(found) == 2
@@ -212,12 +212,12 @@ def test_the_configuration_names_faults(voc_folder):
         assert "n0000.png is not a mask of class indices" in fault
 
 
-def test_how_much_is_checked_is_checked(voc_folder):
+def test_value_of_check_data_is_validated(voc_folder):
     (fault,) = faults_of(voc_folder, "check.data=all")
     assert fault.startswith("check.data=all: allowed is one of sample, full")
 
 
-def test_a_full_check_shows_its_progress(voc_folder, capsys, monkeypatch):
+def test_full_check_shows_its_progress(voc_folder, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     make_data(voc_folder).check_every_file()
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`VocData`: which files it reads, which faults it names before a training, what it loads."""
+"""`VocData`: files, faults reported before a training, and batches."""
 
 import shutil
 
@@ -34,7 +34,7 @@ def fitted(root, **settings):
     return data
 
 
-def test_classes_are_those_of_the_file(voc_folder):
+def test_classes_are_read_from_classes_txt(voc_folder):
     data = make_data(voc_folder)
     assert data.class_names == NAMES
     assert data.window is None
@@ -46,7 +46,7 @@ def test_classes_are_those_of_the_file(voc_folder):
     assert make_data(voc_folder).class_names == ["sky", "road sign"]
 
 
-def test_classes_of_a_set_that_names_none(voc_folder):
+def test_classes_without_classes_txt(voc_folder):
     (voc_folder / "classes.txt").unlink()
     assert make_data(voc_folder, num_classes=4).class_names == ["0", "1", "2", "3"]
     assert make_data(voc_folder, names=["x", "y"]).class_names == ["x", "y"]
@@ -81,7 +81,7 @@ def test_classes_of_a_set_that_names_none(voc_folder):
         (None, {"names": ["a", "b"], "num_classes": 3}, r"=3: data\.names has 2 classes"),
     ],
 )
-def test_classes_are_checked(voc_folder, names, settings, message):
+def test_invalid_classes_are_refused(voc_folder, names, settings, message):
     (voc_folder / "classes.txt").unlink()
     if names is not None:
         write_classes(voc_folder, names)
@@ -89,13 +89,13 @@ def test_classes_are_checked(voc_folder, names, settings, message):
         make_data(voc_folder, **settings).check_files("fit")
 
 
-def test_classes_that_are_no_text_are_named(voc_folder):
+def test_classes_txt_that_is_not_text_is_refused(voc_folder):
     (voc_folder / "classes.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"classes\.txt cannot be read \(it is not UTF-8 text\)"):
         make_data(voc_folder).check_files("fit")
 
 
-def test_a_missing_root_is_named(tmp_path):
+def test_missing_root_is_reported(tmp_path):
     with pytest.raises(DataError, match=r"data\.root: .*nowhere does not exist; expected a fold"):
         make_data(tmp_path / "nowhere").check_files("fit")
 
@@ -122,7 +122,7 @@ def test_images_and_masks_of_other_formats_are_read(voc_folder, kind, mask_kind,
         assert np.array_equal(dataset.read(sample).mask, mask_of(name))
 
 
-def test_absolute_pairs_are_read_where_they_lie(voc_folder, tmp_path):
+def test_pairs_of_absolute_paths_are_read(voc_folder, tmp_path):
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     shutil.copy(image_path(voc_folder, "a"), elsewhere / "A.jpg")
@@ -138,17 +138,17 @@ def test_absolute_pairs_are_read_where_they_lie(voc_folder, tmp_path):
         make_data(voc_folder).make_train_set()
 
 
-def test_classes_of_labelme_begin_after_the_one_that_is_ignored(voc_folder):
+def test_labelmes_ignored_class_is_not_a_class(voc_folder):
     write_classes(voc_folder, ["__ignore__", "_background_", "cat", "dog"])
     data = make_data(voc_folder, num_classes=3)
     assert data.class_names == ["_background_", "cat", "dog"]
     data.check_files("fit")
-    write_mask(mask_path(voc_folder, "a"), mask_of("a") % 255 + 1)  # indices of lines
+    write_mask(mask_path(voc_folder, "a"), mask_of("a") % 255 + 1)  # numbers of the lines
     with pytest.raises(DataError, match=r"a\.png has pixels of class 3; expected 0 to 2"):
         make_data(voc_folder).check_files("fit")
 
 
-def test_a_set_of_cvat_is_refused_with_the_way_out(voc_folder):
+def test_color_masks_of_cvat_are_refused_with_a_fix(voc_folder):
     (voc_folder / "classes.txt").rename(voc_folder / "labelmap.txt")
     with pytest.raises(DataError, match=r"classes\.txt does not exist.*labelmap\.txt.*CVAT.*index"):
         make_data(voc_folder).check_files("fit")
@@ -157,7 +157,7 @@ def test_a_set_of_cvat_is_refused_with_the_way_out(voc_folder):
         make_data(voc_folder, names=NAMES).check_files("fit")
 
 
-def test_an_image_is_evaluated_once(voc_folder):
+def test_repeated_validation_images_are_refused(voc_folder):
     file = write_list(voc_folder, "val", ["e", "f", "e", "g", "f"])
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("test")
@@ -166,11 +166,11 @@ def test_an_image_is_evaluated_once(voc_folder):
         f"{file} contains 2 of 3 images more than once, first JPEGImages/e.jpg"
     )
     write_list(voc_folder, "val", ["e"])
-    write_list(voc_folder, "train", ["a", "a", "b"])  # a training may show some more often
+    write_list(voc_folder, "train", ["a", "a", "b"])  # allowed in a training list
     assert len(fitted(voc_folder).train_set) == 3
 
 
-def test_images_of_both_lists_are_told(voc_folder, caplog):
+def test_images_in_both_lists_give_a_warning(voc_folder, caplog):
     make_data(voc_folder).check_files("fit")
     assert caplog.messages == []
     write_list(voc_folder, "train", ["a", "g", "e"])
@@ -181,14 +181,14 @@ def test_images_of_both_lists_are_told(voc_folder, caplog):
     assert line.startswith(shared)
 
 
-def test_images_twice_in_the_training_list_are_reported(voc_folder, caplog):
+def test_repeated_training_images_give_a_warning(voc_folder, caplog):
     write_list(voc_folder, "train", ["a", "a", "b"])
     make_data(voc_folder).check_files("fit")
     (line,) = caplog.messages
     assert "contains 1 of its 2 images more than once, first JPEGImages/a.jpg" in line
 
 
-def test_an_evaluation_needs_no_training_set_and_a_benchmark_no_other(voc_folder):
+def test_evaluation_needs_no_training_set_and_benchmark_no_validation_set(voc_folder):
     lists = voc_folder / "ImageSets" / "Segmentation"
     (lists / "train.txt").rename(lists / "mine.txt")
     data = make_data(voc_folder)
@@ -199,7 +199,7 @@ def test_an_evaluation_needs_no_training_set_and_a_benchmark_no_other(voc_folder
     make_data(voc_folder, train_list="mine").check_files("benchmark")
 
 
-def test_names_of_folders_and_lists_can_be_chosen(voc_folder):
+def test_folders_and_lists_can_be_renamed(voc_folder):
     (voc_folder / "JPEGImages").rename(voc_folder / "photos")
     (voc_folder / "SegmentationClass").rename(voc_folder / "labels")
     data = make_data(
@@ -210,7 +210,7 @@ def test_names_of_folders_and_lists_can_be_chosen(voc_folder):
     assert (len(data.train_set), len(data.val_set)) == (3, 4)
 
 
-def test_validation_has_every_image_once_and_is_filled_up(voc_folder):
+def test_validation_has_every_image_once_and_is_padded(voc_folder):
     first, second = fitted(voc_folder).val_dataloader()
     assert [first.samples.tolist(), second.samples.tolist()] == [[0, 1], [2, PADDING]]
     assert first.images.shape == second.images.shape == (2, 3, 64, 64)
@@ -224,7 +224,7 @@ def test_validation_has_every_image_once_and_is_filled_up(voc_folder):
     assert (second.masks[1] == 255).all()
 
 
-def test_letterbox_keeps_the_aspect(voc_folder):
+def test_letterbox_keeps_the_aspect_ratio(voc_folder):
     batch, _ = fitted(voc_folder, evaluation="keep_aspect", image_size=(70, 90)).val_dataloader()
     assert batch.masks.shape == (2, 70, 90)
     scale = 90 / 70
@@ -235,7 +235,7 @@ def test_letterbox_keeps_the_aspect(voc_folder):
     assert [each.shape for each in batch.originals] == [(45, 70), (70, 45)]
 
 
-def test_windows_see_images_at_their_own_size(voc_folder):
+def test_windows_keep_images_at_their_own_size(voc_folder):
     data = fitted(voc_folder, evaluation="windows", image_size=(32, 40))
     assert data.window == (32, 40)
     batches = list(data.val_dataloader())
@@ -249,7 +249,7 @@ def test_windows_see_images_at_their_own_size(voc_folder):
     assert batch.images.shape == (2, 3, 32, 40)
 
 
-def test_an_unreadable_image_of_windows_is_skipped(voc_folder):
+def test_unreadable_image_is_skipped_with_windows(voc_folder):
     image_path(voc_folder, "f").write_bytes(b"nothing")
     data = fitted(voc_folder, evaluation="windows", image_size=(32, 40), on_error="skip")
     batches = list(data.val_dataloader())
@@ -258,7 +258,7 @@ def test_an_unreadable_image_of_windows_is_skipped(voc_folder):
     assert batches[1].images.shape == (1, 3, 32, 40)
 
 
-def test_epochs_differ_and_repeat(voc_folder):
+def test_epochs_differ_and_are_reproducible(voc_folder):
     def epoch(number, seed=0):
         loader = fitted(voc_folder, batch_size=4, seed=seed).train_dataloader()
         _set_sampler_epoch(loader, number)
@@ -274,7 +274,7 @@ def test_epochs_differ_and_repeat(voc_folder):
         assert not torch.equal(other[1], epoch(0)[1])
 
 
-def test_workers_load_the_same(voc_folder):
+def test_batches_do_not_depend_on_workers(voc_folder):
     for make_loader in (VocData.train_dataloader, VocData.val_dataloader):
         alone = list(make_loader(fitted(voc_folder)))
         data = fitted(voc_folder, num_workers=1)
@@ -285,7 +285,7 @@ def test_workers_load_the_same(voc_folder):
         data.end_workers()
 
 
-def test_sizes_vary_on_request(voc_folder):
+def test_multi_scale_batches_vary_in_size(voc_folder):
     scales = MultiScale(smallest=0.5, largest=1.5, count=3)
     data = fitted(voc_folder, batch_size=1, multi_scale=scales)
     loader, sizes = data.train_dataloader(), set()
@@ -311,12 +311,12 @@ def faults_of(root, *overrides):
         ("data.names=cat", "data.names=cat: allowed is list[str] | None"),
     ],
 )
-def test_settings_are_checked(voc_folder, override, message):
+def test_invalid_settings_are_refused(voc_folder, override, message):
     (fault,) = faults_of(voc_folder, override)
     assert all(part in fault for part in message.split(" … "))
 
 
-def test_the_configuration_names_faults_of_the_files(voc_folder):
+def test_configuration_check_reports_faults_of_the_files(voc_folder):
     assert faults_of(voc_folder) == []
     (voc_folder / "SegmentationClass" / "e.png").unlink()
     (fault,) = faults_of(voc_folder)
@@ -325,12 +325,12 @@ def test_the_configuration_names_faults_of_the_files(voc_folder):
     assert "data.num_classes=21: " in fault
 
 
-def test_vocs_own_names(tmp_path):
+def test_voc_has_its_official_class_names(tmp_path):
     values, _ = configure(["task=segmentation", "data=voc", f"data.root={tmp_path}"])
     assert values["data"]["names"] == list(VOC_CLASSES)
 
 
-def test_the_released_recipe_never_pads():
+def test_released_recipe_never_pads():
     values, _ = configure(["task=segmentation", "recipe=voc_50e_released"])
     assert values["recipe"]["augmentation"]["pad"] is False
     values, _ = configure(["task=segmentation", "recipe=voc_50e"])

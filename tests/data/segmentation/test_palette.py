@@ -1,4 +1,4 @@
-"""Colours of VOC; masks of all kinds of PNG are read as what they say."""
+"""VOC's palette, and reading of masks of all formats."""
 
 import os
 import re
@@ -12,14 +12,14 @@ from PIL import Image
 from parcnet_train.data.segmentation.palette import read_mask, voc_palette, write_mask
 from parcnet_train.errors import DataError, UnreadableError
 
-# Published with VOC2012: the colours of background, aeroplane, bicycle, ... tvmonitor, and "void".
+# Published with VOC2012: the colors of background, aeroplane, bicycle, ... tvmonitor, and "void".
 PUBLISHED = """0 0 0, 128 0 0, 0 128 0, 128 128 0, 0 0 128, 128 0 128, 0 128 128, 128 128 128,
 64 0 0, 192 0 0, 64 128 0, 192 128 0, 64 0 128, 192 0 128, 64 128 128, 192 128 128, 0 64 0,
 128 64 0, 0 192 0, 128 192 0, 0 64 128"""
 COLOURS = [[int(value) for value in colour.split()] for colour in PUBLISHED.split(",")]
 
 
-def test_the_colours_are_those_of_voc():
+def test_palette_matches_voc():
     palette = voc_palette()
     assert (palette.shape, palette.dtype) == ((256, 3), np.uint8)
     assert palette[:21].tolist() == COLOURS
@@ -27,20 +27,20 @@ def test_the_colours_are_those_of_voc():
     assert len({tuple(colour) for colour in palette.tolist()}) == 256
 
 
-def test_a_mask_comes_back_and_is_shown_in_colours(tmp_path):
+def test_written_mask_is_read_back_and_has_the_palette(tmp_path):
     mask = np.random.default_rng(0).integers(0, 256, (17, 23), dtype=np.uint8)
     write_mask(tmp_path / "mask.png", mask)
     read = read_mask(tmp_path / "mask.png")
     assert read.dtype == np.uint8
     assert np.array_equal(read, mask)
-    read[:] = 0  # it is ours
+    read[:] = 0  # must be writable
     with Image.open(tmp_path / "mask.png") as image:
         assert (image.format, image.mode) == ("PNG", "P")
         assert np.array_equal(np.array(image.convert("RGB")), voc_palette()[mask])
 
 
 def png(indices, depth, colour):
-    """A PNG of unpacked samples, written by hand: any depth, and no library's opinion of it."""
+    """Return a PNG of any bit depth, written without a library."""
 
     def chunk(name, content):
         return (
@@ -52,7 +52,9 @@ def png(indices, depth, colour):
 
     height, width = indices.shape
     bits = np.unpackbits(indices[..., None], axis=2)[..., 8 - depth :].reshape(height, -1)
-    rows = np.pad(np.packbits(bits, axis=1), ((0, 0), (1, 0)))  # each begins with its filter: none
+    rows = np.pad(
+        np.packbits(bits, axis=1), ((0, 0), (1, 0))
+    )  # each row begins with its filter type, none
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     palette = chunk(b"PLTE", voc_palette()[: 2**depth].tobytes()) if colour == 3 else b""
     return (
@@ -66,7 +68,7 @@ def png(indices, depth, colour):
 
 @pytest.mark.parametrize("colour", [0, 3], ids=["grey", "palette"])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_indices_of_any_depth_are_those_of_the_file(tmp_path, depth, colour):
+def test_png_of_any_bit_depth_keeps_indices(tmp_path, depth, colour):
     mask = np.random.default_rng(depth).integers(0, 2**depth, (5, 13), dtype=np.uint8)
     (tmp_path / "mask.png").write_bytes(png(mask, depth, colour))
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
@@ -79,7 +81,7 @@ def test_indices_of_any_depth_are_those_of_the_file(tmp_path, depth, colour):
         ("I;16", "save it with 8 bits"),
     ],
 )
-def test_colours_are_refused(tmp_path, mode, way_out):
+def test_color_masks_are_refused(tmp_path, mode, way_out):
     Image.new(mode, (4, 3)).save(tmp_path / "mask.png")
     with pytest.raises(DataError) as caught:
         read_mask(tmp_path / "mask.png")
@@ -89,7 +91,7 @@ def test_colours_are_refused(tmp_path, mode, way_out):
     assert re.search(way_out, message)
 
 
-def test_a_mask_may_be_larger_than_pillow_deems_safe(tmp_path, monkeypatch):
+def test_mask_may_exceed_pillows_pixel_limit(tmp_path, monkeypatch):
     mask = np.random.default_rng(0).integers(0, 256, (5, 13), dtype=np.uint8)
     write_mask(tmp_path / "mask.png", mask)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -99,7 +101,7 @@ def test_a_mask_may_be_larger_than_pillow_deems_safe(tmp_path, monkeypatch):
 
 
 def tiff(indices, depth, meaning):
-    """A TIFF of one strip, written by hand; `meaning` is its PhotometricInterpretation."""
+    """Return a TIFF of one strip; `meaning` is its PhotometricInterpretation."""
     height, width = indices.shape
     bits = np.unpackbits(indices[..., None], axis=2)[..., 8 - depth :].reshape(height, -1)
     rows = np.packbits(bits, axis=1).tobytes()
@@ -132,7 +134,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN)
-def test_what_is_no_whole_png_is_refused(tmp_path, content, reason):
+def test_damaged_png_is_refused(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "mask.png").write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -143,7 +145,7 @@ def test_what_is_no_whole_png_is_refused(tmp_path, content, reason):
     assert "0x" not in message
 
 
-def test_a_jpeg_whose_values_are_blurred_is_refused(tmp_path):
+def test_jpeg_mask_is_refused(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "mask.png", format="JPEG")
     with pytest.raises(UnreadableError, match="its format is JPEG"):
         read_mask(tmp_path / "mask.png")
@@ -151,7 +153,7 @@ def test_a_jpeg_whose_values_are_blurred_is_refused(tmp_path):
 
 @pytest.mark.parametrize("mode", ["P", "L"])
 @pytest.mark.parametrize("kind", ["TIFF", "BMP", "GIF"])
-def test_indices_of_other_formats_without_loss_are_those_of_the_file(tmp_path, kind, mode):
+def test_lossless_formats_keep_indices(tmp_path, kind, mode):
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(mask)
     if mode == "P":
@@ -162,26 +164,26 @@ def test_indices_of_other_formats_without_loss_are_those_of_the_file(tmp_path, k
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
 @pytest.mark.parametrize("meaning", [1, 3], ids=["grey", "palette"])
-def test_tiff_of_any_depth_has_the_indices_of_the_file(tmp_path, depth, meaning):
+def test_tiff_of_any_bit_depth_keeps_indices(tmp_path, depth, meaning):
     mask = np.random.default_rng(depth).integers(0, 2**depth, (5, 13), dtype=np.uint8)
     (tmp_path / "mask.tif").write_bytes(tiff(mask, depth, meaning))
     assert np.array_equal(read_mask(tmp_path / "mask.tif"), mask)
 
 
-def test_a_tiff_whose_zero_is_white_is_refused(tmp_path):
+def test_tiff_with_zero_as_white_is_refused(tmp_path):
     (tmp_path / "mask.tif").write_bytes(tiff(np.eye(5, dtype=np.uint8), 8, 0))
     with pytest.raises(DataError, match=r"mask\.tif .*0 as white.*PhotometricInterpretation 1"):
         read_mask(tmp_path / "mask.tif")
 
 
-def test_a_mask_that_declares_too_many_pixels_is_unreadable(tmp_path):
+def test_mask_with_too_many_pixels_is_unreadable(tmp_path):
     write_mask(tmp_path / "mask.png", np.zeros((4, 5), np.uint8))
     assert read_mask(tmp_path / "mask.png", max_pixels=20).shape == (4, 5)
     with pytest.raises(UnreadableError, match=r"mask\.png .*5x4.*data\.max_pixels=19"):
         read_mask(tmp_path / "mask.png", max_pixels=19)
 
 
-def test_a_mask_that_is_a_fifo_is_not_waited_for(tmp_path):
+def test_reading_a_mask_from_a_fifo_fails_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "mask.png")
     with pytest.raises(UnreadableError, match=r"mask\.png .*FIFO"):
         read_mask(tmp_path / "mask.png")

@@ -1,4 +1,4 @@
-"""Images and masks move together, masks hold what they had; randomness is that of the key."""
+"""Images and masks move together; randomness depends only on the key."""
 
 import random
 
@@ -18,7 +18,7 @@ from parcnet_train.data.segmentation.transforms import (
 )
 
 SIZE = (96, 128)
-# Left, top, right, bottom of a rectangle per channel, whose class is the channel's number from 1.
+# Left, top, right, bottom of one rectangle per channel; its class is the channel number from 1.
 BOXES = [(10, 20, 70, 60), (90, 5, 120, 95), (40, 65, 85, 115)]
 OFF = SegmentationAugmentation(short_side=(1.0, 1.0), flip=0.0)
 EVERYTHING = SegmentationAugmentation(short_side=(0.5, 2.0), photometric=True)
@@ -26,7 +26,7 @@ GREY = 114
 
 
 def scene(height=120, width=160):
-    """Rectangles of pure colours on black, and a mask of the same rectangles."""
+    """Return rectangles of pure colors on black, and their mask."""
     image, mask = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
     for channel, (left, top, right, bottom) in enumerate(BOXES):
         image[top:bottom, left:right, channel] = 255
@@ -50,7 +50,7 @@ def evaluate(view, size, keep_aspect):
 
 
 def seen_classes(image):
-    """The class that each pixel's colour shows; grey of a margin: ignored."""
+    """Return the class that each pixel's color shows; gray padding is ignored."""
     classes = np.zeros(image.shape[:2], np.uint8)
     for channel in range(3):
         classes[image[..., channel] > 127] = channel + 1
@@ -59,7 +59,7 @@ def seen_classes(image):
 
 
 def assert_together(view):
-    """Whether every pixel of the mask has the class that the image shows there.
+    """Assert that every pixel of the mask has the class that the image shows there.
 
     Either is decided by the middle of the pixel, at edges: the nearer one of two original pixels
     gives its class, and more than half of its colour. At corners four are mixed.
@@ -74,20 +74,20 @@ def assert_together(view):
 
 @pytest.mark.parametrize("keep_aspect", [False, True], ids=["stretched", "letterbox"])
 @pytest.mark.parametrize("size", [(96, 128), (200, 64), (64, 200), (240, 320)], ids=str)
-def test_resized_for_an_evaluation(size, keep_aspect):
+def test_evaluation_resizes_image_and_mask_together(size, keep_aspect):
     view = evaluate(scene(), size, keep_aspect)
     assert view.mask.shape == size
     assert_together(view)
     scale_x, scale_y, left, top = view.placement
     assert set(np.unique(view.mask)) >= {0, 1, 2, 3}
     assert (255 in view.mask) == (keep_aspect and size[0] / size[1] != 120 / 160)
-    # The middle of each rectangle is where the placement says.
+    # The center of each rectangle is where the placement says.
     for label, (x0, y0, x1, y1) in enumerate(BOXES, 1):
         x, y = (x0 + x1) / 2 * scale_x + left, (y0 + y1) / 2 * scale_y + top
         assert view.mask[int(y), int(x)] == label
 
 
-def test_a_letterbox_is_placed_as_in_detection():
+def test_letterbox_is_placed_as_in_detection():
     view = evaluate(noise(50, 100), (320, 320), keep_aspect=True)
     assert view.placement.tolist() == [3.2, 3.2, 0, 80]
     margin = np.r_[0:80, 240:320]
@@ -96,15 +96,15 @@ def test_a_letterbox_is_placed_as_in_detection():
     assert (view.image[80:240] != GREY).any(axis=(1, 2)).all()
 
 
-def test_masks_of_an_evaluation_have_the_nearest_pixel():
+def test_evaluation_masks_have_the_index_of_the_nearest_pixel():
     mask = np.arange(6 * 9, dtype=np.uint8).reshape(6, 9)
     view = MaskedView(np.zeros((6, 9, 3), np.uint8), mask)
-    # Every third pixel, from the middle of three: not their first, as OpenCV's older way takes it.
+    # The middle one of every three pixels; OpenCV's older method takes the first.
     assert np.array_equal(evaluate(view, (2, 3), False).mask, mask[1::3, 1::3])
     assert np.array_equal(evaluate(view, (12, 18), False).mask, mask.repeat(2, 0).repeat(2, 1))
 
 
-def test_windows_see_the_original():
+def test_windows_keep_the_original_image():
     view = scene()
     assert unchanged(view, SampleKey(0, 0, SIZE)) is view
     assert view.placement.tolist() == [1, 1, 0, 0]
@@ -136,7 +136,7 @@ def test_augmented_images_and_masks_move_together(augmentation):
         assert 0 == min(margins) < max(margins)
 
 
-def test_the_margin_is_grey_and_ignored_and_anywhere():
+def test_padding_is_gray_and_ignored_at_random_positions():
     view = MaskedView(np.full((40, 40, 3), 255, np.uint8), np.ones((40, 40), np.uint8))
     corners = set()
     for sample in range(40):
@@ -149,8 +149,8 @@ def test_the_margin_is_grey_and_ignored_and_anywhere():
     assert len(corners) > 30
 
 
-def test_short_sides_are_those_of_the_release():
-    """Of an image of 300x200, as its mask tells: its rows are numbered."""
+def test_short_sides_match_the_release():
+    """Measured on an image of 300x200 pixels whose mask numbers the rows."""
     mask = np.repeat(np.arange(200, dtype=np.uint8)[:, None], 300, axis=1)
     view = MaskedView(np.zeros((200, 300, 3), np.uint8), mask)
     scales = []
@@ -159,14 +159,14 @@ def test_short_sides_are_those_of_the_release():
         column = out.mask[:, 32]
         rows = column[column != 255]
         scales.append((len(rows) - 1) / (float(rows[-1]) - float(rows[0])) * 200)
-    # randint(384, 768) for 512: from 0.75 to 1.5 sides, each as likely.
+    # randint(384, 768) for 512: uniform from 0.75 to 1.5 sides.
     assert 46 < min(scales) < 50
     assert 94 < max(scales) < 98
     assert abs(np.mean(scales) - 72) < 3
 
 
-def test_never_padded_crops_are_of_images_as_large_as_the_crop():
-    """The release enlarges what is smaller: every draw below 1 becomes 1."""
+def test_without_padding_images_are_at_least_as_large_as_the_crop():
+    """The release upsamples smaller images: every draw below 1 becomes 1."""
     view = MaskedView(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8))
     view.mask[:, 32:] = 1
     whole = 0
@@ -175,7 +175,7 @@ def test_never_padded_crops_are_of_images_as_large_as_the_crop():
         out = train(view, sample, augmentation, size=(64, 64))
         assert 255 not in out.mask
         whole += np.array_equal(out.mask, view.mask)
-    assert 0.28 < whole / 300 < 0.52  # 17 of 49 draws, and crops of larger ones by chance
+    assert 0.28 < whole / 300 < 0.52  # 17 of 49 draws, and some crops of larger images
 
 
 def test_half_of_the_images_are_mirrored():
@@ -190,18 +190,18 @@ def test_half_of_the_images_are_mirrored():
     assert 70 < left < 130
 
 
-def test_photometric_distortion_changes_colours_alone():
+def test_photometric_distortion_leaves_masks_unchanged():
     changed = 0
     for sample in range(20):
         plain = train(scene(), sample, OFF)
         view = train(scene(), sample, SegmentationAugmentation((1.0, 1.0), True, 0.0, True))
-        # The distortion draws before the crop does, of which there is one only here.
+        # The distortion draws first; only one crop is possible here.
         assert np.array_equal(view.mask, plain.mask)
         changed += not np.array_equal(view.image, plain.image)
     assert changed > 15
 
 
-def test_nothing_is_drawn_where_all_is_off():
+def test_nothing_is_random_with_all_augmentation_off():
     view = MaskedView(noise(*SIZE).image, noise(*SIZE).mask)
     for sample in range(3):
         out = train(view, sample, OFF)
@@ -210,7 +210,7 @@ def test_nothing_is_drawn_where_all_is_off():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 3), (7, 3000)], ids=str)
-def test_tiny_and_long_images(shape):
+def test_tiny_and_long_images_are_transformed(shape):
     view = noise(*shape)
     values = {*np.unique(view.mask), 255}
     for augmentation in (EVERYTHING, SegmentationAugmentation(pad=False)):
@@ -225,16 +225,16 @@ def test_tiny_and_long_images(shape):
         assert set(np.unique(out.mask)) <= values
 
 
-def test_all_of_a_long_image_is_seen():
+def test_crops_cover_all_of_a_long_image():
     mask = np.repeat(np.arange(250, dtype=np.uint8), 2)[None].repeat(5, 0)
     view = MaskedView(np.zeros((5, 500, 3), np.uint8), mask)
     seen = [train(view, sample, OFF, (32, 32)).mask for sample in range(150)]
     assert np.min(seen) < 20
     assert np.max(seen) > 230
-    assert all(np.ptp(each) <= 5 for each in seen)  # 32 pixels of a strip enlarged to 32 rows
+    assert all(np.ptp(each) <= 5 for each in seen)  # one pixel of the strip covers one row
 
 
-def test_a_training_image_depends_on_seed_and_key_only():
+def test_training_image_depends_on_seed_and_key_only():
     keys = [(sample, epoch, copy) for epoch in range(3) for sample in range(5) for copy in range(2)]
 
     def draw(sample, epoch, copy, seed=1):
@@ -251,7 +251,7 @@ def test_a_training_image_depends_on_seed_and_key_only():
         assert draw(*key) == before
 
 
-def test_a_transform_remembers_nothing():
+def test_transform_has_no_state():
     transform = SegmentationTrainTransform(EVERYTHING, 0)
     for size in (SIZE, (64, 64), SIZE):
         for sample in (3, 1):
@@ -261,7 +261,7 @@ def test_a_transform_remembers_nothing():
             assert np.array_equal(view.mask, expected.mask)
 
 
-def test_global_generators_and_the_original_are_left_alone():
+def test_global_generators_and_original_are_unchanged():
     view = scene()
     with generators.left_alone():
         for sample in range(10):
@@ -271,7 +271,7 @@ def test_global_generators_and_the_original_are_left_alone():
     assert np.array_equal(view.mask, scene().mask)
 
 
-def test_images_are_opencvs():
+def test_resized_images_match_opencv():
     view = noise(50, 70)
     expected = cv2.resize(view.image, SIZE[::-1], interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(evaluate(view, SIZE, False).image, expected)

@@ -1,4 +1,4 @@
-"""Lists of files in VOC's layout."""
+"""Lists of images and masks in VOC's layout."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from voc_modules import make_data
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("what", ["image", "mask"])
-def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what):
+def test_missing_file_is_reported_before_anything_is_read(voc_folder, split, what):
     names, count = (["c", "d"], len(TRAIN)) if split == "train" else (["f", "g"], len(VAL))
     folder, ending, endings = {
         "image": ("JPEGImages", ".*", ".jpg or .jpeg or .png"),
@@ -39,7 +39,7 @@ def test_an_absent_file_is_named_before_anything_is_read(voc_folder, split, what
     assert "data.root" in message
 
 
-def test_a_list_may_have_file_names(voc_folder):
+def test_list_may_contain_file_names(voc_folder):
     file = write_list(voc_folder, "train", ["a.jpg", "b.png", "c"])
     images, masks = find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
     assert images.tolist() == [b"JPEGImages/" + n for n in (b"a.jpg", b"b.png", b"c.jpg")]
@@ -49,7 +49,7 @@ def test_a_list_may_have_file_names(voc_folder):
         make_data(voc_folder).check_files("fit")
 
 
-def test_what_is_no_file_is_absent(voc_folder):
+def test_entry_that_is_not_a_file_is_missing(voc_folder):
     image_path(voc_folder, "a").unlink()
     os.mkfifo(image_path(voc_folder, "a"))
     with pytest.raises(DataError, match=r"JPEGImages/a\.jpg.* 1 of 4 "):
@@ -61,7 +61,7 @@ def test_what_is_no_file_is_absent(voc_folder):
         make_data(voc_folder).make_train_set()
 
 
-def test_files_in_folders_are_looked_for_there(voc_folder):
+def test_names_may_contain_folders(voc_folder):
     write_list(voc_folder, "val", ["x/y/e", "f"])
     with pytest.raises(DataError, match=r"JPEGImages/x/y/e\.jpg .*does not exist.*; 1 of 2 files"):
         make_data(voc_folder).check_files("test")
@@ -76,14 +76,14 @@ def test_files_in_folders_are_looked_for_there(voc_folder):
     assert np.array_equal(batch.originals[0], mask_of("e"))
 
 
-def test_folders_are_listed_once_whatever_their_length(voc_folder, monkeypatch):
+def test_each_folder_is_listed_only_once(voc_folder, monkeypatch):
     listed, scandir = [], os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
     make_data(voc_folder).check_files("test")
     assert listed == [voc_folder / "JPEGImages", voc_folder / "SegmentationClass"]
 
 
-def test_of_several_images_of_a_name_jpeg_is_taken(voc_folder):
+def test_jpeg_is_preferred_among_images_of_the_same_name(voc_folder):
     shutil.copy(image_path(voc_folder, "b"), voc_folder / "JPEGImages" / "a.png")
     image_path(voc_folder, "c").rename(voc_folder / "JPEGImages" / "c.JPG")
     file = voc_folder / "ImageSets" / "Segmentation" / "train.txt"
@@ -94,8 +94,8 @@ def test_of_several_images_of_a_name_jpeg_is_taken(voc_folder):
     assert masks.tolist() == [b"SegmentationClass/" + n + b".png" for n in (b"a", b"b", b"c", b"d")]
 
 
-def test_a_list_may_have_pairs(voc_folder):
-    """As VOC's augmented lists have them, with or without a slash; names may have spaces."""
+def test_list_may_contain_pairs(voc_folder):
+    """As in VOC's augmented lists, with or without a leading slash; names may contain spaces."""
     (voc_folder / "SegmentationClass").rename(voc_folder / "SegmentationClassAug")
     image_path(voc_folder, "f").rename(voc_folder / "JPEGImages" / "f 1.JPG")
     lines = [
@@ -131,7 +131,7 @@ def test_a_list_may_have_pairs(voc_folder):
         (["JPEGImages\\a.jpg SegmentationClass\\a.png"], "JPEGImages/a.jpg"),
     ],
 )
-def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
+def test_message_about_missing_file_suggests_similar_name(voc_folder, lines, found):
     write_list(voc_folder, "train", lines)
     with pytest.raises(DataError) as raised:
         make_data(voc_folder).check_files("fit")
@@ -139,7 +139,7 @@ def test_an_absent_file_with_a_similar_name_is_named(voc_folder, lines, found):
     assert "1 of 1 files" in str(raised.value)
 
 
-def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
+def test_message_about_missing_list_or_folder_suggests_similar_name(voc_folder):
     lists = voc_folder / "ImageSets" / "Segmentation"
     (lists / "train.txt").rename(lists / "Train.txt")
     with pytest.raises(DataError, match=r", but .*/Segmentation/Train\.txt"):
@@ -150,14 +150,14 @@ def test_an_absent_list_or_folder_with_a_similar_name_is_named(voc_folder):
 
 
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass"])
-def test_a_missing_folder_is_named(voc_folder, folder):
+def test_missing_folder_is_reported(voc_folder, folder):
     shutil.rmtree(voc_folder / folder)
     with pytest.raises(DataError, match=rf"data\.root: .*{folder} does not exist; expected a"):
         make_data(voc_folder).check_files("fit")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_missing_or_empty_list_is_named(voc_folder, split):
+def test_missing_or_empty_list_is_reported(voc_folder, split):
     file = write_list(voc_folder, split, ["", " "])
     with pytest.raises(
         DataError, match=rf"{split}\.txt contains no image; expected a list of names"

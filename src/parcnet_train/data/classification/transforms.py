@@ -42,8 +42,8 @@ class RandAugmentOptions(TypedDict):
     """Options of RandAugment.
 
     Attributes:
-        operations: Operations that an image gets.
-        magnitude: Their magnitude.
+        operations: Number of operations per image.
+        magnitude: Magnitude of the operations, from 0 to 30.
     """
 
     operations: Count
@@ -54,10 +54,10 @@ class ColorJitterOptions(TypedDict):
     """Options of color jitter.
 
     Attributes:
-        brightness: Largest distance of the factor from 1.
-        contrast: Largest distance of the factor from 1.
-        saturation: Largest distance of the factor from 1.
-        hue: Largest turn, in turns.
+        brightness: Largest deviation of the factor from 1.
+        contrast: Largest deviation of the factor from 1.
+        saturation: Largest deviation of the factor from 1.
+        hue: Largest shift, as a share of the full circle.
     """
 
     brightness: NotNegative
