@@ -67,9 +67,9 @@ def test_exif_orientation_is_applied(orientation, comment):
 
 
 def test_gray_images_get_three_equal_channels():
-    grey = photo()[..., 0]
-    assert np.array_equal(decode(encoded(grey, "PNG")), np.stack([grey] * 3, axis=-1))
-    jpeg = encoded(grey, quality=95)
+    gray = photo()[..., 0]
+    assert np.array_equal(decode(encoded(gray, "PNG")), np.stack([gray] * 3, axis=-1))
+    jpeg = encoded(gray, quality=95)
     assert np.array_equal(decode(jpeg), opencv(jpeg))
     assert np.array_equal(decode(jpeg)[..., 0], decode(jpeg)[..., 2])
 

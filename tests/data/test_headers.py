@@ -24,11 +24,11 @@ def encoded(kind, mode="RGB", **settings):
 FILES = {
     "JPEG": encoded("JPEG"),
     "JPEG progressive": encoded("JPEG", progressive=True, comment=b"\xff\xc0" * 9),
-    "JPEG grey": encoded("JPEG", "L", exif=Image.Exif().tobytes()),
+    "JPEG gray": encoded("JPEG", "L", exif=Image.Exif().tobytes()),
     "PNG": encoded("PNG", "P"),
     "GIF": encoded("GIF"),
     "BMP": encoded("BMP"),
-    "BMP grey": encoded("BMP", "L"),
+    "BMP gray": encoded("BMP", "L"),
     "WEBP": encoded("WEBP"),
     "WEBP lossless": encoded("WEBP", lossless=True),
     "WEBP transparent": encoded("WEBP", "RGBA", exif=Image.Exif().tobytes()),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parcnet_train.data.resizing import (
-    LETTERBOX_COLOUR,
+    LETTERBOX_COLOR,
     Placing,
     fit_image,
     fit_mask,
@@ -38,5 +38,5 @@ def test_padding_is_gray_in_images_and_ignored_in_masks():
     image = fit_image(np.full((2, 4, 3), 7, np.uint8), (4, 4), placing)
     mask = fit_mask(np.full((2, 4), 3, np.uint8), (4, 4), placing, 255)
     assert (image[1:3] == 7).all()
-    assert (image[[0, 3]] == LETTERBOX_COLOUR).all()
+    assert (image[[0, 3]] == LETTERBOX_COLOR).all()
     assert mask.tolist() == [[255] * 4, [3] * 4, [3] * 4, [255] * 4]

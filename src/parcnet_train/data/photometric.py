@@ -61,6 +61,6 @@ def apply(operation: albumentations.ImageOnlyTransform, image: Image, random: Ra
 def scale_saturation(image: Image, factor: float) -> Image:
     """Multiply the saturation (HSV); albumentations can only shift it."""
     table = (np.arange(256) * factor).clip(0, 255).astype(np.uint8)
-    colours = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    colours[..., 1] = cv2.LUT(colours[..., 1], table)
-    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB)
+    colors = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    colors[..., 1] = cv2.LUT(colors[..., 1], table)
+    return cv2.cvtColor(colors, cv2.COLOR_HSV2RGB)

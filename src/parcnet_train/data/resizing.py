@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from parcnet_train.sizes import Size
 
-LETTERBOX_COLOUR = (114, 114, 114)  # as in YOLOv5, which also centers the image
+LETTERBOX_COLOR = (114, 114, 114)  # as in YOLOv5, which also centers the image
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) or (H, W), uint8
 
@@ -42,7 +42,7 @@ def place(original: Size, size: Size, keep_aspect: bool) -> Placing:
 def fit_image(image: Pixels, size: Size, placing: Placing) -> Pixels:
     """Resize an image, without antialiasing, as released."""
     inner = cv2.resize(image, placing.inner[::-1], interpolation=cv2.INTER_LINEAR)
-    return fill_up(inner, size, placing, LETTERBOX_COLOUR)
+    return fill_up(inner, size, placing, LETTERBOX_COLOR)
 
 
 def fit_mask(mask: Pixels, size: Size, placing: Placing, fill: int) -> Pixels:

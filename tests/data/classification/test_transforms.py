@@ -278,13 +278,13 @@ def test_color_jitter_draws_a_uniform_factor():
 
 def test_color_jitter_changes_only_the_requested_properties():
     image = photo()
-    grey = np.repeat(image[..., :1], 3, axis=-1)
+    gray = np.repeat(image[..., :1], 3, axis=-1)
     assert np.array_equal(jitter(image, 0), image)
     for name in ("brightness", "contrast", "saturation", "hue"):
         assert not np.array_equal(jitter(image, 0, **{name: 0.4}), image)
     # Gray has neither saturation nor hue.
-    assert np.array_equal(jitter(grey, 0, saturation=0.4), grey)
-    assert np.array_equal(jitter(grey, 0, hue=0.4), grey)
+    assert np.array_equal(jitter(gray, 0, saturation=0.4), gray)
+    assert np.array_equal(jitter(gray, 0, hue=0.4), gray)
 
 
 def test_random_erasing_rectangles_match_torchvision():

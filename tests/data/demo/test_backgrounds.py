@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from parcnet_train.data.demo.backgrounds import colour, make_background
+from parcnet_train.data.demo.backgrounds import color, make_background
 
 
 def test_backgrounds_have_their_size_and_depend_only_on_the_generator():
@@ -25,4 +25,4 @@ def test_backgrounds_are_textured_and_in_range():
 
 @pytest.mark.parametrize("hue", [0.3, 1.3, -0.7])
 def test_hue_is_a_share_of_the_circle(hue):
-    assert colour(hue, 0.5, 0.8) == pytest.approx(colorsys.hsv_to_rgb(0.3, 0.5, 0.8), abs=1e-6)
+    assert color(hue, 0.5, 0.8) == pytest.approx(colorsys.hsv_to_rgb(0.3, 0.5, 0.8), abs=1e-6)

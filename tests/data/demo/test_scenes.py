@@ -107,14 +107,14 @@ def test_digits_are_drawn_upright():
 
 def test_ink_contrasts_with_its_plate():
     for seed in range(200):
-        plate, _, ink = scenes._colours(np.random.default_rng(seed))
+        plate, _, ink = scenes._colors(np.random.default_rng(seed))
         light, dark = sorted((luminance(plate), luminance(ink)), reverse=True)
         # WCAG 2's minimum for large text.
         assert (light + 0.05) / (dark + 0.05) >= 3
 
 
-def luminance(colour):
-    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+def luminance(color):
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
     return linear @ [0.2126, 0.7152, 0.0722]
 
 

@@ -263,7 +263,7 @@ def faults_of(root, *overrides):
         ("recipe.augmentation.crop=0.5", "augmentation.crop=0.5: allowed is true or false"),
         ("recipe.augmentation.photometric=1", "photometric=1: allowed is true or false"),
         ("recipe.augmentation.expand=2", "expand=2: allowed is a number from 0 to 1"),
-        ("data.keep_aspect=grey", "data.keep_aspect=grey: allowed is bool"),
+        ("data.keep_aspect=gray", "data.keep_aspect=gray: allowed is bool"),
     ],
 )
 def test_invalid_settings_are_refused(coco_folder, override, message):

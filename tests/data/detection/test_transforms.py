@@ -42,7 +42,7 @@ def noise(height=60, width=80):
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def coloured(image, channel):
+def colored(image, channel):
     """Return the box around the pixels of one channel's color; None if there are none."""
     others = [other for other in range(3) if other != channel]
     mask = (image[..., channel] > 127) & (image[..., others] < 64).all(axis=-1)
@@ -52,14 +52,14 @@ def coloured(image, channel):
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
-def assert_boxes_cover_colours(view, within):
+def assert_boxes_cover_colors(view, within):
     """Assert that each box is where its color is, within some pixels."""
     height, width = view.image.shape[:2]
     assert len(view.boxes) == len(view.labels)
     assert (view.boxes >= 0).all()
     assert (view.boxes <= [width, height, width, height]).all()
     for box, label in zip(view.boxes, view.labels, strict=True):
-        seen = coloured(view.image, label - 1)
+        seen = colored(view.image, label - 1)
         if seen is None:  # the visible part is as narrow as the blur of resizing
             assert (box[2:] - box[:2]).min() < 3
             continue
@@ -77,12 +77,12 @@ def test_resized_boxes_fit_their_objects(size, keep_aspect):
     view = fit(scene(), size, keep_aspect)
     assert view.image.shape == (*size, 3)
     assert view.image.dtype == np.uint8
-    assert_boxes_cover_colours(view, within=1)
+    assert_boxes_cover_colors(view, within=1)
 
 
 def test_flipped_boxes_fit_their_objects():
     view = flip(scene())
-    assert_boxes_cover_colours(view, within=0)
+    assert_boxes_cover_colors(view, within=0)
     assert np.array_equal(view.image, scene().image[:, ::-1])
 
 
@@ -91,7 +91,7 @@ def test_expanded_boxes_fit_their_objects():
     for seed in range(40):
         view = expand(scene(), Random(seed))
         areas.append(view.image[..., 0].size / (120 * 160))
-        assert_boxes_cover_colours(view, within=0)
+        assert_boxes_cover_colors(view, within=0)
         left, top = view.placement[2:].astype(int)
         assert np.array_equal(view.image[top : top + 120, left : left + 160], scene().image)
         rest = view.image.astype(int).sum(axis=(0, 1)) - scene().image.astype(int).sum(axis=(0, 1))
@@ -105,7 +105,7 @@ def test_cropped_boxes_fit_their_objects():
     for seed in range(200):
         view = crop(scene(), Random(seed))
         sizes.add(view.image.shape)
-        assert_boxes_cover_colours(view, within=0)
+        assert_boxes_cover_colors(view, within=0)
     assert len(sizes) > 100
 
 
@@ -115,7 +115,7 @@ def test_boxes_fit_their_objects_after_all_steps(keep_aspect):
     for sample in range(300):
         view = train(scene(), sample, GEOMETRY, keep_aspect=keep_aspect)
         assert view.image.shape == (*SIZE, 3)
-        assert_boxes_cover_colours(view, within=1.5)
+        assert_boxes_cover_colors(view, within=1.5)
         flips += view.placement[0] < 0
     assert binomtest(flips, 300, 0.5).pvalue > 1e-3
 
@@ -136,10 +136,10 @@ def test_placement_locates_the_original_image(keep_aspect):
 
 
 def test_photometric_distortion_leaves_boxes_unchanged():
-    colours = DetectionAugmentation(crop=False, flip=0.0)
+    colors = DetectionAugmentation(crop=False, flip=0.0)
     changed = 0
     for sample in range(20):
-        view = train(scene(), sample, colours)
+        view = train(scene(), sample, colors)
         assert np.array_equal(view.boxes, fit(scene(), SIZE, False).boxes)
         changed += not np.array_equal(view.image, fit(scene(), SIZE, False).image)
     assert changed > 10
@@ -196,7 +196,7 @@ def released_crop(height, width, boxes, rng):
             rectangle = int(left), int(top), int(left + w), int(top + h)
             if max(iou(rectangle, box) for box in boxes) < option:
                 continue
-            if any(is_centred(rectangle, box) for box in boxes):
+            if any(is_centered(rectangle, box) for box in boxes):
                 return rectangle
 
 
@@ -207,7 +207,7 @@ def iou(a, b):
     return width * height / (sum(areas) - width * height)
 
 
-def is_centred(rectangle, box):
+def is_centered(rectangle, box):
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return rectangle[0] < x < rectangle[2] and rectangle[1] < y < rectangle[3]
 
@@ -242,9 +242,9 @@ def test_crop_keeps_boxes_whose_center_is_inside():
         left, top = -view.placement[2:]
         height, width = view.image.shape[:2]
         rectangle = (left, top, left + width, top + height)
-        centred = [n for n, box in enumerate(BOXES, 1) if is_centred(rectangle, box)]
-        assert view.labels.tolist() == centred
-        assert centred
+        centered = [n for n, box in enumerate(BOXES, 1) if is_centered(rectangle, box)]
+        assert view.labels.tolist() == centered
+        assert centered
         assert max(iou(rectangle, box) for box in BOXES) >= 0.1
 
 

@@ -36,7 +36,7 @@ def fault_of_all(root):
     return str(raised.value)
 
 
-def write_colours(path, mask):
+def write_colors(path, mask):
     cv2.imwrite(str(path), np.repeat(mask[..., None], 3, axis=2))
 
 
@@ -59,7 +59,7 @@ def write_sixteen_bits(path, mask):
 
 
 WRONG = {
-    write_colours: r"b\.png is not a mask of class indices: its pixels are RGB; .*its colors",
+    write_colors: r"b\.png is not a mask of class indices: its pixels are RGB; .*its colors",
     write_sixteen_bits: r"b\.png is not a mask .*: its pixels are I;16; .*save it with 8 bits",
     write_other_size: r"b\.png has 48x63 pixels, but its image .*b\.png has 48x64",
     write_high_class: r"b\.png has pixels of class 3; expected 0 to 2, or 255",
@@ -106,7 +106,7 @@ def test_on_error_skip_covers_unreadable_masks_but_not_wrong_ones(voc_folder):
     image_path(voc_folder, "e").write_bytes(b"nothing")
     make_data(voc_folder, on_error="skip").check_files("fit")
     assert len(fault_of_sample(voc_folder).splitlines()) == 2
-    write_colours(mask_path(voc_folder, "c"), mask_of("c"))
+    write_colors(mask_path(voc_folder, "c"), mask_of("c"))
     (line,) = fault_of_sample(voc_folder, on_error="skip").splitlines()
     assert "c.png is not a mask of class indices" in line
 
@@ -199,14 +199,14 @@ def test_configuration_check_reports_wrong_masks(voc_folder):
     write_many(voc_folder, 100, lambda number: half(1))
     assert faults_of(voc_folder, "action=check", "check.data=full") == []
     for number in (49, 50):
-        write_colours(mask_path(voc_folder, f"n{number:04}"), half(1))
+        write_colors(mask_path(voc_folder, f"n{number:04}"), half(1))
     assert faults_of(voc_folder) == []
     assert faults_of(voc_folder, "action=check") == []
     assert faults_of(voc_folder, "check.data=full") == []  # only for action=check
     found = faults_of(voc_folder, "action=check", "check.data=full")
     assert ["n0049.png" in found[0], "n0050.png" in found[1]] == [True, True]
     assert len(found) == 2
-    write_colours(mask_path(voc_folder, "n0000"), half(1))
+    write_colors(mask_path(voc_folder, "n0000"), half(1))
     for action in ("fit", "check"):
         (fault,) = faults_of(voc_folder, f"action={action}")
         assert "n0000.png is not a mask of class indices" in fault

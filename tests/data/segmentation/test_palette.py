@@ -16,15 +16,15 @@ from parcnet_train.errors import DataError, UnreadableError
 PUBLISHED = """0 0 0, 128 0 0, 0 128 0, 128 128 0, 0 0 128, 128 0 128, 0 128 128, 128 128 128,
 64 0 0, 192 0 0, 64 128 0, 192 128 0, 64 0 128, 192 0 128, 64 128 128, 192 128 128, 0 64 0,
 128 64 0, 0 192 0, 128 192 0, 0 64 128"""
-COLOURS = [[int(value) for value in colour.split()] for colour in PUBLISHED.split(",")]
+COLORS = [[int(value) for value in color.split()] for color in PUBLISHED.split(",")]
 
 
 def test_palette_matches_voc():
     palette = voc_palette()
     assert (palette.shape, palette.dtype) == ((256, 3), np.uint8)
-    assert palette[:21].tolist() == COLOURS
+    assert palette[:21].tolist() == COLORS
     assert palette[255].tolist() == [224, 224, 192]
-    assert len({tuple(colour) for colour in palette.tolist()}) == 256
+    assert len({tuple(color) for color in palette.tolist()}) == 256
 
 
 def test_written_mask_is_read_back_and_has_the_palette(tmp_path):
@@ -39,7 +39,7 @@ def test_written_mask_is_read_back_and_has_the_palette(tmp_path):
         assert np.array_equal(np.array(image.convert("RGB")), voc_palette()[mask])
 
 
-def png(indices, depth, colour):
+def png(indices, depth, color):
     """Return a PNG of any bit depth, written without a library."""
 
     def chunk(name, content):
@@ -55,8 +55,8 @@ def png(indices, depth, colour):
     rows = np.pad(
         np.packbits(bits, axis=1), ((0, 0), (1, 0))
     )  # each row begins with its filter type, none
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    palette = chunk(b"PLTE", voc_palette()[: 2**depth].tobytes()) if colour == 3 else b""
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    palette = chunk(b"PLTE", voc_palette()[: 2**depth].tobytes()) if color == 3 else b""
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -66,11 +66,11 @@ def png(indices, depth, colour):
     )
 
 
-@pytest.mark.parametrize("colour", [0, 3], ids=["grey", "palette"])
+@pytest.mark.parametrize("color", [0, 3], ids=["gray", "palette"])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_png_of_any_bit_depth_keeps_indices(tmp_path, depth, colour):
+def test_png_of_any_bit_depth_keeps_indices(tmp_path, depth, color):
     mask = np.random.default_rng(depth).integers(0, 2**depth, (5, 13), dtype=np.uint8)
-    (tmp_path / "mask.png").write_bytes(png(mask, depth, colour))
+    (tmp_path / "mask.png").write_bytes(png(mask, depth, color))
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
 
 
@@ -105,15 +105,15 @@ def tiff(indices, depth, meaning):
     height, width = indices.shape
     bits = np.unpackbits(indices[..., None], axis=2)[..., 8 - depth :].reshape(height, -1)
     rows = np.packbits(bits, axis=1).tobytes()
-    colours = (voc_palette()[: 2**depth].astype(np.uint16) * 257).T.astype("<u2").tobytes()
+    colors = (voc_palette()[: 2**depth].astype(np.uint16) * 257).T.astype("<u2").tobytes()
     tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, depth), (259, 3, 1, 1)]
     tags += [(262, 3, 1, meaning), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, height)]
     tags += [(279, 4, 1, len(rows))]
     tags += [(320, 3, 3 * 2**depth, 8 + len(rows))] if meaning == 3 else []
     return (
-        struct.pack("<2sHI", b"II", 42, 8 + len(rows) + len(colours))
+        struct.pack("<2sHI", b"II", 42, 8 + len(rows) + len(colors))
         + rows
-        + colours
+        + colors
         + struct.pack("<H", len(tags))
         + b"".join(struct.pack("<HHII", *tag) for tag in tags)
         + bytes(4)
@@ -163,7 +163,7 @@ def test_lossless_formats_keep_indices(tmp_path, kind, mode):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
-@pytest.mark.parametrize("meaning", [1, 3], ids=["grey", "palette"])
+@pytest.mark.parametrize("meaning", [1, 3], ids=["gray", "palette"])
 def test_tiff_of_any_bit_depth_keeps_indices(tmp_path, depth, meaning):
     mask = np.random.default_rng(depth).integers(0, 2**depth, (5, 13), dtype=np.uint8)
     (tmp_path / "mask.tif").write_bytes(tiff(mask, depth, meaning))

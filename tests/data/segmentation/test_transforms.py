@@ -22,7 +22,7 @@ SIZE = (96, 128)
 BOXES = [(10, 20, 70, 60), (90, 5, 120, 95), (40, 65, 85, 115)]
 OFF = SegmentationAugmentation(short_side=(1.0, 1.0), flip=0.0)
 EVERYTHING = SegmentationAugmentation(short_side=(0.5, 2.0), photometric=True)
-GREY = 114
+GRAY = 114
 
 
 def scene(height=120, width=160):
@@ -54,7 +54,7 @@ def seen_classes(image):
     classes = np.zeros(image.shape[:2], np.uint8)
     for channel in range(3):
         classes[image[..., channel] > 127] = channel + 1
-    classes[(image == GREY).all(axis=-1)] = 255
+    classes[(image == GRAY).all(axis=-1)] = 255
     return classes
 
 
@@ -62,7 +62,7 @@ def assert_together(view):
     """Assert that every pixel of the mask has the class that the image shows there.
 
     Either is decided by the middle of the pixel, at edges: the nearer one of two original pixels
-    gives its class, and more than half of its colour. At corners four are mixed.
+    gives its class, and more than half of its color. At corners four are mixed.
     """
     assert view.image.shape[:2] == view.mask.shape
     assert (view.image.dtype, view.mask.dtype) == (np.uint8, np.uint8)
@@ -92,8 +92,8 @@ def test_letterbox_is_placed_as_in_detection():
     assert view.placement.tolist() == [3.2, 3.2, 0, 80]
     margin = np.r_[0:80, 240:320]
     assert (view.mask[margin] == 255).all()
-    assert (view.image[margin] == GREY).all()
-    assert (view.image[80:240] != GREY).any(axis=(1, 2)).all()
+    assert (view.image[margin] == GRAY).all()
+    assert (view.image[80:240] != GRAY).any(axis=(1, 2)).all()
 
 
 def test_evaluation_masks_have_the_index_of_the_nearest_pixel():
@@ -143,7 +143,7 @@ def test_padding_is_gray_and_ignored_at_random_positions():
         out = train(view, sample, SegmentationAugmentation((0.5, 0.5)))
         rows, columns = np.nonzero(out.mask == 1)
         assert len(rows) == 48 * 48
-        assert (out.image[out.mask == 255] == GREY).all()
+        assert (out.image[out.mask == 255] == GRAY).all()
         assert (out.image[out.mask == 1] == 255).all()
         corners.add((rows.min(), columns.min()))
     assert len(corners) > 30

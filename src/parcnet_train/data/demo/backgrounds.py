@@ -24,8 +24,8 @@ def make_background(height: int, width: int, rng: Rng) -> Pixels:
         Image, `(height, width, 3)`.
     """
     hue, value = rng.uniform(), rng.uniform(0.4, 0.95)
-    first = colour(hue, rng.uniform(0.05, 0.4), value)
-    second = colour(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.05, 0.4), value * 0.8)
+    first = color(hue, rng.uniform(0.05, 0.4), value)
+    second = color(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.05, 0.4), value * 0.8)
     share = _pattern(height, width, rng)[..., None]
     image = second + (first - second) * share
     for _ in range(rng.integers(0, 6)):
@@ -33,7 +33,7 @@ def make_background(height: int, width: int, rng: Rng) -> Pixels:
     return image
 
 
-def colour(hue: float, saturation: float, value: float) -> Pixels:
+def color(hue: float, saturation: float, value: float) -> Pixels:
     """Return red, green and blue, `(3,)`, of a color whose hue is a share of the full circle."""
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32)
 
@@ -73,7 +73,7 @@ def _pattern(height: int, width: int, rng: Rng) -> Pixels:
 def _draw_shape(image: Pixels, hue: float, rng: Rng) -> None:
     """Draw a faint line, ellipse or rectangle at a random position."""
     height, width, _ = image.shape
-    paint = colour(hue + rng.uniform(-0.3, 0.3), rng.uniform(0.05, 0.45), rng.uniform(0.25, 0.9))
+    paint = color(hue + rng.uniform(-0.3, 0.3), rng.uniform(0.05, 0.45), rng.uniform(0.25, 0.9))
     layer, ink = image.copy(), tuple(map(float, paint))
     x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
     a, b = (int(side) for side in rng.integers(8, 48, 2))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.demo.backgrounds import Pixels, Rng, colour, make_background
+from parcnet_train.data.demo.backgrounds import Pixels, Rng, color, make_background
 from parcnet_train.data.demo.digits import Digit, read_digits
 
 SEED = 2203
@@ -56,8 +56,8 @@ class Sticker(NamedTuple):
     def window(self, height: int, width: int) -> Window:
         """Return the rows and columns of an image that the sticker and its shadow may cover."""
         reach = 1.3 * self.radius + 10  # a tilted square's corners, and the shadow
-        top, left = (max(0, int(centre - reach)) for centre in (self.y, self.x))
-        bottom, right = (int(centre + reach) + 1 for centre in (self.y, self.x))
+        top, left = (max(0, int(center - reach)) for center in (self.y, self.x))
+        bottom, right = (int(center + reach) + 1 for center in (self.y, self.x))
         return slice(top, min(bottom, height)), slice(left, min(right, width))
 
     def turned(self, window: Window) -> tuple[Pixels, Pixels]:
@@ -175,7 +175,7 @@ def paste(image: Pixels, sticker: Sticker, rng: Rng) -> None:
     """
     window = sticker.window(*image.shape[:2])
     part, depth = image[window], sticker.depth(window)
-    plate, rim, ink = _colours(rng)
+    plate, rim, ink = _colors(rng)
     shadow = cv2.GaussianBlur(_cover(depth), (0, 0), 2.5)
     shadow = cv2.warpAffine(shadow, SHADOW, shadow.shape[::-1])
     _blend(part, np.zeros(3, np.float32), np.float32(0.4) * shadow)
@@ -193,13 +193,13 @@ def _blend(image: Pixels, paint: Pixels, share: Pixels) -> None:
     image += (paint - image) * share[..., None]
 
 
-def _colours(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
+def _colors(rng: Rng) -> tuple[Pixels, Pixels, Pixels]:
     """Return the colors of plate, rim and ink: dark ink on light plates."""
     hue, ink_hue = rng.uniform(), rng.uniform()
     saturation = rng.uniform(0.15, 0.6)
-    ink = colour(ink_hue, 0.7, rng.uniform(0.05, 0.25))
-    rim = colour(0, 0, 0.95) if rng.integers(2) else colour(hue, saturation, 0.6)
-    return colour(hue, saturation, 1.0), rim, ink
+    ink = color(ink_hue, 0.7, rng.uniform(0.05, 0.25))
+    rim = color(0, 0, 0.95) if rng.integers(2) else color(hue, saturation, 0.6)
+    return color(hue, saturation, 1.0), rim, ink
 
 
 def _strokes(sticker: Sticker, window: Window) -> Pixels:

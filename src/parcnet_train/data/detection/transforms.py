@@ -36,7 +36,7 @@ CROP_RATIO = (0.5, 2.0)  # height / width
 # SSD's expansion (arXiv 1512.02325, section 3.6): up to 16 times the area, padded with the mean
 # color of ImageNet.
 EXPAND_SIDES = (1.0, 4.0)
-MEAN_COLOUR = (123, 117, 104)
+MEAN_COLOR = (123, 117, 104)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def expand(view: View, random: Random) -> View:
     sides = random.uniform(*EXPAND_SIDES)
     below, beside = int(height * sides) - height, int(width * sides) - width
     top, left = random.randint(0, below), random.randint(0, beside)
-    image = border(view.image, top, below - top, left, beside - left, MEAN_COLOUR)
+    image = border(view.image, top, below - top, left, beside - left, MEAN_COLOR)
     return moved(view, image, (1.0, 1.0), (left, top))
 
 
@@ -148,23 +148,23 @@ def find_crop(
     ratios = lengths[:, 1] / lengths[:, 0]
     fits = (ratios >= CROP_RATIO[0]) & (ratios <= CROP_RATIO[1])
     fits &= (rectangles[:, 2:] > rectangles[:, :2]).all(axis=1)
-    fits &= centred_in(boxes, rectangles[:, None]).any(axis=1)
+    fits &= centered_in(boxes, rectangles[:, None]).any(axis=1)
     overlaps = box_iou(torch.from_numpy(rectangles).double(), torch.from_numpy(boxes)).numpy()
     fits &= overlaps.max(axis=1) >= least_iou
     return rectangles[fits.argmax()] if fits.any() else None
 
 
-def centred_in(boxes: Array, rectangle: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def centered_in(boxes: Array, rectangle: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return whether the centers of boxes lie inside a rectangle, not on its edge."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = (centres > rectangle[..., :2]) & (centres < rectangle[..., 2:])
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (centers > rectangle[..., :2]) & (centers < rectangle[..., 2:])
     return inside[..., 0] & inside[..., 1]
 
 
 def cut(view: View, rectangle: npt.NDArray[np.int64]) -> View:
     """Return a part of the image, with the boxes whose centers lie in it, clipped to its edges."""
     left, top, right, bottom = rectangle.tolist()
-    inside = centred_in(view.boxes, rectangle)
+    inside = centered_in(view.boxes, rectangle)
     part = moved(view, view.image[top:bottom, left:right], (1.0, 1.0), (-left, -top))
     edges = np.array([right - left, bottom - top] * 2)
     boxes = part.boxes[inside].clip(0, edges)

@@ -135,7 +135,7 @@ class VocData(TaskData):
         elif self.expected_classes is not None:
             names, source = list(map(str, range(self.expected_classes))), "data.num_classes"
         else:
-            has_colours = (self.root / LABELMAP).exists()
+            has_colors = (self.root / LABELMAP).exists()
             raise DataError(
                 f"{file} does not exist, so the classes are unknown; expected one class name per "
                 "line, index 0 first. Fix: write the file, or set data.names=[...] or "
@@ -143,7 +143,7 @@ class VocData(TaskData):
                 + (
                     f". {LABELMAP} is from CVAT, whose masks contain colors: replace each color by "
                     "its index, counted from 0 in the lines of that file that define a color"
-                    if has_colours
+                    if has_colors
                     else ""
                 )
             )

@@ -23,11 +23,11 @@ IGNORED = 255  # value of pixels without a class
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # the first one that exists is read
 MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # lossless: indices stay exact
 
-DEPTH, COLOUR = 24, 25  # positions of bit depth and color type in a PNG
-GREY = 0
+DEPTH, COLOR = 24, 25  # positions of bit depth and color type in a PNG
+GRAY = 0
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of a TIFF
 WHITE_IS_ZERO = 0
-GREY_STEPS = {2: 85, 4: 17}  # Pillow scales gray values of few bits to 0 to 255
+GRAY_STEPS = {2: 85, 4: 17}  # Pillow scales gray values of few bits to 0 to 255
 
 
 def voc_palette() -> npt.NDArray[np.uint8]:
@@ -114,9 +114,9 @@ def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
     if isinstance(image, TiffImageFile):
         depth = image.tag_v2.get(BITS_PER_SAMPLE, (1,))[0]
         meaning = image.tag_v2.get(PHOTOMETRIC, 0)
-        return GREY_STEPS.get(depth, 1) if image.mode == "L" else 1, meaning == WHITE_IS_ZERO
-    is_grey_png = isinstance(image, PngImageFile) and content[COLOUR] == GREY
-    return GREY_STEPS.get(content[DEPTH], 1) if is_grey_png else 1, False
+        return GRAY_STEPS.get(depth, 1) if image.mode == "L" else 1, meaning == WHITE_IS_ZERO
+    is_gray_png = isinstance(image, PngImageFile) and content[COLOR] == GRAY
+    return GRAY_STEPS.get(content[DEPTH], 1) if is_gray_png else 1, False
 
 
 def unnamed(reason: str) -> str:

@@ -15,7 +15,7 @@ from parcnet_train.bounds import Probability, Range10
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.photometric import PhotometricDistortion
-from parcnet_train.data.resizing import LETTERBOX_COLOUR, fit_image, fit_mask, place, placement_of
+from parcnet_train.data.resizing import LETTERBOX_COLOR, fit_image, fit_mask, place, placement_of
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.segmentation.palette import Mask
 from parcnet_train.sizes import Size
@@ -106,7 +106,7 @@ def compose(augmentation: SegmentationAugmentation, size: Size) -> albumentation
                 *size,
                 pad_if_needed=True,
                 pad_position="random",
-                fill=LETTERBOX_COLOUR,
+                fill=LETTERBOX_COLOR,
                 fill_mask=IGNORED,
             ),
             albumentations.HorizontalFlip(p=augmentation.flip),
