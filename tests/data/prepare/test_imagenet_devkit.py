@@ -61,9 +61,9 @@ def test_labels_are_class_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("synsets", "labels", "message"),
     [
-        (meta(wnids=("a", "b", "c")), b"2\n1\n2\n", "it names 2 classes, not 2 wnids"),
-        (meta(), b"2\n1\n", "it labels 2 validation images, not 3 with a class"),
-        (meta(), b"2\n1\n3\n", "it labels 3 validation images, not 3 with a class"),
+        (meta(wnids=("a", "b", "c")), b"2\n1\n2\n", "it names 2 classes .expected 2 wnids"),
+        (meta(), b"2\n1\n", "it labels 2 validation images .expected 3, each with a class"),
+        (meta(), b"2\n1\n3\n", "it labels 3 validation images .expected 3, each with a class"),
         (meta(numbers=(2, 4, 3)), b"2\n1\n2\n", "are not 1, 2, 3"),
     ],
 )
