@@ -12,6 +12,7 @@ import pytest
 
 from parcnet_train import __main__ as entry
 from parcnet_train.__main__ import wrong_place
+from parcnet_train.distributed import user_errors
 from running import TINY
 
 MODULE = ("-m", "parcnet_train")
@@ -185,7 +186,7 @@ def test_processes_of_torchrun_need_a_name_to_meet_under(monkeypatch):
 def test_the_front_door_looks_for_the_name(arguments, is_named, call_here, monkeypatch, capsys):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(entry, "FIRST_WORD", 0)
+    monkeypatch.setattr(user_errors, "FIRST_WORD", 0)
     several = ["trainer=ddp", "trainer.accelerator=cpu"]
     seen = []
     monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))

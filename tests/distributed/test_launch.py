@@ -153,7 +153,7 @@ def is_running(pid):
 FAULT = """
 import os, time
 from pathlib import Path
-import parcnet_train.__main__ as entry
+import parcnet_train.distributed.user_errors as entry
 from parcnet_train.errors import DataError
 entry.FIRST_WORD = 1.5
 rank, pid = os.environ["RANK"], Path("pid")
@@ -174,7 +174,7 @@ def test_a_fault_of_the_users_is_one_line(finders, folder, capfd):
 
 
 BUG = """
-import parcnet_train.__main__ as entry
+import parcnet_train.distributed.user_errors as entry
 entry.FIRST_WORD = 1
 with entry.user_errors():
     raise RuntimeError("a bug")

@@ -20,7 +20,7 @@ def test_every_stage_has_a_row_and_the_whole_comes_last(capsys):
         ["stem", "1 x 8 x 4 x 4", "1,234", "2.5 M", "3.00 M", "1.0 MiB"],
         ["total", "1 x 10", "5,678", "5.0 M", "4.00 M", ""],
     ]
-    assert "weights hold 3.0 MiB more" in out
+    assert "the weights take another 3.0 MiB" in out
 
 
 def test_ours_stand_beside_the_papers(capsys):
