@@ -231,13 +231,11 @@ def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
     [
         (
             ["sweep=table2_classification"],
-            "sweep=table2_classification is several runs: python -m parcnet_train -m "
-            "sweep=table2_classification ...",
+            "sweep=table2_classification: a sweep is several runs",
         ),
         (
             ["-m", "sweep=table2_classification,table2_detection"],
-            "sweep=table2_classification,table2_detection: allowed is one sweep; start one "
-            "command for each",
+            "sweep=table2_classification,table2_detection: several sweeps",
         ),
         (
             ["-m", "debug=glob(a/*)"],

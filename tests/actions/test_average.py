@@ -107,11 +107,10 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
     shutil.copy(epochs / "checkpoints" / "best.ckpt", run_folder / "checkpoints")
     for count in (0, 1):
         _, faults = configure([*AVERAGE, f"ckpt={run_folder}"])
-        assert faults == [
-            f"ckpt={run_folder}: {run_folder}/checkpoints holds {count} of best_epoch*.ckpt, an "
-            "average needs two or more; train with checkpoint.keep_best=5, and name the run "
-            "directory"
-        ]
+        (fault,) = faults
+        assert fault.startswith(f"ckpt={run_folder}: {run_folder}/checkpoints contains {count} ")
+        assert "at least two" in fault
+        assert "checkpoint.keep_best=5" in fault
         shutil.copy(
             epochs / "checkpoints" / "best.ckpt", run_folder / "checkpoints" / "best_epoch000.ckpt"
         )

@@ -31,7 +31,7 @@ METRICS = ("val/top1", "val/top5", "val/loss", "val/skipped")
 
 @pytest.fixture(scope="module")
 def prime_folder(tmp_path_factory):
-    """Images of three classes, which a network can tell apart; one of `val` is unreadable."""
+    """Create images of three separable classes; one validation image is unreadable."""
     root = tmp_path_factory.mktemp("prime")
     random = np.random.default_rng(0)
     for split, number in (("train", TRAIN), ("val", VAL)):
@@ -60,7 +60,7 @@ def call(overrides, cwd):
 
 
 class Training:
-    """What a training of several processes left."""
+    """Output of a training of several processes."""
 
     def __init__(self, processes, folder, prime_folder, *overrides):
         recording = ["data._target_=recording.RecordingData", "+data.record=record"]
@@ -102,11 +102,11 @@ def test_processes_see_disjoint_samples_and_the_same_sizes(training):
     assert len({tuple(size) for size in sizes[0]}) > 1
     order = [sample for step in zip(*training.seen, strict=True) for sample, _ in step]
     assert sorted(order[:TRAIN]) == list(range(TRAIN))
-    # The last batch is topped up from the beginning of the order.
+    # The last batch is filled up with the first samples.
     assert order[TRAIN:] == order[: len(order) - TRAIN]
 
 
-@pytest.mark.parametrize("moment", ["saved", "end"])  # at the end the average is the weights
+@pytest.mark.parametrize("moment", ["saved", "end"])  # at the end, the average becomes the weights
 def test_processes_end_with_the_same_weights_and_buffers(moment, training):
     first, *others = (states[moment] for states in training.states)
     assert any("running_mean" in name for name in first)
@@ -116,7 +116,7 @@ def test_processes_end_with_the_same_weights_and_buffers(moment, training):
 
 
 @pytest.mark.slow
-def test_averaged_statistics_are_those_of_all_processes(prime_folder, tmp_path):
+def test_batch_norm_statistics_of_average_use_all_processes(prime_folder, tmp_path):
     training = Training(2, tmp_path, prime_folder, "recipe.ema.buffers=average")
     test_processes_end_with_the_same_weights_and_buffers("end", training)
     checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -125,7 +125,7 @@ def test_averaged_statistics_are_those_of_all_processes(prime_folder, tmp_path):
     assert not any(torch.equal(averaged[name], copied[name]) for name in names)
 
 
-def test_saved_statistics_are_those_of_the_trained_weights(training):
+def test_saved_batch_norm_statistics_match_the_trained_weights(training):
     checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
     averaged, trained = checkpoint["state_dict"], checkpoint["current_model_state"]
     names = [name for name in averaged if "running_" in name]
@@ -136,7 +136,7 @@ def test_saved_statistics_are_those_of_the_trained_weights(training):
     )
 
 
-def test_saved_weights_are_those_of_all_processes(training):
+def test_saved_weights_match_all_processes(training):
     checkpoint = torch.load(training.run / "checkpoints" / "last.ckpt", weights_only=True)
     for key, moment in {"current_model_state": "saved", "state_dict": "end"}.items():
         held = checkpoint[key]
@@ -144,12 +144,14 @@ def test_saved_weights_are_those_of_all_processes(training):
         assert all(torch.equal(held[name], value) for name, value in seen.items()), key
 
 
-def test_processes_write_one_directory_and_speak_once(training):
+def test_processes_write_one_directory_and_log_once(training):
     assert {path.name for path in training.folder.iterdir()} == {"runs", "record"}
     expected = (
         "checkpoints csv curves.png parcnet_train.log progress.json run.json provenance.json .hydra"
     )
-    names = {path.name for path in training.run.iterdir()} - {"git.diff"}  # of a changed checkout
+    names = {path.name for path in training.run.iterdir()} - {
+        "git.diff"
+    }  # only with uncommitted changes
     assert names == {*expected.split(), "results.json"}
     assert len(list((training.run / "csv").iterdir())) == 1
     log = (training.run / "parcnet_train.log").read_text()
@@ -163,18 +165,18 @@ def test_evaluation_does_not_depend_on_the_number_of_processes(
     processes, training, prime_folder, tmp_path, monkeypatch
 ):
     overrides = [*SMALL, "action=test", f"ckpt={training.run}", f"data.root={prime_folder}"]
-    # A checkpoint may name no class of another package, but who runs the command may.
+    # Checkpoints may not name classes of other packages, but the command line may.
     paths = [str(Path(running.__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     overrides += ["data.on_error=skip", "data._target_=recording.RecordingData"]
     alone = running.run([*overrides, "trainer=cpu"], tmp_path / "1")
     assert (alone["val/skipped"], 0 < alone["val/top1"] < 1) == (1, True)
     metrics = {name: alone[name] for name in METRICS}
-    # A training ends with an evaluation by all of its processes.
+    # A training ends with an evaluation in all of its processes.
     assert {name: training.results[name] for name in METRICS} == metrics
     output = tmp_path / f"{processes}"
     several = [*SEVERAL, f"trainer.devices={processes}", f"hydra.run.dir={output}"]
-    # As the front door does, less the time of its own process.
+    # Like the command, without the time to start its process.
     command = [sys.executable, "-m", "parcnet_train", *overrides, *several]
     assert launch(command, processes) == 0
     results = json.loads((output / "results.json").read_text())

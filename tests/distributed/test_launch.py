@@ -1,4 +1,4 @@
-"""The launcher, with small processes that import no torch."""
+"""Launcher, with small processes that do not import PyTorch."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import torch
 from parcnet_train.distributed import launch as launching
 from parcnet_train.distributed.launch import FORWARDED, launch
 
-# Leaves its process id when it is ready, and a file for every signal that it gets.
+# Writes its process id when it is ready, and a file for every signal that it receives.
 LISTENER = """
 import os, signal, sys, time
 rank = os.environ["RANK"]
@@ -24,7 +24,7 @@ def note(number, _):
         sys.exit(128 + number)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
     signal.signal(number, note)
-os.symlink(str(os.getpid()), f"{rank}-ready")  # at once with what it says
+os.symlink(str(os.getpid()), f"{rank}-ready")  # atomically, with its content
 time.sleep(600)
 """
 
@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def signal_when(files, number, folder):
-    """Sends this process a signal once there are so many files."""
+    """Send this process a signal as soon as enough files exist."""
 
     def wait():
         while len(list(folder.iterdir())) < files:
@@ -54,7 +54,7 @@ def names(folder):
     return sorted(path.name.rsplit("-", 1)[0] for path in folder.glob("*-got-*"))
 
 
-def test_processes_see_what_torchrun_tells(folder, monkeypatch):
+def test_processes_get_the_variables_of_torchrun(folder, monkeypatch):
     script = "import json, os; json.dump(dict(os.environ), open(os.environ['RANK'] + '.json', 'w'))"
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
@@ -65,7 +65,7 @@ def test_processes_see_what_torchrun_tells(folder, monkeypatch):
         "WORLD_SIZE": "3",
         "LOCAL_WORLD_SIZE": "3",
         "MASTER_ADDR": "127.0.0.1",
-        "OMP_NUM_THREADS": "2",  # of 7, shared by three
+        "OMP_NUM_THREADS": "2",  # 7 threads, shared by three processes
     }.items():
         assert {each[key] for each in seen} == {value}
     assert len({each["TORCHELASTIC_RUN_ID"] for each in seen}) == 1
@@ -74,7 +74,7 @@ def test_processes_see_what_torchrun_tells(folder, monkeypatch):
     assert json.loads((folder / "0.json").read_text())["OMP_NUM_THREADS"] == "5"
 
 
-def test_processes_meet_at_the_port(folder):
+def test_processes_rendezvous_at_the_port(folder):
     script = """
 import os
 from torch.distributed import TCPStore
@@ -85,13 +85,13 @@ store.wait([str(1 - int(os.environ["RANK"]))])
     assert run(script, 2) == 0
 
 
-def test_the_first_failure_ends_the_others(folder):
+def test_first_failure_terminates_the_other_processes(folder):
     script = LISTENER.replace("time.sleep(600)", "sys.exit(3) if rank == '1' else time.sleep(600)")
     assert run(script, 2) == 3
-    assert names(folder) in ([f"0-got-{signal.SIGTERM.value}"], [])  # [] where it had not started
+    assert names(folder) in ([f"0-got-{signal.SIGTERM.value}"], [])  # [] if it had not started
 
 
-def test_a_process_that_is_killed_is_named(capfd):
+def test_killed_process_is_reported(capfd):
     script = """
 import os, signal, time
 if os.environ["RANK"] == "1":
@@ -112,14 +112,14 @@ def test_signals_reach_every_process_once(number, folder, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_processes_that_do_not_stop_are_killed(folder, monkeypatch):
+def test_processes_that_ignore_signals_are_killed(folder, monkeypatch):
     monkeypatch.setattr(launching, "SAVING_SECONDS", 0.3)
     signal_when(2, signal.SIGTERM, folder)
     assert run(LISTENER, 2, "stubborn") == 137
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prctl and /proc")
-def test_nothing_outlives_a_launcher_that_is_killed(folder):
+def test_processes_end_with_a_killed_launcher(folder):
     child = (
         "from parcnet_train.distributed.processes import follow_launcher; follow_launcher()"
         + LISTENER
@@ -141,7 +141,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(folder):
 
 
 def is_running(pid):
-    """Whether there is such a process, other than one that is over and not looked at yet."""
+    """Return whether a process is running; zombies do not count."""
     try:
         with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
@@ -149,7 +149,7 @@ def is_running(pid):
         return False
 
 
-# One process finds a fault; the other then loses it, and could only show a traceback of that.
+# One process raises a user error; the other then loses its connection and raises a traceback.
 FAULT = """
 import os, time
 from pathlib import Path
@@ -168,7 +168,7 @@ with entry.user_errors():
 
 
 @pytest.mark.parametrize("finders", ["0", "1", "01"])
-def test_a_fault_of_the_users_is_one_line(finders, folder, capfd):
+def test_user_error_is_one_line(finders, folder, capfd):
     assert run(FAULT.replace("{finders!r}", repr(finders)), 2) == 2
     assert capfd.readouterr().err == "error: data.root: a.png cannot be read\n"
 
@@ -181,6 +181,6 @@ with entry.user_errors():
 """
 
 
-def test_a_bug_of_ours_is_one_traceback(capfd):
+def test_unexpected_error_is_one_traceback(capfd):
     assert run(BUG, 2) == 1
     assert capfd.readouterr().err.count("RuntimeError: a bug") == 1

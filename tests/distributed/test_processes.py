@@ -24,12 +24,12 @@ SRUN = {
 }
 
 
-def test_a_process_alone():
+def test_single_process_without_launcher():
     assert place({}) == Place(None, 0, 1, 1, None)
     assert place({}).is_alone
 
 
-def test_a_process_of_torchrun_which_may_run_in_a_task_of_slurm():
+def test_process_of_torchrun_inside_a_slurm_task():
     expected = Place("torchrun", 5, 8, 2, "torchrun-mine")
     assert place(TORCHRUN) == place({**SRUN, **TORCHRUN}) == expected
     assert not expected.is_alone
@@ -37,36 +37,36 @@ def test_a_process_of_torchrun_which_may_run_in_a_task_of_slurm():
 
 
 @pytest.mark.parametrize(("given", "name"), [("none", None), ("my_run/a_test", "my-run-a-test")])
-def test_runs_of_torchrun_have_the_name_that_they_were_given(given, name):
+def test_run_name_of_torchrun_comes_from_rdzv_id(given, name):
     found = place({**TORCHRUN, "TORCHELASTIC_RUN_ID": given}).run_name
     assert found == (name and f"torchrun-{name}")
 
 
-def test_a_process_that_torchrun_alone_started_is_not_alone():
+def test_single_process_of_torchrun_is_not_alone():
     one = {**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
     assert not place(one).is_alone
 
 
-def test_a_task_of_slurm():
+def test_slurm_task():
     assert place(SRUN) == Place("srun", 5, 8, 2, "slurm-123")
-    # One task may start the processes of its machine itself.
+    # A single task may start the processes of its machine itself.
     alone = {**SRUN, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}
     assert place(alone).is_alone
     assert place(alone).run_name == "slurm-123"
 
 
-def test_arrays_and_later_steps_have_names_of_their_own():
+def test_slurm_arrays_and_later_steps_have_different_names():
     array = {**SRUN, "SLURM_ARRAY_JOB_ID": "120", "SLURM_ARRAY_TASK_ID": "3"}
     assert place(array).run_name == "slurm-120_3"
     assert place({**SRUN, "SLURM_STEP_ID": "2"}).run_name == "slurm-123.2"
 
 
-def test_batch_scripts_and_shells_are_no_tasks():
+def test_slurm_batch_scripts_and_shells_are_no_tasks():
     script = {key: value for key, value in SRUN.items() if key != "SLURM_STEP_ID"}
     assert place(script) == place({**SRUN, "SLURM_STEP_ID": "4294967290"}) == Place()
 
 
-def test_nothing_needs_a_signal_that_windows_lacks_to_be_imported(monkeypatch):
+def test_import_works_without_signals_that_windows_lacks(monkeypatch):
     source = Path(parcnet_train.__file__).parent
     monkeypatch.delattr(signal, "SIGUSR1")
     again = runpy.run_path(str(source / "distributed" / "processes.py"))

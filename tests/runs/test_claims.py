@@ -18,7 +18,7 @@ CHOICES = {"task": "classification", "backbone": "parcnet_s", "data": "demo"}
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """The folder of the runs; it is noon."""
+    """Return the root folder of all runs; the time is noon."""
 
     class Clock(datetime):
         @classmethod
@@ -30,7 +30,7 @@ def root(tmp_path, monkeypatch):
 
 
 def start(root, action="fit", ckpt=None, overrides=(), explicit=None):
-    """A command from its first look at its directory to its work; returns the name."""
+    """Claim and lock a directory as a command does, and return its name."""
     config = {"action": action, "ckpt": ckpt, "choices": CHOICES, "paths": {"runs": str(root)}}
     folder = claim(config, overrides, explicit)
     with at_work(folder, overrides):
@@ -47,17 +47,17 @@ def finish(folder, *, results=True, checkpoint=False):
         (folder / "checkpoints" / "last.ckpt").touch()
 
 
-def test_commands_of_the_same_second_have_directories_of_their_own(root):
+def test_commands_of_the_same_second_have_different_directories(root):
     noon = "2024-05-06_12-07-08"
     config = {"action": "fit", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
-    folders = [claim(config, []) for _ in range(3)]  # none has begun its work yet
+    folders = [claim(config, []) for _ in range(3)]  # none of them works in its directory yet
     assert [each.name for each in folders] == [noon, f"{noon}_2", f"{noon}_3"]
     assert all(each.is_dir() for each in folders)
     assert [start(root, "test") for _ in range(2)] == [f"{noon}_test", f"{noon}_test_2"]
     assert [start(root, "profile") for _ in range(2)] == [noon, f"{noon}_2"]
 
 
-def test_another_process_may_make_the_directory_first(root, monkeypatch):
+def test_directory_created_by_another_process_is_not_used(root, monkeypatch):
     mkdir, races = Path.mkdir, itertools.count()
 
     def late(path, *args, **settings):
@@ -81,12 +81,12 @@ SRUN = {
 
 @pytest.fixture
 def srun(monkeypatch):
-    """A shell of `srun --pty bash`: every command in it is the same task of the same step."""
+    """Simulate a shell of `srun --pty bash`, whose commands all belong to the same task."""
     for name, value in SRUN.items():
         monkeypatch.setenv(name, value)
 
 
-def test_commands_of_an_interactive_job_of_slurm_overwrite_nothing(root, srun):
+def test_commands_of_interactive_slurm_job_overwrite_nothing(root, srun):
     assert start(root) == "slurm-7"
     assert start(root) == "slurm-7_2"
     assert [start(root, "test") for _ in range(3)] == [
@@ -100,7 +100,7 @@ def test_commands_of_an_interactive_job_of_slurm_overwrite_nothing(root, srun):
     assert start(root) == "slurm-7_3"
 
 
-def test_a_requeued_job_finds_its_own_directories(root, srun, monkeypatch):
+def test_requeued_job_finds_its_directories(root, srun, monkeypatch):
     commands = [("fit", ["seed=1"]), ("fit", ["seed=2"]), ("test", ["seed=1"])]
     names = [start(root, action, overrides=overrides) for action, overrides in commands]
     assert names == ["slurm-7", "slurm-7_2", "slurm-7_test"]
@@ -112,14 +112,14 @@ def test_a_requeued_job_finds_its_own_directories(root, srun, monkeypatch):
     assert start(root, overrides=["seed=3"]) == "slurm-7_3"
 
 
-def test_a_requeued_job_of_an_earlier_version_finds_its_directory(root, srun, monkeypatch):
+def test_requeued_job_of_earlier_version_finds_its_directory(root, srun, monkeypatch):
     folder = root / "classification" / "parcnet_s-demo" / "slurm-7"
     (folder / ".hydra").mkdir(parents=True)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert start(root, overrides=["seed=1"]) == "slurm-7"
 
 
-def test_processes_of_one_run_share_a_directory_and_overwrite_no_results(root, monkeypatch):
+def test_processes_of_one_run_share_a_directory_without_results(root, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
@@ -138,7 +138,7 @@ def test_processes_of_one_run_share_a_directory_and_overwrite_no_results(root, m
     assert claim(config, []) == folder
 
 
-def test_only_the_first_process_locks(tmp_path, monkeypatch):
+def test_only_rank_0_locks(tmp_path, monkeypatch):
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     with at_work(tmp_path / "run"), at_work(tmp_path / "run"):
@@ -146,33 +146,33 @@ def test_only_the_first_process_locks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["fit", "test", "predict", "export", "average", "profile"])
-def test_a_named_directory_keeps_its_results(action, root):
+def test_named_directory_with_results_raises(action, root):
     folder = root / "here"
     assert start(root, action, explicit=folder) == "here"
-    assert start(root, action, explicit=folder) == "here"  # which had left no results
+    assert start(root, action, explicit=folder) == "here"  # the first start left no results
     finish(folder)
     with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
         start(root, action, explicit=folder)
 
 
-def test_a_training_in_a_named_directory_is_resumed_but_not_begun_again(root):
+def test_training_in_named_directory_is_resumed_but_not_restarted(root):
     folder = root / "here"
     start(root, explicit=folder)
     finish(folder, checkpoint=True)
     assert start(root, ckpt=str(folder), explicit=folder) == "here"
-    with pytest.raises(CheckpointError, match=f"{folder} holds checkpoints/last.ckpt"):
+    with pytest.raises(CheckpointError, match=f"hydra.run.dir={folder}: .*checkpoints/last.ckpt"):
         start(root, explicit=folder)
     with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
         start(root, "test", ckpt=str(folder), explicit=folder)
 
 
-def test_a_report_may_be_made_again(root):
+def test_report_may_be_overwritten(root):
     start(root, "report", explicit=root / "report")
     finish(root / "report")
     assert start(root, "report", explicit=root / "report") == "report"
 
 
-def test_a_second_command_is_kept_out_of_a_directory_at_work(tmp_path):
+def test_directory_at_work_is_locked_against_a_second_command(tmp_path):
     with at_work(tmp_path / "run"):
         before = sorted(tmp_path.rglob("*"))
         told = rf"^{tmp_path}/run: .* process \d+ on .* since \d"
@@ -184,14 +184,14 @@ def test_a_second_command_is_kept_out_of_a_directory_at_work(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
-def test_the_front_door_resumes_no_run_that_is_at_work(tmp_path, monkeypatch, capsys):
+def test_main_does_not_resume_a_run_at_work(tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "config.yaml").write_text("before")
     finish(run, results=False, checkpoint=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["parcnet_train", f"ckpt={run}"])
-    # The file of this test is empty.
+    # The checkpoint of this test is an empty file.
     monkeypatch.setattr(entry, "refuse_faults", lambda *_, **__: None)
     with at_work(run):
         before = sorted(run.rglob("*"))
@@ -204,7 +204,7 @@ def test_the_front_door_resumes_no_run_that_is_at_work(tmp_path, monkeypatch, ca
     assert (run / ".hydra" / "config.yaml").read_text() == "before"
 
 
-def test_the_start_of_a_run_is_recorded_once(tmp_path):
+def test_start_of_a_run_is_recorded_once(tmp_path):
     run = tmp_path / "run"
     with at_work(run, ["seed=1"]):
         record = json.loads((run / "run.json").read_text())
@@ -215,7 +215,7 @@ def test_the_start_of_a_run_is_recorded_once(tmp_path):
         assert json.loads((run / "run.json").read_text()) == record
 
 
-def test_a_moved_run_keeps_its_record_and_a_copy_becomes_a_run_of_its_own(tmp_path):
+def test_moved_run_keeps_its_record_and_copy_gets_a_new_one(tmp_path):
     one, moved, copy = (tmp_path / name for name in ("one", "moved", "copy"))
     record = begin(one)
     one.rename(moved)
@@ -228,7 +228,7 @@ def test_a_moved_run_keeps_its_record_and_a_copy_becomes_a_run_of_its_own(tmp_pa
     assert by_start([moved, copy])[-1] == copy
 
 
-def test_a_run_without_a_record_is_recorded_as_begun_when_it_began(tmp_path):
+def test_run_without_record_is_recorded_with_its_start_time(tmp_path):
     run = tmp_path / "2024-01-01_00-00-00"
     (run / ".hydra").mkdir(parents=True)
     expected = datetime(2024, 1, 1).timestamp() + 1e-6

@@ -27,7 +27,7 @@ NAME = ("classification", "parcnet_s", "demo")
 
 @pytest.fixture
 def two_runs(tmp_path):
-    """Two runs of one name; the later one was interrupted before its first validation."""
+    """Create two runs of one name; the later one was interrupted before its first validation."""
     named = tmp_path / "classification" / "parcnet_s-demo"
     for start, files in (
         ("2024-01-01_00-00-00", ("best.ckpt", "last.ckpt")),
@@ -53,7 +53,7 @@ def noon(monkeypatch):
     return "2024-05-06_12-07-08"
 
 
-def test_runs_of_one_name_share_a_folder():
+def test_runs_of_same_task_backbone_and_data_share_a_folder():
     assert named_runs("runs", *NAME) == Path("runs/classification/parcnet_s-demo")
 
 
@@ -67,7 +67,7 @@ def test_last_is_the_newest_training_run(two_runs):
     )
 
 
-def test_last_is_the_newest_whatever_it_is_called(two_runs):
+def test_last_does_not_depend_on_the_order_of_names(two_runs):
     for name, time in (("slurm-7", "2024-01-03"), ("torchrun-my-test", "2024-01-04")):
         first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
         assert find_checkpoint("last", two_runs.parents[1], "fit").parents[1] == second
@@ -79,7 +79,7 @@ def test_last_is_the_newest_whatever_it_is_called(two_runs):
         os.utime(first / ".hydra", (0, 0))
 
 
-def test_going_on_does_not_make_a_run_newer(two_runs):
+def test_resuming_does_not_make_a_run_newer(two_runs):
     first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
     (first / ".hydra" / "config.yaml").touch()
     os.utime(first / ".hydra", (0, 0))
@@ -89,14 +89,14 @@ def test_going_on_does_not_make_a_run_newer(two_runs):
 
 
 def begin(run, started):
-    """Makes a run directory with a record of its start."""
+    """Create a run directory with a record of its start."""
     (run / ".hydra").mkdir(parents=True)
     record = {"started": started, "directory": str(run.resolve())}
     (run / "run.json").write_text(json.dumps(record))
     return run
 
 
-def test_last_goes_by_the_recorded_start_whatever_is_touched(tmp_path):
+def test_last_depends_on_recorded_start_not_on_file_times(tmp_path):
     later = begin(tmp_path / "slurm-8", "2026-11-29T10:00:00.000002+00:00")
     earlier = begin(tmp_path / "slurm-9", "2026-11-29T10:00:00.000001+00:00")
     (earlier / ".hydra" / ".config.yaml.swp").touch()
@@ -112,14 +112,14 @@ def test_last_goes_by_the_recorded_start_whatever_is_touched(tmp_path):
     assert len(ordered) == 6
 
 
-def test_a_moved_run_is_newer_than_a_copy_of_it(tmp_path):
+def test_moved_run_is_newer_than_its_copy(tmp_path):
     run = begin(tmp_path / "old" / "run", "2026-11-29T10:00:00+00:00")
     shutil.copytree(run, tmp_path / "old" / "run (copy)")
     (tmp_path / "old").rename(tmp_path / "new")
     assert by_start((tmp_path / "new").iterdir())[-1] == tmp_path / "new" / "run"
 
 
-def test_a_run_without_a_record_began_when_its_name_or_its_provenance_says(tmp_path):
+def test_start_without_record_comes_from_name_or_provenance(tmp_path):
     names = ("2026-11-29_10-00-00", "2026-11-29_10-00-00_2", "2026-11-29_10-00-00_10", "slurm-7")
     runs = [tmp_path / name for name in names]
     for run in reversed(runs):
@@ -136,51 +136,51 @@ def test_a_run_without_a_record_began_when_its_name_or_its_provenance_says(tmp_p
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"started": 7}', '{"started": "yesterday"}'])
-def test_a_damaged_record_counts_as_none(text, tmp_path):
+def test_damaged_record_is_ignored(text, tmp_path):
     run = begin(tmp_path / "2026-11-29_10-00-00", "2026-11-29T10:00:00+00:00")
     (run / "run.json").write_text(text)
     assert started_at(run) == datetime(2026, 11, 29, 10).timestamp() + 1e-6
 
 
-def test_last_is_never_an_older_run(two_runs):
+def test_last_without_checkpoint_raises_and_does_not_use_older_run(two_runs):
     newest = "2024-01-02_00-00-00"
     with pytest.raises(CheckpointError, match=rf"ckpt=last: .*{newest}.* best\.ckpt"):
         find_checkpoint("last", two_runs.parents[1], "test")
 
 
 @pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("test", "best.ckpt")])
-def test_last_without_a_run(tmp_path, action, file):
+def test_last_without_any_run_raises(tmp_path, action, file):
     expected = rf"ckpt=last: .* {file} .*nothing/.*ckpt=PATH"
     with pytest.raises(CheckpointError, match=expected):
         find_checkpoint("last", tmp_path / "nothing", action)
 
 
 @pytest.mark.parametrize(("action", "file"), [("fit", "last.ckpt"), ("export", "best.ckpt")])
-def test_run_directory_means_its_checkpoint(two_runs, action, file):
+def test_run_directory_refers_to_its_checkpoint(two_runs, action, file):
     run = two_runs / "2024-01-01_00-00-00"
     assert find_checkpoint(str(run), Path("unused"), action) == run / "checkpoints" / file
 
 
 @pytest.mark.parametrize("action", ["fit", "test"])
-def test_file_means_itself(tmp_path, action):
+def test_checkpoint_file_refers_to_itself(tmp_path, action):
     (tmp_path / "some.ckpt").touch()
     found = find_checkpoint(str(tmp_path / "some.ckpt"), Path("unused"), action)
     assert found == tmp_path / "some.ckpt"
 
 
-def test_home_folder_is_expanded(tmp_path, monkeypatch):
+def test_home_folder_is_expanded_in_ckpt(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "some.ckpt").touch()
     assert find_checkpoint("~/some.ckpt", Path("unused"), "fit") == tmp_path / "some.ckpt"
 
 
-def test_missing_file_is_named(tmp_path):
-    expected = r"ckpt=.*none\.ckpt: .*none\.ckpt does not exist; allowed are `last`, a checkpoint"
+def test_missing_checkpoint_file_raises(tmp_path):
+    expected = r"ckpt=.*none\.ckpt: .*none\.ckpt does not exist; expected `last`, a checkpoint"
     with pytest.raises(CheckpointError, match=expected):
         find_checkpoint(str(tmp_path / "none.ckpt"), tmp_path, "fit")
 
 
-def test_run_directory_without_the_checkpoint(two_runs):
+def test_run_directory_without_checkpoint_raises(two_runs):
     run = two_runs / "2024-01-02_00-00-00"
     with pytest.raises(
         CheckpointError, match=rf"ckpt={run}: {run}/checkpoints/best\.ckpt does not"
@@ -188,7 +188,7 @@ def test_run_directory_without_the_checkpoint(two_runs):
         find_checkpoint(str(run), two_runs.parents[1], "test")
 
 
-def test_checkpoint_of_a_configuration(two_runs):
+def test_checkpoint_of_a_configuration_matches_its_choices(two_runs):
     root = two_runs.parents[1]
     choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
     config = {"paths": {"runs": str(root)}, "choices": choices, "ckpt": "last", "action": "fit"}
@@ -199,24 +199,24 @@ def test_checkpoint_of_a_configuration(two_runs):
 
 
 @pytest.mark.parametrize("name", ["SLURM", "TORCHELASTIC"])
-def test_a_job_that_is_started_again_goes_on_from_its_own_checkpoint(name, two_runs, monkeypatch):
+def test_restarted_job_resumes_from_its_own_checkpoint(name, two_runs, monkeypatch):
     first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
     choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
     paths = {"runs": "unused", "output": str(second)}
-    # Not from the file where its first process began.
+    # Without a restart, the directory of another training is refused.
     config = {"paths": paths, "choices": choices, "ckpt": str(first), "action": "fit"}
-    with pytest.raises(CheckpointError, match=r"holds checkpoints/last\.ckpt of another training"):
+    with pytest.raises(CheckpointError, match=r"checkpoints/last\.ckpt of another training"):
         goes_on_from(config)
     monkeypatch.setenv(f"{name}_RESTART_COUNT", "1")
     assert goes_on_from(config) == second / "checkpoints" / "last.ckpt"
-    (second / "checkpoints" / "last.ckpt").unlink()  # it had not come so far
+    (second / "checkpoints" / "last.ckpt").unlink()  # it was restarted before its first checkpoint
     assert goes_on_from(config) == first / "checkpoints" / "last.ckpt"
 
 
-def test_run_of_a_checkpoint(two_runs):
+def test_run_of_only_its_last_checkpoint(two_runs):
     run = two_runs / "2024-01-01_00-00-00"
     assert run_of(run / "checkpoints" / "last.ckpt") == run
-    # Going on from these must not rewrite what came after them, or what is not a run.
+    # Resuming from other checkpoints must not overwrite later ones or folders that are not runs.
     assert run_of(run / "checkpoints" / "best.ckpt") is None
     assert run_of(two_runs / "elsewhere.ckpt") is None
     assert run_of(two_runs / "zoo" / "checkpoints" / "last.ckpt") is None
@@ -230,23 +230,23 @@ def test_processes_of_torchrun_share_a_directory(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     folder = tmp_path / "classification" / "parcnet_s-demo" / "torchrun-a-b-1"
     assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
-    folder.mkdir(parents=True)  # another process was faster
+    folder.mkdir(parents=True)  # another process has created it first
     assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
     assert run_dir(str(tmp_path), *NAME, "test", None) == f"{folder}_test"
 
 
-def test_new_run_is_named_by_its_start(noon):
+def test_new_run_is_named_by_its_start_time(noon):
     assert run_dir("runs", *NAME, "fit", None) == f"runs/classification/parcnet_s-demo/{noon}"
 
 
 @pytest.mark.parametrize("action", ["test", "average"])
 @pytest.mark.parametrize("ckpt", [None, "last"])
-def test_evaluation_never_writes_into_the_training_run(two_runs, noon, ckpt, action):
+def test_evaluation_has_its_own_directory(two_runs, noon, ckpt, action):
     folder = run_dir(str(two_runs.parents[1]), *NAME, action, ckpt)
     assert folder == str(two_runs / f"{noon}_{action}")
 
 
-def test_resumed_run_goes_on_in_its_directory(two_runs, noon):
+def test_resumed_run_keeps_its_directory(two_runs, noon):
     root = str(two_runs.parents[1])
     first, second = (str(two_runs / f"2024-01-0{day}_00-00-00") for day in (1, 2))
     assert run_dir(root, *NAME, "fit", "last") == second
@@ -254,18 +254,18 @@ def test_resumed_run_goes_on_in_its_directory(two_runs, noon):
     assert run_dir(root, *NAME, "fit", f"{first}/checkpoints/last.ckpt") == first
 
 
-def test_training_from_a_file_from_elsewhere_is_a_new_run(two_runs, noon):
+def test_training_from_a_foreign_checkpoint_is_a_new_run(two_runs, noon):
     file = two_runs / "elsewhere.ckpt"
     file.touch()
     assert run_dir(str(two_runs.parents[1]), *NAME, "fit", str(file)) == str(two_runs / noon)
 
 
-def test_resuming_nothing_is_an_error(tmp_path):
+def test_resuming_without_a_run_raises(tmp_path):
     with pytest.raises(CheckpointError, match=r"ckpt=last: .* last\.ckpt"):
         run_dir(str(tmp_path), *NAME, "fit", "last")
 
 
-def test_results_are_json_with_the_given_keys(tmp_path):
+def test_results_are_written_as_json(tmp_path):
     results = {"val/top1": 0.5, "parameters": 12, "backbone": "parcnet_s"}
     write_results(tmp_path, results)
     assert json.loads((tmp_path / "results.json").read_text()) == results
@@ -273,7 +273,7 @@ def test_results_are_json_with_the_given_keys(tmp_path):
 
 
 @pytest.mark.parametrize("action", ["profile", "benchmark", "report"])
-def test_what_needs_no_data_has_a_folder_of_its_own(tmp_path, noon, action):
+def test_actions_without_data_have_their_own_folder(tmp_path, noon, action):
     folder = run_dir(str(tmp_path), *NAME, action, None)
     assert folder == str(tmp_path / action / noon)
     Path(folder).mkdir(parents=True)
@@ -293,7 +293,7 @@ CONFIG = {
 }
 
 
-def test_a_hash_names_a_configuration_whatever_its_order():
+def test_config_hash_does_not_depend_on_order():
     name = config_hash(CONFIG)
     assert len(name) == 12
     assert set(name) <= set("0123456789abcdef")
@@ -315,7 +315,7 @@ def test_a_hash_names_a_configuration_whatever_its_order():
         {"task": {"pictures": 0, "scales": [1.0]}},
     ],
 )
-def test_a_hash_leaves_out_what_changes_no_result(change):
+def test_config_hash_ignores_values_without_effect_on_results(change):
     assert config_hash({**CONFIG, **change}) == config_hash(CONFIG)
 
 
@@ -326,14 +326,14 @@ def test_a_hash_leaves_out_what_changes_no_result(change):
         {"action": "test"},
         {"new": None},
         {"task": {"scales": [1.0, 2.0]}},
-        {"trainer": {"limit_train_batches": 1.0}},  # all batches, and not one
+        {"trainer": {"limit_train_batches": 1.0}},  # all batches instead of one
     ],
 )
-def test_a_hash_tells_apart_what_does(change):
+def test_config_hash_depends_on_values_that_affect_results(change):
     assert config_hash({**CONFIG, **change}) != config_hash(CONFIG)
 
 
-def test_an_evaluation_is_named_by_what_it_reads():
+def test_config_hash_of_evaluation_depends_on_its_checkpoint():
     one, other = ({**CONFIG, "action": "test", "ckpt": ckpt} for ckpt in ("a.ckpt", "b.ckpt"))
     assert config_hash(one) != config_hash(other)
     profile = {**CONFIG, "action": "profile"}
@@ -341,7 +341,7 @@ def test_an_evaluation_is_named_by_what_it_reads():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", None])
-def test_a_file_that_is_not_there_or_not_whole_has_no_values(text, tmp_path):
+def test_missing_or_damaged_file_has_no_values(text, tmp_path):
     if text is not None:
         (tmp_path / "progress.json").write_text(text)
     assert read_values(tmp_path / "progress.json") == {}

@@ -1,4 +1,4 @@
-"""The revision of a run."""
+"""Code revision of a run."""
 
 import subprocess
 
@@ -10,7 +10,7 @@ from parcnet_train.runs.git import LARGEST_DIFF, find_revision
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A repository with a commit."""
+    """Create a repository with one commit."""
     who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
     (tmp_path / "code.py").write_text("one\n")
     for arguments in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
@@ -18,8 +18,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_a_revision_has_what_is_not_committed(checkout, monkeypatch):
-    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as hooks of git have it, of another repository
+def test_revision_contains_uncommitted_changes(checkout, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of another repository
     clean = find_revision(checkout)
     assert len(clean.name) == 40
     assert clean.described()["dirty"] is False
@@ -34,24 +34,24 @@ def test_a_revision_has_what_is_not_committed(checkout, monkeypatch):
     assert changed.described()["dirty"] is True
 
 
-def test_a_long_diff_is_cut_and_says_so(checkout):
+def test_long_diff_is_cut_with_a_note(checkout):
     (checkout / "code.py").write_text("long\n" * (LARGEST_DIFF // 5 + 100))
     diff = find_revision(checkout).diff
     assert len(diff) < LARGEST_DIFF + 100
-    assert diff.endswith(b" bytes more are left out]\n")
+    assert diff.endswith(b" more bytes are left out]\n")
 
 
-def test_many_unknown_files_are_counted(checkout, monkeypatch):
+def test_many_untracked_files_are_counted(checkout, monkeypatch):
     monkeypatch.setattr(revision, "MOST_UNTRACKED", 2)
     for number in range(5):
         (checkout / f"{number}").touch()
     assert find_revision(checkout).untracked == ("0", "1", "and 3 more")
 
 
-def test_without_a_checkout_or_without_git_there_is_no_revision(tmp_path, monkeypatch, caplog):
+def test_revision_is_none_without_checkout_or_git(tmp_path, monkeypatch, caplog):
     assert find_revision(tmp_path) is None
-    (tmp_path / ".git").touch()  # git refuses it
+    (tmp_path / ".git").touch()  # git refuses this file
     assert find_revision(tmp_path) is None
     monkeypatch.setenv("PATH", "")
     assert find_revision(tmp_path) is None
-    assert caplog.text.count("git does not tell the revision") == 2
+    assert caplog.text.count("git cannot determine the revision") == 2

@@ -15,7 +15,7 @@ from parcnet_train.errors import TrainingError
 from parcnet_train.runs import locks
 from parcnet_train.runs.locks import HeldError, read_lock, take_lock
 
-GONE = 2**22 + 1  # no process of Linux has this number
+GONE = 2**22 + 1  # Linux never uses this process id
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def path(tmp_path):
 
 
 def leave(path, **changes):
-    """Leaves the lock as a process does that was killed, and changes what it wrote."""
+    """Leave a lock like a killed process, with changes to what it wrote."""
     lock = take_lock(path)
     content = path.read_text()
     lock.file.close()
@@ -32,7 +32,7 @@ def leave(path, **changes):
     path.write_text(f"{note}\n{json.dumps({**json.loads(holder), **changes})}\n")
 
 
-def test_a_lock_is_held_by_one_and_names_process_machine_and_time(path):
+def test_held_lock_raises_with_process_machine_and_time(path):
     with take_lock(path):
         with pytest.raises(HeldError) as caught:
             take_lock(path)
@@ -45,7 +45,7 @@ def test_a_lock_is_held_by_one_and_names_process_machine_and_time(path):
     take_lock(path).close()
 
 
-def test_a_note_stays(path):
+def test_note_is_kept(path):
     with take_lock(path) as lock:
         lock.sign("mine")
     assert path.read_text() == "mine\n"
@@ -53,8 +53,8 @@ def test_a_note_stays(path):
         assert lock.note == "mine"
 
 
-def test_a_killed_process_gives_the_lock_back_though_its_children_live(path):
-    """Data workers that were forked outlive their parent for some seconds."""
+def test_killed_process_releases_its_lock_although_children_live(path):
+    """Forked data workers outlive their parent by some seconds."""
     script = (
         "import os, sys, time; from pathlib import Path;"
         "from parcnet_train.runs.locks import take_lock;"
@@ -70,7 +70,7 @@ def test_a_killed_process_gives_the_lock_back_though_its_children_live(path):
             process.kill()
             process.wait()
             deadline = time.monotonic() + 20
-            while True:  # until the child has come to closing the file
+            while True:  # until the child has closed the file
                 try:
                     take_lock(path).close()
                     break
@@ -81,15 +81,15 @@ def test_a_killed_process_gives_the_lock_back_though_its_children_live(path):
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_lock_of_a_dead_process_of_this_machine_is_taken_over(path):
+def test_lock_of_dead_process_on_this_machine_is_taken_over(path):
     leave(path, pid=GONE)
     take_lock(path).close()
-    leave(path, host="container", pid=1)  # of another container of this machine
+    leave(path, host="container", pid=1)  # another container of this machine
     if locks.boot() is not None:
         take_lock(path).close()
 
 
-def test_a_lock_of_another_machine_names_it_the_time_and_the_way_out(path):
+def test_lock_of_another_machine_raises_with_the_fix(path):
     since = "2026-11-28T10:00:00+01:00"
     leave(path, host="node7", boot="other", since=since)
     with pytest.raises(HeldError) as caught:
@@ -107,7 +107,7 @@ def test_a_lock_of_another_machine_names_it_the_time_and_the_way_out(path):
         ({"TORCHELASTIC_RUN_ID": "mine"}, "TORCHELASTIC_RESTART_COUNT"),
     ],
 )
-def test_a_restarted_job_takes_over_its_own_lock_on_any_machine(job, restarts, path, monkeypatch):
+def test_restarted_job_takes_over_its_lock_on_any_machine(job, restarts, path, monkeypatch):
     other = dict.fromkeys(job, "8")
     for environment, is_taken in ((other, False), (job, True)):
         for name, value in job.items():
@@ -127,13 +127,13 @@ def test_a_restarted_job_takes_over_its_own_lock_on_any_machine(job, restarts, p
         path.unlink(missing_ok=True)
 
 
-def test_a_copy_of_a_lock_locks_nothing(path, tmp_path):
+def test_copied_lock_file_locks_nothing(path, tmp_path):
     leave(path, host="node7", boot="other")
     shutil.copytree(path.parent, tmp_path / "copy")
     take_lock(tmp_path / "copy" / path.name).close()
 
 
-def test_without_locks_of_the_file_system_the_process_is_looked_for(path, monkeypatch):
+def test_without_file_system_locks_the_process_id_is_checked(path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -144,12 +144,12 @@ def test_without_locks_of_the_file_system_the_process_is_looked_for(path, monkey
     take_lock(path).close()
 
 
-def test_a_lock_that_is_removed_while_another_process_waits_for_it_is_made_anew(path, monkeypatch):
+def test_lock_file_removed_during_locking_is_created_again(path, monkeypatch):
     first = take_lock(path)
     flock = fcntl.flock
 
     def late(file, how):
-        first.close()  # its holder ends between the opening and the locking of the file
+        first.close()  # the holder ends after the file is opened and before it is locked
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", late)
@@ -161,13 +161,13 @@ def test_a_lock_that_is_removed_while_another_process_waits_for_it_is_made_anew(
 
 
 @pytest.mark.parametrize("text", ["", "note", "note\n{", "note\n[]", "\n\n\n"])
-def test_a_damaged_lock_file_is_free(text, path):
+def test_damaged_lock_file_is_free(text, path):
     path.parent.mkdir()
     path.write_text(text)
     take_lock(path).close()
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_folder_raises_training_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match=f"{tmp_path}/file/job cannot be written: Not a dir"):
         take_lock(tmp_path / "file" / "job" / "run.lock")

@@ -1,4 +1,4 @@
-"""Loggers cannot stop a training, and a run directory is one W&B run."""
+"""Loggers never stop a training, and each run directory is one W&B run."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from running import TINY, run
 
 
 class Broken(CSVLogger):
-    """Fails at the second call, and counts them."""
+    """Logger that fails at the second call, and counts the calls."""
 
     calls = 0
 
@@ -26,7 +26,7 @@ class Broken(CSVLogger):
             raise ConnectionError("no network\nand more")
 
 
-def test_the_first_failure_is_one_warning_and_the_logger_is_off(tmp_path, caplog):
+def test_first_failure_gives_one_warning_and_disables_the_logger(tmp_path, caplog):
     logger, other = harmless(Broken(tmp_path)), harmless(Broken(tmp_path))
     for step in range(5):
         logger.log_metrics({"a": 1.0}, step)
@@ -43,7 +43,7 @@ def test_the_first_failure_is_one_warning_and_the_logger_is_off(tmp_path, caplog
 
 @pytest.fixture
 def online(monkeypatch, tmp_path):
-    """A key of W&B and no network; returns what `wandb.init` was given."""
+    """Simulate a W&B key without a network; return the arguments of each `wandb.init`."""
     given = []
 
     def init(**settings):
@@ -55,7 +55,7 @@ def online(monkeypatch, tmp_path):
     return given
 
 
-def test_a_key_without_a_network_stops_no_training(online, tmp_path, caplog):
+def test_wandb_without_network_does_not_stop_a_training(online, tmp_path, caplog):
     results = run([*TINY, "logger=[tensorboard,wandb]"], tmp_path)
     assert results["status"] == "done"
     assert len(online) == 1
@@ -65,7 +65,7 @@ def test_a_key_without_a_network_stops_no_training(online, tmp_path, caplog):
     assert (tmp_path / "csv" / "version_0" / "metrics.csv").is_file()
 
 
-def test_a_run_directory_is_one_run_of_wandb(online, tmp_path):
+def test_run_directory_is_one_wandb_run(online, tmp_path):
     for epochs in (1, 2):
         resumed = [] if epochs == 1 else [f"ckpt={tmp_path / 'run'}"]
         run([*TINY, "logger=wandb", f"trainer.max_epochs={epochs}", *resumed], tmp_path / "run")
@@ -76,7 +76,7 @@ def test_a_run_directory_is_one_run_of_wandb(online, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["id"] == first
 
 
-def test_a_moved_run_keeps_its_id_and_a_copy_gets_one_of_its_own(online, tmp_path):
+def test_moved_run_keeps_its_wandb_id_and_copy_gets_a_new_one(online, tmp_path):
     name = wandb_settings({}, tmp_path / "run")["id"]
     (tmp_path / "run").rename(tmp_path / "moved")
     assert wandb_settings({}, tmp_path / "moved")["id"] == name
@@ -85,20 +85,20 @@ def test_a_moved_run_keeps_its_id_and_a_copy_gets_one_of_its_own(online, tmp_pat
     assert wandb_settings({}, tmp_path / "moved")["id"] == name
 
 
-def test_an_id_of_ones_own_counts(online, tmp_path, monkeypatch):
+def test_wandb_id_from_the_user_takes_precedence(online, tmp_path, monkeypatch):
     assert wandb_settings({"id": "mine"}, tmp_path)["id"] == "mine"
     monkeypatch.setenv("WANDB_RUN_ID", "theirs")
     assert "id" not in wandb_settings({}, tmp_path)
 
 
-def test_only_the_first_process_names_the_run(online, tmp_path, monkeypatch):
+def test_only_rank_0_sets_the_wandb_id(online, tmp_path, monkeypatch):
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     assert wandb_settings({}, tmp_path) == {}
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_of_this_process_is_ended_before_the_next_one(online, tmp_path, monkeypatch):
+def test_earlier_wandb_run_of_this_process_is_finished(online, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(wandb, "run", object())
     monkeypatch.setattr(wandb, "finish", lambda: done.append("finished"))
@@ -106,7 +106,7 @@ def test_a_run_of_this_process_is_ended_before_the_next_one(online, tmp_path, mo
     assert done == ["finished"]
 
 
-def test_a_key_that_is_none_logs_offline(tmp_path, monkeypatch):
+def test_invalid_wandb_key_logs_offline(tmp_path, monkeypatch):
     def login(**_):
         raise wandb.errors.UsageError("API key must have 40+ characters, has 3.")
 
@@ -117,7 +117,7 @@ def test_a_key_that_is_none_logs_offline(tmp_path, monkeypatch):
     assert "mode" not in wandb_settings({}, tmp_path)
 
 
-def test_a_picture_that_a_logger_cannot_take_stops_no_training(tmp_path, caplog):
+def test_picture_failure_does_not_stop_a_training(tmp_path, caplog):
     class Trainer:
         global_step = 1
         loggers = (harmless(TensorBoardLogger(tmp_path)),)
@@ -128,7 +128,7 @@ def test_a_picture_that_a_logger_cannot_take_stops_no_training(tmp_path, caplog)
     assert "TensorBoardLogger" in record.message
 
 
-def test_an_experiment_that_cannot_be_made_stops_no_picture(tmp_path, monkeypatch, caplog):
+def test_experiment_failure_does_not_stop_a_training(tmp_path, monkeypatch, caplog):
     def broken(_):
         raise OSError(28, "No space left on device")
 

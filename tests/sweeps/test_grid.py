@@ -11,7 +11,7 @@ from parcnet_train.sweeps.grid import MOST, jobs_of, params_of, register_resolve
 @pytest.mark.parametrize(
     "name", sorted(file.stem for file in (CONF / "sweep").glob("table2*.yaml"))
 )
-def test_a_sweep_is_of_rows_that_are_there(name):
+def test_sweep_configs_name_existing_rows(name):
     config, faults = compose_config([f"sweep={name}"])
     assert faults == []
     (rows,) = params_of(config.hydra).values()
@@ -22,11 +22,11 @@ def test_a_sweep_is_of_rows_that_are_there(name):
 
 
 def listed(*overrides, is_sweep=True):
-    """The jobs of a command line."""
+    """Return the jobs of a command line."""
     return jobs_of(is_sweep, overrides, compose_config(overrides)[0].hydra)
 
 
-def test_jobs_are_every_value_with_every_other():
+def test_jobs_are_the_product_of_all_values():
     jobs = listed("recipe.epochs=3", "seed=range(0,2)", "ablation=glob(table2_row1*)")
     assert (jobs.count, len(jobs.overrides)) == (10, 10)
     job = jobs.overrides["seed=1 ablation=table2_row10"]
@@ -36,7 +36,7 @@ def test_jobs_are_every_value_with_every_other():
     assert listed("sweep=table2", is_sweep=False).count == 1
 
 
-def test_of_many_jobs_each_value_is_listed_with_the_first_ones_of_other_keys():
+def test_large_sweep_lists_each_value_once_with_first_values_of_other_keys():
     jobs = listed("seed=range(0,20)", "recipe.epochs=1,2,3")
     assert (jobs.count, len(jobs.overrides)) == (60, 22)
     assert jobs.overrides["seed=19 recipe.epochs=1"] == ["seed=19", "recipe.epochs=1"]
@@ -46,7 +46,7 @@ def test_of_many_jobs_each_value_is_listed_with_the_first_ones_of_other_keys():
 
 
 def folder_of(*overrides, swept=("ablation", "seed"), runs="runs"):
-    """The directory of a job, as Hydra's launchers ask for it."""
+    """Return the directory of a job, as Hydra's launchers resolve it."""
     register_resolvers()
     subdir = f"hydra.sweep.subdir=${{job_dir:{','.join(swept)}}}"
     config, faults = compose_config([*overrides, subdir, f"paths.runs={runs}"])
@@ -54,7 +54,7 @@ def folder_of(*overrides, swept=("ablation", "seed"), runs="runs"):
     return config.hydra.sweep.subdir
 
 
-def test_the_directory_of_a_job(tmp_path):
+def test_job_directory_has_swept_values_and_hash(tmp_path):
     folder = folder_of("ablation=table2_row1", "seed=3")
     assert re.fullmatch(r"table2_row1_seed-3-[0-9a-f]{12}", folder)
     assert folder_of("seed=3", "ablation=table2_row1").endswith(folder[-12:])
@@ -68,14 +68,14 @@ def test_the_directory_of_a_job(tmp_path):
     assert re.fullmatch("[0-9a-f]{12}", folder_of("seed=3", swept=()))
 
 
-def test_a_job_keeps_its_directory_where_other_keys_are_swept(tmp_path):
+def test_job_keeps_its_directory_in_a_sweep_over_other_keys(tmp_path):
     folder = folder_of("ablation=table2_row1", "seed=3", runs=tmp_path)
     (tmp_path / "sweeps" / "multirun" / folder).mkdir(parents=True)
     assert folder_of("ablation=table2_row1", "seed=3", swept=["seed"], runs=tmp_path) == folder
     assert folder_of("ablation=table2_row1", "seed=4", swept=["seed"], runs=tmp_path) != folder
 
 
-def test_runs_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+def test_home_folder_is_expanded_in_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     register_resolvers()
     config, faults = compose_config(["paths.runs='~/x'", "action=profile"])
@@ -86,7 +86,7 @@ def test_runs_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     assert named_runs("~/x", "detection", "parcnet_s", "coco").is_relative_to(tmp_path)
 
 
-def test_the_keys_of_a_sweep():
+def test_swept_keys_of_command_line_and_sweep_config():
     overrides = ["sweep=table2_classification", "seed=0,1", "+new=range(3)", "backbone=parcnet_s"]
     config, _ = compose_config(overrides)
     assert swept_keys(overrides, config.hydra) == ["ablation", "seed", "new"]

@@ -1,4 +1,4 @@
-"""The text of the table, and the lines of a log in its place."""
+"""Text of the table, and the log lines without a terminal."""
 
 import io
 import json
@@ -31,10 +31,10 @@ def write_progress(row, **values):
     row.refresh()
 
 
-def test_what_is_not_known_is_left_empty(row):
+def test_unknown_values_are_empty(row):
     assert cells(row) == ("seed=0", "waiting", "", "", "")
     row.state = RUNNING
-    row.refresh()  # there is no file yet
+    row.refresh()  # there is still no file
     assert cells(row) == ("seed=0", "running", "", "", "")
     write_progress(row)
     assert cells(row) == ("seed=0", "running", "1.5/8", "", "")
@@ -43,7 +43,7 @@ def test_what_is_not_known_is_left_empty(row):
     assert line(row) == "seed=0: running"
 
 
-def test_a_row_that_runs_and_stops(row):
+def test_running_and_stopped_row(row):
     row.state = RUNNING
     write_progress(row, epoch=2, value=0.51239, seconds_left=3723.4)
     assert cells(row) == ("seed=0", "running", "2/8", "val/top1 0.5124", "1:02:03")
@@ -53,18 +53,18 @@ def test_a_row_that_runs_and_stops(row):
 
 
 @pytest.mark.parametrize("state", [FINISHED, BEFORE])
-def test_a_finished_row_shows_its_results(row, state):
+def test_finished_row_shows_its_results(row, state):
     results = {"monitor": "val/map", "val/map": 0.25, "epochs": 8}
     (row.folder / "results.json").write_text(json.dumps(results))
     row.state = state
     row.refresh()
     assert line(row) == f"seed=0: {state}, epoch 8/8, val/map 0.2500"
-    (row.folder / "results.json").write_text("{}")  # of an action without a metric
+    (row.folder / "results.json").write_text("{}")  # an action without a metric
     row.refresh()
     assert line(row) == f"seed=0: {state}"
 
 
-def test_a_log_has_a_line_per_change(row, caplog):
+def test_log_has_one_line_per_change(row, caplog):
     caplog.set_level(logging.INFO)
     with Display([row], Console(file=io.StringIO())) as display:
         display.update()
@@ -80,7 +80,7 @@ def test_a_log_has_a_line_per_change(row, caplog):
     ]
 
 
-def test_a_terminal_has_one_table(row, caplog):
+def test_terminal_shows_one_table(row, caplog):
     caplog.set_level(logging.INFO)
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=100, legacy_windows=False)

@@ -1,1 +1,1 @@
-"""A plugin of Hydra: `hydra/launcher=processes`."""
+"""Hydra plugin for `hydra/launcher=processes`."""

@@ -1,6 +1,6 @@
-"""`hydra/launcher=processes`: each job of a sweep in a process of its own.
+"""Hydra launcher `processes`: each job of a sweep runs in its own process.
 
-Hydra imports this module at every start, of other programs too: nothing heavy at its top.
+Hydra imports this module at every start, also of other programs, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from parcnet_train.sweeps.queue import Job
     from parcnet_train.sweeps.table import Row
 
-register_resolvers()  # for jobs of submitit, whose processes import this and start no `main`
+register_resolvers()  # for submitit, whose jobs import this module but do not call `main`
 
 
-REPORT = "report"  # folder beside those of the jobs
+REPORT = "report"  # folder of the report, beside the directories of the jobs
 
-# Hydra's own sweeper asks each job for its value only to see whether it failed.
+# Hydra's own sweeper uses the values of jobs only to find out whether they failed.
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
-# The settings under `hydra.launcher`. A dataclass would need this module in `sys.modules`, where
-# Hydra puts it later.
+# The settings under `hydra.launcher`. A dataclass would need this module in `sys.modules`, but
+# Hydra adds it there later.
 SETTINGS = {
     "_target_": "hydra_plugins.parcnet_train_processes.launcher.ProcessesLauncher",
     "n_jobs": 1,
@@ -48,10 +48,10 @@ ConfigStore.instance().store(
 
 
 class ProcessesLauncher(Launcher):
-    """Runs each job as `python -m parcnet_train`, as if it had been started alone.
+    """Launcher that runs each job as a separate `python -m parcnet_train` command.
 
     Args:
-        n_jobs: how many at once.
+        n_jobs: Maximum number of concurrent jobs.
     """
 
     def __init__(self, n_jobs: int = 1) -> None:
@@ -60,21 +60,21 @@ class ProcessesLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """What Hydra tells of the command; jobs run the same one, not its function."""
+        """Store what Hydra passes; jobs run the command again instead of the task function."""
         self.hydra_context = hydra_context
         self.config = config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Runs the jobs.
+        """Run the jobs.
 
         Returns:
-            For each its metric, or that it failed.
+            The metric or the failure of each job.
 
         Raises:
-            SystemExit: 1 where jobs failed and no sweeper is to learn from it, 2 where nothing can
-                be started, 130 or 143 after a signal.
+            SystemExit: With code 1 if jobs failed and no optimizing sweeper needs the values, 2 if
+                nothing can be started, 130 or 143 after a signal.
         """
         from parcnet_train.sweeps.launcher import compare, run_jobs, tell_failed
         from parcnet_train.sweeps.table import FAILED
@@ -100,14 +100,14 @@ class ProcessesLauncher(Launcher):
             compare(list(dict.fromkeys(trained)), Path(self.config.hydra.sweep.dir) / REPORT)
         tell_failed(rows)
         failed = sum(row.state == FAILED for row in rows)
-        message = f"{failed} of {len(rows)} jobs failed, see above; the others are finished"
+        message = f"{failed} of {len(rows)} jobs failed, see above; the others have finished"
         if failed and is_whole_sweep:
             print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
         return [returned(*each, message) for each in zip(configs, rows, strict=True)]
 
     def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job, with its directory, as `hydra.core.utils.run_job` has it."""
+        """Compose a job with its directory, like `hydra.core.utils.run_job`."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
@@ -118,15 +118,15 @@ class ProcessesLauncher(Launcher):
 
 
 def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
-    """A composed job, as our launcher takes it.
+    """Return a composed job for our launcher.
 
     Args:
-        config: of the job.
-        swept: the keys that tell it from others.
+        config: Configuration of the job.
+        swept: Keys that differ between the jobs.
     """
     from parcnet_train.sweeps.queue import Job
 
-    HydraConfig.instance().set_config(config)  # what `${hydra:...}` is looked up in
+    HydraConfig.instance().set_config(config)  # `${hydra:...}` is resolved in it
     folder = config.hydra.runtime.output_dir
     overrides = overrides_of(typed(config.hydra))
     telling = [each.input_line for each in overrides if each.key_or_group in swept]
@@ -140,7 +140,7 @@ def job_of(config: DictConfig, swept: Sequence[str]) -> Job:
 
 
 def plain_of(config: DictConfig, folder: str) -> PlainConfig:
-    """The configuration of a job: of a checkpoint, what is stored in it is taken over."""
+    """Return the configuration of a job; with a checkpoint, its stored configuration is used."""
     if not takes_over(config.action, config.ckpt):
         return to_plain(config, choices(config.hydra))
     plain = compose_plain(typed(config.hydra), config_dir_of(config.hydra))
@@ -149,12 +149,12 @@ def plain_of(config: DictConfig, folder: str) -> PlainConfig:
 
 
 def returned(config: DictConfig, row: Row, message: str) -> JobReturn:
-    """What Hydra wants to know of a job that is over.
+    """Return the result of a job for Hydra.
 
     Args:
-        config: of the job.
-        row: how it ended.
-        message: of the error that whoever asks for the value of a failed one gets.
+        config: Configuration of the job.
+        row: Final state of the job.
+        message: Message of the error that Hydra raises if it asks for the value of a failed job.
     """
     from parcnet_train.sweeps.jobs import metric_of
     from parcnet_train.sweeps.table import FAILED

@@ -1,1 +1,1 @@
-"""The processes of one run: how they are started, found and talked to."""
+"""Processes of a run: launcher, rank and world size, collectives."""

@@ -1,4 +1,4 @@
-"""Several processes in one training: how Lightning finds them."""
+"""Lightning's description of the processes of a run."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from parcnet_train.distributed.processes import place
 
 
 def cluster_environment(world_size: int) -> ClusterEnvironment:
-    """Tells Lightning how processes find each other, so that it never starts any itself.
+    """Return the Lightning environment in which Lightning never starts processes itself.
 
-    It would start the command again, which under `-m` is a whole sweep.
+    Otherwise it would start the command again, which is a whole sweep under `-m`.
 
     Args:
-        world_size: number of processes.
+        world_size: Number of processes.
     """
     if world_size == 1:
         return LightningEnvironment()
     if place().started_by == "srun":
-        # Lightning wants this from srun's command line; that it is so, `check` has made sure.
+        # Lightning requires this variable of srun; `check` has already verified its value.
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(place().local_world_size))
-        return SLURMEnvironment(auto_requeue=False)  # what is done at signals, callbacks do
+        return SLURMEnvironment(auto_requeue=False)  # callbacks handle the signals
     return TorchElasticEnvironment()

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other; with one process, what it told itself."""
+"""Reductions over all processes of a run; with one process, they return their input."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch.distributed import ReduceOp
 
 
 def anywhere(flags: Tensor) -> Tensor:
-    """Which of the flags are set in any process."""
-    return _reduce(flags.int(), ReduceOp.MAX).bool()  # no backend compares booleans
+    """Return the flags that are set in at least one process."""
+    return _reduce(flags.int(), ReduceOp.MAX).bool()  # no backend reduces booleans by their maximum
 
 
 def total(values: Tensor) -> Tensor:
-    """Sums over all processes."""
+    """Return the sums over all processes."""
     return _reduce(values, ReduceOp.SUM)
 
 
 def mean(values: Tensor) -> Tensor:
-    """Means over all processes."""
+    """Return the means over all processes."""
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     return total(values) / processes
 

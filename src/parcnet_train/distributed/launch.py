@@ -1,9 +1,9 @@
-"""Starts the processes of a run on this machine, one per device, and ends with them.
+"""Launcher of the processes of a run on this machine, one per device.
 
-They see what torchrun would show them. torchrun's own launcher as a library
-(`torch.distributed.launcher.api.elastic_launch`) was tried: at a signal it raises and loses the
-exit codes of its processes, adds lines of its own to every failure, leaves a folder in /tmp, and
-its processes go on when it is killed itself.
+The processes get the same environment variables as from torchrun. torchrun's own launcher
+(`torch.distributed.launcher.api.elastic_launch`) is not used: at a signal it raises and loses the
+exit codes of its processes, it adds lines to every failure, it leaves a folder in /tmp, and its
+processes survive if it is killed.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from parcnet_train.distributed.processes import LAUNCHER, SAVING
 
 FORWARDED = (*SAVING, signal.SIGINT)
-SAVING_SECONDS = 60.0  # that processes have, after a signal, to write a checkpoint
-FAILING_SECONDS = 10.0  # that they have once one has failed: without it none can do a step
+SAVING_SECONDS = 60.0  # time to write a checkpoint after a signal
+FAILING_SECONDS = 10.0  # time to end after the failure of one, without which none can train
 POLL_SECONDS = 0.05
 
 Child = subprocess.Popen[bytes]
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Runs a command in several processes and waits for all of them.
+    """Run a command in several processes and wait for all of them.
 
-    SIGTERM, SIGINT and SIGUSR1 go to every process, which then has a minute. Once one fails, the
-    others are ended.
+    SIGTERM, SIGINT and SIGUSR1 are forwarded to every process, which then has a minute to end. If
+    one process fails, the others are terminated.
 
     Args:
-        command: program and arguments; a process finds its rank in its environment.
-        processes: how many.
+        command: Program and arguments; a process finds its rank in its environment.
+        processes: Number of processes.
 
     Returns:
-        The exit code of the first process that failed, as shells count, or 0.
+        The exit code of the first process that failed, as shells report it, or 0.
     """
     received: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _: received.append(number))
         for number in FORWARDED
     }
-    # Where the processes meet; its port is taken, and not just free a moment ago.
+    # The rendezvous of the processes. The store holds its port, so no program can take it.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     shared = {**os.environ, **shared_environment(processes, store.port)}
     children: list[Child] = []
     try:
         for rank in range(processes):
             environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            # A session of its own: Ctrl-C comes from here, and not from the terminal as well.
+            # In its own session, the process gets Ctrl-C only from here, not from the terminal.
             child = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -68,8 +68,8 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 def shared_environment(processes: int, port: int) -> dict[str, str]:
-    """What torchrun tells all processes, and the process id of the launcher."""
-    threads = max(1, torch.get_num_threads() // processes)  # those of one process, shared out
+    """Return the variables that torchrun sets for all processes, and the launcher's process id."""
+    threads = max(1, torch.get_num_threads() // processes)  # the threads of one process, shared
     return {
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
@@ -83,14 +83,14 @@ def shared_environment(processes: int, port: int) -> dict[str, str]:
 
 
 def watch(children: Sequence[Child], received: list[int]) -> int:
-    """Waits for processes; passes signals on, and ends them all once one has failed.
+    """Wait for processes, forward signals to them, and end all of them if one fails.
 
     Args:
-        children: the processes.
-        received: numbers of signals, which come in while this waits.
+        children: Processes to wait for.
+        received: Numbers of received signals; the handlers append to it meanwhile.
 
     Returns:
-        See `launch`.
+        The exit code, see `launch`.
     """
     first, deadline = None, math.inf
     while True:
@@ -113,12 +113,12 @@ def watch(children: Sequence[Child], received: list[int]) -> int:
 
 
 def tell(rank: int, code: int | None) -> None:
-    """Says which process a signal has ended, since it could not say so itself."""
+    """Report a process that a signal has ended, since it could not report that itself."""
     if code is not None and code < 0:
         print(f"error: process {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr)
 
 
 def end(children: Sequence[Child], number: int) -> None:
-    """Sends a signal to all processes that still run."""
+    """Send a signal to all processes that are still running."""
     for child in children:
         child.send_signal(number)

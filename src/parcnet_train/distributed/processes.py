@@ -1,6 +1,6 @@
-"""Where this process stands among those of its run, as whatever started it has told it.
+"""Rank, world size and launcher of this process, read from the environment.
 
-All of that is in environment variables: `--help` needs no torch.
+This module does not import PyTorch, so that `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# Of torchrun (docs.pytorch.org/docs/stable/elastic/run.html) and of our launcher.
+# Variables of torchrun (docs.pytorch.org/docs/stable/elastic/run.html) and of our launcher.
 TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-NO_RUN_ID = "none"  # what torchrun calls a run that was given no name
+NO_RUN_ID = "none"  # torchrun's name of a run without --rdzv-id
 
-LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, told to what it starts
-SWEEP = "PARCNET_TRAIN_SWEEP"  # the same of the launcher of a sweep, told to its jobs
-# SLURM's usual warning before a time limit (`--signal=USR1@120`); Windows has no such signal.
+LAUNCHER = "PARCNET_TRAIN_LAUNCHER"  # process id of our launcher, set for its processes
+SWEEP = "PARCNET_TRAIN_SWEEP"  # process id of a sweep's launcher, set for its jobs
+# SLURM's usual warning before a time limit (`--signal=USR1@120`); Windows lacks this signal.
 USR1: int | None = getattr(signal, "SIGUSR1", None)
-SAVING = (signal.SIGTERM,) if USR1 is None else (signal.SIGTERM, USR1)  # write a checkpoint
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+# Signals at which a checkpoint is written.
+SAVING = (signal.SIGTERM,) if USR1 is None else (signal.SIGTERM, USR1)
+PR_SET_PDEATHSIG = 1  # from prctl.h of Linux
 
-# Of tasks that srun starts; a batch script and a shell of `salloc` are no numbered steps.
+# Variables of tasks that srun starts. Batch scripts and `salloc` shells are unnumbered steps.
 SRUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
 FIRST_UNNUMBERED_STEP = 0xFFFFFFF0  # SLURM_MAX_NORMAL_STEP_ID of slurm.h
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a process among those of its run.
+    """Rank and process information of a process in its run.
 
     Attributes:
-        started_by: what has started it as one of several; None where it was started alone.
-        rank: its number among all processes.
-        world_size: number of all processes.
-        nodes: number of machines.
-        run_name: the same in all processes, and in those of a job that was requeued; None where
-            they have none.
+        started_by: Launcher of the process; None if it was started without one.
+        rank: Rank among all processes.
+        world_size: Number of all processes.
+        nodes: Number of machines.
+        run_name: Name that all processes share, also after a job is requeued; None without one.
     """
 
     started_by: Literal["torchrun", "srun"] | None = None
@@ -56,37 +56,37 @@ class Place:
 
     @property
     def is_alone(self) -> bool:
-        """Whether nothing has started the other processes of a run; then we do."""
+        """Whether no launcher has started further processes; then this package starts them."""
         return self.started_by is None or (self.started_by == "srun" and self.world_size == 1)
 
 
 def place(environment: Mapping[str, str] = os.environ) -> Place:
-    """The place of this process."""
+    """Return rank and process information of this process."""
     if all(environment.get(name) for name in TORCHRUN):
         return _place_in_torchrun(environment)
     return _place_in_slurm(environment) if is_srun_task(environment) else Place()
 
 
 def is_srun_task(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether srun has started this process, or the launcher that has: it has a run of the job."""
+    """Return whether srun has started this process or its launcher."""
     is_task = all(environment.get(name) for name in SRUN)
     return is_task and int(environment["SLURM_STEP_ID"]) < FIRST_UNNUMBERED_STEP
 
 
 def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
-    """This SLURM job as SLURM's commands take it, 120_3 for one of an array; None outside of it."""
+    """Return the id of this SLURM job, such as 120_3 in an array; None outside of SLURM."""
     if array := environment.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
     return environment.get("SLURM_JOB_ID")
 
 
 def job_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The job of SLURM, or the run of torchrun, that this process belongs to; None outside."""
+    """Return the SLURM job or torchrun run of this process; None outside of both."""
     return slurm_job(environment) or environment.get("TORCHELASTIC_RUN_ID")
 
 
 def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether SLURM or torchrun has started the same command before."""
+    """Return whether SLURM or torchrun has restarted this command."""
     names = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
     return any(environment.get(name, "0") != "0" for name in names)
 
@@ -94,7 +94,7 @@ def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
 def _place_in_torchrun(environment: Mapping[str, str]) -> Place:
     world_size = int(environment["WORLD_SIZE"])
     run_id = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
-    # What runs/directories.py puts behind names, `_test`, cannot be part of one.
+    # Without underscores: runs/directories.py appends suffixes such as `_test` to names.
     word = re.sub(r"[^A-Za-z0-9.]+", "-", run_id)
     return Place(
         started_by="torchrun",
@@ -112,32 +112,32 @@ def _place_in_slurm(environment: Mapping[str, str]) -> Place:
         rank=int(environment["SLURM_PROCID"]),
         world_size=int(environment["SLURM_NTASKS"]),
         nodes=int(environment.get("SLURM_NNODES", "1")),
-        # A script may call srun several times: the second run is job.1, as SLURM writes it.
+        # A script may call srun several times; SLURM names the second step job.1.
         run_name=f"slurm-{slurm_job(environment)}" + ("" if step == "0" else f".{step}"),
     )
 
 
 def own_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def follow_launcher(variable: str = LAUNCHER) -> bool:
-    """Makes a process of our launcher end with it, even where it is killed; Linux only.
+    """Make a process of our launcher end with the launcher, even if that is killed (only Linux).
 
     Args:
-        variable: of the environment, which holds the launcher's process id.
+        variable: Environment variable that contains the launcher's process id.
 
     Returns:
-        Whether this is such a process.
+        Whether our launcher has started this process.
     """
     launcher = os.environ.pop(variable, None)
     if launcher is None:
         return False
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):  # it ended before the line above
+    if os.getppid() != int(launcher):  # the launcher ended before the line above
         sys.exit(1)
     return True

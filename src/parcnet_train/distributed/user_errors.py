@@ -1,4 +1,4 @@
-"""Errors of users at the front of a command: one line each on stderr, exit code 2."""
+"""Handling of user errors in a command: one line each on stderr, exit code 2."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import UserError, print_error
 
-FIRST_WORD = 3.0  # seconds in which one process can report what others then trip over
+FIRST_WORD = 3.0  # seconds; time for one process to report an error that others run into
 
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turns what a user can mend into lines on stderr and exit code 2, Ctrl-C into 130.
+    """Turn errors that users can fix into lines on stderr and exit code 2, Ctrl-C into code 130.
 
-    Of several processes, one speaks: what the others find, the first may have found too, and what
-    is no fault of the user's may be that another process is gone. Whatever started them ends them
-    while they wait.
+    If there are several processes, only one should report. The others wait, since rank 0 may have
+    found the same error, and an unexpected exception may only mean that another process is gone.
+    The launcher ends them while they wait.
     """
     here = place()
     try:

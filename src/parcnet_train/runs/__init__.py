@@ -1,1 +1,1 @@
-"""Run directories: their names, locks, provenance and loggers."""
+"""Run directories: names, locks, provenance and loggers."""

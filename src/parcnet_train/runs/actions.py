@@ -1,6 +1,6 @@
-"""Actions: one row for each, from which everything that depends on `action=` is derived.
+"""Table of actions: everything that depends on `action=` is derived from it.
 
-Imports nothing that takes time: the command line is read, and directories are named, by it.
+This module imports nothing slow, since reading the command line and naming directories need it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ Values = Mapping[str, Any]  # a configuration's plain values
 
 
 def always(values: Values) -> bool:
-    """Whether data are read: yes."""
+    """Return True: the action always reads data."""
     return True
 
 
 def never(values: Values) -> bool:
-    """Whether data are read: no."""
+    """Return False: the action never reads data."""
     return False
 
 
 def times_data(values: Values) -> bool:
-    """Whether a benchmark reads data."""
+    """Return whether a benchmark reads data."""
     settings = values.get("benchmark")
     return isinstance(settings, Mapping) and settings.get("target") in ("loader", "overhead")
 
 
 def compares_or_calibrates(values: Values) -> bool:
-    """Whether an export reads data: to be verified, or for the ranges of int8."""
+    """Return whether an export reads data: for verification, or to calibrate int8."""
     settings = values.get("export")
     return isinstance(settings, Mapping) and (
         settings.get("verify") != "none" or settings.get("precision") == "int8"
@@ -41,17 +41,17 @@ class Action:
     """One value of `action=`.
 
     Attributes:
-        name: The value.
-        function: Dotted name of the function that does it; imported when it runs. None: `__main__`
-            does it.
-        section: Section of the configuration that no other action reads; None: there is none.
-        checkpoint: Whether `ckpt` must, may or cannot be given.
-        composed: Whether the configuration of the checkpoint is taken over.
-        trains: Whether it is about a training, which resumes from its last checkpoint; others read
-            the best one.
-        reads_data: Whether a configuration's data are looked at.
-        folder: Whether its runs stand in a folder of its name, for they belong to no training.
-        parallel: Whether it runs in as many processes as the run has devices.
+        name: Value of `action`.
+        function: Dotted name of its function, which is imported when it runs; None: `__main__`
+            runs it.
+        section: Section of the configuration that only this action reads; None: there is none.
+        checkpoint: Whether `ckpt` is needed, optional or not allowed.
+        composed: Whether the configuration stored in the checkpoint is used.
+        trains: Whether it concerns a training, which resumes from its last checkpoint; other
+            actions read the best one.
+        reads_data: Function that returns whether a configuration's data are read.
+        folder: Whether its runs have their own folder, since they belong to no training.
+        parallel: Whether it runs in one process per device.
         network: Whether the composed network is built.
     """
 
@@ -68,7 +68,7 @@ class Action:
 
     @property
     def evaluates(self) -> bool:
-        """Whether it is about a training that is over; its directory stands beside that one's."""
+        """Whether it evaluates a training; its directory is beside that of the training."""
         return self.checkpoint == "needed" and not self.folder
 
 
@@ -131,16 +131,16 @@ ACTIONS = {
         ),
     )
 }
-# Sections that one action reads.
+# Sections that only one action reads.
 SECTIONS = tuple(each.section for each in ACTIONS.values() if each.section)
 
 
 def action_of(values: Values) -> Action | None:
-    """The action of a configuration; None if it names none that exists."""
+    """Return the action of a configuration; None if there is no such action."""
     return ACTIONS.get(str(values.get("action")))
 
 
 def reads_data(values: Values) -> bool:
-    """Whether a run with these values looks at its data."""
+    """Return whether a run of a configuration reads its data."""
     action = action_of(values)
     return action is None or action.reads_data(values)

@@ -1,4 +1,4 @@
-"""Run directories: made for one command, recorded, and locked while a process works in them."""
+"""Creation, recording and locking of run directories."""
 
 from __future__ import annotations
 
@@ -29,24 +29,25 @@ from parcnet_train.runs.directories import (
 )
 from parcnet_train.runs.locks import HeldError, take_lock
 
-LOCK = "run.lock"  # there while a process works in the directory
+LOCK = "run.lock"  # exists while a process works in the directory
 
 
 def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | None = None) -> Path:
-    """Finds or makes the directory of a run that is about to start.
+    """Find or create the directory of a run that is about to start.
 
-    A resumed training keeps its own. A name that another command has taken is never used again: the
-    next one is made. What SLURM or torchrun starts again finds the directory of its earlier start.
+    A resumed training keeps its directory. A name that another command has taken is never reused;
+    the next free name is created. A command that SLURM or torchrun restarts finds the directory of
+    its earlier start.
 
     Args:
-        config: of the run, plain values without `paths.output`.
-        overrides: of its command line.
-        explicit: the directory that the command line names; None: it is named here.
+        config: Configuration of the run as plain values, without `paths.output`.
+        overrides: Overrides of the command line.
+        explicit: Directory that the command line names; None: the directory is named here.
 
     Raises:
-        CheckpointError: if there is no checkpoint to go on from, or that of another training would
-            be overwritten.
-        ConfigError: if the directory holds results.
+        CheckpointError: If there is no checkpoint to resume from, or the checkpoint of another
+            training would be overwritten.
+        ConfigError: If the directory contains results.
     """
     if explicit is not None:
         refuse_overwriting(config, explicit)
@@ -74,21 +75,23 @@ def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | Non
 
 
 def is_own(folder: Path, overrides: Sequence[str]) -> bool:
-    """Whether a run directory was made for this command, or by a version that did not say."""
+    """Return whether a run directory was created for this command; unrecorded commands count."""
     made_for = read_values(folder / RECORD).get("overrides", list(overrides))
     return bool(made_for == list(overrides))
 
 
 def refuse_overwriting(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuses a directory that holds what another run has left.
+    """Refuse a directory that contains the output of another run.
+
+    A report may overwrite an earlier report.
 
     Args:
-        config: of the run.
-        folder: where it is to write. A report may be made again where it was.
+        config: Configuration of the run.
+        folder: Directory of the run.
 
     Raises:
-        CheckpointError: if that is a checkpoint which this training does not go on from.
-        ConfigError: if that is results.
+        CheckpointError: If the directory contains a checkpoint that this training does not resume.
+        ConfigError: If the directory contains results.
     """
     if is_restarted():
         return
@@ -98,22 +101,22 @@ def refuse_overwriting(config: Mapping[str, Any], folder: Path) -> None:
             return
     if (folder / RESULTS).is_file() and config["action"] != "report":
         raise ConfigError(
-            f"hydra.run.dir={folder}: it holds {RESULTS} of an earlier run; expected a directory "
-            "without results. Fix: name another one, hydra.run.dir=PATH, or start torchrun with a "
-            "new --rdzv-id"
+            f"hydra.run.dir={folder}: it contains {RESULTS} of an earlier run; expected a "
+            "directory without results. Fix: name another directory with hydra.run.dir=PATH, or "
+            "start torchrun with a new --rdzv-id"
         )
 
 
 @contextlib.contextmanager
 def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Keeps other commands from a run directory; of several processes, the first one does.
+    """Lock a run directory against other commands; only the process of rank 0 does so.
 
     Args:
-        folder: is made if it does not exist.
-        overrides: of the command line.
+        folder: Run directory, created if it does not exist.
+        overrides: Overrides of the command line.
 
     Raises:
-        TrainingError: if another process works in it, or nothing can be written.
+        TrainingError: If another process works in the directory, or it cannot be written.
     """
     if place().rank > 0:
         yield
@@ -123,7 +126,7 @@ def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     except HeldError as error:
         raise TrainingError(
             f"{folder}: another process works in this directory: {error}. Fix: wait until it has "
-            "ended or stop it, or start a new run: without ckpt, in another directory"
+            "finished, stop it, or start a new run without ckpt in another directory"
         ) from error
     with lock:
         begin(folder, overrides)
@@ -131,16 +134,16 @@ def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Records that a run begins, unless it has begun before; a moved one keeps its record.
+    """Record the start of a run, unless it has started before; a moved run keeps its record.
 
-    A copy of a run that is still there is a run of its own from now on.
+    A copy of a run becomes a separate run if the original still exists.
 
     Args:
-        folder: of the run.
-        overrides: of its command line.
+        folder: Run directory.
+        overrides: Overrides of the command line.
 
     Returns:
-        The record: `started`, a date and time; `id`, of eight letters and digits; `directory`;
+        The record: `started`, a date and time; `id`, eight hexadecimal digits; `directory`;
         `overrides`.
     """
     here = folder.resolve()
@@ -164,7 +167,7 @@ def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def is_copy(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether the run of a record is still where it began, apart from this folder."""
+    """Return whether the recorded run still exists in its first directory, which is another one."""
     if "directory" not in record:
         return False
     first = Path(record["directory"])

@@ -1,9 +1,10 @@
-"""Run directories on disk: where a run writes, and which one `ckpt=` means.
+"""Layout of run directories: where a run writes, and which run `ckpt=` refers to.
 
-runs/<task>/<backbone>-<data>/<start time>/ (of actions without data: runs/<action>/<start time>/)
-Processes that torchrun or SLURM has started cannot agree on a time: torchrun-<id>/, slurm-<job>/.
-A name that is taken becomes <name>_2, and so on.
-Jobs of a sweep: runs/sweeps/<name>/<words>-<hash>/, the same in every start (docs/sweeps.md).
+Runs are in runs/<task>/<backbone>-<data>/<start time>/, those of actions without data in
+runs/<action>/<start time>/. Processes of torchrun or SLURM cannot agree on a time; they use
+torchrun-<id>/ or slurm-<job>/ instead. If a name is taken, the next one is <name>_2, and so on.
+Jobs of a sweep are in runs/sweeps/<name>/<words>-<hash>/ at every start (docs/sweeps.md).
+A run directory contains:
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
     provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json
 """
@@ -30,38 +31,38 @@ LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 PROGRESS = "progress.json"
 PROVENANCE = "provenance.json"
-RECORD = "run.json"  # when and where a run began; a resume leaves it as it is
+RECORD = "run.json"  # when and where a run started; resuming does not change it
 BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
-EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, where checkpoint.keep_best is more than one
+EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, if checkpoint.keep_best is more than one
 
-SWEEPS = "sweeps"  # folder of all sweeps among the runs
-NAMED_FOR = ("task", "backbone", "data")  # groups whose choices name the folder of a run
+SWEEPS = "sweeps"  # folder of all sweeps, among the runs
+NAMED_FOR = ("task", "backbone", "data")  # config groups whose choices name the folder of a run
 
 EVALUATIONS = [name for name, each in ACTIONS.items() if each.evaluates]
-ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # of the names of evaluations
-FOLDERS = [name for name, each in ACTIONS.items() if each.folder]  # among the runs
-NAME = "%Y-%m-%d_%H-%M-%S"  # of a run: when it began
+ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # suffix of an evaluation's directory
+FOLDERS = [name for name, each in ACTIONS.items() if each.folder]  # folders among the runs
+NAME = "%Y-%m-%d_%H-%M-%S"  # a run is named by its start time
 NAMED = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?")
 NEWEST = "last"  # `ckpt=last`
 
-# Of a configuration: names and places, and what is only shown. `choices` name files whose values
-# are in the configuration.
+# Sections of names, paths and loggers, which do not affect results. `choices` names config files,
+# whose values are in the configuration.
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 SHOWN = {"task": ("pictures",)}
-# What a training computes is the same with any values of these.
+# Keys that do not affect what a training computes.
 NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *SECTIONS)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Names what a run computes: two runs of one hash differ in where they write, and the like.
+    """Return a hash of everything that affects the result of a run.
 
     Args:
-        config: plain values. `ckpt` counts where it is evaluated; a training that goes on from its
-            own checkpoint is still the same.
+        config: Configuration as plain values. `ckpt` is included if it is evaluated, but not for
+            trainings, since a resumed training is still the same training.
 
     Returns:
-        Twelve hexadecimal digits. 1 and 1.0 are different values: one batch, all batches.
+        Twelve hexadecimal digits. 1 and 1.0 are different values: one batch and all batches.
     """
     action = action_of(config)
     left_out = {*NO_PART_OF_A_RESULT, *SECTIONS}
@@ -79,14 +80,16 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def reads_checkpoint(config: Mapping[str, Any]) -> bool:
-    """Whether a run with these values may be given a checkpoint."""
+    """Return whether `ckpt` may be set in a configuration."""
     if config["action"] == "benchmark":
-        return bool(config["benchmark"]["target"] != "operator")  # of no network
+        return bool(
+            config["benchmark"]["target"] != "operator"
+        )  # times single operators, no network
     return ACTIONS[config["action"]].checkpoint != "none"
 
 
 def is_quantized(config: Mapping[str, Any]) -> bool:
-    """Whether a run exports int8, for which it reads training images."""
+    """Return whether a run exports int8, which reads training images for calibration."""
     return config["action"] == "export" and config["export"].get("precision") == "int8"
 
 
@@ -98,24 +101,28 @@ def find_checkpoint(
     backbone: str | None = None,
     data: str | None = None,
 ) -> Path:
-    """The checkpoint file that `ckpt=` means.
+    """Return the checkpoint file that `ckpt=` refers to.
 
     Args:
-        ckpt: `last`, a checkpoint file, or a run directory.
-        runs: Root of all runs, in which `last` is looked for.
-        action: A training resumes from a run's last checkpoint, everything else takes its best.
-        task: Choice that the run of `last` must have, like the next two; None: any.
-        backbone: Choice of the backbone.
-        data: Choice of the data.
+        ckpt: Value of `ckpt`: `last`, a checkpoint file, or a run directory.
+        runs: Root folder of all runs, which is searched for `last`.
+        action: Name of the action. Trainings use the last checkpoint of a run, others the best.
+        task: Task of the run that `last` refers to; None: any.
+        backbone: Backbone of the run that `last` refers to; None: any.
+        data: Data of the run that `last` refers to; None: any.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: If there is no such file.
     """
     wanted = LAST if ACTIONS[action].trains else BEST
     if ckpt == NEWEST:
         newest = newest_run(runs, task, backbone, data)
         if newest is None or not (newest / wanted).is_file():
-            found = "there is no run" if newest is None else f"the newest run, {newest}, has none"
+            found = (
+                "there is no run"
+                if newest is None
+                else f"the newest run, {newest}, has no such checkpoint"
+            )
             named = f"{task or '*'}/{backbone or '*'}-{data or '*'}"
             raise CheckpointError(
                 f"ckpt={NEWEST}: {found}; expected {wanted.name} in a run of {runs}/{named}/. "
@@ -126,7 +133,7 @@ def find_checkpoint(
     if not path.is_file():
         raise CheckpointError(
             f"ckpt={ckpt}: {path} does not exist; "
-            "allowed are `last`, a checkpoint file, or a run directory"
+            "expected `last`, a checkpoint file, or a run directory"
         )
     return path
 
@@ -134,13 +141,13 @@ def find_checkpoint(
 def newest_run(
     runs: str | Path, task: str | None, backbone: str | None, data: str | None
 ) -> Path | None:
-    """The training that began last among those of a task, a backbone and a data set.
+    """Return the training of a task, a backbone and a data set that started last.
 
     Args:
-        runs: Root of all runs. Jobs of sweeps are left out: they are not named by their start.
-        task: Choice of the run, like the next two; None: any.
-        backbone: Choice of the backbone.
-        data: Choice of the data.
+        runs: Root folder of all runs. Jobs of sweeps are ignored: their names are no start times.
+        task: Task of the run; None: any.
+        backbone: Backbone of the run; None: any.
+        data: Data of the run; None: any.
     """
     words = [glob.escape(word) if word else "*" for word in (task, backbone, data)]
     found = Path(runs).expanduser().glob("{}/{}-{}/*".format(*words))
@@ -153,15 +160,16 @@ def newest_run(
 
 
 def checkpoint_in(path: str | Path, wanted: Path = BEST) -> Path:
-    """The file that a path means: itself, or of a run directory the wanted one."""
+    """Return a checkpoint file: the path itself, or the wanted file of a run directory."""
     path = Path(path).expanduser()
     return path / wanted if path.is_dir() else path
 
 
 def by_start(folders: Iterable[Path]) -> list[Path]:
-    """The run directories among these paths, in the order in which the runs began.
+    """Return the run directories among some paths, in the order of their start.
 
-    A copy began when its original did, and comes before it: the last one is never a copy.
+    A copy has the start time of its original and comes before it, so that the last one is never a
+    copy.
     """
 
     def key(run: Path) -> tuple[float, bool, int]:
@@ -172,20 +180,20 @@ def by_start(folders: Iterable[Path]) -> list[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a path is a run directory."""
+    """Return whether a path is a run directory."""
     return (folder / RECORD).is_file() or (folder / ".hydra").is_dir()
 
 
 def started_at(run: Path) -> float:
-    """The time at which a run began, in seconds since 1970.
+    """Return the start time of a run in seconds since 1970.
 
-    It is read from `run.json`, which copying and editing do not change. Runs without one, from
-    earlier versions, tell it by their name or their provenance, else by the age of `.hydra`.
+    It is read from `run.json`, which copying does not change. For runs of earlier versions without
+    this file, it comes from the name or the provenance, else from the age of `.hydra`.
     """
     if (started := seconds_of(read_values(run / RECORD).get("started"))) is not None:
         return started
     if match := NAMED.match(run.name):
-        with contextlib.suppress(ValueError):  # the digits are no date
+        with contextlib.suppress(ValueError):  # the digits may not be a date
             second = datetime.strptime(match[1], NAME).timestamp()
             return second + 1e-6 * int(match[2] or 1)
     sessions = read_values(run / PROVENANCE).get("sessions") or [{}]
@@ -196,7 +204,7 @@ def started_at(run: Path) -> float:
 
 
 def seconds_of(moment: Any) -> float | None:
-    """Seconds since 1970 of an ISO date and time, None for anything else."""
+    """Return the seconds since 1970 of an ISO date and time, None for anything else."""
     try:
         return datetime.fromisoformat(moment).timestamp()
     except (TypeError, ValueError):
@@ -204,20 +212,20 @@ def seconds_of(moment: Any) -> float | None:
 
 
 def checkpoint_of(config: Mapping[str, Any]) -> Path:
-    """The checkpoint file that a run's configuration asks for.
+    """Return the checkpoint file that a configuration refers to.
 
     Raises:
-        CheckpointError: where there is none.
+        CheckpointError: If there is no such file.
     """
     names = {group: config["choices"][group] for group in NAMED_FOR}
     return find_checkpoint(config["ckpt"], config["paths"]["runs"], config["action"], **names)
 
 
 def evaluated_by(config: dict[str, Any]) -> list[Path]:
-    """The checkpoint files that an evaluation reads: one, or the best epochs for their average.
+    """Return the checkpoint files of an evaluation: one, or the best epochs to be averaged.
 
     Raises:
-        CheckpointError: where there is none, or no two to be averaged.
+        CheckpointError: If there is no file, or fewer than two to be averaged.
     """
     path = checkpoint_of(config)
     if config["action"] != "average":
@@ -225,32 +233,33 @@ def evaluated_by(config: dict[str, Any]) -> list[Path]:
     epochs = sorted(path.parent.glob(EPOCHS))
     if len(epochs) < 2:
         raise CheckpointError(
-            f"ckpt={config['ckpt']}: {path.parent} holds {len(epochs)} of {EPOCHS}, an average "
-            "needs two or more; train with checkpoint.keep_best=5, and name the run directory"
+            f"ckpt={config['ckpt']}: {path.parent} contains {len(epochs)} files {EPOCHS}; an "
+            "average needs at least two. Fix: train with checkpoint.keep_best=5, then set ckpt to "
+            "the run directory"
         )
     return epochs
 
 
 def named_runs(runs: str, task: str, backbone: str, data: str) -> Path:
-    """The folder of all runs of one task, backbone and data."""
+    """Return the folder of all runs of a task, a backbone and a data set."""
     return Path(runs).expanduser() / task / f"{backbone}-{data}"
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run directory that a checkpoint is the last one of, None for any other file."""
+    """Return the run directory whose last checkpoint this is, None for other files."""
     run = checkpoint.resolve().parent.parent
     is_last = checkpoint.resolve() == run / LAST
     return run if is_last and (run / ".hydra").is_dir() else None
 
 
 def goes_on_from(config: dict[str, Any]) -> Path | None:
-    """The checkpoint file that a training goes on from; None: it begins.
+    """Return the checkpoint file that a training resumes from; None: it starts from the beginning.
 
-    What SLURM or torchrun starts again by the same command goes on from what it has written itself.
-    No process sees what another one writes now: it does so once all of them have met, in the fit.
+    A command that SLURM or torchrun restarts resumes from its own last checkpoint. No other process
+    writes a checkpoint during this call, since all processes synchronize later, in the fit.
 
     Raises:
-        CheckpointError: where there is none, or this run would overwrite those of another one.
+        CheckpointError: If there is no such file, or this run would overwrite that of another.
     """
     output = Path(config["paths"]["output"])
     if is_restarted() and (output / LAST).is_file():
@@ -259,25 +268,26 @@ def goes_on_from(config: dict[str, Any]) -> Path | None:
     is_own = found is not None and found.resolve() == (output / LAST).resolve()
     if (output / LAST).is_file() and not is_own:
         raise CheckpointError(
-            f"{output} holds {LAST} of another training, which this one would overwrite; go on "
-            f"with that one by ckpt={output}, or name another directory: hydra.run.dir=PATH, or a "
-            "new --rdzv-id of torchrun"
+            f"hydra.run.dir={output}: it contains {LAST} of another training, which this one would "
+            f"overwrite. Fix: resume that training with ckpt={output}, or name another directory "
+            "with hydra.run.dir=PATH or a new --rdzv-id of torchrun"
         )
     return found
 
 
 def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: str | None) -> str:
-    """The directory of a run: that of the checkpoint which it resumes, else a new one.
+    """Return the directory of a run: that of the run which it resumes, else a new one.
 
-    It is not made here, since much is composed that never runs: see `claims.claim`.
+    The directory is not created here, since many configurations are composed without a run; see
+    `claims.claim`.
 
     Args:
-        runs: root of all runs.
-        task: chosen task, like the next two.
-        backbone: chosen backbone.
-        data: chosen data.
-        action: an evaluation never writes into the training run's directory.
-        ckpt: as given on the command line.
+        runs: Root folder of all runs.
+        task: Chosen task.
+        backbone: Chosen backbone.
+        data: Chosen data.
+        action: Name of the action. An evaluation never writes into the directory of the training.
+        ckpt: Value of `ckpt` on the command line.
     """
     named = runs_like(runs, task, backbone, data, action)
     if resumed := resumed_run(action, ckpt, runs, task, backbone, data):
@@ -286,7 +296,7 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
 
 
 def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Path:
-    """The folder of a run and those like it."""
+    """Return the folder that contains the directory of a run and of similar runs."""
     if action in FOLDERS:
         return Path(runs).expanduser() / action
     return named_runs(runs, task, backbone, data)
@@ -295,14 +305,14 @@ def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Pa
 def resumed_run(
     action: str, ckpt: str | None, runs: str, task: str, backbone: str, data: str
 ) -> Path | None:
-    """The run that a training goes on with, in its own directory; None: it makes a new one."""
+    """Return the directory of the run that a training resumes; None: it is a new run."""
     if ckpt is None or action != "fit":
         return None
     return run_of(find_checkpoint(ckpt, runs, action, task, backbone, data))
 
 
 def new_names(named: Path, action: str) -> Iterator[Path]:
-    """Directories for a new run, endlessly, in the order in which they are tried."""
+    """Yield candidate directories for a new run, endlessly, in the order of preference."""
     name = place().run_name or datetime.now().strftime(NAME)
     first = f"{name}_{action}" if action in EVALUATIONS else name
     yield named / first
@@ -311,12 +321,12 @@ def new_names(named: Path, action: str) -> Iterator[Path]:
 
 
 def is_shared() -> bool:
-    """Whether several processes must find the same directory without asking each other."""
+    """Return whether several processes must choose the same directory without communication."""
     return place().world_size > 1
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The values of a JSON file of a run; empty where it is not there, or not whole."""
+    """Return the values of a JSON file of a run; empty if it is missing or damaged."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -325,5 +335,5 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes `results.json`: flat keys, documented in the README; replaced as a whole."""
+    """Write `results.json` atomically: flat keys, which the README documents."""
     write_whole(folder / RESULTS, to_json(results, indent=2))

@@ -1,4 +1,4 @@
-"""With what a run is made: versions of packages, and the machine."""
+"""Environment of a run: package versions and hardware."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import torch
 from packaging.requirements import Requirement
 
 PACKAGE = "parcnet-train"
-DEVELOPMENT = "dev"  # the extra with the tools of developers
+DEVELOPMENT = "dev"  # extra with the tools of developers
 
 
 def packages() -> dict[str, str]:
-    """Versions of this package and of those that it needs or can use, as far as installed."""
+    """Return the versions of this package and of its installed dependencies."""
     versions = {}
     for name in sorted({PACKAGE, *dependencies()}):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -31,7 +31,7 @@ def packages() -> dict[str, str]:
 
 
 def dependencies() -> Iterator[str]:
-    """Names of the packages of pyproject.toml, tools of developers left out."""
+    """Yield the names of all dependencies in pyproject.toml, except tools of developers."""
     with contextlib.suppress(metadata.PackageNotFoundError):
         about = metadata.metadata(PACKAGE)
         extras = {"", *about.get_all("Provides-Extra", ())} - {DEVELOPMENT}
@@ -42,12 +42,12 @@ def dependencies() -> Iterator[str]:
 
 
 def python_version() -> str:
-    """Of the interpreter, as `3.12.4`."""
+    """Return the version of the interpreter, such as `3.12.4`."""
     return platform.python_version()
 
 
 def hardware() -> dict[str, Any]:
-    """This machine: its processors, its memory in GiB, and the GPUs that torch sees."""
+    """Describe this machine: processor, memory in GiB, and the GPUs that PyTorch finds."""
     return {
         "host": socket.gethostname(),
         "cpu": cpu_model(),
@@ -58,7 +58,7 @@ def hardware() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Name of the processor, as the system gives it."""
+    """Return the name of the processor, as the system reports it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Hardware")):  # x86, ARM
@@ -67,7 +67,7 @@ def cpu_model() -> str:
 
 
 def memory() -> float | None:
-    """Memory of the machine in GiB, None where the system does not tell."""
+    """Return the memory of the machine in GiB, None if the system does not report it."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

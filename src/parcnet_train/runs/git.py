@@ -1,4 +1,4 @@
-"""Which code runs: the commit of the checkout that holds this package, and what differs from it."""
+"""Code version: the commit of the checkout of this package, and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 DIFF = "git.diff"
-LARGEST_DIFF = 2**20  # bytes that are kept of a diff
-MOST_UNTRACKED = 100  # names that are kept
+LARGEST_DIFF = 2**20  # bytes of a diff that are kept
+MOST_UNTRACKED = 100  # names of untracked files that are kept
 PATIENCE = 20  # seconds that git may take
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A commit, and what the files in the checkout have beside it.
+    """A commit and the uncommitted changes of its checkout.
 
     Attributes:
-        name: of the commit.
-        diff: of files that git knows, cut where it is long.
-        untracked: names of files that git does not know, and does not ignore; what they hold is in
-            no diff.
+        name: Hash of the commit.
+        diff: Diff of the tracked files, cut if it is long.
+        untracked: Names of untracked files that are not ignored; the diff lacks their contents.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Revision:
     untracked: tuple[str, ...]
 
     def described(self) -> dict[str, Any]:
-        """For `provenance.json`."""
+        """Return the values for `provenance.json`."""
         return {
             "revision": self.name,
             "dirty": bool(self.diff or self.untracked),
@@ -43,23 +42,23 @@ class Revision:
 
 
 def find_revision(root: Path | None = None) -> Revision | None:
-    """The revision of a checkout.
+    """Return the revision of a checkout.
 
     Args:
-        root: of the checkout; None: the folder that a checkout of this package has.
+        root: Root folder of the checkout; None: that of this package.
 
     Returns:
-        None where there is no checkout, as around an installed package, or git does not answer.
+        The revision; None if there is no checkout, as for an installed package, or git fails.
     """
     root = root or Path(__file__).parents[3]
-    if not (root / ".git").exists():  # a folder, or a file in a worktree
+    if not (root / ".git").exists():  # a folder; in a worktree a file
         return None
     try:
         name = git(root, "rev-parse", "HEAD").decode().strip()
         diff = git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD")
         others = git(root, "ls-files", "--others", "--exclude-standard", "-z")
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("git does not tell the revision of %s: %s", root, error)
+        log.warning("git cannot determine the revision of %s: %s", root, error)
         return None
     names = [os.fsdecode(name) for name in others.split(b"\0") if name]
     if len(names) > MOST_UNTRACKED:
@@ -68,15 +67,15 @@ def find_revision(root: Path | None = None) -> Revision | None:
 
 
 def cut(diff: bytes) -> bytes:
-    """A diff of bounded size; the last line says what is left out."""
+    """Cut a diff that is too long; the last line gives the number of omitted bytes."""
     rest = len(diff) - LARGEST_DIFF
     if rest <= 0:
         return diff
-    return diff[:LARGEST_DIFF] + f"\n[cut: {rest:,} bytes more are left out]\n".encode()
+    return diff[:LARGEST_DIFF] + f"\n[cut: {rest:,} more bytes are left out]\n".encode()
 
 
 def git(root: Path, *arguments: str) -> bytes:
-    """What a command of git prints; it takes no lock, and no repository from the environment."""
+    """Return the output of a git command, run without locks and without GIT_* variables."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return subprocess.run(
         ["git", "-C", str(root), *arguments],

@@ -1,8 +1,8 @@
-"""Locks of directories: one process at a time, and the others learn which one.
+"""Lock files: one process at a time holds a lock, and the others learn which process it is.
 
-The kernel frees the lock of a process that ends, however it ends. It does not know the processes of
-other machines on every network file system, so the file also names its holder: line 1 is a note of
-whoever locks it, which stays; line 2 is the holder, while there is one.
+The kernel releases the lock of a process however it ends. On some network file systems it does not
+know the processes of other machines, so the file also names the holder: line 1 is a permanent note,
+and line 2 describes the current holder, if there is one.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any, TextIO
 from parcnet_train.distributed.processes import is_restarted, job_name
 from parcnet_train.errors import TrainingError, reason_of
 
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux: one for all containers of a machine
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; all containers of a machine share it
 
 
 class HeldError(Exception):
-    """Another process holds a lock; the message names process, machine and start.
+    """Another process holds a lock; the message names process, machine and start time.
 
     Args:
-        holder: what it wrote.
-        path: of the lock file.
+        holder: Description of the holder, as written in the file.
+        path: Lock file.
     """
 
     def __init__(self, holder: dict[str, Any], path: Path) -> None:
@@ -42,12 +42,12 @@ class HeldError(Exception):
 
 
 class Lock:
-    """A lock that this process holds until it is closed.
+    """A lock that this process holds until it closes it.
 
     Args:
-        path: of the file.
-        file: locked.
-        note: first line of the file.
+        path: Lock file.
+        file: Open lock file.
+        note: First line of the file.
     """
 
     def __init__(self, path: Path, file: TextIO, note: str) -> None:
@@ -68,10 +68,10 @@ class Lock:
         self.close()
 
     def sign(self, note: str) -> None:
-        """Writes the note, and who holds the lock.
+        """Write the note and the holder of the lock.
 
         Raises:
-            TrainingError: if the file cannot be written; then nobody holds it.
+            TrainingError: If the file cannot be written; the lock is then released.
         """
         self.note = note
         holder = {
@@ -89,7 +89,7 @@ class Lock:
             raise unwritable(self.path, error) from error
 
     def close(self) -> None:
-        """Gives the lock back; the file stays if it has a note."""
+        """Release the lock; the file is kept if it has a note."""
         if self.file.closed:
             return
         with contextlib.suppress(OSError):
@@ -109,7 +109,7 @@ _open: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """Lets a forked process, such as a data worker, not keep the locks of its parent."""
+    """Close inherited locks in a forked process, such as a data worker."""
     for each in _open:
         each.file.close()
 
@@ -119,14 +119,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def take_lock(path: Path) -> Lock:
-    """Locks a file, which is made if it does not exist; its note stays.
+    """Lock a file, which is created if it does not exist; an existing note is kept.
 
-    A lock of a dead process of this machine is taken over, and so is one that an earlier start of
-    this job of SLURM or torchrun has left on any machine.
+    The lock of a dead process on this machine is taken over. So is a lock that an earlier start of
+    this SLURM or torchrun job left on any machine.
 
     Raises:
-        HeldError: if another process holds it, or did on another machine and has not given it back.
-        TrainingError: if the file cannot be written.
+        HeldError: If another process holds the lock, or one on another machine never released it.
+        TrainingError: If the file cannot be written.
     """
     try:
         while True:
@@ -136,7 +136,7 @@ def take_lock(path: Path) -> Lock:
             with contextlib.suppress(FileNotFoundError):
                 if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                     break
-            file.close()  # whoever held it has removed it meanwhile
+            file.close()  # the previous holder has removed the file meanwhile
         note, holder = read_lock(path)
         if is_in_force(holder, os.fstat(file.fileno()).st_ino, is_certain):
             file.close()
@@ -149,15 +149,15 @@ def take_lock(path: Path) -> Lock:
 
 
 def unwritable(path: Path, error: OSError) -> TrainingError:
-    """What to raise if a lock file cannot be written."""
+    """Return the error for a lock file that cannot be written."""
     return TrainingError(
-        f"{path.parent} cannot be written: {reason_of(error)}; make room, or write elsewhere: "
-        "paths.runs=PATH"
+        f"{path.parent} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
+        "to another folder with paths.runs=PATH"
     )
 
 
 def read_lock(path: Path) -> tuple[str, dict[str, Any]]:
-    """The note and the holder of a lock file; an empty text and an empty dict if there is none."""
+    """Return the note and the holder of a lock file; each is empty if it is missing."""
     try:
         lines = [*path.read_text().splitlines(), "", ""]
     except (OSError, UnicodeDecodeError):
@@ -170,12 +170,13 @@ def read_lock(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def is_in_force(holder: dict[str, Any], inode: int, is_certain: bool) -> bool:
-    """Whether the holder that a lock file names may still be at work, though the kernel lets go.
+    """Return whether the holder named in a lock file may still be running.
 
     Args:
-        holder: as written; empty: it gave the lock back.
-        inode: number of the file.
-        is_certain: the kernel has locked the file, so no process of this machine holds it.
+        holder: Holder as written in the file; empty: the lock was released.
+        inode: Inode number of the file.
+        is_certain: Whether the kernel has locked the file, so that no process of this machine
+            holds it.
     """
     if not holder or holder.get("inode") != inode:  # the file is a copy
         return False
@@ -187,14 +188,14 @@ def is_in_force(holder: dict[str, Any], inode: int, is_certain: bool) -> bool:
 
 
 def is_of_this_machine(holder: dict[str, Any]) -> bool:
-    """Whether a holder is or was a process of this machine, maybe in another container."""
+    """Return whether a holder is or was a process of this machine, even in another container."""
     return holder.get("host") == socket.gethostname() or (
         holder.get("boot") is not None and holder.get("boot") == boot()
     )
 
 
 def is_alive(pid: Any) -> bool:
-    """Whether a process of this machine runs."""
+    """Return whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, TypeError):
@@ -205,7 +206,7 @@ def is_alive(pid: Any) -> bool:
 
 
 def boot() -> str | None:
-    """What tells this start of this machine from others; None where the system has no such name."""
+    """Return the id of the current boot of this machine, None if the system has no such id."""
     try:
         return BOOT.read_text().strip()
     except OSError:
@@ -213,13 +214,13 @@ def boot() -> str | None:
 
 
 def _lock(file: TextIO, path: Path) -> bool:
-    """Locks an open file.
+    """Lock an open file.
 
     Returns:
-        Whether the file system has locks.
+        Whether the file system supports locks.
 
     Raises:
-        HeldError: if another process has locked it.
+        HeldError: If another process has locked the file.
     """
     if sys.platform == "win32":
         return False
@@ -230,6 +231,6 @@ def _lock(file: TextIO, path: Path) -> bool:
     except BlockingIOError:
         file.close()
         raise HeldError(read_lock(path)[1], path) from None
-    except OSError:  # file systems of some clusters have no locks
+    except OSError:  # the file systems of some clusters do not support locks
         return False
     return True

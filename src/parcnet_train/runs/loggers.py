@@ -1,4 +1,4 @@
-"""Loggers that never stop a training, and W&B's settings."""
+"""Loggers whose failures never stop a training, and settings of W&B."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parcnet_train.runs.claims import begin
 
 log = logging.getLogger(__name__)
 
-# What Lightning and our callbacks call of a logger.
+# Logger methods that Lightning and our callbacks call.
 METHODS = (
     "log_hyperparams",
     "log_metrics",
@@ -28,13 +28,13 @@ METHODS = (
     "after_save_checkpoint",
     "finalize",
 )
-HINT = " (WANDB_MODE=offline logs into the run directory)"
+HINT = ". Fix: WANDB_MODE=offline logs into the run directory"
 
 _failed: weakref.WeakSet[Logger] = weakref.WeakSet()
 
 
 def harmless(logger: Logger) -> Logger:
-    """The same logger; what its methods raise becomes one warning, and it is off from then on."""
+    """Make a logger harmless: its first exception becomes a warning and disables it."""
     for name in METHODS:
         if method := getattr(logger, name, None):
             setattr(logger, name, functools.partial(attempt, logger, method))
@@ -42,28 +42,28 @@ def harmless(logger: Logger) -> Logger:
 
 
 def attempt(logger: Logger, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Calls something of a logger that has not failed yet.
+    """Call a function of a logger, unless the logger has failed before.
 
     Args:
-        logger: whose failure ends it.
-        call: what is called.
-        *arguments: for it.
-        **named: for it.
+        logger: Logger that an exception disables.
+        call: Function to call.
+        *arguments: Positional arguments of the call.
+        **named: Keyword arguments of the call.
     """
     if logger in _failed:
         return None
     try:
         return call(*arguments, **named)
-    except Exception as error:  # whatever it is, the training is worth more
+    except Exception as error:  # no error of a logger may stop a training
         _failed.add(logger)
         hint = HINT if isinstance(logger, WandbLogger) else ""
         name, reason = type(logger).__name__, first_line(error)
-        log.warning("%s failed: %s; the training goes on without it%s", name, reason, hint)
+        log.warning("%s failed: %s; the training continues without it%s", name, reason, hint)
         return None
 
 
 def working(loggers: Iterable[Logger]) -> list[Logger]:
-    """The loggers that can be opened; Lightning opens those that it is given, come what may."""
+    """Return the loggers that can be opened; Lightning would fail at the others."""
     opened = []
     for logger in loggers:
         attempt(logger, getattr, logger, "experiment", None)
@@ -73,17 +73,17 @@ def working(loggers: Iterable[Logger]) -> list[Logger]:
 
 
 def wandb_settings(settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    """Settings of a W&B logger: one directory is one W&B run, offline if there is no key.
+    """Return the settings of a W&B logger: one W&B run per directory, offline without a key.
 
     Args:
-        settings: of the configuration; an `id` or a `mode` there counts.
-        output: the run directory, whose record has the id.
+        settings: Settings from the configuration, which take precedence.
+        output: Run directory, whose record contains the id.
 
     Raises:
         ConfigError: If wandb is not installed.
     """
     try:
-        import wandb  # takes a second
+        import wandb  # the import takes a second
     except ImportError as error:
         raise ConfigError(
             "logger=wandb: the package wandb is not installed. Fix: pip install "
@@ -91,17 +91,17 @@ def wandb_settings(settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
         ) from error
 
     added: dict[str, Any] = {}
-    if wandb.run is not None:  # of another run of this process, which it would go on with
+    if wandb.run is not None:  # otherwise W&B continues the earlier run of this process
         wandb.finish()
     if place().rank == 0 and "WANDB_RUN_ID" not in os.environ:
         added["id"] = begin(output)["id"]
     try:
         has_key = wandb.login(prompt=False, verify=False)
         reason = "has no API key"
-    except Exception as error:  # such as a key that is none
-        has_key, reason = False, f"refuses its API key: {first_line(error)}"
-    # Lightning's own `offline` comes too late once wandb has looked for a key.
+    except Exception as error:  # such as an invalid key
+        has_key, reason = False, f"rejects its API key: {first_line(error)}"
+    # Lightning's own option `offline` takes effect only after wandb has looked for a key.
     if not has_key and "WANDB_MODE" not in os.environ:
         added["mode"] = "offline"
-        log.info("wandb %s: logging offline into %s", reason, output)
+        log.info("wandb %s; it logs offline into %s", reason, output)
     return {**added, **settings}

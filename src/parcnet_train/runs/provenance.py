@@ -1,12 +1,12 @@
-"""`provenance.json` of a run: what was asked for, of which code, with what, on which data, when.
+"""Provenance of a run, `provenance.json`: configuration, code, environment, data and sessions.
 
-    config  overrides  config_hash  seed       what was run, resolved
-    git  packages  python  hardware            with what; git: null outside of a checkout
+    config  overrides  config_hash  seed       resolved configuration
+    git  packages  python  hardware            environment; git is null outside of a checkout
     data                                       numbers of images, hashes of files and labels
-    sessions                                   one for each start of a training that went on
+    sessions                                   one entry per start of a resumed training
 
-Beside it `git.diff`, where the checkout is not as committed. All but `sessions` is that of the last
-start. No run fails for it: what cannot be found out is a warning.
+If the checkout has uncommitted changes, they are in `git.diff` beside it. Everything except
+`sessions` describes the last start. Provenance never stops a run: a failure gives a warning.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 
 
 class Fingerprinted(Protocol):
-    """A data module."""
+    """Data module with a fingerprint."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What tells its data from other data."""
+        """Return values that identify the data."""
 
 
 class Provenance:
-    """Keeps the file of a run from its start to its end, in the first of its processes.
+    """Writer of `provenance.json` from start to end of a run; only rank 0 writes.
 
     Args:
-        config: the whole configuration as plain values.
-        world_size: number of processes.
-        from_epoch: that a training begins with, counted from 0; None: it is no training.
+        config: Whole configuration as plain values.
+        world_size: Number of processes.
+        from_epoch: First epoch of a training, counted from 0; None: the run is no training.
     """
 
     def __init__(
@@ -62,16 +62,16 @@ class Provenance:
         self.earlier: list[Any] = []
 
     def goes_on(self, epoch: int) -> None:
-        """Tells that the training goes on from a checkpoint, here or in another run's directory.
+        """Record that the training resumes from a checkpoint, also from another run.
 
         Args:
-            epoch: that it goes on with, counted from 0.
+            epoch: First epoch after the checkpoint, counted from 0.
         """
         self.session["from_epoch"] = epoch
         self.earlier = read_values(self.folder / PROVENANCE).get("sessions", [])
 
     def __enter__(self) -> Provenance:
-        """Writes all that is known at the start."""
+        """Write everything that is known at the start."""
         with self.harmless():
             revision = find_revision()
             self.session["revision"] = revision and revision.name
@@ -85,7 +85,7 @@ class Provenance:
         return self
 
     def note(self, data: Fingerprinted) -> None:
-        """Adds the data, whose sets are made by now."""
+        """Add the fingerprint of the data, whose data sets exist by now."""
         with self.harmless():
             self.content["data"] = data.fingerprint()
             self.write()
@@ -96,27 +96,27 @@ class Provenance:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Writes the time, however the run ends."""
+        """Write the end time, however the run ends."""
         with self.harmless():
             self.session["ended"] = now()
             self.write()
 
     @contextlib.contextmanager
     def harmless(self) -> Iterator[None]:
-        """Turns what goes wrong into a warning."""
+        """Turn any exception into a warning."""
         try:
             yield
-        except Exception as error:  # whatever it is, the run is worth more
-            log.warning("%s is not complete: %s", self.folder / PROVENANCE, first_line(error))
+        except Exception as error:  # no error of the provenance may stop a run
+            log.warning("%s is incomplete: %s", self.folder / PROVENANCE, first_line(error))
 
     def write(self) -> None:
-        """Writes the file as a whole."""
+        """Write the file atomically."""
         if place().rank == 0 and self.content:
             text = json.dumps(self.content, indent=2, default=str)
             write_whole(self.folder / PROVENANCE, f"{text}\n".encode())
 
     def write_diff(self, revision: Revision | None) -> None:
-        """Writes what is not committed; removes what an earlier start has left of that."""
+        """Write the uncommitted changes; without any, remove the diff of an earlier start."""
         if place().rank > 0:
             return
         if revision is not None and revision.diff:
@@ -126,7 +126,7 @@ class Provenance:
 
 
 def described(config: Mapping[str, Any], revision: Revision | None) -> dict[str, Any]:
-    """All that is known before the data are listed."""
+    """Return everything that is known before the data are listed."""
     return {
         "config": {name: value for name, value in config.items() if name != "overrides"},
         "overrides": config["overrides"],
@@ -140,5 +140,5 @@ def described(config: Mapping[str, Any], revision: Revision | None) -> dict[str,
 
 
 def now() -> str:
-    """This moment, in this machine's time zone, to the second."""
+    """Return the current time in the local time zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,1 +1,1 @@
-"""Jobs of a sweep, one process each: started, watched, and taken up again in a later start."""
+"""Sweeps: their jobs run in one process each, are shown live, and resume in a later start."""

@@ -1,4 +1,4 @@
-"""What each of several jobs at once may use: its own GPUs, its share of the cores."""
+"""Devices of concurrent jobs: each job gets its own GPUs and its share of the cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THREADS = "OMP_NUM_THREADS"
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs of this process, as `CUDA_VISIBLE_DEVICES` names them."""
+    """Return the GPUs of this process, as `CUDA_VISIBLE_DEVICES` names them."""
     import torch
 
     count = torch.cuda.device_count()
@@ -22,11 +22,12 @@ def visible_gpus() -> list[str]:
 
 
 def processes_of(config: Mapping[str, Any], otherwise: int = 1) -> int:
-    """Processes of a job: `trainer.devices`.
+    """Return the number of processes of a job, from `trainer.devices`.
 
     Args:
-        config: of the job; one with faults, which fails by itself, is taken for one process.
-        otherwise: what `auto` stands for.
+        config: Configuration of the job. An invalid value counts as one process, since the job
+            itself reports it.
+        otherwise: Number that `auto` stands for.
     """
     devices = config.get("trainer", {}).get("devices")
     if devices == "auto":
@@ -35,12 +36,12 @@ def processes_of(config: Mapping[str, Any], otherwise: int = 1) -> int:
 
 
 def gpus_wanted(config: Mapping[str, Any], visible: int, at_once: int) -> int:
-    """The GPUs that a job is given.
+    """Return the number of GPUs that a job gets.
 
     Args:
-        config: of the job.
-        visible: GPUs of this machine.
-        at_once: jobs that share them; `trainer.devices=auto` takes its share.
+        config: Configuration of the job.
+        visible: Number of GPUs of this machine.
+        at_once: Number of concurrent jobs; with `trainer.devices=auto` they share the GPUs.
     """
     accelerator = config.get("trainer", {}).get("accelerator")
     if visible == 0 or accelerator not in ("auto", "gpu", "cuda"):
@@ -49,35 +50,35 @@ def gpus_wanted(config: Mapping[str, Any], visible: int, at_once: int) -> int:
 
 
 def refuse_too_few(wanted: Sequence[int], visible: int, at_once: int) -> None:
-    """Makes sure that any jobs at once have GPUs of their own.
+    """Refuse a sweep whose concurrent jobs may need more GPUs than the machine has.
 
     Args:
-        wanted: GPUs of each job.
-        visible: GPUs of this machine.
-        at_once: jobs at once.
+        wanted: Number of GPUs of each job.
+        visible: Number of GPUs of this machine.
+        at_once: Number of concurrent jobs.
 
     Raises:
-        ConfigError: where the greediest ones would want more than there are.
+        ConfigError: If the jobs with the most GPUs need more than there are.
     """
     needed = sum(sorted(wanted)[-at_once:])
     if needed > visible:
         raise ConfigError(
-            f"hydra.launcher.n_jobs={at_once}: jobs at once want {needed} GPUs, each its own, and "
-            f"this machine shows {visible}; lower hydra.launcher.n_jobs or trainer.devices, or use "
-            "trainer.accelerator=cpu"
+            f"hydra.launcher.n_jobs={at_once}: concurrent jobs need {needed} GPUs, since none are "
+            f"shared; expected at most {visible}, which this machine has. Fix: lower "
+            "hydra.launcher.n_jobs or trainer.devices, or use trainer.accelerator=cpu"
         )
 
 
 def environment_of(
     config: Mapping[str, Any], gpus: Sequence[str], at_once: int, cores: int
 ) -> dict[str, str]:
-    """What a job's process is told of its devices, beside the environment of this one.
+    """Return the environment variables that assign devices to a job.
 
     Args:
-        config: of the job.
-        gpus: its own, as `CUDA_VISIBLE_DEVICES` names them.
-        at_once: jobs that share the cores; a single one finds out by itself.
-        cores: of this machine.
+        config: Configuration of the job.
+        gpus: GPUs of the job, as `CUDA_VISIBLE_DEVICES` names them.
+        at_once: Number of concurrent jobs, which share the cores; a single job needs no limit.
+        cores: Number of cores of this machine.
     """
     told = {VISIBLE: ",".join(gpus)} if gpus else {}
     if at_once > 1 and not os.environ.get(THREADS):

@@ -1,4 +1,4 @@
-"""What a configuration has of sweeps: their keys, the names of their jobs, their faults."""
+"""Sweeps in a configuration: swept keys, names of the jobs, and faults."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from parcnet_train.config.overrides import (
 from parcnet_train.errors import Fault
 from parcnet_train.runs.directories import SWEEPS, config_hash, run_dir
 
-MOST = 50  # jobs of a sweep that are checked: each takes seconds
-WORDS = 80  # characters of a job's directory in front of its hash
+MOST = 50  # jobs of a sweep that are checked, since each takes seconds
+WORDS = 80  # characters of a job's directory before its hash
 
 
 def register_resolvers() -> None:
-    """Makes `${run_dir:...}` and what names a sweep and its jobs known to configs.
+    """Register the resolvers `run_dir`, `sweep_dir` and `job_dir` for configs.
 
-    The first answers the same all through a process.
+    `run_dir` returns the same directory throughout a process.
     """
     OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", sweep_dir, replace=True)
@@ -41,30 +41,31 @@ def register_resolvers() -> None:
 
 
 def sweep_dir(runs: str, name: str | None) -> str:
-    """The directory of a sweep.
+    """Return the directory of a sweep.
 
     Args:
-        runs: root of all runs.
-        name: chosen under `sweep`, None for one of the command line alone.
+        runs: Root folder of all runs.
+        name: Name chosen with `sweep`; None for a sweep that only the command line defines.
     """
     return str(Path(f"{runs}/{SWEEPS}/{name or 'multirun'}").expanduser())
 
 
 def job_dir(*swept: str, _root_: DictConfig) -> str:
-    """The directory of a job in that of its sweep: the same in every later start.
+    """Return the name of a job's directory in that of its sweep, the same in every later start.
 
     Args:
-        swept: keys whose values name it; the hash of the configuration tells it apart.
+        swept: Keys whose values are part of the name; the hash of the configuration makes it
+            unique.
     """
     words = words_of_job(typed(_root_.hydra), swept)
     identity = config_hash(to_plain(_root_, choices(_root_.hydra)).values)
-    # Of other words where an earlier sweep had other keys.
+    # An earlier sweep over other keys has named the same job by other words.
     earlier = sorted(Path(_root_.hydra.sweep.dir).glob(f"*{identity}"))
     return earlier[0].name if earlier else "-".join([*words, identity])
 
 
 def words_of_job(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
-    """What a job has of the swept keys, as part of a path: one word, or none."""
+    """Return the swept values of a job as one word for a path, or none."""
     words = []
     for override in overrides_of(overrides):
         key = override.key_or_group
@@ -76,29 +77,29 @@ def words_of_job(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
 
 
 def swept_keys(overrides: Sequence[str], hydra_config: Any) -> list[str]:
-    """The keys that differ between the jobs of a sweep.
+    """Return the keys that differ between the jobs of a sweep.
 
     Args:
-        overrides: of the whole command.
-        hydra_config: the `hydra` node of its configuration, whose sweeper may name more.
+        overrides: Overrides of the whole command.
+        hydra_config: The `hydra` node of the configuration, whose sweeper may name more keys.
     """
     typed = [each.key_or_group for each in overrides_of(overrides) if each.is_sweep_override()]
     return list(dict.fromkeys([*params_of(hydra_config), *typed]))
 
 
 def params_of(hydra_config: Any) -> dict[str, Any]:
-    """What the sweeper sweeps over beside the command line: `hydra.sweeper.params`."""
+    """Return `hydra.sweeper.params`, which the sweeper adds to the command line."""
     params = hydra_config.sweeper.get("params")
     return {} if params is None else dict(OmegaConf.to_container(params))  # type: ignore[arg-type]
 
 
 @dataclass
 class Jobs:
-    """Command lines of a sweep's jobs, by what tells them apart.
+    """Command lines of the jobs of a sweep.
 
     Attributes:
-        overrides: Of each job that is listed, by its name.
-        count: How many jobs the sweep has.
+        overrides: Overrides of each listed job, by the values that distinguish it.
+        count: Number of jobs of the sweep.
     """
 
     overrides: dict[str, list[str]]
@@ -108,16 +109,16 @@ class Jobs:
 def jobs_of(
     is_sweep: bool, overrides: Sequence[str], hydra_config: Any, config_dir: str | None = None
 ) -> Jobs:
-    """The jobs of a command, as Hydra's own sweeper makes them; one where it sweeps over nothing.
+    """Return the jobs of a command as Hydra's sweeper creates them; one job without a sweep.
 
-    Of more than `MOST` jobs, the first is listed and those that differ from it in one key, and of
-    them no more than `MOST`. Of an interval, its two ends stand for all values.
+    If there are more than `MOST` jobs, only the first and those that differ from it in one key are
+    listed, at most `MOST`. The two ends of an interval represent all of its values.
 
     Args:
-        is_sweep: Whether the sweeper's own keys count too, besides those of the command line.
-        overrides: Of the whole command.
-        hydra_config: The `hydra` node of its configuration.
-        config_dir: Folder of configs beside ours.
+        is_sweep: Whether the keys of the sweeper count, besides those of the command line.
+        overrides: Overrides of the whole command.
+        hydra_config: The `hydra` node of the configuration.
+        config_dir: Folder of your own configs, beside those of the package.
     """
     params = [f"{key}={value}" for key, value in params_of(hydra_config).items()]
     values: list[list[str]] = []
@@ -149,13 +150,13 @@ def jobs_of(
 def wrong_sweep(
     is_sweep: bool, overrides: Sequence[str], hydra_config: Any, config_dir: str | None = None
 ) -> list[Fault]:
-    """What makes no sweep of a command.
+    """Return the faults of a command that concern its sweep.
 
     Args:
-        is_sweep: several runs are wanted.
-        overrides: of the whole command.
-        hydra_config: the `hydra` node of its configuration.
-        config_dir: a folder of configs beside ours.
+        is_sweep: Whether several runs are requested, with `-m`.
+        overrides: Overrides of the whole command.
+        hydra_config: The `hydra` node of the configuration.
+        config_dir: Folder of your own configs, beside those of the package.
     """
     names = [each for each in overrides_of(overrides) if each.key_or_group == "sweep"]
     several = [each.input_line for each in names if each.is_sweep_override()]

@@ -1,6 +1,6 @@
-"""One job of a sweep: what an earlier start has left of it, and who works on it.
+"""One job of a sweep: its state after earlier starts, and its lock.
 
-The same for every launcher of Hydra. Nothing here imports torch.
+Every launcher of Hydra uses this module, which does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from parcnet_train.runs.locks import HeldError, Lock, read_lock, take_lock
 
 log = logging.getLogger(__name__)
 
-LOCK = "job.lock"  # held while a process works on the job; its note is the configuration's hash
+LOCK = "job.lock"  # held while a process runs the job; its note is the configuration's hash
 
 Found = Literal["finished", "interrupted", "new"]
 
 
 def look(config: Mapping[str, Any], folder: Path) -> Found:
-    """What an earlier start has left of a job.
+    """Return the state of a job after earlier starts.
 
-    Only a training is finished for good: what an evaluation reads may be another file by now.
+    Only trainings count as finished: the checkpoint of an evaluation may have changed since.
 
     Args:
-        config: of the job, plain values.
-        folder: its directory.
+        config: Configuration of the job, as plain values.
+        folder: Directory of the job.
 
     Returns:
-        `finished`: its results are there; `interrupted`: it goes on from its last checkpoint;
-        `new`: it begins.
+        `finished`: its results exist; `interrupted`: it can resume from its last checkpoint;
+        `new`: it starts from the beginning.
     """
     if config.get("action") != "fit":
         return "new"
@@ -47,54 +47,54 @@ def look(config: Mapping[str, Any], folder: Path) -> Found:
 
 
 def take(config: Mapping[str, Any], folder: Path) -> Lock:
-    """Keeps a job from other sweeps, until the lock is closed; a killed process gives it back, too.
+    """Lock a job against other sweeps; the lock of a killed process is released.
 
     Args:
-        config: of the job, plain values.
-        folder: its directory, made where there is none.
+        config: Configuration of the job, as plain values.
+        folder: Directory of the job, created if it does not exist.
 
     Raises:
-        TrainingError: where another process has it, another run is in it, or nothing can be
-            written.
+        TrainingError: If another process runs the job, the directory contains another run, or it
+            cannot be written.
     """
     try:
         lock = take_lock(folder / LOCK)
     except HeldError as error:
         raise TrainingError(
-            f"{folder}: another sweep is at work on this job ({error}); start the same command "
-            "again when that one has ended"
+            f"{folder}: this job is already running in another sweep ({error}). Fix: rerun the "
+            "command when it has finished"
         ) from error
     identity = config_hash(config)
     if lock.note != identity:
         if any((folder / name).is_file() for name in (LAST, RESULTS)):
             lock.close()
             raise TrainingError(
-                f"{folder} holds another run, which this job would overwrite; move it away, or "
-                "name another directory: hydra.sweep.dir=PATH"
+                f"hydra.sweep.dir: {folder} contains another run, which this job would overwrite. "
+                "Fix: move that run away, or name another directory with hydra.sweep.dir=PATH"
             )
         lock.sign(identity)
     return lock
 
 
 def metric_of(folder: Path) -> float | None:
-    """The metric that chose the best epoch, as a run's results have it; None without any."""
+    """Return the monitored metric in the results of a run, None without results."""
     results = read_values(folder / RESULTS)
     return results.get(results.get("monitor", ""))
 
 
 def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], None]) -> float | None:
-    """A job of Hydra's own launchers, in this process: done unless an earlier start has done it.
+    """Run a job of Hydra's own launchers in this process, unless an earlier start has finished it.
 
     Args:
-        config: of the job, plain values.
-        act: does what they say.
+        config: Configuration of the job, as plain values.
+        act: Function that runs the configuration.
 
     Returns:
-        Its metric.
+        The monitored metric of the job.
     """
     folder = Path(config["paths"]["output"])
     if look(config, folder) == "finished":
-        log.info("finished before: %s", folder)
+        log.info("%s: this job is already finished", folder)
         return metric_of(folder)
     is_first = place().rank == 0
     with take(config, folder) if is_first else contextlib.nullcontext(), at_work(folder):

@@ -1,4 +1,4 @@
-"""Runs a sweep: refuses what cannot go well, watches its jobs, stops them when asked to."""
+"""Launcher of a sweep: checks its jobs, runs them, and stops them at signals."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from parcnet_train.sweeps.table import FAILED, FINISHED, STOPPED, Display, Row
 
 log = logging.getLogger(__name__)
 
-SAVING_SECONDS = 70.0  # for the last checkpoint; a job gives the processes it has started 60
+SAVING_SECONDS = 70.0  # time for the last checkpoint; a job gives its own processes 60
 POLL_SECONDS = 0.2
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
-    """Runs jobs, each in a process of its own, and shows how far they are.
+    """Run jobs in one process each, and show their progress.
 
-    What an earlier start has finished is skipped, what it has begun goes on. One that fails leaves
-    the others alone. At SIGTERM and SIGINT all of them write their last checkpoint.
+    Jobs that an earlier start has finished are skipped, and interrupted ones resume. A failed job
+    does not affect the others. At SIGTERM and SIGINT, all jobs write their last checkpoint.
 
     Args:
-        jobs: those of one directory are the same, and run once.
-        at_once: how many at a time.
+        jobs: Jobs of the sweep. Jobs with the same directory are equal and run once.
+        at_once: Number of concurrent jobs.
 
     Returns:
-        How each of the jobs ended; `tell_failed` says why some failed.
+        The final state of each job; `tell_failed` prints why jobs failed.
 
     Raises:
-        ConfigError: where nothing can be started.
-        SystemExit: 130 or 143 after a signal.
+        ConfigError: If nothing can be started.
+        SystemExit: With code 130 or 143 after a signal.
     """
     if not jobs:
-        raise ConfigError("-m: this sweep has no jobs; a sweep is KEY=VALUE,VALUE or sweep=NAME")
+        raise ConfigError("-m: this sweep has no jobs; expected KEY=VALUE,VALUE or sweep=NAME")
     if at_once < 1:
-        raise ConfigError(f"hydra.launcher.n_jobs={at_once}: allowed is 1 or more")
+        raise ConfigError(f"hydra.launcher.n_jobs={at_once}: expected at least 1")
     different = each_once(jobs)
     refuse_hopeless(jobs)
     queue = Queue(different, min(at_once, len(different)))
@@ -55,42 +55,43 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> list[Row]:
             queue.kill()
     if received:
         tell_failed(queue.rows.values())
-        print("stopped; go on with the same command", file=sys.stderr)
+        print("stopped; rerun the same command to resume", file=sys.stderr)
         sys.exit(128 + received[0])
     return [queue.rows[job.folder] for job in jobs]
 
 
 def each_once(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs without those that are the same as one before.
+    """Return the jobs without duplicates.
 
     Raises:
-        ConfigError: where different ones have the same directory.
+        ConfigError: If different jobs have the same directory.
     """
     different: dict[Path, Job] = {}
     for job in jobs:
         first = different.setdefault(job.folder, job)
         if first is job:
             continue
-        # Two trainings of one hash may still go on from two checkpoints.
+        # Two trainings with the same hash may still resume from different checkpoints.
         one, other = ((config_hash(it.config), it.config.get("ckpt")) for it in (first, job))
         if one != other:
             raise ConfigError(
-                f"{first.name} and {job.name} would both write into {job.folder}; leave out "
-                "hydra.sweep.subdir, or start a command for each, with a hydra.sweep.dir of its own"
+                f"hydra.sweep.subdir: {first.name} and {job.name} would both write to "
+                f"{job.folder}; expected one directory per job. Fix: leave out "
+                "hydra.sweep.subdir, or start a command with its own hydra.sweep.dir for each"
             )
         log.info("%s is the same job as %s", job.name, first.name)
     return list(different.values())
 
 
 def refuse_hopeless(jobs: Sequence[Job]) -> None:
-    """Finds out at once what would end every job as soon as it starts.
+    """Refuse a sweep in which every job has a fault.
 
     Raises:
-        ConfigError: where none is without a fault; else those with one fail by themselves.
+        ConfigError: If every job has a fault. Otherwise, faulty jobs fail when they run.
     """
     if any(job.look() == "finished" for job in jobs):
         return
-    from parcnet_train.check.config import check  # seconds
+    from parcnet_train.check.config import check  # the import takes seconds
 
     faults: list[Fault] = []
     for job in jobs:
@@ -102,7 +103,7 @@ def refuse_hopeless(jobs: Sequence[Job]) -> None:
 
 
 def watch(queue: Queue, received: Sequence[int], display: Display) -> None:
-    """Waits for all jobs, or after a signal for those that run to save and end."""
+    """Wait for all jobs; after a signal, wait until the running jobs have saved and ended."""
     while not received and (queue.running or queue.waiting):
         queue.step()
         display.update()
@@ -124,7 +125,7 @@ def watch(queue: Queue, received: Sequence[int], display: Display) -> None:
 
 @contextlib.contextmanager
 def heard() -> Iterator[list[int]]:
-    """The signals that come in meanwhile, in place of what they would do."""
+    """Collect signals instead of handling them, while the context is active."""
     received: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _: received.append(number))
@@ -138,18 +139,18 @@ def heard() -> Iterator[list[int]]:
 
 
 def tell_failed(rows: Iterable[Row]) -> None:
-    """Names what has failed, with the last lines that it printed."""
+    """Print each failed job with the last lines of its output."""
     for row in rows:
         if row.state == FAILED:
             print(f"error: {row.name} failed: {row.reason}", file=sys.stderr)
 
 
 def compare(folders: Sequence[Path], output: Path) -> None:
-    """Shows what trainings have found, beside the paper's numbers: `action=report`.
+    """Compare trainings with each other and with the paper: `action=report`.
 
     Args:
-        folders: of the trainings.
-        output: the folder of the report, overwritten.
+        folders: Run directories of the trainings.
+        output: Folder of the report, which is overwritten.
     """
     runs = ",".join(quoted(str(folder)) for folder in folders)
     command = [sys.executable, "-m", "parcnet_train", "action=report", f"report.runs=[{runs}]"]

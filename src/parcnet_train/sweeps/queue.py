@@ -1,4 +1,4 @@
-"""The jobs of a sweep, each in a process of its own, as many at once as there is room for."""
+"""Queue of the jobs of a sweep, each in its own process, with a limit on concurrent jobs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from parcnet_train.sweeps import devices
 from parcnet_train.sweeps.jobs import Found, look, take
 from parcnet_train.sweeps.table import BEFORE, FAILED, FINISHED, GOING_ON, RUNNING, Row
 
-OUTPUT = "output.log"  # what a job prints
-LAST_LINES = 10  # of it, shown where the job fails
-LAST_BYTES = 2**16  # that are read for them
+OUTPUT = "output.log"  # printed output of a job
+LAST_LINES = 10  # lines of the output that are shown if a job fails
+LAST_BYTES = 2**16  # bytes that are read for these lines
 
 
 @dataclass
@@ -31,11 +31,11 @@ class Job:
     """One job of a sweep.
 
     Attributes:
-        name: its overrides that differ from those of other jobs.
-        folder: its directory.
-        plain: its configuration.
-        command: runs it.
-        resuming: the same from its last checkpoint.
+        name: Overrides that differ from those of other jobs.
+        folder: Directory of the job.
+        plain: Composed configuration of the job.
+        command: Command that runs the job.
+        resuming: Command that resumes the job from its last checkpoint.
     """
 
     name: str
@@ -46,24 +46,24 @@ class Job:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain values."""
+        """Configuration as plain values."""
         return self.plain.values
 
     def look(self) -> Found:
-        """What an earlier start has left of it."""
+        """Return the state of the job after earlier starts."""
         return look(self.config, self.folder)
 
 
 @dataclass
 class Running:
-    """The process of a job.
+    """Running process of a job.
 
     Attributes:
-        row: what is shown of the job.
-        process: in a session of its own, so that Ctrl-C comes from here alone.
-        lock: keeps other sweeps from the job until it is closed.
-        gpus: its own.
-        printed: bytes of its log that earlier starts have left.
+        row: Displayed row of the job.
+        process: Process in its own session, so that it gets Ctrl-C only from here.
+        lock: Lock that keeps other sweeps away from the job.
+        gpus: GPUs of the job.
+        printed: Size of its log after earlier starts, in bytes.
     """
 
     row: Row
@@ -74,14 +74,14 @@ class Running:
 
 
 class Queue:
-    """The jobs of a sweep, from the first start to the last end.
+    """Waiting and running jobs of a sweep.
 
     Args:
-        jobs: in the order in which they start.
-        at_once: how many may run at a time.
+        jobs: Jobs in the order in which they start.
+        at_once: Maximum number of concurrent jobs.
 
     Raises:
-        ConfigError: where this machine has too few GPUs for so many.
+        ConfigError: If this machine has too few GPUs for that many jobs.
     """
 
     def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
@@ -95,7 +95,7 @@ class Queue:
         self.running: list[Running] = []
 
     def step(self) -> None:
-        """Takes in what has ended, and starts what there is room for."""
+        """Handle processes that have ended, and start as many waiting jobs as possible."""
         for each in [each for each in self.running if each.process.poll() is not None]:
             self._end(each)
         while self.waiting and len(self.running) < self.at_once:
@@ -108,7 +108,7 @@ class Queue:
             except UserError as error:
                 row.state, row.reason = FAILED, str(error)
             except OSError as error:
-                row.state, row.reason = FAILED, f"it cannot be started: {error}"
+                row.state, row.reason = FAILED, f"the job cannot be started: {error}"
 
     def _start(self, job: Job, row: Row) -> None:
         if job.look() == "finished":
@@ -116,7 +116,7 @@ class Queue:
             return
         with contextlib.ExitStack() as until_it_runs:
             lock = until_it_runs.enter_context(take(job.config, job.folder))
-            found = job.look()  # another sweep may have finished it meanwhile
+            found = job.look()  # another sweep may have finished the job meanwhile
             if found == "finished":
                 row.state = BEFORE
                 return
@@ -156,16 +156,16 @@ class Queue:
             output = each.row.folder / OUTPUT
             lines = last_lines(output, each.printed)
             each.row.reason = "\n".join(
-                [f"{ending}, the end of {output}:", *(f"  {it}" for it in lines)]
+                [f"{ending}; the last lines of {output}:", *(f"  {it}" for it in lines)]
             )
 
     def send(self, number: int) -> None:
-        """Sends a signal to all processes; they pass it on to those that they have started."""
+        """Send a signal to all jobs, which forward it to their own processes."""
         for each in self.running:
             each.process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends what is left, and what it has started."""
+        """Kill the remaining jobs and their processes."""
         for each in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(each.process.pid, signal.SIGKILL)
@@ -174,15 +174,15 @@ class Queue:
 
 
 def last_lines(output: Path, printed: int) -> list[str]:
-    """The last lines of a log, as far as they can be read.
+    """Return the last lines of a log, or the reason why it cannot be read.
 
     Args:
-        output: the log, which somebody may have removed meanwhile.
-        printed: bytes in it that earlier starts have left.
+        output: Log file, which may have been removed meanwhile.
+        printed: Size of the log after earlier starts, in bytes.
     """
     try:
         with output.open("rb") as file:
             file.seek(max(printed, output.stat().st_size - LAST_BYTES))
             return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
     except OSError as error:
-        return [f"cannot be read: {reason_of(error)}"]
+        return [f"the log cannot be read: {reason_of(error)}"]

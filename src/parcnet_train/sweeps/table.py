@@ -1,4 +1,4 @@
-"""The jobs of a sweep while they run: a live table in a terminal, else one log line per change."""
+"""Display of a running sweep: a live table in a terminal, otherwise one log line per change."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from parcnet_train.runs.directories import PROGRESS, RESULTS, read_values
 
 log = logging.getLogger(__name__)
 
-WAITING, RUNNING, GOING_ON = "waiting", "running", "going on"
-FINISHED, BEFORE, FAILED, STOPPED = "finished", "finished before", "failed", "stopped"
+WAITING, RUNNING, GOING_ON = "waiting", "running", "resuming"
+FINISHED, BEFORE, FAILED, STOPPED = "finished", "already finished", "failed", "stopped"
 COLUMNS = ("job", "state", "epoch", "metric", "time left")
 
 
 @dataclass
 class Row:
-    """What is shown of a job.
+    """Displayed state of a job.
 
     Attributes:
-        name: its overrides that differ from those of other jobs.
-        folder: its directory.
-        state: one of the words above.
-        progress: what its process has told of itself, see `callbacks/progress.py`.
-        reason: why it has failed.
+        name: Overrides that differ from those of other jobs.
+        folder: Directory of the job.
+        state: State of the job, one of the constants above.
+        progress: Progress that its process has written, see `callbacks/progress.py`.
+        reason: Reason of a failure.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row:
     reason: str = ""
 
     def refresh(self) -> None:
-        """Reads what the job has written: its progress, or its results."""
+        """Read the progress or the results that the job has written."""
         if self.state in (FINISHED, BEFORE):
             results = read_values(self.folder / RESULTS)
             metric = results.get("monitor")
@@ -57,7 +57,7 @@ class Row:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """The text of a row: what is not known, or over, is left empty."""
+    """Return the text of a row; unknown values are empty."""
     told = row.progress
     epoch, value, left = (told.get(name) for name in ("epoch", "value", "seconds_left"))
     return (
@@ -70,14 +70,14 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def line(row: Row) -> str:
-    """The same as one line of a log."""
+    """Return a row as one line of a log."""
     name, state, epoch, metric, left = cells(row)
     told = [f"epoch {epoch}" if epoch else "", metric, f"{left} left" if left else ""]
     return ", ".join([f"{name}: {state}", *(word for word in told if word)])
 
 
 def table_of(rows: Sequence[Row]) -> Table:
-    """All rows, as a terminal shows them."""
+    """Return all rows as a table for a terminal."""
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*map(escape, cells(row)))
@@ -85,11 +85,11 @@ def table_of(rows: Sequence[Row]) -> Table:
 
 
 class Display:
-    """Shows rows until it is closed; a context manager.
+    """Display of rows whose states change; a context manager.
 
     Args:
-        rows: whose states change meanwhile.
-        console: where they are shown.
+        rows: Rows to show.
+        console: Console to write to; None: the standard output.
     """
 
     def __init__(self, rows: Sequence[Row], console: Console | None = None) -> None:
@@ -109,7 +109,7 @@ class Display:
             self.live.stop()
 
     def update(self) -> None:
-        """Reads what the jobs have written, and shows what has changed."""
+        """Read what the jobs have written, and show what has changed."""
         for row in self.rows:
             row.refresh()
         if self.live:
@@ -123,5 +123,5 @@ class Display:
 
     @staticmethod
     def _change(row: Row) -> tuple[str, int]:
-        """What is worth a line of a log: another state, another epoch done."""
+        """Return what is worth a log line when it changes: state and number of finished epochs."""
         return row.state, int(row.progress.get("epoch") or 0)
