@@ -1,4 +1,4 @@
-"""Definitions in numpy, float64 and loops, that tests of ParC compare with."""
+"""Reference implementations in NumPy, float64 and loops, for tests of ParC."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from parcnet_train.models.layers.circular import HEIGHT
 
 
 def column(values, axis):
-    """Values `(C, L)` as a parameter along one axis: `(C, 1, L, 1)` or `(C, 1, 1, L)`."""
+    """Reshape values `(C, L)` for one axis: `(C, 1, L, 1)` or `(C, 1, 1, L)`."""
     return values[:, None, :, None] if axis == HEIGHT else values[:, None, None, :]
 
 
 def values_of(parameter, axis):
-    """A kernel or embedding with C values per place along the axis, as `(C, L)`."""
+    """Return a kernel or embedding with C values per position along the axis as `(C, L)`."""
     last = parameter.detach().double()
     length = last.shape[axis - 4]
     return last.reshape(-1, length).numpy()
 
 
 def naive_circular_conv(x, kernel, axis):
-    """`y[i] = sum over t of kernel[t] * x[(i + t) mod length]`, kernel `(C, L)`."""
+    """Compute `y[i] = sum over t of kernel[t] * x[(i + t) mod length]`, kernel `(C, L)`."""
     y = np.zeros_like(x)
     batch, channels, height, width = x.shape
     for b, c, i, j in np.ndindex(batch, channels, height, width):
@@ -29,6 +29,6 @@ def naive_circular_conv(x, kernel, axis):
 
 
 def interpolate(values, length):
-    """Linear with aligned corners: `(C, K)` to `(C, length)`."""
+    """Interpolate linearly with aligned corners, from `(C, K)` to `(C, length)`."""
     places = np.linspace(0, values.shape[1] - 1, length)
     return np.stack([np.interp(places, np.arange(values.shape[1]), row) for row in values])

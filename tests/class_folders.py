@@ -1,4 +1,4 @@
-"""Data modules of class folders."""
+"""Data modules and images for tests of class folders."""
 
 from PIL import Image
 

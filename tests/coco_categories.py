@@ -1,4 +1,4 @@
-"""The small set of COCO with other categories."""
+"""The small COCO data set with other categories."""
 
 import logging
 
@@ -6,7 +6,7 @@ from coco_files import TRAIN, VAL, write_annotations
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.detection.transforms import DetectionAugmentation
 
-USED = TRAIN["categories"]  # bee 7, ant 2, cat 90: all of them in both sets, but the bee
+USED = TRAIN["categories"]  # bee 7, ant 2, cat 90; the validation set has no bee
 
 
 CLASSES = ["background", "ant", "bee", "cat"]
@@ -26,7 +26,7 @@ def data_of(root, categories, train=OBJECTS, val=VAL["annotations"], **settings)
 
 
 def checked(data, caplog, action="fit"):
-    """What `check_files` says."""
+    """Return the warnings of `check_files`."""
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         data.check_files(action)

@@ -1,4 +1,4 @@
-"""A small set in COCO's layout: gaps in the ids, crowds, images without boxes."""
+"""Small data set in COCO's layout: gaps in the ids, crowds, images without boxes."""
 
 import copy
 import json
@@ -45,7 +45,7 @@ VAL = {
 
 
 def write_annotations(root, split, document):
-    """Writes `root/annotations/instances_<split>2017.json`."""
+    """Write `root/annotations/instances_<split>2017.json`."""
     file = root / "annotations" / f"instances_{split}2017.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document))
@@ -53,7 +53,7 @@ def write_annotations(root, split, document):
 
 
 def write_images(root, split, document):
-    """Writes images of noise into `root/<split>2017`."""
+    """Write images of noise to `root/<split>2017`."""
     folder = root / f"{split}2017"
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def write_images(root, split, document):
 
 
 def write_coco(root, train=TRAIN, val=VAL):
-    """Writes a whole set, and gives its folder back."""
+    """Write a whole data set, and return its folder."""
     for split, document in (("train", train), ("val", val)):
         write_annotations(root, split, document)
         write_images(root, split, document)
@@ -75,12 +75,12 @@ def read(folder, document):
 
 
 def changed(**lists):
-    """The small set with other lists."""
+    """Return the annotations of the small data set with other lists."""
     return {**copy.deepcopy(TRAIN), **lists}
 
 
 def with_value(name, number, key, value):
-    """The small set with another value in one entry."""
+    """Return the annotations of the small data set with another value in one entry."""
     document = changed()
     document[name][number][key] = value
     return document

@@ -1,4 +1,4 @@
-"""Hydra's `compose`, remembered: tests compose the same groups over and over."""
+"""Cache of Hydra's `compose`, since many tests compose the same groups."""
 
 import copy
 import functools
@@ -9,12 +9,12 @@ composed = {}
 
 
 def remember():
-    """Composes a command line's groups once per process, and copies them from then on."""
+    """Make `compose` run once per command line and process; later calls return copies."""
     compose = config_overrides.compose
 
     @functools.wraps(compose)
     def remembered(name, overrides, **options):
-        # A folder of a test's own changes; ours does not.
+        # Config folders of tests may change; the package's configs do not.
         if any("searchpath" in override for override in overrides):
             return compose(name, overrides, **options)
         key = (name, *overrides)

@@ -1,4 +1,4 @@
-"""What all tests share: torchvision made importable, one thread, a small data set on disk."""
+"""Shared setup and fixtures: one thread, small data sets, a small training."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ from run_folders import provenance_of, results_of, write_row, write_run
 from running import TRAINED, run
 from voc_files import write_voc
 
-# One thread a process, of the ones that tests start too: two processes that each want all cores
-# slow each other down a hundredfold.
+# One thread per process, also in processes that tests start: two processes that both use all cores
+# slow each other down by a factor of a hundred.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -28,9 +28,9 @@ composing.remember()
 
 
 def pytest_collection_finish():
-    """Searches for garbage less, and not among the modules that are imported by now.
+    """Collect garbage less often, and ignore the objects of the modules imported so far.
 
-    They are so many objects that these searches would take a third of a small training.
+    There are so many of them that the collections would take a third of a small training.
     """
     gc.collect()
     gc.freeze()
@@ -43,14 +43,14 @@ SIZES = ((40, 56), (64, 48), (50, 90), (72, 41))  # height, width
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Folder and results of a small training, whose averaged weights are not the last ones."""
+    """Folder and results of a small training whose averaged weights differ from the last ones."""
     output = tmp_path_factory.mktemp("trained")
     return output, run(TRAINED, output, draws=True)
 
 
 @pytest.fixture
 def resumable(trained, tmp_path_factory):
-    """The folder of that training, to be changed; behind the test it is as before."""
+    """Folder of the small training, which a test may change; it is restored after the test."""
     folder, copy = trained[0], tmp_path_factory.mktemp("copy") / "trained"
     shutil.copytree(folder, copy)
     yield folder
@@ -60,7 +60,7 @@ def resumable(trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def huggingface_folder(tmp_path_factory):
-    """The same three classes as `DatasetDict.save_to_disk` writes them, one image each."""
+    """The same three classes in the format of `DatasetDict.save_to_disk`, one image each."""
     import datasets
 
     pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -75,7 +75,7 @@ def huggingface_folder(tmp_path_factory):
 
 @pytest.fixture
 def image_folder(tmp_path):
-    """ImageNet's layout with 3 classes, of 4 images in `train` and 2 in `val`, PNG and JPEG."""
+    """ImageNet's layout: 3 classes with 4 images in `train` and 2 in `val` each, PNG and JPEG."""
     rng = np.random.default_rng(0)
     for split, number in (("train", 4), ("val", 2)):
         for name in CLASSES:
@@ -90,19 +90,19 @@ def image_folder(tmp_path):
 
 @pytest.fixture
 def coco_folder(tmp_path):
-    """COCO's layout with 3 categories, of 4 images in `train2017` and 3 in `val2017`."""
+    """COCO's layout: 3 categories, 4 images in `train2017` and 3 in `val2017`."""
     return write_coco(tmp_path)
 
 
 @pytest.fixture
 def voc_folder(tmp_path):
-    """VOC's layout with 3 classes, of 4 images in `train` and 3 in `val`."""
+    """VOC's layout: 3 classes, 4 images in `train` and 3 in `val`."""
     return write_voc(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def imagenet(tmp_path_factory):
-    """Folders of a thousand classes with an image each, which is what `check` looks at."""
+    """Folders of a thousand classes with one image each, enough for `check`."""
     root = tmp_path_factory.mktemp("imagenet")
     image = root / "image.png"
     cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
@@ -116,7 +116,7 @@ def imagenet(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory):
-    """COCO's layout with as many categories, and an image in each half."""
+    """COCO's layout with all 80 categories, and one image per split."""
     root = tmp_path_factory.mktemp("coco")
     image = {"id": 1, "file_name": "1.png", "height": 40, "width": 40}
     categories = [{"id": number, "name": f"thing {number}"} for number in range(1, 81)]
@@ -127,13 +127,13 @@ def coco(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def voc(tmp_path_factory):
-    """VOC's layout with as many classes."""
+    """VOC's layout with all classes of PASCAL VOC."""
     return write_voc(tmp_path_factory.mktemp("voc"), VOC_CLASSES)
 
 
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory):
-    """timm's weights for a thousand classes."""
+    """Converted checkpoint of timm for a thousand classes."""
     import timm
 
     folder = tmp_path_factory.mktemp("converted")
@@ -145,13 +145,13 @@ def converted(tmp_path_factory):
 
 @pytest.fixture
 def best(trained):
-    """The best checkpoint of the small training."""
+    """Best checkpoint of the small training."""
     return trained[0] / "checkpoints" / "best.ckpt"
 
 
 @pytest.fixture(scope="session")
 def made_report(tmp_path_factory):
-    """A report of four rows, one of them of one seed, and of other runs; its folder too."""
+    """Folder, results and CSV rows of a report of four rows, one with one seed, and other runs."""
     folder, output = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("report")
     write_row(folder, 1, BASELINE, {})
     write_row(folder, 4, BETTER[:2], {})

@@ -1,4 +1,4 @@
-"""Networks written and opened again, beside torch."""
+"""Exported networks, compared with PyTorch."""
 
 import numpy as np
 import torch

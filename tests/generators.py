@@ -1,4 +1,4 @@
-"""The generators of random numbers that the whole process shares."""
+"""Global random generators of the process."""
 
 import contextlib
 import random
@@ -19,7 +19,7 @@ def draw():
 
 @contextlib.contextmanager
 def left_alone():
-    """Whatever runs inside may not draw from them."""
+    """Assert that the code in this context draws no numbers from the global generators."""
     seed()
     expected = draw()
     seed()

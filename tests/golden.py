@@ -1,4 +1,4 @@
-"""Weights and images that the golden files define by formula."""
+"""Weights and images of the golden files, which formulas define."""
 
 import json
 import zlib
@@ -36,9 +36,9 @@ def state_dict(golden):
 
 
 def weights_of(module):
-    """A state dict of the module's names and shapes, with values by the same formula.
+    """Return a state dict for a module, with values by the same formula.
 
-    The gain keeps MobileViT's activations from fading, so that logits depend on the image.
+    The gain keeps the activations of MobileViT from vanishing, so that logits depend on the image.
     """
     entries = [
         (name, tuple(value.shape), str(value.dtype).removeprefix("torch."))
@@ -48,7 +48,7 @@ def weights_of(module):
 
 
 def image(shape):
-    """Channels in the authors' order: blue, green, red."""
+    """Return an image with channels in the authors' order: blue, green, red."""
     i = np.arange(np.prod(shape), dtype=np.float64)
     x = 0.5 + 0.5 * np.sin(0.011 * i) * np.cos(0.00037 * i)
     return torch.from_numpy(x.reshape(shape).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Class folders as data sets of Hugging Face."""
+"""Class folders as Hugging Face data sets."""
 
 import datasets
 import pyarrow.parquet
@@ -23,7 +23,7 @@ FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.Class
 
 
 def rows_of(folder, features=FEATURES):
-    """The files of class folders as rows, in the order in which the folders are read."""
+    """Return the files of class folders as rows, in the order in which the folders are read."""
     files = sorted(folder.glob("*/*"))
     return datasets.Dataset.from_dict(
         {
@@ -54,7 +54,7 @@ def faults_of(root, *overrides):
 
 
 def rewritten(rows, root, change):
-    """Rows as the Parquet file of a split, its table changed without a check."""
+    """Write rows to the Parquet file of a split, after an unchecked change of the table."""
     table = change(rows.data.table)
     (root / "data").mkdir(parents=True)
     pyarrow.parquet.write_table(table, root / "data" / "validation-0.parquet")

@@ -1,4 +1,4 @@
-"""Networks whose norms, embeddings and layer scales matter, as those of trained ones do."""
+"""Networks whose norms and layer scales affect the output, as in trained networks."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from running import composed
 
 
 def lively(backbone, task="classification", *overrides, classes=10):
-    """The composed network in evaluation mode, its statistics and scales drawn."""
+    """Return the composed network in evaluation mode, with random statistics and scales."""
     torch.manual_seed(0)
     config = composed(f"backbone={backbone}", f"task={task}", "action=profile", *overrides)
     model = build_model(config, classes).eval()
@@ -24,5 +24,5 @@ def enliven(model):
             nn.init.uniform_(module.weight, 0.7, 1.3)
             nn.init.normal_(module.bias, std=0.2)
     for name, parameter in model.named_parameters():
-        if "layer_scale" in name:  # of ConvNeXt, which starts at a millionth
+        if "layer_scale" in name:  # ConvNeXt initializes it with 1e-6
             nn.init.uniform_(parameter, 0.3, 0.7)

@@ -1,4 +1,4 @@
-"""Core ML programs, computed by torch from what Apple's documentation of each operator says.
+"""Interpreter of Core ML programs in PyTorch, from Apple's documentation of each operator.
 
 https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html
 """
@@ -33,7 +33,7 @@ def enlarged(x, scale_factor_height, scale_factor_width, align_corners):
 
 
 def sliced(x, begin, end, begin_mask=None, end_mask=None):
-    free = [False] * x.ndim  # masks: which ones go from the first, or to the last
+    free = [False] * x.ndim  # masks: axes that start at the first or end at the last element
     firsts = [0 if is_free else n for n, is_free in zip(begin, begin_mask or free, strict=True)]
     lasts = [None if is_free else n for n, is_free in zip(end, end_mask or free, strict=True)]
     return x[tuple(map(slice, firsts, lasts))]
@@ -66,7 +66,7 @@ OPERATORS = {
 
 
 def computed(path, images):
-    """The outputs of a package by name, of `(1, 3, H, W)` images."""
+    """Return the outputs of a package by their names, for `(1, 3, H, W)` images."""
     spec = read(path)
     weights = path / "Data" / "com.apple.CoreML" / "weights"
     main = load(spec, spec.specificationVersion, str(weights)).functions["main"]
@@ -81,7 +81,7 @@ def computed(path, images):
 
 
 def value_of(variable, values):
-    """A tensor that was computed, a weight, or a number, a word or a list of them."""
+    """Return a computed tensor, a weight, a number, a word, or a list of them."""
     if isinstance(variable, list | tuple):
         return [value_of(each, values) for each in variable]
     if variable.val is None:

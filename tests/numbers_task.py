@@ -1,4 +1,4 @@
-"""A task on numbers in float64, trained by Lightning in a fraction of a second."""
+"""Task on numbers in float64, which Lightning trains in a fraction of a second."""
 
 import functools
 from typing import NamedTuple
@@ -17,14 +17,14 @@ from parcnet_train.tasks.metrics import loss_and_skipped
 
 
 class Numbers(NamedTuple):
-    """A batch: what the network sees, and what it should give."""
+    """Batch of inputs and targets."""
 
     images: torch.Tensor
     targets: torch.Tensor
 
 
 class NumbersData(pl.LightningDataModule):
-    """As many random samples; the samplers are those of every training."""
+    """Random samples with the samplers of real trainings."""
 
     begin = (0, 0)
 
@@ -47,7 +47,7 @@ class NumbersData(pl.LightningDataModule):
         return Numbers(images, targets)
 
     def batches(self, epoch):
-        """Those of an epoch, as a plain loop reads them."""
+        """Return the batches of an epoch for a plain loop."""
         self.sampler.set_epoch(epoch)
         return [self.collate([self[key] for key in keys]) for keys in self.sampler]
 
@@ -60,7 +60,7 @@ class NumbersData(pl.LightningDataModule):
 
 
 class NumbersTask(Task):
-    """Least squares; without dropout, so that a plain loop can do the same."""
+    """Least squares without dropout, so that a plain loop gives the same results."""
 
     monitor, mode, shown = "val/loss", "min", ("val/loss",)
 
@@ -97,7 +97,7 @@ class NumbersTask(Task):
 
 
 def train(task, data, callbacks=(), logger=False, max_steps=None, validated=(1.0, 1), **settings):
-    """Trains with callbacks; `settings` are the trainer's, `validated` those of its validations."""
+    """Train with callbacks; `validated` are arguments of `ValidationSchedule`."""
     trainer = pl.Trainer(
         accelerator="cpu",
         logger=logger,

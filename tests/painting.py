@@ -2,7 +2,7 @@
 
 import numpy as np
 
-HEIGHT, WIDTH = 60, 120  # pictures are four times as large
+HEIGHT, WIDTH = 60, 120  # pictures are larger by a factor of four
 GRAY = (90, 90, 90)
 
 

@@ -1,4 +1,4 @@
-"""Predictions of small trainings, and images to predict."""
+"""Predictions of small trainings, and their images."""
 
 import json
 
@@ -16,7 +16,7 @@ def best(folder):
 
 
 def predict(ckpt, given, output, *more):
-    """Predicts, and gives the results and the predictions back."""
+    """Predict, and return the results and the predictions."""
     results = run(["action=predict", f"ckpt={ckpt}", f"input={given}", *more], output)
     return results, json.loads((output / "predictions.json").read_text())
 
@@ -27,7 +27,7 @@ def photo(number=0, height=30, width=40):
 
 
 def write_mixed(folder):
-    """20 good images, and six that are not as most are; two of them cannot be read."""
+    """Write 20 ordinary images and five unusual ones, of which two cannot be read."""
     folder.mkdir()
     for number in range(20):
         ending = ("jpg", "png")[number % 2]
@@ -46,7 +46,7 @@ DETECTION = ("task=detection", "data=coco_format", *TINY[:-1], "task.pictures=0"
 
 
 def changed(folder, output, **data):
-    """The checkpoint of a run with other values of its data."""
+    """Write the checkpoint of a run with other data settings."""
     checkpoint = read_checkpoint(best(folder))
     checkpoint["config"]["data"].update(data)
     torch.save(checkpoint, output)

@@ -1,4 +1,4 @@
-"""A small training that starts from weights of another."""
+"""Small training that starts from the weights of another one."""
 
 from running import TINY, configure
 
@@ -6,5 +6,5 @@ MOBILEVIT = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
 
 def tiny_faults(*overrides):
-    """The faults of a command line for the small training."""
+    """Return the faults of a command line for the small training."""
     return configure([*TINY, *overrides])[1]

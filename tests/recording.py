@@ -1,4 +1,4 @@
-"""A data module that tells what each process of a training has seen, and what it ended with."""
+"""Data module that records the samples and the final weights of each training process."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from parcnet_train.data.classification.module import ImageFolderData
 
 
 class RecordingData(ImageFolderData):
-    """`ImageFolderData` that leaves `<rank>.json` and `<rank>.pt` in a folder; needs 0 workers.
+    """`ImageFolderData` that writes `<rank>.json` and `<rank>.pt`; it needs 0 workers.
 
     Args:
-        record: the folder.
-        settings: of `ImageFolderData`.
+        record: Folder to write to.
+        settings: Settings of `ImageFolderData`.
     """
 
     def __init__(self, record: str, **settings):
@@ -33,7 +33,7 @@ class RecordingData(ImageFolderData):
             self.train_set.transform = recorded
 
     def state_dict(self):
-        """Called by Lightning in every process for every checkpoint; the average is not yet on."""
+        """Record the weights; Lightning calls this in every process before it averages them."""
         state = self.trainer.lightning_module.state_dict()
         self.saved = {name: value.clone() for name, value in state.items()}
         return super().state_dict()

@@ -12,7 +12,7 @@ BASELINE, BETTER = (0.50, 0.52, 0.51), (0.60, 0.62, 0.615)
 
 
 def report(folder, output):
-    """The action on a folder, and the rows of its CSV table."""
+    """Report on a folder, and return the results and the rows of the CSV table."""
     config = {"action": "report", "paths": {"output": str(output)}, "report": {"runs": str(folder)}}
     results = action.report(config)
     assert results == json.loads((output / "results.json").read_text())

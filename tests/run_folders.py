@@ -1,4 +1,4 @@
-"""Run directories as trainings leave them, made up."""
+"""Made-up run directories, like those of trainings."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ HASH = "0" * 64
 
 
 def results_of(number, seed, metric, /, **changes):
-    """The results.json of a row of Table 2; the metric is a share."""
+    """Return a results.json for a row of Table 2; the metric is a fraction."""
     row = TABLE_2[number - 1]
     task = next(task for task, (name, *_) in TASKS.items() if name == row.metric_name)
     return {
@@ -42,7 +42,7 @@ def results_of(number, seed, metric, /, **changes):
 
 
 def provenance_of(seed, lr=0.002, overrides=(), **changes):
-    """A provenance.json."""
+    """Return the content of a provenance.json."""
     config = {
         "action": "fit",
         "seed": seed,
@@ -66,7 +66,7 @@ def provenance_of(seed, lr=0.002, overrides=(), **changes):
 
 
 def write_run(folder, results, provenance=None, ended=None, curve=()):
-    """Writes a run directory; `ended` is when, in seconds, `curve` the metric after each epoch."""
+    """Write a run directory; `ended` is its end in seconds, `curve` the metric of each epoch."""
     folder.mkdir(parents=True)
     path = folder / "results.json"
     path.write_text(results if isinstance(results, str) else json.dumps(results))
@@ -86,7 +86,7 @@ def write_run(folder, results, provenance=None, ended=None, curve=()):
 
 
 def write_row(folder, number, metrics, provenance=None, **changes):
-    """Runs of a row: a metric for each seed, from 0."""
+    """Write the runs of a row, one per metric, with seeds from 0."""
     for seed, metric in enumerate(metrics):
         told = None if provenance is None else provenance_of(seed, **provenance)
         results = results_of(number, seed, metric, **changes)

@@ -1,4 +1,4 @@
-"""Runs of the package inside the test process, through the same composition and checks."""
+"""Runs inside the test process, with the same composition and checks as a command."""
 
 import copy
 import functools
@@ -21,7 +21,7 @@ from parcnet_train.sweeps.grid import register_resolvers
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
-# Of the training that tests share, see conftest.py.
+# Overrides of the training that tests share, see conftest.py.
 TRAINED = (*TINY, "recipe.ema.decay=0.5", "recipe.schedule.warmup_steps=0")
 
 MULTI_SCALE = [
@@ -67,7 +67,7 @@ LARGER_SLOWLY = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n f
 
 
 def configure(overrides, output=None, config_dir=None):
-    """The plain configuration of a command line, and its faults."""
+    """Return the plain configuration of a command line, and its faults."""
     register_resolvers()
     config, faults = compose_config(overrides, config_dir or OWN)
     if output is not None:
@@ -78,7 +78,7 @@ def configure(overrides, output=None, config_dir=None):
 
 
 def faults_of(*overrides):
-    """The faults of a command line."""
+    """Return the faults of a command line."""
     return configure(overrides)[1]
 
 
@@ -90,14 +90,14 @@ def faultless(overrides):
 
 
 def composed(*overrides):
-    """The plain configuration of a command line without faults, composed once for all tests."""
+    """Return the plain configuration of a faultless command line, composed once for all tests."""
     return copy.deepcopy(faultless(overrides))
 
 
 def run(overrides, output, draws=False):
-    """One action, as the entry runs it, writing into `output`.
+    """Run an action in the directory `output`, as the command does.
 
-    The curves, a quarter of a small training's time, are drawn on demand.
+    Curves are only drawn on demand, since they take a quarter of the time of a small training.
     """
     values, faults = configure(overrides, output)
     assert faults == []
@@ -105,7 +105,7 @@ def run(overrides, output, draws=False):
 
 
 def act(values, draws=False):
-    """The same for a plain configuration."""
+    """Run the action of a plain configuration."""
     Path(values["paths"]["output"]).mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         if not draws:
@@ -114,7 +114,7 @@ def act(values, draws=False):
 
 
 def launched(overrides, processes, output):
-    """The results of a command in several processes of the CPU."""
+    """Run a command in several processes on the CPU, and return its results."""
     command = [
         sys.executable,
         "-m",

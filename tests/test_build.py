@@ -25,7 +25,7 @@ def configured(*overrides):
 
 
 def start(monkeypatch, environment):
-    # A trainer of several processes tells all of Lightning its rank: later tests have another.
+    # A trainer of several processes sets the rank in all of Lightning; later tests need another.
     monkeypatch.setattr(rank_zero_only, "rank", 0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -34,7 +34,7 @@ def start(monkeypatch, environment):
 @pytest.mark.parametrize(
     ("images", "epochs"), [(1, 24_000), (96, 250), (800, 30), (801, 30), (50_000, 30)]
 )
-def test_epochs_follow_the_size_of_the_set(images, epochs):
+def test_max_epochs_depends_on_the_number_of_images(images, epochs):
     follows = {"at_least": 30, "images": 24_000}
     assert epochs_of({"trainer": {"max_epochs": follows}}, images) == epochs
     assert epochs_of({"trainer": {"max_epochs": 7}}, images) == 7
@@ -56,37 +56,37 @@ def test_world_size_is_devices_times_machines(overrides, processes, monkeypatch)
     assert world_size(configured(*overrides)) == processes
 
 
-def test_auto_is_one_where_there_is_no_gpu(monkeypatch):
+def test_auto_devices_is_one_without_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert world_size(configured("trainer=ddp")) == 1
 
 
 @pytest.mark.parametrize("environment", [TORCHRUN, SRUN], ids=["torchrun", "srun"])
-def test_auto_is_what_was_started(environment, monkeypatch):
+def test_auto_devices_follows_the_launcher(environment, monkeypatch):
     start(monkeypatch, environment)
     assert world_size(configured("trainer=ddp", "trainer.num_nodes=2")) == 4
 
 
 @pytest.mark.parametrize(("action", "processes"), [("fit", 4), ("test", 4), ("benchmark", 1)])
-def test_only_trainings_and_evaluations_have_several(action, processes, monkeypatch):
+def test_only_trainings_and_evaluations_use_several_processes(action, processes, monkeypatch):
     config = configured("trainer=ddp", "trainer.devices=4", f"action={action}")
     assert processes_to_start(config) == processes
     start(monkeypatch, TORCHRUN)
     assert processes_to_start(config) == 1
 
 
-def test_one_task_of_slurm_starts_the_processes_of_its_machine(monkeypatch):
+def test_single_slurm_task_starts_the_processes_of_its_machine(monkeypatch):
     start(monkeypatch, {**SRUN, "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"})
     assert processes_to_start(configured("trainer=ddp", "trainer.devices=4")) == 4
 
 
-def test_one_device_needs_no_other_process(tmp_path):
+def test_one_device_starts_no_other_process(tmp_path):
     config = configured("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
     config["paths"]["output"] = str(tmp_path)
     assert isinstance(build_trainer(config).strategy, SingleDeviceStrategy)
 
 
-def test_lightning_takes_its_place_from_torchrun(tmp_path, monkeypatch):
+def test_lightning_gets_rank_and_world_size_from_torchrun(tmp_path, monkeypatch):
     start(monkeypatch, TORCHRUN)
     several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=2")
     config = configured(*several)
@@ -97,7 +97,7 @@ def test_lightning_takes_its_place_from_torchrun(tmp_path, monkeypatch):
     assert trainer.strategy.cluster_environment.creates_processes_externally
 
 
-def test_lightning_takes_its_place_from_slurm_and_leaves_signals_to_us(monkeypatch):
+def test_lightning_gets_rank_from_slurm_and_leaves_signals_to_callbacks(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     start(monkeypatch, SRUN)
     environment = cluster_environment(4)
@@ -105,6 +105,6 @@ def test_lightning_takes_its_place_from_slurm_and_leaves_signals_to_us(monkeypat
     assert not environment.auto_requeue
     ranks = environment.global_rank(), environment.local_rank(), environment.world_size()
     assert ranks == (3, 1, 4)
-    # Lightning refuses tasks without it; whether they are as many on each machine, `check` knows.
+    # Lightning requires this variable; `check` verifies the number of tasks per machine.
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
     cluster_environment(4).validate_settings(num_devices=2, num_nodes=2)

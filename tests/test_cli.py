@@ -1,4 +1,4 @@
-"""The front door, as people use it: in a process of its own, from a folder of its own."""
+"""The command line: in a separate process, or called here, from an empty folder."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from running import TINY
 MODULE = ("-m", "parcnet_train")
 
 
-IMPORTS = (sys.executable, "-X", "importtime")  # lists them on stderr
+IMPORTS = (sys.executable, "-X", "importtime")  # lists imports on stderr
 
 
 SLOW = {"torch", "torchvision", "pytorch_lightning", "cv2", "matplotlib"}
@@ -32,7 +32,7 @@ def call(*arguments, cwd, python=(sys.executable,)):
 
 
 def imported(done):
-    """Modules that a process of `IMPORTS` has imported."""
+    """Return the modules that a process of `IMPORTS` has imported."""
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "omegaconf" in names
     return names
@@ -50,7 +50,7 @@ def test_help_shows_groups_choices_and_examples_without_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cfg_job_is_whole_and_needs_no_torch(tmp_path):
+def test_cfg_job_is_complete_and_needs_no_torch(tmp_path):
     done = call("--cfg", "job", "data=imagenet", "data.root=/data", cwd=tmp_path, python=IMPORTS)
     assert SLOW.isdisjoint(imported(done))
     assert "root: /data" in done.stdout
@@ -60,7 +60,7 @@ def test_cfg_job_is_whole_and_needs_no_torch(tmp_path):
 
 @pytest.fixture
 def call_here(tmp_path, monkeypatch):
-    """Calls the front door in this process, which has imported torch already."""
+    """Call `main` in this process, which has already imported PyTorch."""
 
     def call_main(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def call_here(tmp_path, monkeypatch):
     return call_main
 
 
-def test_three_faults_in_one_message_and_nothing_written(call_here, tmp_path, capsys):
+def test_all_faults_are_printed_and_nothing_is_written(call_here, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here("backbone=parcnet_z", "recipe.optimizer.lrr=1", "trainer.max_epochs=0")
     assert caught.value.code == 2
@@ -83,7 +83,7 @@ def test_three_faults_in_one_message_and_nothing_written(call_here, tmp_path, ca
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_that_hydra_cannot_read_is_one_fault(call_here, capsys):
+def test_value_that_hydra_cannot_parse_is_one_fault(call_here, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here("data=imagefolder", "data.root=~/it's")
     assert caught.value.code == 2
@@ -99,14 +99,14 @@ def test_check_trains_nothing(call_here, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_check_looks_at_every_job_of_a_sweep(flags, call_here, image_folder, capsys):
+def test_check_checks_every_job_of_a_sweep(flags, call_here, image_folder, capsys):
     ours = (*TINY, "data=imagefolder", "action=check", f"data.root={image_folder},/data/absent")
     with pytest.raises(SystemExit) as caught:
         call_here(*flags, *ours, "seed=0,-1")
     assert caught.value.code == 2
     errors = capsys.readouterr().err.splitlines()
     (absent,) = [line for line in errors if "/data/absent" in line and "stands for" not in line]
-    assert "data.root=/data/absent seed=0" in absent  # the first job that has it
+    assert "data.root=/data/absent seed=0" in absent  # the first job with this fault
     assert "1 more" in absent
     (seed,) = [line for line in errors if line.startswith("error: seed=-1")]
     assert f"data.root={image_folder} seed=-1" in seed
@@ -118,7 +118,7 @@ def test_check_looks_at_every_job_of_a_sweep(flags, call_here, image_folder, cap
     assert "2 of 2 configurations" in printed
 
 
-def test_check_looks_at_the_jobs_of_a_file(call_here, tmp_path, capsys):
+def test_check_checks_the_jobs_of_a_sweep_config(call_here, tmp_path, capsys):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(
         "# @package _global_\nhydra: {sweeper: {params: {recipe.epochs: '1,0'}}}\n"
@@ -130,7 +130,7 @@ def test_check_looks_at_the_jobs_of_a_file(call_here, tmp_path, capsys):
     assert line.endswith("(in recipe.epochs=0)")
 
 
-def test_several_values_of_one_run_are_refused(call_here, tmp_path, capsys):
+def test_several_values_without_multirun_are_refused(call_here, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here("seed=0,1", *TINY)
     assert caught.value.code == 2
@@ -140,7 +140,7 @@ def test_several_values_of_one_run_are_refused(call_here, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_profile_touches_no_data_and_warns_of_nothing(tmp_path):
+def test_profile_reads_no_data_and_gives_no_warnings(tmp_path):
     settings = ["action=profile", "backbone=mobilevit_xxs", "data=imagenet", "paths.cache=cache"]
     done = call(*settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -151,7 +151,7 @@ def test_profile_touches_no_data_and_warns_of_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_an_error_while_running_is_one_line(tmp_path):
+def test_user_error_during_a_run_is_one_line(tmp_path):
     for split in ("train", "val"):
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_an_error_while_running_is_one_line(tmp_path):
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
 
 
-def test_processes_of_torchrun_need_a_name_to_meet_under(monkeypatch):
+def test_torchrun_without_run_name_is_a_fault(monkeypatch):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     (fault,) = wrong_place(is_sweep=False, names_its_directory=True)
@@ -183,7 +183,9 @@ def test_processes_of_torchrun_need_a_name_to_meet_under(monkeypatch):
     [([], False), (["hydra.run.dir=here"], True)],
     ids=["no directory", "directory"],
 )
-def test_the_front_door_looks_for_the_name(arguments, is_named, call_here, monkeypatch, capsys):
+def test_main_requires_a_run_name_from_torchrun(
+    arguments, is_named, call_here, monkeypatch, capsys
+):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(user_errors, "FIRST_WORD", 0)
@@ -201,7 +203,7 @@ def test_the_front_door_looks_for_the_name(arguments, is_named, call_here, monke
     assert "gave no name to this run" in capsys.readouterr().err
 
 
-def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
+def test_tab_completion_offers_groups_choices_and_keys(tmp_path):
     script = """
     eval "$(parcnet-train -sc install=bash)"
     complete -p parcnet-train >/dev/null || exit 3
@@ -248,7 +250,7 @@ def test_tab_completion_knows_groups_choices_and_keys(tmp_path):
         (["-m", "seed=0,1", "hydra.launcher.n_job=2"], "hydra.launcher.n_job: there is no such"),
     ],
 )
-def test_what_is_no_sweep_is_one_line(arguments, line, call_here, tmp_path, capsys):
+def test_invalid_sweep_is_one_line(arguments, line, call_here, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here(*arguments)
     assert caught.value.code == 2
@@ -258,7 +260,7 @@ def test_what_is_no_sweep_is_one_line(arguments, line, call_here, tmp_path, caps
 
 
 @pytest.mark.parametrize("folder", ["runs", "runs/sweeps/multirun"])
-def test_a_sweep_that_cannot_be_written_is_one_line(folder, call_here, tmp_path, capsys):
+def test_unwritable_sweep_directory_is_one_line(folder, call_here, tmp_path, capsys):
     (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / folder).touch()
     with pytest.raises(SystemExit) as caught:
@@ -283,7 +285,7 @@ def test_a_sweep_that_cannot_be_written_is_one_line(folder, call_here, tmp_path,
     ],
     ids=["runs", "run"],
 )
-def test_a_run_that_cannot_be_written_is_one_line(arguments, line, call_here, tmp_path, capsys):
+def test_unwritable_run_directory_is_one_line(arguments, line, call_here, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "profile").touch()
     with pytest.raises(SystemExit) as caught:
@@ -293,9 +295,7 @@ def test_a_run_that_cannot_be_written_is_one_line(arguments, line, call_here, tm
     assert re.fullmatch(f"error: {line}", error)
 
 
-def test_hydra_writes_into_the_directory_that_was_made_for_the_run(
-    call_here, tmp_path, monkeypatch
-):
+def test_hydra_writes_to_the_claimed_directory(call_here, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(entry, "run", lambda: seen.append(sys.argv[-1]))
     call_here("action=profile")
@@ -308,7 +308,7 @@ def test_hydra_writes_into_the_directory_that_was_made_for_the_run(
     assert all((tmp_path / each / "run.json").is_file() for each in (own, named, timed))
 
 
-def test_ctrl_c_before_a_job_begins_is_one_line(call_here, monkeypatch, capsys):
+def test_ctrl_c_before_a_job_starts_is_one_line(call_here, monkeypatch, capsys):
     def run():
         raise KeyboardInterrupt
 
@@ -319,7 +319,7 @@ def test_ctrl_c_before_a_job_begins_is_one_line(call_here, monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_a_file_may_hold_an_empty_sweep(call_here, tmp_path, capsys):
+def test_sweep_config_may_be_empty(call_here, tmp_path, capsys):
     own = tmp_path / "own" / "sweep"
     own.mkdir(parents=True)
     params = "{ablation: glob(x*), backbone: glob(parcnet_*), seed: 3}"
@@ -335,7 +335,7 @@ def test_a_file_may_hold_an_empty_sweep(call_here, tmp_path, capsys):
     )
 
 
-def test_a_sweep_names_its_jobs_by_what_is_swept(call_here, monkeypatch):
+def test_sweep_jobs_are_named_by_swept_values(call_here, monkeypatch):
     seen = []
     monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))
     call_here("-m", "seed=0,1", "backbone=parcnet_xs", "trainer.max_epochs=1,0")

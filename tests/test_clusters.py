@@ -1,4 +1,4 @@
-"""Processes that torchrun, SLURM and submitit start, as far as one machine can show it."""
+"""Processes of torchrun, SLURM and submitit, as far as one machine can simulate them."""
 
 import json
 import os
@@ -29,14 +29,14 @@ def start(*arguments, cwd, environment=()):
 
 
 def finish(*processes):
-    """What they printed, once all of them ended well."""
+    """Wait until all processes succeed, and return their output."""
     printed = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), printed
     return "".join(printed)
 
 
 def the_run(folder, printed, name):
-    """The only run in a folder; makes sure that one process alone has spoken and written."""
+    """Return the only run in a folder; assert that only one process has logged and written."""
     (run,) = folder.glob(f"{RUNS}/*")
     assert run.match(name)
     assert [path.name for path in folder.iterdir()] == ["runs"]
@@ -67,7 +67,7 @@ def test_torchrun_on_two_machines(tmp_path):
 
 @pytest.mark.slow
 def test_tasks_of_slurm(tmp_path):
-    # Lightning takes its port from the job's number.
+    # Lightning derives its port from the job id.
     job = str(random.randrange(10_000, 60_000))
     tasks = []
     for rank in range(2):
@@ -86,7 +86,7 @@ def test_tasks_of_slurm(tmp_path):
     the_run(tmp_path, finish(*tasks), f"slurm-{job}")
 
 
-def test_submitit_takes_its_settings():
+def test_submitit_accepts_its_settings():
     slurm = ["hydra/launcher=submitit_slurm", "hydra.launcher.tasks_per_node=8"]
     config, faults = compose_config([*slurm, "trainer=ddp", "trainer.devices=8"])
     assert faults == []
@@ -96,7 +96,7 @@ def test_submitit_takes_its_settings():
 
 
 @pytest.mark.slow
-def test_a_job_of_submitit_starts_its_processes(tmp_path):
+def test_submitit_job_starts_its_processes(tmp_path):
     finish(start(*MODULE, "-m", "hydra/launcher=submitit_local", "trainer.devices=2", cwd=tmp_path))
     (run,) = (path for path in tmp_path.glob("runs/sweeps/*/*") if (path / "csv").is_dir())
     assert json.loads((run / "results.json").read_text())["trainer"] == "ddp"

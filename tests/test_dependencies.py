@@ -1,4 +1,4 @@
-"""What the package imports is what it asks for."""
+"""Imported packages, declared requirements and pinned versions agree."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = ("parcnet_train", "hydra_plugins")
-# Modules that only an extra brings.
+# Modules that only an extra installs.
 OF_EXTRAS = {
     "MNN": "mnn",
     "datasets": "huggingface",
@@ -27,13 +27,13 @@ OF_EXTRAS = {
 
 
 def named(requirements):
-    """The requirements of a list, by the names of their distributions."""
+    """Return the requirements of a list by the names of their distributions."""
     found = map(Requirement, requirements)
     return {canonicalize_name(each.name): each for each in found}
 
 
 def imported(file):
-    """The packages that a module imports, in its functions too."""
+    """Return the packages that a module imports, also inside its functions."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (each.name.split(".")[0] for each in node.names)
@@ -41,7 +41,7 @@ def imported(file):
             yield node.module.split(".")[0]
 
 
-def test_what_is_imported_is_asked_for():
+def test_imported_packages_are_declared():
     modules = {name for file in sorted((ROOT / "src").rglob("*.py")) for name in imported(file)}
     foreign = modules - {*OWN, *sys.stdlib_module_names}
     assert {"cv2", "scipy", "safetensors", "torch"} <= foreign
@@ -55,23 +55,25 @@ def test_what_is_imported_is_asked_for():
             assert names & required.keys(), f"{module} is imported, none of {names} is asked for"
 
 
-def test_lightning_is_of_the_releases_that_load_checkpoints_safely():
+def test_lightning_release_loads_checkpoints_safely():
     wanted = named(PROJECT["dependencies"])["pytorch-lightning"].specifier
     assert wanted.contains("2.6.6")
     assert not any(wanted.contains(f"2.6.{patch}") for patch in range(6))
 
 
 @pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
-def test_the_bad_releases_of_lightning_are_shut_out_where_versions_are_pinned(version):
+def test_unsafe_lightning_releases_are_excluded_by_constraints(version):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = named(line for line in lines if line and not line.startswith("#"))
     assert not pins["lightning"].specifier.contains(version)
     assert pins["lightning"].specifier.contains("2.6.6")
     lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
-    assert all("lightning" not in named(each) for each in lists)  # else to be excluded there too
+    assert all(
+        "lightning" not in named(each) for each in lists
+    )  # otherwise they must exclude the releases, too
 
 
-def test_pins_are_what_is_asked_for():
+def test_pinned_versions_meet_the_requirements():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = named(line for line in lines if line and not line.startswith("#"))
     for requirement in named(PROJECT["dependencies"]).values():

@@ -43,7 +43,7 @@ def test_image_is_installed_by_the_makefile():
     assert re.search(r"^install: .venv/.installed$", makefile, re.MULTILINE)
     assert "pip install --quiet --constraint constraints.txt --editable ." in makefile
     assert not any("install-dev" in line or "[dev]" in line for line in INSTRUCTIONS)
-    # Dependencies come before the source, which changes more often.
+    # Dependencies are installed before the source, which changes more often.
     assert INSTRUCTIONS.index(install) < INSTRUCTIONS.index("COPY src /app/src")
 
 
@@ -83,7 +83,7 @@ def test_compose_mounts_data_read_only_and_has_shared_memory(compose):
         assert set(service["build"]["args"]) <= arguments
 
 
-def test_compose_has_the_gpus_in_one_service_only(compose):
+def test_compose_uses_gpus_in_only_one_service(compose):
     (device,) = compose["services"]["gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     assert "deploy" not in compose["services"]["cpu"]

@@ -71,7 +71,7 @@ def test_every_backbone_of_the_papers_tables_has_an_experiment():
     assert {f"imagenet_{backbone}" for backbone in backbones} <= EXPERIMENTS.keys()
 
 
-def test_a_row_of_table_2_has_its_file_with_its_number():
+def test_each_row_of_table_2_has_an_ablation_file():
     for row in TABLE_2:
         header = header_of(CONF / "ablation" / f"table2_row{row.number}.yaml")
         assert f"Paper, Table 2, row {row.number}: " in header

@@ -87,7 +87,7 @@ def fill(root):
     (root / "file").write_text("ours")
 
 
-def test_a_folder_is_written_once(tmp_path):
+def test_write_once_keeps_an_existing_folder(tmp_path):
     root = tmp_path / "below" / "data"
     write_once(root, fill)
     (root / "file").write_text("changed")
@@ -144,7 +144,7 @@ def test_a_full_scratch_folder_is_an_error(monkeypatch, tmp_path):
         folder.read_bytes()  # an error that is not about disk space
 
 
-def test_json_has_null_for_numbers_that_are_not_finite():
+def test_json_has_null_for_non_finite_numbers():
     content = {"a": math.nan, "b": [1.5, math.inf, {"c": (-math.inf, 2)}], "d": "NaN"}
     text = to_json(content).decode()
     expected = {"a": None, "b": [1.5, None, {"c": [None, 2]}], "d": "NaN"}

@@ -1,12 +1,12 @@
-"""Ten training steps per task, against losses kept in a file.
+"""Losses of ten training steps per task, compared with golden files.
 
-The steps are computed in float64, on images that no lossy decoder and no interpolation has touched.
-So the losses are a fact of the arithmetic: processors differ in the last digits of float32, which
-ten steps amplify to a tenth of a loss.
+The steps use float64 and images without lossy decoding or interpolation, so that the losses hardly
+depend on the processor. Processors differ in the last digits of float32, which ten steps amplify to
+a tenth of a loss.
 
-A change that should not move numbers must not. One that should writes the files anew,
+A change that should not affect numbers must keep these losses. An intended change rewrites them,
     PARCNET_TRAIN_WRITE_LOSSES=1 python -m pytest tests/test_golden_losses.py
-and says before and after in its commit.
+and its commit message gives the losses before and after.
 """
 
 import csv
@@ -30,7 +30,7 @@ COMMON = [
     "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu",
     "data.num_workers=0",
-    "backbone.dropout=0",  # torch draws from another generator where it has no MKL
+    "backbone.dropout=0",  # without MKL, torch draws from another generator
 ]
 RUNS = {
     "classification": [
@@ -49,7 +49,7 @@ RUNS = {
         "trainer.limit_train_batches=5",
         "task.pictures=0",
         "recipe.augmentation.photometric=false",  # OpenCV's arithmetic
-        # At the recipe's own rate ten steps amplify rounding by 1e12: the head's last norms see
+        # At the recipe's own rate, ten steps amplify rounding by 1e12: the head's last norms see
         # four values each.
         "recipe.optimizer.lr=0.00001",
     ],
@@ -63,11 +63,11 @@ RUNS = {
         "head.dropout=0",
     ],
 }
-TOLERANCE = 1e-8  # relative; sets of instructions differ by up to 1e-12, a changed default by more
+TOLERANCE = 1e-8  # relative; instruction sets differ by up to 1e-12, changed defaults by more
 
 
 def write_detection_set(root):
-    """The small set seven times over, with other noise in each image."""
+    """Write the small data set seven times, with different noise in each image."""
 
     def again(number, entry):
         more = {name: 100 * number + entry[name] for name in ("id", "image_id") if name in entry}
@@ -90,7 +90,7 @@ def write_detection_set(root):
 
 
 def write_segmentation_set(root):
-    """Twenty images in the sizes of the small set."""
+    """Write twenty images in the sizes of the small data set."""
     sizes = itertools.cycle(voc_files.TRAIN.values())
     train = dict(zip("abcdhijklmnopqrstuvw", sizes, strict=False))
     with pytest.MonkeyPatch.context() as patch:
@@ -103,7 +103,7 @@ SETS = {"detection": write_detection_set, "segmentation": write_segmentation_set
 
 
 def nearest(image, dsize, interpolation=None):
-    """Resizes without arithmetic on colours, in the place of `cv2.resize`."""
+    """Resize without arithmetic on colors, in place of `cv2.resize`."""
     rows, columns = (
         np.arange(length) * old // length
         for length, old in zip(dsize[::-1], image.shape[:2], strict=True)
@@ -113,7 +113,7 @@ def nearest(image, dsize, interpolation=None):
 
 @pytest.fixture
 def float64():
-    """Weights are drawn in float64, too."""
+    """Use float64, also for the initial weights."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -6,8 +6,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "parcnet_train"
 
 
-def test_imports_go_down_only():
-    # The layers stand in pyproject.toml, under tool.importlinter.
+def test_imports_only_go_down():
+    # pyproject.toml lists the layers under tool.importlinter.
     config = str(ROOT / "pyproject.toml")
     assert lint_imports(config_filename=config, no_cache=True) == EXIT_STATUS_SUCCESS
 
@@ -20,6 +20,6 @@ def test_folders_stay_small():
     assert {folder: size for folder, size in sizes.items() if size > 16} == {}
 
 
-def test_every_package_says_what_is_inside():
+def test_every_package_has_a_docstring():
     for folder in {file.parent for file in PACKAGE.rglob("*.py")}:
         assert (folder / "__init__.py").read_text().startswith('"""'), folder

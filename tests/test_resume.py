@@ -1,4 +1,4 @@
-"""A run that is killed and started again by `ckpt=last`, against the one that was never stopped."""
+"""A run that is killed and resumed with `ckpt=last` equals an uninterrupted run."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def start(cwd, *overrides):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # so that one signal reaches all of its processes
+        start_new_session=True,  # one signal reaches all of its processes
     )
 
 
@@ -54,7 +54,7 @@ def finish(process):
 
 
 def run_in(cwd):
-    """The directory of the only run that was started in a folder."""
+    """Return the directory of the only run in a folder."""
     (run,) = cwd.glob("runs/classification/parcnet_xs-demo/*")
     return run
 
@@ -76,7 +76,7 @@ def kill_at(step, cwd, *overrides):
 
 
 def differing(one, other, key=""):
-    """Keys under which two nested values are not the same, bit by bit."""
+    """Return the keys under which two nested values differ in any bit."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in one.keys() | other.keys():
             yield from differing(one.get(name), other.get(name), f"{key}/{name}")
@@ -91,7 +91,7 @@ def differing(one, other, key=""):
 
 
 def without_folder(value, folder):
-    """Nested values with the run's folder cut out of its paths."""
+    """Return nested values in which paths are relative to the run's folder."""
     if isinstance(value, dict):
         return {
             without_folder(key, folder): without_folder(each, folder) for key, each in value.items()
@@ -108,7 +108,7 @@ def assert_same_end(straight, resumed):
             end = without_folder(read_checkpoint(folder / f"checkpoints/{name}.ckpt"), folder)
             del end["config"]["ckpt"], end["config"]["overrides"]
             for state in end["callbacks"].values():
-                # Lightning saves it, reads it nowhere, and does not restore it.
+                # Lightning saves this value but neither reads nor restores it.
                 state.pop("current_score", None)
             ends.append(end)
         assert list(differing(*ends)) == []
@@ -122,7 +122,7 @@ def assert_same_end(straight, resumed):
 
 def kill_and_resume(straight, cwd, *overrides):
     step = random.randrange(3, STEPS - 2)  # after the first checkpoint, before the last step
-    print("killed at step", step)  # shown where it fails
+    print("killed at step", step)  # shown if the test fails
     kill_at(step, cwd, *overrides)
     run = run_in(cwd)
     assert not (run / "results.json").exists()
@@ -130,19 +130,19 @@ def kill_and_resume(straight, cwd, *overrides):
     assert run_in(cwd) == run
     assert_same_end(straight, run)
     assert json.loads((run / "results.json").read_text())["run_dir"] == str(run)
-    # A kill between the line and the checkpoint of an epoch repeats the line.
+    # After a kill between the log line and the checkpoint of an epoch, the line is repeated.
     epochs = re.findall(r"epoch (\d)/2", (run / "parcnet_train.log").read_text())
     assert sorted(set(epochs)) == ["1", "2"]
     assert "=" not in str(run.relative_to(cwd))
 
 
-def test_a_killed_run_ends_bit_for_bit_as_one_that_was_never_stopped(tmp_path):
+def test_killed_and_resumed_run_is_bit_identical(tmp_path):
     running.run(RUN, tmp_path / "straight")
     kill_and_resume(tmp_path / "straight", tmp_path / "killed")
 
 
 @pytest.mark.slow
-def test_two_processes_killed_and_resumed_end_bit_for_bit_the_same(tmp_path):
+def test_killed_and_resumed_run_of_two_processes_is_bit_identical(tmp_path):
     several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     finish(start(tmp_path / "straight", *several))
     kill_and_resume(run_in(tmp_path / "straight"), tmp_path / "killed", *several)

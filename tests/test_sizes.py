@@ -1,4 +1,4 @@
-"""Sizes of images and numbers of channels."""
+"""Image sizes and channel counts."""
 
 import pytest
 from torchvision.models._utils import _make_divisible

@@ -29,7 +29,7 @@ def test_a_line_per_minute_shows_progress_pace_and_time_left(clock, capsys):
     ]
 
 
-def test_work_of_less_than_a_minute_prints_nothing(clock, capsys):
+def test_progress_of_less_than_a_minute_prints_nothing(clock, capsys):
     with Lines("reading", 3) as lines:
         clock[0] = 59.0
         lines.update(3)

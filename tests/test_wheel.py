@@ -1,4 +1,4 @@
-"""The wheel: built, put into an environment without anything else, run from another folder."""
+"""The wheel is built, installed in an empty environment, and run from another folder."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def call(*command, cwd):
-    # Nothing but its own environment may tell an interpreter where packages are.
+    # An interpreter may find packages only in its own environment.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=900
@@ -25,7 +25,7 @@ def call(*command, cwd):
 
 
 def needed(requirements):
-    """The packages of this environment that fulfil requirements, and those of the packages."""
+    """Return the packages that meet some requirements, and those that these require in turn."""
     found, left = {}, [(requirement, ("",)) for requirement in requirements]
     while left:
         text, extras = left.pop()
@@ -42,7 +42,7 @@ def needed(requirements):
 
 
 def linked(wheel, folder):
-    """An environment of the wheel and of links to what it asks for."""
+    """Create an environment with the wheel and links to its dependencies."""
     venv.create(folder)
     (site,) = folder.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as file:
@@ -55,7 +55,7 @@ def linked(wheel, folder):
 
 
 def installed(wheel, folder):
-    """An environment into which pip has put the wheel and what it asks for."""
+    """Create an environment in which pip has installed the wheel and its dependencies."""
     venv.create(folder, with_pip=True)
     constraints = str(ROOT / "constraints.txt")
     install = ["pip", "install", "--quiet", "--no-compile", "--constraint", constraints]
@@ -68,9 +68,9 @@ def installed(wheel, folder):
     ids=lambda fill: fill.__name__,
 )
 def python(request, tmp_path_factory):
-    """The interpreter of an environment that holds the wheel and what it asks for, alone."""
+    """Interpreter of an environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    # Hatchling is among the development tools: no network, no second environment.
+    # Hatchling is one of the development tools, so no network or second environment is needed.
     build = ["build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     call(sys.executable, "-m", *build, cwd=folder)
     (wheel,) = folder.glob("*.whl")
@@ -78,7 +78,7 @@ def python(request, tmp_path_factory):
     return folder / "env" / "bin" / "python"
 
 
-def test_the_wheel_runs_from_another_folder(python, tmp_path):
+def test_wheel_runs_from_another_folder(python, tmp_path):
     where = "import parcnet_train.config.compose as c; print(c.CONF)"
     conf = Path(call(python, "-c", where, cwd=tmp_path).strip())
     assert conf.is_relative_to(python.parents[1])

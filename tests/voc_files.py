@@ -1,4 +1,4 @@
-"""A small set in VOC's layout: JPEG and PNG, several sizes, masks with and without a palette."""
+"""Small data set in VOC's layout: JPEG and PNG, several sizes, masks with and without palette."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ ENDINGS = {"b": ".png", "d": ".jpeg"}  # all others: .jpg
 
 
 def mask_of(name, classes=3):
-    """A mask with all classes, each a band of rows, and a frame of pixels that are ignored."""
+    """Return a mask with a band of rows per class, and a frame of ignored pixels."""
     height, width = {**TRAIN, **VAL}[name]
     rows = np.arange(height) * classes // height
     mask = np.repeat(rows[:, None], width, axis=1).astype(np.uint8)
@@ -30,31 +30,31 @@ def mask_path(root, name):
 
 
 def write_list(root, split, names):
-    """Writes `root/ImageSets/Segmentation/<split>.txt`, and gives its path back."""
+    """Write `root/ImageSets/Segmentation/<split>.txt`, and return its path."""
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     file.write_text("".join(f"{name}\n" for name in names))
     return file
 
 
 def write_classes(root, names):
-    """Writes `root/classes.txt`, and gives its path back."""
+    """Write `root/classes.txt`, and return its path."""
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))
     return root / "classes.txt"
 
 
 def write_pair(root, name, classes=3):
-    """Writes an image of noise and its mask."""
+    """Write an image of noise and its mask."""
     mask = mask_of(name, classes)
     pixels = np.random.default_rng(ord(name)).integers(0, 256, (*mask.shape, 3), dtype=np.uint8)
     cv2.imwrite(str(image_path(root, name)), pixels)
     if name in ENDINGS:
-        Image.fromarray(mask).save(mask_path(root, name))  # grey
+        Image.fromarray(mask).save(mask_path(root, name))  # gray
     else:
         write_mask(mask_path(root, name), mask)
 
 
 def write_voc(root, names=NAMES):
-    """Writes a whole set, and gives its folder back."""
+    """Write a whole data set, and return its folder."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for split, files in (("train", TRAIN), ("val", VAL)):

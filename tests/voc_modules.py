@@ -1,4 +1,4 @@
-"""Data modules of the small VOC."""
+"""Data modules of the small VOC data set."""
 
 from parcnet_train.data.segmentation.module import VocData
 from parcnet_train.data.segmentation.transforms import SegmentationAugmentation
