@@ -233,11 +233,11 @@ def test_tab_completion_offers_groups_choices_and_keys(tmp_path):
     [
         (
             ["sweep=table2_classification"],
-            "sweep=table2_classification: a sweep is several runs",
+            "sweep=table2_classification is several runs",
         ),
         (
             ["-m", "sweep=table2_classification,table2_detection"],
-            "sweep=table2_classification,table2_detection: several sweeps",
+            "sweep=table2_classification,table2_detection: expected one sweep",
         ),
         (
             ["-m", "debug=glob(a/*)"],
