@@ -1,4 +1,4 @@
-"""Conversions that are refused."""
+"""Conversions that must fail."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SETTINGS = {"publisher": "timm", "backbone": "mobilevit_xxs", "task": "classific
 
 
 def refused(source, error=CheckpointError, **settings):
-    """The message of a conversion that must fail and write nothing."""
+    """Return the message of a conversion, which must fail and write nothing."""
     target = settings.pop("target", source.parent / "never.ckpt")
     before = sorted(source.parent.iterdir())
     with pytest.raises(error) as caught:

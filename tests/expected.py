@@ -1,4 +1,4 @@
-"""What files in `conf/` expect, as a comment line that composition ignores."""
+"""Expected sizes and costs, which files in `conf/` state in a comment line."""
 
 import re
 from pathlib import Path
@@ -17,12 +17,12 @@ class Expected(NamedTuple):
     """Size and cost of a backbone with a classifier of 1000 classes."""
 
     parameters: int
-    multiply_adds: str  # as written, with as many digits as the source has
+    multiply_adds: str  # as written, with the digits of the source
     size: tuple[int, int]  # of the images, in pixels
 
 
 def expected_of(file: Path) -> Expected:
-    """The expectation of a file in `conf/backbone/`."""
+    """Return the expected size and cost in a file of `conf/backbone/`."""
     found = PATTERN.search(file.read_text())
     assert found, f"{file} does not state its size and cost; expected a line such as\n{FORM}"
     parameters, multiply_adds, height, width = found.groups()
@@ -30,7 +30,7 @@ def expected_of(file: Path) -> Expected:
 
 
 def written_like(multiply_adds: int, text: str) -> str:
-    """A number of multiply-adds with the unit and the decimals of a text."""
+    """Format a number of multiply-adds with the unit and the decimals of a text."""
     number, unit = text.split()
     decimals = len(number.partition(".")[2])
     return f"{multiply_adds / UNITS[unit]:,.{decimals}f} {unit}"

@@ -1,4 +1,4 @@
-"""Small processes as jobs of a sweep."""
+"""Jobs of a sweep as small processes."""
 
 FINISH = """
 import json, os, sys

@@ -1,4 +1,4 @@
-"""Files in `conf/` state what they expect; a new backbone is tested without touching a test."""
+"""Files in `conf/` state expected numbers, so that tests cover new backbones unchanged."""
 
 import itertools
 import os
@@ -12,7 +12,7 @@ import pytest
 from expected import FORM, expected_of, written_like
 
 TESTS = Path(__file__).parent
-# Tests of every backbone: the contract, the heads on it, costs, and fine-tuning.
+# Tests of every backbone: contract, heads, costs and fine-tuning.
 OF_BACKBONES = (
     "models/backbones/test_contract.py",
     "models/heads/test_ssdlite.py",
@@ -62,7 +62,7 @@ output_stride: 32
 
 
 def size_and_cost(width=8, size=64):
-    """Convolutions without bias, a scale and a shift for each channel, and 1000 classes."""
+    """Count convolutions without bias, scale and shift per channel, and 1000 classes."""
     channels = [3, width, 2 * width, 3 * width, 4 * width]
     kernels = [9 * a * b for a, b in itertools.pairwise(channels)]
     pixels = [(size // stride) ** 2 for stride in (4, 8, 16, 32)]
@@ -71,7 +71,7 @@ def size_and_cost(width=8, size=64):
 
 
 def write_toy(folder):
-    """A backbone of one's own: its code in `folder`, its configuration in `folder/conf`."""
+    """Write a custom backbone: its code to `folder`, its config to `folder/conf`."""
     parameters, multiply_adds = size_and_cost()
     expected = (
         f"# Expected: {parameters:,} parameters, {multiply_adds / 1e6:.2f} M multiply-adds "
@@ -82,7 +82,7 @@ def write_toy(folder):
     (folder / "conf" / "backbone" / "toy.yaml").write_text(CONFIG.format(expected=expected))
 
 
-def test_a_new_backbone_gets_every_contract_test(tmp_path):
+def test_new_backbone_gets_every_contract_test(tmp_path):
     write_toy(tmp_path)
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -107,7 +107,7 @@ def test_a_new_backbone_gets_every_contract_test(tmp_path):
     assert {file.partition("tests/")[2] for file, _ in passed} == set(OF_BACKBONES)
 
 
-def test_a_backbone_without_expected_numbers_is_named(tmp_path):
+def test_backbone_without_expected_numbers_raises(tmp_path):
     (tmp_path / "mine.yaml").write_text("# Expected: 3 parameters.\n_target_: mine.Net\n")
     with pytest.raises(AssertionError, match="does not state its size and cost") as caught:
         expected_of(tmp_path / "mine.yaml")
@@ -115,7 +115,7 @@ def test_a_backbone_without_expected_numbers_is_named(tmp_path):
     assert FORM in str(caught.value)
 
 
-def test_numbers_are_compared_with_the_digits_that_a_file_has(tmp_path):
+def test_expected_numbers_are_compared_with_the_digits_of_the_file(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"# About.\n{FORM} Source: the paper.\n")
     assert expected_of(tmp_path / "mine.yaml") == (5_037_088, "1,657 M", (256, 256))
     assert written_like(1_657_347_584, "1,657 M") == "1,657 M"

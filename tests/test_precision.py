@@ -1,4 +1,4 @@
-"""The lowest precision of a computation."""
+"""Lowest precision of computations."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from parcnet_train.precision import at_least_float32
         (torch.uint8, torch.float32),
     ],
 )
-def test_only_narrower_types_become_float32(given, expected):
+def test_only_types_narrower_than_float32_are_converted(given, expected):
     values = torch.tensor([1, 2, 3], dtype=given)
     assert at_least_float32(values).dtype == expected
     assert at_least_float32(values).tolist() == [1, 2, 3]

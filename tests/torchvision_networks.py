@@ -1,4 +1,4 @@
-"""Networks of torchvision beside ours."""
+"""Backbones and weights for comparisons with torchvision."""
 
 import torch
 
@@ -8,12 +8,12 @@ from running import composed
 
 
 def with_stride(name, output_stride):
-    """A backbone of ours with another output stride."""
+    """Return one of our backbones with another output stride."""
     return build_backbone(composed(f"backbone={name}", f"backbone.output_stride={output_stride}"))
 
 
 def randomize(network):
-    """Values under which every parameter and statistic matters."""
+    """Return weights with which every parameter and statistic affects the output."""
     generator = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if name.endswith("running_var"):

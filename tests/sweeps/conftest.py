@@ -1,4 +1,4 @@
-"""A machine without GPUs, and jobs on it."""
+"""Fixtures: a machine without GPUs, and jobs on it."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The processes of a sweep: their ends, their GPUs, their logs."""
+"""Processes of a sweep: exit codes, GPUs and logs."""
 
 import json
 
