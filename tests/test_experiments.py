@@ -15,9 +15,10 @@ FIGURES = {"5": "classification", "6": "detection", "7": "segmentation"}
 
 
 def header_of(file):
+    """The comments of a file, without those that are meant for programs."""
     lines = file.read_text().splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
-    return " ".join(comments)
+    return " ".join(each for each in comments if not each.startswith(("@", "yaml-language-server")))
 
 
 def override_of(file, group):

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import running
 from faults import assert_one_is
-from parcnet_train.config.compose import CONF, GROUPS, NO_CONFIG, compose_plain, nearest
+from parcnet_train.config.compose import CONF, GROUPS, NO_CONFIG, compose_plain
 from parcnet_train.errors import ConfigError
 from running import CONFIG_FILES, composed, configure, faults_of
 
@@ -152,38 +152,6 @@ def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
     file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
     with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
         running.configure(["sweep=mine"], config_dir=str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("word", "allowed", "near"),
-    [
-        ("parcnet_xxs", ("parcnet_s", "parcnet_xs", "resnet50"), "parcnet_xs"),
-        ("ParCNet_S", ("parcnet_s", "resnet50"), "parcnet_s"),
-        ("dpp", ("auto", "ddp"), "ddp"),
-        ("fti", ("fit", "test"), "fit"),
-        ("automatic", ("auto", "manual"), "auto"),
-        ("segmentaion", ("classification", "segmentation"), "segmentation"),
-        ("recipe.optimiser.lr", ("recipe.optimizer.lr", "recipe.schedule.min_lr"), "optimizer.lr"),
-        ("epochs", ("recipe.epochs", "trainer.max_epochs"), "recipe.epochs"),
-        ("Seed", ("seed", "data.seed"), "seed"),
-        ("gpu", ("cpu", "ddp", "default"), None),
-        ("voc", ("coco", "demo"), None),
-        ("train", ("fit", "test", "predict"), None),
-        ("efficientnet", ("parcnet_s", "resnet50", "mobilenetv2"), None),
-        ("model.lr", ("recipe.lr", "model.size"), None),
-        ("data.foo", ("data.root", "data.seed"), None),
-        ("data.root", ("data.root_of_all.root", "root"), None),
-        ("x", ("xs", "x"), None),
-        ("10", ("100", "101"), None),
-        ("1e-3", ("1e-4",), None),
-        ("/data/coco", ("data.coco", "/data/coc"), None),
-        ("~/coco", ("coco",), None),
-        ("", ("a",), None),
-    ],
-)
-def test_only_near_words_are_proposed(word, allowed, near):
-    proposal = nearest(word, allowed)
-    assert proposal.endswith(f"{near}?") if near else proposal == ""
 
 
 @pytest.mark.parametrize(
