@@ -13,7 +13,7 @@ def with_stride(name, output_stride):
 
 
 def randomize(network):
-    """Return weights with which every parameter and statistic affects the output."""
+    """Set values with which every parameter and statistic affects the output."""
     generator = torch.Generator().manual_seed(0)
     for name, value in network.state_dict().items():
         if name.endswith("running_var"):

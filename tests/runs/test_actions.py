@@ -5,12 +5,12 @@ import pytest
 from parcnet_train.runs.actions import ACTIONS, SECTIONS, action_of, reads_data
 
 
-def test_an_action_is_found_by_its_name():
+def test_action_is_found_by_its_name():
     assert action_of({"action": "fit"}) is ACTIONS["fit"]
     assert action_of({"action": "fitt"}) is None
 
 
-def test_a_section_belongs_to_one_action():
+def test_section_belongs_to_one_action():
     assert len(set(SECTIONS)) == len(SECTIONS)
     assert {"predict", "export", "profile", "benchmark", "report", "check"} <= set(SECTIONS)
 

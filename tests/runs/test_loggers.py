@@ -142,7 +142,7 @@ def test_experiment_failure_does_not_stop_a_training(tmp_path, monkeypatch, capl
     assert "No space left on device" in caplog.text
 
 
-def test_a_missing_wandb_is_one_line_with_the_way_out(tmp_path, monkeypatch):
+def test_missing_wandb_raises_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     message = r"^logger=wandb: .*not installed.*pip install 'parcnet-train\[wandb\]'$"
     with pytest.raises(ConfigError, match=message):

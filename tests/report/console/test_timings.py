@@ -38,7 +38,7 @@ def test_steps_are_compared_with_the_first_and_with_its_twin(rows):
     ]
 
 
-def test_the_framework_is_compared_with_the_bare_loop(rows):
+def test_framework_is_compared_with_the_bare_loop(rows):
     print_overheads("a step", {"fit": {"bare": FAST, "trained": SLOW}})
     assert rows() == [["fit 20.0 (10.0-30.0) 0.25x", "5.00 (4.00-6.00) 1.00x", "+300.0 %"]]
 
