@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test test-all check format install install-dev clean
+.PHONY: train test test-all check format schema install install-dev clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -23,6 +23,10 @@ check: install-dev  ## format, lint, type check
 format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+schema: install  ## write conf/schema anew, after a constructor or a section has changed
+	$(BIN)/python -m parcnet_train action=schema hydra.run.dir=build/schema
+	cp build/schema/schema/*.json conf/schema/
 
 install: .venv/.installed
 install-dev: .venv/.installed-dev

@@ -38,8 +38,8 @@ def schemas_of(conf: Path) -> dict[str, Schema]:
     names = sorted({name for names in used.values() for name in names})
     definitions = {name: schema_of(locate({"_target_": name}), name) for name in names}
     whole = {"$schema": DIALECT, **schema_of_section(), "$defs": definitions}
-    parts = {key: [definitions[name] for name in names] for key, names in used.items()}
-    known = {key: sorted(names) for key, names in used.items()}
+    parts = {key: [definitions[name] for name in sorted(each)] for key, each in used.items()}
+    known = {key: sorted(each) for key, each in used.items()}
     relaxed = relax("", whole, parts, known)
     files = {GLOBAL: relaxed} | {group: relaxed["properties"][group] for group in GROUPS}
     return {
@@ -50,8 +50,8 @@ def schemas_of(conf: Path) -> dict[str, Schema]:
 
 def of_file(schema: Schema) -> Schema:
     """The schema of a file, from that of its section."""
-    first = next(iter([each for each in schema.get("anyOf", ()) if "properties" in each]), schema)
-    return {**first, "properties": {**first["properties"], **OF_FILES}}
+    first = next((each for each in schema.get("anyOf", ()) if "type" in each), schema)
+    return {**first, "properties": {**first.get("properties", {}), **OF_FILES}}
 
 
 def targets_in(conf: Path) -> dict[str, set[str]]:
@@ -95,11 +95,14 @@ def relax(
         name: relax(f"{inner}{name}", each, parts, known)
         for name, each in schema.get("properties", {}).items()
     }
-    properties |= {  # loggers and callbacks by name
-        each.removeprefix(inner): union(each, {}, parts, known)
-        for each in parts
-        if isinstance(schema.get("additionalProperties"), dict) and each.rpartition(".")[0] == key
-    }
+    each_of = schema.get("additionalProperties")
+    if isinstance(each_of, dict):  # loggers and callbacks by name
+        named = [part for part in parts if part.rpartition(".")[0] == key]
+        others = [each for each in each_of.get("anyOf", ()) if "part" not in each]
+        properties |= {
+            part.removeprefix(inner): {"anyOf": [union(part, {}, parts, known), *others]}
+            for part in named
+        }
     kept = {name: each for name, each in schema.items() if name not in ("required", "$defs")}
     return {**kept, "properties": properties}
 
@@ -133,9 +136,7 @@ def union(
     }
     texts = {name: schema[name] for name in ("description",) if name in schema}
     names = {**properties, "_target_": {"type": "string"}, "_partial_": {"type": "boolean"}}
-    return {
-        **texts,
-        "type": "object",
-        "properties": names,
-        **({"if": own, "else": {"propertyNames": {"enum": [*names, *OF_FILES]}}} if closed else {}),
-    }
+    ours: Schema = {"properties": names}
+    if closed:
+        ours["propertyNames"] = {"enum": [*names, *OF_FILES]}
+    return {**texts, "type": "object", "if": own, "then": {}, "else": ours}
