@@ -25,6 +25,7 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 schema: install  ## write conf/schema anew, after a constructor or a section has changed
+	rm -rf build/schema
 	$(BIN)/python -m parcnet_train action=schema hydra.run.dir=build/schema
 	cp build/schema/schema/*.json conf/schema/
 
