@@ -1,4 +1,7 @@
-"""Table of the export formats. A new format needs a row here and one in `config/rules.py`."""
+"""Table of the export formats.
+
+A new format needs a row here and its name in `config/sections.py`.
+"""
 
 from __future__ import annotations
 
