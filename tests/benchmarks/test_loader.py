@@ -92,7 +92,7 @@ def test_speeds_are_images_per_second():
 
 
 def test_missing_data_is_an_error():
-    assert configure(OVERRIDES)[1] == ["data.root has no value; give it one: data.root=..."]
+    assert configure(OVERRIDES)[1] == ["data.root has no value. Fix: data.root=..."]
     (fault,) = configure([*OVERRIDES, "data.root=/nowhere"])[1]
     assert fault.startswith("data.root: /nowhere/train does not exist")
 

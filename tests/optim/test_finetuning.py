@@ -270,7 +270,7 @@ def test_freezing_a_different_part_on_resume_is_an_error(last):
 def test_check_reports_more_frozen_stages_than_the_backbone_has(backbone, count):
     stages = f"recipe.finetuning.freeze_stages={count + 1}"
     assert configure([f"backbone={backbone}", stages])[1] == [
-        f"{stages}: allowed are 0 to {count}, the stages of backbone={backbone}, or all"
+        f"{stages}: expected 0 to {count}, the stages of backbone={backbone}, or all"
     ]
 
 
@@ -279,16 +279,16 @@ def test_check_reports_every_invalid_finetuning_value():
     given = [f"{prefix}.freeze_stages=al", f"{prefix}.layer_decay=1.5", f"+{prefix}.layer_decy=1"]
     faults = configure([*given, f"{prefix}.freeze_batchnorm=1", f"{prefix}.head_lr=0.5"])[1]
     assert set(faults) == {
-        f"{prefix}.freeze_stages=al: allowed is a whole number of at least 0, or all; did you mean "
+        f"{prefix}.freeze_stages=al: expected all or a whole number of at least 0; did you mean "
         "all?",
-        f"{prefix}.layer_decay=1.5: allowed is a number above 0 and up to 1",
-        f"{prefix}.head_lr=0.5: allowed is a number of at least 1",
-        f"{prefix}.freeze_batchnorm=1: allowed is true or false",
+        f"{prefix}.layer_decay=1.5: expected a number above 0 and up to 1",
+        f"{prefix}.head_lr=0.5: expected a number of at least 1",
+        f"{prefix}.freeze_batchnorm=1: expected true or false",
         f"{prefix}.layer_decy: there is no such key; did you mean layer_decay?",
     }
     assert configure([f"{prefix}=null"])[1] == [
-        f"{prefix}=null: allowed is a mapping of freeze_batchnorm, freeze_stages, head_lr, "
-        "layer_decay"
+        f"{prefix}=null: expected a mapping of freeze_stages, layer_decay, head_lr, "
+        "freeze_batchnorm"
     ]
 
 

@@ -211,10 +211,10 @@ def test_every_evaluation_setting_runs(overrides, trained, folder, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.scales=[]", "task.scales=[]: allowed is a list of one or more of a number above 0"),
-        ("task.scales=[1,0]", "task.scales=[1,0]: allowed is a list of one or more of a number"),
-        ("task.mirror=1", "task.mirror=1: allowed is true or false"),
-        ("task.enlarge=cubic", "task.enlarge=cubic: allowed is one of nearest, bilinear"),
+        ("task.scales=[]", "task.scales=[]: expected a list, each a number above 0"),
+        ("task.scales=[1,0]", "task.scales=[1,0]: expected a list, each a number"),
+        ("task.mirror=1", "task.mirror=1: expected true or false"),
+        ("task.enlarge=cubic", "task.enlarge=cubic: expected one of nearest, bilinear"),
     ],
 )
 def test_check_reports_invalid_evaluation_settings(override, message):

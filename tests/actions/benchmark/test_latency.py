@@ -84,12 +84,18 @@ def test_int8_is_timed_where_it_runs(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("benchmark.runtimes=[tflite]", "benchmark.runtimes=['tflite']: allowed is a list of py"),
-        ("benchmark.runtimes=[]", "benchmark.runtimes=[]: allowed is a list of pytorch, onnxrunt"),
-        ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: allowed is a list"),
+        (
+            "benchmark.runtimes=[tflite]",
+            "benchmark.runtimes=['tflite']: expected a list, each one of py",
+        ),
+        (
+            "benchmark.runtimes=[]",
+            "benchmark.runtimes=[]: expected a list, each one of pytorch, onnx",
+        ),
+        ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: expected a list"),
         ("benchmark.backbones=parcnet_s", "benchmark.backbones=parcnet_s: "),
-        ("benchmark.threads=0", "benchmark.threads=0: allowed is a whole number of at least 1"),
-        ("task=detection", "benchmark.target=latency: allowed with task=classification, not with"),
+        ("benchmark.threads=0", "benchmark.threads=0: expected a whole number of at least 1"),
+        ("task=detection", "benchmark.target=latency: task=detection has none; expected task=cl"),
     ],
 )
 def test_values_out_of_range_are_refused(override, message):

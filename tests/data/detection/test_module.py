@@ -260,10 +260,10 @@ def faults_of(root, *overrides):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("recipe.augmentation.crop=0.5", "augmentation.crop=0.5: allowed is true or false"),
-        ("recipe.augmentation.photometric=1", "photometric=1: allowed is true or false"),
-        ("recipe.augmentation.expand=2", "expand=2: allowed is a number from 0 to 1"),
-        ("data.keep_aspect=gray", "data.keep_aspect=gray: allowed is bool"),
+        ("recipe.augmentation.crop=0.5", "augmentation.crop=0.5: expected true or false"),
+        ("recipe.augmentation.photometric=1", "photometric=1: expected true or false"),
+        ("recipe.augmentation.expand=2", "expand=2: expected a number from 0 to 1"),
+        ("data.keep_aspect=gray", "data.keep_aspect=gray: expected true or false"),
     ],
 )
 def test_invalid_settings_are_refused(coco_folder, override, message):
@@ -290,6 +290,6 @@ def test_configuration_check_reports_faults_of_the_files(coco_folder):
 )
 def test_data_of_another_task_is_refused(coco_folder, task, data, of):
     faults = configure([f"task={task}", f"data={data}", f"data.root={coco_folder}"])[1]
-    assert faults[-1] == f"data={data}: allowed with task={of}, not with task={task}"
+    assert faults[-1] == f"data={data}: it is for task={of}, not for task={task}"
     # Demonstration data changes some of the recipe.
     assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])

@@ -304,11 +304,11 @@ def faults_of(root, *overrides):
     [
         ("recipe.augmentation.short_side=[1.5,0.75]", "a list of two: … the smaller one first"),
         ("recipe.augmentation.short_side=[0,1]", "a list of two: a number above 0 and up to 10"),
-        ("recipe.augmentation.pad=1", "augmentation.pad=1: allowed is true or false"),
-        ("recipe.augmentation.flip=2", "flip=2: allowed is a number from 0 to 1"),
-        ("recipe.augmentation.photometric=1", "photometric=1: allowed is true or false"),
+        ("recipe.augmentation.pad=1", "augmentation.pad=1: expected true or false"),
+        ("recipe.augmentation.flip=2", "flip=2: expected a number from 0 to 1"),
+        ("recipe.augmentation.photometric=1", "photometric=1: expected true or false"),
         ("data.evaluation=window", "one of stretch, keep_aspect, windows; did you mean windows?"),
-        ("data.names=cat", "data.names=cat: allowed is list[str] | None"),
+        ("data.names=cat", "data.names=cat: expected null or a list"),
     ],
 )
 def test_invalid_settings_are_refused(voc_folder, override, message):

@@ -189,11 +189,11 @@ def test_check_reports_a_backbone_with_output_stride_32():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head.rates=[0]", "head.rates=[0]: allowed is a list of whole numbers of at least 1"),
-        ("head.rates=6", "head.rates=6: allowed is a list of whole numbers of at least 1"),
-        ("head.channels=0", "head.channels=0: allowed is a whole number of at least 1"),
-        ("head.dropout=1", "head.dropout=1: allowed is a number from 0 to below 1"),
-        ("head.auxiliary=yes", "head.auxiliary=yes: allowed is true or false"),
+        ("head.rates=[0]", "head.rates=[0]: expected a list, each a whole number of at least 1"),
+        ("head.rates=6", "head.rates=6: expected a list, each a whole number of at least 1"),
+        ("head.channels=0", "head.channels=0: expected a whole number of at least 1"),
+        ("head.dropout=1", "head.dropout=1: expected a number from 0 to below 1"),
+        ("head.auxiliary=yes", "head.auxiliary=yes: expected true or false"),
         ("+head.rate=6", "head.rate: DeepLabV3 takes no such argument; did you mean rates?"),
     ],
 )
@@ -214,4 +214,4 @@ def test_check_reports_a_head_of_a_different_task(task, head, of):
     faults = configure(
         [f"task={task}", f"head={head}", "backbone.output_stride=16", "action=profile"]
     )[1]
-    assert faults == [f"head={head}: allowed with task={of}, not with task={task}"]
+    assert faults == [f"head={head}: it is for task={of}, not for task={task}"]

@@ -155,9 +155,9 @@ def test_check_reports_a_backbone_with_output_stride_16():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head.projections=[512]", "head.projections=[512]: allowed is tuple[int, int]"),
-        ("head.projections=[512,0]", "allowed is a list of whole numbers of at least 1"),
-        ("head.extra_channels=[8,8]", "head.extra_channels=[8,8]: allowed is tuple["),
+        ("head.projections=[512]", "head.projections=[512]: expected a list of two"),
+        ("head.projections=[512,0]", "expected a list of two: a whole number of at least 1"),
+        ("head.extra_channels=[8,8]", "head.extra_channels=[8,8]: expected a list of four"),
         ("+head.dropout=0.1", "head.dropout: SSDLite takes no such argument"),
     ],
 )
@@ -174,4 +174,4 @@ def test_check_reports_invalid_head_arguments(override, message):
 def test_check_reports_a_head_of_a_different_task(task, head, of, tmp_path):
     data = "data=coco_format" if task == "detection" else "data=demo"
     _, faults = configure([f"task={task}", f"head={head}", data, f"data.root={tmp_path}"])
-    assert f"head={head}: allowed with task={of}, not with task={task}" in faults
+    assert f"head={head}: it is for task={of}, not for task={task}" in faults
