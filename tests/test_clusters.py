@@ -92,7 +92,7 @@ def test_submitit_accepts_its_settings():
     assert faults == []
     assert config.hydra.launcher.tasks_per_node == 8
     _, (fault,) = compose_config([*slurm, "hydra.launcher.node=2"])
-    assert "did you mean hydra.launcher.nodes?" in fault
+    assert "did you mean hydra.launcher.nodes?" in fault.message
 
 
 @pytest.mark.slow

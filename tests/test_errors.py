@@ -55,8 +55,8 @@ def test_check_reports_a_network_that_raises_without_a_message(monkeypatch):
     config = composed()
     monkeypatch.setattr("parcnet_train.models.backbones.parcnet.ParCNet.forward", silent_forward)
     (fault,) = check(config)
-    assert "recipe.image_size=32" in fault
-    assert "NotImplementedError" in fault
+    assert "recipe.image_size=32" in fault.message
+    assert "NotImplementedError" in fault.message
 
 
 def silent_forward(self, images):

@@ -7,8 +7,8 @@ PACKAGE = ROOT / "src" / "parcnet_train"
 
 
 def test_imports_only_go_down():
-    # pyproject.toml lists the layers under tool.importlinter. The linter silences the loggers of the
-    # process that it runs in, so it gets a process of its own.
+    # pyproject.toml lists the layers under tool.importlinter. The linter silences the loggers of
+    # the process that it runs in, so it gets a process of its own.
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     command = [sys.executable, "-c", code, "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -135,7 +135,7 @@ def test_flops_are_compared_as_the_paper_counts_them(tmp_path, capsys, monkeypat
     out = capsys.readouterr().out
     assert out.startswith("Paper, Table 3")
     assert re.search(r"│ +2 │.* 3.5 G │ 3.31 G │ -5.3 % │ RK3288 │ 353 ms │ top1 78.6", out)
-    assert "row 2: FLOPs are 2 x multiply-adds, channel attention counted as" in out
+    assert "row 2: FLOPs are 2 x multiply-adds; channel attention is counted" in out
 
 
 def test_every_key_is_in_the_readme(tmp_path, monkeypatch):

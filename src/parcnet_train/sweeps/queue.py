@@ -133,6 +133,7 @@ class Queue:
             SWEEP: str(os.getpid()),
         }
         with (job.folder / OUTPUT).open("ab") as output:
+            before = output.tell()  # the job moves it as soon as it writes
             process = subprocess.Popen(
                 job.resuming if goes_on else job.command,
                 env=environment,
@@ -141,7 +142,7 @@ class Queue:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self.running.append(Running(row, process, lock, gpus, output.tell()))
+            self.running.append(Running(row, process, lock, gpus, before))
         self.free = self.free[wanted:]
         row.state = GOING_ON if goes_on else RUNNING
 

@@ -86,11 +86,11 @@ def test_int8_is_timed_where_it_runs(tmp_path):
     [
         (
             "benchmark.runtimes=[tflite]",
-            "benchmark.runtimes=['tflite']: expected a list, each one of py",
+            "benchmark.runtimes=['tflite']: expected a list, each one",
         ),
         (
             "benchmark.runtimes=[]",
-            "benchmark.runtimes=[]: expected a list, each one of pytorch, onnx",
+            "benchmark.runtimes=[]: expected a list, each onetorch, onnx",
         ),
         ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: expected a list"),
         ("benchmark.backbones=parcnet_s", "benchmark.backbones=parcnet_s: "),
