@@ -105,7 +105,7 @@ def test_check_checks_every_job_of_a_sweep(flags, call_here, image_folder, capsy
         call_here(*flags, *ours, "seed=0,-1")
     assert caught.value.code == 2
     errors = capsys.readouterr().err.splitlines()
-    (absent,) = [line for line in errors if "/data/absent" in line and "stands for" not in line]
+    (absent,) = [line for line in errors if "/data/absent" in line and "several values" not in line]
     assert "data.root=/data/absent seed=0" in absent  # the first job with this fault
     assert "1 more" in absent
     (seed,) = [line for line in errors if line.startswith("error: seed=-1")]
