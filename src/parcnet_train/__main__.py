@@ -228,8 +228,8 @@ def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[Fault]:
     """What torchrun and srun cannot be asked to do.
 
     Args:
-        is_sweep: several runs are wanted.
-        names_its_directory: the run chooses where it writes.
+        is_sweep: Whether several runs are wanted.
+        names_its_directory: Whether the run chooses where it writes.
     """
     here = place()
     if here.world_size > 1 and is_sweep:
@@ -259,7 +259,7 @@ def check_jobs(
     """Checks every configuration of a command, and says how many there are.
 
     Args:
-        arguments: Of the command line.
+        arguments: Parsed command line.
         is_sweep: Whether the command runs several.
         hydra_config: The `hydra` node of the first of them.
         faults: Found before.
@@ -308,9 +308,9 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: boo
     """Raises every fault of a configuration at once.
 
     Args:
-        plain: the configuration.
-        faults: found before.
-        is_here: whether it is this machine that is to run it.
+        plain: Configuration to check.
+        faults: Faults that were found before.
+        is_here: Whether this machine runs it.
 
     Raises:
         ConfigError: where there is any.

@@ -172,9 +172,9 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
     """What training needs: EMA, guards, and the checkpoints of a run, its best and its last.
 
     Args:
-        config: the whole configuration.
-        task: says which metric is the best one.
-        contents: plain values that every checkpoint carries.
+        config: The whole configuration.
+        task: Lightning module, which names the metric to monitor.
+        contents: Plain values that every checkpoint carries.
     """
     folder = Path(config["paths"]["output"]) / BEST.parent
     log_every, saving = config["trainer"]["log_every_n_steps"], config["checkpoint"]

@@ -13,7 +13,7 @@ class Fault:
 
     Attributes:
         key: Dotted key of the value or group at fault; empty if it is the command line's form.
-        message: What was given, what is expected, and the way out, in one line.
+        message: One line: the given value, the expected one, and the fix.
     """
 
     key: str

@@ -23,7 +23,7 @@ def average(config: Config) -> Results:
     """Averages the epochs that a run kept, and evaluates the average and each of them.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs.
+        config: The whole configuration as plain values, with `choices`: the chosen configs.
 
     Returns:
         What `results.json` holds.
@@ -63,8 +63,8 @@ def average_states(
     """The mean of weights and statistics, computed in float64; counters are those of the newest.
 
     Args:
-        states: of one network, EMA weights where a run kept them.
-        newest: one of them.
+        states: State dicts of one network; EMA weights if the run kept them.
+        newest: The newest of them.
     """
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)

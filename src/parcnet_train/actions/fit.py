@@ -65,7 +65,7 @@ def fit(config: Config) -> Results:
     """Trains, evaluates the best checkpoint, and leaves curves and `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs.
+        config: The whole configuration as plain values, with `choices`: the chosen configs.
 
     Returns:
         What `results.json` holds.
@@ -141,12 +141,12 @@ def train(
     """Trains to the last epoch; where somebody stops it, this process ends, all of it saved.
 
     Args:
-        config: the whole configuration.
-        data: data module.
+        config: The whole configuration.
+        data: Data module.
         task: Lightning module.
         epochs: Number of epochs of the whole run.
-        resumed: checkpoint that the training goes on from; None: it begins.
-        provenance: is told of the data, once they are listed.
+        resumed: Checkpoint that the training resumes from; None for a new training.
+        provenance: Record that takes the data once they are listed.
 
     Returns:
         What `results.json` says of the training.
@@ -217,7 +217,7 @@ def test(config: Config) -> Results:
     """Evaluates the checkpoint `ckpt=` on the validation set.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs.
+        config: The whole configuration as plain values, with `choices`: the chosen configs.
 
     Returns:
         What `results.json` holds.

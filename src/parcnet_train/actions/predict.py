@@ -37,7 +37,7 @@ def predict(config: Config) -> Results:
     """Predicts what is in images, and leaves tables, pictures and `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs. Of it,
+        config: The whole configuration as plain values, with `choices`: the chosen configs. Of it,
             `ckpt`, `input`, `predict`, `paths` and `trainer` are looked at, the rest is that of the
             checkpoint.
 

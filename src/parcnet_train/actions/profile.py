@@ -18,7 +18,7 @@ def profile(config: Config) -> Results:
     """Prints what the parts of the composed network cost, and leaves `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs. Its
+        config: The whole configuration as plain values, with `choices`: the chosen configs. Its
             data and its checkpoint are not looked at.
 
     Returns:

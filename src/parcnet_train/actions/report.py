@@ -22,7 +22,7 @@ def report(config: Config) -> Results:
     """Compares all finished runs below a folder, and leaves tables, figures and `results.json`.
 
     Args:
-        config: the whole configuration as plain values; its data and its network are not looked at.
+        config: The whole configuration as plain values; its data and its network are not looked at.
 
     Returns:
         What `results.json` holds.

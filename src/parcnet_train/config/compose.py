@@ -79,9 +79,9 @@ def compose_config(
     """Composes what can be composed and lists the faults of the rest.
 
     Args:
-        overrides: as on the command line; of a sweep, its first job is composed, and every choice
+        overrides: Overrides as typed; of a sweep, its first job is composed, and every choice
             of a group is looked up.
-        config_dir: a folder of configs beside ours.
+        config_dir: Folder of your own configs beside the package's.
 
     Returns:
         The configuration, with its `hydra` node, and one line per override that was left out.
@@ -300,11 +300,11 @@ class PlainConfig:
     """A configuration as plain dicts, lists, strings and numbers.
 
     Attributes:
-        values: the configuration without the keys that have a fault, `choices`, and
+        values: The configuration without the keys that have a fault, `choices`, and
             `overrides`.
-        borrowed: keys that interpolate another key, or have no value: whose faults, if any, are
+        borrowed: Keys that interpolate another key, or have no value: whose faults, if any, are
             reported elsewhere.
-        faults: one line per key without a value or with a broken interpolation.
+        faults: One fault per key without a value or with a broken interpolation.
     """
 
     values: dict[str, Any]
@@ -318,9 +318,9 @@ def to_plain(
     """Resolves a configuration, its `hydra` node left out.
 
     Args:
-        config: composed.
-        chosen: names of the chosen configs, kept under `choices`.
-        overrides: of the command line, kept under that name: what somebody has asked for.
+        config: Composed configuration.
+        chosen: Names of the chosen configs, kept under `choices`.
+        overrides: Typed overrides, kept under that name.
     """
     plain = PlainConfig({})
 
@@ -366,7 +366,7 @@ def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> Pl
     """Composes another configuration than the one of the command line.
 
     Args:
-        overrides: as on the command line.
+        overrides: Overrides as typed.
         config_dir: Folder of configs beside ours.
 
     Returns:

@@ -122,8 +122,8 @@ def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[st
     """The overrides of a command line as they were typed.
 
     Args:
-        hydra_config: the `hydra` node of a configuration.
-        kind: those of the configuration, or those of Hydra itself.
+        hydra_config: The `hydra` node of a configuration.
+        kind: Overrides of the configuration, or of Hydra itself.
     """
     # An interpolation among them is one of the configuration, not of this list.
     texts = OmegaConf.to_container(hydra_config.overrides[kind], resolve=False)
@@ -176,8 +176,8 @@ def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
     """What an override asks for, one after another in a sweep, as it is written.
 
     Args:
-        override: of a group or a value.
-        options: the configs of its group.
+        override: Override of a group or a value.
+        options: Configs of its group.
     """
     value: Any = override.value()
     if isinstance(value, Glob):
@@ -225,8 +225,8 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
     """The command line that runs a job of Hydra once more, in the directory that it has.
 
     Args:
-        hydra_config: the `hydra` node of the job.
-        ckpt: in place of the job's own; None: that.
+        hydra_config: The `hydra` node of the job.
+        ckpt: Checkpoint instead of the job's own; None for that one.
     """
     folder = config_dir_of(hydra_config)
     own = [

@@ -121,8 +121,8 @@ class Recipe:
         optimizer: The optimizer.
         schedule: The learning rate as a function of the position in the training.
         ema: Exponential moving average of the weights; null for none.
-        finetuning: Which weights learn how fast.
-        augmentation: What training draws for every image.
+        finetuning: Learning rates of the parts of the network.
+        augmentation: Random changes of every training image.
         mixing: Mixup and CutMix (task=classification); null for none.
     """
 
@@ -205,7 +205,7 @@ class Benchmark:
     """`action=benchmark`.
 
     Attributes:
-        target: What is timed.
+        target: Part that is timed.
         repeats: Rounds, in each of which every variant runs once.
         batch_size: Images per batch (train_step, detection).
         image_size: Pixels of the images; null for 256, or the size of the checkpoint's training.
@@ -291,7 +291,7 @@ class Config:
     """A whole configuration.
 
     Attributes:
-        action: What is done.
+        action: Name of the action.
         task: The Lightning module.
         backbone: The image encoder.
         head: The task's head.
@@ -312,7 +312,7 @@ class Config:
         benchmark: Section of action=benchmark.
         report: Section of action=report.
         export: Section of action=export.
-        paths: Where a run writes.
+        paths: Folders that a run writes into.
     """
 
     action: Annotated[str, Keywords(enum=list(ACTIONS))]

@@ -101,7 +101,7 @@ class Adoption:
     """How a command line takes over what a checkpoint was trained with.
 
     Attributes:
-        stored: What that is.
+        stored: Configuration of the checkpoint.
         added: Choices of the checkpoint, as overrides that come before the typed ones.
         typed: Groups whose choice the command line makes.
         base: Composed of all choices but the typed ones of `ANYWHERE`; None if there are none.
@@ -211,7 +211,7 @@ def adopt(
     Args:
         config: Composed of all choices and of the typed values; is changed.
         known: Composed of all choices.
-        adoption: What is taken over.
+        adoption: Choices and values that are taken over.
         settings: Typed values, as overrides.
 
     Raises:
@@ -305,7 +305,7 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
     Args:
         key: Dotted key of the node.
         base: The node as it is composed; None: there is none.
-        value: What is stored for it, plain.
+        value: Stored plain value of the node.
         stored: The whole stored configuration.
         trust: Classes that it may name.
 
@@ -359,8 +359,8 @@ def typed_differences(
 
     Args:
         values: The adopted configuration, plain.
-        stored: What the checkpoint was trained with.
-        overrides: What was typed.
+        stored: Configuration that the checkpoint was trained with.
+        overrides: Typed overrides.
 
     Returns:
         One line per value.

@@ -30,7 +30,7 @@ def benchmark(config: Config) -> Results:
     """Prints times and ratios to the convolution form, and leaves `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs. It may
+        config: The whole configuration as plain values, with `choices`: the chosen configs. It may
             be that of a checkpoint, whose weights are not read: no time depends on them. Data are
             read to time the loader and the overhead only.
 

@@ -33,7 +33,7 @@ def export(config: Config) -> Results:
     """Writes the checkpoint `ckpt=` as a file, compares it with torch, and leaves `results.json`.
 
     Args:
-        config: the whole configuration as plain values, with `choices`: the chosen configs.
+        config: The whole configuration as plain values, with `choices`: the chosen configs.
 
     Returns:
         What `results.json` holds.

@@ -27,12 +27,12 @@ def quantize(
     """Writes a file in int8.
 
     Args:
-        config: of the run.
-        form: of both files.
-        source: the file in float32.
-        path: of the file in int8.
-        data: whose training images the ranges of values are taken from.
-        model: in float32, in evaluation mode.
+        config: Configuration of the run.
+        form: Format of both files.
+        source: File in float32.
+        path: File to write in int8.
+        data: Data module whose training images give the ranges of values.
+        model: Network in float32, in evaluation mode.
 
     Returns:
         How it was made, and the ratio of signal to noise of every layer where that is wanted.

@@ -31,12 +31,12 @@ def verify(
     """Compares a file with torch on images of the validation set.
 
     Args:
-        config: of the run.
-        network: that was written.
-        file: to be compared.
-        form: its format.
-        data: that is evaluated.
-        task: of the network.
+        config: Configuration of the run.
+        network: Network that was written.
+        file: File to compare.
+        form: Format of the file.
+        data: Data module whose validation set is evaluated.
+        task: Task of the network.
 
     Returns:
         The differences, and the metric of both where that is wanted.

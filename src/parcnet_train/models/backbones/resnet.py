@@ -28,7 +28,7 @@ class Stem(nn.Sequential):
 
     Args:
         normalize: Module that normalizes the images.
-        network: torchvision network.
+        network: Network of torchvision.
     """
 
     def __init__(self, normalize: nn.Module, network: resnet.ResNet) -> None:
