@@ -64,7 +64,7 @@ def quantize(
         }
         if settings["sensitivity"]:
             noises = {}
-            with progress("quantising each layer alone", len(quantizable.layers)) as bar:
+            with progress("quantizing each layer alone", len(quantizable.layers)) as bar:
                 for layer, decibels in quantizable.sensitivities(images[:LISTENED]):
                     noises[layer] = decibels
                     bar.update()
