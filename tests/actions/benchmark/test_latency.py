@@ -90,7 +90,7 @@ def test_int8_is_timed_where_it_runs(tmp_path):
         ),
         (
             "benchmark.runtimes=[]",
-            "benchmark.runtimes=[]: expected a list, each onetorch, onnx",
+            "benchmark.runtimes=[]: expected a list, each one of pytorch",
         ),
         ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: expected a list"),
         ("benchmark.backbones=parcnet_s", "benchmark.backbones=parcnet_s: "),
