@@ -47,7 +47,7 @@ def prime_folder(tmp_path_factory):
 
 
 def call(overrides, cwd):
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
         [sys.executable, "-m", "parcnet_train", *overrides],
         cwd=cwd,
