@@ -1,11 +1,11 @@
-"""Types and bounds of sections, and settings of the trainer that are refused."""
+"""Bounds of the Trainer, and settings of the trainer that are refused."""
 
 import inspect
 
 import pytest
 import pytorch_lightning
 
-from parcnet_train.config.sections import REFUSED, Trainer
+from parcnet_train.config.bounded import REFUSED, Trainer
 from running import faults_of
 
 

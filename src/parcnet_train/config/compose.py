@@ -25,6 +25,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from parcnet_train.config.bounded import REFUSED
 from parcnet_train.config.keys import value_of
 from parcnet_train.config.nearest import nearest
 from parcnet_train.config.overrides import (
@@ -44,7 +45,6 @@ from parcnet_train.config.overrides import (
     whole,
 )
 from parcnet_train.config.schema import faults_of, fits, read_schema, schema_at
-from parcnet_train.config.sections import REFUSED
 from parcnet_train.config.stored import (
     adopt,
     adoption_of,

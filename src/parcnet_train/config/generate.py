@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 from pydantic import PydanticUserError, TypeAdapter
 from typing_extensions import is_typeddict
 
-from parcnet_train.config.sections import BOUNDED, Config
+from parcnet_train.config.bounded import BOUNDED
+from parcnet_train.config.sections import Config
 
 Schema = dict[str, Any]
 
@@ -63,7 +64,7 @@ def schema_of(target: Any, name: str) -> Schema:
 
 
 def schema_of_section(section: type = Config) -> Schema:
-    """The JSON Schema of a dataclass of `config/sections.py`."""
+    """The JSON Schema of a dataclass of `config/sections.py` or `config/bounded.py`."""
     hints = typing.get_type_hints(section, include_extras=True)
     texts = descriptions_of(section)
     needed = [each.name for each in fields(section) if each.default is each.default_factory]

@@ -17,9 +17,10 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from parcnet_train.config.keys import MISSING, show, value_of
+from parcnet_train.config.bounded import REFUSED
+from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.nearest import nearest
-from parcnet_train.config.sections import IMPLIED, REFUSED
+from parcnet_train.config.sections import IMPLIED
 from parcnet_train.errors import Fault
 
 Schema = Mapping[str, Any]
@@ -41,8 +42,9 @@ def is_number(_: Any, value: Any) -> bool:
 
 
 def ascending(_: Any, wanted: bool, values: Any, __: Schema) -> Iterator[ValidationError]:
-    """The keyword `ascending`."""
-    if wanted and list(values) != sorted(values):
+    """Implement the keyword `ascending`; other keywords report what is not a list of numbers."""
+    are_numbers = isinstance(values, list) and all(is_number(_, value) for value in values)
+    if wanted and are_numbers and values != sorted(values):
         yield ValidationError("not ascending")
 
 
@@ -57,9 +59,6 @@ Validator = extend(
 
 def fits(value: Any, schema: Schema) -> bool:
     """Whether a plain value is what a schema asks for."""
-    if "ascending" in schema:  # numbers are compared that are numbers
-        rest = {key: each for key, each in schema.items() if key != "ascending"}
-        return fits(value, rest) and list(value) == sorted(value)
     return bool(Validator(schema).is_valid(value))
 
 
@@ -127,11 +126,11 @@ def faults_of_value(
         if inner and not alternatives(schema, "part"):
             yield from faults_of_mapping(f"{key}.", value, inner[0], find, borrowed)
             return
-    if parts := alternatives(schema, "part"):
-        if value is None and {"type": "null"} in schema.get("anyOf", ()):
-            return
-        optional = "null or " if len(schema.get("anyOf", ())) > len(parts) else ""
-        yield Fault(key, f"{show(key, value)}: expected {optional}a mapping with a _target_")
+    if alternatives(schema, "part"):
+        is_optional = {"type": "null"} in schema.get("anyOf", ())
+        if not (is_optional and value is None):
+            expected = "null or a mapping" if is_optional else "a mapping"
+            yield Fault(key, f"{show(key, value)}: expected {expected} with a _target_")
     elif not fits(value, schema):
         yield Fault(key, f"{show(key, value)}: expected {words_of(schema)}{near(value, schema)}")
 
@@ -283,8 +282,3 @@ def near(value: Any, schema: Schema) -> str:
     """`; did you mean X?` if an allowed word is a likely slip of the keyboard away."""
     allowed = [word for each in (schema, *schema.get("anyOf", ())) for word in options_of(each)]
     return nearest(str(value), allowed) if isinstance(value, str) else ""
-
-
-def is_missing(config: Mapping[str, Any], key: str) -> bool:
-    """Whether a configuration has no such key."""
-    return value_of(config, key) is MISSING

@@ -23,7 +23,6 @@ from parcnet_train.bounds import (
     PositiveShare,
     Share,
     Text,
-    UpTo100,
     Whole,
 )
 from parcnet_train.runs.actions import ACTIONS
@@ -339,91 +338,3 @@ class Config:
     report: Report
     export: Export
     paths: Paths
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Arguments of `pytorch_lightning.Trainer` whose values this package bounds.
-
-    Those without a default are needed. `max_steps`, `val_check_interval` and
-    `check_val_every_n_epoch` are followed by callbacks instead.
-
-    Attributes:
-        accelerator: Kind of device.
-        devices: Devices of each machine, one process each.
-        precision: Precision of the computation; auto for 16-mixed on CUDA, 32-true elsewhere.
-        max_epochs: Number of epochs, or how it follows the size of the set.
-        max_steps: Optimizer steps after which the run ends; null for no limit.
-        val_check_interval: Share of an epoch, or optimizer steps, between validations.
-        check_val_every_n_epoch: Epochs between validations.
-        log_every_n_steps: Optimizer steps between log lines.
-        limit_train_batches: Batches of a training epoch, or a share of them.
-        limit_val_batches: Batches of an evaluation, or a share of them.
-        accumulate_grad_batches: Batches per optimizer step.
-        num_nodes: Number of machines.
-        strategy: How processes share the work.
-        sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
-        gradient_clip_val: Largest norm of the gradient; null for no clipping.
-    """
-
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
-    devices: Devices
-    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
-    max_epochs: Count | Epochs
-    max_steps: Count | None
-    val_check_interval: Limit
-    check_val_every_n_epoch: Count
-    log_every_n_steps: Count
-    limit_train_batches: Limit = 1.0
-    limit_val_batches: Limit = 1.0
-    accumulate_grad_batches: Literal["auto"] | Count = 1
-    num_nodes: Count = 1
-    strategy: Literal["auto", "ddp"] = "auto"
-    sync_batchnorm: bool = False
-    gradient_clip_val: Positive | None = None
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """Arguments of `torch.optim.AdamW` whose values this package bounds.
-
-    Attributes:
-        lr: Learning rate.
-        betas: Decay of the averages of the gradient and of its square.
-        weight_decay: Share of a weight that a step takes away, in units of the learning rate.
-    """
-
-    lr: UpTo100 = 0.001
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    weight_decay: NotNegative = 0.01
-
-
-# Constructors that are not ours, and the bounds of their arguments.
-BOUNDED: dict[str, type] = {"pytorch_lightning.Trainer": Trainer, "torch.optim.AdamW": AdamW}
-
-# Arguments of the Trainer that this package sets itself, or that its trainings cannot follow.
-REFUSED = {
-    "trainer.barebones": "it turns checkpoints and logs off. Fix: leave it out",
-    "trainer.callbacks": "expected in the group callbacks. Fix: +callbacks.mine={_target_: ...}",
-    "trainer.default_root_dir": "a run writes into its own directory. Fix: paths.runs=PATH",
-    "trainer.enable_checkpointing": (
-        "a run always writes best.ckpt and last.ckpt. Fix: leave it out"
-    ),
-    "trainer.enable_model_summary": "a run logs its parameters. Fix: action=profile shows more",
-    "trainer.enable_progress_bar": "the bar is shown in terminals only. Fix: command | cat",
-    "trainer.fast_dev_run": "it writes no checkpoint to evaluate. Fix: debug=tiny",
-    "trainer.limit_predict_batches": "nothing reads it. Fix: leave it out",
-    "trainer.limit_test_batches": "every evaluation reads trainer.limit_val_batches. Fix: set that",
-    "trainer.logger": "expected in the group logger. Fix: logger=[csv,tensorboard]",
-    "trainer.max_time": "a run cannot resume from it. Fix: timeout 3h COMMAND, then ckpt=last",
-    "trainer.min_epochs": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
-    "trainer.min_steps": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
-    "trainer.model_registry": "nothing is uploaded. Fix: leave it out",
-    "trainer.num_sanity_val_steps": "data are checked before training. Fix: action=check",
-    "trainer.overfit_batches": "it replaces the samplers. Fix: trainer.limit_train_batches=N",
-    "trainer.plugins": "this package sets them. Fix: leave it out",
-    "trainer.reload_dataloaders_every_n_epochs": "a resume could not follow it. Fix: leave it out",
-    "trainer.use_distributed_sampler": (
-        "the samplers share out the data themselves. Fix: leave it out"
-    ),
-}
