@@ -75,6 +75,9 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole_link(path: Path, link: Callable[[Path], object]) -> None:
     """Put a link in place of whatever has its name.
 
+    A link that a power failure loses is made again by the next call, so nothing is flushed: data
+    sets have many thousands.
+
     Args:
         path: Path of the link.
         link: Function that makes the link under the path that it is given.
@@ -84,7 +87,6 @@ def whole_link(path: Path, link: Callable[[Path], object]) -> None:
     partial.unlink(missing_ok=True)
     link(partial)
     partial.replace(path)
-    sync_folder(path.parent)
 
 
 def write_once(root: Path, write: Callable[[Path], None]) -> None:
