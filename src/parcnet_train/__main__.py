@@ -1,4 +1,4 @@
-"""The only front door: `python -m parcnet_train [GROUP=CHOICE ...] [KEY=VALUE ...]`."""
+"""Entry point: `python -m parcnet_train [GROUP=CHOICE ...] [KEY=VALUE ...]`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SUBDIR = "hydra.sweep.subdir"
 
 
 def main() -> None:
-    """Runs one action, or several with `-m`; exits 2 with one line per fault of the user's."""
+    """Run one action, or several with `-m`; exit with 2 and one line per user error."""
     register_resolvers()
     is_job = follow_launcher(SWEEP)
     if follow_launcher():  # which has checked the configuration
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def rewrite(overrides: Sequence[str], config: DictConfig) -> list[str]:
-    """Has Hydra read from `sys.argv` what the overrides of a command line mean.
+    """Rewrite `sys.argv`, which Hydra reads, so that it has the meaning of the overrides.
 
     Returns:
         The overrides as they are there now.
@@ -120,7 +120,7 @@ def rewrite(overrides: Sequence[str], config: DictConfig) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def run(config: DictConfig) -> float | None:
-    """One job; Hydra has made its run directory and opened its log.
+    """Run one job; Hydra has created its run directory and opened its log.
 
     Returns:
         The metric of a job of a sweep, for whatever sweeps.
@@ -138,7 +138,7 @@ def run(config: DictConfig) -> float | None:
 
 
 def taken_over(config: DictConfig, overrides: Sequence[str], is_sweep: bool) -> list[str]:
-    """Overrides that a command line leaves to its checkpoint: choices of groups, and which file.
+    """Return the overrides that come from the checkpoint: group choices, and its path.
 
     Args:
         config: Composed of the command line, with its `hydra` node.
@@ -157,7 +157,7 @@ def taken_over(config: DictConfig, overrides: Sequence[str], is_sweep: bool) -> 
 
 
 def plain_of_job(config: DictConfig, known: HydraConf) -> PlainConfig:
-    """The plain configuration of a job that Hydra has composed.
+    """Return the plain configuration of a job that Hydra has composed.
 
     What was typed and differs from the job's checkpoint is logged.
 
@@ -180,7 +180,7 @@ def plain_of_job(config: DictConfig, known: HydraConf) -> PlainConfig:
 
 
 def act(config: dict[str, Any]) -> None:
-    """Does what `action` says, in this process or in as many as the run has devices."""
+    """Run the action in this process, or in one process per device."""
     from parcnet_train.build import processes_to_start
 
     processes = processes_to_start(config)
@@ -195,7 +195,7 @@ def act(config: dict[str, Any]) -> None:
 
 
 def function_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The function that a configuration's `action` names; imports torch: seconds, and only now."""
+    """Import and return the function of a configuration's action; torch takes seconds."""
     module, _, name = str(ACTIONS[config["action"]].function).rpartition(".")
     function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(
         importlib.import_module(module), name
@@ -204,7 +204,7 @@ def function_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, 
 
 
 def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:
-    """Tries to write where Hydra writes next; of a run, the folder around its own is made.
+    """Check that Hydra can write its directory; create the folder around that of a run.
 
     Raises:
         ConfigError: where that is not possible.
@@ -220,12 +220,12 @@ def refuse_unwritable(config: DictConfig, is_sweep: bool) -> None:
     except OSError as error:
         way_out = "paths.runs" if is_sweep or names_its_directory(config) else key
         raise ConfigError(
-            f"{key}={path} cannot be written: {reason_of(error)}; write elsewhere: {way_out}=PATH"
+            f"{key}={path} cannot be written: {reason_of(error)}. Fix: {way_out}=PATH"
         ) from error
 
 
 def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[Fault]:
-    """What torchrun and srun cannot be asked to do.
+    """Return faults of commands that torchrun or srun cannot run.
 
     Args:
         is_sweep: Whether several runs are wanted.
@@ -256,7 +256,7 @@ def wrong_place(is_sweep: bool, names_its_directory: bool) -> list[Fault]:
 def check_jobs(
     arguments: Namespace, is_sweep: bool, hydra_config: Any, faults: Sequence[Fault]
 ) -> None:
-    """Checks every configuration of a command, and says how many there are.
+    """Check every configuration of a command, and print how many there are.
 
     Args:
         arguments: Parsed command line.
@@ -297,7 +297,7 @@ def check_jobs(
 
 
 def told(fault: Fault, names: Sequence[str], jobs: Jobs) -> Fault:
-    """A fault with the jobs of a sweep that have it, unless all of them do."""
+    """Add the jobs of a sweep that have a fault to its message, unless all have it."""
     if len(names) == len(jobs.overrides):
         return fault
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -305,7 +305,7 @@ def told(fault: Fault, names: Sequence[str], jobs: Jobs) -> Fault:
 
 
 def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: bool = True) -> None:
-    """Raises every fault of a configuration at once.
+    """Raise all faults of a configuration at once.
 
     Args:
         plain: Configuration to check.

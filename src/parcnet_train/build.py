@@ -64,7 +64,7 @@ SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
 
 
 def make(config: Config, **arguments: Any) -> Any:
-    """Calls the `_target_` of a config with its arguments and some more.
+    """Call the `_target_` of a config with its arguments and additional ones.
 
     Raises:
         ConfigError: where it refuses them.
@@ -78,38 +78,38 @@ def make(config: Config, **arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Modules built inside have shapes and no values, which takes no time and no memory."""
+    """Build modules without values inside this context; it takes no time and no memory."""
     with torch.device("meta"):
         yield
 
 
 def build_data(config: Config) -> Any:
-    """The data module, its files prepared, so that it can tell its classes."""
+    """Build the data module and prepare its files, so that its classes are known."""
     data = make(config["data"])
     data.prepare()
     return data
 
 
 def build_backbone(config: Config) -> Backbone:
-    """The backbone, its weights drawn: `backbone.pretrained` is for the start of a training."""
+    """Build the backbone with random weights; `backbone.pretrained` is read by a training."""
     return make({key: value for key, value in config["backbone"].items() if key != PRETRAINED})
 
 
 def build_model(config: Config, num_classes: int) -> Model:
-    """Backbone and head, the head completed with the backbone's levels."""
+    """Build backbone and head; the head is completed with the backbone's levels."""
     backbone = build_backbone(config)
     head = make(config["head"])(levels=backbone.levels, num_classes=num_classes)
     return Model(backbone, head)
 
 
 def height_and_width(size: int | list[int]) -> tuple[int, int]:
-    """An image size of a configuration: one number of pixels stands for both."""
+    """Return the height and width of an image size, which may be a single number."""
     height, width = size if isinstance(size, list) else (size, size)
     return height, width
 
 
 def benchmarked_size(config: Config) -> tuple[str, int | list[int]]:
-    """The size of a benchmark's images, as configured, and the key that gives it.
+    """Return the key and the value of the size of a benchmark's images.
 
     Without one it is that of the checkpoint, or else the paper's 256 pixels.
     """
@@ -120,7 +120,7 @@ def benchmarked_size(config: Config) -> tuple[str, int | list[int]]:
 
 
 def published_network(name: str) -> nn.Module:
-    """Another package's own network, with 1000 classes.
+    """Build a network of another package, with 1000 classes.
 
     Args:
         name: `torchvision.NAME` or `timm.NAME`.
@@ -136,14 +136,14 @@ def published_network(name: str) -> nn.Module:
 
 
 def build_optimizer(config: Config, model: Model) -> Optimizer:
-    """The optimizer over all that is trained; its groups carry `lr_scale`."""
+    """Build the optimizer of all trained parameters; its groups have `lr_scale`."""
     finetuning = config["recipe"]["finetuning"]
     groups = parameter_groups(model, finetuning["layer_decay"], finetuning["head_lr"])
     return make(config["recipe"]["optimizer"])(groups)
 
 
 def build_task(config: Config, num_classes: int) -> Task:
-    """The Lightning module around backbone and head, with optimizer and schedule."""
+    """Build the Lightning module with backbone, head, optimizer and schedule."""
     model = build_model(config, num_classes)
     finetuning = config["recipe"]["finetuning"]
     freeze(model, finetuning["freeze_stages"], finetuning["freeze_batchnorm"])
@@ -161,7 +161,7 @@ def build_task(config: Config, num_classes: int) -> Task:
 
 
 def build_loggers(config: Config) -> list[Logger]:
-    """The chosen loggers that can be opened; none can stop a training."""
+    """Build the chosen loggers that can be opened; none can stop a training."""
     settings = dict(config["logger"])
     if "wandb" in settings:
         settings["wandb"] = wandb_settings(settings["wandb"], Path(config["paths"]["output"]))
@@ -169,7 +169,7 @@ def build_loggers(config: Config) -> list[Logger]:
 
 
 def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callback]:
-    """What training needs: EMA, guards, and the checkpoints of a run, its best and its last.
+    """Build the callbacks of a training: EMA, guards, the best and the last checkpoint.
 
     Args:
         config: The whole configuration.
@@ -213,7 +213,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
 
 
 def build_own_callbacks(config: Config) -> list[Callback]:
-    """The callbacks of the group `callbacks`.
+    """Build the callbacks of the group `callbacks`.
 
     Raises:
         ConfigError: If one is no callback.
@@ -233,7 +233,7 @@ def build_own_callbacks(config: Config) -> list[Callback]:
 
 
 def devices_of(config: Config) -> int:
-    """Devices of each machine, one process each."""
+    """Return the number of devices per machine, each with one process."""
     trainer = config["trainer"]
     if trainer["devices"] != "auto":
         return trainer["devices"]
@@ -244,18 +244,18 @@ def devices_of(config: Config) -> int:
 
 
 def world_size(config: Config) -> int:
-    """Processes of a training or an evaluation, on all machines."""
+    """Return the number of processes on all machines."""
     return devices_of(config) * config["trainer"].get("num_nodes", 1)
 
 
 def processes_to_start(config: Config) -> int:
-    """How many processes this one has to start; 1: none, it does the work itself."""
+    """Return how many processes to start; 1 if this process does the work itself."""
     is_parallel = ACTIONS[config["action"]].parallel
     return world_size(config) if is_parallel and place().is_alone else 1
 
 
 def accumulation(config: Config) -> int:
-    """Batches per optimizer step; `auto` takes as many as come nearest to the reference batch."""
+    """Return the batches per optimizer step; `auto` comes closest to the reference batch."""
     recipe = config["recipe"]
     batches = config["trainer"].get("accumulate_grad_batches", recipe["accumulate"])
     if batches != "auto":
@@ -265,7 +265,7 @@ def accumulation(config: Config) -> int:
 
 
 def precision_of(config: Config) -> str:
-    """The precision of training and evaluation, as Lightning calls it."""
+    """Return Lightning's name of the precision of training and evaluation."""
     settings = config["trainer"]
     if settings["precision"] != "auto":
         return settings["precision"]
@@ -274,7 +274,7 @@ def precision_of(config: Config) -> str:
 
 
 def epochs_of(config: Config, images: int) -> int:
-    """Number of epochs of a training, also where it follows the size of the set.
+    """Return the number of epochs, which may follow the size of the set.
 
     Args:
         config: Whole configuration.
@@ -292,7 +292,7 @@ def build_trainer(
     loggers: Sequence[Logger] = (),
     epochs: int | None = None,
 ) -> pl.Trainer:
-    """The Trainer of a training, or of an evaluation.
+    """Build the Trainer of a training or an evaluation.
 
     Args:
         config: Whole configuration.

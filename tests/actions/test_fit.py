@@ -188,7 +188,7 @@ def test_resuming_a_finished_run_writes_its_results(resumable, trained):
 def test_a_finished_run_is_not_continued_elsewhere(trained, tmp_path):
     file = tmp_path / "elsewhere.ckpt"
     shutil.copy(trained[0] / "checkpoints" / "last.ckpt", file)
-    with pytest.raises(CheckpointError, match=r"max_epochs=1; allowed are more: raise recipe.ep"):
+    with pytest.raises(CheckpointError, match=r"max_epochs=1; expected more. Fix: raise recipe.ep"):
         run([*TINY, f"ckpt={file}"], tmp_path / "run")
 
 

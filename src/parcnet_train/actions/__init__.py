@@ -1,1 +1,1 @@
-"""What `action=` can be: each a function of a checked configuration that writes `results.json`."""
+"""Actions: one function per value of `action`, each of which writes `results.json`."""

@@ -1,4 +1,4 @@
-"""`action=average`: the best epochs of a run as one checkpoint, as released weights are made."""
+"""`action=average`: average the best epochs of a run, as the released weights were made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from parcnet_train.version import __version__
 
 
 def average(config: Config) -> Results:
-    """Averages the epochs that a run kept, and evaluates the average and each of them.
+    """Average the best epochs of a run, and evaluate the average and each epoch.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -60,7 +60,7 @@ def average(config: Config) -> Results:
 def average_states(
     states: Sequence[Mapping[str, Tensor]], newest: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The mean of weights and statistics, computed in float64; counters are those of the newest.
+    """Average weights and statistics in float64; counters are taken from the newest epoch.
 
     Args:
         states: State dicts of one network; EMA weights if the run kept them.
@@ -77,7 +77,7 @@ def average_states(
 def contents(
     newest: Mapping[str, Any], state: Mapping[str, Tensor], paths: Sequence[Path]
 ) -> dict[str, Any]:
-    """A checkpoint of weights alone, for `load`, `action=test` and `backbone.pretrained`."""
+    """Return a checkpoint of weights, for `load`, `action=test` and `backbone.pretrained`."""
     kept = ("config", "choices", "class_names", "category_ids", "epoch", "global_step")
     return {
         "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(config: Config) -> Results:
-    """Trains, evaluates the best checkpoint, and leaves curves and `results.json`.
+    """Train, evaluate the best checkpoint, and write curves and `results.json`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -84,7 +84,7 @@ def fit(config: Config) -> Results:
         refuse_finished(checkpoint, resumed, epochs, output)
         compare_configs(checkpoint, config)
         provenance.goes_on(checkpoint["position"]["epoch"])
-        log.info("going on from %s", resumed)
+        log.info("resuming from %s", resumed)
     elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
         backbone = task.model.backbone
         state, others = pretrained_state(pretrained, backbone, config)
@@ -112,7 +112,7 @@ def fit(config: Config) -> Results:
 
 
 def count_epochs(config: Config, data: Any) -> int:
-    """Number of epochs, logged where it follows the size of the set."""
+    """Return the number of epochs; log it if it follows the size of the set."""
     wanted = config["trainer"]["max_epochs"]
     if isinstance(wanted, int):
         return wanted
@@ -138,7 +138,7 @@ def train(
     resumed: Path | None,
     provenance: Provenance,
 ) -> Results:
-    """Trains to the last epoch; where somebody stops it, this process ends, all of it saved.
+    """Train to the last epoch; if the training is stopped, save it and end this process.
 
     Args:
         config: The whole configuration.
@@ -196,7 +196,7 @@ def train(
 
 
 def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None:
-    """Why a training ended before its last epoch; None if it did not."""
+    """Return why a training ended before its last epoch; None if it did not."""
     if not trainer.should_stop:
         return None
     reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping))
@@ -204,7 +204,7 @@ def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None
 
 
 def best_or_last(output: Path) -> Path:
-    """The best checkpoint of a run, or its last one if that is missing."""
+    """Return the best checkpoint of a run, or its last one if that is missing."""
     if (output / BEST).is_file():
         return output / BEST
     log.warning(
@@ -214,7 +214,7 @@ def best_or_last(output: Path) -> Path:
 
 
 def test(config: Config) -> Results:
-    """Evaluates the checkpoint `ckpt=` on the validation set.
+    """Evaluate the checkpoint `ckpt=` on the validation set.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -235,7 +235,7 @@ def test(config: Config) -> Results:
 
 
 def prepare(config: Config) -> tuple[Any, Task]:
-    """Seeds every generator and builds data module and task."""
+    """Seed every random generator, and build the data module and the task."""
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     data = build_data(config)
     task = build_task(config, len(data.class_names))
@@ -250,18 +250,18 @@ def prepare(config: Config) -> tuple[Any, Task]:
 
 
 def warn_of_others(path: Path | str, others: Sequence[str]) -> None:
-    """Warns of values with which a checkpoint's weights fit, and mean something else."""
+    """Warn about values that fit a checkpoint's weights but change what they compute."""
     if others:
         log.warning("%s was trained with other values than this run's: %s", path, " ".join(others))
 
 
 def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
-    """A metric as a number, None where it was not logged."""
+    """Return a metric as a number; None if it was not logged."""
     return float(metrics[name]) if name in metrics else None
 
 
 def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, Any]:
-    """Reads a checkpoint and makes sure that its model and classes are those of this run.
+    """Read a checkpoint, and check that its model and classes are those of this run.
 
     Raises:
         CheckpointError: where they are not.
@@ -275,7 +275,7 @@ def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, A
 def without_further_steps(
     checkpoint: Mapping[str, Any], path: Path, config: Config, epochs: int
 ) -> int:
-    """The epochs of a run; those that are done, if it has reached `trainer.max_steps`.
+    """Return the epochs of a run; those that are done if it has reached `trainer.max_steps`.
 
     Raises:
         CheckpointError: If it was trained for longer.
@@ -286,7 +286,8 @@ def without_further_steps(
     if steps > max_steps:
         raise CheckpointError(
             f"ckpt={path} has been trained for {steps} steps, trainer.max_steps={max_steps}; "
-            "expected at least as many: raise trainer.max_steps, or evaluate it with action=test"
+            "expected at least as many. Fix: raise trainer.max_steps, or evaluate the checkpoint "
+            "with action=test"
         )
     return min(epochs, checkpoint["position"]["epoch"])
 
@@ -294,12 +295,12 @@ def without_further_steps(
 def refuse_finished(
     checkpoint: Mapping[str, Any], path: Path, max_epochs: int, output: Path
 ) -> None:
-    """Refuses a checkpoint that was trained for longer than this run is to be.
+    """Refuse a checkpoint that was trained for longer than this run.
 
-    One trained for as long leaves nothing to do but to evaluate the best epoch of its own run.
+    If it was trained for as long, only the best epoch of its own run is evaluated.
 
     Raises:
-        CheckpointError: where it was, or where this run has no best epoch.
+        CheckpointError: If it was, or if this run has no best epoch.
     """
     epochs = checkpoint["epoch"] + 1
     has_checkpoint = (output / BEST).is_file() or (output / LAST).is_file()
@@ -307,13 +308,13 @@ def refuse_finished(
     if epochs > max_epochs or is_done:
         raise CheckpointError(
             f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "
-            f"allowed are {'more' if is_done else 'at least as many'}: raise recipe.epochs, or "
-            "evaluate it with action=test"
+            f"expected {'more' if is_done else 'at least as many'}. Fix: raise recipe.epochs, or "
+            "evaluate the checkpoint with action=test"
         )
 
 
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
-    """Metrics of a checkpoint (its EMA weights where it has them) on the validation set.
+    """Return the validation metrics of a checkpoint; of its EMA weights if it has them.
 
     With `recipe.ema.compare`, also the metric of the trained weights.
     """
@@ -336,7 +337,7 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
 def validate(
     config: Config, task: Task, data: Any, state: Mapping[str, Tensor]
 ) -> Mapping[str, float]:
-    """Metrics of weights on the validation set."""
+    """Return the validation metrics of weights."""
     task.model.load_state_dict(state)
     with refusals():
         (metrics,) = build_trainer(config).validate(task, data, verbose=False)
@@ -345,7 +346,7 @@ def validate(
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """What Lightning refuses once it knows the data, such as a share of less than one batch.
+    """Report what Lightning refuses once it knows the data, such as less than one batch.
 
     Raises:
         ConfigError: with its first line.
@@ -362,7 +363,7 @@ def refusals() -> Iterator[None]:
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
-    """Warns of every value that differs from the one the checkpoint was trained with."""
+    """Warn about every value that differs from that of the checkpoint."""
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
         if key.split(".")[0] in NOT_OF_A_TRAINING:
@@ -373,7 +374,7 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
 
 
 def describe(config: Config, task: Task) -> Results:
-    """What was run, for `results.json`."""
+    """Describe a run for `results.json`."""
     return {
         **about(config),
         **config["choices"],

@@ -1,4 +1,4 @@
-"""`action=predict`: a checkpoint on images of anybody's."""
+"""`action=predict`: run a checkpoint on your own images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}  # as in an
 
 
 def predict(config: Config) -> Results:
-    """Predicts what is in images, and leaves tables, pictures and `results.json`.
+    """Predict what is in images, and write tables, pictures and `results.json`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs. Of it,
@@ -53,8 +53,8 @@ def predict(config: Config) -> Results:
     predictor = model.predictor
     if not isinstance(predictor, Predictor):
         raise CheckpointError(
-            f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; action=predict knows "
-            "classification, detection and segmentation"
+            f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; expected "
+            "classification, detection or segmentation"
         )
     refuse_not_finite(model, ckpt)
     if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
@@ -107,7 +107,7 @@ def predict(config: Config) -> Results:
 
 
 def refuse_not_finite(model: Model, ckpt: Path) -> None:
-    """Refuses weights from which nothing can be computed.
+    """Refuse weights that are not finite.
 
     Args:
         model: Network of the checkpoint.
@@ -127,7 +127,7 @@ def refuse_not_finite(model: Model, ckpt: Path) -> None:
 
 @contextlib.contextmanager
 def as_evaluated(config: Config, device: torch.device) -> Iterator[None]:
-    """Computes in the precision of an evaluation on that device."""
+    """Compute in the precision that an evaluation has on that device."""
     dtype = AUTOCAST.get(precision_of(config))
     with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""`action=profile`: what a network costs, or the tables of the paper beside ours."""
+"""`action=profile`: the cost of a network, or the tables of the paper beside ours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parcnet_train.runs.directories import write_results
 
 
 def profile(config: Config) -> Results:
-    """Prints what the parts of the composed network cost, and leaves `results.json`.
+    """Print the cost of each part of the composed network, and write `results.json`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs. Its
@@ -35,7 +35,7 @@ def profile(config: Config) -> Results:
 
 
 def profile_composed(config: Config) -> Results:
-    """Profiles backbone and head of a configuration."""
+    """Profile backbone and head of a configuration."""
     settings = config["profile"]
     size, batch_size = height_and_width(settings["image_size"]), settings["batch_size"]
     with meta_device():
@@ -61,7 +61,7 @@ def profile_composed(config: Config) -> Results:
 
 
 def compare_table(table: str) -> Results:
-    """Counts every row of a table of the paper."""
+    """Count every row of a table of the paper."""
     rows = compare(TABLES[table])
     print_comparison(table, rows)
     return {
@@ -72,7 +72,7 @@ def compare_table(table: str) -> Results:
 
 
 def costs(stage: Stage) -> Results:
-    """The numbers of a part, or of the whole."""
+    """Return the costs of a part, or of the whole network."""
     return {
         "parameters": stage.parameters,
         "multiply_adds": stage.multiply_adds,

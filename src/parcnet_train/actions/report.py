@@ -19,7 +19,7 @@ WIDTH = 150  # characters that the widest table needs
 
 
 def report(config: Config) -> Results:
-    """Compares all finished runs below a folder, and leaves tables, figures and `results.json`.
+    """Compare all finished runs below a folder, and write tables, figures and `results.json`.
 
     Args:
         config: The whole configuration as plain values; its data and its network are not looked at.
@@ -78,12 +78,12 @@ def report(config: Config) -> Results:
 
 
 def folders_of(value: str | list[str]) -> list[Path]:
-    """`report.runs`: one folder or several."""
+    """Return the folders of `report.runs`, which names one or several."""
     return [Path(each).expanduser() for each in ([value] if isinstance(value, str) else value)]
 
 
 def numbers(sections: Sequence[Section]) -> Iterator[tuple[str, object]]:
-    """Of every row with runs, metrics in percent."""
+    """Return the metrics, in percent, of every row that has runs."""
     for line in (line for part in sections for line in part.lines):
         if line.group is None:
             continue

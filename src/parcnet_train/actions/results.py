@@ -1,4 +1,4 @@
-"""What every action leaves in `results.json`, and shows."""
+"""Results that every action writes to `results.json` and prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Results = dict[str, Any]
 
 
 def about(config: dict[str, Any]) -> Results:
-    """What `results.json` says of every action."""
+    """Return the entries of `results.json` that every action has."""
     return {
         "status": "done",
         "action": config["action"],
@@ -27,12 +27,12 @@ def about(config: dict[str, Any]) -> Results:
 
 
 def is_first_process() -> bool:
-    """Whether this process writes what a run of several writes once."""
+    """Return whether this is the process that writes the files of its run."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def finish(output: Path, results: Results) -> Results:
-    """Writes and shows the results of a run, from its first process."""
+    """Write and print the results of a run, from its first process."""
     if is_first_process():
         write_results(output, results)
         print_summary(results)

@@ -1,4 +1,4 @@
-"""Configurations: where they lie, how they are composed, and what they are as plain values.
+"""Composition of configurations with Hydra, and their plain values.
 
 With `config/overrides.py`, `sweeps/grid.py`, the entry and `build.py`, all that knows Hydra.
 Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
@@ -76,7 +76,7 @@ SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
 def compose_config(
     overrides: Sequence[str], config_dir: str | None = None
 ) -> tuple[DictConfig, list[Fault]]:
-    """Composes what can be composed and lists the faults of the rest.
+    """Compose what can be composed, and list the faults of the rest.
 
     Args:
         overrides: Overrides as typed; of a sweep, its first job is composed, and every choice
@@ -137,13 +137,13 @@ def compose_config(
 
 
 def schema_of_target(name: str) -> Mapping[str, Any] | None:
-    """The schema of a `_target_` of `conf/`; None of any other one."""
+    """Return the schema of a `_target_` in `conf/`; None for any other one."""
     found: Mapping[str, Any] | None = read_schema(SCHEMA)["$defs"].get(name)
     return found
 
 
 def typed_faults(plain: PlainConfig) -> list[Fault]:
-    """Every fault that can be found without torch: of keys, types and ranges."""
+    """Return every fault of keys, types and ranges, without importing torch."""
     whole = {name: value for name, value in plain.values.items() if name not in RECORDED}
     return [
         *plain.faults,
@@ -152,7 +152,7 @@ def typed_faults(plain: PlainConfig) -> list[Fault]:
 
 
 def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override]:
-    """Overrides whose numbers are texts again where only a text is allowed, as `data.root=2012`.
+    """Turn numbers back into text if only text fits, as in `data.root=2012`.
 
     Args:
         overrides: Parsed overrides, of groups too.
@@ -173,7 +173,7 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
 
 
 def misread_files(paths: Sequence[str]) -> list[Fault]:
-    """One line per config beside ours that Hydra would not read as its author does.
+    """Return a fault for every config file of the user's that Hydra would misread.
 
     Before a byte order mark Hydra does not see a file's first line, which may name its package.
 
@@ -204,14 +204,14 @@ def misread_files(paths: Sequence[str]) -> list[Fault]:
 
 
 def is_option(options: Sequence[str], value: Any, text: Any) -> bool:
-    """Whether the text of a value is the name of a config."""
+    """Return whether the text of a value is the name of a config."""
     return text in options
 
 
 def sorted_out(
     parsed: Sequence[Override], paths: Sequence[str]
 ) -> tuple[list[str], list[Override], list[Fault]]:
-    """Divides overrides into choices of groups and values, inside `initialize_config_dir`.
+    """Divide overrides into group choices and values, inside `initialize_config_dir`.
 
     Args:
         parsed: Overrides of a command line.
@@ -265,7 +265,7 @@ def sorted_out(
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """All dotted keys, of inner nodes too; nothing is resolved."""
+    """Yield all dotted keys, inner nodes included; nothing is resolved."""
     for name in map(str, config):
         yield f"{prefix}{name}"
         is_open = not (
@@ -276,7 +276,7 @@ def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def choices(hydra_config: Any) -> dict[str, Any]:
-    """The chosen config of every group, from the `hydra` node of a configuration.
+    """Return the chosen config of every group, from a configuration's `hydra` node.
 
     Returns:
         A name for each group, a list of names if several were typed, None if there is none.
@@ -291,7 +291,7 @@ def choices(hydra_config: Any) -> dict[str, Any]:
 
 
 def names_its_directory(config: DictConfig) -> bool:
-    """Whether a run takes its directory from `run_dir`, and not from the command line."""
+    """Return whether a run's directory comes from `run_dir`, not the command line."""
     return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
 
 
@@ -315,7 +315,7 @@ class PlainConfig:
 def to_plain(
     config: DictConfig, chosen: dict[str, Any], overrides: Sequence[str] = ()
 ) -> PlainConfig:
-    """Resolves a configuration, its `hydra` node left out.
+    """Resolve a configuration without its `hydra` node.
 
     Args:
         config: Composed configuration.
@@ -363,7 +363,7 @@ def to_plain(
 
 
 def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> PlainConfig:
-    """Composes another configuration than the one of the command line.
+    """Compose a configuration other than that of the command line.
 
     Args:
         overrides: Overrides as typed.

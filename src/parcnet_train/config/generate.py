@@ -30,7 +30,7 @@ ENTRY = re.compile(r"^    {0,4}\*{0,2}(\w+): (.*)$")  # of a docstring's Args or
 
 
 def schema_of(target: Any, name: str) -> Schema:
-    """The JSON Schema of a constructor's arguments.
+    """Return the JSON Schema of a constructor's arguments.
 
     Args:
         target: Class or function.
@@ -64,7 +64,7 @@ def schema_of(target: Any, name: str) -> Schema:
 
 
 def schema_of_section(section: type = Config) -> Schema:
-    """The JSON Schema of a dataclass of `config/sections.py` or `config/bounded.py`."""
+    """Return the JSON Schema of a dataclass of `config/sections.py` or `config/bounded.py`."""
     hints = typing.get_type_hints(section, include_extras=True)
     texts = descriptions_of(section)
     needed = [each.name for each in fields(section) if each.default is each.default_factory]
@@ -77,10 +77,11 @@ def schema_of_section(section: type = Config) -> Schema:
 
 
 def schema_of_type(hint: Any, description: str | None = None) -> Schema:
-    """The JSON Schema of an annotation; `{}` accepts every value.
+    """Return the JSON Schema of an annotation; `{}` accepts every value.
 
     Args:
-        hint: The annotation. What no plain value can stand for accepts all, and in a union nothing.
+        hint: The annotation. A type without plain values accepts everything; in a union it is left
+            out.
         description: Text for people.
     """
     try:
@@ -91,7 +92,7 @@ def schema_of_type(hint: Any, description: str | None = None) -> Schema:
 
 
 def plain(hint: Any) -> Any:
-    """An annotation without what no plain value can stand for."""
+    """Remove types from an annotation that no plain value can represent."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         base, *metadata = arguments
@@ -106,7 +107,7 @@ def plain(hint: Any) -> Any:
 
 
 def is_plain(hint: Any) -> bool:
-    """Whether plain values, or lists and mappings of them, can stand for a type."""
+    """Return whether plain values, or lists and mappings of them, can represent a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return is_plain(arguments[0])
@@ -118,12 +119,12 @@ def is_plain(hint: Any) -> bool:
 
 
 def is_section(hint: Any) -> bool:
-    """Whether a type is a dataclass of `config/sections.py`."""
+    """Return whether a type is a dataclass of `config/sections.py`."""
     return is_dataclass(hint) and getattr(hint, "__module__", None) == Config.__module__
 
 
 def inlined(schema: Schema) -> Schema:
-    """A JSON Schema with its definitions in their places, closed, and without titles."""
+    """Inline the definitions of a JSON Schema, close its mappings, and remove titles."""
     definitions = schema.pop("$defs", {})
 
     def walk(node: Any) -> Any:
@@ -150,7 +151,7 @@ def inlined(schema: Schema) -> Schema:
 
 
 def hints_of(target: Any) -> dict[str, Any]:
-    """Types of a callable's arguments; none if its annotations cannot be read."""
+    """Return the types of a callable's arguments; none if they cannot be read."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function, include_extras=True)
@@ -159,7 +160,7 @@ def hints_of(target: Any) -> dict[str, Any]:
 
 
 def descriptions_of(target: Any) -> dict[str, str]:
-    """The texts of `Args:` or `Attributes:` in a docstring, by name; a base class has the rest."""
+    """Return the texts of `Args:` or `Attributes:` by name, base classes included."""
     bases = reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]
     texts: dict[str, str] = {}
     for base in bases:

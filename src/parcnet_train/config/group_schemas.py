@@ -1,4 +1,4 @@
-"""The JSON Schemas that `action=schema` writes: of a whole configuration, and of files of groups.
+"""JSON Schemas that `action=schema` writes: for a whole configuration and for files.
 
 A file of a group need not be complete, may interpolate, and may name a class of the user's own; the
 rest is that of a whole configuration. Editors read the name of a file's schema from its comment
@@ -29,7 +29,7 @@ OF_FILES: Schema = {
 
 
 def schemas_of(conf: Path) -> dict[str, Schema]:
-    """All schemas by name.
+    """Return all schemas by name.
 
     Args:
         conf: Folder of the configs, whose `_target_`s are looked up.
@@ -49,13 +49,13 @@ def schemas_of(conf: Path) -> dict[str, Schema]:
 
 
 def of_file(schema: Schema) -> Schema:
-    """The schema of a file, from that of its section."""
+    """Return the schema of a file, given that of its section."""
     first = next((each for each in schema.get("anyOf", ()) if "type" in each), schema)
     return {**first, "properties": {**first.get("properties", {}), **OF_FILES}}
 
 
 def targets_in(conf: Path) -> dict[str, set[str]]:
-    """The `_target_`s of configs, by the dotted key of the mapping that has them."""
+    """Return the `_target_`s of all configs by the dotted key of their mapping."""
     found: dict[str, set[str]] = {key: {name} for key, name in IMPLIED.items()}
     for file in sorted(conf.rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def targets_in(conf: Path) -> dict[str, set[str]]:
 
 
 def targets_of(node: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """The `_target_`s of a mapping, each with its dotted key."""
+    """Yield the `_target_`s of a mapping, each with its dotted key."""
     for name, value in node.items() if isinstance(node, Mapping) else ():
         if name == "_target_":
             yield prefix.removesuffix("."), value
@@ -81,7 +81,7 @@ def relax(
     parts: Mapping[str, list[Schema]],
     known: Mapping[str, list[str]],
 ) -> Schema:
-    """The schema of what a file may say under a dotted key."""
+    """Return the schema of the values that a file may have under a dotted key."""
     if "anyOf" in schema:
         options = [relax(key, each, parts, known) for each in schema["anyOf"]]
         return {**schema, "anyOf": [*options, INTERPOLATION]}
@@ -113,7 +113,7 @@ def union(
     parts: Mapping[str, list[Schema]],
     known: Mapping[str, list[str]],
 ) -> Schema:
-    """The schema of a mapping with a `_target_`: arguments of any of those that stand there.
+    """Return the schema of a mapping with a `_target_`: the arguments of all known ones.
 
     A file may leave the `_target_` to another one, or name a class of its own.
     """

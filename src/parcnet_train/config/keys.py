@@ -9,7 +9,7 @@ MISSING: Any = object()  # in place of a value that is not there
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested mappings by dotted key."""
+    """Return the leaves of nested mappings by dotted key."""
     leaves = {}
     for name, value in config.items():
         key = f"{prefix}{name}"
@@ -18,14 +18,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def show(key: str, value: Any) -> str:
-    """Key and value as one types them."""
+    """Return key and value as they are typed on a command line."""
     named = {None: "null", True: "true", False: "false"}
     is_named = value is None or isinstance(value, bool)
     return f"{key}={named[value] if is_named else str(value).replace(' ', '')}"
 
 
 def value_of(config: Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key, `MISSING` where there is none."""
+    """Return the value under a dotted key; `MISSING` if there is none."""
     value: Any = config
     for name in key.split("."):
         value = value.get(name, MISSING) if isinstance(value, dict) else MISSING

@@ -1,4 +1,4 @@
-"""The word that was meant, for one that does not exist."""
+"""Suggestions for a word that does not exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 
 def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
-    """`; did you mean X?`, or nothing when no allowed word is a likely slip of the keyboard away.
+    """Return `; did you mean X?` if an allowed word is a likely typing error away.
 
     Args:
         word: Key or value that was given. Numbers, paths and single letters have no near word.
@@ -25,7 +25,7 @@ def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -34,7 +34,7 @@ def is_number(text: str) -> bool:
 
 
 def likeness(one: str, other: str) -> float:
-    """How alike two words are, 0 to 1; of dotted keys, the least of their parts."""
+    """Return how similar two words are, 0 to 1; for dotted keys, the least similar part."""
     parts, others = one.split("."), other.split(".")
     if len(parts) != len(others):
         return 0.0
@@ -42,7 +42,7 @@ def likeness(one: str, other: str) -> float:
 
 
 def likeness_of_parts(one: str, other: str) -> float:
-    """The share of letters that two words have in common, in their order."""
+    """Return the share of letters that two words have in common, in order."""
     short, long = sorted((one, other), key=len)
     # Two letters that changed places, or one that was doubled, are a large part of a short word.
     is_slip = set(short) == set(long) and len(long) - len(short) < 2

@@ -1,4 +1,4 @@
-"""Overrides of a command line: read one by one, asked what they want, and written anew."""
+"""Overrides of a command line: parsed, inspected and rewritten."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_THE_COMMAND = (
 
 
 def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
-    """Parses overrides one by one; those that cannot be parsed become faults."""
+    """Parse overrides one by one; those that cannot be parsed become faults."""
     parsed: list[Override] = []
     faults = []
     for text in overrides:
@@ -49,7 +49,7 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
 
 
 def unreadable(text: str) -> str:
-    """One line about an override that Hydra cannot parse, with what to type in its place."""
+    """Return a message about an override that Hydra cannot parse, with the text to type."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[+~]*[\w./@$-]+", key):
         return f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
@@ -59,12 +59,12 @@ def unreadable(text: str) -> str:
 
 
 def for_shell(key: str, value: str) -> str:
-    """An override whose value is a text, as it is typed into a POSIX shell."""
+    """Return an override with a text value as it is typed into a POSIX shell."""
     return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
 
 
 def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Override:
-    """An override in which every value is a text again that can only be meant as one.
+    """Return an override whose values are text again if they can only be meant as text.
 
     Hydra takes `2012`, `1e3` and `true` for numbers and words of its own. `null` stays null: it
     turns a value off.
@@ -99,7 +99,7 @@ def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Overrid
 
 
 def at_home(override: Override) -> Override:
-    """A directory of Hydra's own with the home folder in place of `~`, which Hydra leaves alone."""
+    """Replace `~` in Hydra's own directories by the home folder, as Hydra does not."""
     path = override.value()
     if override.key_or_group not in DIRECTORIES or not str(path).startswith("~"):
         return override
@@ -108,7 +108,7 @@ def at_home(override: Override) -> Override:
 
 
 def overrides_of(texts: Sequence[str]) -> list[Override]:
-    """Those of a command line that can be parsed; `parse` tells of the others."""
+    """Return the overrides that can be parsed; `parse` reports the others."""
     parsed = []
     for text in texts:
         try:
@@ -119,7 +119,7 @@ def overrides_of(texts: Sequence[str]) -> list[Override]:
 
 
 def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[str]:
-    """The overrides of a command line as they were typed.
+    """Return the overrides of a command line as they were typed.
 
     Args:
         hydra_config: The `hydra` node of a configuration.
@@ -132,7 +132,7 @@ def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[st
 
 
 def sweeps(overrides: Sequence[str]) -> list[Fault]:
-    """One line per override with several values, where only one configuration is wanted."""
+    """Return a fault for every override with several values if one run is wanted."""
     return [
         Fault(
             override.key_or_group,
@@ -146,34 +146,34 @@ def sweeps(overrides: Sequence[str]) -> list[Fault]:
 
 
 def config_loader() -> Any:
-    """Hydra's loader, inside `initialize_config_dir`."""
+    """Return Hydra's loader, inside `initialize_config_dir`."""
     return GlobalHydra.instance().config_loader()
 
 
 def whole(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of some overrides with its `hydra` node, inside `initialize_config_dir`."""
+    """Compose overrides with the `hydra` node, inside `initialize_config_dir`."""
     return compose("config", list(overrides), return_hydra_config=True)
 
 
 def searchpath(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """The overrides that name further folders of configs."""
+    """Return the overrides that name additional config folders."""
     own = [] if config_dir is None else [search_in(config_dir)]
     return [text for text in [*overrides, *own] if text.startswith("hydra.searchpath=")]
 
 
 def search_in(config_dir: str) -> str:
-    """The override that has Hydra look for configs in a folder, whatever it is called."""
+    """Return the override that adds a config folder, whatever its name."""
     return f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).expanduser().resolve()}')}]"
 
 
 def options_of(override: Override, paths: Sequence[str]) -> list[str]:
-    """The configs of the group that an override is about; none where it is about a value."""
+    """Return the configs of the group that an override chooses; none if it sets a value."""
     # Without the name of a config, of which Hydra would look for a search path: ours has none.
     return config_loader().get_group_options(override.key_or_group, overrides=list(paths))
 
 
 def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
-    """What an override asks for, one after another in a sweep, as it is written.
+    """Return the values of an override as typed; a sweep has several.
 
     Args:
         override: Override of a group or a value.
@@ -188,17 +188,17 @@ def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
 
 
 def is_empty(override: Override, options: Sequence[str]) -> bool:
-    """Whether an override is a sweep over nothing."""
+    """Return whether an override is a sweep without values."""
     return override.is_sweep_override() and not list(values_of(override, options))
 
 
 def among(options: Sequence[str]) -> str:
-    """The configs of a group, where there are any."""
+    """Return a message part that lists the configs of a group."""
     return f"; there are {', '.join(options)}" if options else ""
 
 
 def choices_of(override: Override, options: Sequence[str]) -> list[str]:
-    """The config names that a group override asks for, all of them in a sweep."""
+    """Return the config names that a group override chooses; a sweep has several."""
     if isinstance(override.value(), Glob):
         return list(values_of(override, options))
     is_discrete = override.is_discrete_sweep()
@@ -208,21 +208,21 @@ def choices_of(override: Override, options: Sequence[str]) -> list[str]:
 
 
 def first_job(override: Override, options: Sequence[str]) -> str:
-    """The override as the first job of a sweep has it."""
+    """Return the override of the first job of a sweep."""
     if not override.is_sweep_override():
         return override.input_line or ""
     return f"{override.get_key_element()}={next(values_of(override, options))}"
 
 
 def config_dir_of(hydra_config: Any) -> str | None:
-    """The folder of `--config-dir`, from the `hydra` node of a job; None without one."""
+    """Return the folder of `--config-dir` from a job's `hydra` node; None without one."""
     sources = hydra_config.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line"]
     return folders[0] if folders else None
 
 
 def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
-    """The command line that runs a job of Hydra once more, in the directory that it has.
+    """Return the command line that runs a job again in its directory.
 
     Args:
         hydra_config: The `hydra` node of the job.
@@ -245,5 +245,5 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
 
 
 def quoted(path: str) -> str:
-    """A path as Hydra reads it from a command line, whatever is in it."""
+    """Quote a path so that Hydra reads it unchanged."""
     return QuotedString(path, Quote.single).with_quotes()

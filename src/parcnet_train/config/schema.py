@@ -32,12 +32,12 @@ WORDS = {2: "two", 3: "three", 4: "four"}
 
 
 def is_integer(_: Any, value: Any) -> bool:
-    """Whether a value is a whole number; 1.0 and true are none."""
+    """Return whether a value is a whole number; 1.0 and true are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(_: Any, value: Any) -> bool:
-    """Whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return is_integer(_, value) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -58,13 +58,13 @@ Validator = extend(
 
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a plain value is what a schema asks for."""
+    """Return whether a plain value fits a schema."""
     return bool(Validator(schema).is_valid(value))
 
 
 @functools.cache
 def read_schema(path: Path) -> Schema:
-    """The schema of a file."""
+    """Read a schema file."""
     found: Schema = json.loads(path.read_text())
     return found
 
@@ -75,7 +75,7 @@ def faults_of(
     find: FindSchema,
     borrowed: Collection[str] = (),
 ) -> Iterator[Fault]:
-    """Finds keys that nothing reads or that are missing, and values of another type or range.
+    """Find unknown and missing keys, and values of a wrong type or range.
 
     Args:
         config: Plain values.
@@ -94,7 +94,7 @@ def faults_of_mapping(
     find: FindSchema,
     borrowed: Collection[str],
 ) -> Iterator[Fault]:
-    """The same for a part of a configuration whose keys stand in its schema."""
+    """Find the faults of a mapping whose keys are listed in its schema."""
     known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
     for name, value in node.items():
         key = f"{prefix}{name}"
@@ -113,7 +113,7 @@ def faults_of_mapping(
 def faults_of_value(
     key: str, value: Any, schema: Schema, find: FindSchema, borrowed: Collection[str]
 ) -> Iterator[Fault]:
-    """The same for the value under a key."""
+    """Find the faults of the value under a key."""
     if key in borrowed:
         return
     if isinstance(value, dict):
@@ -142,7 +142,7 @@ def faults_of_arguments(
     find: FindSchema,
     borrowed: Collection[str],
 ) -> Iterator[Fault]:
-    """Arguments of a `_target_` that it does not take, lacks, or takes of another type."""
+    """Find arguments of a `_target_` that are unknown, missing or of a wrong type."""
     arguments = find(str(node["_target_"]))
     if arguments is None:
         return
@@ -170,12 +170,12 @@ def faults_of_arguments(
 
 
 def alternatives(schema: Schema, keyword: str) -> list[Schema]:
-    """The schema, or those of its alternatives, that have a keyword."""
+    """Return those of a schema and its alternatives that have a keyword."""
     return [each for each in (schema, *schema.get("anyOf", ())) if keyword in each]
 
 
 def schema_at(config: Mapping[str, Any], key: str, schema: Schema, find: FindSchema) -> Schema:
-    """The schema of the value under a dotted key; `{}` if there is none.
+    """Return the schema of the value under a dotted key; `{}` if there is none.
 
     Args:
         config: Plain values, of which the `_target_`s around the key are read.
@@ -203,7 +203,7 @@ def schema_at(config: Mapping[str, Any], key: str, schema: Schema, find: FindSch
 
 
 def words_of(schema: Schema) -> str:
-    """What a schema asks for, as a message says it."""
+    """Return what a schema expects, in words."""
     if "expected" in schema:
         return str(schema["expected"])
     if "part" in schema:
@@ -229,7 +229,7 @@ def words_of(schema: Schema) -> str:
 
 
 def words_of_alternatives(schemas: Sequence[Schema]) -> str:
-    """What one of some schemas asks for: null and words first."""
+    """Return what alternatives expect, in words: null and fixed words first."""
     options = [word for each in schemas for word in options_of(each)]
     rest = [words_of(each) for each in schemas if not options_of(each)]
     rest.sort(key=lambda words: words != "null")
@@ -239,7 +239,7 @@ def words_of_alternatives(schemas: Sequence[Schema]) -> str:
 
 
 def bounds_of(schema: Schema) -> str:
-    """Bounds of a number, in words that follow `a number`."""
+    """Return the bounds of a number in words that follow `a number`."""
     above, least = schema.get("exclusiveMinimum"), schema.get("minimum")
     below, most = schema.get("exclusiveMaximum"), schema.get("maximum")
     ends = ""
@@ -255,7 +255,7 @@ def bounds_of(schema: Schema) -> str:
 
 
 def words_of_list(schema: Schema) -> str:
-    """What a list holds."""
+    """Return what a list is expected to hold, in words."""
     items = schema.get("prefixItems")
     if items is not None:
         count = WORDS.get(len(items), str(len(items)))
@@ -272,13 +272,13 @@ def words_of_list(schema: Schema) -> str:
 
 
 def options_of(schema: Schema) -> list[str]:
-    """The words that a schema allows, of all its alternatives and of a list's items."""
+    """Return the fixed words that a schema accepts."""
     found = [str(each) for each in schema.get("enum", ())]
     found += [str(schema["const"])] if "const" in schema else []
     return found
 
 
 def near(value: Any, schema: Schema) -> str:
-    """`; did you mean X?` if an allowed word is a likely slip of the keyboard away."""
+    """Return `; did you mean X?` if an accepted word is a likely typing error away."""
     allowed = [word for each in (schema, *schema.get("anyOf", ())) for word in options_of(each)]
     return nearest(str(value), allowed) if isinstance(value, str) else ""

@@ -106,7 +106,7 @@ class MixingOptions(TypedDict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """Training recipe.
 
     Attributes:
         epochs: Number of epochs, or how it follows the size of the set.
@@ -272,7 +272,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a run writes.
+    """Folders of a run.
 
     Attributes:
         runs: Folder of all runs.

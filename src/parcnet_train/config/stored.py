@@ -1,4 +1,4 @@
-"""Configurations of actions on a checkpoint: the one stored in it, then what was typed.
+"""Configurations of actions on a checkpoint: its stored values, then typed ones.
 
 From the checkpoint come its task, backbone, head, data, recipe and seed, and with them the choices
 that name the run. From the command line and its defaults come what `OF_THE_COMMAND` names: where
@@ -56,7 +56,7 @@ OF_THE_RECIPE = ("recipe.image_size",)  # that have an effect; the rest is about
 
 @dataclass(frozen=True)
 class Stored:
-    """What a checkpoint was trained with.
+    """Configuration that a checkpoint was trained with.
 
     Attributes:
         path: File of the checkpoint.
@@ -70,12 +70,12 @@ class Stored:
 
 
 def takes_over(action: Any, ckpt: Any) -> bool:
-    """Whether a command takes over the configuration of its checkpoint."""
+    """Return whether a command takes over the configuration of its checkpoint."""
     return isinstance(ckpt, str) and action in ACTIONS and ACTIONS[action].composed
 
 
 def read_stored(ckpt: str) -> Stored | None:
-    """What a checkpoint was trained with; None if it cannot be read, which `check` reports.
+    """Read a checkpoint's configuration; None if it is unreadable, which `check` reports.
 
     Args:
         ckpt: Checkpoint file or run directory.
@@ -98,7 +98,7 @@ def _read(path: Path, modified: int, size: int) -> Stored:
 
 @dataclass(frozen=True)
 class Adoption:
-    """How a command line takes over what a checkpoint was trained with.
+    """How a command line takes over the configuration of a checkpoint.
 
     Attributes:
         stored: Configuration of the checkpoint.
@@ -116,7 +116,7 @@ class Adoption:
 def adoption_of(
     known: DictConfig, groups: Sequence[str], values: Sequence[Override], paths: Sequence[str]
 ) -> Adoption | None:
-    """What a command line takes over from its checkpoint, inside `initialize_config_dir`.
+    """Return what is taken over from a checkpoint, inside `initialize_config_dir`.
 
     Args:
         known: Composed of the typed choices.
@@ -157,7 +157,7 @@ def adoption_of(
 
 
 def exists(choice: str, paths: Sequence[str]) -> bool:
-    """Whether there is a config of that name here: it may be one of the user's own."""
+    """Return whether a config exists here; a checkpoint may name one of another user's."""
     (override,) = overrides_of([choice])
     return override.value() in options_of(override, paths)
 
@@ -165,7 +165,7 @@ def exists(choice: str, paths: Sequence[str]) -> bool:
 def with_newest_run(
     known: DictConfig, groups: Sequence[str], values: Sequence[Override]
 ) -> tuple[list[Override], list[Fault]]:
-    """Replaces `ckpt=last` by the checkpoint of the newest run of what was typed.
+    """Replace `ckpt=last` by the checkpoint of the newest run that fits what was typed.
 
     Args:
         known: Composed of the typed choices.
@@ -192,7 +192,7 @@ def with_newest_run(
 
 
 def typed_value(key: str, known: DictConfig, values: Sequence[Override]) -> Any:
-    """The value of a key as the first job of a sweep has it, typed or composed."""
+    """Return the value of a key in the first job of a sweep, typed or composed."""
     texts = [first_job(each, []) for each in values if each.key_or_group == key]
     if parsed := overrides_of(texts):
         return parsed[-1].value()
@@ -202,7 +202,7 @@ def typed_value(key: str, known: DictConfig, values: Sequence[Override]) -> Any:
 def adopt(
     config: DictConfig, known: DictConfig, adoption: Adoption, settings: Sequence[str]
 ) -> None:
-    """Gives a composed configuration the values that a checkpoint was trained with.
+    """Give a composed configuration the values of a checkpoint.
 
     An interpolation of ours stays one if the stored value is what it gave in training: typing
     `recipe.image_size` changes `data.image_size` as well. A typed group that the checkpoint chooses
@@ -247,7 +247,7 @@ def adopt(
 
 
 def changed(base: DictConfig | None, known: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Leaves that a typed experiment, ablation or debug config gives another value, unresolved."""
+    """Yield unresolved leaves that a typed experiment, ablation or debug config changes."""
     if base is None:
         return
     before, now = (flatten(OmegaConf.to_container(each, resolve=False)) for each in (base, known))  # type: ignore[arg-type]
@@ -258,7 +258,7 @@ def changed(base: DictConfig | None, known: DictConfig) -> Iterator[tuple[str, A
 
 @dataclass(frozen=True)
 class Trust:
-    """Classes and functions that a checkpoint may name, for they are called.
+    """Classes and functions that a checkpoint may name, since they are called.
 
     Attributes:
         path: File of the checkpoint, for the message.
@@ -269,13 +269,13 @@ class Trust:
     targets: frozenset[str]
 
     def covers(self, target: str) -> bool:
-        """Whether a name may be called."""
+        """Return whether a name may be called."""
         from parcnet_train.targets import is_class_of
 
         return target in self.targets or is_class_of(target, [PACKAGE])
 
     def refuse_others(self, key: str, node: Any) -> None:
-        """Refuses a value that would call something else.
+        """Refuse a value that would call something else.
 
         Raises:
             CheckpointError: if it would.
@@ -291,7 +291,7 @@ class Trust:
 
 
 def trusted_targets(known: DictConfig, typed: Sequence[Override]) -> frozenset[str]:
-    """Names of classes and functions that a command line composes or types itself."""
+    """Return the classes and functions that a command line composes or types itself."""
     from parcnet_train.targets import named_targets
 
     plain = OmegaConf.to_container(known, resolve=False)
@@ -300,7 +300,7 @@ def trusted_targets(known: DictConfig, typed: Sequence[Override]) -> frozenset[s
 
 
 def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Trust) -> Any:
-    """A node of a composed configuration with the values that are stored for it.
+    """Fill a node of a composed configuration with its stored values.
 
     Args:
         key: Dotted key of the node.
@@ -339,7 +339,7 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
 
 
 def gave(node: DictConfig, name: str, value: Any, stored: Mapping[str, Any]) -> bool:
-    """Whether a key interpolates others whose stored values give the stored value of the key."""
+    """Return whether a key's interpolation gives its stored value."""
     if not OmegaConf.is_interpolation(node, name):
         return False
     raw = OmegaConf.to_container(node, resolve=False)
@@ -355,7 +355,7 @@ def gave(node: DictConfig, name: str, value: Any, stored: Mapping[str, Any]) -> 
 def typed_differences(
     values: Mapping[str, Any], stored: Stored, overrides: Sequence[str]
 ) -> list[str]:
-    """What was typed and differs from the checkpoint in anything that changes a result.
+    """Return a line for every typed value that differs and changes a result.
 
     Args:
         values: The adopted configuration, plain.
@@ -373,7 +373,7 @@ def typed_differences(
         if each.value() != stored.choices.get(each.key_or_group, each)
     ]
     return [
-        f"{key}={value} was typed; the checkpoint was trained with {before.get(key)}"
+        f"{key}={value} was typed, and the checkpoint was trained with {before.get(key)}"
         for key, value in sorted(now.items())
         if has_effect(key)
         and value != before.get(key)
@@ -382,7 +382,7 @@ def typed_differences(
 
 
 def has_effect(key: str) -> bool:
-    """Whether a value of the checkpoint's sections changes the result of an evaluation."""
+    """Return whether a value changes the result of an evaluation."""
     section = key.split(".")[0]
     if section == "recipe":
         return key in OF_THE_RECIPE

@@ -109,9 +109,9 @@ def test_values_out_of_range_are_refused(override, message):
         (["benchmark.backbones=[parcnet_q]"], r"benchmark.backbones=parcnet_q: .*parcnet_q"),
         (
             ["benchmark.forms=[int8]", "benchmark.runtimes=[pytorch]"],
-            r"benchmark.forms: int8 is timed in onnxruntime, mnn; add it to benchmark.runtimes",
+            r"benchmark.forms: int8 is timed in onnxruntime, mnn. Fix: add one to benchmark",
         ),
-        (["benchmark.threads=4096"], r"benchmark.threads=4096: allowed are 1 to \d+, the cores"),
+        (["benchmark.threads=4096"], r"benchmark.threads=4096: expected 1 to \d+, the cores"),
     ],
 )
 def test_what_only_a_start_can_tell(overrides, message, tmp_path):

@@ -18,7 +18,7 @@ from running import run
 
 @pytest.mark.slow
 def test_a_package_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
-    """Core ML's runtime, which gives something else here, is on macOS alone."""
+    """Core ML's runtime, whose output differs here, exists on macOS only."""
 
     class Other:
         names = ("logits",)
@@ -28,7 +28,7 @@ def test_a_package_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
 
     form = dataclasses.replace(FORMATS["coreml"], open=lambda *_, **__: Other(), macos_only=False)
     monkeypatch.setitem(exporting.FORMATS, "coreml", form)
-    with pytest.raises(ExportError, match=r"format=coreml: the file gives something else"):
+    with pytest.raises(ExportError, match=r"format=coreml: the file's output does not match"):
         run((*EXPORT, f"ckpt={trained[0]}", "export.format=coreml"), tmp_path)
     assert not list(tmp_path.glob("parcnet_xs*"))
 
@@ -40,9 +40,9 @@ def test_a_file_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
     with pytest.raises(ExportError) as refusal:
         run((*EXPORT, f"ckpt={trained[0]}", "export.verify=metric"), tmp_path)
     message = str(refusal.value)
-    assert message.startswith("export.format=onnx: the file gives something else than torch, and ")
+    assert message.startswith("export.format=onnx: the file's output does not match PyTorch")
     assert "logits differs by" in message
-    assert re.search(r"val/top1 is 0\.\d+, that of torch 0\.\d+; allowed is a difference", message)
+    assert re.search(r"val/top1 is 0\.\d+, PyTorch has 0\.\d+; expected a difference", message)
     assert message.endswith("export.verify=none")
     assert not list(tmp_path.glob("*.onnx"))
     assert not (tmp_path / RESULTS).exists()
@@ -65,6 +65,6 @@ def test_so_is_a_file_whose_comparison_is_interrupted(trained, tmp_path, monkeyp
 def test_so_are_all_its_parts(trained, tmp_path, monkeypatch):
     strict = dataclasses.replace(FORMATS["openvino"], tolerance=1e-12)
     monkeypatch.setitem(exporting.FORMATS, "openvino", strict)
-    with pytest.raises(ExportError, match=r"format=openvino: the file gives something else"):
+    with pytest.raises(ExportError, match=r"format=openvino: the file's output does not match"):
         run((*EXPORT, f"ckpt={trained[0]}", "export.format=openvino"), tmp_path)
     assert not list(tmp_path.glob("parcnet_xs*"))

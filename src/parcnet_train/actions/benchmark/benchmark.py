@@ -1,4 +1,4 @@
-"""`action=benchmark`: parts of the training and the evaluation, by the clock."""
+"""`action=benchmark`: timings of parts of the training and the evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from parcnet_train.runs.directories import write_results
 
 
 def benchmark(config: Config) -> Results:
-    """Prints times and ratios to the convolution form, and leaves `results.json`.
+    """Print times and their ratios, and write `results.json`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs. It may
@@ -67,7 +67,7 @@ def benchmark(config: Config) -> Results:
 
 
 def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times the circular convolution at every shape."""
+    """Time the circular convolution at every shape."""
     for shape in operator.SHAPES:
         timings = operator.time_operators(shape, config["benchmark"]["repeats"], device)
         print_operators(shape, timings)
@@ -75,7 +75,7 @@ def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 
 
 def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times the training step of the composed network."""
+    """Time the training step of the composed network."""
     settings = config["benchmark"]
     size = height_and_width(benchmarked_size(config)[1])
     timings = training_step.time_steps(config, size, device)
@@ -88,7 +88,7 @@ def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
 
 
 def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times the loading of the data's training images."""
+    """Time the loading of the training images."""
     data = build_data(config)
     speeds = loader.time_loaders(data, config["benchmark"]["repeats"])
     height, width = data.image_size
@@ -104,7 +104,7 @@ def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
 
 
 def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times training steps through the framework and bare ones."""
+    """Time training steps in the framework, and in a bare loop."""
     timings = overhead.time_overhead(config, device)
     recipe = config["recipe"]
     print_overheads(
@@ -120,7 +120,7 @@ def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 
 
 def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times matching, loss and post-processing of the composed detector."""
+    """Time matching, loss and post-processing of the composed detector."""
     settings = config["benchmark"]
     size = height_and_width(benchmarked_size(config)[1])
     parts = detection.time_detection(config, size, device)
@@ -133,7 +133,7 @@ def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 
 
 def installed_version(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""`action=benchmark benchmark.target=latency`: what an image takes in the runtimes of devices."""
+"""`action=benchmark benchmark.target=latency`: the time per image in the runtimes of devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOLDER = "models"  # of a run: all files, and a script that times them elsewhere
 
 
 def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
-    """Times all networks in all runtimes.
+    """Time all networks in all runtimes.
 
     Raises:
         ConfigError: where there is no such backbone, a runtime is not installed or has not the form
@@ -44,8 +44,7 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     size, threads = height_and_width(benchmarked_size(config)[1]), settings["threads"]
     if threads > own_cores():
         raise ConfigError(
-            f"benchmark.threads={threads}: allowed are 1 to {own_cores()}, the cores of this "
-            "process"
+            f"benchmark.threads={threads}: expected 1 to {own_cores()}, the cores of this process"
         )
     configs = networks_of(config, size)
     candidates = candidates_of(list(configs), settings["forms"], settings["runtimes"])
@@ -73,14 +72,14 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
 def candidates_of(
     names: Sequence[str], forms: Sequence[str], runtimes: Sequence[str]
 ) -> list[Candidate]:
-    """What is timed: all of it, but int8 only where it runs.
+    """Return what is timed: every combination, but int8 only in runtimes that have it.
 
     Raises:
         ConfigError: where that is nowhere.
     """
     if "int8" in forms and not set(INT8_RUNTIMES).intersection(runtimes):
         raise ConfigError(
-            f"benchmark.forms: int8 is timed in {', '.join(INT8_RUNTIMES)}; add it to "
+            f"benchmark.forms: int8 is timed in {', '.join(INT8_RUNTIMES)}. Fix: add one to "
             "benchmark.runtimes"
         )
     return [
@@ -91,7 +90,7 @@ def candidates_of(
 
 
 def networks_of(config: Config, size: tuple[int, int]) -> dict[str, Config]:
-    """The networks that are timed, by the names of their backbones.
+    """Return the networks that are timed, by the names of their backbones.
 
     Raises:
         ConfigError: with the faults of all of them.
@@ -104,7 +103,7 @@ def networks_of(config: Config, size: tuple[int, int]) -> dict[str, Config]:
 
 
 def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
-    """Configurations of the named backbones.
+    """Return the configurations of the named backbones.
 
     Raises:
         ConfigError: with the faults of all of them.

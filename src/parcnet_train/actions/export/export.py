@@ -1,4 +1,4 @@
-"""`action=export`: a checkpoint as a file of another runtime, compared with torch."""
+"""`action=export`: a checkpoint as a file of another runtime, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def export(config: Config) -> Results:
-    """Writes the checkpoint `ckpt=` as a file, compares it with torch, and leaves `results.json`.
+    """Write the checkpoint `ckpt=` as a file, verify it, and write `results.json`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -39,7 +39,7 @@ def export(config: Config) -> Results:
         What `results.json` holds.
 
     Raises:
-        ExportError: where the file gives something else than torch; it is removed then.
+        ExportError: If the file's output does not match PyTorch; the file is then removed.
     """
     started = time.perf_counter()
     config = on_cpu(config)
@@ -89,7 +89,7 @@ def write(
     class_names: Sequence[str],
     evaluation: tuple[Any, Task] | None,
 ) -> Results:
-    """Writes the file, by way of one in float32 where it is to be int8.
+    """Write the file; an int8 file is made from one in float32.
 
     Returns:
         How int8 was made of it.
@@ -107,7 +107,7 @@ def write(
 
 
 def on_cpu(config: Config) -> Config:
-    """The configuration of one process on the CPU, for images of the exported size."""
+    """Return the configuration for one process on the CPU and images of the exported size."""
     config = copy.deepcopy(config)
     size = config["export"]["size"]
     if size is not None:
@@ -125,7 +125,7 @@ def on_cpu(config: Config) -> Config:
 
 
 def read(config: Config) -> tuple[Model, list[str], tuple[Any, Task] | None]:
-    """The network of the checkpoint, its classes, and data and task where they are needed."""
+    """Return the network of the checkpoint and its classes, and data and task if needed."""
     if reads_data(config):
         data, task = prepare(config)
         checkpoint = read_model(checkpoint_of(config), task, data, config)
@@ -140,14 +140,14 @@ def read(config: Config) -> tuple[Model, list[str], tuple[Any, Task] | None]:
 
 
 def decoding_of(task: Mapping[str, Any]) -> Decoding:
-    """How the task makes objects of a detector's outputs."""
+    """Return how the task decodes a detector's outputs."""
     return Decoding(
         task["score_threshold"], task["nms_iou"], task["candidates"], task["detections_per_image"]
     )
 
 
 def file_of(config: Config, size: tuple[int, int], suffix: str) -> Path:
-    """Where the file is written: its name tells what it holds."""
+    """Return the path of the file, whose name states its network and size."""
     choices, (height, width) = config["choices"], size
     ending = "-int8" if config["export"]["precision"] == "int8" else ""
     name = f"{choices['backbone']}-{choices['task']}-{height}x{width}{ending}{suffix}"

@@ -1,4 +1,4 @@
-"""The int8 part of `action=export`: images for the ranges, the file, which layers are fragile."""
+"""Int8 export: calibration images, the file, and the most sensitive layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LISTENED = 16  # images on which a layer's share of the noise is measured
 def quantize(
     config: Config, form: Format, source: Path, path: Path, data: Any, model: Model
 ) -> Results:
-    """Writes a file in int8.
+    """Write a file in int8.
 
     Args:
         config: Configuration of the run.
@@ -56,7 +56,7 @@ def quantize(
     with scratch_folder() as folder:
         quantizable = form.quantizable(source, images, folder)
         looked_at = len(quantizable.images)
-        log.info("int8: ranges of values are those of %d training images", looked_at)
+        log.info("int8: value ranges are calibrated on %d training images", looked_at)
         quantizable.write(path, settings["float_layers"])
         results: Results = {
             "export/calibration_images": looked_at,

@@ -1,4 +1,4 @@
-"""Whether an exported file does what the network does, as `action=export` finds out."""
+"""Verification of an exported file against its network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INT8_LOSS = 0.01  # a point
 def verify(
     config: Config, network: Exportable, file: File, form: Format, data: Any, task: Task
 ) -> Results:
-    """Compares a file with torch on images of the validation set.
+    """Compare a file with PyTorch on images of the validation set.
 
     Args:
         config: Configuration of the run.
@@ -60,9 +60,9 @@ def verify(
         faults += faults_of_metric(config, task.monitor, before, after)
     if faults:
         raise ExportError(
-            f"export.format={config['export']['format']}: the file gives something else than "
-            f"torch, and was removed: {'; '.join(faults)}. {way_out(config, form)}, or look at it "
-            "with export.verify=none"
+            f"export.format={config['export']['format']}: the file's output does not match "
+            f"PyTorch; the file was removed: {'; '.join(faults)}. Fix: {way_out(config, form)}, or "
+            "keep the file with export.verify=none"
         )
     tell(comparing)
     return results
@@ -71,10 +71,10 @@ def verify(
 def faults_of_metric(
     config: Config, name: str, before: Mapping[str, float], after: Mapping[str, float]
 ) -> Iterator[str]:
-    """A metric that is another one than that of torch; int8 may well have a better one."""
+    """Report a metric that differs from PyTorch's; int8 may have a better one."""
     found, expected = after[name], before[name]
-    log.info("%s is %.4f, that of torch %.4f", name, found, expected)
-    told = f"{name} is {found:.4f}, that of torch {expected:.4f}; allowed is a"
+    log.info("%s is %.4f, PyTorch has %.4f", name, found, expected)
+    told = f"{name} is {found:.4f}, PyTorch has {expected:.4f}; expected a"
     if is_quantized(config):
         if expected - found > INT8_LOSS:
             yield f"{told} loss of {INT8_LOSS:g}"
@@ -83,31 +83,35 @@ def faults_of_metric(
 
 
 def way_out(config: Config, form: Format) -> str:
-    """What may help where a file gives something else."""
+    """Return what may help if a file's output does not match."""
     if is_quantized(config) and form.knows_layers:
         return (
-            "Keep the most fragile layers in float32 (export.sensitivity=true lists them, "
-            "export.float_layers=[...] keeps them), take more export.calibration_images"
+            "keep the most sensitive layers in float32 (export.sensitivity=true lists them, "
+            "export.float_layers=[...] keeps them), use more export.calibration_images"
         )
-    return "Try another format"
+    return "try another format"
 
 
 def tell(comparing: Comparing) -> None:
-    """Logs how far the file is from torch."""
+    """Log how much the file differs from PyTorch."""
     for name, each in comparing.differences.items():
         log.info(
-            "%s of %d images: differs from torch by %.2g at most, %.2g on average; its standard "
+            "%s of %d images: differs from PyTorch by %.2g at most, %.2g on average; its standard "
             "deviation is %.2g",
-            *(name, comparing.images, each.maximum, each.mean, each.spread),
+            name,
+            comparing.images,
+            each.maximum,
+            each.mean,
+            each.spread,
         )
     for name, of_name in comparing.others.items():
-        log.info("%s: %.3f %% are not those of torch", name, 100 * of_name.share)
+        log.info("%s: %.3f %% differ from PyTorch's", name, 100 * of_name.share)
 
 
 def evaluate(
     config: Config, model: nn.Module, data: Any, task: Task, images: int | None
 ) -> Mapping[str, float]:
-    """The metrics of what stands in the place of the task's model, on so many images or on all."""
+    """Return the metrics of a model in place of the task's own, on some images or on all."""
     trainer = dict(config["trainer"])
     if images is not None:
         trainer["limit_val_batches"] = max(1, images // data.batch_size)
