@@ -20,7 +20,7 @@ LEGEND = (
     "Metrics and differences are in percent; a difference is in percentage points. Ours: mean and "
     "standard deviation of each run's best checkpoint over n seeds. Difference: relative to the "
     "first row of the table, over the seeds that both rows have, with the 95 % interval of "
-    "Student's paired t in brackets. The verdict is `higher` or `lower` if that interval excludes "
+    "Student's paired t in brackets. The verdict is 'higher' or 'lower' if that interval excludes "
     "zero, which happens by chance in one of twenty intervals; if all seeds have the same "
     "difference, the noise is unknown. Our parameters are those of the trained network, with the "
     "classes of its data."
