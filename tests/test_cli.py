@@ -268,7 +268,7 @@ def test_unwritable_sweep_directory_is_one_line(folder, call_here, tmp_path, cap
     assert caught.value.code == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("error: hydra.sweep.dir=runs/sweeps/multirun cannot be written: ")
-    assert error.endswith("; write elsewhere: paths.runs=PATH")
+    assert error.endswith(". Fix: paths.runs=PATH")
 
 
 @pytest.mark.parametrize(
@@ -276,11 +276,11 @@ def test_unwritable_sweep_directory_is_one_line(folder, call_here, tmp_path, cap
     [
         (
             [],
-            r"hydra.run.dir=runs/profile/[-_0-9]+ cannot be written: .*; write .*: paths.runs=PATH",
+            r"hydra.run.dir=runs/profile/[-_0-9]+ cannot be written: .*\. Fix: paths.runs=PATH",
         ),
         (
             ["hydra.run.dir=runs/profile"],
-            "hydra.run.dir=runs/profile cannot be written: .*; write .*: hydra.run.dir=PATH",
+            r"hydra.run.dir=runs/profile cannot be written: .*\. Fix: hydra.run.dir=PATH",
         ),
     ],
     ids=["runs", "run"],

@@ -52,7 +52,7 @@ def test_another_size_and_format(trained, tmp_path, caplog):
     assert results["export/file"].endswith("parcnet_xs-classification-64x32.pt2")
     assert results["export/operators/aten.conv2d.default"] > 20
     assert "export/before/val/top1" not in results
-    assert "differs from torch by" in caplog.text
+    assert "differs from PyTorch by" in caplog.text
 
 
 def test_mnn(trained, tmp_path):

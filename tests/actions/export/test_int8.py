@@ -57,7 +57,7 @@ def test_int8_of_mnn(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "way_out"),
-    [("onnx", "export.sensitivity=true lists them"), ("mnn", "Try another format")],
+    [("onnx", "export.sensitivity=true lists them"), ("mnn", "try another format")],
 )
 def test_int8_that_loses_too_much_is_removed(form, way_out, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
