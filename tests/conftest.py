@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import composing
 import golden
 from coco_files import write_coco
+from parcnet_train import __main__ as entry
 from parcnet_train.conversion.convert import convert
 from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
 from reporting import BASELINE, BETTER, report
@@ -164,3 +166,15 @@ def made_report(tmp_path_factory):
     write_run(folder / "bad", "{")
     results, rows = report(folder, output)
     return output, results, rows
+
+
+@pytest.fixture
+def call_here(tmp_path, monkeypatch):
+    """Call `main` in this process, which has already imported PyTorch."""
+
+    def call_main(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["parcnet_train", *arguments])
+        entry.main()
+
+    return call_main

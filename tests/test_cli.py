@@ -3,16 +3,13 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from parcnet_train import __main__ as entry
-from parcnet_train.__main__ import wrong_place
-from parcnet_train.distributed import user_errors
+from parcnet_train.actions import command
 from running import TINY
 
 MODULE = ("-m", "parcnet_train")
@@ -58,18 +55,6 @@ def test_cfg_job_is_complete_and_needs_no_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def call_here(tmp_path, monkeypatch):
-    """Call `main` in this process, which has already imported PyTorch."""
-
-    def call_main(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["parcnet_train", *arguments])
-        entry.main()
-
-    return call_main
-
-
 def test_all_faults_are_printed_and_nothing_is_written(call_here, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here("backbone=parcnet_z", "recipe.optimizer.lrr=1", "trainer.max_epochs=0")
@@ -90,44 +75,6 @@ def test_value_that_hydra_cannot_parse_is_one_fault(call_here, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: data.root=~/it's")
     assert "character ~ " in line
-
-
-def test_check_trains_nothing(call_here, tmp_path, capsys):
-    call_here("action=check", "backbone=mobilevit_s")
-    assert "no faults: task=classification backbone=mobilevit_s" in capsys.readouterr().out
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_check_checks_every_job_of_a_sweep(flags, call_here, image_folder, capsys):
-    ours = (*TINY, "data=imagefolder", "action=check", f"data.root={image_folder},/data/absent")
-    with pytest.raises(SystemExit) as caught:
-        call_here(*flags, *ours, "seed=0,-1")
-    assert caught.value.code == 2
-    errors = capsys.readouterr().err.splitlines()
-    (absent,) = [line for line in errors if "/data/absent" in line and "several values" not in line]
-    assert "data.root=/data/absent seed=0" in absent  # the first job with this fault
-    assert "1 more" in absent
-    (seed,) = [line for line in errors if line.startswith("error: seed=-1")]
-    assert f"data.root={image_folder} seed=-1" in seed
-    as_text = shlex.quote(f'data.root="{image_folder},/data/absent"')
-    assert any(as_text in line for line in errors) == (flags == [])
-    call_here(*flags, *ours[:-1], f"data.root={image_folder}", "seed=0,1")
-    printed = capsys.readouterr().out
-    assert "no faults" in printed
-    assert "2 of 2 configurations" in printed
-
-
-def test_check_checks_the_jobs_of_a_sweep_config(call_here, tmp_path, capsys):
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep" / "mine.yaml").write_text(
-        "# @package _global_\nhydra: {sweeper: {params: {recipe.epochs: '1,0'}}}\n"
-    )
-    with pytest.raises(SystemExit):
-        call_here("-m", f"--config-dir={tmp_path}", "sweep=mine", "action=check", *TINY)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: recipe.epochs=0")
-    assert line.endswith("(in recipe.epochs=0)")
 
 
 def test_several_values_without_multirun_are_refused(call_here, tmp_path, capsys):
@@ -160,47 +107,6 @@ def test_user_error_during_a_run_is_one_line(tmp_path):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert re.search(r"data\.root: .*train.a contains no image", line)
     assert "Traceback" not in done.stderr
-
-
-TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
-
-
-def test_torchrun_without_run_name_is_a_fault(monkeypatch):
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    (fault,) = wrong_place(is_sweep=False, names_its_directory=True)
-    assert "torchrun --standalone on one machine, --rdzv-id=NAME on several, or" in fault.message
-    assert fault.key == "hydra.run.dir"
-    assert wrong_place(is_sweep=False, names_its_directory=False) == []
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
-    assert wrong_place(is_sweep=False, names_its_directory=True) == []
-    (fault,) = wrong_place(is_sweep=True, names_its_directory=True)
-    assert fault.message.startswith("-m: torchrun has started 2 processes of one sweep")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "is_named"),
-    [([], False), (["hydra.run.dir=here"], True)],
-    ids=["no directory", "directory"],
-)
-def test_main_requires_a_run_name_from_torchrun(
-    arguments, is_named, call_here, monkeypatch, capsys
-):
-    for name, value in TORCHRUN.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(user_errors, "FIRST_WORD", 0)
-    several = ["trainer=ddp", "trainer.accelerator=cpu"]
-    seen = []
-    monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))
-    if is_named:
-        call_here(*several, *arguments)
-        (argv,) = seen
-        assert sorted(argv[1:]) == sorted([*several, *arguments, "hydra.output_subdir=null"])
-        return
-    with pytest.raises(SystemExit) as caught:
-        call_here(*several, *arguments)
-    assert caught.value.code == 2
-    assert "gave no name to this run" in capsys.readouterr().err
 
 
 def test_tab_completion_offers_groups_choices_and_keys(tmp_path):
@@ -259,60 +165,11 @@ def test_invalid_sweep_is_one_line(arguments, line, call_here, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["runs", "runs/sweeps/multirun"])
-def test_unwritable_sweep_directory_is_one_line(folder, call_here, tmp_path, capsys):
-    (tmp_path / folder).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / folder).touch()
-    with pytest.raises(SystemExit) as caught:
-        call_here("-m", "seed=0,1")
-    assert caught.value.code == 2
-    (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: hydra.sweep.dir=runs/sweeps/multirun cannot be written: ")
-    assert error.endswith(". Fix: paths.runs=PATH")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (
-            [],
-            r"hydra.run.dir=runs/profile/[-_0-9]+ cannot be written: .*\. Fix: paths.runs=PATH",
-        ),
-        (
-            ["hydra.run.dir=runs/profile"],
-            r"hydra.run.dir=runs/profile cannot be written: .*\. Fix: hydra.run.dir=PATH",
-        ),
-    ],
-    ids=["runs", "run"],
-)
-def test_unwritable_run_directory_is_one_line(arguments, line, call_here, tmp_path, capsys):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "profile").touch()
-    with pytest.raises(SystemExit) as caught:
-        call_here("action=profile", *arguments)
-    assert caught.value.code == 2
-    (error,) = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(f"error: {line}", error)
-
-
-def test_hydra_writes_to_the_claimed_directory(call_here, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(entry, "run", lambda: seen.append(sys.argv[-1]))
-    call_here("action=profile")
-    call_here("action=profile", "hydra.run.dir=${hydra:runtime.choices.task}/here")
-    call_here("action=profile", "hydra.run.dir=${now:%f}")
-    own, named, timed = (text.removeprefix("hydra.run.dir='").removesuffix("'") for text in seen)
-    assert Path(own).parent == Path("runs/profile")
-    assert named == "classification/here"
-    assert len({path.parent for path in tmp_path.rglob("run.json")}) == 3
-    assert all((tmp_path / each / "run.json").is_file() for each in (own, named, timed))
-
-
 def test_ctrl_c_before_a_job_starts_is_one_line(call_here, monkeypatch, capsys):
-    def run():
+    def start(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(entry, "run", run)
+    monkeypatch.setattr(command, "start", start)
     with pytest.raises(SystemExit) as caught:
         call_here("-m", "seed=0,1")
     assert caught.value.code == 130
@@ -333,14 +190,3 @@ def test_sweep_config_may_be_empty(call_here, tmp_path, capsys):
         "error: hydra.sweeper.params: ablation=glob(x*) stands for no value, so there is nothing "
         "to run"
     )
-
-
-def test_sweep_jobs_are_named_by_swept_values(call_here, monkeypatch):
-    seen = []
-    monkeypatch.setattr(entry, "run", lambda: seen.append(list(sys.argv)))
-    call_here("-m", "seed=0,1", "backbone=parcnet_xs", "trainer.max_epochs=1,0")
-    call_here("-m", "sweep=table2_classification", "seed=0,1")
-    call_here("-m", "seed=0,1", "hydra.sweep.subdir=here")
-    assert "hydra.sweep.subdir=${job_dir:seed,trainer.max_epochs}" in seen[0]
-    assert "hydra.sweep.subdir=${job_dir:ablation,seed}" in seen[1]
-    assert len(seen[2]) == 4

@@ -56,6 +56,22 @@ class TrainingError(UserError, RuntimeError):
     """A training cannot continue."""
 
 
+class ProcessError(UserError, RuntimeError):
+    """One of the processes of a run has failed; it has printed why.
+
+    Args:
+        processes: Number of processes of the run.
+        code: Exit code of the one that failed first.
+    """
+
+    def __init__(self, processes: int, code: int) -> None:
+        self.code = code
+        super().__init__(
+            f"trainer.devices: one of {processes} processes of this run ended with exit code {code}, "
+            "and the lines above say why; expected 0. Fix: what they name"
+        )
+
+
 class ExportError(UserError, RuntimeError):
     """The output of an exported file does not match that of its network."""
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from parcnet_train.__main__ import plain_of_job
+from parcnet_train.actions.command import plain_of_job
 from parcnet_train.config.compose import choices, compose_config, compose_plain
 from parcnet_train.config.stored import read_stored, typed_differences
 from parcnet_train.errors import ConfigError

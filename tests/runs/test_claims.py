@@ -1,13 +1,13 @@
 import itertools
 import json
 import shutil
-import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from parcnet_train import __main__ as entry
+import parcnet_train
+from parcnet_train.actions import command
 from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
 from parcnet_train.runs import directories as runs
 from parcnet_train.runs.claims import at_work, begin, claim
@@ -184,23 +184,19 @@ def test_directory_at_work_is_locked_against_a_second_command(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 
-def test_main_does_not_resume_a_run_at_work(tmp_path, monkeypatch, capsys):
+def test_command_does_not_resume_a_run_at_work(tmp_path, monkeypatch):
     run = tmp_path / "run"
     (run / ".hydra").mkdir(parents=True)
     (run / ".hydra" / "config.yaml").write_text("before")
     finish(run, results=False, checkpoint=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["parcnet_train", f"ckpt={run}"])
     # The checkpoint of this test is an empty file.
-    monkeypatch.setattr(entry, "refuse_faults", lambda *_, **__: None)
+    monkeypatch.setattr(command, "refuse_faults", lambda *_, **__: None)
     with at_work(run):
         before = sorted(run.rglob("*"))
-        with pytest.raises(SystemExit) as caught:
-            entry.main()
+        with pytest.raises(TrainingError) as caught:
+            parcnet_train.run(f"ckpt={run}")
         assert sorted(run.rglob("*")) == before
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {run}: ")
+    assert str(caught.value).startswith(f"{run}: ")
     assert (run / ".hydra" / "config.yaml").read_text() == "before"
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from parcnet_train.distributed.processes import place
-from parcnet_train.errors import UserError, print_error
+from parcnet_train.errors import ProcessError, UserError, print_error
 
 FIRST_WORD = 3.0  # seconds; time for one process to report an error that others run into
 
@@ -24,6 +24,8 @@ def user_errors() -> Iterator[None]:
     here = place()
     try:
         yield
+    except ProcessError as error:
+        sys.exit(error.code)
     except UserError as error:
         if here.rank > 0:
             time.sleep(FIRST_WORD)

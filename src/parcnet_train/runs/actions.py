@@ -42,8 +42,8 @@ class Action:
 
     Attributes:
         name: Value of `action`.
-        function: Dotted name of its function, which is imported when it runs; None: `__main__`
-            runs it.
+        function: Dotted name of its function, which is imported when it runs; None: it only looks
+            at the configuration, before a run begins.
         section: Section of the configuration that only this action reads; None: there is none.
         checkpoint: Whether `ckpt` is needed, optional or not allowed.
         composed: Whether the configuration stored in the checkpoint is used.

@@ -1,0 +1,104 @@
+"""Faults of a configuration, before anything runs, and the action that only looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parcnet_train.config.compose import (
+    PlainConfig,
+    choices,
+    compose_config,
+    to_plain,
+    typed_faults,
+)
+from parcnet_train.config.overrides import sweeps
+from parcnet_train.errors import ConfigError, Fault
+from parcnet_train.sweeps.grid import Jobs, jobs_of
+
+OURS = "processes"  # among the choices of hydra/launcher
+
+
+def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: bool = True) -> None:
+    """Raise all faults of a configuration at once.
+
+    Args:
+        plain: Configuration to check.
+        faults: Faults that were found before.
+        is_here: Whether this machine runs it.
+
+    Raises:
+        ConfigError: If there are any.
+    """
+    # A key whose override was left out may have no value for that reason alone.
+    named = {fault.key for fault in faults}
+    if plain.values.get("action") != "check":  # which is asked for all faults, whatever they take
+        quick = [*faults, *(fault for fault in typed_faults(plain) if fault.key not in named)]
+        if quick:
+            raise ConfigError(quick)
+    from parcnet_train.check.config import check  # torch: seconds
+
+    of_values = [fault for fault in plain.faults if fault.key not in named]
+    found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here)]
+    if found:
+        raise ConfigError(found)
+
+
+def check_jobs(
+    overrides: Sequence[str],
+    config_dir: str | None,
+    is_sweep: bool,
+    hydra_config: Any,
+    faults: Sequence[Fault],
+) -> dict[str, Any]:
+    """Check every configuration of a command, and print how many there are.
+
+    Args:
+        overrides: Overrides of the command.
+        config_dir: Folder of your own configs beside the package's.
+        is_sweep: Whether the command runs several configurations.
+        hydra_config: The `hydra` node of the first of them.
+        faults: Faults that were found before.
+
+    Returns:
+        `configurations`: the number of those that were checked.
+
+    Raises:
+        ConfigError: If any of them has a fault.
+    """
+    launcher = hydra_config.runtime.choices["hydra/launcher"]
+    is_here = not is_sweep or launcher in ("basic", OURS)
+    jobs = jobs_of(is_sweep, overrides, hydra_config, config_dir)
+    found: dict[Fault, list[str]] = {}  # names of the jobs with each fault
+    seen: list[Any] = []  # data whose files were read
+    for name, of_job in jobs.overrides.items():
+        try:
+            config, wrong = compose_config(of_job, config_dir)
+            plain = to_plain(config, choices(config.hydra))
+            data = {**plain.values.get("data", {}), "seed": None}
+            if data in seen and plain.values["check"]["data"] == "full":
+                plain.values["check"]["data"] = "sample"
+            seen.append(data)
+            refuse_faults(plain, wrong, is_here)
+        except ConfigError as error:
+            for fault in error.faults:
+                found.setdefault(fault, []).append(name)
+    lines = [*faults, *(told(*each, jobs) for each in found.items() if each[0] not in faults)]
+    if lines and not is_sweep:
+        lines += sweeps(overrides)
+    if lines:
+        raise ConfigError(list(dict.fromkeys(lines)))
+    shown = " ".join(f"{k}={v}" for k, v in plain.values["choices"].items() if v)
+    if jobs.count > 1:
+        shown = f"{len(jobs.overrides):,} of {jobs.count:,} configurations checked"
+        shown += "" if is_sweep else "; -m runs them"
+    print(f"no faults: {shown}")
+    return {"configurations": len(jobs.overrides)}
+
+
+def told(fault: Fault, names: Sequence[str], jobs: Jobs) -> Fault:
+    """Add the jobs of a sweep that have a fault to its message, unless all have it."""
+    if len(names) == len(jobs.overrides):
+        return fault
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return Fault(fault.key, f"{fault} (in {names[0]}{others})")
