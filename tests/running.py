@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from expected import expected_of
-from parcnet_train.actions.command import function_of
 from parcnet_train.actions import fit as training
+from parcnet_train.actions.command import function_of
 from parcnet_train.check.config import check
 from parcnet_train.config.compose import CONF, choices, compose_config, to_plain
 from parcnet_train.config.overrides import typed

@@ -7,7 +7,6 @@ from parcnet_train.actions import command
 from parcnet_train.actions.command import wrong_place
 from parcnet_train.distributed import user_errors
 
-
 TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
 
 
