@@ -67,8 +67,8 @@ class ProcessError(UserError, RuntimeError):
     def __init__(self, processes: int, code: int) -> None:
         self.code = code
         super().__init__(
-            f"trainer.devices: one of {processes} processes of this run ended with exit code {code}; "
-            "expected 0. Fix: see the error lines above, which name the reason"
+            f"trainer.devices: one of {processes} processes of this run ended with exit code "
+            f"{code}; expected 0. Fix: see the error lines above, which name the reason"
         )
 
 
