@@ -39,8 +39,9 @@ def test_main_requires_a_run_name_from_torchrun(
     monkeypatch.setattr(command, "start", lambda given, *_: seen.append(given))
     if is_named:
         call_here(*several, *arguments)
-        (argv,) = seen
-        assert sorted(argv[1:]) == sorted([*several, *arguments, "hydra.output_subdir=null"])
+        (given,) = seen
+        assert given[:3] == [*several, *arguments]
+        assert "hydra.output_subdir=null" in given
         return
     with pytest.raises(SystemExit) as caught:
         call_here(*several, *arguments)
@@ -105,4 +106,4 @@ def test_sweep_jobs_are_named_by_swept_values(call_here, monkeypatch):
     call_here("-m", "seed=0,1", "hydra.sweep.subdir=here")
     assert "hydra.sweep.subdir=${job_dir:seed,trainer.max_epochs}" in seen[0]
     assert "hydra.sweep.subdir=${job_dir:ablation,seed}" in seen[1]
-    assert len(seen[2]) == 4
+    assert seen[2] == ["seed=0,1", "hydra.sweep.subdir=here"]
