@@ -41,3 +41,14 @@ def test_check_checks_the_jobs_of_a_sweep_config(call_here, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: recipe.epochs=0")
     assert line.endswith("(in recipe.epochs=0)")
+
+
+def test_schemas_are_written_while_they_lack_a_key_of_conf(call_here, tmp_path, capsys):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "mine.yaml").write_text("defaults: [imagenet_300e]\nbrand_new: 1\n")
+    folder = f"--config-dir={tmp_path}"
+    with pytest.raises(SystemExit):
+        call_here(folder, "recipe=mine", "action=check")
+    assert "recipe.brand_new" in capsys.readouterr().err
+    call_here(folder, "recipe=mine", "action=schema", "hydra.run.dir=new")
+    assert (tmp_path / "new" / "schema" / "recipe.json").is_file()

@@ -30,6 +30,12 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: boo
     Raises:
         ConfigError: If there are any.
     """
+    if (
+        plain.values.get("action") == "schema"
+    ):  # which renews what keys and values are compared with
+        if faults:
+            raise ConfigError(faults)
+        return
     # A key whose override was left out may have no value for that reason alone.
     named = {fault.key for fault in faults}
     if plain.values.get("action") != "check":  # which is asked for all faults, whatever they take
