@@ -122,6 +122,7 @@ def processes_in(folder):
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
+@pytest.mark.slow
 def test_job_of_several_processes_writes_one_directory(tmp_path):
     """Lightning's own processes would each start the whole sweep."""
     finish(start(tmp_path, *SEVERAL, "seed=0,1"))

@@ -38,10 +38,29 @@ def interrupt_after(monkeypatch, number, event):
     monkeypatch.setattr(Path, "write_bytes", interrupted)
 
 
-def test_demo_data_uses_a_recipe_with_a_single_size():
+def test_demo_data_choose_the_recipe_demo_unless_another_is_typed():
+    values, faults = configure([])
+    assert faults == []
+    assert values["choices"]["recipe"] == "demo"
+    assert values["recipe"]["epochs"] == 8
+    assert values["recipe"]["multi_scale"]["largest"] == 1.0
     values, faults = configure(["recipe=cifar10_30e"])
     assert faults == []
-    assert values["recipe"]["multi_scale"]["largest"] == 1.0
+    assert (values["choices"]["recipe"], values["recipe"]["epochs"]) == ("cifar10_30e", 30)
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "recipe", "epochs"),
+    [
+        ("classification", "imagenet", "imagenet_300e", 300),
+        ("detection", "coco", "coco_200e", 200),
+        ("segmentation", "voc", "voc_50e", 50),
+    ],
+)
+def test_real_data_undo_the_recipe_demo(task, data, recipe, epochs):
+    values, _ = configure([f"task={task}", f"data={data}", "data.root=/data"])
+    assert values["choices"]["recipe"] == recipe
+    assert values["recipe"]["epochs"] == epochs
 
 
 def test_every_digit_is_written_once(digits):
