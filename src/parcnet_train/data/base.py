@@ -93,7 +93,7 @@ class TaskData(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.repeats = repeats
-        self.begin = (0, 0)  # epoch and batch to start from to start from to start from
+        self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []
 
     def within(self, name: str) -> Path:
@@ -101,14 +101,14 @@ class TaskData(pl.LightningDataModule):
         return self.root / Path(name).expanduser()
 
     def prepare(self) -> None:
-        """Create what must exist before classes can be counted; by default nothing."""
+        """Create the files that must exist before classes are counted; by default, do nothing."""
 
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the network's classes, in the order of their indices.
 
         Raises:
-            DataError: If the data set has no class names, or others than expected.
+            DataError: If the data set has no class names, or not the expected ones.
         """
         return self.find_classes()
 
@@ -147,7 +147,7 @@ class TaskData(pl.LightningDataModule):
         ]
 
     def make_train_set(self) -> DataSet:
-        """Create the training set, which does not need the validation set."""
+        """Create the training set; the validation set need not exist."""
         raise NotImplementedError
 
     def make_val_set(self) -> DataSet:
@@ -155,7 +155,7 @@ class TaskData(pl.LightningDataModule):
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return numbers that identify the data of the sets created so far, without opening a file.
+        """Return counts and hashes that identify the sets created so far, without opening a file.
 
         Returns:
             `train_images` and `val_images`: number of images, None if that set was not created;

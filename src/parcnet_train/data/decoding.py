@@ -147,7 +147,7 @@ def decode_avif(content: bytes) -> Image:
 
 
 def decode_quickly(content: bytes) -> Image | None:
-    """Decode an ordinary, undamaged JPEG file; None for all others, including CMYK."""
+    """Decode an undamaged JPEG file without EXIF data; return None for other files and CMYK."""
     if content.startswith(JPEG) and not may_be_turned(content):
         with contextlib.suppress(ValueError):
             return simplejpeg.decode_jpeg(content)
@@ -194,7 +194,7 @@ def damage(content: bytes, kind: str) -> str | None:
 
 
 def may_be_turned(content: bytes) -> bool:
-    """Whether the header of a JPEG file has a segment that may contain an orientation."""
+    """Return whether the header of a JPEG file has a segment that may contain an orientation."""
     position = len(JPEG)
     while (marker := content[position : position + 2]) not in (SCAN, b""):
         if marker == APP1 or marker[0] != 0xFF:

@@ -1,4 +1,4 @@
-"""Checks of the files of a data set before a training, of some of them or of all."""
+"""Checks of the files of a data set before training: of a sample, or of all files."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def namesakes(names: npt.NDArray[np.bytes_]) -> list[list[str]]:
 
 
 def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
-    """Return pairs of files with the same content: each file with the previous one like it."""
+    """Return pairs of files with the same content: each file and the previous one equal to it."""
     by_size: dict[int, list[str]] = {}
     for file in files:
         with contextlib.suppress(OSError):
@@ -197,7 +197,7 @@ def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether two files have the same content."""
+    """Return whether two files have the same content."""
     try:
         return filecmp.cmp(first, second, shallow=False)
     except OSError:

@@ -173,7 +173,7 @@ def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
 
 
 def is_file(entry: Entry) -> bool:
-    """Whether an entry is a file or a link to one; a link to itself is not."""
+    """Return whether an entry is a file or a link to one; a link to itself is not."""
     try:
         return entry.is_file()
     except OSError:
@@ -181,7 +181,7 @@ def is_file(entry: Entry) -> bool:
 
 
 def is_folder(entry: Entry) -> bool:
-    """Whether an entry is a folder or a link to one."""
+    """Return whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -189,7 +189,7 @@ def is_folder(entry: Entry) -> bool:
 
 
 def may_be_image(name: str) -> bool:
-    """Whether a file may be an image, judged by its name in lower case."""
+    """Return whether a file may be an image, judged by its name in lower case."""
     return name not in NO_IMAGES and suffix_of(name) not in NO_IMAGES
 
 

@@ -85,7 +85,7 @@ def end_workers_behind(reference: weakref.ref[DataLoader[Any]]) -> None:
 
 
 def end_workers_of(loader: DataLoader[Any]) -> None:
-    """Stop the processes of a loader, which ignore signals; a program's exit waits for them."""
+    """Stop the processes of a loader; they ignore signals, and the program's exit awaits them."""
     iterator = loader._iterator  # persistent; None without processes
     if iterator is not None:
         iterator._shutdown_workers()  # type: ignore[attr-defined]

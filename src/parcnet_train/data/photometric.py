@@ -11,7 +11,7 @@ import numpy as np
 from parcnet_train.data.decoding import Image
 
 # Released values. Factors are drawn from 1 - x to 1 + x, shifts from -x to x.
-DISTORTION_PROBABILITY = 0.5  # of each distortion distortion distortion
+DISTORTION_PROBABILITY = 0.5  # of each distortion
 CONTRAST = 0.5
 BRIGHTNESS = 0.2  # in units of the largest pixel value
 SATURATION = 0.5
@@ -53,7 +53,7 @@ class PhotometricDistortion:
 
 
 def apply(operation: albumentations.ImageOnlyTransform, image: Image, random: Random) -> Image:
-    """Apply an operation of albumentations that draws from `random`."""
+    """Apply an albumentations transform with `random` as its random number generator."""
     operation.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
     return operation(image=image)["image"]
 

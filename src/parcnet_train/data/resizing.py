@@ -71,7 +71,7 @@ def border(
 
 
 def placement_of(original: Size, placing: Placing) -> npt.NDArray[np.float64]:
-    """Return scales and offsets, `(4,)`.
+    """Return the scales and offsets that map an image into the network's input, `(4,)`.
 
     The original's (x, y) lies at (x * [0] + [2], y * [1] + [3]).
     """

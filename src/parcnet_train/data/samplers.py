@@ -41,11 +41,11 @@ class MultiScale:
     The defaults are those of the release: 160 to 320 pixels around 256, in multiples of 32.
 
     Attributes:
-        rule: Rule for the number of images per step at a size. `released`: as many as have the
-            pixels of the base batch, but at least the base batch, and a multiple of the number of
-            processes; with 128 at 256 and 8 processes, 328, 224, 128, 128, 128 at 160, 192, 256,
-            288, 320. `balanced` (ml-cvnets of 2023): as many as have the pixels of the base batch,
-            at every size: 327, 227, 128, 101, 81.
+        rule: Rule for the number of images per step at a size. `balanced` (ml-cvnets of 2023): the
+            number of images that has as many pixels as the base batch: 327, 227, 128, 101, 81 at
+            160, 192, 256, 288, 320 for a base batch of 128 at 256. `released`: the same number, but
+            at least the base batch, rounded to a multiple of the number of processes: 328, 224,
+            128, 128, 128 for 8 processes.
         smallest: Smallest height and width in units of the base size; default 160 / 256.
         largest: Largest height and width in units of the base size; default 320 / 256.
         count: Number of sizes from the smallest to the largest, before rounding.
@@ -79,7 +79,7 @@ class MultiScale:
         return [Scale(each, self.batch_size(each, size, batch_size, world_size)) for each in sizes]
 
     def batch_size(self, size: Size, base: Size, batch_size: int, world_size: int) -> int:
-        """Return the number of images per process in a step of one size."""
+        """Return the number of images per process in a step at one size."""
         # Rounded twice, as in both sources.
         same_pixels = int(round(base[0] * base[1] * batch_size / (size[0] * size[1]), 2))
         if self.rule == "balanced":
@@ -97,9 +97,9 @@ class Plan(NamedTuple):
 class TrainBatches(Sampler[list[SampleKey]]):
     """Batches of a training, divided among its processes, which all draw the same image sizes.
 
-    Batches are always full: the last one is filled up from the beginning of the epoch's order. No
-    sample is left out, and fewer samples than one step of all processes takes are seen again; a
-    data set smaller than that is repeated as a whole.
+    Batches are always full: the last one is filled up from the beginning of the epoch's order. So
+    no sample is left out, and the number of repeated samples is smaller than one step of all
+    processes. A data set that is smaller than one step is repeated as a whole.
 
     Args:
         length: Number of samples in the data set.

@@ -41,7 +41,7 @@ def test_same_split_for_training_and_validation_gives_a_warning(
     write({"train": rows_of(image_folder / "train")}, tmp_path / "copy")
     HuggingFaceData(str(tmp_path / "copy"), val_dir="train", **SETTINGS).check_files("fit")
     (line,) = caplog.messages
-    assert "data.train_dir=train and data.val_dir=train have the same rows" in line
+    assert "data.train_dir=train and data.val_dir=train contain the same rows" in line
     assert str(tmp_path / "copy") in line
 
 
@@ -158,6 +158,6 @@ def test_labels_without_a_class_are_refused(image_folder, tmp_path):
         return table.set_column(1, "label", labels).replace_schema_metadata(table.schema.metadata)
 
     data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
-    message = r"data\.label_column=label: .*/validation has the class 7, but names only 3 classes"
+    message = r"data\.label_column=label: .*/validation contains the class index 7, but has names"
     with pytest.raises(DataError, match=message):
         data.setup("validate")

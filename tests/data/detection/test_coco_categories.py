@@ -74,7 +74,7 @@ def test_num_classes_can_keep_a_supercategory(coco_folder, caplog):
     data = data_of(coco_folder, categories, num_classes=4)
     assert data.class_names == ["background", "insects", *CLASSES[1:]]
     (line,) = checked(data, caplog)
-    assert "no box of 1 of its 4 categories" in line
+    assert "1 of its 4 categories have no boxes" in line
     assert line.endswith(": insects")
     assert data_of(coco_folder, categories, num_classes=3).class_names == CLASSES
     with pytest.raises(DataError, match=r"data\.num_classes=5: .* has 3 categories"):
@@ -89,5 +89,5 @@ def test_category_that_is_its_own_supercategory_is_a_class(coco_folder):
 
 def test_categories_without_any_class_are_refused(coco_folder):
     data = data_of(coco_folder, [{"id": 2, "name": "background"}], train=[], val=[])
-    with pytest.raises(DataError, match="no category is left"):
+    with pytest.raises(DataError, match="none of them is a class"):
         data.check_files("test")

@@ -112,11 +112,11 @@ FAULTS = {
     ),
     "no file name": (
         with_value("images", 1, "file_name", ""),
-        'images[1] (id 10): file_name="": expected a text',
+        'images[1] (id 10): file_name="": expected a non-empty string',
     ),
     "no mapping": (
         changed(annotations=[[1, 2, 3, 4]]),
-        "annotations[0]=[1, 2, 3, 4]: expected a mapping",
+        "annotations[0]=[1, 2, 3, 4]: expected an object",
     ),
     "no images": (changed(images=[]), "the list 'images' is empty; expected"),
     "no categories": (changed(categories=[]), "the list 'categories' is empty; expected"),

@@ -362,7 +362,7 @@ def test_missing_files_are_reported(voc, sbd, tmp_path):
 def test_wrong_image_counts_are_refused_before_anything_is_written(voc, sbd, coco, tmp_path):
     root = tmp_path / "ours"
     message = refused(voc, sbd, root, counts=Counts(3, 2, 7))
-    assert message.startswith(f"{sbd}: train.txt and val.txt list 3 images that are new to VOC 201")
+    assert message.startswith(f"{sbd}: train.txt and val.txt list 3 images that VOC 2012 does not")
     assert "instances_train2017.json: it has 7 images (expected 8)" in refused(
         voc, sbd, root, coco, counts=Counts(3, 2, 6, 8)
     )

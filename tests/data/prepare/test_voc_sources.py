@@ -58,7 +58,7 @@ def test_invalid_lists_are_refused(sources):
     end = "; expected the complete official file. Fix: download it again"
     assert refused(sources, Counts(5, 2, 7)) == f"{place}train.txt lists 4 images (expected 5){end}"
     assert refused(sources, Counts(4, 3, 7)) == f"{place}val.txt lists 2 images (expected 3){end}"
-    reason = "train.txt and val.txt list 3 images that are new to VOC 2012 (expected 4)"
+    reason = "train.txt and val.txt list 3 images that VOC 2012 does not list (expected 4)"
     assert refused(sources, Counts(4, 2, 8)) == f"{sbd.path}: {reason}{end}"
     write_list(sbd.path / "val.txt", ["2007_000008", "../../2007_000002"])
     reason = "val.txt names '../../2007_000002', which is not an image of VOC"

@@ -302,8 +302,8 @@ def faults_of(root, *overrides):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("recipe.augmentation.short_side=[1.5,0.75]", "a list of two: … the smaller one first"),
-        ("recipe.augmentation.short_side=[0,1]", "a list of two: a number above 0 and up to 10"),
+        ("recipe.augmentation.short_side=[1.5,0.75]", "a list of two values, … in ascending order"),
+        ("recipe.augmentation.short_side=[0,1]", "a list of two values, each a number above 0"),
         ("recipe.augmentation.pad=1", "augmentation.pad=1: expected true or false"),
         ("recipe.augmentation.flip=2", "flip=2: expected a number from 0 to 1"),
         ("recipe.augmentation.photometric=1", "photometric=1: expected true or false"),

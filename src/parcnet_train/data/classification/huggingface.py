@@ -188,8 +188,8 @@ class HuggingFaceData(ImageFolderData):
             shared = sorted(set(paths[0]) & set(paths[1]))
             if shared:
                 log.warning(
-                    "data.train_dir=%s and data.val_dir=%s have the same rows, those of %s; the "
-                    "metrics will include images that were used for training",
+                    "data.train_dir=%s and data.val_dir=%s contain the same rows, from the file "
+                    "%s; the metrics will include images that were used for training",
                     self.train_folder.name,
                     self.val_folder.name,
                     shared[0],
@@ -246,7 +246,8 @@ class HuggingFaceData(ImageFolderData):
         )
         if (largest := dataset.labels.max()) >= len(names):
             raise DataError(
-                f"data.label_column={self.label_column}: this column of {folder} has the class "
-                f"{largest}, but names only {len(names)} classes. Fix: copy the data set again"
+                f"data.label_column={self.label_column}: this column of {folder} contains the "
+                f"class index {largest}, but has names of only {len(names)} classes. Fix: copy the "
+                "data set again"
             )
         return dataset

@@ -54,7 +54,7 @@ def paths_of_rows(folder: Path) -> list[Path]:
 
 
 def is_there(folder: Path) -> bool:
-    """Whether a split exists."""
+    """Return whether a split exists."""
     return (folder / SAVED).is_file() or bool(parquet_files(folder))
 
 

@@ -41,7 +41,7 @@ class ImageFolderData(TaskData):
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
 
     Raises:
-        DataError: From `class_names` and `setup`, if folders are missing or invalid.
+        DataError: If folders are missing or invalid; raised by `class_names` and `setup`.
     """
 
     task: ClassVar[str] = "classification"

@@ -229,14 +229,14 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Resizing that covers 9/8 of the input size, aspect ratio kept, and a center crop."""
+    """Resizing to cover 9/8 of the input size, with the aspect ratio kept, then a center crop."""
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
         """Map an image, `(H, W, 3)`, to `(*key.size, 3)`, without randomness."""
         height, width = key.size
         cover_height, cover_width = (round(length * RESIZE_RATIO) for length in key.size)
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
-        # The tolerance prevents that a side that fits exactly loses a pixel to rounding.
+        # Without the tolerance, rounding could remove a pixel from a side that fits exactly.
         resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
         covering: Image = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
         top, left = (resized[0] - height) // 2, (resized[1] - width) // 2

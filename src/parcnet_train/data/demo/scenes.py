@@ -185,7 +185,7 @@ def paste(image: Pixels, sticker: Sticker, rng: Rng) -> None:
 
 
 def _cover(depth: Pixels) -> Pixels:
-    """Return the share of each pixel that lies inside an edge."""
+    """Return the share of each pixel inside a shape, given the pixels' distances from its edge."""
     return np.clip(depth + 0.5, 0, 1)
 
 

@@ -20,7 +20,7 @@ from parcnet_train.errors import DataError
 
 log = logging.getLogger(__name__)
 
-LEAST_INSIDE = 0.5  # share of a box's area's area's area
+LEAST_INSIDE = 0.5  # smallest share of a box's area within the image
 # Masks consist of whole pixels, so their area may exceed that of a narrow box.
 MOST_OF_BOX, MARGIN = 1.5, 2.0
 
@@ -81,7 +81,8 @@ def check_areas(annotations: CocoAnnotations, file: Path) -> None:
         return
     log.warning(
         "%s: %s of its %s areas %s: %s, area=%g; map_small, map_medium and map_large depend on "
-        "them; expected the number of pixels of the object, or no 'area' to use that of the box",
+        "them; expected the number of pixels of each object. Fix: correct the areas, or remove "
+        "'area' to use the areas of the boxes",
         file,
         f"{wrong.sum():,}",
         f"{len(wrong):,}",
@@ -92,13 +93,13 @@ def check_areas(annotations: CocoAnnotations, file: Path) -> None:
 
 
 def misfits_of(annotations: CocoAnnotations) -> Marks:
-    """Return which boxes of objects do not fit their images, `(m,)`; boxes without area do."""
+    """Mark the boxes of objects that do not fit their images, `(m,)`, except empty boxes."""
     shares = shares_inside(annotations.boxes, image_sizes(annotations))
     return ((shares < LEAST_INSIDE) | in_first_pixel(annotations)) & ~annotations.is_crowd
 
 
 def in_first_pixel(annotations: CocoAnnotations) -> Marks:
-    """Return which boxes lie in the first pixel, `(m,)`, as relative ones do; empty ones do not."""
+    """Mark the boxes within the first pixel, `(m,)`, as relative ones are, except empty boxes."""
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     inside = (begins >= 0) & (lengths > 0) & (begins <= 1) & (lengths <= 1)
     inside &= image_sizes(annotations) > MARGIN

@@ -97,7 +97,7 @@ def without_categories(
                 "to one category"
             )
     if len(names) == 1:
-        raise DataError(f"{file}: categories: no category is left; expected at least one class")
+        raise DataError(f"{file}: categories: none of them is a class; expected at least one class")
     if not spare:
         return annotations
     places = np.cumsum(kept) - 1

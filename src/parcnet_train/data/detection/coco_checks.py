@@ -74,7 +74,7 @@ def warn_of_untrained(train_set: BoxedImages, file: Path) -> None:
     names = [name for name, count in zip(class_names[1:], counts, strict=True) if not count]
     if names:
         log.warning(
-            "%s has no box of %s of its %s categories, which remain classes: %s",
+            "%s: %s of its %s categories have no boxes to learn from, but remain classes: %s",
             file,
             f"{len(names):,}",
             f"{len(counts):,}",

@@ -1,4 +1,4 @@
-"""Columns of the lists in a COCO file; errors name the invalid entry."""
+"""Lists of a COCO file, read column by column; errors name the invalid entry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse(file: Path) -> dict[str, Any]:
             document = json.loads(text, object_hook=without_outline)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{file} is not JSON, or is truncated ({error}). Fix: fetch or write it again"
+            f"{file} is not JSON, or is truncated ({error}). Fix: download or create it again"
         ) from error
     for name in LISTS:
         if not (isinstance(document, dict) and isinstance(document.get(name), list)):
@@ -71,7 +71,7 @@ class Entries:
         entries: Entries of the list.
 
     Raises:
-        DataError: For the first invalid entry; all methods raise it too.
+        DataError: If an entry is invalid; the methods raise it for the first invalid entry, too.
     """
 
     def __init__(self, file: Path, name: str, entries: list[Any]) -> None:
@@ -81,8 +81,8 @@ class Entries:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict):
                 raise DataError(
-                    f"{file}: {name}[{number}]={short(entry)}: expected a mapping. Fix: correct or "
-                    "remove that entry"
+                    f"{file}: {name}[{number}]={short(entry)}: expected an object, {{...}}. Fix: "
+                    "correct or remove that entry"
                 )
 
     def refuse(self, wrong: npt.NDArray[np.bool_], keys: Sequence[str], words: str) -> None:
@@ -155,10 +155,10 @@ class Entries:
         return numbers
 
     def texts(self, key: str) -> list[str]:
-        """Return the values of a key as texts that are valid file names."""
+        """Return the values of a key as strings that are valid file names."""
         values = self.values(key, None)
         wrong = [not is_name(text) for text in values]
-        self.refuse(np.array(wrong), (key,), "expected a text")
+        self.refuse(np.array(wrong), (key,), "expected a non-empty string")
         return values
 
     def ids(self) -> npt.NDArray[np.int64]:
@@ -205,7 +205,7 @@ def array_of(value: Any) -> npt.NDArray[Any]:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a JSON value is a text that is a valid file name."""
+    """Return whether a JSON value is a string that is a valid file name."""
     try:
         return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:  # a lone surrogate
@@ -213,6 +213,6 @@ def is_name(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """Return a value as messages show it."""
+    """Return a value as JSON, shortened for messages."""
     text = json.dumps(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -37,8 +37,8 @@ class BoxedImage(NamedTuple):
 class BoxedImages(Dataset[BoxedImage | None]):
     """Images of a folder with the boxes to be detected in them.
 
-    These are the annotated boxes without crowds, clipped to the image, if an area remains.
-    `annotations` keeps all boxes, for evaluations.
+    The boxes to be detected are all annotated boxes except crowds, clipped to the image, if an area
+    remains. `annotations` keeps all boxes, for evaluations.
 
     Args:
         annotations: Annotations of the images.
@@ -149,8 +149,8 @@ class BoxedImages(Dataset[BoxedImage | None]):
     def check_size(self, number: int, image: Image) -> None:
         """Compare the size of an image with its annotations; otherwise boxes would be misplaced.
 
-        The size is that after the EXIF orientation is applied. So OpenCV reads images in the
-        release, and so people see them when they draw boxes.
+        The image is compared after its EXIF orientation is applied. This is how OpenCV reads images
+        in the release, and how people see them when they draw boxes.
 
         Raises:
             DataError: If the sizes differ.
@@ -175,7 +175,7 @@ def visible_boxes(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return all boxes as xyxy, clipped to their images, and which of them are to be detected.
 
-    Crowds are not, nor boxes without area (released), where the area is measured within the image.
+    Crowds are not to be detected, nor are boxes without area within the image (released).
     """
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     edges = np.repeat(annotations.sizes[:, ::-1], np.diff(annotations.starts), axis=0)

@@ -66,7 +66,7 @@ class CocoData(TaskData):
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
 
     Raises:
-        DataError: From `class_names` and `setup`, if files are missing or invalid.
+        DataError: If files are missing or invalid; raised by `class_names` and `setup`.
     """
 
     task: ClassVar[str] = "detection"

@@ -71,7 +71,7 @@ class View(NamedTuple):
 def moved(
     view: View, image: Image, scale: tuple[float, float], offset: tuple[float, float]
 ) -> View:
-    """Return the view of another image, in which every (x, y) lies at (x, y) * scale + offset."""
+    """Return the view of a transformed image: a point (x, y) moves to (x, y) * scale + offset."""
     scales, offsets = np.array([*scale, *scale]), np.array([*offset, *offset])
     boxes = view.boxes * scales + offsets
     if scale[0] < 0:  # mirrored: right becomes left

@@ -4,8 +4,8 @@
     ROOT/classes.txt                             wnid, tab, words
 
 Folders are hidden while they are being unpacked and appear under their names when they are
-complete, so a call that was killed can be resumed. Of an archive's members only the names are used,
-and they are checked.
+complete, so a call that was killed can be resumed. Only the names and contents of an archive's
+members are used, and the names are checked.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def prepare_imagenet(source: Path, root: Path, counts: Counts = ILSVRC2012) -> s
         counts: Expected numbers of images and classes.
 
     Returns:
-        Summary of the result, for people.
+        Summary of the result, to be printed.
 
     Raises:
         DataError: If a file is missing, is not what its name says, or does not fit on the disk.

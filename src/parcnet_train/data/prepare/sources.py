@@ -37,7 +37,7 @@ def in_one_line(root: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"{error.filename or root}: {reason_of(error)}. Fix: solve this problem and run the "
-            "command again; it resumes where it stopped"
+            "command again, which resumes where it stopped"
         ) from error
 
 
@@ -156,7 +156,8 @@ def place(source: Source, targets: Mapping[str, Path], title: str, link: Link = 
         source: Source of the files.
         targets: Path to write to, by the file's name in the source.
         title: Title of the progress bar.
-        link: How files of a folder are placed; files of an archive are always unpacked.
+        link: Method for files of a folder: a copy, a hard link or a symbolic link. Files of an
+            archive are always unpacked.
 
     Raises:
         DataError: If a hard link cannot be created.

@@ -76,11 +76,12 @@ def prepare_voc(
         root: Folder to create, for `data=voc data.root=...`.
         coco: Folder of COCO 2017, whose training images are added; None: no images of COCO.
         rule: Rule by which COCO's objects become masks.
-        link: How images of a folder are placed; images of an archive are always unpacked.
+        link: Method for images of a folder: a copy, a hard link or a symbolic link. Images of an
+            archive are always unpacked.
         counts: Expected numbers of images.
 
     Returns:
-        Summary of the result, for people.
+        Summary of the result, to be printed.
 
     Raises:
         DataError: If a file is missing, is not what its name says, or cannot be written.

@@ -97,7 +97,7 @@ def read_split(voc: Source, sbd: Source, counts: Counts) -> Split:
     if len(train) + len(others) != counts.train:
         raise broken(
             sbd.path,
-            f"{' and '.join(SBD_LISTS)} list {len(others):,} images that are new to VOC 2012 "
+            f"{' and '.join(SBD_LISTS)} list {len(others):,} images that VOC 2012 does not list "
             f"(expected {counts.train - len(train):,})",
         )
     return Split(sorted(train), sorted(val), sorted(others))

@@ -140,7 +140,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         return np.concatenate([self.images, self.masks])
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
-        """Return nothing: the labels are in the mask files."""
+        """Return an empty list: the labels are in the mask files."""
         return []
 
     def mask_path(self, sample: int) -> Path:

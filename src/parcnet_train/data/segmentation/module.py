@@ -76,7 +76,7 @@ class VocData(TaskData):
         window: Size of the windows of an evaluation in windows, else None.
 
     Raises:
-        DataError: From `class_names` and `setup`, if files are missing or invalid.
+        DataError: If files are missing or invalid; raised by `class_names` and `setup`.
     """
 
     task: ClassVar[str] = "segmentation"

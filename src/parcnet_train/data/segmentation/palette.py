@@ -27,7 +27,7 @@ DEPTH, COLOR = 24, 25  # positions of bit depth and color type in a PNG
 GRAY = 0
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262  # tags of a TIFF
 WHITE_IS_ZERO = 0
-GRAY_STEPS = {2: 85, 4: 17}  # Pillow scales gray values of few bits to 0 to 255
+GRAY_STEPS = {2: 85, 4: 17}  # Pillow scales gray values of 2 or 4 bits to the range 0 to 255
 
 
 def voc_palette() -> npt.NDArray[np.uint8]:
@@ -90,13 +90,13 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
         if is_inverted:
             way_out = "save it with 0 as black (PhotometricInterpretation 1)"
         elif mode.startswith(("I", "F")):
-            way_out = "save it with 8 bits"
+            way_out = "save it with 8 bits per pixel"
         else:
             way_out = "replace its colors by indices (CVAT: lines of labelmap.txt, counted from 0)"
         raise DataError(
             f"{path} is not a mask of class indices: its pixels are {mode}"
-            f"{' with 0 as white' if is_inverted else ''}; expected a PNG of 8 bits with a "
-            f"palette or in gray. Fix: {way_out}"
+            f"{' with 0 as white' if is_inverted else ''}; expected an 8-bit PNG with a palette or "
+            f"in grayscale. Fix: {way_out}"
         )
     return np.asarray(indices // step, np.uint8)
 

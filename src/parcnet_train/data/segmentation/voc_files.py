@@ -149,7 +149,7 @@ def places_of(name: str, inside: str) -> list[Path]:
 
 
 def is_suffixed(path: Path) -> bool:
-    """Whether a path has the suffix of an image."""
+    """Return whether a path has the suffix of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
