@@ -33,7 +33,7 @@ class Level:
 
 @dataclass(frozen=True)
 class StageSampling:
-    """How one of the last three stages (strides 8, 16, 32) samples its input.
+    """Stride and dilation of one of the last three stages (strides 8, 16, 32).
 
     Attributes:
         stride: Stride of the stage: 2, or 1 once the output stride is reached.
@@ -49,7 +49,7 @@ class StageSampling:
 
 
 def last_stages(output_stride: OutputStride) -> tuple[StageSampling, ...]:
-    """Return how the stages of stride 8, 16 and 32 sample; dilation replaces excess strides."""
+    """Return the sampling of the stages of stride 8, 16, 32; dilation replaces excess strides."""
     stages = []
     dilation = 1
     for stride in (8, 16, 32):

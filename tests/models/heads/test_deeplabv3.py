@@ -189,12 +189,12 @@ def test_check_reports_a_backbone_with_output_stride_32():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("head.rates=[0]", "head.rates=[0]: expected a list, each a whole number of at least 1"),
-        ("head.rates=6", "head.rates=6: expected a list, each a whole number of at least 1"),
+        ("head.rates=[0]", "head.rates=[0]: expected a list of values, each a whole number"),
+        ("head.rates=6", "head.rates=6: expected a list of values, each a whole number"),
         ("head.channels=0", "head.channels=0: expected a whole number of at least 1"),
         ("head.dropout=1", "head.dropout=1: expected a number from 0 to below 1"),
         ("head.auxiliary=yes", "head.auxiliary=yes: expected true or false"),
-        ("+head.rate=6", "head.rate: DeepLabV3 takes no such argument; did you mean rates?"),
+        ("+head.rate=6", "head.rate: DeepLabV3 has no such argument; did you mean rates?"),
     ],
 )
 def test_check_reports_invalid_head_arguments(override, message):

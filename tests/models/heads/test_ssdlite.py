@@ -156,9 +156,9 @@ def test_check_reports_a_backbone_with_output_stride_16():
     ("override", "message"),
     [
         ("head.projections=[512]", "head.projections=[512]: expected a list of two"),
-        ("head.projections=[512,0]", "expected a list of two: a whole number of at least 1"),
+        ("head.projections=[512,0]", "a list of two values, each a whole number of at least 1"),
         ("head.extra_channels=[8,8]", "head.extra_channels=[8,8]: expected a list of four"),
-        ("+head.dropout=0.1", "head.dropout: SSDLite takes no such argument"),
+        ("+head.dropout=0.1", "head.dropout: SSDLite has no such argument"),
     ],
 )
 def test_check_reports_invalid_head_arguments(override, message):

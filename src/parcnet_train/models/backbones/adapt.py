@@ -43,8 +43,8 @@ class Normalize(nn.Module):
 def dilate(stage: nn.Module, sampling: StageSampling) -> None:
     """Replace the stride of a stage by dilation of its convolutions, in place.
 
-    It does the same as torchvision's `replace_stride_with_dilation`. Convolutions with even kernels
-    get no padding; the network has to pad.
+    The result is that of torchvision's `replace_stride_with_dilation`. Convolutions with even
+    kernels get no padding; the network has to pad.
     """
     if sampling.stride == 2:
         return
@@ -65,7 +65,7 @@ def insert_parc(
     meta_size: int | tuple[int, int],
     algorithm: Algorithm = "auto",
 ) -> None:
-    """Do what `parcnet_train.parcify` does, without its report; no named layer means no change."""
+    """Replace the named layers, if any, by ParC, as `parcnet_train.parcify` does, in place."""
     if layers:
         size = (meta_size, meta_size) if isinstance(meta_size, int) else meta_size
         replace(network, plan(network, layers, size, position_embeddings), algorithm)

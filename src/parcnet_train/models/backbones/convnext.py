@@ -28,7 +28,7 @@ EPSILON = 1e-6  # epsilon of the layer norms (torchvision's and the released val
 
 
 def padded(downsample: nn.Sequential, sampling: StageSampling) -> nn.Sequential:
-    """Pad between the norm and the 2x2 convolution if the convolution lost its stride."""
+    """Pad between the norm and the 2x2 convolution if dilation has replaced its stride."""
     if sampling.stride == 2:
         return downsample
     norm, convolution = downsample
@@ -101,7 +101,7 @@ class ConvNeXt(Backbone):
             Level(samplings[2].output_stride, channels[3], pooled_norm=EPSILON),
         )
         for module in self.modules():
-            # Initialized as torchvision's own convolutions.
+            # Initialized like torchvision's own convolutions.
             if isinstance(module, CircularConv) and module.bias is not None:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)

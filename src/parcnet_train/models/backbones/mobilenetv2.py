@@ -74,7 +74,7 @@ class MobileNetV2(Backbone):
             Level(samplings[2].output_stride, 320, expansion=expansion, activation=nn.ReLU6),
         )
         for module in self.modules():
-            # Initialized as torchvision's own convolutions.
+            # Initialized like torchvision's own convolutions.
             if isinstance(module, CircularConv) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
                 nn.init.zeros_(module.bias)

@@ -152,7 +152,7 @@ def replace(
 
 
 def patterns_of(names: str | Sequence[str]) -> Sequence[str]:
-    """Return a single name as a list."""
+    """Return a single name as a list of one, and several names unchanged."""
     return [names] if isinstance(names, str) else names
 
 
@@ -160,7 +160,7 @@ def find_convolutions(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn
     """Return the convolutions that match names and patterns, in the order of the model.
 
     Raises:
-        ConfigError: If one matches nothing, or a layer that ParC cannot replace.
+        ConfigError: If a pattern matches nothing, or matches a layer that ParC cannot replace.
     """
     # A shared layer may be given by any of its names.
     modules = {name: layer for name, layer in model.named_modules(remove_duplicate=False) if name}
@@ -198,11 +198,11 @@ def fault_of(layer: nn.Module) -> str | None:
         return f"this layer is a {type(layer).__name__}; expected a Conv2d"
     channels = layer.in_channels
     if layer.stride != (1, 1):
-        return f"it has stride {layer.stride[0]}; expected 1, since ParC keeps the size of its map"
+        return f"it has stride {layer.stride[0]}; expected 1, since ParC keeps the map's size"
     if layer.out_channels != channels:
         return f"it maps {channels} channels to {layer.out_channels}; expected equal numbers"
     if layer.kernel_size == (1, 1):
-        return "it has kernels of 1x1; expected larger ones, since ParC mixes positions"
+        return "it has 1x1 kernels; expected larger ones, since ParC mixes positions"
     if channels % 2:
         return f"it has {channels} channels; expected an even number, since ParC halves them"
     if layer.groups % 2 and layer.groups > 1:
@@ -231,7 +231,7 @@ def find_embedded(names: Sequence[str], wanted: bool | str | Sequence[str]) -> s
 
 
 def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[str, Size]:
-    """Return height and width of the maps of layers, found in one run without values.
+    """Return the feature map size of each layer, found in one forward pass on the meta device.
 
     Raises:
         ConfigError: If the model does not run at that size, or a layer sees maps of several sizes.
@@ -259,7 +259,7 @@ def map_sizes(model: nn.Module, names: Sequence[str], image_size: Size) -> dict[
     for name, sizes in seen.items():
         if len(sizes) != 1:
             raise ConfigError(
-                f"ParC layer {name}: its maps have {len(sizes)} sizes within one run; expected one "
-                "size, before and after the layer"
+                f"ParC layer {name}: its feature maps have {len(sizes)} sizes in one forward pass; "
+                "expected a single size, the same before and after the layer"
             )
     return {name: next(iter(sizes)) for name, sizes in seen.items()}

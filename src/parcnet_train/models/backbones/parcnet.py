@@ -55,7 +55,7 @@ class Design:
         )
 
     def embeds(self, index: int) -> bool:
-        """Whether the block with this index in its stage has position embeddings."""
+        """Return whether the block with this index in its stage has position embeddings."""
         if self.mixer != "parc" or not self.position_embedding:
             return False
         # In the release, only the first block has them. Row 4 of Table 2, which was never released,
@@ -102,7 +102,7 @@ class Axes(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Token mixer: one half of the channels goes along height then width, the other the reverse."""
+    """Token mixer: half of the channels along height, then width; the others in reverse order."""
 
     def __init__(
         self, channels: int, length: int, design: Design, embeds: bool, normalizes: bool = True
@@ -170,12 +170,12 @@ class MetaFormerBlock(nn.Module):
 
 
 class ResNeXtBlock(nn.Module):
-    """Row 4 of Table 2, "ParC with the ResNeXt block"; our design, since none was published.
+    """ResNeXt block with ParC, for row 4 of Table 2; our design, since none was published.
 
     It is ResNeXt's block (arXiv 1611.05431, figure 3c) with the token mixer in place of the grouped
     3x3 convolution: 1x1 convolution, mixer, 1x1 convolution, one residual around all three. It is
     twice as wide inside, like the MLP that it replaces, and the attention has that width (as in
-    RegNetY, arXiv 2003.13678). Norms and activations are at the positions of ResNeXt's.
+    RegNetY, arXiv 2003.13678). Norms and activations are where ResNeXt has them.
 
     The arguments are those of `MetaFormerBlock`.
     """
@@ -209,7 +209,7 @@ class ParCStage(nn.Module):
         width: Number of channels inside the blocks.
         depth: Number of blocks.
         length: Meta length of their kernels and embeddings, in feature pixels.
-        fusion: How shortcut and global features are merged before the last convolution.
+        fusion: Method to merge shortcut and global features before the last convolution.
         dilation: Dilation of the 3x3 convolutions.
         design: Design of the blocks.
     """

@@ -24,7 +24,7 @@ from parcnet_train.models.layers.parc import CircularConv
 
 
 class Stem(nn.Sequential):
-    """The first layers of a network, looked up when they run: bn1 may become a SyncBatchNorm.
+    """First layers of a ResNet, looked up when they run, since bn1 may become a SyncBatchNorm.
 
     Args:
         normalize: Module that normalizes the images.
@@ -93,5 +93,5 @@ class ResNet(Backbone):
             Level(samplings[2].output_stride, 2048),
         )
         for module in self.modules():
-            if isinstance(module, CircularConv):  # initialized as torchvision's own convolutions
+            if isinstance(module, CircularConv):  # initialized like torchvision's own ones
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -59,17 +59,17 @@ class Timm(Backbone):
         self.levels = tuple(map(Level, info.reduction(), info.channels()))
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
-        """Return, per level, the parameters that its map is the first to depend on.
+        """Return the parameters of each level: those that its map, but no earlier one, depends on.
 
-        timm's networks are structured in many ways, so the dependencies are found by gradients
-        without values.
+        timm's networks are structured in many ways, so the dependencies are found by gradients on
+        the meta device.
         """
         twin = copy.deepcopy(self).to("meta").requires_grad_(True).eval()
         images = torch.empty(1, *self.network.pretrained_cfg["input_size"], device="meta")
         with torch.enable_grad():
             maps = twin(images)
         owners = list(self.parameters())
-        first = dict.fromkeys(owners, len(maps) - 1)  # parameters without a map join the last one
+        first = dict.fromkeys(owners, len(maps) - 1)  # parameters that no map needs: last level
         for number in reversed(range(len(maps))):
             gradients = torch.autograd.grad(
                 maps[number].sum(), list(twin.parameters()), retain_graph=True, allow_unused=True

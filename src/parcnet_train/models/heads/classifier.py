@@ -13,7 +13,7 @@ from parcnet_train.models.layers.blocks import ConvNormAct, initialize
 
 
 class Classifier(nn.Module):
-    """Expansion and norm if the family has them, global average pooling, dropout, linear layer.
+    """Classification head: optional expansion and norm, average pooling, dropout, linear layer.
 
     Args:
         levels: Levels of the backbone; the last one is classified.

@@ -106,7 +106,7 @@ class DeepLabV3(nn.Module):
         if last.stride not in STRIDES:
             raise ConfigError(
                 f"head=deeplabv3: the last level of the backbone has stride {last.stride}; "
-                "expected 8 or 16. Fix: backbone.output_stride=16"
+                "expected 8 or 16. Fix: set backbone.output_stride=16"
             )
         scale = max(STRIDES) // last.stride
         self.aspp = ASPP(last.channels, channels, [rate * scale for rate in rates], dropout)
@@ -137,7 +137,7 @@ class DeepLabV3(nn.Module):
 
 
 def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> nn.Module:
-    """Build torchvision's layers `(B, in_channels, h, w)` to logits `(B, num_classes, h, w)`."""
+    """Build torchvision's auxiliary classifier from `in_channels` to logits of the same size."""
     hidden = in_channels // AUXILIARY_REDUCTION
     return nn.Sequential(
         ConvNormAct(in_channels, hidden, 3, activation=nn.ReLU),

@@ -23,7 +23,7 @@ COORDINATES = 4  # numbers per box
 
 
 class SSDLite(nn.Module):
-    """Classes and boxes on six levels: strides 16 to 256, and one cell for the image.
+    """Detection head on six levels: strides 16 to 256, and one cell for the whole image.
 
     The backbone provides the first two levels. The next three follow from the second, each at half
     the resolution, and the last is their average, a map of 1x1.
@@ -35,9 +35,9 @@ class SSDLite(nn.Module):
             predictors.
         extra_channels: Numbers of channels of the levels of stride 64, 128, 256, and of the last
             one.
-        smallest_anchor: Side of the smallest squares, as a share of the image. Strides are in
-            pixels: the smaller the images, the larger it should be, so that anchors are as dense
-            relative to their size as the default makes them for images of 320 pixels.
+        smallest_anchor: Side of the smallest square anchors, as a share of the image. The default
+            suits images of 320 pixels. Smaller images need a larger value, since the distance
+            between anchors in pixels is the same.
 
     Raises:
         ConfigError: If the backbone has no level of stride 16 or 32.
@@ -59,8 +59,8 @@ class SSDLite(nn.Module):
         if not set(STRIDES) <= set(strides):
             raise ConfigError(
                 f"head=ssdlite: the levels of the backbone have strides "
-                f"{', '.join(map(str, strides))}; expected 16 and 32 among them. Fix: "
-                "backbone.output_stride=32, or a backbone that has both"
+                f"{', '.join(map(str, strides))}; expected 16 and 32 among them. Fix: set "
+                "backbone.output_stride=32, or choose a backbone that has both"
             )
         self.indices = [strides.index(stride) for stride in STRIDES]
         given = [levels[index].channels for index in self.indices]

@@ -20,7 +20,7 @@ Algorithm = Literal["auto", "convolution", "products", "fourier"]
 
 HEIGHT, WIDTH = 2, 3
 
-# Lengths from which products are faster on CPUs, by docs/benchmarks.md.
+# Smallest lengths for which products are faster on CPUs, see docs/benchmarks.md.
 INFERENCE_LENGTH = 8  # inference, NCHW
 CHANNELS_LAST_LENGTH = 12  # training, channels_last
 
@@ -118,16 +118,16 @@ def circulant(kernel: Tensor, axis: int) -> Tensor:
 
 
 def _is_exporting() -> bool:
-    """Whether this call is recorded for another runtime."""
+    """Return whether this call is recorded for another runtime."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or tracing
 
 
 def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:
-    """Whether the products are faster than the convolution, by docs/benchmarks.md."""
+    """Return whether products are faster than the convolution, see docs/benchmarks.md."""
     length = x.shape[axis]
     trains = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
-    if x.device.type != "cpu":  # decided by the slow gradients of long depthwise kernels
+    if x.device.type != "cpu":  # in training, gradients of long depthwise kernels are slow
         return trains
     if x.stride(1) > 1:
         return trains or length >= INFERENCE_LENGTH

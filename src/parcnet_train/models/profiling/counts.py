@@ -74,7 +74,7 @@ def counts(network: nn.Module, size: tuple[int, int]) -> Counts:
 
 
 def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[Stage]:
-    """Run a batch of shapes through a network, and record the cost of each part.
+    """Run a network on the meta device, and record the cost of each part.
 
     Args:
         model: Model to measure; it is not changed.
@@ -103,7 +103,7 @@ def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[St
 def watch(
     name: str, module: nn.Module, meter: Meter, stages: dict[str, Stage], counted: set[Tensor]
 ) -> None:
-    """Register hooks that record the cost of a module; runs within another part count there.
+    """Register hooks that record the cost of a module; a run within another part counts there.
 
     Args:
         name: Name of the part.
@@ -165,7 +165,7 @@ def parts_of(model: Model, images: Tensor) -> dict[str, nn.Module]:
 
 
 def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
-    """Return the modules that are called; containers whose children are called directly are not."""
+    """Return the modules that are called; containers whose children are called are left out."""
     ran: set[nn.Module] = set()
     handles = [
         module.register_forward_hook(lambda module, _, __: ran.add(module))
@@ -179,9 +179,10 @@ def modules_that_run(model: Model, images: Tensor) -> set[nn.Module]:
 
 
 def children_of(module: nn.Module, ran: Container[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield children by name; a child that is not called is replaced by its own, as in `blocks.0`.
+    """Yield the child modules with their names.
 
-    A child that wraps the whole network, with all its parameters, is replaced by its own children.
+    A child that is not called itself is replaced by its own children, such as `blocks.0`. So is a
+    child that wraps the whole network, with all its parameters, but its name is left out.
     """
     for name, child in module.named_children():
         if list(child.children()) and count_parameters(child) == count_parameters(module):

@@ -19,7 +19,7 @@ LAYERS = (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm)
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counter of operations and memory between `start` and `end`, which may be nested.
 
-    Its `counter` has to be entered around it.
+    Enter the context of its `counter` first.
 
     Args:
         weights: Tensors whose memory does not count.
