@@ -402,7 +402,7 @@ def test_options_train(overrides, tmp_path):
 def test_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         run([*TINY], tmp_path / "short")
-    assert "shorten recipe.schedule.warmup_steps" in caplog.text
+    assert "lower recipe.schedule.warmup_steps" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         settings = ["recipe.schedule.warmup_steps=1", "trainer.limit_train_batches=6"]

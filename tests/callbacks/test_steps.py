@@ -123,8 +123,8 @@ def test_max_steps_beyond_the_epochs_gives_a_warning(caplog):
         trainer = train(NumbersTask(4), NumbersData(24, 4), max_epochs=2, max_steps=15)
     assert trainer.global_step == 12
     assert "trainer.max_steps" in caplog.text
-    assert "ends 3 steps earlier" in caplog.text
-    assert "raise recipe.epochs" in caplog.text
+    assert "ends after its 2 epochs, 3 steps before this limit" in caplog.text
+    assert "increase recipe.epochs" in caplog.text
 
 
 def test_a_run_that_reached_max_steps_resumes_with_more_steps(tmp_path):

@@ -211,8 +211,8 @@ def test_every_evaluation_setting_runs(overrides, trained, folder, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.scales=[]", "task.scales=[]: expected a list, each a number above 0"),
-        ("task.scales=[1,0]", "task.scales=[1,0]: expected a list, each a number"),
+        ("task.scales=[]", "task.scales=[]: expected a list of values, each a number"),
+        ("task.scales=[1,0]", "task.scales=[1,0]: expected a list of values, each a number"),
         ("task.mirror=1", "task.mirror=1: expected true or false"),
         ("task.enlarge=cubic", "task.enlarge=cubic: expected one of nearest, bilinear"),
     ],

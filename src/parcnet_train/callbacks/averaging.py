@@ -26,7 +26,7 @@ class EMA(WeightAveraging):
 
     Args:
         decay: Decay of a step of the recipe's reference batch. A step of a different batch decays
-            by `decay ** (batch / reference)`, which averages over as many samples
+            by `decay ** (batch / reference)`, so that the average covers the same number of samples
             (arXiv 2307.13813).
         warmup: Whether the decay of early steps is at most `(1 + t) / (10 + t)`, where `t` is the
             number of samples seen before the step, in reference batches (as in TensorFlow's
@@ -85,12 +85,12 @@ class EMA(WeightAveraging):
             if left <= MOST_INITIAL:
                 return
         log.warning(
-            "recipe.ema.decay=%s: %.3g %% of the average at the end of this run are the initial "
-            "weights; expected at most %.0f %%. Fix: %s",
+            "recipe.ema.decay=%s: the initial weights still make up %.3g %% of the average at the "
+            "end of this run; expected at most %.0f %%. Fix: %s",
             self.decay,
             100 * left,
             100 * MOST_INITIAL,
-            "train longer, or recipe.ema=null" if self.warmup else "recipe.ema.warmup=true",
+            "train longer, or set recipe.ema=null" if self.warmup else "set recipe.ema.warmup=true",
         )
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class EMA(WeightAveraging):
 
     @property
     def raw(self) -> Any:
-        """During an evaluation, a `Task` with the trained weights and metrics of its own."""
+        """Copy of the `Task` that has the trained weights and its own metrics in an evaluation."""
         assert self._average_model is not None
         return self._average_model.module
 
@@ -148,7 +148,7 @@ class EMA(WeightAveraging):
 
 
 def raw_metric(metric: str) -> str:
-    """Return the name of a metric of the trained weights, which is logged beside the average's."""
+    """Return the name under which a metric of the trained weights is logged, not the average's."""
     return metric.replace("val/", "val/raw/", 1)
 
 

@@ -1,4 +1,4 @@
-"""BatchNorm statistics that all processes share before they are evaluated or saved."""
+"""Callback that shares BatchNorm statistics with all processes before evaluating and saving."""
 
 from __future__ import annotations
 

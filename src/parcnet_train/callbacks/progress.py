@@ -24,7 +24,7 @@ from parcnet_train.terminal import Pulse
 log = logging.getLogger(__name__)
 
 IMAGES_PER_SECOND = "train/images_per_second"
-WRITING_SECONDS = 5.0  # time between two states of progress.json within an epoch
+WRITING_SECONDS = 5.0  # time between two writes of progress.json within an epoch
 
 
 class ProgressBar(TQDMProgressBar):
@@ -33,7 +33,7 @@ class ProgressBar(TQDMProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return metrics under short names, without a logger's version number."""
+        """Return the metrics that the bar shows, under short names."""
         shown = {"loss": "train/loss_step", "lr": "train/lr", "images/s": IMAGES_PER_SECOND}
         rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
         row = next(rows, {})
@@ -102,7 +102,7 @@ class EveryMinute(Callback):
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """Return the learning rate before a group of parameters scales it."""
+    """Return the learning rate without the factor of a parameter group."""
     group = optimizer.param_groups[-1]
     return group["lr"] / group.get("lr_scale", 1.0)
 
@@ -187,7 +187,7 @@ class Progress(Callback):
         return self.images / (time.perf_counter() - self.started)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the pace for the results, also after an epoch without validation."""
+        """Keep the images per second for the results, even if the epoch had no validation."""
         if self.images or not self.row:
             self.row = self._row(trainer)
         pl_module.log(IMAGES_PER_SECOND, self.row[IMAGES_PER_SECOND], logger=False)
@@ -198,7 +198,7 @@ class Progress(Callback):
         self.paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the line of the epoch, or of the part so far."""
+        """Log the line of the epoch, or of the part of it that is done."""
         self.started += time.perf_counter() - self.paused
         ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
         done = trainer.current_epoch + ready / trainer.num_training_batches

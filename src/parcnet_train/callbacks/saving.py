@@ -76,7 +76,7 @@ class BestCheckpoint(ModelCheckpoint):
     """The best epochs of a run, whose folder may be moved or copied before it is resumed.
 
     A checkpoint names their files relative to the run, so a resumed run finds them in its current
-    folder. Checkpoints of earlier versions have absolute paths, of which only the file names count.
+    folder. Of the absolute paths in checkpoints of earlier versions, only the file names are used.
     """
 
     kind = "ModelCheckpoint"  # key of the state in a checkpoint, as in earlier versions
@@ -193,7 +193,7 @@ class Stopped(Exception):  # noqa: N818  the user's wish, not an error
 
 
 class LastCheckpoint(Checkpoint):
-    """The newest state of a training, saved after every epoch, in its middle, and at a signal.
+    """Checkpoint of the newest state: after every epoch, at intervals within it, on a signal.
 
     Processes agree on the clock and on signals, which reach them at different moments. A single
     process checks after every step, several processes after every `agree_every`th step.
@@ -249,7 +249,7 @@ class LastCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if loop.batch_progress.is_last_batch or loop._should_accumulate():
             return
-        if not loop._should_check_val_fx(None):  # type: ignore[arg-type]  # then on_validation_end
+        if not loop._should_check_val_fx(None):  # type: ignore[arg-type]  # else after validation
             self._save_if_due(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -296,7 +296,7 @@ class LastCheckpoint(Checkpoint):
 def requeue() -> None:
     """Put this SLURM job back into its queue, to resume in the same run directory.
 
-    Only a task of srun finds its run again; outside of srun, there is only a warning.
+    Only a task of srun finds its run again; without srun, a warning is logged instead.
     """
     job = slurm_job()
     if job is None:

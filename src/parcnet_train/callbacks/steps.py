@@ -24,10 +24,10 @@ WAY_OUT = (
 
 
 class FiniteLoss(Callback):
-    """Callback that stops at a loss that is not finite, before it can affect a checkpoint.
+    """Callback that stops the training at a loss that is not finite, before a checkpoint is saved.
 
     Reading a loss waits for the device, so losses are read once per logging interval, and before
-    every validation and every checkpoint. All processes check the losses of all.
+    every validation and every checkpoint. Each process checks the losses of all processes.
 
     Args:
         every_n_steps: Number of batches in the logging interval.
@@ -179,7 +179,8 @@ class ValidationSchedule(Callback):
     Args:
         interval: Share of an epoch between two validations, or, as an integer, optimizer steps of
             the run.
-        every_n_epochs: Number of epochs, of which one is validated; only for shares of an epoch.
+        every_n_epochs: Number of epochs from one validated epoch to the next; used only with shares
+            of an epoch.
     """
 
     def __init__(self, interval: float, every_n_epochs: int = 1) -> None:
@@ -192,7 +193,7 @@ class ValidationSchedule(Callback):
         loop._should_check_val_fx = lambda _: self.is_due(trainer)
 
     def is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether a validation follows the newest batch."""
+        """Return whether a validation follows the newest batch."""
         loop = trainer.fit_loop.epoch_loop
         if trainer.should_stop:
             return True
@@ -211,7 +212,7 @@ class ValidationSchedule(Callback):
 
 
 def steps_of_shares(interval: float, steps: int) -> set[int]:
-    """Return the steps of an epoch, counted from 1, that end a multiple of a share of it.
+    """Return the steps of an epoch, counted from 1, at which another share of it is complete.
 
     Args:
         interval: Share of an epoch, above 0 and up to 1.

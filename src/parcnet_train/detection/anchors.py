@@ -62,5 +62,5 @@ def box_shapes(levels: int, smallest: float) -> Iterator[list[tuple[float, float
 
 
 def anchors_per_cell(levels: int) -> list[int]:
-    """Return the number of anchors per cell for each of that many levels, finest first."""
+    """Return the number of anchors per cell of each level, finest first."""
     return [len(shapes) for shapes in box_shapes(levels, SMALLEST)]

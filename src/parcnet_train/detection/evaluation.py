@@ -152,7 +152,7 @@ def coco_metrics(
     )
     values = metric.compute()
     results = {name: values[THEIR_NAMES.get(name, name)].item() for name in METRICS}
-    # (IoU thresholds, recalls, classes, object sizes, most detections): all sizes, 100
+    # Axes: IoU thresholds, recalls, classes, object sizes (first: all), detections (last: 100).
     of_classes = values["precision"][:, :, :, 0, -1].mean(dim=(0, 1))
     # torchmetrics returns a scalar for a single class.
     labels = values["classes"].reshape(-1).tolist()

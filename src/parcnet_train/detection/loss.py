@@ -28,7 +28,7 @@ class MultiboxLoss(NamedTuple):
 def multibox_loss(
     outputs: DetectionOutputs, boxes: Tensor, labels: Tensor, label_smoothing: float = 0.0
 ) -> MultiboxLoss:
-    """Match, mine and sum for a whole batch on its device, without waiting for the device.
+    """Compute the loss of every image of a batch on its device, without waiting for the device.
 
     Boxes contribute the smooth L1 loss (beta 1) of the positives' offsets, summed over the four
     offsets. Classes contribute the cross entropy of the positives and of the negatives chosen by

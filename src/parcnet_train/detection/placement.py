@@ -1,4 +1,4 @@
-"""From boxes in the network's input back to the original image."""
+"""Mapping of boxes from the network's input to the original image."""
 
 from __future__ import annotations
 

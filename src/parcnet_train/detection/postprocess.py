@@ -1,4 +1,4 @@
-"""From the outputs of a detector to lists of objects: thresholds and NMS."""
+"""Post-processing of a detector's outputs to lists of objects: thresholds and NMS."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def detect(
 def without_overlaps(objects: Detections, iou: float, most: int) -> Detections:
     """Apply NMS within each class of an image.
 
-    The best boxes that are kept do not depend on the others, of which an untrained detector has
-    thousands. So the others are only compared if the best ones yield too few.
+    NMS of the best boxes does not depend on the other boxes, of which an untrained detector has
+    thousands. So the others are only compared if the best ones yield too few objects.
 
     Args:
         objects: Objects from the best to the worst, boxes from 0 to 1.

@@ -1,4 +1,4 @@
-"""From logits at the network's size to the class of every pixel of the original image."""
+"""Upsampling of logits to the class of every pixel of the original image."""
 
 from __future__ import annotations
 

@@ -91,16 +91,16 @@ class Task(pl.LightningModule):
         return loader.batch_sampler
 
     def starts(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the samples, over all processes, before each planned batch and after the last."""
+        """Return the numbers of samples of all processes before each planned batch and in total."""
         starts = self.batches.plan(epoch).starts
         return starts[: limited(len(starts) - 1, self.trainer.limit_train_batches) + 1]
 
     def planned_batches(self, epoch: int) -> int:
-        """Return the batches of a whole epoch, within `trainer.limit_train_batches`."""
+        """Return the number of batches of a whole epoch, within `trainer.limit_train_batches`."""
         return len(self.starts(epoch)) - 1
 
     def batches_of(self, epoch: int) -> int:
-        """Return the number of batches of an epoch."""
+        """Return the number of batches of an epoch, fewer if the run ends within it."""
         planned = self.planned_batches(epoch)
         if self.last_epoch is not None and epoch == self.last_epoch[0]:
             return min(planned, self.last_epoch[1])
@@ -125,8 +125,8 @@ class Task(pl.LightningModule):
             epoch, batch, steps = epoch + 1, 0, steps - in_epoch
         if steps:
             log.warning(
-                "trainer.max_steps: the run of %d epochs ends %d steps earlier. Fix: raise "
-                "recipe.epochs",
+                "trainer.max_steps: the run ends after its %d epochs, %d steps before this limit. "
+                "Fix: increase recipe.epochs",
                 epochs,
                 steps,
             )
@@ -193,8 +193,8 @@ class Task(pl.LightningModule):
         top = self.settings[0]["lr"] * share
         if half < end < top:
             log.warning(
-                "the learning rate reaches %.1e instead of %.1e: the run of %d images ends in its "
-                "warm-up. Fix: shorten recipe.schedule.warmup_steps",
+                "the learning rate reaches only %.1e instead of %.1e, because the run of %d images "
+                "ends during the warm-up. Fix: lower recipe.schedule.warmup_steps",
                 end,
                 top,
                 samples,
@@ -213,7 +213,7 @@ class Task(pl.LightningModule):
         self.batch_weight = self.trainer.accumulate_grad_batches * images / of_step
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weight the loss by the batch's images: a step gets the gradient of their mean loss.
+        """Weight the loss so that a step gets the gradient of the mean loss of its images.
 
         Lightning divides every loss by `recipe.accumulate`, even if a step has fewer batches.
         """

@@ -96,7 +96,7 @@ class DetectionTask(Task):
     def losses(
         self, outputs: DetectionOutputs, batch: DetectionBatch, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Return losses, summed over anchors, and numbers of positive anchors, per image `(B,)`."""
+        """Return the loss, summed over anchors, and the positive anchors of each image, `(B,)`."""
         height, width = batch.images.shape[2:]
         # A tensor of both numbers would have to be copied, which waits for the device.
         x, y = batch.boxes[..., 0::2] / width, batch.boxes[..., 1::2] / height
@@ -105,7 +105,7 @@ class DetectionTask(Task):
         return loss.boxes + loss.classes, loss.positives
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch, a scalar: per positive anchor of all processes' batches."""
+        """Return the loss of one batch; its mean over processes is that over positive anchors."""
         losses, positives = self.losses(self.model(batch.images), batch, self.label_smoothing)
         # Gradients are averaged over processes, so each divides by the mean number of anchors.
         share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)

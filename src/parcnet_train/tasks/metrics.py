@@ -16,7 +16,7 @@ LARGEST = 2**31  # a value of this size and above counts as not finite
 
 
 class ExactMean(Metric):
-    """Mean of values, the same to the last digit for every order and every sharding of them.
+    """Mean of values that is identical in every bit for every order and sharding of them.
 
     Sums of floating-point numbers depend on the order; these are sums of integers. Each value is
     rounded to a multiple of 2^-32; its integer part is added to one sum, the rest to another. Both
@@ -82,7 +82,7 @@ class Accuracy(MulticlassAccuracy):
 
 
 def loss_and_skipped(loss: str, skipped: str) -> MetricCollection:
-    """Return metrics of these names: mean loss of samples, number of unreadable images."""
+    """Create two metrics of the given names: mean loss of samples, number of unreadable images."""
     # Checking for NaN would wait for the device.
     return MetricCollection(
         {loss: ExactMean(), skipped: SumMetric("disable")}, compute_groups=False

@@ -83,7 +83,7 @@ class SegmentationTask(Task):
         return segmentation_pairs(batch, found["classes"], data.class_names)
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch, a scalar: per labeled pixel of all processes' batches."""
+        """Return the loss of one batch; its mean over processes is that over labeled pixels."""
         outputs = self.model(batch.images)
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = self.pixel_losses(main, batch.masks, self.label_smoothing)

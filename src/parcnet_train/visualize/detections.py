@@ -28,7 +28,7 @@ GOLDEN_RATIO = 0.618034  # hue step between successive classes, so that their co
 
 
 def color_of(label: int) -> Color:
-    """Return the color of a class, a bright one."""
+    """Return a bright color for a class."""
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN_RATIO % 1, 0.85, 1)
     return round(255 * red), round(255 * green), round(255 * blue)
 

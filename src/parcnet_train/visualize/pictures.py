@@ -17,7 +17,7 @@ Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Pair = tuple[Picture, Picture]  # ground truth and prediction
 Color = tuple[int, int, int]  # red, green, blue
 
-LONGER_SIDE = 480  # of every picture, in pixels, so that captions are readable on small images, too
+LONGER_SIDE = 480  # longer side of every picture, in pixels; captions stay readable on small images
 MARGIN = 8  # space around pictures, in pixels
 LARGEST = 65_500  # longest side of a JPEG file that libjpeg writes, in pixels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
