@@ -10,7 +10,7 @@ PAIRS = 2**18  # pairs to compare at a time: some megabytes, which fit into a ca
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Keep the boxes that overlap no better kept box, best first, as `torchvision.ops.nms` does.
+    """Apply NMS, as `torchvision.ops.nms` does.
 
     The best boxes are compared with all others, which they may remove; then the best of the rest.
 
@@ -49,7 +49,7 @@ def keep_best(overlaps: Tensor) -> Tensor:
 
 
 def overlap(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:
-    """Whether IoUs of `(n, 4)` and `(m, 4)` boxes exceed a threshold, `(n, m)` bool.
+    """Return whether IoUs of `(n, 4)` and `(m, 4)` boxes exceed a threshold, `(n, m)` bool.
 
     To make few passes over the pairs, shared / (area + other - shared) > threshold is computed as
     (1 + threshold) * shared - threshold * area > threshold * other.

@@ -82,7 +82,7 @@ def has_binary() -> bool:
     for library in Path(spec.origin).parent.glob("_C*"):
         try:
             torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
-        except OSError:  # built for another torch, or for CUDA where there is none
+        except OSError:  # built for another torch, or for CUDA on a machine without it
             continue
         return hasattr(torch.ops.torchvision, "nms")
     return False

@@ -51,7 +51,7 @@ def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
 
 
 def open_onnx(path: Path, threads: int) -> Run:
-    """Open a file with ONNX Runtime: all graph optimizations, and spinning threads, its default."""
+    """Open a file with ONNX Runtime: all graph optimizations, and threads that spin (default)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -254,7 +254,7 @@ def arguments() -> argparse.Namespace:
         "--iterations", type=int, default=ITERATIONS, help="timed rounds, default: %(default)s"
     )
     parser.add_argument(
-        "--warmup", type=int, default=WARMUP, help="untimed rounds before, default: %(default)s"
+        "--warmup", type=int, default=WARMUP, help="untimed first rounds, default: %(default)s"
     )
     parser.add_argument(
         "--size",

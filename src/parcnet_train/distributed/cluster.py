@@ -13,9 +13,9 @@ from parcnet_train.distributed.processes import place
 
 
 def cluster_environment(world_size: int) -> ClusterEnvironment:
-    """Return the Lightning environment in which Lightning never starts processes itself.
+    """Return a Lightning environment in which Lightning never starts processes itself.
 
-    Otherwise it would start the command again, which is a whole sweep under `-m`.
+    Otherwise it would start the command again, which with `-m` is the whole sweep.
 
     Args:
         world_size: Number of processes.

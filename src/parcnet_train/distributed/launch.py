@@ -24,7 +24,7 @@ from parcnet_train.distributed.processes import LAUNCHER, SAVING
 
 FORWARDED = (*SAVING, signal.SIGINT)
 SAVING_SECONDS = 60.0  # time to write a checkpoint after a signal
-FAILING_SECONDS = 10.0  # time to end after the failure of one, without which none can train
+FAILING_SECONDS = 10.0  # time for the other processes to end after one has failed
 POLL_SECONDS = 0.05
 
 Child = subprocess.Popen[bytes]
@@ -113,7 +113,7 @@ def watch(children: Sequence[Child], received: list[int]) -> int:
 
 
 def tell(rank: int, code: int | None) -> None:
-    """Report a process that a signal has ended, since it could not report that itself."""
+    """Report a process that was ended by a signal, since it could not report that itself."""
     if code is not None and code < 0:
         print(f"error: process {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr)
 

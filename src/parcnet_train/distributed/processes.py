@@ -125,7 +125,7 @@ def own_cores() -> int:
 
 
 def follow_launcher(variable: str = LAUNCHER) -> bool:
-    """Make a process of our launcher end with the launcher, even if that is killed (only Linux).
+    """Make this process end with its launcher, even if the launcher is killed (Linux only).
 
     Args:
         variable: Environment variable that contains the launcher's process id.

@@ -1,6 +1,6 @@
 """`bake`: rewrite a network for one image size, as plain convolutions.
 
-Every rewriting is exact, and its weights are computed in float64:
+Every step is exact, and its weights are computed in float64:
 
 - ParC's kernels and position embeddings are resized to the feature maps of that size.
 - A circular convolution over all L positions equals a convolution with zero padding whose kernel

@@ -135,7 +135,7 @@ FORMATS = {
 
 
 def verification_of(settings: Mapping[str, Any]) -> str:
-    """Return how an export is verified.
+    """Return the verification of an export: `outputs`, `metric` or `none`.
 
     This is `export.verify`. If it is null, int8 files that output logits are verified by the metric
     of the task, and all other files by their outputs.

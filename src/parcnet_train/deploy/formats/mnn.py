@@ -102,7 +102,7 @@ def run_tool(name: str, made: Path, *arguments: str) -> str | None:
 
     Args:
         name: Name of the tool, mnnconvert or mnnquant.
-        made: Path of the file that the tool shall write.
+        made: Path of the file that the tool is expected to write.
         arguments: Arguments of its command line.
 
     Returns:

@@ -128,8 +128,8 @@ class QuantizableOnnx:
         names = fnmatch.filter(self.layers, pattern)
         if not names:
             raise ConfigError(
-                f"export.float_layers={pattern}: no layer has this name; expected a pattern, or a "
-                f"name such as {self.layers[0]}. Fix: export.sensitivity=true lists the names"
+                f"export.float_layers={pattern}: no layer matches; expected a name such as "
+                f"{self.layers[0]}, or a pattern. Fix: list the names with export.sensitivity=true"
             )
         return names
 
