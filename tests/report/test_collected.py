@@ -78,7 +78,7 @@ def test_newest_run_of_a_seed_counts(tmp_path):
     newest, (line,) = newest_of_seeds(collect([tmp_path]).runs, "row 7")
     assert [run.name for run in newest] == ["a", "c"]
     assert line.startswith("row 7, seed 0: 2 runs of one configuration; ")
-    assert line.endswith(" a, not b")
+    assert line.endswith("only the newest, a, is used, not b")
 
 
 def test_end_time_and_config_hash_come_from_provenance(tmp_path):

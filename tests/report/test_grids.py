@@ -21,7 +21,7 @@ def test_csv_has_all_rows_of_the_paper_and_unrounded_numbers(made_report):
     assert float(seventh["difference_low"]) > 0
     assert (seventh["verdict"], seventh["mixed_recipes"]) == ("higher", "False")
     # Two seeds with equal differences give no estimate of the noise.
-    assert of_row(rows, 4)["verdict"] == "not told apart from noise"
+    assert of_row(rows, 4)["verdict"] == "not distinguishable from noise"
     assert of_row(rows, 4)["shared_seeds"] == "0 1"
     assert of_row(rows, 1)["verdict"] == "baseline"
     assert (of_row(rows, 2)["verdict"], of_row(rows, 2)["metric_mean"]) == ("not run", "")

@@ -30,7 +30,8 @@ class Run:
         folder: Run directory.
         results: Content of results.json.
         provenance: Content of provenance.json, None if it is missing or unreadable.
-        ended: End time in seconds since 1970. If runs share row and seed, only the newest counts.
+        ended: End time in seconds since 1970. Of runs with the same row and seed, only the newest
+            is used.
     """
 
     name: str
@@ -121,8 +122,8 @@ def collect(folders: Sequence[Path]) -> Collected:
             runs.append(Run(name, path.parent, results, provenance, ended))
     if not runs:
         head = (
-            f"report.runs={shown(folders)}: it contains no finished training; expected a folder "
-            "with run directories. Fix: name paths.runs or the folder of a sweep"
+            f"report.runs={shown(folders)}: there is no finished training; expected a folder with "
+            "run directories. Fix: set report.runs to paths.runs, or to the folder of a sweep"
         )
         raise ConfigError([Fault("report.runs", line) for line in (head, *left_out)])
     return Collected(runs, left_out)
@@ -139,7 +140,7 @@ def unfinished(folder: Path, top: Path) -> Iterable[str]:
     folders |= {path.parent for path in folder.rglob(PROVENANCE)}
     for each in sorted(folders):
         if not (each / RESULTS).is_file():
-            yield f"{each.relative_to(top).as_posix()}: it has not finished, {RESULTS} is missing"
+            yield f"{each.relative_to(top).as_posix()}: it has not finished: {RESULTS} is missing"
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -217,6 +218,6 @@ def newest_of_seeds(runs: Iterable[Run], what: str) -> tuple[list[Run], list[str
             same = " of different configurations" if len(hashes) > 1 else " of one configuration"
             lines.append(
                 f"{what}, seed {seed}: {1 + len(older)} runs{'' if None in hashes else same}; only "
-                f"the newest counts, {newest.name}, not {', '.join(run.name for run in older)}"
+                f"the newest, {newest.name}, is used, not {', '.join(run.name for run in older)}"
             )
     return [newest for newest, *_ in by_seed.values()], lines

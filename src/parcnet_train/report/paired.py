@@ -11,7 +11,7 @@ from math import isclose
 from scipy.stats import ttest_rel
 
 CONFIDENCE = 0.95
-NOISE = "not told apart from noise"
+NOISE = "not distinguishable from noise"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Unintended differences between runs: with mixed recipes, a table does not compare networks."""
+"""Unintended differences between runs: with mixed recipes, a table compares more than networks."""
 
 from __future__ import annotations
 

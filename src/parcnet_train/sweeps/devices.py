@@ -63,8 +63,8 @@ def refuse_too_few(wanted: Sequence[int], visible: int, at_once: int) -> None:
     needed = sum(sorted(wanted)[-at_once:])
     if needed > visible:
         raise ConfigError(
-            f"hydra.launcher.n_jobs={at_once}: concurrent jobs need {needed} GPUs, since none are "
-            f"shared; expected at most {visible}, which this machine has. Fix: lower "
+            f"hydra.launcher.n_jobs={at_once}: concurrent jobs need {needed} GPUs, since jobs do "
+            f"not share GPUs; expected at most {visible}, as many as this machine has. Fix: lower "
             "hydra.launcher.n_jobs or trainer.devices, or use trainer.accelerator=cpu"
         )
 

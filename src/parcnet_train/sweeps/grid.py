@@ -59,7 +59,7 @@ def job_dir(*swept: str, _root_: DictConfig) -> str:
     """
     words = words_of_job(typed(_root_.hydra), swept)
     identity = config_hash(to_plain(_root_, choices(_root_.hydra)).values)
-    # An earlier sweep over other keys has named the same job by other words.
+    # An earlier sweep over other keys may have given the same job a different name.
     earlier = sorted(Path(_root_.hydra.sweep.dir).glob(f"*{identity}"))
     return earlier[0].name if earlier else "-".join([*words, identity])
 
@@ -161,10 +161,10 @@ def wrong_sweep(
     names = [each for each in overrides_of(overrides) if each.key_or_group == "sweep"]
     several = [each.input_line for each in names if each.is_sweep_override()]
     if several:
-        return [Fault("sweep", f"{several[0]}: expected one sweep. Fix: one command for each")]
+        return [Fault("sweep", f"{several[0]}: expected one sweep. Fix: run one command for each")]
     chosen = hydra_config.runtime.choices.get("sweep")
     if not is_sweep:
-        way_out = f"sweep={chosen} is several runs. Fix: python -m parcnet_train -m sweep={chosen}"
+        way_out = f"sweep={chosen} needs -m. Fix: python -m parcnet_train -m sweep={chosen}"
         return [Fault("sweep", way_out)] if chosen is not None else []
     params = [f"{key}={value}" for key, value in params_of(hydra_config).items()]
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_operators(title: str, counts: Mapping[str, int]) -> None:
-    """Print how often each operator occurs in a file."""
+    """Print the number of times that each operator occurs in a file."""
     table = Table("operator", "times")
     for name, count in counts.items():
         table.add_row(escape(name), str(count))

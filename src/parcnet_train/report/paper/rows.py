@@ -11,7 +11,7 @@ ROWS = {row.overrides[0].removeprefix("ablation="): row for row in TABLE_2}
 
 
 def refuse_other_network(config: Config) -> None:
-    """Refuse a chosen row of Table 2 whose network was changed.
+    """Refuse a run that is named after a row of Table 2 but trains a different network.
 
     The network is counted with the classes and at the image size of the paper. Everything except
     the network may be changed on top of a row.
