@@ -115,7 +115,8 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
             epochs / "checkpoints" / "best.ckpt", run_folder / "checkpoints" / "best_epoch000.ckpt"
         )
     assert configure(AVERAGE)[1] == [
-        "ckpt has no value; action=average expects last, a checkpoint file, or a run"
+        "ckpt has no value; action=average needs a checkpoint: expected last, a checkpoint file or "
+        "a run directory"
     ]
 
 

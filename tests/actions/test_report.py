@@ -29,7 +29,7 @@ def test_neither_data_nor_weights_are_needed(tmp_path):
     overrides = ["action=report", f"report.runs={tmp_path}", "data=imagenet"]
     assert configure([*overrides, "backbone.pretrained=/nowhere"])[1] == []
     (fault,) = configure([*overrides, "ckpt=last"])[1]
-    assert fault.startswith("ckpt=last: action=report reads none")
+    assert fault.startswith("ckpt=last: action=report does not read a checkpoint")
 
 
 def test_from_the_command_line(tmp_path):

@@ -66,7 +66,8 @@ def test_settings_of_the_task_are_used(tmp_path, monkeypatch):
 def test_other_tasks_are_an_error():
     _, faults = configure(["action=benchmark", "benchmark.target=detection"])
     assert faults == [
-        "benchmark.target=detection: task=classification has none; expected task=detection"
+        "benchmark.target=detection: it does not support task=classification; expected "
+        "task=detection"
     ]
 
 

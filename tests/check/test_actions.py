@@ -27,13 +27,13 @@ def test_each_fault_is_named(overrides, message):
 def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path):
     (tmp_path / "locked").mkdir(mode=0)
     (fault,) = faults_of(f"paths.runs={tmp_path}/locked/runs")
-    assert fault.endswith(f"{tmp_path}/locked is not a folder that can be written to")
+    assert fault.endswith(f"{tmp_path}/locked is not a writable folder")
 
 
 def test_a_folder_that_is_not_there_is_a_fault():
     _, faults = configure(["action=report", "report.runs=/nowhere/at/all"])
     assert faults == [
-        "report.runs=/nowhere/at/all: there is no such folder; expected one that holds runs"
+        "report.runs=/nowhere/at/all: this folder does not exist; expected a folder of runs"
     ]
 
 
@@ -41,7 +41,8 @@ def test_faults(trained, tmp_path):
     ckpt, action = f"ckpt={best(trained[0])}", "action=predict"
     _, faults = configure([action])
     assert sorted(faults) == [
-        "ckpt has no value; action=predict expects last, a checkpoint file, or a run",
+        "ckpt has no value; action=predict needs a checkpoint: expected last, a checkpoint file or "
+        "a run directory",
         "input has no value; expected an image, a folder, a pattern "
         "such as 'photos/*.jpg', or - for names on stdin",
     ]
@@ -58,8 +59,8 @@ def test_faults(trained, tmp_path):
     _, (fault,) = configure([action, f"ckpt={tmp_path}/gone", "input=-"])
     assert "`last`, a checkpoint file, or a run directory" in fault
     _, (fault,) = configure(["action=profile", "input=-"])
-    assert (
-        fault == "input=-: action=profile reads no images. Fix: leave it out, or add action=predict"
+    assert fault == (
+        "input=-: action=profile does not read images. Fix: leave input out, or set action=predict"
     )
     _, faults = configure([action, ckpt, "input=5", "predict.top=0", "predict.score_threshold=1"])
     assert {fault.partition("=")[0] for fault in faults} == {
@@ -73,8 +74,8 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
     monkeypatch.setattr("platform.system", lambda: system)
     _, faults = configure([*EXPORT, f"ckpt={trained[0]}", "export.format=coreml"])
     message = (
-        "export.verify=outputs: only macOS runs files of export.format=coreml, and this is Linux. "
-        "Fix: export.verify=none"
+        "export.verify=outputs: only macOS can run files of export.format=coreml, but this system "
+        "is Linux. Fix: set export.verify=none"
     )
     assert faults == ([message] if is_refused else [])
 
@@ -121,18 +122,21 @@ def test_what_is_refused(trained):
     assert "export.batch" in words
     _, faults = configure([*export, "export.argmax=true", "export.decode=true", "export.size=40"])
     words = " | ".join(faults)
-    assert "export.argmax=true: task=classification has no classes of pixels" in words
-    assert "export.decode=true: task=classification has no objects" in words
-    assert "export.size=40: expected multiples of 32" in words
+    assert "export.argmax=true: task=classification does not classify pixels" in words
+    assert "export.decode=true: task=classification does not detect objects" in words
+    assert "export.size=40: expected a multiple of 32" in words
 
 
 def test_objects_need_a_format_with_suppression():
     task = ["action=export", "task=detection", "ckpt=last", "export.decode=true"]
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
-    assert "export.decode=true: torch_export cannot; expected export.format=onnx|openvino" in faults
+    assert (
+        "export.decode=true: export.format=torch_export does not support it; expected "
+        "export.format=onnx|openvino" in faults
+    )
     assert any(line.startswith("export.verify=metric: the metric needs logits") for line in faults)
 
 
 def test_a_checkpoint_is_needed():
     _, faults = configure(EXPORT)
-    assert any("ckpt has no value; action=export expects" in line for line in faults)
+    assert any("ckpt has no value; action=export needs" in line for line in faults)

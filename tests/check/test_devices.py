@@ -11,7 +11,7 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     (fault,) = faults_of("trainer.accelerator=gpu")
     assert fault.startswith("trainer.accelerator=gpu: torch")
-    assert "Fix: trainer.accelerator=cpu" in fault
+    assert "Fix: set trainer.accelerator=cpu" in fault
 
 
 def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
@@ -19,13 +19,13 @@ def test_an_apple_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     (fault,) = faults_of("trainer.accelerator=mps")
     assert fault == (
-        "trainer.accelerator=mps: torch sees no Apple GPU. Fix: trainer.accelerator=cpu"
+        "trainer.accelerator=mps: torch finds no Apple GPU. Fix: set trainer.accelerator=cpu"
     )
 
 
 def test_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "trainer.devices=8: this machine has 2; expected 1 to 2" in faults_of(
+    assert "trainer.devices=8: the number of GPUs here is 2; expected 1 to 2" in faults_of(
         "trainer.devices=8"
     )
 
@@ -48,31 +48,32 @@ SRUN = {
         (
             {},
             ["trainer.devices=2"],
-            "trainer.devices=2: trainer=default is for one device",
+            "trainer.devices=2: trainer=default uses only one device",
         ),
         (
             {},
             ["trainer=cpu", "trainer.devices=2"],
-            "trainer=cpu is for one device",
+            "trainer=cpu uses only one device",
         ),
         (
             {},
             [*SEVERAL, "trainer.num_nodes=2"],
-            "trainer.num_nodes=2: this process was started alone. Fix: start one torchrun on each",
+            "trainer.num_nodes=2: only one process was started. Fix: start torchrun on each",
         ),
         (
             TORCHRUN,
             [*SEVERAL, "trainer.devices=4"],
             "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
-            "machines. Fix: start as many on each, with trainer=ddp trainer.devices=2 "
-            "trainer.num_nodes=2",
+            "machines. Fix: start the same number on each machine, and set trainer=ddp "
+            "trainer.devices=2 trainer.num_nodes=2",
         ),
         (TORCHRUN, [], "trainer.devices=1, trainer.num_nodes=1: torchrun has started 4 processes"),
         (SRUN, [*SEVERAL, "trainer.devices=4"], "trainer.devices=4, … srun has started 8 proc"),
         (
             TORCHRUN,
             [*SEVERAL, "trainer.num_nodes=2", "action=profile"],
-            "action=profile runs in one process, torchrun has started 4. Fix: leave torchrun out",
+            "action=profile runs in one process, but torchrun has started 4. Fix: run the command "
+            "without torchrun",
         ),
     ],
     ids=str,
@@ -104,7 +105,7 @@ def test_what_runs_elsewhere_may_have_other_devices(monkeypatch):
 def test_batchnorm_over_processes_needs_gpus():
     (fault,) = faults_of(*SEVERAL, "trainer.sync_batchnorm=true")
     assert fault == (
-        "trainer.sync_batchnorm=true: torch synchronizes BatchNorm on GPUs only. Fix: leave it out"
+        "trainer.sync_batchnorm=true: torch synchronizes BatchNorm only on GPUs. Fix: leave it out"
     )
 
 

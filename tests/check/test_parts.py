@@ -9,17 +9,17 @@ from running import faults_of
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["recipe.multi_scale.divisor=48"], "divisor=48: expected multiples of 32, the last s"),
+        (["recipe.multi_scale.divisor=48"], "divisor=48: expected a multiple of 32, the output"),
         (
             [
                 *("recipe.multi_scale={rule:balanced,largest:1.25}", "recipe.batch_size=2"),
                 "recipe.image_size=256",
             ],
-            "recipe.batch_size=2: with recipe.multi_scale.rule=balanced a step takes 1 of 288x288 "
-            "pixels; expected 2 or more … or recipe.multi_scale.rule=rel",
+            "recipe.batch_size=2: with recipe.multi_scale.rule=balanced, a step at 288x288 pixels "
+            "has only 1 image; expected at least 2 … or set recipe.multi_scale.rule=rel",
         ),
-        (["recipe.image_size=250"], "recipe.image_size=250: expected multiples of 32 … 256"),
-        (["recipe.image_size=[256,300]"], "image_size=[256,300]: expected multiples of 32"),
+        (["recipe.image_size=250"], "recipe.image_size=250: expected a multiple of 32 … 256"),
+        (["recipe.image_size=[256,300]"], "image_size=[256,300]: expected a multiple of 32"),
         (["backbone.widths=[191,256,320]"], "backbone.widths=[191, 256, 320]: … even"),
         (["backbone=mobilevit_s", "backbone.heads=5"], "multiples of backbone.heads=5"),
         (

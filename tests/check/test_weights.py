@@ -13,11 +13,11 @@ from running import TINY, configure, faults_of
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["action=test"], "ckpt has no value; action=test expects"),
+        (["action=test"], "ckpt has no value; action=test needs"),
         (["ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: … does not exist; … `last`"),
         (
             ["action=profile", "ckpt=last"],
-            "ckpt=last: action=profile reads none",
+            "ckpt=last: action=profile does not read a checkpoint",
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -38,7 +38,7 @@ def test_a_file_that_is_not_there_or_no_checkpoint(tmp_path):
     (fault,) = tiny_faults("backbone.pretrained=3")  # 3 is a path
     assert is_like(fault, "backbone.pretrained=3: … cannot be read: No such file")
     (fault,) = tiny_faults("+backbone.pretraind=a")
-    assert fault == "backbone.pretraind: ParCNet takes no such argument; did you mean pretrained?"
+    assert fault == "backbone.pretraind: ParCNet has no such argument; did you mean pretrained?"
 
 
 def test_a_network_that_is_only_counted_needs_no_weights():

@@ -270,7 +270,7 @@ def test_freezing_a_different_part_on_resume_is_an_error(last):
 def test_check_reports_more_frozen_stages_than_the_backbone_has(backbone, count):
     stages = f"recipe.finetuning.freeze_stages={count + 1}"
     assert configure([f"backbone={backbone}", stages])[1] == [
-        f"{stages}: expected 0 to {count}, the stages of backbone={backbone}, or all"
+        f"{stages}: backbone={backbone} has {count} stages; expected 0 to {count}, or all"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Faults of actions: what they are asked to do, what they read, and where they write."""
+"""Checks of the settings of actions: options, input files, and folders to write to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
 
 Config = dict[str, Any]
 
-# The task that a target of a benchmark measures; other targets measure any.
+# Task that each benchmark target needs; the other targets support every task.
 MEASURED = {
     "detection": "detection",
     "latency": "classification",
@@ -36,14 +36,14 @@ def wrong_paths(config: Config) -> Iterator[Fault]:
 
 
 def wrong_input(config: Config) -> Iterator[Fault]:
-    """Report images that are needed or named, and are missing or not read."""
+    """Report a missing input of action=predict, and an input that another action does not read."""
     given, action = config["input"], config["action"]
     if action != "predict":
         if given is not None:
             yield Fault(
                 "input",
-                f"input={given}: action={action} reads no images. Fix: leave it out, or add "
-                "action=predict",
+                f"input={given}: action={action} does not read images. Fix: leave input out, or "
+                "set action=predict",
             )
     elif given is None:
         yield Fault("input", f"input has no value; {EXPECTED}")
@@ -61,41 +61,42 @@ def wrong_report(config: Config) -> Iterator[Fault]:
         if config["action"] == "report" and not Path(folder).expanduser().is_dir():
             yield Fault(
                 "report.runs",
-                f"report.runs={folder}: there is no such folder; expected one that holds runs",
+                f"report.runs={folder}: this folder does not exist; expected a folder of runs",
             )
 
 
 def wrong_target(config: Config) -> Iterator[Fault]:
-    """Report a benchmark of another task."""
+    """Report a benchmark that does not support the task."""
     target, task = config["benchmark"]["target"], config["choices"]["task"]
     measured = MEASURED.get(target, task)
     if config["action"] == "benchmark" and task != measured:
         yield Fault(
             "benchmark.target",
-            f"benchmark.target={target}: task={task} has none; expected task={measured}",
+            f"benchmark.target={target}: it does not support task={task}; expected task={measured}",
         )
 
 
 def wrong_export(config: Config) -> Iterator[Fault]:
-    """Report what a format or a task cannot be exported to."""
+    """Report export settings that the format or the task does not support."""
     settings, task = config["export"], config["choices"]["task"]
     if config["action"] != "export":
         return
     if settings["argmax"] and task != "segmentation":
         yield Fault(
             "export.argmax",
-            f"export.argmax=true: task={task} has no classes of pixels; expected task=segmentation",
+            f"export.argmax=true: task={task} does not classify pixels; expected task=segmentation",
         )
     if settings["decode"] and task != "detection":
         yield Fault(
             "export.decode",
-            f"export.decode=true: task={task} has no objects; expected task=detection",
+            f"export.decode=true: task={task} does not detect objects; expected task=detection",
         )
     form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
     if settings["decode"] and form not in decoding:
         yield Fault(
             "export.decode",
-            f"export.decode=true: {form} cannot; expected export.format={'|'.join(decoding)}",
+            f"export.decode=true: export.format={form} does not support it; expected "
+            f"export.format={'|'.join(decoding)}",
         )
     system = platform.system()
     verification = verification_of(settings)
@@ -103,17 +104,17 @@ def wrong_export(config: Config) -> Iterator[Fault]:
         yield (
             Fault(
                 "export.verify",
-                f"export.verify={verification}: only macOS runs files of export.format={form}, "
-                f"and this is {system}. Fix: export.verify=none",
+                f"export.verify={verification}: only macOS can run files of export.format={form}, "
+                f"but this system is {system}. Fix: set export.verify=none",
             )
         )
     has_logits = not settings["argmax"] and not settings["decode"]
-    lacking = "a file with export.argmax=true or export.decode=true gives none"
+    lacking = "which a file with export.argmax=true or export.decode=true does not output"
     if settings["verify"] == "metric" and not has_logits:
         yield (
             Fault(
                 "export.verify",
-                f"export.verify=metric: the metric needs logits, {lacking}. Fix: "
+                f"export.verify=metric: the metric needs logits, {lacking}. Fix: set "
                 "export.verify=outputs",
             )
         )
@@ -122,21 +123,22 @@ def wrong_export(config: Config) -> Iterator[Fault]:
             Fault(
                 "export.sensitivity",
                 f"export.sensitivity=true: it compares logits, {lacking}. Fix: list the layers of "
-                "a file with logits, they have the same names",
+                "a file with logits; their names are the same",
             )
         )
     yield from wrong_precision(settings)
 
 
 def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
-    """Report formats without int8, and settings of its layers without int8."""
+    """Report formats that do not support int8, and settings that need int8."""
     form, is_int8 = settings["format"], settings["precision"] == "int8"
     quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
     if is_int8 and form not in quantizing:
         allowed = "|".join(quantizing)
         yield Fault(
             "export.precision",
-            f"export.precision=int8: {form} has no int8; expected export.format={allowed}",
+            f"export.precision=int8: export.format={form} does not support it; expected "
+            f"export.format={allowed}",
         )
     knowing = [name for name, each in FORMATS.items() if each.knows_layers]
     for key in ("sensitivity", "float_layers"):

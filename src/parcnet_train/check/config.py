@@ -1,8 +1,8 @@
-"""`check`: compares a configuration with what the code can take, before anything is built.
+"""Check of a whole configuration, before anything is built.
 
-Keys, types and ranges are those of constructors and of `config/sections.py`: `config/schema.py`
-compares them. What is left is here: classes that the schema files do not have, and facts that join
-several parts, each a function that is named in `JOINTS`.
+`config/schema.py` checks keys, types and ranges, which constructors and `config/sections.py`
+define. This module adds checks of classes that the schema files do not contain, and checks that
+involve several sections, each a function listed in `JOINTS`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
     """Find every fault of a configuration.
 
     Args:
-        config: Plain values, with `choices`; a value may be missing if that was reported.
+        config: Plain values, with `choices`. A value may be missing if that is already reported.
         borrowed: Keys whose faults are reported elsewhere: they interpolate another key, or have no
             value.
         is_here: Whether this machine runs it; if not, its devices are not checked.
@@ -64,18 +64,18 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
     ]
     unset = [key for key in borrowed if value_of(config, key) is MISSING]
     broken = {key.split(".")[0] for key in (*(fault.key for fault in faults), *unset)}
-    if "action" in broken:  # on which everything else depends
+    if "action" in broken:  # everything else depends on it
         return faults
     for find_faults, parts in JOINTS.items():
         if not is_here and find_faults in OF_THIS_MACHINE:
             continue
-        if broken.isdisjoint(parts):  # else they would only repeat what was found
+        if broken.isdisjoint(parts):  # otherwise, it might only report the same fault again
             faults += find_faults(config)
     return faults
 
 
 def schema_of_any(name: str) -> Mapping[str, Any] | None:
-    """The schema of a `_target_`, made from its constructor unless `conf/` names it."""
+    """Return the schema of a `_target_`, made from its constructor unless `conf/` names it."""
     if (known := schema_of_target(name)) is not None:
         return known
     target = locate({"_target_": name})
@@ -85,7 +85,7 @@ def schema_of_any(name: str) -> Mapping[str, Any] | None:
 def nodes(
     config: Config, borrowed: Collection[str], prefix: str = ""
 ) -> Iterator[tuple[str, Config]]:
-    """All nested mappings with their dotted keys, outer ones first."""
+    """Yield all nested mappings with their dotted keys, outer ones first."""
     for name, value in config.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and key not in borrowed:
@@ -94,14 +94,14 @@ def nodes(
 
 
 def wrong_classes_of(config: Config, borrowed: Collection[str]) -> Iterator[Fault]:
-    """`_target_`s that do not exist, and callbacks that are none."""
+    """Report each `_target_` that does not exist, or is not a callback but is used as one."""
     for key, node in nodes(config, borrowed):
         name = node.get("_target_", IMPLIED.get(key))
         if name is None:
             continue
         target = locate({"_target_": name})
         if target is None:
-            yield Fault(key, f"{key}._target_={name}: there is no such class or function")
+            yield Fault(key, f"{key}._target_={name}: this class or function does not exist")
         elif (
             key.startswith("callbacks.")
             and inspect.isclass(target)
@@ -109,12 +109,12 @@ def wrong_classes_of(config: Config, borrowed: Collection[str]) -> Iterator[Faul
         ):
             yield Fault(
                 key,
-                f"{key}._target_={name}: {target.__name__} is no callback; expected a subclass of "
-                "pytorch_lightning.Callback",
+                f"{key}._target_={name}: {target.__name__} is not a callback; expected a subclass "
+                "of pytorch_lightning.Callback",
             )
 
 
-# What joins several parts, with those parts: checked if none of them has a fault of its own.
+# Checks that involve several sections; each runs only if none of its sections has a fault already.
 JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark", "export"),

@@ -1,4 +1,4 @@
-"""Faults of devices, and of the processes that use them."""
+"""Checks of devices and processes."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def wrong_device(config: Config) -> Iterator[Fault]:
         yield (
             Fault(
                 "trainer.accelerator",
-                f"trainer.accelerator={accelerator}: torch {torch.__version__} sees no GPU. Fix: "
-                "trainer.accelerator=cpu, or install a CUDA build of torch and its driver",
+                f"trainer.accelerator={accelerator}: torch {torch.__version__} finds no GPU. Fix: "
+                "set trainer.accelerator=cpu, or install a CUDA build of torch and its driver",
             )
         )
     elif accelerator == "mps" and not torch.backends.mps.is_available():
         yield Fault(
             "trainer.accelerator",
-            "trainer.accelerator=mps: torch sees no Apple GPU. Fix: trainer.accelerator=cpu",
+            "trainer.accelerator=mps: torch finds no Apple GPU. Fix: set trainer.accelerator=cpu",
         )
     elif count and accelerator != "cpu" and isinstance(devices, int) and devices > count:
         yield Fault(
             "trainer.devices",
-            f"trainer.devices={devices}: this machine has {count}; expected 1 to {count}",
+            f"trainer.devices={devices}: the number of GPUs here is {count}; expected 1 to {count}",
         )
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not count)
     if on_cpu and trainer["precision"] == "16-mixed":
@@ -49,28 +49,28 @@ def wrong_device(config: Config) -> Iterator[Fault]:
         yield (
             Fault(
                 "trainer.sync_batchnorm",
-                "trainer.sync_batchnorm=true: torch synchronizes BatchNorm on GPUs only. Fix: "
+                "trainer.sync_batchnorm=true: torch synchronizes BatchNorm only on GPUs. Fix: "
                 "leave it out",
             )
         )
 
 
 def wrong_strategy(config: Config) -> Iterator[Fault]:
-    """Report several devices for a trainer of one."""
+    """Report several devices with a trainer that uses only one."""
     trainer = config["trainer"]
     if world_size(config) > 1 and trainer.get("strategy") != "ddp":
         shown = show("trainer.devices", trainer["devices"])
         yield (
             Fault(
                 "trainer.devices",
-                f"{shown}: trainer={config['choices']['trainer']} is for one device. Fix: "
+                f"{shown}: trainer={config['choices']['trainer']} uses only one device. Fix: set "
                 "trainer=ddp",
             )
         )
 
 
 def wrong_validation(config: Config) -> Iterator[Fault]:
-    """Report validations that would follow both steps and epochs."""
+    """Report an interval between validations that is given in both steps and epochs."""
     interval, epochs = (
         config["trainer"][name] for name in ("val_check_interval", "check_val_every_n_epoch")
     )
@@ -78,31 +78,31 @@ def wrong_validation(config: Config) -> Iterator[Fault]:
         yield (
             Fault(
                 "trainer.check_val_every_n_epoch",
-                f"trainer.check_val_every_n_epoch={epochs}: with "
-                f"trainer.val_check_interval={interval}, optimizer steps of the run, expected 1; a "
-                "share of an epoch has a point: trainer.val_check_interval=1.0",
+                f"trainer.check_val_every_n_epoch={epochs}: it cannot be combined with "
+                f"trainer.val_check_interval={interval} (optimizer steps); expected 1. Fix: to "
+                "give a share of an epoch, write a decimal point: trainer.val_check_interval=1.0",
             )
         )
 
 
 def wrong_start(config: Config) -> Iterator[Fault]:
-    """Report processes that were started and do not fit the configuration."""
+    """Report a number of started processes that does not match the configuration."""
     here, nodes = place(), config["trainer"].get("num_nodes", 1)
     if not ACTIONS[config["action"]].parallel:
         if here.world_size > 1:
             yield (
                 Fault(
                     "action",
-                    f"action={config['action']} runs in one process, {here.started_by} has started "
-                    f"{here.world_size}. Fix: leave {here.started_by} out",
+                    f"action={config['action']} runs in one process, but {here.started_by} has "
+                    f"started {here.world_size}. Fix: run the command without {here.started_by}",
                 )
             )
     elif here.is_alone and nodes > 1:
         yield (
             Fault(
                 "trainer.num_nodes",
-                f"trainer.num_nodes={nodes}: this process was started alone. Fix: start one "
-                "torchrun on each machine, or the tasks of all by srun",
+                f"trainer.num_nodes={nodes}: only one process was started. Fix: start torchrun on "
+                "each machine, or the tasks of all machines with srun",
             )
         )
     elif not here.is_alone and (world_size(config), nodes) != (here.world_size, here.nodes):
@@ -111,7 +111,8 @@ def wrong_start(config: Config) -> Iterator[Fault]:
                 "trainer.devices",
                 f"{show('trainer.devices', config['trainer']['devices'])}, "
                 f"trainer.num_nodes={nodes}: {here.started_by} has started {here.world_size} "
-                f"processes on {here.nodes} machines. Fix: start as many on each, with trainer=ddp "
-                f"trainer.devices={here.local_world_size} trainer.num_nodes={here.nodes}",
+                f"processes on {here.nodes} machines. Fix: start the same number on each machine, "
+                f"and set trainer=ddp trainer.devices={here.local_world_size} "
+                f"trainer.num_nodes={here.nodes}",
             )
         )

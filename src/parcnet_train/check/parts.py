@@ -1,4 +1,4 @@
-"""Faults between parts that have to fit together: network, sizes, task and data."""
+"""Checks of parts that must fit together: network, image sizes, task and data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Config = dict[str, Any]
 
 
 def wrong_network(config: Config) -> Iterator[Fault]:
-    """Report a backbone or head that refuses its arguments, or the size of the images."""
+    """Report a backbone or head that does not accept its arguments or the image size."""
     if not ACTIONS[config["action"]].network:
         return
     try:
@@ -41,7 +41,7 @@ def wrong_network(config: Config) -> Iterator[Fault]:
     if any(length % stride for length in lengths):
         yield Fault(
             key,
-            f"{show(key, size)}: expected multiples of {stride}, the last "
+            f"{show(key, size)}: expected a multiple of {stride}, the output "
             f"stride of backbone={config['choices']['backbone']}; nearest: "
             + ", ".join(str(max(1, round(n / stride)) * stride) for n in dict.fromkeys(lengths)),
         )
@@ -66,7 +66,7 @@ def size_of(config: Config) -> tuple[str, Any]:
 
 
 def wrong_scales(config: Config, stride: int) -> Iterator[Fault]:
-    """Report sizes of a multi-scale training that the network cannot take, or too few images."""
+    """Report multi-scale sizes that the network does not accept, and steps of a single image."""
     node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
     if not isinstance(node, dict) or ACTIONS[config["action"]].folder:
         return
@@ -75,8 +75,8 @@ def wrong_scales(config: Config, stride: int) -> Iterator[Fault]:
         yield (
             Fault(
                 "recipe.multi_scale.divisor",
-                f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: expected multiples of "
-                f"{stride}, the last stride of backbone={config['choices']['backbone']}",
+                f"{show('recipe.multi_scale.divisor', node.get('divisor'))}: expected a multiple "
+                f"of {stride}, the output stride of backbone={config['choices']['backbone']}",
             )
         )
     least = min(scales, key=lambda scale: scale.batch_size)
@@ -86,9 +86,9 @@ def wrong_scales(config: Config, stride: int) -> Iterator[Fault]:
             Fault(
                 "recipe.batch_size",
                 f"recipe.batch_size={recipe['batch_size']}: with "
-                f"recipe.multi_scale.rule={node.get('rule')} a step takes {least.batch_size} of "
-                f"{height}x{width} pixels; expected 2 or more, since BatchNorm has no "
-                "statistics of one image. Fix: raise recipe.batch_size, or "
+                f"recipe.multi_scale.rule={node.get('rule')}, a step at {height}x{width} pixels "
+                f"has only {least.batch_size} image; expected at least 2, since BatchNorm needs "
+                "more than one. Fix: increase recipe.batch_size, or set "
                 "recipe.multi_scale.rule=released",
             )
         )
@@ -102,30 +102,31 @@ def wrong_finetuning(config: Config) -> Iterator[Fault]:
     try:
         with meta_device():
             count = len(build_backbone(config).levels)
-    except ConfigError:  # `wrong_network` tells
+    except ConfigError:  # `wrong_network` reports it
         return
     if stages > count:
         yield (
             Fault(
                 "recipe.finetuning.freeze_stages",
-                f"{show('recipe.finetuning.freeze_stages', stages)}: expected 0 to {count}, the "
-                f"stages of backbone={config['choices']['backbone']}, or all",
+                f"{show('recipe.finetuning.freeze_stages', stages)}: "
+                f"backbone={config['choices']['backbone']} has {count} stages; expected 0 to "
+                f"{count}, or all",
             )
         )
 
 
 def wrong_mixing(config: Config) -> Iterator[Fault]:
-    """Report Mixup and CutMix outside classification."""
+    """Report Mixup and CutMix in tasks other than classification."""
     task = config["choices"]["task"]
     if "mixing" in config["recipe"] and task != "classification":
         yield Fault(
             "recipe.mixing",
-            f"recipe.mixing: task={task} has no such key; expected task=classification",
+            f"recipe.mixing: task={task} does not support this key; expected task=classification",
         )
 
 
 def wrong_task(config: Config) -> Iterator[Fault]:
-    """Report a head or data of another task."""
+    """Report a head or data module that belongs to a different task."""
     task = config["choices"]["task"]
     for part in ("head", "data") if reads_data(config) else ("head",):
         if (other := task_of(part, config)) != task:
@@ -134,19 +135,19 @@ def wrong_task(config: Config) -> Iterator[Fault]:
 
 
 def task_of(part: str, config: Config) -> str:
-    """Return the task that a head or data module is for; one that does not say is for any."""
+    """Return the task of a head or data module; one that does not declare a task fits any."""
     return getattr(locate(config[part]), "task", config["choices"]["task"])
 
 
 def wrong_data(config: Config) -> Iterator[Fault]:
-    """Report data that are missing or hold other classes than expected; on request, files."""
+    """Report missing data and unexpected classes, and with check.data=full every faulty file."""
     is_full = config["action"] == "check" and config["check"]["data"] == "full"
     writes_root = getattr(locate(config["data"]), "writes_root", False)
     if not reads_data(config) or (writes_root and not is_full):
         return
     if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` reports it
         return
-    # What is to be checked is a training; int8 needs images of both sets.
+    # action=check checks the data of a training; int8 needs images of both sets.
     is_training = config["action"] == "check" or is_quantized(config)
     action = "fit" if is_training else config["action"]
     try:

@@ -1,4 +1,4 @@
-"""What `check` finds out about files of weights: `ckpt` and `backbone.pretrained`."""
+"""Checks of files of weights: `ckpt` and `backbone.pretrained`."""
 
 from __future__ import annotations
 
@@ -35,20 +35,24 @@ Config = dict[str, Any]
 
 
 def wrong_checkpoint(config: Config) -> Iterator[Fault]:
-    """A checkpoint that is needed or named, and is not there or of another network."""
+    """Report a checkpoint that is missing, not used by the action, or of a different network."""
     if not reads_checkpoint(config):
         if config["ckpt"] is not None:
             yield Fault(
                 "ckpt",
-                f"ckpt={config['ckpt']}: action={config['action']} reads none. Fix: leave it out",
+                f"ckpt={config['ckpt']}: action={config['action']} does not read a checkpoint. "
+                "Fix: leave it out",
             )
         return
-    if config["ckpt"] == NEWEST:  # composing has found none, and said so
+    if config["ckpt"] == NEWEST:  # composing found no run, and has reported that
         return
     if config["ckpt"] is None:
         if ACTIONS[config["action"]].checkpoint == "needed":
-            needed = "last, a checkpoint file, or a run"
-            yield Fault("ckpt", f"ckpt has no value; action={config['action']} expects {needed}")
+            needed = f"action={config['action']} needs a checkpoint"
+            yield Fault(
+                "ckpt",
+                f"ckpt has no value; {needed}: expected last, a checkpoint file or a run directory",
+            )
         return
     try:
         if config["action"] == "predict":
@@ -64,12 +68,12 @@ def wrong_checkpoint(config: Config) -> Iterator[Fault]:
             check_same_model(checkpoint, model, config, path)
     except CheckpointError as error:
         yield Fault("ckpt", str(error))
-    except ConfigError:  # `wrong_network` tells
+    except ConfigError:  # `wrong_network` reports it
         return
 
 
 def wrong_classes(config: Config) -> Iterator[Fault]:
-    """A checkpoint of other classes than the data has, where that can be told without writing."""
+    """Report a checkpoint whose classes differ from the data's; demo data are not checked."""
     if config["ckpt"] in (None, NEWEST) or ACTIONS[config["action"]].folder:
         return
     if getattr(locate(config["data"]), "writes_root", False):
@@ -77,7 +81,7 @@ def wrong_classes(config: Config) -> Iterator[Fault]:
     try:
         path = checkpoint_of(config)
         checkpoint, class_names = read_checkpoint(path), build_data(config).class_names
-    except UserError:  # `wrong_checkpoint` or `wrong_data` tells
+    except UserError:  # `wrong_checkpoint` or `wrong_data` reports it
         return
     try:
         check_same_classes(checkpoint, class_names, path)
@@ -86,9 +90,9 @@ def wrong_classes(config: Config) -> Iterator[Fault]:
 
 
 def wrong_pretrained(config: Config) -> Iterator[Fault]:
-    """Weights to start from that are not there, or of another backbone."""
+    """Report pretrained weights that are missing or belong to a different backbone."""
     path = config["backbone"].get(PRETRAINED)
-    # A checkpoint brings its own weights, and nothing else but training needs any.
+    # A checkpoint contains its own weights, and only training starts from pretrained ones.
     if path is None or config["ckpt"] is not None or ACTIONS[config["action"]].folder:
         return
     try:
@@ -97,5 +101,5 @@ def wrong_pretrained(config: Config) -> Iterator[Fault]:
         pretrained_state(path, backbone, config)
     except CheckpointError as error:
         yield from (Fault("backbone.pretrained", line) for line in str(error).splitlines())
-    except ConfigError:  # `wrong_network` tells
+    except ConfigError:  # `wrong_network` reports it
         return

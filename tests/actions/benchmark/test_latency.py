@@ -86,16 +86,16 @@ def test_int8_is_timed_where_it_runs(tmp_path):
     [
         (
             "benchmark.runtimes=[tflite]",
-            "benchmark.runtimes=['tflite']: expected a list, each one",
+            "benchmark.runtimes=['tflite']: expected a list of values, each one",
         ),
         (
             "benchmark.runtimes=[]",
-            "benchmark.runtimes=[]: expected a list, each one of pytorch",
+            "benchmark.runtimes=[]: expected a list of values, each one of pytorch",
         ),
         ("benchmark.forms=[baked,baked]", "benchmark.forms=['baked','baked']: expected a list"),
         ("benchmark.backbones=parcnet_s", "benchmark.backbones=parcnet_s: "),
         ("benchmark.threads=0", "benchmark.threads=0: expected a whole number of at least 1"),
-        ("task=detection", "benchmark.target=latency: task=detection has none; expected task=cl"),
+        ("task=detection", "benchmark.target=latency: it does not support task=detection; expect"),
     ],
 )
 def test_values_out_of_range_are_refused(override, message):
