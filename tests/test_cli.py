@@ -138,7 +138,7 @@ def test_tab_completion_offers_groups_choices_and_keys(tmp_path):
     [
         (
             ["sweep=table2_classification"],
-            "sweep=table2_classification is several runs",
+            "sweep=table2_classification needs -m",
         ),
         (
             ["-m", "sweep=table2_classification,table2_detection"],
@@ -146,11 +146,11 @@ def test_tab_completion_offers_groups_choices_and_keys(tmp_path):
         ),
         (
             ["-m", "debug=glob(a/*)"],
-            "debug=glob(a/*) stands for no value, so there is nothing to run; there are tiny",
+            "debug=glob(a/*) matches no value, so there is nothing to run; available: tiny",
         ),
         (
             ["-m", "seed=range(0,0)"],
-            "seed=range(0,0) stands for no value, so there is nothing to run",
+            "seed=range(0,0) matches no value, so there is nothing to run",
         ),
         (["-m", "seed=0,1", "hydra.launcher.n_job=2"], "hydra.launcher.n_job: there is no such"),
     ],
@@ -186,6 +186,6 @@ def test_sweep_config_may_be_empty(call_here, tmp_path, capsys):
         call_here("-m", "--config-dir=own", "sweep=mine")
     (error,) = capsys.readouterr().err.splitlines()
     assert error == (
-        "error: hydra.sweeper.params: ablation=glob(x*) stands for no value, so there is nothing "
+        "error: hydra.sweeper.params: ablation=glob(x*) matches no value, so there is nothing "
         "to run"
     )

@@ -1,7 +1,7 @@
 """Types of configuration values, with their bounds.
 
 Constructors are annotated with them. A JSON Schema is made from the annotations, and configurations
-are checked against it (`config/schema.py`), so a bound stands here and nowhere else.
+are checked against it (`config/schema.py`), so each bound is defined only once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 class Keywords:
     """JSON Schema keywords of a type, beside those of its bounds.
 
-    `expected` is what a message says instead of the bounds in words; `ascending` orders the numbers
-    of a list.
+    `expected` replaces the description of the bounds in messages; `ascending` requires the numbers
+    of a list to be in ascending order.
 
     Args:
         **keywords: Keywords and their values.
@@ -26,7 +26,7 @@ class Keywords:
         self.keywords = keywords
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> Mapping[str, Any]:
-        """Called by pydantic when it makes the JSON Schema of a type annotated with this."""
+        """Return the JSON Schema of a type with this annotation; pydantic calls this method."""
         return {**handler(core), **self.keywords}
 
 
@@ -46,9 +46,7 @@ Odd = Annotated[
 BatchSize = Annotated[
     int,
     Ge(2),
-    Keywords(
-        expected="a whole number of at least 2, since BatchNorm has no statistics of one image"
-    ),
+    Keywords(expected="a whole number of at least 2, since BatchNorm needs more than one image"),
 ]
 # As many as OpenCV decodes.
 MaxPixels = Annotated[
@@ -57,7 +55,7 @@ MaxPixels = Annotated[
     Le(2**30),
     Keywords(expected="a whole number of pixels from 1 to 2^30, as many as OpenCV decodes"),
 ]
-# All of them are one picture in memory.
+# Limited because all images are drawn into one picture in memory.
 PictureCount = Annotated[int, Ge(0), Le(1000)]
 
 Pixels = Annotated[

@@ -150,7 +150,7 @@ def test_a_sweeper_that_is_not_installed_is_named(tmp_path):
     (tmp_path / "sweep").mkdir()
     file = tmp_path / "sweep" / "mine.yaml"
     file.write_text("# @package _global_\ndefaults: [override /hydra/sweeper: nowhere]\n")
-    with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere', a plugin of Hydra that is not"):
+    with pytest.raises(ConfigError, match="'hydra/sweeper/nowhere'; this Hydra plugin is not inst"):
         running.configure(["sweep=mine"], config_dir=str(tmp_path))
 
 

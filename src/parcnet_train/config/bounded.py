@@ -1,6 +1,6 @@
-"""Bounds of constructors that are not ours: PyTorch's AdamW and Lightning's Trainer.
+"""Bounds for constructors of other libraries: PyTorch's AdamW and Lightning's Trainer.
 
-`BOUNDED` names them. Arguments that are not listed here keep the types of their own signatures.
+`BOUNDED` lists them. Arguments that are not listed here keep the types of their own signatures.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from parcnet_train.config.sections import Devices, Epochs, Limit
 class Trainer:
     """Arguments of `pytorch_lightning.Trainer` whose values this package bounds.
 
-    Those without a default are needed. `max_steps`, `val_check_interval` and
-    `check_val_every_n_epoch` are followed by callbacks instead.
+    Arguments without a default are required. `max_steps`, `val_check_interval` and
+    `check_val_every_n_epoch` are implemented by callbacks of this package, not by the Trainer.
 
     Attributes:
         accelerator: Kind of device.
         devices: Devices of each machine, one process each.
-        precision: Precision of the computation; auto for 16-mixed on CUDA, 32-true elsewhere.
-        max_epochs: Number of epochs, or how it follows the size of the set.
+        precision: Precision of the computation; auto: 16-mixed on CUDA, 32-true elsewhere.
+        max_epochs: Number of epochs, or the values from which it is computed.
         max_steps: Optimizer steps after which the run ends; null for no limit.
         val_check_interval: Share of an epoch, or optimizer steps, between validations.
         check_val_every_n_epoch: Epochs between validations.
@@ -32,7 +32,7 @@ class Trainer:
         limit_val_batches: Batches of an evaluation, or a share of them.
         accumulate_grad_batches: Batches per optimizer step.
         num_nodes: Number of machines.
-        strategy: How processes share the work.
+        strategy: Strategy for several processes.
         sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
         gradient_clip_val: Largest norm of the gradient; null for no clipping.
     """
@@ -61,7 +61,7 @@ class AdamW:
     Attributes:
         lr: Learning rate.
         betas: Decay of the averages of the gradient and of its square.
-        weight_decay: Share of a weight that a step takes away, in units of the learning rate.
+        weight_decay: Share of each weight that a step subtracts, times the learning rate.
     """
 
     lr: UpTo100 = 0.001
@@ -69,32 +69,38 @@ class AdamW:
     weight_decay: NotNegative = 0.01
 
 
-# Constructors that are not ours, and the bounds of their arguments.
+# Constructors of other libraries, and the bounds of their arguments.
 BOUNDED: dict[str, type] = {"pytorch_lightning.Trainer": Trainer, "torch.optim.AdamW": AdamW}
 
-# Arguments of the Trainer that this package sets itself, or that its trainings cannot follow.
+# Arguments of the Trainer that this package sets itself, or that its trainings do not support.
 REFUSED = {
-    "trainer.barebones": "it turns checkpoints and logs off. Fix: leave it out",
-    "trainer.callbacks": "expected in the group callbacks. Fix: +callbacks.mine={_target_: ...}",
-    "trainer.default_root_dir": "a run writes into its own directory. Fix: paths.runs=PATH",
+    "trainer.barebones": "it turns off checkpoints and logs. Fix: leave it out",
+    "trainer.callbacks": "callbacks have their own group. Fix: +callbacks.mine={_target_: ...}",
+    "trainer.default_root_dir": "a run writes into its own directory. Fix: set paths.runs=PATH",
     "trainer.enable_checkpointing": (
         "a run always writes best.ckpt and last.ckpt. Fix: leave it out"
     ),
-    "trainer.enable_model_summary": "a run logs its parameters. Fix: action=profile shows more",
-    "trainer.enable_progress_bar": "the bar is shown in terminals only. Fix: command | cat",
-    "trainer.fast_dev_run": "it writes no checkpoint to evaluate. Fix: debug=tiny",
+    "trainer.enable_model_summary": "a run logs its parameters. Fix: use action=profile for more",
+    "trainer.enable_progress_bar": "only terminals show the bar. Fix: run COMMAND | cat",
+    "trainer.fast_dev_run": "it writes no checkpoint to evaluate. Fix: use debug=tiny",
     "trainer.limit_predict_batches": "nothing reads it. Fix: leave it out",
     "trainer.limit_test_batches": "every evaluation reads trainer.limit_val_batches. Fix: set that",
-    "trainer.logger": "expected in the group logger. Fix: logger=[csv,tensorboard]",
+    "trainer.logger": "loggers have their own group. Fix: logger=[csv,tensorboard]",
     "trainer.max_time": "a run cannot resume from it. Fix: timeout 3h COMMAND, then ckpt=last",
-    "trainer.min_epochs": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
-    "trainer.min_steps": "only callbacks end a run early. Fix: callbacks.early_stopping.patience",
+    "trainer.min_epochs": (
+        "only early stopping ends a run early. Fix: set callbacks.early_stopping.patience"
+    ),
+    "trainer.min_steps": (
+        "only early stopping ends a run early. Fix: set callbacks.early_stopping.patience"
+    ),
     "trainer.model_registry": "nothing is uploaded. Fix: leave it out",
-    "trainer.num_sanity_val_steps": "data are checked before training. Fix: action=check",
-    "trainer.overfit_batches": "it replaces the samplers. Fix: trainer.limit_train_batches=N",
+    "trainer.num_sanity_val_steps": "data are checked before training. Fix: use action=check",
+    "trainer.overfit_batches": "it replaces the samplers. Fix: set trainer.limit_train_batches=N",
     "trainer.plugins": "this package sets them. Fix: leave it out",
-    "trainer.reload_dataloaders_every_n_epochs": "a resume could not follow it. Fix: leave it out",
+    "trainer.reload_dataloaders_every_n_epochs": (
+        "a resumed run could not reproduce it. Fix: leave it out"
+    ),
     "trainer.use_distributed_sampler": (
-        "the samplers share out the data themselves. Fix: leave it out"
+        "the samplers already divide the data among processes. Fix: leave it out"
     ),
 }

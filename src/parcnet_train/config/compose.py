@@ -1,7 +1,8 @@
 """Composition of configurations with Hydra, and their plain values.
 
-With `config/overrides.py`, `sweeps/grid.py`, the entry and `build.py`, all that knows Hydra.
-Nothing in the three imports torch, so that `--help` and `--cfg` are quick.
+Besides this module, only `config/overrides.py`, `config/stored.py`, `config/group_schemas.py`,
+`sweeps/grid.py`, `build.py`, the entry point and the launcher use Hydra or OmegaConf. The modules
+in `config/` do not import torch, so that `--help` and `--cfg` are fast.
 """
 
 from __future__ import annotations
@@ -57,37 +58,37 @@ _INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "conf"
 SCHEMA = CONF / "schema" / "config.json"
 
-# The groups whose choices name a run: kept in checkpoints and results.
+# Groups whose choices identify a run; they are stored in checkpoints and results.
 GROUPS = (
     *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
     *("experiment", "ablation", "debug", "sweep"),
 )
 
-RECORDED = ("choices", "overrides")  # beside the keys of a configuration
+RECORDED = ("choices", "overrides")  # stored in addition to the keys of a configuration
 
-NO_PLUGIN = "Could not find 'hydra/"  # what Hydra says where a file of ours asks for one
+NO_PLUGIN = "Could not find 'hydra/"  # in Hydra's message about a plugin that is not installed
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
 OPTIONAL = ("callbacks", "experiment", "ablation", "debug", "sweep")
-# Groups of which a run has one choice; of the others it may have a list.
+# Groups with one choice per run; the other groups may have a list of choices.
 SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
 
 
 def compose_config(
     overrides: Sequence[str], config_dir: str | None = None
 ) -> tuple[DictConfig, list[Fault]]:
-    """Compose what can be composed, and list the faults of the rest.
+    """Compose a configuration, leaving out faulty overrides, and list the faults.
 
     Args:
-        overrides: Overrides as typed; of a sweep, its first job is composed, and every choice
-            of a group is looked up.
+        overrides: Overrides as typed. For a sweep, the first job is composed, and every choice of a
+            group is checked.
         config_dir: Folder of your own configs beside the package's.
 
     Returns:
         The configuration, with its `hydra` node, and one line per override that was left out.
 
     Raises:
-        ConfigError: where not even the rest can be composed.
+        ConfigError: If the configuration cannot be composed without the faulty overrides either.
     """
     paths = searchpath(overrides, config_dir)
     if config_dir is not None:
@@ -132,7 +133,7 @@ def compose_config(
         except (HydraException, OmegaConfBaseException) as error:
             reason = first_line(error)
             if NO_PLUGIN in reason:
-                reason += ", a plugin of Hydra that is not installed; docs/sweeps.md names packages"
+                reason += "; this Hydra plugin is not installed; see docs/sweeps.md for its package"
             raise ConfigError([*faults, Fault("", reason)]) from error
 
 
@@ -155,8 +156,8 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
     """Turn numbers back into text if only text fits, as in `data.root=2012`.
 
     Args:
-        overrides: Parsed overrides, of groups too.
-        config: Composed configuration with its `hydra` node, of which other values may be missing.
+        overrides: Parsed overrides, including choices of groups.
+        config: Composed configuration with its `hydra` node; some of its values may be missing.
     """
     tree: Any = OmegaConf.to_container(config, resolve=False)
     groups = tree["hydra"]["runtime"]["choices"]
@@ -173,9 +174,9 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
 
 
 def misread_files(paths: Sequence[str]) -> list[Fault]:
-    """Return a fault for every config file of the user's that Hydra would misread.
+    """Return a fault for every config file of the user that Hydra would misread.
 
-    Before a byte order mark Hydra does not see a file's first line, which may name its package.
+    If a file begins with a byte order mark, Hydra ignores its first line, often `@package`.
 
     Args:
         paths: Overrides that name the folders.
@@ -215,18 +216,17 @@ def sorted_out(
 
     Args:
         parsed: Overrides of a command line.
-        paths: Those of them that name further folders of configs.
+        paths: The overrides that name additional config folders.
 
     Returns:
-        The choices as the first job of a sweep has them, the values, and one line per choice that
-        does not exist.
+        Choices of the first job of a sweep, values, and one fault per choice that does not exist.
     """
     groups: list[str] = []
     values: list[Override] = []
     faults: list[Fault] = []
     for override in parsed:
         if override.value() is None and override.key_or_group in OPTIONAL:
-            continue  # the value it has anyway
+            continue  # null is the default
         options = options_of(override, paths)
         override = meant(override, partial(is_option, options))
         if is_empty(override, options):
@@ -239,8 +239,9 @@ def sorted_out(
             faults.append(
                 Fault(
                     override.key_or_group,
-                    f"{override.input_line}: a list; expected one of {', '.join(options)}. Fix: "
-                    f"one run for each: python -m parcnet_train -m {override.key_or_group}={names}",
+                    f"{override.input_line}: a run has only one {override.key_or_group}; expected "
+                    f"one of {', '.join(options)}. Fix: run a sweep: python -m parcnet_train -m "
+                    f"{override.key_or_group}={names}",
                 )
             )
             continue
@@ -285,13 +286,13 @@ def choices(hydra_config: Any) -> dict[str, Any]:
     for override in overrides_of(typed(hydra_config)):
         value = override.value()
         if override.key_or_group in GROUPS and isinstance(value, list):
-            names = [str(name) for name in value]  # of which Hydra keeps none
+            names = [str(name) for name in value]  # Hydra does not record a list of choices
             chosen[override.key_or_group] = names if len(names) > 1 else names[0]
     return chosen
 
 
 def names_its_directory(config: DictConfig) -> bool:
-    """Return whether a run's directory comes from `run_dir`, not the command line."""
+    """Return whether a run's directory is chosen by `run_dir`, not on the command line."""
     return "${run_dir:" in str(OmegaConf.to_container(config.hydra.run)["dir"])  # type: ignore[call-overload, index]
 
 
@@ -302,7 +303,7 @@ class PlainConfig:
     Attributes:
         values: The configuration without the keys that have a fault, `choices`, and
             `overrides`.
-        borrowed: Keys that interpolate another key, or have no value: whose faults, if any, are
+        borrowed: Keys that interpolate another key, or have no value; their faults, if any, are
             reported elsewhere.
         faults: One fault per key without a value or with a broken interpolation.
     """
@@ -354,7 +355,7 @@ def to_plain(
         return values
 
     values = resolve(config, "", True)
-    if chosen.get("logger") is None and values.get("logger"):  # a list of a file, and not typed
+    if chosen.get("logger") is None and values.get("logger"):  # a list in a config file
         chosen = {**chosen, "logger": list(values["logger"])}
     plain.values = {**values, "choices": chosen, "overrides": list(overrides)}
     if not reads_data(plain.values):
@@ -363,21 +364,21 @@ def to_plain(
 
 
 def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> PlainConfig:
-    """Compose a configuration other than that of the command line.
+    """Compose a configuration without a command line, as plain values.
 
     Args:
-        overrides: Overrides as typed.
-        config_dir: Folder of configs beside ours.
+        overrides: Overrides as they would be typed.
+        config_dir: Folder of your own configs beside the package's.
 
     Returns:
         The configuration; its faults include those of the overrides.
 
     Raises:
-        ConfigError: where it cannot be composed.
+        ConfigError: If it cannot be composed.
     """
     several = sweeps(overrides)
     running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # Hydra refuses to compose where it is running a job
+    GlobalHydra.instance().clear()  # Hydra refuses to compose while it is running a job
     try:
         config, faults = compose_config(overrides, config_dir)
     finally:

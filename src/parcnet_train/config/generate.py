@@ -37,7 +37,7 @@ def schema_of(target: Any, name: str) -> Schema:
         name: Its dotted name.
 
     Returns:
-        An object schema. `additionalProperties` tells whether it takes any argument.
+        Schema of an object. `additionalProperties` says whether it accepts any argument.
     """
     hints = hints_of(target)
     texts = descriptions_of(target)
@@ -82,7 +82,7 @@ def schema_of_type(hint: Any, description: str | None = None) -> Schema:
     Args:
         hint: The annotation. A type without plain values accepts everything; in a union it is left
             out.
-        description: Text for people.
+        description: Description for users, shown by editors.
     """
     try:
         schema = inlined(TypeAdapter(plain(hint)).json_schema())

@@ -1,7 +1,7 @@
-"""JSON Schemas that `action=schema` writes: for a whole configuration and for files.
+"""JSON Schemas that `action=schema` writes: for a whole configuration and for config files.
 
-A file of a group need not be complete, may interpolate, and may name a class of the user's own; the
-rest is that of a whole configuration. Editors read the name of a file's schema from its comment
+A config file of a group may be incomplete, contain interpolations, and name a class of the user;
+otherwise, its schema is that of a whole configuration. Editors find a file's schema by its comment
 `# yaml-language-server: $schema=...`.
 """
 

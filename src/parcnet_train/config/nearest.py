@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 
 def nearest(word: str, allowed: Sequence[str], cutoff: float = 0.75) -> str:
-    """Return `; did you mean X?` if an allowed word is a likely typing error away.
+    """Return `; did you mean X?` if the word is probably a misspelling of an allowed one.
 
     Args:
         word: Key or value that was given. Numbers, paths and single letters have no near word.

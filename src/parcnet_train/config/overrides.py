@@ -25,11 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from parcnet_train.errors import Fault
 
-EMPTY = "stands for no value, so there is nothing to run"
+EMPTY = "matches no value, so there is nothing to run"
 
 DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir")
 
-# What belongs to a whole command, or to the first process of a run, and to no job.
+# Keys that belong to a whole command, or to the first process of a run, but not to a single job.
 OF_THE_COMMAND = (
     *("hydra.mode", "hydra.run", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher"),
     "hydra.output_subdir",
@@ -52,27 +52,27 @@ def unreadable(text: str) -> str:
     """Return a message about an override that Hydra cannot parse, with the text to type."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[+~]*[\w./@$-]+", key):
-        return f"{text!r} cannot be read; allowed is key=value, with quotes: 'key=\"a b\"'"
+        return f"{text!r} cannot be read; expected key=value, if necessary quoted: 'key=\"a b\"'"
     special = re.search(r"[^\w/\\+.$%*@?|: \t-]|[^\x00-\x7f]", value)
-    reason = f"the character {special[0]} has to be quoted" if special else "it has to be quoted"
-    return f"{text} cannot be read: {reason}; type {for_shell(key, value)}"
+    reason = f"the character {special[0]} must be quoted" if special else "the value must be quoted"
+    return f"{text} cannot be read: {reason}. Fix: type {for_shell(key, value)}"
 
 
 def for_shell(key: str, value: str) -> str:
-    """Return an override with a text value as it is typed into a POSIX shell."""
+    """Return an override with a string value, quoted for a POSIX shell."""
     return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
 
 
 def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Override:
-    """Return an override whose values are text again if they can only be meant as text.
+    """Return an override with its values as strings if only strings are valid for its key.
 
-    Hydra takes `2012`, `1e3` and `true` for numbers and words of its own. `null` stays null: it
+    Hydra reads `2012`, `1e3` and `true` as numbers and booleans. `null` remains null, since it
     turns a value off.
 
     Args:
         override: Parsed override; a list has several values, and so has a sweep `a,b`.
-        wants_text: Tells whether a parsed value is not allowed while its text is. A value of a
-            list is given as a list of one.
+        wants_text: Function that returns whether a parsed value is invalid but its text is valid;
+            it gets an element of a list as a list of one.
     """
     value: Any = override.value()
     typed = (override.input_line or "").partition("=")[2].strip()
@@ -99,7 +99,7 @@ def meant(override: Override, wants_text: Callable[[Any, Any], bool]) -> Overrid
 
 
 def at_home(override: Override) -> Override:
-    """Replace `~` in Hydra's own directories by the home folder, as Hydra does not."""
+    """Replace `~` in Hydra's own directories by the home folder, which Hydra does not do."""
     path = override.value()
     if override.key_or_group not in DIRECTORIES or not str(path).startswith("~"):
         return override
@@ -125,19 +125,19 @@ def typed(hydra_config: Any, kind: Literal["task", "hydra"] = "task") -> list[st
         hydra_config: The `hydra` node of a configuration.
         kind: Overrides of the configuration, or of Hydra itself.
     """
-    # An interpolation among them is one of the configuration, not of this list.
+    # An interpolation in an override refers to the configuration, so it is not resolved here.
     texts = OmegaConf.to_container(hydra_config.overrides[kind], resolve=False)
     assert isinstance(texts, list)
     return [str(text) for text in texts]
 
 
 def sweeps(overrides: Sequence[str]) -> list[Fault]:
-    """Return a fault for every override with several values if one run is wanted."""
+    """Return a fault for every override that is a sweep; for commands that start a single run."""
     return [
         Fault(
             override.key_or_group,
-            f"{override.input_line}: several values; expected one. Fix: a list has brackets, "
-            "KEY=[1,2]; -m runs each value; a text is typed "
+            f"{override.input_line}: several values; expected one. Fix: write a list as KEY=[1,2], "
+            "use -m to run each value, or quote a string: "
             f"{for_shell(*(override.input_line or '').split('=', 1))}",
         )
         for override in overrides_of(overrides)
@@ -168,7 +168,7 @@ def search_in(config_dir: str) -> str:
 
 def options_of(override: Override, paths: Sequence[str]) -> list[str]:
     """Return the configs of the group that an override chooses; none if it sets a value."""
-    # Without the name of a config, of which Hydra would look for a search path: ours has none.
+    # Without a config name: Hydra would look for a search path in that config, and ours has none.
     return config_loader().get_group_options(override.key_or_group, overrides=list(paths))
 
 
@@ -182,7 +182,7 @@ def values_of(override: Override, options: Sequence[str]) -> Iterator[Any]:
     value: Any = override.value()
     if isinstance(value, Glob):
         return iter(value.filter(list(options)))
-    if isinstance(value, IntervalSweep):  # a sweeper picks from it; its ends are allowed
+    if isinstance(value, IntervalSweep):  # a sweeper chooses values from it, including its ends
         return iter([str(value.start), str(value.end)])
     return override.sweep_string_iterator()
 
@@ -194,7 +194,7 @@ def is_empty(override: Override, options: Sequence[str]) -> bool:
 
 def among(options: Sequence[str]) -> str:
     """Return a message part that lists the configs of a group."""
-    return f"; there are {', '.join(options)}" if options else ""
+    return f"; available: {', '.join(options)}" if options else ""
 
 
 def choices_of(override: Override, options: Sequence[str]) -> list[str]:
@@ -226,7 +226,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
 
     Args:
         hydra_config: The `hydra` node of the job.
-        ckpt: Checkpoint instead of the job's own; None for that one.
+        ckpt: Checkpoint that replaces the job's own; None: the job's own.
     """
     folder = config_dir_of(hydra_config)
     own = [
@@ -238,7 +238,7 @@ def command_of(hydra_config: Any, ckpt: str | None = None) -> list[str]:
         *(sys.executable, "-m", "parcnet_train"),
         *([] if folder is None else [f"--config-dir={folder}"]),
         *own,
-        "hydra.mode=RUN",  # a file of the user's may say MULTIRUN
+        "hydra.mode=RUN",  # a config file of the user may set MULTIRUN
         f"hydra.run.dir={quoted(hydra_config.runtime.output_dir)}",
         *([] if ckpt is None else [f"ckpt={quoted(ckpt)}"]),
     ]

@@ -1,8 +1,8 @@
-"""Faults of a configuration against its JSON Schema: keys, types and bounds, without torch.
+"""Check of a configuration against its JSON Schema: keys, types and bounds, without torch.
 
-The schema is `conf/schema/config.json`, written by `action=schema`. Beside the keywords of JSON
-Schema it has these: `part`, a mapping with a `_target_`, and what `build.py` adds to it;
-`expected`, the words of a message; `ascending`, a list whose numbers do not fall.
+The schema is `conf/schema/config.json`, written by `action=schema`. It uses three keywords of our
+own: `part` marks a mapping with a `_target_`, and lists the arguments that `build.py` adds;
+`expected` describes the allowed values for messages; `ascending` requires sorted numbers in a list.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def faults_of(
     Args:
         config: Plain values.
         schema: Schema of the whole configuration.
-        find: Gives the schema of a `_target_`; None: it is not looked at.
+        find: Function that returns the schema of a `_target_`; None: its arguments are not checked.
         borrowed: Keys whose faults are reported elsewhere: they interpolate another key, or have no
             value.
     """
@@ -159,14 +159,14 @@ def faults_of_arguments(
         if name in known:
             yield from faults_of_value(argument, value, known[name], find, borrowed)
             continue
-        # If any name is taken, one that is very near to a declared name is still a slip.
+        # Even if every name is accepted, one very similar to a declared name is a misspelling.
         meant = nearest(name, list(known), cutoff=0.8 if takes_any else 0.75)
         if meant or not takes_any:
-            yield Fault(argument, f"{argument}: {arguments['title']} takes no such argument{meant}")
+            yield Fault(argument, f"{argument}: {arguments['title']} has no such argument{meant}")
     for name in arguments["required"]:
         argument = f"{key}.{name}"
         if name not in (*node, *part.get("supplied", ())) and argument not in borrowed:
-            yield Fault(argument, f"{argument} is missing; {arguments['title']} needs it")
+            yield Fault(argument, f"{argument} is missing; {arguments['title']} requires it")
 
 
 def alternatives(schema: Schema, keyword: str) -> list[Schema]:
@@ -178,10 +178,10 @@ def schema_at(config: Mapping[str, Any], key: str, schema: Schema, find: FindSch
     """Return the schema of the value under a dotted key; `{}` if there is none.
 
     Args:
-        config: Plain values, of which the `_target_`s around the key are read.
+        config: Plain values; only the `_target_`s of the mappings around the key are read.
         key: Dotted key.
         schema: Schema of the whole configuration.
-        find: Gives the schema of a `_target_`.
+        find: Function that returns the schema of a `_target_`.
     """
     found: Schema = schema
     names = key.split(".")
@@ -223,9 +223,9 @@ def words_of(schema: Schema) -> str:
         "boolean": "true or false",
         "null": "null",
         "object": "a mapping",
-        "string": "a path" if schema.get("format") == "path" else "a text",
+        "string": "a path" if schema.get("format") == "path" else "a string",
     }
-    return names.get(str(kind), "another value")
+    return names.get(str(kind), "a different value")
 
 
 def words_of_alternatives(schemas: Sequence[Schema]) -> str:
@@ -239,7 +239,7 @@ def words_of_alternatives(schemas: Sequence[Schema]) -> str:
 
 
 def bounds_of(schema: Schema) -> str:
-    """Return the bounds of a number in words that follow `a number`."""
+    """Return the bounds of a number, in words that are appended to `a number`."""
     above, least = schema.get("exclusiveMinimum"), schema.get("minimum")
     below, most = schema.get("exclusiveMaximum"), schema.get("maximum")
     ends = ""
@@ -255,20 +255,20 @@ def bounds_of(schema: Schema) -> str:
 
 
 def words_of_list(schema: Schema) -> str:
-    """Return what a list is expected to hold, in words."""
+    """Return the description of a list and its elements."""
     items = schema.get("prefixItems")
     if items is not None:
         count = WORDS.get(len(items), str(len(items)))
-        words = f"a list of {count}: {words_of(items[0])} each"
+        words = f"a list of {count} values, each {words_of(items[0])}"
     elif schema.get("items"):
-        words = f"a list, each {words_of(schema['items'])}"
+        words = f"a list of values, each {words_of(schema['items'])}"
     else:
         words = "a list"
     if schema.get("minItems") and items is None:
-        words += ", at least one"
+        words += ", at least one value"
     if schema.get("uniqueItems"):
-        words += ", each once"
-    return words + ", the smaller one first" * bool(schema.get("ascending"))
+        words += ", without duplicates"
+    return words + ", in ascending order" * bool(schema.get("ascending"))
 
 
 def options_of(schema: Schema) -> list[str]:
@@ -279,6 +279,6 @@ def options_of(schema: Schema) -> list[str]:
 
 
 def near(value: Any, schema: Schema) -> str:
-    """Return `; did you mean X?` if an accepted word is a likely typing error away."""
+    """Return `; did you mean X?` if the value is probably a misspelling of an accepted word."""
     allowed = [word for each in (schema, *schema.get("anyOf", ())) for word in options_of(each)]
     return nearest(str(value), allowed) if isinstance(value, str) else ""

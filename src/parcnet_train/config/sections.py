@@ -1,7 +1,7 @@
-"""The sections of a configuration that no constructor of ours has: their keys, types and bounds.
+"""Keys, types and bounds of the sections of a configuration that no constructor defines.
 
-Every field is a key of `conf/`, where its default stands. A section that is built from a `_target_`
-has the keys of that constructor; `Part` marks it.
+Every field is a key of `conf/`, which contains its default. A section that is built from a
+`_target_` has the keys of that constructor; `Part` marks it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from parcnet_train.bounds import (
 from parcnet_train.runs.actions import ACTIONS
 
 Words = list[str]
-Each = Keywords(uniqueItems=True)  # of a list: each once
+Each = Keywords(uniqueItems=True)  # for a list without duplicates
 Limit = Count | PositiveShare  # batches, or a share of them
 Devices = Annotated[
     Literal["auto"] | Count,
     Keywords(
-        expected="auto, or a whole number of at least 1: how many devices; "
-        "CUDA_VISIBLE_DEVICES=0,1 before the command says which"
+        expected="auto, or a whole number of at least 1, the number of devices; "
+        "CUDA_VISIBLE_DEVICES=0,1 before the command selects them"
     ),
 ]
 
 
 class Part(Keywords):
-    """Marks a mapping with a `_target_`, of which `build.py` makes an object.
+    """Marker of a mapping with a `_target_`, from which `build.py` makes an object.
 
     Args:
         *supplied: Arguments that `build.py` adds to those of the configuration.
@@ -57,17 +57,17 @@ PRETRAINED = {
     "description": "Checkpoint whose backbone the training starts from.",
 }
 
-# What a mapping without a `_target_` is.
+# The `_target_` of mappings that need not name it.
 IMPLIED = {"callbacks.early_stopping": "parcnet_train.callbacks.stopping.EarlyStopping"}
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """Epochs of a training that follow the size of its set.
+    """Values from which the number of epochs is computed, given the size of the training set.
 
     Attributes:
         at_least: Smallest number of epochs.
-        images: Number of images to train on, which small sets are repeated for.
+        images: Smallest number of images shown in all epochs together.
     """
 
     at_least: Count
@@ -76,14 +76,14 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Which weights learn how fast, with `backbone.pretrained`.
+    """Frozen layers and learning rates per layer, for fine-tuning from `backbone.pretrained`.
 
     Attributes:
-        freeze_stages: Stages of the backbone that learn nothing, from the images on.
-        layer_decay: Learning rate of a stage as a share of that of the stage after it.
-        head_lr: Learning rate of the head in units of the recipe's.
-        freeze_batchnorm: Whether statistics, scale and shift of every BatchNorm of the backbone
-            stay.
+        freeze_stages: Number of stages of the backbone to freeze, counted from the input; or all.
+        layer_decay: Learning rate of a stage relative to that of the stage after it.
+        head_lr: Learning rate of the head relative to that of the recipe.
+        freeze_batchnorm: Whether statistics, scale and shift of every BatchNorm of the backbone are
+            frozen.
     """
 
     freeze_stages: Literal["all"] | Whole
@@ -109,20 +109,20 @@ class Recipe:
     """Training recipe.
 
     Attributes:
-        epochs: Number of epochs, or how it follows the size of the set.
+        epochs: Number of epochs, or the values from which it is computed.
         batch_size: Images per process and batch, at `image_size`.
         reference_batch: Images per optimizer step for which optimizer, schedule and EMA are given.
-        image_size: Pixels of the images, one number or height and width.
-        multi_scale: Sizes that steps draw from; null for `image_size` alone.
+        image_size: Image size in pixels: one number, or height and width.
+        multi_scale: Image sizes from which every step draws one; null: always `image_size`.
         label_smoothing: Share of the labels that is spread over all classes.
-        accumulate: Batches per optimizer step; auto for as many as make the reference batch.
-        gradient_clip: Largest norm of the gradient; null for no clipping.
+        accumulate: Batches per optimizer step; auto: as many as reach the reference batch.
+        gradient_clip: Largest norm of the gradient; null: no clipping.
         optimizer: The optimizer.
         schedule: The learning rate as a function of the position in the training.
-        ema: Exponential moving average of the weights; null for none.
+        ema: Exponential moving average of the weights; null: none.
         finetuning: Learning rates of the parts of the network.
         augmentation: Random changes of every training image.
-        mixing: Mixup and CutMix (task=classification); null for none.
+        mixing: Mixup and CutMix (task=classification); null: none.
     """
 
     epochs: Count | Epochs
@@ -143,12 +143,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """When checkpoints are written, beside the ends of epochs.
+    """Intervals at which checkpoints are written, in addition to the end of every epoch.
 
     Attributes:
-        every_n_steps: Optimizer steps between checkpoints; null for none within an epoch.
-        every_minutes: Minutes between checkpoints; null for none within an epoch.
-        keep_best: Number of best epochs that are kept.
+        every_n_steps: Optimizer steps between checkpoints; null: none within an epoch.
+        every_minutes: Minutes between checkpoints; null: none within an epoch.
+        keep_best: Number of best epochs to keep.
     """
 
     every_n_steps: Count | None
@@ -158,10 +158,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Check:
-    """`action=check`.
+    """Settings of `action=check`.
 
     Attributes:
-        data: Files that are read: some of them, or every one.
+        data: Files to read: some of them (sample), or every one (full).
     """
 
     data: Literal["sample", "full"]
@@ -169,10 +169,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Predict:
-    """`action=predict`.
+    """Settings of `action=predict`.
 
     Attributes:
-        top: Likeliest classes that are listed for each image (classification).
+        top: Number of most probable classes to list for each image (classification).
         score_threshold: Probability that an object has to exceed (detection).
         batch_size: Images per batch.
     """
@@ -184,11 +184,11 @@ class Predict:
 
 @dataclass(frozen=True)
 class Profile:
-    """`action=profile`.
+    """Settings of `action=profile`.
 
     Attributes:
-        compare: Table of the paper whose rows are profiled; null for the composed network.
-        image_size: Pixels of the images, one number or height and width.
+        compare: Table of the paper whose rows are profiled; null: the composed network.
+        image_size: Image size in pixels: one number, or height and width.
         batch_size: Images per batch.
         num_classes: Number of classes of the head.
     """
@@ -201,19 +201,19 @@ class Profile:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`action=benchmark`.
+    """Settings of `action=benchmark`.
 
     Attributes:
-        target: Part that is timed.
-        repeats: Rounds, in each of which every variant runs once.
+        target: Part to time.
+        repeats: Number of rounds, each of which runs every variant once.
         batch_size: Images per batch (train_step, detection).
-        image_size: Pixels of the images; null for 256, or the size of the checkpoint's training.
-        keep_memory: Whether freed memory is kept on CPUs, as in training.
-        backbones: Networks of latency; null for those of Table 3, or the checkpoint's own.
-        runtimes: Runtimes of latency.
-        forms: Forms of the networks of latency.
+        image_size: Image size in pixels; null: 256, or the size of the checkpoint's training.
+        keep_memory: Whether freed memory is reused on CPUs, as in training.
+        backbones: Backbones to time (latency); null: those of Table 3, or the checkpoint's own.
+        runtimes: Runtimes to time (latency).
+        forms: Forms of the networks to time (latency).
         threads: Threads of one inference, each pinned to a core (latency).
-        iterations: Inferences of each network (latency).
+        iterations: Number of inferences of each network (latency).
         compile: Whether train_step is also timed under torch.compile.
     """
 
@@ -232,7 +232,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Report:
-    """`action=report`.
+    """Settings of `action=report`.
 
     Attributes:
         runs: Folder of runs, or a list of folders.
@@ -243,19 +243,19 @@ class Report:
 
 @dataclass(frozen=True)
 class Export:
-    """`action=export`.
+    """Settings of `action=export`.
 
     Attributes:
-        format: Runtime of the file.
-        size: Pixels of the images; null for the size of the training.
-        dynamic_batch: Whether the file takes any number of images.
+        format: Format of the file.
+        size: Image size in pixels; null: the size of the training.
+        dynamic_batch: Whether the file accepts any number of images.
         precision: Precision of weights and activations.
-        calibration_images: Training images that int8 takes its ranges from.
-        float_layers: Names or patterns of layers that keep float32 (int8, onnx).
-        sensitivity: Whether each layer's effect on the outputs is measured (int8, onnx).
-        verify: How the file is compared with PyTorch; null for metric (int8 logits) or outputs.
-        decode: Whether the file gives objects instead of logits and offsets (detection).
-        argmax: Whether the file gives classes of pixels instead of logits (segmentation).
+        calibration_images: Number of training images on which the ranges of int8 are measured.
+        float_layers: Names or patterns of layers that stay in float32 (int8, onnx).
+        sensitivity: Whether the effect of each layer on the outputs is measured (int8, onnx).
+        verify: Verification against PyTorch; null: metric for int8 files with logits, else outputs.
+        decode: Whether the file returns objects instead of logits and offsets (detection).
+        argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
 
     format: Literal["onnx", "mnn", "openvino", "torch_export", "coreml"]
@@ -295,7 +295,7 @@ class Config:
         backbone: The image encoder.
         head: The task's head.
         data: The data module.
-        recipe: How the network is trained.
+        recipe: Training recipe.
         trainer: Lightning's Trainer.
         logger: Loggers by name.
         callbacks: Callbacks of a training by name.
@@ -304,7 +304,7 @@ class Config:
         seed: Seed of weights, order and augmentation.
         compile: Whether backbone and head are compiled by torch.compile.
         channels_last: Whether weights and images have the memory layout NHWC.
-        checkpoint: When checkpoints are written.
+        checkpoint: Intervals at which checkpoints are written.
         check: Section of action=check.
         predict: Section of action=predict.
         profile: Section of action=profile.
@@ -325,7 +325,7 @@ class Config:
     callbacks: dict[str, Annotated[dict[str, Any], Part()] | None]
     ckpt: Annotated[str | None, Keywords(expected="null, last or a path")]
     input: Annotated[
-        Text | None, Keywords(expected="null, or an image, a folder, a pattern or - in quotes")
+        Text | None, Keywords(expected="null, an image, a folder, a quoted pattern or -")
     ]
     seed: Annotated[int, Ge(0), Lt(2**32), Keywords(expected="a whole number from 0 to below 2^32")]
     compile: bool

@@ -1,8 +1,8 @@
-"""Configurations of actions on a checkpoint: its stored values, then typed ones.
+"""Configurations of actions that read a checkpoint: typed values override its stored values.
 
-From the checkpoint come its task, backbone, head, data, recipe and seed, and with them the choices
-that name the run. From the command line and its defaults come what `OF_THE_COMMAND` names: where
-and how to compute, and the section of the action itself.
+The checkpoint provides task, backbone, head, data, recipe and seed, and the choices that name the
+run. The command line and its defaults provide the keys in `OF_THE_COMMAND`: where and how to
+compute, and the section of the action itself.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from parcnet_train.runs.directories import (
 
 PACKAGE = __name__.partition(".")[0]
 
-# Groups that a checkpoint chooses, each with the section that it fills.
+# Groups that a checkpoint chooses; each fills the section of its name.
 CHOSEN = ("task", "backbone", "head", "data", "recipe")
-# Groups that change values anywhere; a checkpoint has their values already.
+# Groups that may change any value; a checkpoint already contains their changes.
 ANYWHERE = ("experiment", "ablation", "debug")
 
-# Top-level keys that are the command line's, whatever a checkpoint has stored.
+# Top-level keys that are always taken from the command line, not from the checkpoint.
 OF_THE_COMMAND = (
     *("action", "callbacks", "channels_last", "checkpoint", "choices", "ckpt", "compile", "input"),
     *("logger", "overrides", "paths", "trainer"),
     *SECTIONS,
 )
-# Keys in the sections of a checkpoint that are the command line's as well.
+# Keys that are also taken from the command line, in sections taken from the checkpoint.
 WITHIN = ("data.num_workers",)
 
-# Values of those sections that change nothing about the result of an evaluation.
+# Keys in sections of the checkpoint that do not affect the result of an evaluation.
 WITHOUT_EFFECT = (
     *("seed", "data.augmentation", "data.batch_size", "data.multi_scale", "data.num_workers"),
     *("data.seed", "task.pictures", "task.save_predictions"),
 )
-OF_THE_RECIPE = ("recipe.image_size",)  # that have an effect; the rest is about training
+OF_THE_RECIPE = ("recipe.image_size",)  # keys of the recipe that do; the others affect training
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Stored:
     """Configuration that a checkpoint was trained with.
 
     Attributes:
-        path: File of the checkpoint.
-        config: Its configuration, plain values.
-        choices: Names of its chosen configs.
+        path: Path of the checkpoint.
+        config: Stored configuration, as plain values.
+        choices: Names of the chosen configs.
     """
 
     path: Path
@@ -90,7 +90,7 @@ def read_stored(ckpt: str) -> Stored | None:
 
 @lru_cache(maxsize=8)  # a command asks more than once
 def _read(path: Path, modified: int, size: int) -> Stored:
-    from parcnet_train.checkpoints.reading import read_checkpoint  # torch: seconds
+    from parcnet_train.checkpoints.reading import read_checkpoint  # torch takes seconds to import
 
     checkpoint = read_checkpoint(path)
     return Stored(path, checkpoint["config"], checkpoint["choices"])
@@ -98,13 +98,14 @@ def _read(path: Path, modified: int, size: int) -> Stored:
 
 @dataclass(frozen=True)
 class Adoption:
-    """How a command line takes over the configuration of a checkpoint.
+    """Parts of a checkpoint's configuration that a command line takes over.
 
     Attributes:
         stored: Configuration of the checkpoint.
         added: Choices of the checkpoint, as overrides that come before the typed ones.
-        typed: Groups whose choice the command line makes.
-        base: Composed of all choices but the typed ones of `ANYWHERE`; None if there are none.
+        typed: Groups whose choice is made by the command line.
+        base: Configuration composed of all choices except the typed ones of `ANYWHERE`; None if
+            there are no such typed choices.
     """
 
     stored: Stored
@@ -119,14 +120,14 @@ def adoption_of(
     """Return what is taken over from a checkpoint, inside `initialize_config_dir`.
 
     Args:
-        known: Composed of the typed choices.
+        known: Configuration composed of the typed choices.
         groups: Typed choices.
         values: Typed values.
-        paths: Overrides that name further folders of configs.
+        paths: Overrides that name additional config folders.
 
     Returns:
-        None if the action composes nothing from a checkpoint, if another task was typed than the
-        checkpoint's, or if there is none that can be read: `check` reports these.
+        None if the action takes over nothing from a checkpoint, if the typed task is not that of
+        the checkpoint, or if there is no readable checkpoint; `check` reports the last two.
     """
     action, ckpt = (typed_value(key, known, values) for key in ("action", "ckpt"))
     stored = read_stored(ckpt) if takes_over(action, ckpt) else None
@@ -144,7 +145,7 @@ def adoption_of(
     rest = [text for text in groups if text.split("=")[0] not in others]
     if others:
         choices, before = (each.hydra.runtime.choices for each in (known, whole([*paths, *rest])))
-        is_whole = "experiment" in others  # which names all parts of a row of a table
+        is_whole = "experiment" in others  # an experiment chooses all parts of a table's row
         typed |= {name for name in CHOSEN if is_whole or choices[name] != before[name]}
     added = [
         f"{name}={choice}"
@@ -165,16 +166,16 @@ def exists(choice: str, paths: Sequence[str]) -> bool:
 def with_newest_run(
     known: DictConfig, groups: Sequence[str], values: Sequence[Override]
 ) -> tuple[list[Override], list[Fault]]:
-    """Replace `ckpt=last` by the checkpoint of the newest run that fits what was typed.
+    """Replace `ckpt=last` by the checkpoint of the newest run that matches the typed choices.
 
     Args:
-        known: Composed of the typed choices.
-        groups: Typed choices. One that changes values anywhere, such as an experiment, counts as
-            typing the task, backbone and data that it leads to.
+        known: Configuration composed of the typed choices.
+        groups: Typed choices. A choice that may change any value, such as an experiment, counts as
+            typing the resulting task, backbone and data.
         values: Typed values.
 
     Returns:
-        The typed values, and a line if there is no such run.
+        The typed values, and a fault if there is no such run.
     """
     action, ckpt = (typed_value(key, known, values) for key in ("action", "ckpt"))
     if ckpt != NEWEST or action not in ACTIONS or ACTIONS[action].checkpoint == "none":
@@ -204,19 +205,19 @@ def adopt(
 ) -> None:
     """Give a composed configuration the values of a checkpoint.
 
-    An interpolation of ours stays one if the stored value is what it gave in training: typing
-    `recipe.image_size` changes `data.image_size` as well. A typed group that the checkpoint chooses
-    otherwise keeps its section.
+    An interpolation remains one if the stored value is what it resolved to in training; so typing
+    `recipe.image_size` also changes `data.image_size`. If a typed choice of a group differs from
+    the checkpoint's, the section of that group is not taken over.
 
     Args:
-        config: Composed of all choices and of the typed values; is changed.
-        known: Composed of all choices.
+        config: Configuration composed of all choices and the typed values; changed in place.
+        known: Configuration composed of all choices.
         adoption: Choices and values that are taken over.
         settings: Typed values, as overrides.
 
     Raises:
-        CheckpointError: if the checkpoint names a class that is not to be trusted.
-        OmegaConfBaseException: if a typed value does not fit what is stored.
+        CheckpointError: If the checkpoint names a class that is not trusted.
+        OmegaConfBaseException: If a typed value does not fit the stored configuration.
     """
     stored, choices, merged = adoption.stored, config.hydra.runtime.choices, copy.deepcopy(known)
     kept = {
@@ -247,7 +248,7 @@ def adopt(
 
 
 def changed(base: DictConfig | None, known: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Yield unresolved leaves that a typed experiment, ablation or debug config changes."""
+    """Yield the values that a typed experiment, ablation or debug config changes, unresolved."""
     if base is None:
         return
     before, now = (flatten(OmegaConf.to_container(each, resolve=False)) for each in (base, known))  # type: ignore[arg-type]
@@ -261,8 +262,8 @@ class Trust:
     """Classes and functions that a checkpoint may name, since they are called.
 
     Attributes:
-        path: File of the checkpoint, for the message.
-        targets: Names that the command line composes itself.
+        path: Path of the checkpoint, for the message.
+        targets: Names in the configuration that the command line composes.
     """
 
     path: Path
@@ -275,10 +276,10 @@ class Trust:
         return target in self.targets or is_class_of(target, [PACKAGE])
 
     def refuse_others(self, key: str, node: Any) -> None:
-        """Refuse a value that would call something else.
+        """Check that a value names only trusted classes and functions.
 
         Raises:
-            CheckpointError: if it would.
+            CheckpointError: If it names any other one.
         """
         from parcnet_train.targets import named_targets
 
@@ -304,16 +305,17 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
 
     Args:
         key: Dotted key of the node.
-        base: The node as it is composed; None: there is none.
+        base: Composed node; None if there is none.
         value: Stored plain value of the node.
-        stored: The whole stored configuration.
-        trust: Classes that it may name.
+        stored: Whole stored configuration.
+        trust: Classes that the values may name.
 
     Returns:
-        A node or a plain value. Keys that only one of both has are kept: versions differ.
+        A node or a plain value. Keys that only one of the two has are kept, since the checkpoint
+        may be from another version.
 
     Raises:
-        CheckpointError: if the stored values would call what is not trusted.
+        CheckpointError: If the stored values name a class that is not trusted.
     """
     if not isinstance(value, Mapping):
         trust.refuse_others(key, value)
@@ -321,7 +323,7 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
     target = value.get("_target_")
     if target is not None and not trust.covers(str(target)):
         if key.startswith("recipe."):
-            return base  # an optimizer of one's own, say: nothing of it is called in an evaluation
+            return base  # such as the user's own optimizer, which an evaluation does not call
         trust.refuse_others(key, {"_target_": target})
     is_same = isinstance(base, DictConfig) and base.get("_target_") == target
     node = copy.deepcopy(base) if is_same else OmegaConf.create({})
@@ -339,7 +341,7 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
 
 
 def gave(node: DictConfig, name: str, value: Any, stored: Mapping[str, Any]) -> bool:
-    """Return whether a key's interpolation gives its stored value."""
+    """Return whether the interpolation of a key resolves to its stored value."""
     if not OmegaConf.is_interpolation(node, name):
         return False
     raw = OmegaConf.to_container(node, resolve=False)
@@ -355,10 +357,10 @@ def gave(node: DictConfig, name: str, value: Any, stored: Mapping[str, Any]) -> 
 def typed_differences(
     values: Mapping[str, Any], stored: Stored, overrides: Sequence[str]
 ) -> list[str]:
-    """Return a line for every typed value that differs and changes a result.
+    """Return a line for every typed value that differs from the stored one and affects the result.
 
     Args:
-        values: The adopted configuration, plain.
+        values: Configuration with the stored values taken over, as plain values.
         stored: Configuration that the checkpoint was trained with.
         overrides: Typed overrides.
 
@@ -369,11 +371,11 @@ def typed_differences(
     typed = [
         each.key_or_group
         for each in overrides_of(overrides)
-        # Choices of the checkpoint may have been added to those that were typed.
+        # The overrides may include choices that were added from the checkpoint.
         if each.value() != stored.choices.get(each.key_or_group, each)
     ]
     return [
-        f"{key}={value} was typed, and the checkpoint was trained with {before.get(key)}"
+        f"{key}={value} was typed, but the checkpoint was trained with {before.get(key)}"
         for key, value in sorted(now.items())
         if has_effect(key)
         and value != before.get(key)
