@@ -28,8 +28,8 @@ def main() -> None:
         with user_errors():
             if typed.config_name or typed.config_path:
                 raise ConfigError(
-                    "--config-name, --config-path: the package has its own; expected --config-dir. "
-                    "Fix: --config-dir=FOLDER, with your own files by group, as in "
+                    "--config-name, --config-path: these options are not supported; expected "
+                    "--config-dir. Fix: --config-dir=FOLDER, with your own files by group, as in "
                     "FOLDER/experiment/NAME.yaml"
                 )
             if is_checked:

@@ -12,7 +12,7 @@ class Fault:
     """One fault of a configuration.
 
     Attributes:
-        key: Dotted key of the value or group at fault; empty if it is the command line's form.
+        key: Dotted key of the value or group at fault; empty if the command line itself is wrong.
         message: One line: the given value, the expected one, and the fix.
     """
 
@@ -68,7 +68,7 @@ class ProcessError(UserError, RuntimeError):
         self.code = code
         super().__init__(
             f"trainer.devices: one of {processes} processes of this run ended with exit code "
-            f"{code}; expected 0. Fix: see the error lines above, which name the reason"
+            f"{code}; expected 0. Fix: solve the problem that the lines above describe"
         )
 
 

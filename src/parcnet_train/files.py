@@ -19,7 +19,7 @@ from parcnet_train.errors import TrainingError, reason_of
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name once all of it is on the disk; create its folder.
+    """Open a file for an atomic write, and create its folder.
 
     Whenever a process or the machine stops, either the previous file exists or the new one,
     complete.
@@ -73,7 +73,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def whole_link(path: Path, link: Callable[[Path], object]) -> None:
-    """Put a link in place of whatever has its name.
+    """Create a link atomically, in place of any file of that name.
 
     A link that a power failure loses is made again by the next call, so nothing is flushed: data
     sets have many thousands.

@@ -33,7 +33,7 @@ def named_targets(node: Any) -> Iterator[str]:
 
 
 def is_class_of(target: str, packages: Sequence[str]) -> bool:
-    """Whether a name refers to a class that one of the packages defines itself.
+    """Return whether a name refers to a class that one of the packages defines itself.
 
     Names in their modules may also refer to imports, such as `parcnet_train.build.torch`.
     """

@@ -1,4 +1,4 @@
-"""Output for people: progress bars, or a line per minute outside a terminal, and consoles."""
+"""Terminal output: consoles, and progress bars that become a line per minute in log files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pulse:
         self.started = self.printed = clock()
 
     def is_due(self) -> bool:
-        """Whether a minute has passed since the last line; if so, the next minute begins."""
+        """Return whether a minute has passed since the last line; if so, the next minute begins."""
         now = clock()
         if now - self.printed < SECONDS:
             return False
