@@ -121,10 +121,10 @@ def test_repeated_images_give_a_warning(tmp_path, caplog):
     assert said(caplog, warn_of_repeats, listed) == []
     twice = listed._replace(names=np.concatenate([listed.names, listed.names[2:4]]))
     (line,) = said(caplog, warn_of_repeats, twice)
-    assert "contains 2 of its 5 images more than once, first x/2.jpg" in line
+    assert "contains 2 of its 5 images more than once (first: x/2.jpg)" in line
     (tmp_path / "z" / "2.jpg").write_bytes(b"3")
     (line,) = said(caplog, warn_of_repeats, listed)
-    assert "1 among 4 files" in line
+    assert "1 among 4 compared files" in line
     assert "x/2.jpg and z/2.jpg" in line
 
 
@@ -155,4 +155,4 @@ def test_repeated_coco_images_give_a_warning(coco_folder, caplog):
     write_annotations(coco_folder, "val", {**VAL, "images": [*VAL["images"], again]})
     arguments = ["task=detection", "data=coco_format", f"data.root={coco_folder}", "action=test"]
     lines = said(caplog, configure, arguments)
-    assert any("contains 1 of its 3 images more than once, first e.png" in each for each in lines)
+    assert any("contains 1 of its 3 images more than once (first: e.png" in each for each in lines)

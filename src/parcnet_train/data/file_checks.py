@@ -118,7 +118,7 @@ def warn_of_shared(training: Listed, validation: Listed) -> None:
         shared = shared[np.array(equal, dtype=np.bool_)]
     if len(shared):
         log.warning(
-            "%s contains %s of the %s images of %s%s, first %s; the metrics will include images "
+            "%s contains %s of the %s images of %s%s (first: %s); the metrics will include images "
             "that were used for training",
             training.source,
             f"{len(shared):,}",
@@ -137,7 +137,7 @@ def warn_of_repeats(listed: Listed) -> None:
     names, counts = np.unique(listed.names, return_counts=True)
     if (counts > 1).any():
         log.warning(
-            "%s contains %s of its %s images more than once, first %s; each occurrence counts",
+            "%s contains %s of its %s images more than once (first: %s); each occurrence counts",
             listed.source,
             f"{(counts > 1).sum():,}",
             f"{len(names):,}",
@@ -147,8 +147,8 @@ def warn_of_repeats(listed: Listed) -> None:
     copies = [pair for group in groups for pair in equal_pairs(listed.folder, group)]
     if copies:
         log.warning(
-            "%s contains copies of images in different folders (%s among %s files with the same "
-            "names that were compared), first %s and %s",
+            "%s contains copies of images in different folders (%s among %s compared files with "
+            "the same names; first: %s and %s)",
             listed.source,
             f"{len(copies):,}",
             f"{sum(map(len, groups)):,}",

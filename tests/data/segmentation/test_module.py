@@ -163,7 +163,7 @@ def test_repeated_validation_images_are_refused(voc_folder):
         make_data(voc_folder).check_files("test")
     message = str(raised.value)
     assert message.startswith(
-        f"{file} contains 2 of 3 images more than once, first JPEGImages/e.jpg"
+        f"{file} contains 2 of 3 images more than once (first: JPEGImages/e.jpg)"
     )
     write_list(voc_folder, "val", ["e"])
     write_list(voc_folder, "train", ["a", "a", "b"])  # allowed in a training list
@@ -177,7 +177,7 @@ def test_images_in_both_lists_give_a_warning(voc_folder, caplog):
     make_data(voc_folder).check_files("fit")
     lists = voc_folder / "ImageSets" / "Segmentation"
     (line,) = caplog.messages
-    shared = f"{lists}/train.txt contains 2 of the 3 images of {lists}/val.txt, first JPEGImages/e"
+    shared = f"{lists}/train.txt contains 2 of the 3 images of {lists}/val.txt (first: JPEGImages/e"
     assert line.startswith(shared)
 
 
@@ -185,7 +185,7 @@ def test_repeated_training_images_give_a_warning(voc_folder, caplog):
     write_list(voc_folder, "train", ["a", "a", "b"])
     make_data(voc_folder).check_files("fit")
     (line,) = caplog.messages
-    assert "contains 1 of its 2 images more than once, first JPEGImages/a.jpg" in line
+    assert "contains 1 of its 2 images more than once (first: JPEGImages/a.jpg)" in line
 
 
 def test_evaluation_needs_no_training_set_and_benchmark_no_validation_set(voc_folder):

@@ -99,7 +99,7 @@ def misfits_of(annotations: CocoAnnotations) -> Marks:
 
 
 def in_first_pixel(annotations: CocoAnnotations) -> Marks:
-    """Mark the boxes within the first pixel, `(m,)`, as relative ones are, except empty boxes."""
+    """Mark the boxes within the first pixel, which may be relative, `(m,)`, except empty boxes."""
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
     inside = (begins >= 0) & (lengths > 0) & (begins <= 1) & (lengths <= 1)
     inside &= image_sizes(annotations) > MARGIN

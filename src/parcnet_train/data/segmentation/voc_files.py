@@ -182,7 +182,7 @@ def refuse_repeats(file: Path, images: Files) -> None:
     names, counts = np.unique(images, return_counts=True)
     if len(names) < len(images):
         raise DataError(
-            f"{file} contains {(counts > 1).sum():,} of {len(names):,} images more than once, "
-            f"first {os.fsdecode(names[counts > 1][0])}; expected every image once. "
+            f"{file} contains {(counts > 1).sum():,} of {len(names):,} images more than once "
+            f"(first: {os.fsdecode(names[counts > 1][0])}); expected every image once. "
             "Fix: remove the repeated lines"
         )
