@@ -294,7 +294,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def requeue() -> None:
-    """Put this SLURM job back into its queue, to resume in the same run directory.
+    """Requeue this SLURM job, to resume in the same run directory.
 
     Only a task of srun finds its run again; without srun, a warning is logged instead.
     """

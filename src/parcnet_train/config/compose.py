@@ -316,7 +316,7 @@ class PlainConfig:
 def to_plain(
     config: DictConfig, chosen: dict[str, Any], overrides: Sequence[str] = ()
 ) -> PlainConfig:
-    """Resolve a configuration without its `hydra` node.
+    """Resolve a configuration, except its `hydra` node, to plain values.
 
     Args:
         config: Composed configuration.

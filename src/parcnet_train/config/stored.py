@@ -203,7 +203,7 @@ def typed_value(key: str, known: DictConfig, values: Sequence[Override]) -> Any:
 def adopt(
     config: DictConfig, known: DictConfig, adoption: Adoption, settings: Sequence[str]
 ) -> None:
-    """Give a composed configuration the values of a checkpoint.
+    """Copy the values of a checkpoint into a composed configuration.
 
     An interpolation remains one if the stored value is what it resolved to in training; so typing
     `recipe.image_size` also changes `data.image_size`. If a typed choice of a group differs from

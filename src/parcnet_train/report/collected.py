@@ -130,7 +130,7 @@ def collect(folders: Sequence[Path]) -> Collected:
 
 
 def shown(folders: Sequence[Path]) -> str:
-    """Name the first of some folders, and the number of the others."""
+    """Return the name of the first folder and the number of the others, as text."""
     return f"{folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
 
 

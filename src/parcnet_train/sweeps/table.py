@@ -123,5 +123,5 @@ class Display:
 
     @staticmethod
     def _change(row: Row) -> tuple[str, int]:
-        """Return what is worth a log line when it changes: state and number of finished epochs."""
+        """Return the state and the number of finished epochs; a change of them is logged."""
         return row.state, int(row.progress.get("epoch") or 0)

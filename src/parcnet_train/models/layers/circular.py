@@ -66,7 +66,7 @@ def circular_by_convolution(
 def circular_by_products(
     x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None
 ) -> Tensor:
-    """Multiply by circulant matrices, for training; depthwise, arguments as for `circular_conv`.
+    """Convolve by products with circulant matrices, for training; depthwise, see `circular_conv`.
 
     The products run on `(C, H, B, W)`, in which neither axis needs a copy: the height is multiplied
     from the left, the width from the right. The result is a view of such a tensor, so that a second
@@ -87,7 +87,7 @@ def circular_by_products(
 
 
 def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None) -> Tensor:
-    """Multiply Fourier transforms, for very long axes; depthwise, arguments as for `circular_conv`.
+    """Convolve by products of Fourier transforms, for long axes; depthwise, see `circular_conv`.
 
     It is computed in float32 or wider, since CPUs have no Fourier transforms of lower precision.
     """
