@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from parcnet_train.data.segmentation.palette import IGNORED as IGNORED
+
 BACKGROUND = 0  # class index of regions without an object
 BACKGROUND_NAME = "background"  # name of that class in `class_names`
 
 PADDING = -1  # `SampleKey.sample` of padding, which fills up the batches of an evaluation
 UNLABELED = -1  # label of padding, which does not count
-IGNORED = 255  # mask value of a pixel that does not count (PASCAL VOC)
 
 
 class ClassificationBatch(NamedTuple):

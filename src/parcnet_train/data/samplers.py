@@ -110,7 +110,7 @@ class TrainBatches(Sampler[list[SampleKey]]):
         world_size: Number of processes.
         multi_scale: Image sizes to draw from; None: always the base size.
         repeats: Number of times that an epoch shows a sample, in a row and each time with another
-            augmentation (repeated augmentation, arXiv 1901.09335). The epoch keeps its length, so
+            augmentation (repeated augmentation, arXiv 1902.05509). The epoch keeps its length, so
             it shows that many times fewer samples.
         epoch: First epoch.
         first_batch: First batch of that epoch, for a run that resumes within it.

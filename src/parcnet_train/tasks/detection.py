@@ -45,7 +45,7 @@ class DetectionTask(Task):
         schedule: Schedule of the learning rate, see `Task`.
         reference_batch: Number of samples per step for which the learning rates are given.
         label_smoothing: Share of the target that is spread over all classes; only in training.
-        score_threshold: Smallest probability of a detection (ml-cvnets of 2023: 0.01).
+        score_threshold: Probability that a detection must exceed (ml-cvnets of 2023: 0.01).
         nms_iou: IoU above which the worse of two boxes of a class is removed (released value).
         candidates: Number of best boxes per class that enter NMS (ml-cvnets of 2023).
         detections_per_image: Largest number of boxes to keep after NMS (ml-cvnets of 2023: 200).

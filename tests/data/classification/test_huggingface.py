@@ -125,6 +125,13 @@ def test_rows_without_a_class_are_refused(image_folder, tmp_path):
         data.setup("validate")
 
 
+def test_split_without_rows_is_refused(image_folder, tmp_path):
+    saved({"validation": rows_of(image_folder / "val").select([])}, tmp_path / "empty")
+    data = HuggingFaceData(str(tmp_path / "empty"), **SETTINGS)
+    with pytest.raises(DataError, match=r"data\.root: .*empty/validation has no rows"):
+        data.setup("validate")
+
+
 def test_unreadable_images_raise_or_are_skipped(image_folder, tmp_path):
     rows = rows_of(image_folder / "val")
     files = rows.cast_column("image", datasets.Image(decode=False))["image"][:]

@@ -82,7 +82,7 @@ class Augmentation:
             from 1, and largest shift of `hue` as a share of the full circle; None: off.
         random_erasing: Probability that a rectangle is replaced by noise (arXiv 1708.04896).
         repeats: Number of times that an epoch shows an image, each with another augmentation; it
-            then shows that many times fewer images (arXiv 1901.09335).
+            then shows that many times fewer images (arXiv 1902.05509).
     """
 
     crop_scale: ShareRange = (0.08, 1.0)
