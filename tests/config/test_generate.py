@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from parcnet_train.config.generate import schema_of, schema_of_type
+from parcnet_train.config.sections import Epochs
 
 
 def build(width: Annotated[int, Ge(1)], kind: Literal["a", "b"] = "a", own: object = None) -> None:
@@ -25,6 +26,8 @@ def test_arguments_have_types_bounds_and_descriptions():
     assert (width["type"], width["minimum"]) == ("integer", 1)
     assert width["description"] == "Number of channels."
     assert kind["enum"] == ["a", "b"]
+    assert (kind["default"], schema["properties"]["own"]["default"]) == ("a", None)
+    assert "default" not in width
 
 
 def test_a_constructor_may_take_any_argument():
@@ -33,3 +36,9 @@ def test_a_constructor_may_take_any_argument():
 
 def test_an_annotation_of_any_class_accepts_everything():
     assert schema_of_type(object) == {}
+
+
+def test_keys_of_a_mapping_are_described():
+    schema = schema_of_type(Epochs)
+    assert schema["description"] == "Epochs of a training that follow the size of its set."
+    assert schema["properties"]["at_least"]["description"] == "Smallest number of epochs."

@@ -1,4 +1,4 @@
-"""Bounds for constructors of other libraries: PyTorch's AdamW and Lightning's Trainer.
+"""Arguments of constructors of other libraries: PyTorch's AdamW and Lightning's Trainer.
 
 `BOUNDED` lists them. Arguments that are not listed here keep the types of their own signatures.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from parcnet_train.bounds import Count, NotNegative, Positive, Share, UpTo100
+from parcnet_train.bounds import Count, NotNegative, Positive, Share, Text, UpTo100
 from parcnet_train.config.sections import Devices, Epochs, Limit
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Arguments of `pytorch_lightning.Trainer` whose values this package bounds.
+    """Arguments of `pytorch_lightning.Trainer` that a configuration may have.
 
     Arguments without a default are required. `max_steps`, `val_check_interval` and
     `check_val_every_n_epoch` are implemented by callbacks of this package, not by the Trainer.
@@ -35,6 +35,17 @@ class Trainer:
         strategy: Strategy for several processes.
         sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
         gradient_clip_val: Largest norm of the gradient; null for no clipping.
+        gradient_clip_algorithm: Whether `gradient_clip_val` bounds the norm of the whole gradient
+            or each of its values; null for norm.
+        deterministic: Whether PyTorch uses deterministic algorithms only; warn for a warning if
+            there is none, null for false.
+        benchmark: Whether cuDNN times its algorithms for every new image size and takes the
+            fastest; null for the setting of the process.
+        inference_mode: Whether evaluations run under `torch.inference_mode` rather than
+            `torch.no_grad`.
+        profiler: Lightning's profiler: simple, advanced or pytorch; null for none.
+        detect_anomaly: Whether autograd looks for the operation behind a NaN, which is slow.
+        enable_autolog_hparams: Whether Lightning passes hyperparameters to the loggers.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
@@ -52,24 +63,45 @@ class Trainer:
     strategy: Literal["auto", "ddp"] = "auto"
     sync_batchnorm: bool = False
     gradient_clip_val: Positive | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    profiler: Text | None = None
+    detect_anomaly: bool = False
+    enable_autolog_hparams: bool = True
 
 
 @dataclass(frozen=True)
 class AdamW:
-    """Arguments of `torch.optim.AdamW` whose values this package bounds.
+    """Arguments of `torch.optim.AdamW` that a configuration may have.
 
     Attributes:
         lr: Learning rate.
         betas: Decay of the averages of the gradient and of its square.
         weight_decay: Share of each weight that a step subtracts, times the learning rate.
+        eps: Number that is added to the denominator of a step.
+        amsgrad: Whether a step uses the largest average of the squared gradient so far.
+        maximize: Whether the loss is maximized.
+        foreach: Whether all weights are updated by joint operations; null for PyTorch's choice.
+        capturable: Whether a CUDA graph can capture the step.
+        differentiable: Whether gradients flow through the step.
+        fused: Whether one kernel makes the whole step; null for PyTorch's choice.
     """
 
     lr: UpTo100 = 0.001
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: NotNegative = 0.01
+    eps: NotNegative = 1e-8
+    amsgrad: bool = False
+    maximize: bool = False
+    foreach: bool | None = None
+    capturable: bool = False
+    differentiable: bool = False
+    fused: bool | None = None
 
 
-# Constructors of other libraries, and the bounds of their arguments.
+# Constructors of other libraries, and their arguments.
 BOUNDED: dict[str, type] = {"pytorch_lightning.Trainer": Trainer, "torch.optim.AdamW": AdamW}
 
 # Arguments of the Trainer that this package sets itself, or that its trainings do not support.

@@ -12,7 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,7 +41,8 @@ def schema_of(target: Any, name: str) -> Schema:
     """
     hints = hints_of(target)
     texts = descriptions_of(target)
-    properties, required = {}, []
+    properties: dict[str, Schema] = {}
+    required = []
     parameters = inspect.signature(target).parameters
     for argument, parameter in parameters.items():
         if parameter.kind in UNNAMED:
@@ -49,6 +50,7 @@ def schema_of(target: Any, name: str) -> Schema:
         properties[argument] = schema_of_type(hints.get(argument, Any), texts.get(argument))
         if parameter.default is inspect.Parameter.empty:
             required.append(argument)
+        properties[argument] |= default_of(parameter.default)
     if bounded := BOUNDED.get(name):
         section = schema_of_section(bounded)
         properties |= section["properties"]
@@ -67,13 +69,24 @@ def schema_of_section(section: type = Config) -> Schema:
     """Return the JSON Schema of a dataclass of `config/sections.py` or `config/bounded.py`."""
     hints = typing.get_type_hints(section, include_extras=True)
     texts = descriptions_of(section)
-    needed = [each.name for each in fields(section) if each.default is each.default_factory]
+    defaults = {each.name: each.default for each in fields(section)}
     return {
         "type": "object",
-        "properties": {name: schema_of_type(hint, texts[name]) for name, hint in hints.items()},
-        "required": needed,
+        "properties": {
+            name: schema_of_type(hint, texts[name]) | default_of(defaults[name])
+            for name, hint in hints.items()
+        },
+        "required": [name for name, value in defaults.items() if value is MISSING],
         "additionalProperties": False,
     }
+
+
+def default_of(value: Any) -> Schema:
+    """Return the keyword `default` for a default that JSON can write; nothing for any other."""
+    values = value if isinstance(value, tuple) else (value,)
+    if not all(each is None or isinstance(each, bool | int | float | str) for each in values):
+        return {}
+    return {"default": list(value) if isinstance(value, tuple) else value}
 
 
 def schema_of_type(hint: Any, description: str | None = None) -> Schema:
@@ -124,7 +137,7 @@ def is_section(hint: Any) -> bool:
 
 
 def inlined(schema: Schema) -> Schema:
-    """Inline the definitions of a JSON Schema, close its mappings, and remove titles."""
+    """Inline the definitions of a JSON Schema, close and describe its mappings, remove titles."""
     definitions = schema.pop("$defs", {})
 
     def walk(node: Any) -> Any:
@@ -143,6 +156,11 @@ def inlined(schema: Schema) -> Schema:
             else:
                 found[key] = value if key == "part" else walk(value)
         if "properties" in found:
+            docstring = node.get("description", "")
+            for name, text in entries_in(docstring).items():
+                found["properties"].get(name, {})["description"] = text
+            if docstring:
+                found["description"] = " ".join(docstring.split("\n\n")[0].split())
             found["additionalProperties"] = False
             found["required"] = list(found.get("required", []))
         return found
@@ -164,13 +182,20 @@ def descriptions_of(target: Any) -> dict[str, str]:
     bases = reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]
     texts: dict[str, str] = {}
     for base in bases:
-        name = None
-        for line in inspect.cleandoc(base.__doc__ or "").splitlines():
-            if match := ENTRY.match(line):
-                name = match[1]
-                texts[name] = match[2]
-            elif name and line.startswith("        "):
-                texts[name] += f" {line.strip()}"
-            else:
-                name = None
+        texts |= entries_in(base.__doc__ or "")
+    return texts
+
+
+def entries_in(docstring: str) -> dict[str, str]:
+    """Return the texts of `Args:` or `Attributes:` by name."""
+    texts: dict[str, str] = {}
+    name = None
+    for line in inspect.cleandoc(docstring).splitlines():
+        if match := ENTRY.match(line):
+            name = match[1]
+            texts[name] = match[2]
+        elif name and line.startswith("        "):
+            texts[name] += f" {line.strip()}"
+        else:
+            name = None
     return texts
