@@ -24,10 +24,11 @@ format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: install  ## write conf/schema anew, after a constructor or a section has changed
+schema: install  ## write conf/schema and docs/configuration.md anew, after a constructor, a section or conf/ has changed
 	rm -rf build/schema
 	$(BIN)/python -m parcnet_train action=schema hydra.run.dir=build/schema
 	cp build/schema/schema/*.json conf/schema/
+	cp build/schema/configuration.md docs/
 
 install: .venv/.installed
 install-dev: .venv/.installed-dev
