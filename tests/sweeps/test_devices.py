@@ -7,10 +7,6 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.sweeps.devices import environment_of, gpus_wanted, refuse_too_few, visible_gpus
 
 
-def config(accelerator="auto", devices=1):
-    return {"trainer": {"accelerator": accelerator, "devices": devices}}
-
-
 @pytest.mark.parametrize(
     ("accelerator", "devices", "visible", "at_once", "expected"),
     [
@@ -26,7 +22,7 @@ def config(accelerator="auto", devices=1):
     ],
 )
 def test_gpus_wanted_by_a_job(accelerator, devices, visible, at_once, expected):
-    assert gpus_wanted(config(accelerator, devices), visible, at_once) == expected
+    assert gpus_wanted(accelerator, devices, visible, at_once) == expected
 
 
 def test_too_few_gpus_raise():
@@ -52,11 +48,11 @@ def test_visible_gpus_keep_their_names(monkeypatch):
 
 def test_cores_are_shared_by_jobs_and_their_processes(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert environment_of(config(), [], 1, 8) == {}
-    assert environment_of(config(), [], 3, 8) == {"OMP_NUM_THREADS": "2"}
-    assert environment_of(config("cpu", 2), [], 2, 8) == {"OMP_NUM_THREADS": "2"}
-    assert environment_of(config(), [], 16, 8) == {"OMP_NUM_THREADS": "1"}
-    told = environment_of(config("gpu", "auto"), ["4", "5"], 2, 16)
+    assert environment_of(1, [], 1, 8) == {}
+    assert environment_of(1, [], 3, 8) == {"OMP_NUM_THREADS": "2"}
+    assert environment_of(2, [], 2, 8) == {"OMP_NUM_THREADS": "2"}
+    assert environment_of(1, [], 16, 8) == {"OMP_NUM_THREADS": "1"}
+    told = environment_of("auto", ["4", "5"], 2, 16)
     assert told == {"CUDA_VISIBLE_DEVICES": "4,5", "OMP_NUM_THREADS": "4"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert environment_of(config(), ["1"], 2, 8) == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert environment_of(1, ["1"], 2, 8) == {"CUDA_VISIBLE_DEVICES": "1"}

@@ -33,7 +33,7 @@ def finish(config, folder, **values):
 
 
 def interrupt(config, folder):
-    take(config, folder).close()
+    take(config_hash(config), folder).close()
     save(folder)
 
 
@@ -42,47 +42,51 @@ def save(folder):
     (folder / "checkpoints" / "last.ckpt").touch()
 
 
+def state(config, folder):
+    return look(config["action"], config_hash(config), folder)
+
+
 def test_state_of_a_job_after_earlier_starts(job):
     config, folder = job
-    assert look(config, folder) == "new"
-    take(config, folder).close()
-    assert look(config, folder) == "new"  # there is still no checkpoint
+    assert state(config, folder) == "new"
+    take(config_hash(config), folder).close()
+    assert state(config, folder) == "new"  # there is still no checkpoint
     interrupt(config, folder)
-    assert look(config, folder) == "interrupted"
+    assert state(config, folder) == "interrupted"
     finish(config, folder)
-    assert look(config, folder) == "finished"
+    assert state(config, folder) == "finished"
     finish(config, folder, status="failed")
-    assert look(config, folder) == "interrupted"
+    assert state(config, folder) == "interrupted"
 
 
 def test_different_configuration_is_a_new_job(job):
     config, folder = job
     interrupt(config, folder)
     finish(config, folder)
-    assert look({**config, "seed": 1}, folder) == "new"
+    assert state({**config, "seed": 1}, folder) == "new"
 
 
 def test_evaluation_is_never_finished(job):
     config, folder = job
     config["action"] = "test"
     finish(config, folder)
-    assert look(config, folder) == "new"
+    assert state(config, folder) == "new"
 
 
 def test_checkpoint_of_unknown_origin_is_not_resumed(job):
     config, folder = job
     interrupt(config, folder)
     (folder / "job.lock").unlink()
-    assert look(config, folder) == "new"
+    assert state(config, folder) == "new"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks nothing")
 def test_job_is_locked_by_one_process(job):
     config, folder = job
-    with take(config, folder), pytest.raises(TrainingError) as caught:
-        take(config, folder)
+    with take(config_hash(config), folder), pytest.raises(TrainingError) as caught:
+        take(config_hash(config), folder)
     assert re.search(rf"^{folder}: .*process {os.getpid()} on ", str(caught.value))
-    take(config, folder).close()
+    take(config_hash(config), folder).close()
     assert (folder / "job.lock").read_text() == config_hash(config) + "\n"
 
 
@@ -91,24 +95,24 @@ def test_killed_process_releases_its_job(job):
     config, folder = job
     script = (
         "import time; from pathlib import Path; from parcnet_train.sweeps.jobs import take;"
-        f"file = take({config!r}, Path({str(folder)!r})); time.sleep(600)"
+        f"file = take({config_hash(config)!r}, Path({str(folder)!r})); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as process:
         while not (folder / "job.lock").is_file() or not (folder / "job.lock").read_text():
             assert process.poll() is None
             time.sleep(0.02)
         with pytest.raises(TrainingError, match="another sweep"):
-            take(config, folder)
+            take(config_hash(config), folder)
         os.kill(process.pid, signal.SIGKILL)
-    take(config, folder).close()
+    take(config_hash(config), folder).close()
 
 
 def test_job_of_earlier_version_is_resumed(job):
     config, folder = job
     save(folder)
     (folder / "job.lock").write_text(config_hash(config) + "\n")
-    assert look(config, folder) == "interrupted"
-    take(config, folder).close()
+    assert state(config, folder) == "interrupted"
+    take(config_hash(config), folder).close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks nothing")
@@ -128,15 +132,15 @@ def test_job_of_basic_launcher_locks_out_plain_commands(job):
 def test_folder_with_another_run_is_not_overwritten(what, job):
     """The command line may name directories that several jobs share."""
     config, folder = job
-    take(config, folder).close()
+    take(config_hash(config), folder).close()
     (folder / "checkpoints").mkdir()
     (folder / what).touch()
     for _ in range(2):  # also in a later start
         with pytest.raises(TrainingError) as caught:
-            take({**config, "seed": 1}, folder)
+            take(config_hash({**config, "seed": 1}), folder)
         assert f"{folder} contains another run" in str(caught.value)
         assert "hydra.sweep.dir=PATH" in str(caught.value)
-    take(config, folder).close()
+    take(config_hash(config), folder).close()
 
 
 def test_basic_launcher_does_not_resume_another_run(job):
@@ -152,13 +156,13 @@ def test_full_disk_raises_training_error(job, monkeypatch):
 
     monkeypatch.setattr(Lock, "_write", write)
     with pytest.raises(TrainingError, match=r"cannot be written: No space left .*paths\.runs=PATH"):
-        take(*job)
+        take(config_hash(job[0]), job[1])
 
 
 def test_unwritable_folder_raises_training_error(job, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match=r"cannot be written: .*paths\.runs=PATH"):
-        take(job[0], tmp_path / "file" / "job")
+        take(config_hash(job[0]), tmp_path / "file" / "job")
 
 
 def test_basic_launcher_runs_each_job_once(job):

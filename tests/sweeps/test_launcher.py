@@ -101,7 +101,7 @@ def test_job_that_ignores_signals_is_killed(how, jobs, monkeypatch):
         run_jobs([job], 1)
     assert caught.value.code == 130
     assert not (job.folder / "slept").exists()  # the job did not end by itself
-    take(job.config, job.folder).close()  # the job has ended
+    take(job.identity, job.folder).close()  # the job has ended
 
 
 @pytest.mark.parametrize("at_once", [0, -1])

@@ -38,7 +38,7 @@ def test_failure_by_a_signal_names_the_signal(jobs, capfd):
 
 def test_job_of_another_sweep_is_not_run(jobs, capfd):
     first, second = jobs(WRITE, WRITE)
-    with take(first.config, first.folder):
+    with take(first.identity, first.folder):
         rows = run_jobs([first, second], 2)
     assert states(rows) == ["failed", "finished"]
     tell_failed(rows)
@@ -63,7 +63,7 @@ def test_job_that_cannot_start_fails_alone_and_frees_its_gpus(jobs, monkeypatch,
     assert states(rows) == ["failed", "finished"]
     tell_failed(rows)
     assert "cannot be started: [Errno" in capfd.readouterr().err
-    take(bad.config, bad.folder).close()
+    take(bad.identity, bad.folder).close()
 
 
 def test_concurrent_jobs_share_no_gpus(jobs, monkeypatch):

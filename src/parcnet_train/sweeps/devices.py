@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from parcnet_train.errors import ConfigError
 
@@ -21,32 +20,31 @@ def visible_gpus() -> list[str]:
     return names[:count] or [str(number) for number in range(count)]
 
 
-def processes_of(config: Mapping[str, Any], otherwise: int = 1) -> int:
+def processes_of(devices: object, otherwise: int = 1) -> int:
     """Return the number of processes of a job, from `trainer.devices`.
 
     Args:
-        config: Configuration of the job. An invalid value counts as one process, since the job
+        devices: Value of `trainer.devices`. An invalid one counts as one process, since the job
             itself reports it.
         otherwise: Number that `auto` stands for.
     """
-    devices = config.get("trainer", {}).get("devices")
     if devices == "auto":
         return max(1, otherwise)
     return devices if isinstance(devices, int) and devices > 0 else 1
 
 
-def gpus_wanted(config: Mapping[str, Any], visible: int, at_once: int) -> int:
+def gpus_wanted(accelerator: object, devices: object, visible: int, at_once: int) -> int:
     """Return the number of GPUs that a job gets.
 
     Args:
-        config: Configuration of the job.
+        accelerator: Value of `trainer.accelerator`.
+        devices: Value of `trainer.devices`.
         visible: Number of GPUs of this machine.
         at_once: Number of concurrent jobs; with `trainer.devices=auto` they share the GPUs.
     """
-    accelerator = config.get("trainer", {}).get("accelerator")
     if visible == 0 or accelerator not in ("auto", "gpu", "cuda"):
         return 0
-    return processes_of(config, visible // at_once)
+    return processes_of(devices, visible // at_once)
 
 
 def refuse_too_few(wanted: Sequence[int], visible: int, at_once: int) -> None:
@@ -70,18 +68,18 @@ def refuse_too_few(wanted: Sequence[int], visible: int, at_once: int) -> None:
 
 
 def environment_of(
-    config: Mapping[str, Any], gpus: Sequence[str], at_once: int, cores: int
+    devices: object, gpus: Sequence[str], at_once: int, cores: int
 ) -> dict[str, str]:
     """Return the environment variables that assign devices to a job.
 
     Args:
-        config: Configuration of the job.
+        devices: Value of `trainer.devices`.
         gpus: GPUs of the job, as `CUDA_VISIBLE_DEVICES` names them.
         at_once: Number of concurrent jobs, which share the cores; a single job needs no limit.
         cores: Number of cores of this machine.
     """
     told = {VISIBLE: ",".join(gpus)} if gpus else {}
     if at_once > 1 and not os.environ.get(THREADS):
-        processes = len(gpus) or processes_of(config)
+        processes = len(gpus) or processes_of(devices)
         told[THREADS] = str(max(1, cores // (at_once * processes)))
     return told

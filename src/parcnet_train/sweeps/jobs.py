@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,33 +24,34 @@ LOCK = "job.lock"  # held while a process runs the job; its note is the configur
 Found = Literal["finished", "interrupted", "new"]
 
 
-def look(config: Mapping[str, Any], folder: Path) -> Found:
+def look(action: str, identity: str, folder: Path) -> Found:
     """Return the state of a job after earlier starts.
 
     Only trainings count as finished: the checkpoint of an evaluation may have changed since.
 
     Args:
-        config: Configuration of the job, as plain values.
+        action: Name of the action of the job.
+        identity: Hash of the configuration of the job.
         folder: Directory of the job.
 
     Returns:
         `finished`: its results exist; `interrupted`: it can resume from its last checkpoint;
         `new`: it starts from the beginning.
     """
-    if config.get("action") != "fit":
+    if action != "fit":
         return "new"
-    identity, results = config_hash(config), read_values(folder / RESULTS)
+    results = read_values(folder / RESULTS)
     if results.get("status") == "done" and results.get("config_hash") == identity:
         return "finished"
     is_own = read_lock(folder / LOCK)[0] == identity
     return "interrupted" if is_own and (folder / LAST).is_file() else "new"
 
 
-def take(config: Mapping[str, Any], folder: Path) -> Lock:
+def take(identity: str, folder: Path) -> Lock:
     """Lock a job against other sweeps; the lock of a killed process is released.
 
     Args:
-        config: Configuration of the job, as plain values.
+        identity: Hash of the configuration of the job.
         folder: Directory of the job, created if it does not exist.
 
     Raises:
@@ -64,7 +65,6 @@ def take(config: Mapping[str, Any], folder: Path) -> Lock:
             f"{folder}: this job is already running in another sweep ({error}). Fix: rerun the "
             "command when it has finished"
         ) from error
-    identity = config_hash(config)
     if lock.note != identity:
         if any((folder / name).is_file() for name in (LAST, RESULTS)):
             lock.close()
@@ -82,7 +82,7 @@ def metric_of(folder: Path) -> float | None:
     return results.get(results.get("monitor", ""))
 
 
-def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], Any]) -> float | None:
+def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], object]) -> float | None:
     """Run a job of Hydra's own launchers in this process, unless an earlier start has finished it.
 
     Args:
@@ -92,13 +92,14 @@ def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], Any]) -> fl
     Returns:
         The monitored metric of the job.
     """
+    action, identity = config["action"], config_hash(config)
     folder = Path(config["paths"]["output"])
-    if look(config, folder) == "finished":
+    if look(action, identity, folder) == "finished":
         log.info("%s: this job is already finished", folder)
         return metric_of(folder)
     is_first = place().rank == 0
-    with take(config, folder) if is_first else contextlib.nullcontext(), at_work(folder):
-        if look(config, folder) == "interrupted":
+    with take(identity, folder) if is_first else contextlib.nullcontext(), at_work(folder):
+        if look(action, identity, folder) == "interrupted":
             config["ckpt"] = str(folder)
         act(config)
     return metric_of(folder)

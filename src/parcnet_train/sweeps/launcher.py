@@ -13,7 +13,6 @@ from pathlib import Path
 
 from parcnet_train.config.overrides import quoted
 from parcnet_train.errors import ConfigError, Fault
-from parcnet_train.runs.directories import config_hash
 from parcnet_train.sweeps.queue import Job, Queue
 from parcnet_train.sweeps.table import FAILED, FINISHED, STOPPED, Display, Row
 
@@ -72,7 +71,7 @@ def each_once(jobs: Sequence[Job]) -> list[Job]:
         if first is job:
             continue
         # Two trainings with the same hash may still resume from different checkpoints.
-        one, other = ((config_hash(it.config), it.config.get("ckpt")) for it in (first, job))
+        one, other = ((it.identity, it.config.get("ckpt")) for it in (first, job))
         if one != other:
             raise ConfigError(
                 f"hydra.sweep.subdir: {first.name} and {job.name} would both write to "

@@ -15,7 +15,7 @@ from typing import Any
 from parcnet_train.config.compose import PlainConfig
 from parcnet_train.distributed.processes import SWEEP, own_cores
 from parcnet_train.errors import UserError, reason_of
-from parcnet_train.runs.directories import PROGRESS
+from parcnet_train.runs.directories import PROGRESS, config_hash
 from parcnet_train.runs.locks import Lock
 from parcnet_train.sweeps import devices
 from parcnet_train.sweeps.jobs import Found, look, take
@@ -49,9 +49,24 @@ class Job:
         """Configuration as plain values."""
         return self.plain.values
 
+    @property
+    def identity(self) -> str:
+        """Hash of the configuration."""
+        return config_hash(self.config)
+
+    @property
+    def accelerator(self) -> Any:
+        """Value of `trainer.accelerator`; None if there is none."""
+        return self.config.get("trainer", {}).get("accelerator")
+
+    @property
+    def devices(self) -> Any:
+        """Value of `trainer.devices`; None if there is none."""
+        return self.config.get("trainer", {}).get("devices")
+
     def look(self) -> Found:
         """Return the state of the job after earlier starts."""
-        return look(self.config, self.folder)
+        return look(self.config.get("action", ""), self.identity, self.folder)
 
 
 @dataclass
@@ -88,7 +103,10 @@ class Queue:
         self.at_once = at_once
         self.free = devices.visible_gpus()
         count = len(self.free)
-        self.gpus = {job.folder: devices.gpus_wanted(job.config, count, at_once) for job in jobs}
+        self.gpus = {
+            job.folder: devices.gpus_wanted(job.accelerator, job.devices, count, at_once)
+            for job in jobs
+        }
         devices.refuse_too_few(list(self.gpus.values()), count, at_once)
         self.rows = {job.folder: Row(job.name, job.folder) for job in jobs}
         self.waiting = deque(jobs)
@@ -115,7 +133,7 @@ class Queue:
             row.state = BEFORE
             return
         with contextlib.ExitStack() as until_it_runs:
-            lock = until_it_runs.enter_context(take(job.config, job.folder))
+            lock = until_it_runs.enter_context(take(job.identity, job.folder))
             found = job.look()  # another sweep may have finished the job meanwhile
             if found == "finished":
                 row.state = BEFORE
@@ -129,7 +147,7 @@ class Queue:
         gpus = self.free[:wanted]
         environment = {
             **os.environ,
-            **devices.environment_of(job.config, gpus, self.at_once, own_cores()),
+            **devices.environment_of(job.devices, gpus, self.at_once, own_cores()),
             SWEEP: str(os.getpid()),
         }
         with (job.folder / OUTPUT).open("ab") as output:
