@@ -66,7 +66,8 @@ def convert(
             every entry that does not fit.
     """
     config = compose_for(task, backbone, overrides)
-    layout = find_layout(publisher, config)
+    choices = config["choices"]
+    layout = find_layout(publisher, choices["backbone"], config["backbone"]["_target_"])
     if task == "classification" and layout.image_size is not None:
         size = f"recipe.image_size={layout.image_size}"
         config = compose_for(task, backbone, [size, *overrides])
@@ -79,13 +80,15 @@ def convert(
     entries = translate(published, layout)
     first_class = FIRST_CLASSES.get(task)
     names = read_classes(classes, first_class) if classes else None
-    count = count_classes(entries, config, source)
+    count = count_classes(entries, choices["task"], source)
     if names is not None and len(names) != count:
         raise CheckpointError(
             f"--classes {classes}: the file has {len(names)} names; expected {count}, one for "
             f"every class of {source}"
         )
-    state = fit_entries(entries, config, count, source)
+    with meta_device():
+        expected = build_model(config, count).state_dict()
+    state = fit_entries(entries, expected, choices["backbone"], source)
     write_checkpoint(
         target,
         {
@@ -124,18 +127,23 @@ def compose_for(task: str, backbone: str, overrides: Sequence[str]) -> Config:
     return plain.values
 
 
-def find_layout(publisher: str, config: Config) -> Layout:
+def find_layout(publisher: str, backbone: str, target: str) -> Layout:
     """Return the layout of a publisher's files for a backbone.
+
+    Args:
+        publisher: Key of `LAYOUTS`.
+        backbone: Name of the backbone's config, for the message.
+        target: Dotted name of the backbone's class.
 
     Raises:
         ConfigError: If there is none.
     """
-    family = config["backbone"]["_target_"].rpartition(".")[-1]
+    family = target.rpartition(".")[-1]
     known = LAYOUTS.get(publisher, {})
     if family not in known:
         allowed = [name for name, families in LAYOUTS.items() if family in families]
         raise ConfigError(
-            f"--from {publisher}: no layout of backbone={config['choices']['backbone']} is known; "
+            f"--from {publisher}: no layout of backbone={backbone} is known; "
             f"expected {' or '.join(allowed) or 'another backbone, since none of this one is'}"
         )
     return known[family]
@@ -170,13 +178,12 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
     return names
 
 
-def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) -> int:
+def count_classes(entries: Mapping[str, Entry], task: str, source: Path) -> int:
     """Return the number of classes, derived from the shape of the weights.
 
     Raises:
         CheckpointError: If the entry that determines it is missing.
     """
-    task = config["choices"]["task"]
     name, count = CLASS_ENTRIES.get(task, ("", int))
     entry = entries.get(name)
     classes = count(len(entry.value)) if entry and entry.value.dim() == 1 else 0
@@ -189,16 +196,20 @@ def count_classes(entries: Mapping[str, Entry], config: Config, source: Path) ->
 
 
 def fit_entries(
-    entries: Mapping[str, Entry], config: Config, num_classes: int, source: Path
+    entries: Mapping[str, Entry], expected: Mapping[str, Tensor], backbone: str, source: Path
 ) -> dict[str, Tensor]:
     """Return the network's state dict.
+
+    Args:
+        entries: Entries of the published file, by our names.
+        expected: State dict of the network, of which names, shapes and types are read.
+        backbone: Name of the backbone's config, for the message.
+        source: Published file, for the message.
 
     Raises:
         CheckpointError: If entries are missing, unexpected or of another shape; the message names
             them all.
     """
-    with meta_device():
-        expected = build_model(config, num_classes).state_dict()
     held = {name: entry.value for name, entry in entries.items()}
     for name, value in expected.items():
         # Files from before torch 1.0 lack these counts, which only norms with momentum=None read.
@@ -206,7 +217,6 @@ def fit_entries(
             held.setdefault(name, torch.zeros(value.shape))
     published = {name: entry.published for name, entry in entries.items()}
     if lines := weight_differences(held, expected, published):
-        backbone = config["choices"]["backbone"]
         first = f"{source}: the weights do not fit backbone={backbone}; nothing was written"
         raise CheckpointError("\n".join([first, *lines]))
     # Copies, because torch would save a view together with its whole base tensor.
