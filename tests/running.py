@@ -110,7 +110,7 @@ def act(values, draws=False):
     with pytest.MonkeyPatch.context() as patch:
         if not draws:
             patch.setattr(training, "draw_curves", lambda *_: None)
-        return function_of(values)(values)
+        return function_of(values["action"])(values)
 
 
 def launched(overrides, processes, output):

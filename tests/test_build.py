@@ -5,7 +5,13 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 import running
-from parcnet_train.build import build_trainer, epochs_of, processes_to_start, world_size
+from parcnet_train.build import (
+    build_trainer,
+    epochs_of,
+    max_epochs,
+    processes_to_start,
+    world_size,
+)
 from parcnet_train.distributed.cluster import cluster_environment
 
 TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -35,9 +41,9 @@ def start(monkeypatch, environment):
     ("images", "epochs"), [(1, 24_000), (96, 250), (800, 30), (801, 30), (50_000, 30)]
 )
 def test_max_epochs_depends_on_the_number_of_images(images, epochs):
-    follows = {"at_least": 30, "images": 24_000}
-    assert epochs_of({"trainer": {"max_epochs": follows}}, images) == epochs
-    assert epochs_of({"trainer": {"max_epochs": 7}}, images) == 7
+    follows = {"trainer": {"max_epochs": {"at_least": 30, "images": 24_000}}}
+    assert epochs_of(max_epochs(follows), images) == epochs
+    assert epochs_of(max_epochs({"trainer": {"max_epochs": 7}}), images) == 7
 
 
 @pytest.mark.parametrize(

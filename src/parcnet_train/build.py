@@ -38,9 +38,17 @@ from parcnet_train.callbacks.steps import (
     SeedStep,
     ValidationSchedule,
 )
-from parcnet_train.checkpoints.checkpoints import PRETRAINED
+from parcnet_train.checkpoints.checkpoints import PRETRAINED, NetworkSpec
 from parcnet_train.compat.malloc import keep_freed_memory
-from parcnet_train.config.sections import IMPLIED
+from parcnet_train.config.sections import (
+    IMPLIED,
+    Checkpoint,
+    Epochs,
+    Paths,
+    Recipe,
+    converted,
+    section,
+)
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line
@@ -102,9 +110,19 @@ def build_model(config: Config, num_classes: int) -> Model:
     return Model(backbone, head)
 
 
-def height_and_width(size: int | list[int]) -> tuple[int, int]:
+def network_spec(config: Config) -> NetworkSpec:
+    """Return how a configuration names its network, to compare it with that of a checkpoint."""
+    return NetworkSpec(config["choices"], config["backbone"], config["head"])
+
+
+def named_classes(config: Config) -> list[str]:
+    """Return the dotted names of the classes of backbone and head."""
+    return [str(config[part]["_target_"]) for part in ("backbone", "head")]
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
     """Return the height and width of an image size, which may be a single number."""
-    height, width = size if isinstance(size, list) else (size, size)
+    height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
 
@@ -137,16 +155,18 @@ def published_network(name: str) -> nn.Module:
 
 def build_optimizer(config: Config, model: Model) -> Optimizer:
     """Build the optimizer of all trained parameters; its groups have `lr_scale`."""
-    finetuning = config["recipe"]["finetuning"]
-    groups = parameter_groups(model, finetuning["layer_decay"], finetuning["head_lr"])
-    return make(config["recipe"]["optimizer"])(groups)
+    recipe = section(Recipe, config)
+    finetuning = recipe.finetuning
+    groups = parameter_groups(model, finetuning.layer_decay, finetuning.head_lr)
+    return make(recipe.optimizer)(groups)
 
 
 def build_task(config: Config, num_classes: int) -> Task:
     """Build the Lightning module with backbone, head, optimizer and schedule."""
     model = build_model(config, num_classes)
-    finetuning = config["recipe"]["finetuning"]
-    freeze(model, finetuning["freeze_stages"], finetuning["freeze_batchnorm"])
+    recipe = section(Recipe, config)
+    finetuning = recipe.finetuning
+    freeze(model, finetuning.freeze_stages, finetuning.freeze_batchnorm)
     if config["channels_last"]:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
@@ -156,7 +176,7 @@ def build_task(config: Config, num_classes: int) -> Task:
         model=model,
         num_classes=num_classes,
         optimizer=functools.partial(build_optimizer, config),
-        schedule=make(config["recipe"]["schedule"]),
+        schedule=make(recipe.schedule),
     )
 
 
@@ -164,7 +184,7 @@ def build_loggers(config: Config) -> list[Logger]:
     """Build the chosen loggers that can be opened; none can stop a training."""
     settings = dict(config["logger"])
     if "wandb" in settings:
-        settings["wandb"] = wandb_settings(settings["wandb"], Path(config["paths"]["output"]))
+        settings["wandb"] = wandb_settings(settings["wandb"], Path(section(Paths, config).output))
     return working(harmless(make(setting)) for setting in settings.values())
 
 
@@ -176,8 +196,9 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         task: Lightning module, which names the metric to monitor.
         contents: Plain values that every checkpoint carries.
     """
-    folder = Path(config["paths"]["output"]) / BEST.parent
-    log_every, saving = config["trainer"]["log_every_n_steps"], config["checkpoint"]
+    output, ema = Path(section(Paths, config).output), section(Recipe, config).ema
+    folder = output / BEST.parent
+    log_every, saving = config["trainer"]["log_every_n_steps"], section(Checkpoint, config)
     max_steps, interval, every_n_epochs = (config["trainer"][name] for name in SCHEDULED)
     per_epoch = isinstance(interval, float) and (interval, every_n_epochs) == (1.0, 1)
     callbacks: list[Callback] = [
@@ -186,15 +207,13 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         SeedStep(config["seed"]),
         CheckpointContents(contents),
         FiniteLoss(log_every),
-        Progress(log_every, Path(config["paths"]["output"]) / PROGRESS),
+        Progress(log_every, output / PROGRESS),
         SharedBuffers(),
     ]
-    if config["recipe"]["ema"] is not None:
-        callbacks.append(make(config["recipe"]["ema"]))
-    if saving["keep_best"] > 1:
-        callbacks.append(
-            BestEpochs(folder, saving["keep_best"], task.monitor, task.mode, per_epoch)
-        )
+    if ema is not None:
+        callbacks.append(make(ema))
+    if saving.keep_best > 1:
+        callbacks.append(BestEpochs(folder, saving.keep_best, task.monitor, task.mode, per_epoch))
     return [
         *callbacks,
         *build_own_callbacks(config),
@@ -206,9 +225,7 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
             save_on_train_epoch_end=per_epoch,
             enable_version_counter=False,
         ),
-        LastCheckpoint(
-            folder / LAST.name, saving["every_n_steps"], saving["every_minutes"], log_every
-        ),
+        LastCheckpoint(folder / LAST.name, saving.every_n_steps, saving.every_minutes, log_every),
     ]
 
 
@@ -256,12 +273,12 @@ def processes_to_start(config: Config) -> int:
 
 def accumulation(config: Config) -> int:
     """Return the batches per optimizer step; `auto` comes closest to the reference batch."""
-    recipe = config["recipe"]
-    batches = config["trainer"].get("accumulate_grad_batches", recipe["accumulate"])
+    recipe = section(Recipe, config)
+    batches = config["trainer"].get("accumulate_grad_batches", recipe.accumulate)
     if batches != "auto":
         return batches
-    batch = recipe["batch_size"] * world_size(config)
-    return max(1, round(recipe["reference_batch"] / batch))
+    batch = recipe.batch_size * world_size(config)
+    return max(1, round(recipe.reference_batch / batch))
 
 
 def precision_of(config: Config) -> str:
@@ -273,17 +290,22 @@ def precision_of(config: Config) -> str:
     return "16-mixed" if may_use_gpu and torch.cuda.is_available() else "32-true"
 
 
-def epochs_of(config: Config, images: int) -> int:
+def max_epochs(config: Config) -> int | Epochs:
+    """Return the number of epochs, or how it follows the size of the set."""
+    epochs: int | Epochs = converted(int | Epochs, config["trainer"]["max_epochs"])
+    return epochs
+
+
+def epochs_of(epochs: int | Epochs, images: int) -> int:
     """Return the number of epochs, which may follow the size of the set.
 
     Args:
-        config: Whole configuration.
+        epochs: Number of epochs, or how it follows the size of the set.
         images: Number of training images.
     """
-    epochs = config["trainer"]["max_epochs"]
     if isinstance(epochs, int):
         return epochs
-    return max(epochs["at_least"], math.ceil(epochs["images"] / images))
+    return max(epochs.at_least, math.ceil(epochs.images / images))
 
 
 def build_trainer(
@@ -319,7 +341,7 @@ def build_trainer(
         logger=list(loggers),
         callbacks=[*callbacks, bar],
         plugins=[WholeFiles(), cluster_environment(processes)],
-        default_root_dir=config["paths"]["output"],
+        default_root_dir=section(Paths, config).output,
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         enable_model_summary=False,

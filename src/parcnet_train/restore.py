@@ -13,7 +13,7 @@ from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.model import Model
 from parcnet_train.predict.tasks import predictor_of
-from parcnet_train.runs.directories import checkpoint_in, checkpoint_of
+from parcnet_train.runs.directories import checkpoint_in
 from parcnet_train.targets import is_class_of, named_targets
 from parcnet_train.version import __version__
 
@@ -68,24 +68,28 @@ def restore(
     config = checkpoint["config"]
     data = config.get("data") or config["recipe"]  # converted checkpoints have no data
     size = height_and_width(data["image_size"])
-    model.predictor = predictor_of(config, checkpoint["class_names"], size)
+    name, names = config["choices"]["task"], checkpoint["class_names"]
+    model.predictor = predictor_of(name, names, size, config["task"], config.get("data") or {})
     return model.eval()
 
 
-def restore_for(config: Mapping[str, Any]) -> tuple[Model, dict[str, Any], Path]:
+def restore_for(path: Path, targets: Sequence[str]) -> tuple[Model, dict[str, Any]]:
     """Load the model of the checkpoint that a command line names with `ckpt`.
 
     Backbone and head of the command line do not have to be those of the checkpoint. Their packages
     are trusted, since the user who typed them wants their code to run.
 
+    Args:
+        path: Checkpoint file.
+        targets: Dotted names of the classes of the command line's backbone and head.
+
     Returns:
-        The model, the checkpoint and its path.
+        The model and the checkpoint.
 
     Raises:
         CheckpointError: If `load` raises it.
     """
-    path = checkpoint_of(config)
     checkpoint = read_checkpoint(path)
-    own = [str(config[part]["_target_"]).split(".")[0] for part in ("backbone", "head")]
+    own = [target.split(".")[0] for target in targets]
     packages = list(dict.fromkeys(["parcnet_train", *own]))
-    return restore(checkpoint, path, packages=packages), checkpoint, path
+    return restore(checkpoint, path, packages=packages), checkpoint

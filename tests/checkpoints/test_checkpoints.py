@@ -53,9 +53,10 @@ def test_training_starts_from_the_ema_weights_of_another_run(
 
 def test_run_directory_stands_for_its_best_checkpoint(trained, best):
     assert tiny_faults(f"backbone.pretrained={trained[0]}") == []
-    backbone = build_backbone(composed(*TINY))
-    of_run, _ = pretrained_state(str(trained[0]), backbone, composed(*TINY))
-    of_file, _ = pretrained_state(str(best), backbone, composed(*TINY))
+    config = composed(*TINY)
+    network = (build_backbone(config), config["choices"], config["backbone"])
+    of_run, _ = pretrained_state(str(trained[0]), *network)
+    of_file, _ = pretrained_state(str(best), *network)
     assert of_run.keys() == of_file.keys()
     assert all(torch.equal(of_run[name], of_file[name]) for name in of_run)
 

@@ -11,9 +11,9 @@ from parcnet_train.actions import command
 from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
 from parcnet_train.runs import directories as runs
 from parcnet_train.runs.claims import at_work, begin, claim
-from parcnet_train.runs.directories import by_start
+from parcnet_train.runs.directories import RunSpec, by_start
 
-CHOICES = {"task": "classification", "backbone": "parcnet_s", "data": "demo"}
+NAME = ("classification", "parcnet_s", "demo")
 
 
 @pytest.fixture
@@ -31,8 +31,7 @@ def root(tmp_path, monkeypatch):
 
 def start(root, action="fit", ckpt=None, overrides=(), explicit=None):
     """Claim and lock a directory as a command does, and return its name."""
-    config = {"action": action, "ckpt": ckpt, "choices": CHOICES, "paths": {"runs": str(root)}}
-    folder = claim(config, overrides, explicit)
+    folder = claim(RunSpec(action, ckpt, str(root), *NAME), overrides, explicit)
     with at_work(folder, overrides):
         (folder / ".hydra").mkdir(exist_ok=True)
         (folder / "began.txt").touch()
@@ -49,8 +48,8 @@ def finish(folder, *, results=True, checkpoint=False):
 
 def test_commands_of_the_same_second_have_different_directories(root):
     noon = "2024-05-06_12-07-08"
-    config = {"action": "fit", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
-    folders = [claim(config, []) for _ in range(3)]  # none of them works in its directory yet
+    spec = RunSpec("fit", None, str(root), *NAME)
+    folders = [claim(spec, []) for _ in range(3)]  # none of them works in its directory yet
     assert [each.name for each in folders] == [noon, f"{noon}_2", f"{noon}_3"]
     assert all(each.is_dir() for each in folders)
     assert [start(root, "test") for _ in range(2)] == [f"{noon}_test", f"{noon}_test_2"]
@@ -66,8 +65,8 @@ def test_directory_created_by_another_process_is_not_used(root, monkeypatch):
         return mkdir(path, *args, **settings)
 
     monkeypatch.setattr(Path, "mkdir", late)
-    config = {"action": "fit", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
-    assert claim(config, []).name == "2024-05-06_12-07-08_2"
+    spec = RunSpec("fit", None, str(root), *NAME)
+    assert claim(spec, []).name == "2024-05-06_12-07-08_2"
 
 
 SRUN = {
@@ -125,17 +124,17 @@ def test_processes_of_one_run_share_a_directory_without_results(root, monkeypatc
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("LOCAL_RANK", rank)
-        config = {"action": "test", "ckpt": None, "choices": CHOICES, "paths": {"runs": str(root)}}
-        assert claim(config, []).name == "torchrun-mine_test"
+        spec = RunSpec("test", None, str(root), *NAME)
+        assert claim(spec, []).name == "torchrun-mine_test"
     folder = root / "classification" / "parcnet_s-demo" / "torchrun-mine_test"
     folder.mkdir(parents=True)
     finish(folder)
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         with pytest.raises(ConfigError, match=f"hydra.run.dir={folder}: .*results.json"):
-            claim(config, [])
+            claim(spec, [])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert claim(config, []) == folder
+    assert claim(spec, []) == folder
 
 
 def test_only_rank_0_locks(tmp_path, monkeypatch):

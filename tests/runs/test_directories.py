@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from parcnet_train.errors import CheckpointError
 from parcnet_train.runs import directories as runs
 from parcnet_train.runs.directories import (
+    RunSpec,
     by_start,
     checkpoint_of,
     config_hash,
@@ -188,29 +190,26 @@ def test_run_directory_without_checkpoint_raises(two_runs):
         find_checkpoint(str(run), two_runs.parents[1], "test")
 
 
-def test_checkpoint_of_a_configuration_matches_its_choices(two_runs):
+def test_checkpoint_of_a_run_matches_its_choices(two_runs):
     root = two_runs.parents[1]
-    choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
-    config = {"paths": {"runs": str(root)}, "choices": choices, "ckpt": "last", "action": "fit"}
+    spec = RunSpec("fit", "last", str(root), *NAME)
     newest = two_runs / "2024-01-02_00-00-00" / "checkpoints" / "last.ckpt"
-    assert checkpoint_of(config) == newest
+    assert checkpoint_of(spec) == newest
     with pytest.raises(CheckpointError, match="parcnet_xs-demo"):
-        checkpoint_of({**config, "choices": {**choices, "backbone": "parcnet_xs"}})
+        checkpoint_of(replace(spec, backbone="parcnet_xs"))
 
 
 @pytest.mark.parametrize("name", ["SLURM", "TORCHELASTIC"])
 def test_restarted_job_resumes_from_its_own_checkpoint(name, two_runs, monkeypatch):
     first, second = (two_runs / f"2024-01-0{day}_00-00-00" for day in (1, 2))
-    choices = dict(zip(("task", "backbone", "data"), NAME, strict=True))
-    paths = {"runs": "unused", "output": str(second)}
+    spec = RunSpec("fit", str(first), "unused", *NAME)
     # Without a restart, the directory of another training is refused.
-    config = {"paths": paths, "choices": choices, "ckpt": str(first), "action": "fit"}
     with pytest.raises(CheckpointError, match=r"checkpoints/last\.ckpt of another training"):
-        goes_on_from(config)
+        goes_on_from(spec, second)
     monkeypatch.setenv(f"{name}_RESTART_COUNT", "1")
-    assert goes_on_from(config) == second / "checkpoints" / "last.ckpt"
+    assert goes_on_from(spec, second) == second / "checkpoints" / "last.ckpt"
     (second / "checkpoints" / "last.ckpt").unlink()  # it was restarted before its first checkpoint
-    assert goes_on_from(config) == first / "checkpoints" / "last.ckpt"
+    assert goes_on_from(spec, second) == first / "checkpoints" / "last.ckpt"
 
 
 def test_run_of_only_its_last_checkpoint(two_runs):

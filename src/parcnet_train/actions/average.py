@@ -12,8 +12,9 @@ from torch import Tensor
 
 from parcnet_train.actions.fit import describe, prepare, read_model, validate
 from parcnet_train.actions.results import Results, finish, is_first_process
-from parcnet_train.build import Config, world_size
+from parcnet_train.build import Config, build_trainer, network_spec, world_size
 from parcnet_train.checkpoints.checkpoints import PREFIX, model_state, write_checkpoint
+from parcnet_train.config.sections import Paths, run_spec, section
 from parcnet_train.runs.directories import AVERAGE, evaluated_by
 from parcnet_train.runs.provenance import Provenance
 from parcnet_train.version import __version__
@@ -32,23 +33,24 @@ def average(config: Config) -> Results:
         CheckpointError: where an epoch is not of this run's model or classes.
     """
     started = time.perf_counter()
-    output = Path(config["paths"]["output"])
+    output = Path(section(Paths, config).output)
     data, task = prepare(config)
-    paths = evaluated_by(config)
-    checkpoints = [read_model(path, task, data, config) for path in paths]
+    paths = evaluated_by(run_spec(config))
+    spec = network_spec(config)
+    checkpoints = [read_model(path, task, data, spec) for path in paths]
     newest = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
     states = [model_state(checkpoint) for checkpoint in checkpoints]
     mean = average_states(states, model_state(newest))
     with Provenance(config, world_size(config)) as provenance:
         results = {
             **describe(config, task),
-            **validate(config, task, data, mean),
+            **validate(build_trainer(config), task, data, mean),
             "checkpoint": str(output / AVERAGE),
             "checkpoint_epoch": newest["epoch"] + 1,
             "sources": [str(path) for path in paths],
         }
         for path, state in zip(paths, states, strict=True):
-            for name, value in validate(config, task, data, state).items():
+            for name, value in validate(build_trainer(config), task, data, state).items():
                 results[f"source/{path.stem}/{name}"] = value
         if is_first_process():
             (output / AVERAGE).parent.mkdir(exist_ok=True)

@@ -43,6 +43,7 @@ from parcnet_train.config.overrides import (
     sweeps,
     typed,
 )
+from parcnet_train.config.sections import run_spec
 from parcnet_train.config.stored import CHOSEN, read_stored, takes_over, typed_differences
 from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
@@ -104,7 +105,7 @@ def run_command(
         added.append(f"{SUBDIR}=${{job_dir:{keys}}}")
     if not is_sweep:
         named = None if names_its_directory(config) else Path(config.hydra.run.dir)
-        folder = named if is_job and named else claim(plain.values, overrides, named)
+        folder = named if is_job and named else claim(run_spec(plain.values), overrides, named)
         added.append(f"hydra.run.dir={quoted(str(folder))}")
         work = at_work(folder, overrides)
     if place().rank > 0:  # the first process alone writes `.hydra`
@@ -221,7 +222,7 @@ def act(config: dict[str, Any]) -> dict[str, Any]:
 
     processes = processes_to_start(config)
     if processes == 1:
-        return function_of(config)(config)
+        return function_of(config["action"])(config)
     from parcnet_train.distributed.launch import launch
 
     command = [*command_of(HydraConfig.get(), config["ckpt"]), "hydra.output_subdir=null"]
@@ -230,9 +231,9 @@ def act(config: dict[str, Any]) -> dict[str, Any]:
     return read_values(Path(config["paths"]["output"]) / RESULTS)
 
 
-def function_of(config: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Import and return the function of a configuration's action; torch takes seconds."""
-    module, _, name = str(ACTIONS[config["action"]].function).rpartition(".")
+def function_of(action: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Import and return the function of an action; torch takes seconds."""
+    module, _, name = str(ACTIONS[action].function).rpartition(".")
     function: Callable[[dict[str, Any]], dict[str, Any]] = getattr(
         importlib.import_module(module), name
     )

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from parcnet_train.build import (
     build_callbacks,
     build_data,
     build_loggers,
+    build_model,
     build_task,
     build_trainer,
     epochs_of,
+    max_epochs,
+    network_spec,
     world_size,
 )
 from parcnet_train.callbacks.averaging import raw_metric
@@ -34,6 +38,7 @@ from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoints.checkpoints import (
     PRETRAINED,
+    NetworkSpec,
     check_same_classes,
     check_same_model,
     model_state,
@@ -41,6 +46,7 @@ from parcnet_train.checkpoints.checkpoints import (
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import flatten
+from parcnet_train.config.sections import Epochs, Paths, Recipe, run_spec, section
 from parcnet_train.distributed.processes import USR1, place
 from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.models.profiling.counts import count_parameters
@@ -72,22 +78,24 @@ def fit(config: Config) -> Results:
     """
     started = time.perf_counter()
     if place().rank == 0:
-        refuse_other_network(config)
-    output = Path(config["paths"]["output"])
+        refuse_other_network(config["choices"]["ablation"], partial(build_model, config))
+    output = Path(section(Paths, config).output)
     data, task = prepare(config)
     provenance = Provenance(config, world_size(config), from_epoch=0)
-    epochs = count_epochs(config, data)
-    resumed = goes_on_from(config)
+    warmup_share = section(Recipe, config).schedule.get("warmup_share", 0.0)
+    epochs = count_epochs(max_epochs(config), data, warmup_share)
+    resumed = goes_on_from(run_spec(config), output)
     if resumed is not None:
-        checkpoint = read_model(resumed, task, data, config)
-        epochs = without_further_steps(checkpoint, resumed, config, epochs)
+        checkpoint = read_model(resumed, task, data, network_spec(config))
+        max_steps = config["trainer"]["max_steps"]
+        epochs = without_further_steps(checkpoint, resumed, max_steps, epochs)
         refuse_finished(checkpoint, resumed, epochs, output)
         compare_configs(checkpoint, config)
         provenance.goes_on(checkpoint["position"]["epoch"])
         log.info("resuming from %s", resumed)
     elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
-        backbone = task.model.backbone
-        state, others = pretrained_state(pretrained, backbone, config)
+        backbone, choices = task.model.backbone, config["choices"]
+        state, others = pretrained_state(pretrained, backbone, choices, config["backbone"])
         backbone.load_state_dict(state)
         log.info("the backbone starts from %s", pretrained)
         warn_of_others(pretrained, others)
@@ -111,21 +119,26 @@ def fit(config: Config) -> Results:
         return finish(output, results)
 
 
-def count_epochs(config: Config, data: Any) -> int:
-    """Return the number of epochs; log it if it follows the size of the set."""
-    wanted = config["trainer"]["max_epochs"]
+def count_epochs(wanted: int | Epochs, data: Any, warmup_share: float) -> int:
+    """Return the number of epochs; log it if it follows the size of the set.
+
+    Args:
+        wanted: Number of epochs, or how it follows the size of the set.
+        data: Data module.
+        warmup_share: Share of the training in which the learning rate rises, for the log.
+    """
     if isinstance(wanted, int):
         return wanted
     images = data.count_training_images()
-    epochs = epochs_of(config, images)
+    epochs = epochs_of(wanted, images)
     log.info(
         "recipe.epochs: %s epochs of %s training images (at least %s epochs and %s images), "
         "warm-up over the first %.1f epochs",
         f"{epochs:,}",
         f"{images:,}",
-        wanted["at_least"],
-        f"{wanted['images']:,}",
-        epochs * config["recipe"]["schedule"].get("warmup_share", 0.0),
+        wanted.at_least,
+        f"{wanted.images:,}",
+        epochs * warmup_share,
     )
     return epochs
 
@@ -151,7 +164,7 @@ def train(
     Returns:
         What `results.json` says of the training.
     """
-    output = Path(config["paths"]["output"])
+    output = Path(section(Paths, config).output)
     contents = {
         "config": config,
         "choices": config["choices"],
@@ -227,11 +240,11 @@ def test(config: Config) -> Results:
     with Provenance(config, world_size(config)) as provenance:
         results = {
             **describe(config, task),
-            **evaluate(config, task, data, checkpoint_of(config)),
+            **evaluate(config, task, data, checkpoint_of(run_spec(config))),
             "seconds": time.perf_counter() - started,
         }
         provenance.note(data)
-        return finish(Path(config["paths"]["output"]), results)
+        return finish(Path(section(Paths, config).output), results)
 
 
 def prepare(config: Config) -> tuple[Any, Task]:
@@ -244,7 +257,7 @@ def prepare(config: Config) -> tuple[Any, Task]:
         config["choices"]["backbone"],
         f"{count_parameters(task.model):,}",
         len(data.class_names),
-        config["paths"]["output"],
+        section(Paths, config).output,
     )
     return data, task
 
@@ -260,27 +273,33 @@ def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
     return float(metrics[name]) if name in metrics else None
 
 
-def read_model(path: Path, task: Task, data: Any, config: Config) -> dict[str, Any]:
+def read_model(path: Path, task: Task, data: Any, spec: NetworkSpec) -> dict[str, Any]:
     """Read a checkpoint, and check that its model and classes are those of this run.
+
+    Args:
+        path: File of the checkpoint.
+        task: Lightning module of this run.
+        data: Data module of this run.
+        spec: Network of this run, as the configuration names it.
 
     Raises:
         CheckpointError: where they are not.
     """
     checkpoint = read_checkpoint(path)
     check_same_classes(checkpoint, data.class_names, path)
-    check_same_model(checkpoint, task.model, config, path)
+    check_same_model(checkpoint, task.model, spec, path)
     return checkpoint
 
 
 def without_further_steps(
-    checkpoint: Mapping[str, Any], path: Path, config: Config, epochs: int
+    checkpoint: Mapping[str, Any], path: Path, max_steps: int | None, epochs: int
 ) -> int:
     """Return the epochs of a run; those that are done if it has reached `trainer.max_steps`.
 
     Raises:
         CheckpointError: If it was trained for longer.
     """
-    steps, max_steps = checkpoint["global_step"], config["trainer"]["max_steps"]
+    steps = checkpoint["global_step"]
     if max_steps is None or steps < max_steps:
         return epochs
     if steps > max_steps:
@@ -318,14 +337,14 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
 
     With `recipe.ema.compare`, also the metric of the trained weights.
     """
-    checkpoint = read_model(path, task, data, config)
-    ema = config["recipe"]["ema"]
+    checkpoint = read_model(path, task, data, network_spec(config))
+    ema = section(Recipe, config).ema
     compared: Results = {}
     if ema is not None and ema.get("compare") and "current_model_state" in checkpoint:
         # First, since the pictures and predictions that stay are those of the EMA weights.
-        trained = validate(config, task, data, model_state(checkpoint, ema=False))
+        trained = validate(build_trainer(config), task, data, model_state(checkpoint, ema=False))
         compared = {raw_metric(task.monitor): trained[task.monitor]}
-    metrics = validate(config, task, data, model_state(checkpoint))
+    metrics = validate(build_trainer(config), task, data, model_state(checkpoint))
     return {
         **metrics,
         **compared,
@@ -335,12 +354,12 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
 
 
 def validate(
-    config: Config, task: Task, data: Any, state: Mapping[str, Tensor]
+    trainer: pl.Trainer, task: Task, data: Any, state: Mapping[str, Tensor]
 ) -> Mapping[str, float]:
-    """Return the validation metrics of weights."""
+    """Return the validation metrics of weights; every validation needs its own trainer."""
     task.model.load_state_dict(state)
     with refusals():
-        (metrics,) = build_trainer(config).validate(task, data, verbose=False)
+        (metrics,) = trainer.validate(task, data, verbose=False)
     return metrics
 
 
@@ -363,7 +382,12 @@ def refusals() -> Iterator[None]:
 
 
 def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
-    """Warn about every value that differs from that of the checkpoint."""
+    """Warn about every value that differs from that of the checkpoint.
+
+    Args:
+        checkpoint: Checkpoint, which contains the configuration of its training.
+        config: Whole configuration of this run, which is compared with it key by key.
+    """
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
         if key.split(".")[0] in NOT_OF_A_TRAINING:

@@ -13,8 +13,9 @@ import torch
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks.timing import device_of
-from parcnet_train.build import Config, precision_of
+from parcnet_train.build import Config, named_classes, precision_of
 from parcnet_train.config.keys import value_of
+from parcnet_train.config.sections import Paths, Predict, run_spec, section
 from parcnet_train.data.folders import describe
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.model import Model
@@ -24,7 +25,7 @@ from parcnet_train.predict.predictor import Options, Predictor
 from parcnet_train.predict.writing import writer_of
 from parcnet_train.report.console.predictions import LINES, print_predictions, shown
 from parcnet_train.restore import restore_for
-from parcnet_train.runs.directories import write_results
+from parcnet_train.runs.directories import checkpoint_of, write_results
 from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,9 @@ def predict(config: Config) -> Results:
         SystemExit: with code 1 where an image could not be read, when all others are done.
     """
     started = time.perf_counter()
-    settings, output = config["predict"], Path(config["paths"]["output"])
-    model, checkpoint, ckpt = restore_for(config)
+    settings, paths = section(Predict, config), section(Paths, config)
+    output, ckpt = Path(paths.output), checkpoint_of(run_spec(config))
+    model, checkpoint = restore_for(ckpt, named_classes(config))
     predictor = model.predictor
     if not isinstance(predictor, Predictor):
         raise CheckpointError(
@@ -59,7 +61,7 @@ def predict(config: Config) -> Results:
     refuse_not_finite(model, ckpt)
     if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
         predictor.max_pixels = value_of(config, MAX_PIXELS)
-    paths, left_out = find_images(config["input"], Path(config["paths"]["runs"]))
+    images, left_out = find_images(config["input"], Path(paths.runs))
     if left_out:
         log.warning(
             "input=%s: files of formats that are not read as images are left out: %s",
@@ -67,13 +69,13 @@ def predict(config: Config) -> Results:
             describe(left_out),
         )
     device = device_of(config["trainer"]["accelerator"])
-    options = Options(settings["top"], settings["score_threshold"])
-    writer = writer_of(checkpoint, paths, output)
+    options = Options(settings.top, settings.score_threshold)
+    writer = writer_of(checkpoint, images, output)
     lines: list[tuple[Path, str]] = []
     failures: list[str] = []
     count, began = 0, time.perf_counter()
-    found_in = outcomes(paths, predictor, model.to(device), options, settings["batch_size"])
-    with as_evaluated(config, device), progress("predicting", len(paths)) as bar:
+    found_in = outcomes(images, predictor, model.to(device), options, settings.batch_size)
+    with as_evaluated(precision_of(config), device), progress("predicting", len(images)) as bar:
         for path, found in found_in:
             if isinstance(found, Found):
                 writer.add(path, found.prediction, found.picture)
@@ -85,12 +87,12 @@ def predict(config: Config) -> Results:
     results = {
         **about(config),
         "input": config["input"],
-        "images": len(paths),
+        "images": len(images),
         "predicted": count,
         "failed": len(failures),
         "failures": failures,
         "files": writer.finish(),
-        "images_per_second": len(paths) / (time.perf_counter() - began),
+        "images_per_second": len(images) / (time.perf_counter() - began),
         **checkpoint["choices"],
         "checkpoint": str(ckpt),
         "checkpoint_epoch": checkpoint["epoch"] + 1,
@@ -98,7 +100,7 @@ def predict(config: Config) -> Results:
         "seconds": time.perf_counter() - started,
     }
     write_results(output, results)
-    print_predictions(lines, count - len(lines), f"{count} of {len(paths)} images, see {output}")
+    print_predictions(lines, count - len(lines), f"{count} of {len(images)} images, see {output}")
     if failures:
         for failure in failures:
             print(f"error: {failure}", file=sys.stderr)
@@ -126,8 +128,13 @@ def refuse_not_finite(model: Model, ckpt: Path) -> None:
 
 
 @contextlib.contextmanager
-def as_evaluated(config: Config, device: torch.device) -> Iterator[None]:
-    """Compute in the precision that an evaluation has on that device."""
-    dtype = AUTOCAST.get(precision_of(config))
+def as_evaluated(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute as an evaluation does on a device.
+
+    Args:
+        precision: Lightning's name of the precision.
+        device: Device to run on.
+    """
+    dtype = AUTOCAST.get(precision)
     with torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext():
         yield

@@ -15,7 +15,11 @@ Results = dict[str, Any]
 
 
 def about(config: dict[str, Any]) -> Results:
-    """Return the entries of `results.json` that every action has."""
+    """Return the entries of `results.json` that every action has.
+
+    Args:
+        config: Whole configuration as plain values, of which the hash is taken.
+    """
     return {
         "status": "done",
         "action": config["action"],

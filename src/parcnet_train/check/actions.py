@@ -99,7 +99,8 @@ def wrong_export(config: Config) -> Iterator[Fault]:
             f"export.format={'|'.join(decoding)}",
         )
     system = platform.system()
-    verification = verification_of(settings)
+    has_logits = not settings["argmax"] and not settings["decode"]
+    verification = verification_of(settings["verify"], settings["precision"], has_logits)
     if verification != "none" and FORMATS[form].macos_only and system != "Darwin":
         yield (
             Fault(
@@ -108,7 +109,6 @@ def wrong_export(config: Config) -> Iterator[Fault]:
                 f"but this system is {system}. Fix: set export.verify=none",
             )
         )
-    has_logits = not settings["argmax"] and not settings["decode"]
     lacking = "which a file with export.argmax=true or export.decode=true does not output"
     if settings["verify"] == "metric" and not has_logits:
         yield (

@@ -17,9 +17,9 @@ from parcnet_train.build import (
     meta_device,
 )
 from parcnet_train.config.keys import show, value_of
+from parcnet_train.config.sections import reads_data
 from parcnet_train.errors import ConfigError, DataError, Fault, first_line
-from parcnet_train.runs.actions import ACTIONS, reads_data
-from parcnet_train.runs.directories import is_quantized
+from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.targets import locate
 
 Config = dict[str, Any]
@@ -148,7 +148,8 @@ def wrong_data(config: Config) -> Iterator[Fault]:
     if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` reports it
         return
     # action=check checks the data of a training; int8 needs images of both sets.
-    is_training = config["action"] == "check" or is_quantized(config)
+    is_int8 = config["action"] == "export" and value_of(config, "export.precision") == "int8"
+    is_training = config["action"] == "check" or is_int8
     action = "fit" if is_training else config["action"]
     try:
         data = build_data(config)

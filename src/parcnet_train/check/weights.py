@@ -10,6 +10,8 @@ from parcnet_train.build import (
     build_data,
     build_model,
     meta_device,
+    named_classes,
+    network_spec,
 )
 from parcnet_train.checkpoints.checkpoints import (
     PRETRAINED,
@@ -20,6 +22,8 @@ from parcnet_train.checkpoints.checkpoints import (
     pretrained_state,
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.config.keys import value_of
+from parcnet_train.config.sections import run_spec
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
@@ -36,7 +40,7 @@ Config = dict[str, Any]
 
 def wrong_checkpoint(config: Config) -> Iterator[Fault]:
     """Report a checkpoint that is missing, not used by the action, or of a different network."""
-    if not reads_checkpoint(config):
+    if not reads_checkpoint(config["action"], value_of(config, "benchmark.target")):
         if config["ckpt"] is not None:
             yield Fault(
                 "ckpt",
@@ -55,17 +59,18 @@ def wrong_checkpoint(config: Config) -> Iterator[Fault]:
             )
         return
     try:
+        spec = run_spec(config)
         if config["action"] == "predict":
-            restore_for(config)
+            restore_for(checkpoint_of(spec), named_classes(config))
             return
-        for path in evaluated_by(config):
+        for path in evaluated_by(spec):
             checkpoint = read_checkpoint(path)
             if ACTIONS[config["action"]].trains:
                 check_resumable(checkpoint, path)
-                check_same_parameters(checkpoint, config, path)
+                check_same_parameters(checkpoint, config["recipe"]["finetuning"], path)
             with meta_device():
                 model = build_model(config, len(checkpoint["class_names"]))
-            check_same_model(checkpoint, model, config, path)
+            check_same_model(checkpoint, model, network_spec(config), path)
     except CheckpointError as error:
         yield Fault("ckpt", str(error))
     except ConfigError:  # `wrong_network` reports it
@@ -79,7 +84,7 @@ def wrong_classes(config: Config) -> Iterator[Fault]:
     if getattr(locate(config["data"]), "writes_root", False):
         return
     try:
-        path = checkpoint_of(config)
+        path = checkpoint_of(run_spec(config))
         checkpoint, class_names = read_checkpoint(path), build_data(config).class_names
     except UserError:  # `wrong_checkpoint` or `wrong_data` reports it
         return
@@ -98,7 +103,7 @@ def wrong_pretrained(config: Config) -> Iterator[Fault]:
     try:
         with meta_device():
             backbone = build_backbone(config)
-        pretrained_state(path, backbone, config)
+        pretrained_state(path, backbone, config["choices"], config["backbone"])
     except CheckpointError as error:
         yield from (Fault("backbone.pretrained", line) for line in str(error).splitlines())
     except ConfigError:  # `wrong_network` reports it

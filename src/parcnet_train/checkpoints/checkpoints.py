@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,21 @@ PREFIX = "model."  # prefix of the network's entries in the Lightning module's s
 BACKBONE = "backbone."  # prefix of the backbone's entries in the network's state dict
 PRETRAINED = "pretrained"  # key beside a backbone's arguments: checkpoint to initialize it from
 NAMING = ("task", "backbone", "head", "data")  # config groups whose choices identify a network
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Network of a run, as its configuration names it.
+
+    Attributes:
+        choices: Name of the chosen config of every group; those of `NAMING` are read.
+        backbone: Arguments of the backbone.
+        head: Arguments of the head.
+    """
+
+    choices: Mapping[str, str | None]
+    backbone: Mapping[str, Any]
+    head: Mapping[str, Any]
 
 
 def write_checkpoint(target: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -49,14 +65,14 @@ def model_state(checkpoint: Mapping[str, Any], ema: bool = True) -> dict[str, Te
 
 
 def check_same_model(
-    checkpoint: Mapping[str, Any], model: Model, config: Mapping[str, Any], path: Path
+    checkpoint: Mapping[str, Any], model: Model, spec: NetworkSpec, path: Path
 ) -> None:
     """Check that a checkpoint's weights have the names and shapes of a model's weights.
 
     Args:
         checkpoint: Checkpoint as read from its file.
         model: Model of this run.
-        config: Configuration of this run.
+        spec: The same model, as the configuration names it.
         path: Path of the checkpoint, for the message.
 
     Raises:
@@ -66,12 +82,13 @@ def check_same_model(
     ours = {name: value.shape for name, value in model.state_dict().items()}
     if theirs == ours:
         return
-    held, choices = checkpoint["choices"], config["choices"]
+    held, choices = checkpoint["choices"], spec.choices
     # The data decides only the classes, which `check_same_classes` has compared before.
     differing = [group for group in NAMING if group != "data" and held[group] != choices[group]]
     reason = next(iter(sorted(theirs.items() ^ ours.items())))[0]
     way_out = " ".join(f"{group}={held[group]}" for group in differing if held[group])
-    way_out = way_out or " ".join(other_values(checkpoint, config))
+    parts = {"backbone": spec.backbone, "head": spec.head}
+    way_out = way_out or " ".join(other_values(checkpoint, parts))
     raise CheckpointError(
         f"ckpt={path}: the checkpoint has {in_words(held)}, but this run has {in_words(choices)}; "
         f"their weights differ, first at {reason}. "
@@ -80,18 +97,20 @@ def check_same_model(
 
 
 def other_values(
-    checkpoint: Mapping[str, Any],
-    config: Mapping[str, Any],
-    parts: Sequence[str] = ("backbone", "head"),
+    checkpoint: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
     """Return the values of a checkpoint's network that differ from a run's, as overrides.
 
     Keys that only one of them has are left out: another version added or removed them.
+
+    Args:
+        checkpoint: Checkpoint as read from its file.
+        parts: Arguments of the parts of the run's network, by the key of the part.
     """
     found = []
-    for part in parts:
+    for part, ours in parts.items():
         for key, value in checkpoint["config"][part].items():
-            is_other = value != config[part].get(key, value)
+            is_other = value != ours.get(key, value)
             if is_other and key not in ("_target_", PRETRAINED):
                 word = "null" if value is None else str(value).replace(" ", "")
                 found.append(f"{part}.{key}={word}")
@@ -144,17 +163,21 @@ def check_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def check_same_parameters(
-    checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path
+    checkpoint: Mapping[str, Any], finetuning: Mapping[str, Any], path: Path
 ) -> None:
     """Check that the optimizer state of a checkpoint fits the parameters that this run trains.
+
+    Args:
+        checkpoint: Checkpoint as read from its file.
+        finetuning: Values of `recipe.finetuning` of this run.
+        path: Path of the checkpoint, for the message.
 
     Raises:
         CheckpointError: If other parameters were frozen, or the parameter groups differ.
     """
-    now = config["recipe"]["finetuning"]
     before = {**DEFAULTS, **checkpoint["config"]["recipe"].get("finetuning", {})}
-    if before != now:
-        way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != now[k]]
+    if before != finetuning:
+        way_out = [f"recipe.finetuning.{k}={v}" for k, v in before.items() if v != finetuning[k]]
         raise CheckpointError(
             f"ckpt={path}: the checkpoint was trained with {' '.join(way_out).lower()}; the state "
             "of its optimizer does not fit the values of this run. Fix: add these values, or start "
@@ -163,7 +186,10 @@ def check_same_parameters(
 
 
 def pretrained_state(
-    path: str, backbone: Backbone, config: Mapping[str, Any]
+    path: str,
+    backbone: Backbone,
+    choices: Mapping[str, str | None],
+    arguments: Mapping[str, Any],
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Return the weights that `backbone.pretrained` names; EMA weights if the file has them.
 
@@ -171,7 +197,8 @@ def pretrained_state(
         path: Checkpoint of this package, trained or converted, with any head and any classes; or
             run directory, whose best checkpoint is used.
         backbone: Backbone of this run.
-        config: Configuration of this run.
+        choices: Name of the chosen config of every group of this run, for the message.
+        arguments: Arguments of the backbone in the configuration of this run.
 
     Returns:
         The state dict, and the values of the file's backbone that differ from this run's.
@@ -186,9 +213,9 @@ def pretrained_state(
         for name, value in model_state(checkpoint).items()
         if name.startswith(BACKBONE)
     }
-    others = other_values(checkpoint, config, ["backbone"])
+    others = other_values(checkpoint, {"backbone": arguments})
     if lines := weight_differences(state, backbone.state_dict()):
-        held, choices = checkpoint["choices"], config["choices"]
+        held = checkpoint["choices"]
         is_same = held["backbone"] == choices["backbone"]
         way_out = f". Fix: add {' '.join(others)}" if is_same and others else ""
         first = (

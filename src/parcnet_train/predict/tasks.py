@@ -155,19 +155,23 @@ class PixelPredictor(Predictor):
 
 
 def predictor_of(
-    config: Mapping[str, Any], class_names: Sequence[str], size: Size
+    name: str,
+    class_names: Sequence[str],
+    size: Size,
+    task: Mapping[str, Any],
+    data: Mapping[str, Any],
 ) -> Predictor | None:
     """Return the predictor of a checkpoint, None for a custom task.
 
     Args:
-        config: Configuration of the checkpoint. A converted checkpoint has no data section, so the
-            defaults apply.
+        name: Name of the chosen task.
         class_names: Class names of the checkpoint.
         size: Height and width of the network's input, in pixels.
+        task: Arguments of the task; a default applies to each one that is missing.
+        data: Arguments of the data module, likewise; a converted checkpoint has none.
     """
-    task, data = config["task"], config.get("data") or {}
     predictor: Predictor
-    match config["choices"]["task"]:
+    match name:
         case "classification":
             predictor = ClassPredictor(class_names, size)
         case "detection":

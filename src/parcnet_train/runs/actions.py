@@ -9,30 +9,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Values = Mapping[str, Any]  # a configuration's plain values
+Section = Mapping[str, Any]  # the section of a configuration that one action reads
 
 
-def always(values: Values) -> bool:
+def always(section: Section | None) -> bool:
     """Return True: the action always reads data."""
     return True
 
 
-def never(values: Values) -> bool:
+def never(section: Section | None) -> bool:
     """Return False: the action never reads data."""
     return False
 
 
-def times_data(values: Values) -> bool:
+def times_data(section: Section | None) -> bool:
     """Return whether a benchmark reads data."""
-    settings = values.get("benchmark")
-    return isinstance(settings, Mapping) and settings.get("target") in ("loader", "overhead")
+    return section is not None and section.get("target") in ("loader", "overhead")
 
 
-def compares_or_calibrates(values: Values) -> bool:
+def compares_or_calibrates(section: Section | None) -> bool:
     """Return whether an export reads data: for verification, or to calibrate int8."""
-    settings = values.get("export")
-    return isinstance(settings, Mapping) and (
-        settings.get("verify") != "none" or settings.get("precision") == "int8"
+    return section is not None and (
+        section.get("verify") != "none" or section.get("precision") == "int8"
     )
 
 
@@ -49,7 +47,8 @@ class Action:
         composed: Whether the configuration stored in the checkpoint is used.
         trains: Whether it concerns a training, which resumes from its last checkpoint; other
             actions read the best one.
-        reads_data: Function that returns whether a configuration's data are read.
+        reads_data: Function that returns whether the data are read, from the values of the section;
+            None stands for a section that is missing or invalid.
         folder: Whether its runs have their own folder, since they belong to no training.
         parallel: Whether it runs in one process per device.
         network: Whether the composed network is built.
@@ -61,7 +60,7 @@ class Action:
     checkpoint: Literal["needed", "optional", "none"] = "needed"
     composed: bool = False
     trains: bool = False
-    reads_data: Callable[[Values], bool] = always
+    reads_data: Callable[[Section | None], bool] = always
     folder: bool = False
     parallel: bool = False
     network: bool = True
@@ -135,12 +134,6 @@ ACTIONS = {
 SECTIONS = tuple(each.section for each in ACTIONS.values() if each.section)
 
 
-def action_of(values: Values) -> Action | None:
-    """Return the action of a configuration; None if there is no such action."""
-    return ACTIONS.get(str(values.get("action")))
-
-
-def reads_data(values: Values) -> bool:
-    """Return whether a run of a configuration reads its data."""
-    action = action_of(values)
-    return action is None or action.reads_data(values)
+def action_of(name: object) -> Action | None:
+    """Return the action with a name, the value of `action`; None if there is no such action."""
+    return ACTIONS.get(str(name))

@@ -18,6 +18,7 @@ from parcnet_train.runs.directories import (
     LAST,
     RECORD,
     RESULTS,
+    RunSpec,
     goes_on_from,
     is_run,
     is_shared,
@@ -32,7 +33,7 @@ from parcnet_train.runs.locks import HeldError, take_lock
 LOCK = "run.lock"  # exists while a process works in the directory
 
 
-def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | None = None) -> Path:
+def claim(spec: RunSpec, overrides: Sequence[str], explicit: Path | None = None) -> Path:
     """Find or create the directory of a run that is about to start.
 
     A resumed training keeps its directory. A name that another command has taken is never reused;
@@ -40,7 +41,7 @@ def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | Non
     its earlier start.
 
     Args:
-        config: Configuration of the run as plain values, without `paths.output`.
+        spec: Values that name the run and its checkpoint.
         overrides: Overrides of the command line.
         explicit: Directory that the command line names; None: the directory is named here.
 
@@ -50,21 +51,19 @@ def claim(config: dict[str, Any], overrides: Sequence[str], explicit: Path | Non
         ConfigError: If the directory contains results.
     """
     if explicit is not None:
-        refuse_overwriting(config, explicit)
+        refuse_overwriting(spec, explicit)
         return explicit
-    action, choices = config["action"], config["choices"]
-    runs = config["paths"]["runs"]
-    names = (choices["task"], choices["backbone"], choices["data"])
-    named = runs_like(runs, *names, action)
-    if resumed := resumed_run(action, config["ckpt"], runs, *names):
+    names = (spec.task, spec.backbone, spec.data)
+    named = runs_like(spec.runs, *names, spec.action)
+    if resumed := resumed_run(spec.action, spec.ckpt, spec.runs, *names):
         return resumed
-    candidates = new_names(named, action)
+    candidates = new_names(named, spec.action)
     if is_shared():
         folder = next(candidates)
-        refuse_overwriting(config, folder)
+        refuse_overwriting(spec, folder)
         return folder
     if is_restarted():
-        taken = itertools.takewhile(Path.is_dir, new_names(named, action))
+        taken = itertools.takewhile(Path.is_dir, new_names(named, spec.action))
         if own := next((each for each in taken if is_own(each, overrides)), None):
             return own
     for folder in candidates:
@@ -80,13 +79,13 @@ def is_own(folder: Path, overrides: Sequence[str]) -> bool:
     return bool(made_for == list(overrides))
 
 
-def refuse_overwriting(config: Mapping[str, Any], folder: Path) -> None:
+def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
     """Refuse a directory that contains the output of another run.
 
     A report may overwrite an earlier report.
 
     Args:
-        config: Configuration of the run.
+        spec: Values that name the run and its checkpoint.
         folder: Directory of the run.
 
     Raises:
@@ -95,11 +94,11 @@ def refuse_overwriting(config: Mapping[str, Any], folder: Path) -> None:
     """
     if is_restarted():
         return
-    if config["action"] == "fit":
-        goes_on_from({**config, "paths": {**config["paths"], "output": str(folder)}})
+    if spec.action == "fit":
+        goes_on_from(spec, folder)
         if (folder / LAST).is_file():
             return
-    if (folder / RESULTS).is_file() and config["action"] != "report":
+    if (folder / RESULTS).is_file() and spec.action != "report":
         raise ConfigError(
             f"hydra.run.dir={folder}: it contains {RESULTS} of an earlier run; expected a "
             "directory without results. Fix: name another directory with hydra.run.dir=PATH, or "

@@ -18,6 +18,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,31 @@ SHOWN = {"task": ("pictures",)}
 NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *SECTIONS)
 
 
+@dataclass(frozen=True)
+class RunSpec:
+    """Values that decide where a run writes and which checkpoint it reads.
+
+    Attributes:
+        action: Name of the action.
+        ckpt: Value of `ckpt`; see `find_checkpoint`.
+        runs: Root folder of all runs.
+        task: Chosen task.
+        backbone: Chosen backbone.
+        data: Chosen data.
+    """
+
+    action: str
+    ckpt: str | None
+    runs: str
+    task: str
+    backbone: str
+    data: str
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return a hash of everything that affects the result of a run.
+
+    Its subject is the document as a whole, so it takes a plain configuration.
 
     Args:
         config: Configuration as plain values. `ckpt` is included if it is evaluated, but not for
@@ -64,7 +88,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     Returns:
         Twelve hexadecimal digits. 1 and 1.0 are different values: one batch and all batches.
     """
-    action = action_of(config)
+    action = action_of(config.get("action"))
     left_out = {*NO_PART_OF_A_RESULT, *SECTIONS}
     left_out -= {action.section} if action else set()
     if action is None or action.trains or action.checkpoint == "none":
@@ -79,18 +103,16 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def reads_checkpoint(config: Mapping[str, Any]) -> bool:
-    """Return whether `ckpt` may be set in a configuration."""
-    if config["action"] == "benchmark":
-        return bool(
-            config["benchmark"]["target"] != "operator"
-        )  # times single operators, no network
-    return ACTIONS[config["action"]].checkpoint != "none"
+def reads_checkpoint(action: str, target: str) -> bool:
+    """Return whether `ckpt` may be set for an action.
 
-
-def is_quantized(config: Mapping[str, Any]) -> bool:
-    """Return whether a run exports int8, which reads training images for calibration."""
-    return config["action"] == "export" and config["export"].get("precision") == "int8"
+    Args:
+        action: Name of the action.
+        target: Value of `benchmark.target`, which matters only to benchmarks.
+    """
+    if action == "benchmark":
+        return target != "operator"  # times single operators, no network
+    return ACTIONS[action].checkpoint != "none"
 
 
 def find_checkpoint(
@@ -211,29 +233,29 @@ def seconds_of(moment: Any) -> float | None:
         return None
 
 
-def checkpoint_of(config: Mapping[str, Any]) -> Path:
-    """Return the checkpoint file that a configuration refers to.
+def checkpoint_of(spec: RunSpec) -> Path:
+    """Return the checkpoint file that a run refers to, if its `ckpt` is set.
 
     Raises:
         CheckpointError: If there is no such file.
     """
-    names = {group: config["choices"][group] for group in NAMED_FOR}
-    return find_checkpoint(config["ckpt"], config["paths"]["runs"], config["action"], **names)
+    assert spec.ckpt is not None
+    return find_checkpoint(spec.ckpt, spec.runs, spec.action, spec.task, spec.backbone, spec.data)
 
 
-def evaluated_by(config: dict[str, Any]) -> list[Path]:
+def evaluated_by(spec: RunSpec) -> list[Path]:
     """Return the checkpoint files of an evaluation: one, or the best epochs to be averaged.
 
     Raises:
         CheckpointError: If there is no file, or fewer than two to be averaged.
     """
-    path = checkpoint_of(config)
-    if config["action"] != "average":
+    path = checkpoint_of(spec)
+    if spec.action != "average":
         return [path]
     epochs = sorted(path.parent.glob(EPOCHS))
     if len(epochs) < 2:
         raise CheckpointError(
-            f"ckpt={config['ckpt']}: {path.parent} contains {len(epochs)} files {EPOCHS}; an "
+            f"ckpt={spec.ckpt}: {path.parent} contains {len(epochs)} files {EPOCHS}; an "
             "average needs at least two. Fix: train with checkpoint.keep_best=5, then set ckpt to "
             "the run directory"
         )
@@ -252,19 +274,22 @@ def run_of(checkpoint: Path) -> Path | None:
     return run if is_last and (run / ".hydra").is_dir() else None
 
 
-def goes_on_from(config: dict[str, Any]) -> Path | None:
+def goes_on_from(spec: RunSpec, output: Path) -> Path | None:
     """Return the checkpoint file that a training resumes from; None: it starts from the beginning.
 
     A command that SLURM or torchrun restarts resumes from its own last checkpoint. No other process
     writes a checkpoint during this call, since all processes synchronize later, in the fit.
 
+    Args:
+        spec: Values that name the run and its checkpoint.
+        output: Directory of the run.
+
     Raises:
         CheckpointError: If there is no such file, or this run would overwrite that of another.
     """
-    output = Path(config["paths"]["output"])
     if is_restarted() and (output / LAST).is_file():
         return output / LAST
-    found = None if config["ckpt"] is None else checkpoint_of(config)
+    found = None if spec.ckpt is None else checkpoint_of(spec)
     is_own = found is not None and found.resolve() == (output / LAST).resolve()
     if (output / LAST).is_file() and not is_own:
         raise CheckpointError(

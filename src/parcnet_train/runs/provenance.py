@@ -40,6 +40,8 @@ class Fingerprinted(Protocol):
 class Provenance:
     """Writer of `provenance.json` from start to end of a run; only rank 0 writes.
 
+    It records the document as a whole, so it takes a plain configuration.
+
     Args:
         config: Whole configuration as plain values.
         world_size: Number of processes.
@@ -126,7 +128,12 @@ class Provenance:
 
 
 def described(config: Mapping[str, Any], revision: Revision | None) -> dict[str, Any]:
-    """Return everything that is known before the data are listed."""
+    """Return everything that is known before the data are listed.
+
+    Args:
+        config: Whole configuration as plain values, which is recorded.
+        revision: State of the checkout; None outside of one.
+    """
     return {
         "config": {name: value for name, value in config.items() if name != "overrides"},
         "overrides": config["overrides"],

@@ -11,11 +11,11 @@ from torch import nn
 from parcnet_train.actions.fit import refusals
 from parcnet_train.actions.results import Results
 from parcnet_train.build import Config, build_trainer
+from parcnet_train.config.sections import Export, section
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import File, Format
 from parcnet_train.deploy.formats.verify import Comparing, FileModel
 from parcnet_train.errors import ExportError
-from parcnet_train.runs.directories import is_quantized
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def verify(
     """Compare a file with PyTorch on images of the validation set.
 
     Args:
-        config: Configuration of the run.
+        config: Whole configuration, for the trainers of the evaluations.
         network: Network that was written.
         file: File to compare.
         form: Format of the file.
@@ -44,47 +44,48 @@ def verify(
     Raises:
         ExportError: where the file is over a tolerance.
     """
-    is_whole = config["export"]["verify"] == "metric"
-    takes_batches = config["export"]["dynamic_batch"]
+    settings = section(Export, config)
+    is_whole, takes_batches = settings.verify == "metric", settings.dynamic_batch
+    is_int8 = settings.precision == "int8"
     comparing = Comparing(task.model, network, file, takes_batches)
     before = evaluate(config, comparing, data, task, None if is_whole else COMPARED)
     results = comparing.results()
     # Rounded to 8 bits, other numbers are right too: the metric alone tells whether they are good.
-    faults = [] if is_quantized(config) else comparing.faults(form.tolerance)
+    faults = [] if is_int8 else comparing.faults(form.tolerance)
     if is_whole:
         anchors = getattr(network.network.head, "anchors", None)
         after = evaluate(config, FileModel(file, anchors, takes_batches), data, task, None)
         for name in before:
             results[f"export/before/{name}"] = before[name]
             results[f"export/after/{name}"] = after[name]
-        faults += faults_of_metric(config, task.monitor, before, after)
+        faults += faults_of_metric(is_int8, task.monitor, before, after)
     if faults:
         raise ExportError(
-            f"export.format={config['export']['format']}: the file's output does not match "
-            f"PyTorch; the file was removed: {'; '.join(faults)}. Fix: {way_out(config, form)}, or "
-            "keep the file with export.verify=none"
+            f"export.format={settings.format}: the file's output does not match "
+            f"PyTorch; the file was removed: {'; '.join(faults)}. "
+            f"Fix: {way_out(is_int8, form)}, or keep the file with export.verify=none"
         )
     tell(comparing)
     return results
 
 
 def faults_of_metric(
-    config: Config, name: str, before: Mapping[str, float], after: Mapping[str, float]
+    is_int8: bool, name: str, before: Mapping[str, float], after: Mapping[str, float]
 ) -> Iterator[str]:
     """Report a metric that differs from PyTorch's; int8 may have a better one."""
     found, expected = after[name], before[name]
     log.info("%s is %.4f, PyTorch has %.4f", name, found, expected)
     told = f"{name} is {found:.4f}, PyTorch has {expected:.4f}; expected a"
-    if is_quantized(config):
+    if is_int8:
         if expected - found > INT8_LOSS:
             yield f"{told} loss of {INT8_LOSS:g}"
     elif abs(found - expected) > METRIC_TOLERANCE:
         yield f"{told} difference of {METRIC_TOLERANCE:g}"
 
 
-def way_out(config: Config, form: Format) -> str:
+def way_out(is_int8: bool, form: Format) -> str:
     """Return what may help if a file's output does not match."""
-    if is_quantized(config) and form.knows_layers:
+    if is_int8 and form.knows_layers:
         return (
             "keep the most sensitive layers in float32 (export.sensitivity=true lists them, "
             "export.float_layers=[...] keeps them), use more export.calibration_images"

@@ -5,7 +5,7 @@ A new format needs a row here and its name in `config/sections.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,16 +134,17 @@ FORMATS = {
 }
 
 
-def verification_of(settings: Mapping[str, Any]) -> str:
+def verification_of(verify: str | None, precision: str, has_logits: bool) -> str:
     """Return the verification of an export: `outputs`, `metric` or `none`.
 
     This is `export.verify`. If it is null, int8 files that output logits are verified by the metric
     of the task, and all other files by their outputs.
 
     Args:
-        settings: Section `export` of a configuration.
+        verify: Value of `export.verify`.
+        precision: Value of `export.precision`.
+        has_logits: Whether the file outputs logits, which the metric needs.
     """
-    if settings["verify"] is not None:
-        return settings["verify"]
-    has_logits = not settings["argmax"] and not settings["decode"]
-    return "metric" if settings["precision"] == "int8" and has_logits else "outputs"
+    if verify is not None:
+        return verify
+    return "metric" if precision == "int8" and has_logits else "outputs"
