@@ -13,7 +13,8 @@ BASELINE, BETTER = (0.50, 0.52, 0.51), (0.60, 0.62, 0.615)
 
 def report(folder, output):
     """Report on a folder, and return the results and the rows of the CSV table."""
-    config = {"action": "report", "paths": {"output": str(output)}, "report": {"runs": str(folder)}}
+    paths = {"runs": "unused", "cache": "unused", "output": str(output)}
+    config = {"action": "report", "paths": paths, "report": {"runs": str(folder)}}
     results = action.report(config)
     assert results == json.loads((output / "results.json").read_text())
     with (output / "table.csv").open(newline="") as stream:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config, build_model, height_and_width, meta_device
+from parcnet_train.config.sections import Paths, Profile, section
+from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import Stage
 from parcnet_train.models.profiling.counts import profile as profile_network
 from parcnet_train.report.console.costs import print_comparison, print_stages
@@ -24,32 +27,37 @@ def profile(config: Config) -> Results:
     Returns:
         What `results.json` holds.
     """
-    table = config["profile"]["compare"]
-    results = {
-        **about(config),
-        "compare": table,
-        **(profile_composed(config) if table is None else compare_table(table)),
-    }
-    write_results(Path(config["paths"]["output"]), results)
+    settings = section(Profile, config)
+    if settings.compare is None:
+        with meta_device():
+            model = build_model(config, settings.num_classes)
+        found = profile_composed(model, settings, config["choices"])
+    else:
+        found = compare_table(settings.compare)
+    results = {**about(config), "compare": settings.compare, **found}
+    write_results(Path(section(Paths, config).output), results)
     return results
 
 
-def profile_composed(config: Config) -> Results:
-    """Profile backbone and head of a configuration."""
-    settings = config["profile"]
-    size, batch_size = height_and_width(settings["image_size"]), settings["batch_size"]
-    with meta_device():
-        model = build_model(config, settings["num_classes"])
+def profile_composed(model: Model, settings: Profile, choices: Mapping[str, str | None]) -> Results:
+    """Profile backbone and head of the composed network.
+
+    Args:
+        model: The network on the meta device.
+        settings: Section of the action.
+        choices: Name of the chosen config of every group.
+    """
+    size, batch_size = height_and_width(settings.image_size), settings.batch_size
     *parts, total = profile_network(model, size, batch_size)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     images = f"{batch_size} x 3 x {size[0]} x {size[1]}"
-    title = f"{config['choices']['backbone']}, {images}, {settings['num_classes']} classes"
+    title = f"{choices['backbone']}, {images}, {settings.num_classes} classes"
     print_stages(title, parts, total, weights)
     results = {
-        **config["choices"],
+        **choices,
         "image_size": list(size),
         "batch_size": batch_size,
-        "num_classes": settings["num_classes"],
+        "num_classes": settings.num_classes,
         **costs(total),
         "weight_bytes": weights,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config
+from parcnet_train.config.sections import Paths, Report, section
 from parcnet_train.files import write_whole
 from parcnet_train.report.ablation import Section, compare_table2, other_runs
 from parcnet_train.report.collected import collect, shown
@@ -30,7 +31,8 @@ def report(config: Config) -> Results:
     Raises:
         ConfigError: where there is no finished run below `report.runs`.
     """
-    output, folders = Path(config["paths"]["output"]), folders_of(config["report"]["runs"])
+    output = Path(section(Paths, config).output)
+    folders = folders_of(section(Report, config).runs)
     collected = collect(folders)
     sections, superseded = compare_table2(collected.runs)
     begun = [part for part in sections if any(line.group for line in part.lines)]

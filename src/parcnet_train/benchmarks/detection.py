@@ -12,6 +12,7 @@ from torch import Tensor
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.build import Config, build_model
+from parcnet_train.config.sections import Benchmark, Recipe, section
 from parcnet_train.data.batches import BACKGROUND, UNLABELED
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.postprocess import detect
@@ -55,9 +56,10 @@ def time_detection(config: Config, size: tuple[int, int], device: torch.device) 
         size: Height and width of the images, in pixels.
         device: Device to run on.
     """
-    batch, task = config["benchmark"]["batch_size"], config["task"]
+    settings, task = section(Benchmark, config), config["task"]
+    batch, smoothing = settings.batch_size, section(Recipe, config).label_smoothing
     images = torch.rand(batch, 3, *size, device=device)
-    compute_loss = partial(loss_of, *random_objects(batch, device), config)
+    compute_loss = partial(loss_of, *random_objects(batch, device), smoothing)
     forward = partial(predict, build_model(config, CLASSES).to(device).eval(), images)
     outputs = forward()
     variants: dict[str, Callable[[], object]] = {
@@ -75,7 +77,7 @@ def time_detection(config: Config, size: tuple[int, int], device: torch.device) 
     }
     scores = outputs.class_logits.softmax(dim=-1)[..., BACKGROUND + 1 :]
     boxes = (scores > task["score_threshold"]).sum().item() / batch
-    return Parts(take_turns(variants, config["benchmark"]["repeats"], device), boxes)
+    return Parts(take_turns(variants, settings.repeats, device), boxes)
 
 
 def random_objects(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -103,9 +105,11 @@ def predict(network: Model, images: Tensor) -> DetectionOutputs:
         return network(images)
 
 
-def loss_of(boxes: Tensor, labels: Tensor, config: Config, outputs: DetectionOutputs) -> Tensor:
+def loss_of(
+    boxes: Tensor, labels: Tensor, label_smoothing: float, outputs: DetectionOutputs
+) -> Tensor:
     """Compute the loss of a training step."""
-    loss = multibox_loss(outputs, boxes, labels, config["recipe"]["label_smoothing"])
+    loss = multibox_loss(outputs, boxes, labels, label_smoothing)
     return (loss.boxes + loss.classes).sum() / loss.positives.sum().clamp(min=1)
 
 

@@ -21,7 +21,9 @@ from parcnet_train.build import (
     build_task,
     build_trainer,
 )
+from parcnet_train.config.sections import Benchmark, Recipe, section
 from parcnet_train.errors import ConfigError
+from parcnet_train.tasks.base import Task
 
 WARM_UP = 3  # steps that are not counted
 BARE = "bare"
@@ -72,7 +74,7 @@ def time_overhead(config: Config, device: torch.device) -> dict[str, dict[str, T
         For `framework` and `framework_ema`, the timings of the framework and of the bare loop.
     """
     timings = {}
-    for name, ema in (("framework", None), ("framework_ema", config["recipe"]["ema"])):
+    for name, ema in (("framework", None), ("framework_ema", section(Recipe, config).ema)):
         recipe = {**config["recipe"], "ema": ema}
         alternate = train({**config, "recipe": recipe}, device)
         timings[name] = {
@@ -84,9 +86,10 @@ def time_overhead(config: Config, device: torch.device) -> dict[str, dict[str, T
 
 def train(config: Config, device: torch.device) -> Alternate:
     """Run a short training with everything that `action=fit` has."""
+    repeats = section(Benchmark, config).repeats
     trainer_settings = {
         **config["trainer"],
-        "limit_train_batches": config["benchmark"]["repeats"] + WARM_UP + 1,
+        "limit_train_batches": repeats + WARM_UP + 1,
         "limit_val_batches": 1,
         "accumulate_grad_batches": 1,
         "precision": "32-true",
@@ -96,9 +99,11 @@ def train(config: Config, device: torch.device) -> Alternate:
     config = {**config, "trainer": trainer_settings}
     data = build_data(config)
     data.setup("fit")
-    refuse_too_many(config["benchmark"]["repeats"], len(data.train_dataloader()))
+    refuse_too_many(repeats, len(data.train_dataloader()))
     task = build_task(config, len(data.class_names))
-    alternate = Alternate(bare_step(config, data, device))
+    bare = build_task(config, len(data.class_names))
+    smoothing = section(Recipe, config).label_smoothing
+    alternate = Alternate(bare_step(bare, data, smoothing, device))
     callbacks = [alternate, *build_callbacks(config, task, {})]
     build_trainer(config, callbacks, build_loggers(config), epochs=1).fit(task, data)
     return alternate
@@ -119,19 +124,20 @@ def refuse_too_many(repeats: int, batches: int) -> None:
         )
 
 
-def bare_step(config: Config, data: Any, device: torch.device) -> Callable[[], None]:
-    """Return a function that trains its own network on the next batch of its own loader."""
-    task = build_task(config, len(data.class_names))
+def bare_step(
+    task: Task, data: Any, label_smoothing: float, device: torch.device
+) -> Callable[[], None]:
+    """Return a function that trains the network of a task on the next batch of its own loader."""
     network: nn.Module = task.model.to(device).train()
     optimizer = task.make_optimizer(task.model)
     batches = iter(data.train_dataloader())
-    smoothing = config["recipe"]["label_smoothing"]
 
     def step() -> None:
         batch = next(batches)
         optimizer.zero_grad()
         logits = network(batch.images.to(device))
-        loss = functional.cross_entropy(logits, batch.labels.to(device), label_smoothing=smoothing)
+        labels = batch.labels.to(device)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
         torch.autograd.backward(loss)
         optimizer.step()
 

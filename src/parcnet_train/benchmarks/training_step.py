@@ -17,6 +17,7 @@ from torch.nn import functional
 from parcnet_train.benchmarks.other_process import OtherProcess
 from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
 from parcnet_train.build import Config, build_model, meta_device, published_network
+from parcnet_train.config.sections import Benchmark, section
 from parcnet_train.models.layers.parc import CircularConv
 
 log = logging.getLogger(__name__)
@@ -64,12 +65,15 @@ def time_steps(
         size: Height and width of the images, in pixels.
         device: Device to run on.
     """
-    batch, repeats = config["benchmark"]["batch_size"], config["benchmark"]["repeats"]
+    settings = section(Benchmark, config)
+    batch, repeats = settings.batch_size, settings.repeats
     steps: dict[Variant, Callable[[], object]] = {}
     with contextlib.ExitStack() as stack:
-        keeps_memory = device.type == "cpu" and config["benchmark"]["keep_memory"]
+        keeps_memory = device.type == "cpu" and settings.keep_memory
         if keeps_memory and has_circular_convolutions(config):
-            released = Variant(reference_name(config), "nchw", "float32", keeps_memory=False)
+            released = Variant(
+                reference_name(config["choices"]["backbone"]), "nchw", "float32", keeps_memory=False
+            )
             step = OtherProcess(released_step, config, released, batch, size)
             steps[released] = stack.enter_context(step)
         for variant, network in variants_of(config):
@@ -90,9 +94,9 @@ def with_convolutions(config: Config) -> Config:
     return {**config, "backbone": {**config["backbone"], "algorithm": "convolution"}}
 
 
-def reference_name(config: Config) -> str:
+def reference_name(backbone: str) -> str:
     """Return the name of the network that `with_convolutions` configures."""
-    return f"{config['choices']['backbone']}_convolution"
+    return f"{backbone}_convolution"
 
 
 def has_circular_convolutions(config: Config) -> bool:
@@ -110,13 +114,13 @@ def variants_of(config: Config) -> Iterator[tuple[Variant, nn.Module]]:
     For a backbone with circular convolutions, the first variant computes them as in the paper, in
     float32 and NCHW. For any other backbone, the first variant is the backbone itself.
     """
-    name = config["choices"]["backbone"]
-    variant = partial(Variant, keeps_memory=config["benchmark"]["keep_memory"])
+    name, settings = config["choices"]["backbone"], section(Benchmark, config)
+    variant = partial(Variant, keeps_memory=settings.keep_memory)
     everything = list(itertools.product(LAYOUTS, DTYPES))
     if has_circular_convolutions(config):
-        plain = variant(reference_name(config), "nchw", "float32")
+        plain = variant(reference_name(name), "nchw", "float32")
         yield plain, build_model(with_convolutions(config), CLASSES)
-    for compiled in (False, True) if config["benchmark"]["compile"] else (False,):
+    for compiled in (False, True) if settings.compile else (False,):
         suffix = "_compiled" if compiled else ""
         for layout, dtype in everything:
             yield (

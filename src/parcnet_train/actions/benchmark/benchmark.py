@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from parcnet_train.benchmarks import detection, loader, operator, overhead, trai
 from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, benchmarked_size, build_data, height_and_width
 from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.config.sections import Benchmark, Paths, Recipe, section
 from parcnet_train.report.console.timings import (
     print_detection,
     print_loaders,
@@ -38,59 +40,58 @@ def benchmark(config: Config) -> Results:
         What `results.json` holds.
     """
     pl.seed_everything(config["seed"], verbose=False)
-    settings = config["benchmark"]
-    is_latency = settings["target"] == "latency"  # of devices without a GPU
+    settings = section(Benchmark, config)
+    is_latency = settings.target == "latency"  # of devices without a GPU
     device = device_of("cpu" if is_latency else config["trainer"]["accelerator"])
     # The ordinary loader has the memory of an ordinary process, and so have files on a device.
-    computes = device.type == "cpu" and settings["target"] not in ("loader", "latency")
-    keeps_memory = computes and settings["keep_memory"] and keep_freed_memory()
-    targets = {
-        "operator": operators,
-        "train_step": steps,
-        "loader": loaders,
-        "overhead": overheads,
-        "detection": detectors,
-        "latency": latencies,
+    computes = device.type == "cpu" and settings.target not in ("loader", "latency")
+    keeps_memory = computes and settings.keep_memory and keep_freed_memory()
+    targets: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {
+        "operator": partial(operators, settings.repeats, device),
+        "train_step": partial(steps, config, device),
+        "loader": partial(loaders, config),
+        "overhead": partial(overheads, config, device),
+        "detection": partial(detectors, config, device),
+        "latency": partial(latencies, config),
     }
-    target = targets[settings["target"]]
     results = {
         **about(config),
-        "target": settings["target"],
-        "repeats": settings["repeats"],
+        "target": settings.target,
+        "repeats": settings.repeats,
         "keeps_memory": keeps_memory,
         **hardware(device),
         "timm_version": installed_version("timm"),
-        **dict(target(config, device)),
+        **dict(targets[settings.target]()),
     }
-    write_results(Path(config["paths"]["output"]), results)
+    write_results(Path(section(Paths, config).output), results)
     return results
 
 
-def operators(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+def operators(repeats: int, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Time the circular convolution at every shape."""
     for shape in operator.SHAPES:
-        timings = operator.time_operators(shape, config["benchmark"]["repeats"], device)
+        timings = operator.time_operators(shape, repeats, device)
         print_operators(shape, timings)
         yield from operator.results_of(shape, timings)
 
 
 def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Time the training step of the composed network."""
-    settings = config["benchmark"]
+    settings = section(Benchmark, config)
     size = height_and_width(benchmarked_size(config)[1])
     timings = training_step.time_steps(config, size, device)
-    title = f"training step, {settings['batch_size']} x 3 x {size[0]} x {size[1]}, {device.type}"
+    title = f"training step, {settings.batch_size} x 3 x {size[0]} x {size[1]}, {device.type}"
     print_steps(title, timings)
     yield "backbone", config["choices"]["backbone"]
-    yield "batch_size", settings["batch_size"]
+    yield "batch_size", settings.batch_size
     yield "image_size", list(size)
     yield from training_step.results_of(timings)
 
 
-def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+def loaders(config: Config) -> Iterator[tuple[str, Any]]:
     """Time the loading of the training images."""
     data = build_data(config)
-    speeds = loader.time_loaders(data, config["benchmark"]["repeats"])
+    speeds = loader.time_loaders(data, section(Benchmark, config).repeats)
     height, width = data.image_size
     print_loaders(
         f"loading, {data.batch_size} x 3 x {height} x {width}, {speeds.workers} workers", speeds
@@ -106,28 +107,28 @@ def loaders(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
 def overheads(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Time training steps in the framework, and in a bare loop."""
     timings = overhead.time_overhead(config, device)
-    recipe = config["recipe"]
+    recipe = section(Recipe, config)
     print_overheads(
-        f"training step, batch {recipe['batch_size']}, {config['choices']['backbone']} on "
+        f"training step, batch {recipe.batch_size}, {config['choices']['backbone']} on "
         f"{config['choices']['data']}, {device.type}",
         timings,
     )
     yield "backbone", config["choices"]["backbone"]
     yield "data", config["choices"]["data"]
-    yield "batch_size", recipe["batch_size"]
-    yield "image_size", recipe["image_size"]
+    yield "batch_size", recipe.batch_size
+    yield "image_size", recipe.image_size
     yield from overhead.results_of(timings)
 
 
 def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Time matching, loss and post-processing of the composed detector."""
-    settings = config["benchmark"]
+    settings = section(Benchmark, config)
     size = height_and_width(benchmarked_size(config)[1])
     parts = detection.time_detection(config, size, device)
-    images = f"{settings['batch_size']} x 3 x {size[0]} x {size[1]}"
+    images = f"{settings.batch_size} x 3 x {size[0]} x {size[1]}"
     print_detection(f"{config['choices']['backbone']}, {images}, {device.type}", parts)
     yield "backbone", config["choices"]["backbone"]
-    yield "batch_size", settings["batch_size"]
+    yield "batch_size", settings.batch_size
     yield "image_size", list(size)
     yield from detection.results_of(parts)
 

@@ -7,12 +7,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from parcnet_train.benchmarks.latency import INT8_RUNTIMES, Candidate, time_networks
 from parcnet_train.build import Config, benchmarked_size, build_model, height_and_width
 from parcnet_train.check.config import check
 from parcnet_train.config.compose import compose_plain
+from parcnet_train.config.sections import Benchmark, Paths, section
 from parcnet_train.deploy.runtimes import machine
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import ConfigError, Fault
@@ -33,28 +32,31 @@ TABLE_3 = (
 FOLDER = "models"  # of a run: all files, and a script that times them elsewhere
 
 
-def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     """Time all networks in all runtimes.
 
     Raises:
         ConfigError: where there is no such backbone, a runtime is not installed or has not the form
             that is wanted, or there are fewer cores than threads.
     """
-    settings, output = config["benchmark"], Path(config["paths"]["output"])
-    size, threads = height_and_width(benchmarked_size(config)[1]), settings["threads"]
+    settings, output = section(Benchmark, config), Path(section(Paths, config).output)
+    size, threads = height_and_width(benchmarked_size(config)[1]), settings.threads
     if threads > own_cores():
         raise ConfigError(
             f"benchmark.threads={threads}: expected 1 to {own_cores()}, the cores of this process"
         )
-    configs = networks_of(config, size)
-    candidates = candidates_of(list(configs), settings["forms"], settings["runtimes"])
+    if settings.backbones is None and config["ckpt"] is not None:
+        configs = {config["choices"]["backbone"]: config}
+    else:
+        configs = composed(TABLE_3 if settings.backbones is None else settings.backbones, size)
+    candidates = candidates_of(list(configs), settings.forms, settings.runtimes)
     found = time_networks(
         {name: build_model(each, CLASSES) for name, each in configs.items()},
         size,
         candidates,
         output / FOLDER,
         threads,
-        settings["iterations"],
+        settings.iterations,
     )
     about = machine(threads, found.cores)
     title = f"1 x 3 x {size[0]} x {size[1]}, {about['hardware/cpu']}, {threads} threads"
@@ -63,7 +65,7 @@ def latencies(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     draw_latencies(title, found, output / PICTURE)
     print(f"files, and a script that times them elsewhere: {output / FOLDER}")
     yield from about.items()
-    yield "iterations", settings["iterations"]
+    yield "iterations", settings.iterations
     yield "image_size", list(size)
     yield from found.results()
     yield from table3_results(found)
@@ -89,25 +91,13 @@ def candidates_of(
     ]
 
 
-def networks_of(config: Config, size: tuple[int, int]) -> dict[str, Config]:
-    """Return the networks that are timed, by the names of their backbones.
+def composed(names: Sequence[str], size: tuple[int, int]) -> dict[str, Config]:
+    """Return the configurations of the named backbones, by their names.
 
     Raises:
         ConfigError: with the faults of all of them.
     """
-    names = config["benchmark"]["backbones"]
-    if names is None and config["ckpt"] is not None:
-        return {config["choices"]["backbone"]: config}
-    names = list(dict.fromkeys(TABLE_3 if names is None else names))
-    return dict(zip(names, composed(names, size), strict=True))
-
-
-def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
-    """Return the configurations of the named backbones.
-
-    Raises:
-        ConfigError: with the faults of all of them.
-    """
+    names = list(dict.fromkeys(names))
     wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]
     plains = [compose_plain([*wanted, f"backbone={name}"]) for name in names]
     faults = [
@@ -117,4 +107,4 @@ def composed(names: Sequence[str], size: tuple[int, int]) -> list[Config]:
     ]
     if faults:
         raise ConfigError(faults)
-    return [plain.values for plain in plains]
+    return {name: plain.values for name, plain in zip(names, plains, strict=True)}
