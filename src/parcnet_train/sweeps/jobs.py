@@ -82,7 +82,7 @@ def metric_of(folder: Path) -> float | None:
     return results.get(results.get("monitor", ""))
 
 
-def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], object]) -> float | None:
+def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], Any]) -> float | None:
     """Run a job of Hydra's own launchers in this process, unless an earlier start has finished it.
 
     Args:
