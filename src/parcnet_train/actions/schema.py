@@ -10,6 +10,7 @@ from parcnet_train.build import Config
 from parcnet_train.config.compose import CONF
 from parcnet_train.config.group_schemas import schemas_of
 from parcnet_train.config.reference import reference_of
+from parcnet_train.config.sections import Paths, section
 from parcnet_train.files import write_whole
 from parcnet_train.runs.directories import write_results
 
@@ -25,7 +26,7 @@ def schema(config: Config) -> Results:
     Returns:
         What `results.json` holds.
     """
-    output = Path(config["paths"]["output"])
+    output = Path(section(Paths, config).output)
     folder = output / "schema"
     folder.mkdir(parents=True, exist_ok=True)
     schemas = schemas_of(CONF)
