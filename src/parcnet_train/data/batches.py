@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
-
-from parcnet_train.data.segmentation.palette import IGNORED as IGNORED
+if TYPE_CHECKING:  # the scripts that prepare data take a constant from here, and no torch
+    from torch import Tensor
 
 BACKGROUND = 0  # class index of regions without an object
 BACKGROUND_NAME = "background"  # name of that class in `class_names`
 
 PADDING = -1  # `SampleKey.sample` of padding, which fills up the batches of an evaluation
+IGNORED = 255  # mask value of a pixel that does not count (PASCAL VOC)
 UNLABELED = -1  # label of padding, which does not count
 
 

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.demo.scenes import COUNTS, QUALITY, Scene, draw_scenes
 from parcnet_train.data.segmentation.module import VocData
-from parcnet_train.data.segmentation.palette import IGNORED, Mask, write_mask
+from parcnet_train.data.segmentation.palette import Mask, write_mask
 from parcnet_train.files import write_once
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.prepare.sources import Folder, broken, refuse_missing
-from parcnet_train.data.segmentation.palette import IGNORED, Mask
+from parcnet_train.data.segmentation.palette import Mask
 from parcnet_train.errors import DataError
 
 Rule = Literal["released", "later-on-top"]

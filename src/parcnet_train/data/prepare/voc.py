@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.prepare.coco_to_voc import (
     ANNOTATIONS,
     IMAGES,
@@ -46,7 +47,7 @@ from parcnet_train.data.prepare.voc_sources import (
     read_sbd,
     read_split,
 )
-from parcnet_train.data.segmentation.palette import IGNORED, encode_mask, read_mask
+from parcnet_train.data.segmentation.palette import encode_mask, read_mask
 from parcnet_train.errors import DataError
 from parcnet_train.terminal import progress
 

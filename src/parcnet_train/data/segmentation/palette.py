@@ -18,7 +18,6 @@ from parcnet_train.errors import DataError, UnreadableError, first_line, reason_
 from parcnet_train.files import read_regular
 
 Mask = npt.NDArray[np.uint8]  # (H, W), class indices
-IGNORED = 255  # mask value of a pixel that does not count (PASCAL VOC)
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # the first one that exists is read
 MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # lossless: indices stay exact
