@@ -1,5 +1,6 @@
 """JSON Schemas made from constructors."""
 
+import inspect
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -40,5 +41,5 @@ def test_an_annotation_of_any_class_accepts_everything():
 
 def test_keys_of_a_mapping_are_described():
     schema = schema_of_type(Epochs)
-    assert schema["description"] == "Epochs of a training that follow the size of its set."
+    assert schema["description"] == inspect.getdoc(Epochs).splitlines()[0]
     assert schema["properties"]["at_least"]["description"] == "Smallest number of epochs."

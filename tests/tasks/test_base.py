@@ -13,7 +13,7 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.tasks.classification import ClassificationTask
 from parcnet_train.visualize.curves import read_series
-from running import MULTI_SCALE, TINY, run
+from running import MULTI_SCALE, TINY, composed, run
 
 LAST = "checkpoints/last.ckpt"
 
@@ -49,9 +49,10 @@ def test_learning_rate_per_epoch_is_constant_within_an_epoch(tmp_path):
     ("batch_size", "devices", "expected"), [(128, 8, 1), (128, 1, 8), (32, 4, 8), (500, 1, 2)]
 )
 def test_accumulate_auto_is_closest_to_the_reference_batch(batch_size, devices, expected):
-    recipe = {"accumulate": "auto", "batch_size": batch_size, "reference_batch": 1024}
-    trainer = {"devices": devices, "num_nodes": 1, "accelerator": "cpu"}
-    assert accumulation({"recipe": recipe, "trainer": trainer}) == expected
+    recipe = [f"recipe.batch_size={batch_size}", "recipe.reference_batch=1024"]
+    config = composed("trainer=cpu", *recipe, "recipe.accumulate=auto")
+    config["trainer"]["devices"] = devices
+    assert accumulation(config) == expected
 
 
 def test_accumulate_auto_reaches_the_reference_batch(tmp_path):

@@ -234,8 +234,6 @@ class HuggingFaceData(ImageFolderData):
         """
         names = self.split_classes(folder)
         rows = rows_of(folder, [self.image_column, self.label_column])
-        if not len(rows):
-            raise DataError(f"data.root: {folder} has no rows; expected at least one image")
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
         dataset = HuggingFaceDataset(
             rows,
