@@ -58,6 +58,7 @@ from parcnet_train.optim.finetuning import freeze, parameter_groups
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import BEST, LAST, PROGRESS
 from parcnet_train.runs.loggers import harmless, wandb_settings, working
+from parcnet_train.targets import locate
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -99,14 +100,33 @@ def build_data(config: Config) -> Any:
 
 
 def build_backbone(config: Config) -> Backbone:
-    """Build the backbone with random weights; `backbone.pretrained` is read by a training."""
-    return make({key: value for key, value in config["backbone"].items() if key != PRETRAINED})
+    """Build the backbone with random weights; `backbone.pretrained` is read by a training.
+
+    Raises:
+        ConfigError: If `head=native` and the network has no classifier of its own.
+    """
+    settings = {key: value for key, value in config["backbone"].items() if key != PRETRAINED}
+    if not has_native_head(config):
+        return make(settings)
+    if not getattr(locate(settings), "brings_classifier", False):
+        raise ConfigError(
+            f"head=native: {settings['_target_']} has no classifier of its own; expected a network "
+            "of a library, such as backbone=timm. Fix: head=classifier",
+            "head",
+        )
+    return make(settings, native=True)
+
+
+def has_native_head(config: Config) -> bool:
+    """Return whether the head is the backbone's own classifier."""
+    return "head" in config and getattr(locate(config["head"]), "is_native", False)
 
 
 def build_model(config: Config, num_classes: int) -> Model:
     """Build backbone and head; the head is completed with the backbone's levels."""
     backbone = build_backbone(config)
-    head = make(config["head"])(levels=backbone.levels, num_classes=num_classes)
+    own = {"classifier": backbone.classifier(num_classes)} if has_native_head(config) else {}
+    head = make(config["head"])(levels=backbone.levels, num_classes=num_classes, **own)
     return Model(backbone, head)
 
 

@@ -33,11 +33,21 @@ def wrong_network(config: Config) -> Iterator[Fault]:
         with meta_device():
             model = build_model(config, num_classes=2).eval()
     except Exception as error:  # whatever a constructor raises is about its arguments
-        yield Fault("backbone", f"backbone, head: {first_line(error)}")
+        own = [fault for fault in getattr(error, "faults", ()) if fault.key]
+        yield from own or [Fault("backbone", f"backbone, head: {first_line(error)}")]
         return
     key, size = size_of(config)
     lengths = size if isinstance(size, list) else [size, size]
     stride = max(level.stride for level in model.backbone.levels)
+    only = model.backbone.fixed_size
+    if only is not None and tuple(lengths) != only:
+        fixed = str(only[0]) if only[0] == only[1] else f"[{only[0]},{only[1]}]"
+        yield Fault(
+            key,
+            f"{show(key, size)}: expected {fixed}, the only size that "
+            f"backbone={config['choices']['backbone']} takes. Fix: {key}={fixed}",
+        )
+        return
     if any(length % stride for length in lengths):
         yield Fault(
             key,

@@ -318,8 +318,8 @@ class Config:
 
     action: Annotated[str, Keywords(enum=list(ACTIONS))]
     task: Annotated[dict[str, Any], Part("model", "num_classes", "optimizer", "schedule")]
-    backbone: Annotated[dict[str, Any], Part(pretrained=PRETRAINED)]
-    head: Annotated[dict[str, Any], Part("levels", "num_classes")]
+    backbone: Annotated[dict[str, Any], Part("native", pretrained=PRETRAINED)]
+    head: Annotated[dict[str, Any], Part("levels", "num_classes", "classifier")]
     data: Annotated[dict[str, Any], Part()]
     recipe: Recipe
     trainer: Annotated[dict[str, Any], Part()]

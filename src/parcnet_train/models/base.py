@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -68,10 +68,26 @@ class Backbone(nn.Module):
     A subclass sets `levels` and `stages`. There is one stage per level, and each reads the map of
     the previous one. `stages` may be a plain list if its layers are registered under other names. A
     network of a different shape overrides `forward` and `stage_parameters`.
+
+    A network that has a classifier of its own, from its library or its paper, sets
+    `brings_classifier` and takes the argument `native`, which `build.py` supplies for
+    `head=native`. It then has one level, whose map is the vector `(B, channels)` that its
+    classifier takes, and `classifier` makes that classifier.
+
+    Attributes:
+        levels: Feature maps, finest first.
+        fixed_size: Height and width of the only images that the network takes, in pixels; None: any
+            multiple of its last stride.
     """
 
+    brings_classifier: ClassVar[bool] = False
     levels: tuple[Level, ...]
+    fixed_size: tuple[int, int] | None = None
     stages: nn.ModuleList | list[nn.Module]
+
+    def classifier(self, num_classes: int) -> nn.Module:
+        """Make the network's own classifier, from `(B, channels)` to `(B, num_classes)` logits."""
+        raise NotImplementedError
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each stage, one stage per level, finest first."""
