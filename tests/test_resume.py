@@ -142,6 +142,17 @@ def test_killed_and_resumed_run_is_bit_identical(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["soft", "feature"])
+def test_killed_and_resumed_run_with_a_teacher_is_bit_identical(trained, tmp_path, kind):
+    taught = (
+        f"recipe.distillation={{teacher: {trained[0]}, kind: {kind}}}",
+        "backbone.stochastic_depth=0.3",
+    )
+    running.run([*RUN, *taught], tmp_path / "straight")
+    kill_and_resume(tmp_path / "straight", tmp_path / "killed", *taught)
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_run_of_two_processes_is_bit_identical(tmp_path):
     several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     finish(start(tmp_path / "straight", *several))

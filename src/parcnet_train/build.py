@@ -177,7 +177,9 @@ def build_optimizer(config: Config, model: Model) -> Optimizer:
     """Build the optimizer of all trained parameters; its groups have `lr_scale`."""
     recipe = section(Recipe, config)
     finetuning = recipe.finetuning
-    groups = parameter_groups(model, finetuning.layer_decay, finetuning.head_lr)
+    groups = parameter_groups(
+        model, finetuning.layer_decay, finetuning.head_lr, recipe.no_weight_decay
+    )
     return make(recipe.optimizer)(groups)
 
 

@@ -190,3 +190,15 @@ def test_every_task_can_compare_raw_weights(task, data, metric, request, tmp_pat
     assert results[metric] == results[name]
     series = read_series(tmp_path / "run" / "csv")
     assert series[metric] == series[name]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(0, 0.9), (25, 1 - 0.1 * (2 + 2**0.5) / 4), (50, 0.95), (100, 1.0), (101, 1.0)],
+)
+def test_decay_rises_along_half_a_cosine(epoch, expected):
+    ema = EMA(0.9, warmup=False, final_decay=1.0)
+    step = Step(Position(0, epoch, 100), range(1), 1.0, 0.0)
+    assert ema.decay_of(step) == pytest.approx(expected, rel=1e-12)
+    half = Step(Position(0, epoch, 100), range(1), 0.5, 0.0)  # two of them decay as one would
+    assert ema.decay_of(half) ** 2 == pytest.approx(expected, rel=1e-12)

@@ -7,7 +7,13 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch.utils.data import DataLoader
 
 from parcnet_train.data.batches import PADDING
-from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
+from parcnet_train.data.samplers import (
+    EvalBatches,
+    MultiScale,
+    Progressive,
+    SampleKey,
+    TrainBatches,
+)
 
 SIZE = (32, 32)
 
@@ -238,3 +244,28 @@ def test_lightning_sets_the_epoch_through_the_loader():
     assert sampler.epoch == 3
     expected = training(6, 2, epoch=3)
     assert list(loader.batch_sampler) == list(expected)
+
+
+def test_progressive_sizes_grow_and_stay():
+    sizes = Progressive(smallest=0.5, count=3, epochs=6)
+    sampler = TrainBatches(40, 8, (64, 128), 0, multi_scale=sizes)
+    seen = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        keys = flat(sampler)
+        assert sorted({key.sample for key in keys}) == list(range(40))  # every image
+        (size,) = {key.size for key in keys}
+        seen.append(size)
+    # 0.5, 0.75 and 1 of 64 x 128 pixels, in multiples of 32
+    assert seen == [(32, 64)] * 2 + [(64, 96)] * 2 + [(64, 128)] * 4
+
+
+def test_progressive_sizes_depend_on_the_epoch_alone():
+    sizes = Progressive(smallest=0.5, count=3, epochs=6)
+    for epoch in (0, 3, 7):
+        plans = [
+            TrainBatches(64, 16 // n, (64, 64), 0, world_size=n, multi_scale=sizes).plan(epoch)
+            for n in (1, 2, 4)
+        ]
+        assert len({tuple(plan.starts) for plan in plans}) == 1
+        assert len({tuple(each.size for each in plan.scales) for plan in plans}) == 1

@@ -294,3 +294,42 @@ def test_check_reports_every_invalid_finetuning_value():
 
 def test_profile_ignores_freezing():
     assert configure(["action=profile", "recipe.finetuning.freeze_stages=6"])[1] == []
+
+
+def test_weight_decay_leaves_out_the_chosen_kinds_of_parameters():
+    model = model_of("parcnet_xs")
+    names = {parameter: name for name, parameter in model.named_parameters()}
+
+    def without(*kinds):
+        groups = parameter_groups(model, 1.0, 1.0, kinds)
+        assert sum(len(group["params"]) for group in groups) == len(names)
+        return {
+            names[each]
+            for group in groups
+            if group.get("weight_decay") == 0.0
+            for each in group["params"]
+        }
+
+    assert without() == set()
+    norms, biases, embeddings = without("norms"), without("biases"), without("embeddings")
+    assert {name for name in names.values() if "norm" in name.split(".")[-2]} <= norms
+    assert "head.linear.bias" in biases
+    assert all(name.endswith("bias") for name in biases)
+    assert embeddings == {name for name in names.values() if "_embedding" in name}
+    assert embeddings
+    assert not norms & biases
+    assert without("norms", "biases", "embeddings") == norms | biases | embeddings
+    # What is left are the weights of convolutions and linear layers.
+    left = [n for p, n in names.items() if n not in norms | biases | embeddings]
+    assert all(name.endswith("weight") for name in left)
+
+
+def test_weight_decay_of_a_group_is_that_of_the_optimizer(tmp_path):
+    _, faults = configure([*TINY, "recipe.no_weight_decay=[norm]"])
+    assert len(faults) == 1
+    run(
+        [*TINY, "recipe.no_weight_decay=[norms,biases]", "recipe.optimizer.weight_decay=0.3"],
+        tmp_path,
+    )
+    state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["optimizer_states"][0]
+    assert {group["weight_decay"] for group in state["param_groups"]} == {0.0, 0.3}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
-from parcnet_train.optim.schedule import Position, warmup_cosine
+from parcnet_train.optim.schedule import Position, warmup_cosine, warmup_stable_decay
 
 # ParC-Net's released values.
 RELEASED = {"max_lr": 0.004, "min_lr": 0.0004, "warmup_lr": 0.0004, "warmup_steps": 3000}
@@ -106,3 +106,42 @@ def test_warm_up_as_a_share_of_the_run():
     assert rates[5:] == pytest.approx(cosine[5:])
     in_steps = [rate(step, max_lr=1.0, warmup_steps=10, **settings) for step in range(10)]
     assert in_steps == pytest.approx([step / 10 for step in range(10)])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "per_epoch", "expected"),
+    [
+        (0.0, False, 0.0004),  # the first step of the warm-up
+        (5.0, False, 0.0022),  # its middle
+        (10.0, False, 0.004),  # its end
+        (79.9, False, 0.004),
+        (90.0, False, 0.0022),  # half of the decay: the mean of 0.004 and 0.0004
+        (95.0, False, 0.0013),
+        (95.5, True, 0.0013),
+        (100.0, False, 0.0004),
+    ],
+)
+def test_stable_decay_is_a_ramp_a_constant_and_a_ramp(epoch, per_epoch, expected):
+    position = Position(int(epoch * IMAGENET), epoch, 100)
+    settings = {"max_lr": 0.004, "min_lr": 0.0004, "warmup_lr": 0.0004, "warmup_share": 0.1}
+    got = warmup_stable_decay(
+        position, reference_batch=REFERENCE, decay_share=0.2, per_epoch=per_epoch, **settings
+    )
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_a_decay_the_rate_stays_constant():
+    for epoch in (0.0, 50.0, 99.99):
+        position = Position(int(epoch * IMAGENET), epoch, 100)
+        settings = {"max_lr": 0.004, "reference_batch": REFERENCE, "decay_share": 0.0}
+        assert warmup_stable_decay(position, **settings) == 0.004
+
+
+def test_warm_up_is_the_same_in_every_schedule():
+    for samples in range(0, 3000 * REFERENCE, 97 * REFERENCE):
+        position = Position(samples, samples / IMAGENET, 300)
+        rates = [
+            each(position, reference_batch=REFERENCE, **RELEASED)
+            for each in (warmup_cosine, warmup_stable_decay)
+        ]
+        assert rates[0] == rates[1]

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train.actions.results import Results, about, finish, is_first_process
+from parcnet_train.actions.teacher import build_distillation
 from parcnet_train.build import (
     Config,
     build_callbacks,
@@ -66,6 +67,8 @@ from parcnet_train.visualize.curves import draw_curves
 
 log = logging.getLogger(__name__)
 
+PROJECTIONS = "projections."  # of the distillation, in the Lightning module's state dict
+
 
 def fit(config: Config) -> Results:
     """Train, evaluate the best checkpoint, and write curves and `results.json`.
@@ -81,6 +84,8 @@ def fit(config: Config) -> Results:
         refuse_other_network(config["choices"]["ablation"], partial(build_model, config))
     output = Path(section(Paths, config).output)
     data, task = prepare(config)
+    if (distillation := build_distillation(config, task.model, data.class_names)) is not None:
+        task.learn_from(distillation)
     provenance = Provenance(config, world_size(config), from_epoch=0)
     warmup_share = section(Recipe, config).schedule.get("warmup_share", 0.0)
     epochs = count_epochs(max_epochs(config), data, warmup_share)
@@ -90,6 +95,7 @@ def fit(config: Config) -> Results:
         max_steps = config["trainer"]["max_steps"]
         epochs = without_further_steps(checkpoint, resumed, max_steps, epochs)
         refuse_finished(checkpoint, resumed, epochs, output)
+        refuse_other_projections(checkpoint, resumed, task)
         compare_configs(checkpoint, config)
         provenance.goes_on(checkpoint["position"]["epoch"])
         log.info("resuming from %s", resumed)
@@ -289,6 +295,27 @@ def read_model(path: Path, task: Task, data: Any, spec: NetworkSpec) -> dict[str
     check_same_classes(checkpoint, data.class_names, path)
     check_same_model(checkpoint, task.model, spec, path)
     return checkpoint
+
+
+def refuse_other_projections(checkpoint: Mapping[str, Any], path: Path, task: Task) -> None:
+    """Refuse to resume a training whose teacher was compared at other levels.
+
+    Raises:
+        CheckpointError: If the trained projections differ.
+    """
+    ours = {name: value.shape for name, value in task.projections.state_dict().items()}
+    theirs = {
+        name.removeprefix(PROJECTIONS): value.shape
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(PROJECTIONS)
+    }
+    if ours != theirs:
+        before = checkpoint["config"]["recipe"].get("distillation")
+        raise CheckpointError(
+            f"ckpt={path}: it was trained with recipe.distillation={before}, whose projections of "
+            "feature maps differ from this run's. Fix: use that value, or start a new run from its "
+            f"weights with backbone.pretrained={path}"
+        )
 
 
 def without_further_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
-from parcnet_train.bounds import Share
+from parcnet_train.bounds import Probability, Share
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class EMA(WeightAveraging):
             averages them once more, as released.
         compare: Whether every evaluation also evaluates the trained weights, and logs their metric
             beside that of the average.
+        final_decay: Decay at the end of the run, to which the decay rises along half a cosine of
+            the position in the training (arXiv 2006.07733, section 3.3); None: it stays.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class EMA(WeightAveraging):
         warmup: bool = True,
         buffers: Literal["copy", "average"] = "copy",
         compare: bool = False,
+        final_decay: Probability | None = None,
     ) -> None:
         super().__init__()
         self.decay = decay
         self.warmup = warmup
         self.buffers = buffers
         self.compare = compare
+        self.final_decay = final_decay
 
     def decay_of(self, step: Any) -> float:
         """Return the decay of an optimizer step.
@@ -59,6 +64,10 @@ class EMA(WeightAveraging):
             step: A `Step` of a `Task`.
         """
         decay = self.decay
+        if self.final_decay is not None:
+            share = min(step.position.epochs / step.position.total_epochs, 1.0)
+            rest = 0.5 * (1 + math.cos(math.pi * share))
+            decay = self.final_decay - (self.final_decay - decay) * rest
         if self.warmup:
             decay = min(decay, (1 + step.seen) / (10 + step.seen))
         return float(decay**step.share)

@@ -33,7 +33,12 @@ from parcnet_train.check.parts import (
     wrong_network,
     wrong_task,
 )
-from parcnet_train.check.weights import wrong_checkpoint, wrong_classes, wrong_pretrained
+from parcnet_train.check.weights import (
+    wrong_checkpoint,
+    wrong_classes,
+    wrong_pretrained,
+    wrong_teacher,
+)
 from parcnet_train.config.compose import RECORDED, SCHEMA, schema_of_target
 from parcnet_train.config.generate import schema_of
 from parcnet_train.config.keys import MISSING, value_of
@@ -129,6 +134,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),
     wrong_pretrained: ("backbone", "ckpt", "action"),
+    wrong_teacher: ("backbone", "recipe", "task", "action"),
     wrong_device: ("trainer",),
     wrong_strategy: ("trainer",),
     wrong_validation: ("trainer",),

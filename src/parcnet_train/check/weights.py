@@ -23,19 +23,23 @@ from parcnet_train.checkpoints.checkpoints import (
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
-from parcnet_train.config.sections import run_spec
+from parcnet_train.config.sections import Recipe, run_spec, section
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
     NEWEST,
+    checkpoint_in,
     checkpoint_of,
     evaluated_by,
     reads_checkpoint,
 )
 from parcnet_train.targets import locate
+from parcnet_train.tasks.distillation import compared_levels
 
 Config = dict[str, Any]
+
+TEACHER = "recipe.distillation"
 
 
 def wrong_checkpoint(config: Config) -> Iterator[Fault]:
@@ -108,3 +112,34 @@ def wrong_pretrained(config: Config) -> Iterator[Fault]:
         yield from (Fault("backbone.pretrained", line) for line in str(error).splitlines())
     except ConfigError:  # `wrong_network` reports it
         return
+
+
+def wrong_teacher(config: Config) -> Iterator[Fault]:
+    """Find a teacher that cannot be read, or whose kind of loss the task does not have."""
+    given = section(Recipe, config).distillation
+    if given is None or not ACTIONS[config["action"]].trains:
+        return
+    task = config["choices"]["task"]
+    if given.kind != "feature":
+        if task != "classification":
+            yield Fault(
+                f"{TEACHER}.kind",
+                f"{TEACHER}.kind={given.kind}: task={task} has no such loss; expected feature. "
+                f"Fix: {TEACHER}.kind=feature",
+            )
+        if given.levels is not None:
+            yield Fault(
+                f"{TEACHER}.levels",
+                f"{TEACHER}.levels: kind={given.kind} compares no feature maps; expected "
+                f"kind=feature. Fix: {TEACHER}.levels=null",
+            )
+    try:
+        path = checkpoint_in(given.teacher)
+        checkpoint = read_checkpoint(path, f"{TEACHER}.teacher")
+        if given.kind == "feature":
+            with meta_device():
+                student = build_backbone(config)
+                teacher = build_model(checkpoint["config"], len(checkpoint["class_names"]))
+            compared_levels(student.levels, teacher.backbone.levels, given.levels)
+    except (CheckpointError, ConfigError) as error:
+        yield from (Fault(f"{TEACHER}.teacher", line) for line in str(error).splitlines())

@@ -8,7 +8,7 @@ from plain values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Lt, MinLen
@@ -22,6 +22,7 @@ from parcnet_train.bounds import (
     Pixels,
     Positive,
     PositiveShare,
+    Probability,
     Share,
     Text,
     Whole,
@@ -107,6 +108,29 @@ class MixingOptions(TypedDict):
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """A teacher, whose outputs or feature maps the training learns from beside the labels.
+
+    Attributes:
+        teacher: Checkpoint or run directory; with `weights`, the name of a network of timm.
+        weights: File with the weights of that network.
+        kind: What is learned: probabilities (soft), the most probable class (hard), feature maps.
+        alpha: Share of the teacher's loss in the whole loss.
+        temperature: Temperature of the probabilities (soft).
+        levels: Strides of the compared feature maps (feature); null for the last map.
+        loss: Difference between feature maps (feature).
+    """
+
+    teacher: Text
+    weights: Text | None = None
+    kind: Literal["soft", "hard", "feature"] = "soft"
+    alpha: Probability = 0.5
+    temperature: Positive = 4.0
+    levels: Annotated[list[Count], MinLen(1), Each] | None = None
+    loss: Literal["cosine", "mse"] = "cosine"
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Training recipe.
 
@@ -125,6 +149,8 @@ class Recipe:
         finetuning: Learning rates of the parts of the network.
         augmentation: Random changes of every training image.
         mixing: Mixup and CutMix (task=classification); null: none.
+        distillation: Teacher of the training; null: none.
+        no_weight_decay: Kinds of parameters that the optimizer's weight decay leaves alone.
     """
 
     epochs: Count | Epochs
@@ -141,6 +167,10 @@ class Recipe:
     finetuning: Finetuning
     augmentation: Annotated[dict[str, Any], Part()]
     mixing: MixingOptions | None = None
+    distillation: Distillation | None = None
+    no_weight_decay: Annotated[list[Literal["norms", "biases", "embeddings"]], Each] = field(
+        default_factory=list
+    )
 
 
 @dataclass(frozen=True)

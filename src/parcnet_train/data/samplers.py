@@ -86,6 +86,30 @@ class MultiScale:
             return max(1, same_pixels)
         return make_divisible(max(batch_size, same_pixels), world_size)
 
+    def of_epoch(self, scales: list[Scale], epoch: int) -> list[Scale]:
+        """Return the sizes from which the steps of an epoch, counted from 0, draw."""
+        return scales
+
+
+@dataclass(frozen=True)
+class Progressive(MultiScale):
+    """Image sizes that grow during the training (arXiv 2104.00298, section 4).
+
+    Every epoch has one size. It rises from the smallest to the largest in equal parts of the first
+    `epochs` epochs, and stays the largest.
+
+    Attributes:
+        largest: Largest height and width in units of the base size.
+        epochs: Number of epochs in which the size grows.
+    """
+
+    largest: Annotated[float, Ge(1), Le(10)] = 1.0
+    epochs: Count = 1
+
+    def of_epoch(self, scales: list[Scale], epoch: int) -> list[Scale]:
+        """Return the one size of an epoch, counted from 0."""
+        return [scales[min(epoch * len(scales) // self.epochs, len(scales) - 1)]]
+
 
 class Plan(NamedTuple):
     """Sizes and positions of the steps of one epoch."""
@@ -137,6 +161,7 @@ class TrainBatches(Sampler[list[SampleKey]]):
         self.repeats = repeats
         self.epoch = epoch
         self.first_batch = first_batch
+        self.multi_scale = multi_scale
         self.scales = [Scale(size, batch_size)]
         if multi_scale is not None:
             self.scales = multi_scale.scales(size, batch_size, world_size)
@@ -160,9 +185,12 @@ class TrainBatches(Sampler[list[SampleKey]]):
     def _plan(self, epoch: int) -> Plan:
         # A separate random stream, so that the order of the samples does not depend on the sizes.
         random = np.random.default_rng([self.seed, epoch, 1])
+        possible = self.scales
+        if self.multi_scale is not None:
+            possible = self.multi_scale.of_epoch(self.scales, epoch)
         scales, starts = [], [0]
         while starts[-1] < self.length:
-            scale = self.scales[random.integers(len(self.scales))]
+            scale = possible[random.integers(len(possible))]
             scales.append(scale)
             starts.append(starts[-1] + scale.batch_size * self.world_size)
         return Plan(scales, np.array(starts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -67,9 +68,16 @@ class Model(nn.Module):
         Returns:
             The output of the head.
         """
-        maps = self.backbone(scaled(images))
+        return self.decode(self.encode(images), images.shape[2:])
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return the backbone's maps of images, as `forward` takes them."""
+        return self.backbone(scaled(images))
+
+    def decode(self, maps: list[Tensor], size: Sequence[int]) -> Any:
+        """Return the head's output for the backbone's maps of images of a height and width."""
         if getattr(self.head, "classifies_pixels", False):
-            return self.head(maps, images.shape[2:])
+            return self.head(maps, size)
         return self.head(maps)
 
     def predict(self, image: Any, top: int = 5, score_threshold: float = 0.3) -> Any:

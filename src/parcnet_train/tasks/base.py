@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from parcnet_train.callbacks.steps import limited
@@ -20,6 +20,7 @@ from parcnet_train.data.samplers import TrainBatches
 from parcnet_train.distributed.collectives import total
 from parcnet_train.models.model import Model
 from parcnet_train.optim.schedule import Position
+from parcnet_train.tasks.distillation import Distillation
 from parcnet_train.tasks.metrics import loss_and_skipped
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,41 @@ class Task(pl.LightningModule):
         self.reference_batch = reference_batch
         self.last_epoch: tuple[int, int] | None = None  # epoch and batches, if `end_after` cut it
         self.train_metrics = loss_and_skipped("train/loss_epoch", "train/skipped")
+        self.distillation: Distillation | None = None
+        self.projections = nn.ModuleList()  # of the distillation, trained with the model
+
+    def learn_from(self, distillation: Distillation) -> None:
+        """Train with a teacher."""
+        self.distillation = distillation
+        self.projections = distillation.projections
+
+    def with_teacher(
+        self, loss: Tensor, images: Tensor, outputs: Any, maps: list[Tensor]
+    ) -> Tensor:
+        """Mix a loss with that of the teacher; without a teacher it is returned unchanged.
+
+        Args:
+            loss: Loss of the labels, per image `(B,)` or of the whole batch `()`.
+            images: Images `(B, 3, H, W)` of the step, as the model has seen them.
+            outputs: Outputs of the model's head.
+            maps: Feature maps of its backbone.
+        """
+        if self.distillation is None:
+            return loss
+        of_teacher = self.distillation.losses(images, outputs, maps)
+        alpha = self.distillation.alpha
+        return (1 - alpha) * loss + alpha * (of_teacher if loss.dim() else of_teacher.mean())
+
+    def on_fit_start(self) -> None:
+        """Move the teacher to the device of the training."""
+        if self.distillation is not None:
+            self.distillation.to(self.device)
 
     def configure_optimizers(self) -> Optimizer:
         """Make one optimizer for all trainable parameters."""
         optimizer = self.make_optimizer(self.model)
+        if len(self.projections):
+            optimizer.add_param_group({"params": list(self.projections.parameters())})
         # Kept for `on_train_start`: a checkpoint restores the values of the old configuration.
         self.settings = [
             {name: value for name, value in group.items() if name != "params"}

@@ -67,9 +67,12 @@ class ClassificationTask(Task):
         images, labels = batch.images, batch.labels
         if self.mixing is not None:
             images, labels = self.mixing(images, labels)
+        maps = self.model.encode(images)
+        logits = self.model.decode(maps, images.shape[2:])
         losses = functional.cross_entropy(
-            self.model(images), labels, label_smoothing=self.label_smoothing, reduction="none"
+            logits, labels, label_smoothing=self.label_smoothing, reduction="none"
         )
+        losses = self.with_teacher(losses, images, logits, maps)
         loss = losses.mean()
         self.train_metrics["train/loss_epoch"].update(losses.detach())
         self.train_metrics["train/skipped"].update(batch.skipped)

@@ -106,13 +106,15 @@ class DetectionTask(Task):
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over positive anchors."""
-        losses, positives = self.losses(self.model(batch.images), batch, self.label_smoothing)
+        maps = self.model.encode(batch.images)
+        outputs = self.model.decode(maps, batch.images.shape[2:])
+        losses, positives = self.losses(outputs, batch, self.label_smoothing)
         # Gradients are averaged over processes, so each divides by the mean number of anchors.
         share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)
         per_anchor = losses.detach() / positives.clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(per_anchor, positives)
         self.train_metrics["train/skipped"].update(batch.skipped)
-        return losses.sum() / share
+        return self.with_teacher(losses.sum() / share, batch.images, outputs, maps)
 
     def validation_step(self, batch: DetectionBatch, batch_idx: int) -> dict[str, list[Detections]]:
         """Add a batch without its padding to the metrics; the loss is not smoothed.

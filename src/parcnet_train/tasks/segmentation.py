@@ -84,7 +84,8 @@ class SegmentationTask(Task):
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over labeled pixels."""
-        outputs = self.model(batch.images)
+        maps = self.model.encode(batch.images)
+        outputs = self.model.decode(maps, batch.images.shape[2:])
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = self.pixel_losses(main, batch.masks, self.label_smoothing)
         for logits in auxiliary:
@@ -98,7 +99,7 @@ class SegmentationTask(Task):
             losses.detach() / labeled.clamp(min=1), labeled > 0
         )
         self.train_metrics["train/skipped"].update(batch.skipped)
-        return losses.sum() / share
+        return self.with_teacher(losses.sum() / share, batch.images, outputs, maps)
 
     def pixel_losses(self, logits: Tensor, masks: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Compute the cross entropy of the labeled pixels, summed per image: `(B,)`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from parcnet_train.bounds import Count, Share
 from parcnet_train.models.base import Backbone, Level, OutputStride, last_stages
@@ -17,6 +18,7 @@ from parcnet_train.models.layers.blocks import (
     InvertedResidual,
     initialize,
     local_stages,
+    set_stochastic_depth,
 )
 
 PATCH = 2  # pixels; attention runs over the pixels at the same position of every 2x2 patch
@@ -39,6 +41,15 @@ def fold(x: Tensor, height: int, width: int) -> Tensor:
     return x.permute(0, 5, 3, 1, 4, 2).reshape(-1, channels, height, width)
 
 
+class SkipImages(StochasticDepth):
+    """Stochastic depth of whole images, whose pixels are in several sequences, see `unfold`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map `(B * 4, L, C)` to the same shape."""
+        images = input.reshape(len(input) // PATCH**2, -1)
+        return super().forward(images).reshape(input.shape)
+
+
 class TransformerLayer(nn.Module):
     """Pre-norm transformer layer: self-attention, then an MLP with SiLU.
 
@@ -58,6 +69,7 @@ class TransformerLayer(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
         self.dropout = nn.Dropout(dropout)
+        self.skip: nn.Module = nn.Identity()  # see `set_stochastic_depth`
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, L, C)` to the same shape."""
@@ -66,8 +78,8 @@ class TransformerLayer(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = functional.scaled_dot_product_attention(query, key, value)
         mixed = mixed.transpose(1, 2).reshape(number, length, width)
-        x = x + self.dropout(self.attention_project(mixed))
-        return x + self.dropout(self.mlp(x))
+        x = x + self.skip(self.dropout(self.attention_project(mixed)))
+        return x + self.skip(self.dropout(self.mlp(x)))
 
 
 class MobileViTStage(nn.Module):
@@ -125,6 +137,8 @@ class MobileViT(Backbone):
         dilated: Whether the 3x3 convolutions of stages without their stride are dilated; the
             release dilates only the strided convolution of the next stage.
         dropout: Dropout probability after attention and MLP (released value 0.1).
+        stochastic_depth: Probability that the last transformer layer is skipped for an image in
+            training; that of earlier layers is proportionally smaller (not in MobileViT's paper).
 
     Raises:
         ValueError: If `heads` does not divide a width.
@@ -141,6 +155,7 @@ class MobileViT(Backbone):
         output_stride: OutputStride = 32,
         dilated: bool = False,
         dropout: Share = 0.1,
+        stochastic_depth: Share = 0.0,
     ) -> None:
         super().__init__()
         if any(width % heads for width in widths):
@@ -168,4 +183,6 @@ class MobileViT(Backbone):
             Level(samplings[1].output_stride, channels[1]),
             Level(samplings[2].output_stride, channels[2], expansion=4 * channels[2]),
         )
+        layers = [each for each in self.modules() if isinstance(each, TransformerLayer)]
+        set_stochastic_depth(layers, stochastic_depth, SkipImages)
         self.apply(initialize)

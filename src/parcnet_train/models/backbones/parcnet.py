@@ -22,6 +22,7 @@ from parcnet_train.models.layers.blocks import (
     InvertedResidual,
     initialize,
     local_stages,
+    set_stochastic_depth,
 )
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm
 from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding, Resize, along
@@ -162,11 +163,12 @@ class MetaFormerBlock(nn.Module):
             if design.channel_attention
             else nn.Identity()
         )
+        self.skip: nn.Module = nn.Identity()  # see `set_stochastic_depth`
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
-        x = x + self.mixer(x)
-        return x + self.attention(self.mlp(x))
+        x = x + self.skip(self.mixer(x))
+        return x + self.skip(self.attention(self.mlp(x)))
 
 
 class ResNeXtBlock(nn.Module):
@@ -194,11 +196,12 @@ class ResNeXtBlock(nn.Module):
         self.project = ConvNormAct(width, channels, activation=None)
         self.act = nn.Hardswish()
         self.dropout = nn.Dropout(design.dropout)
+        self.skip: nn.Module = nn.Identity()  # see `set_stochastic_depth`
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
         y = self.act(self.norm(self.mixer(self.expand(x))))
-        return self.act(x + self.dropout(self.project(self.attention(y))))
+        return self.act(x + self.skip(self.dropout(self.project(self.attention(y)))))
 
 
 class ParCStage(nn.Module):
@@ -274,6 +277,8 @@ class ParCNet(Backbone):
         dilated: Whether the 3x3 convolutions of stages without their stride are dilated; the
             release dilates only the strided convolution of the next stage.
         dropout: Dropout probability at the end of each block (released value 0.1).
+        stochastic_depth: Probability that the last ParC block is skipped for an image in training;
+            that of earlier blocks is proportionally smaller (not in the paper).
 
     Raises:
         ValueError: If a width is odd, since its halves go along different axes, or too small for
@@ -299,6 +304,7 @@ class ParCNet(Backbone):
         output_stride: OutputStride = 32,
         dilated: bool = False,
         dropout: Share = 0.1,
+        stochastic_depth: Share = 0.0,
     ) -> None:
         super().__init__()
         if any(width % 2 or width < REDUCTION for width in widths):
@@ -344,4 +350,8 @@ class ParCNet(Backbone):
             Level(samplings[1].output_stride, channels[1]),
             Level(samplings[2].output_stride, channels[2], expansion=min(4 * channels[2], 960)),
         )
+        blocks = [
+            each for each in self.modules() if isinstance(each, MetaFormerBlock | ResNeXtBlock)
+        ]
+        set_stochastic_depth(blocks, stochastic_depth)
         self.apply(initialize)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from parcnet_train.sizes import make_divisible
 
@@ -120,3 +123,25 @@ def initialize(module: nn.Module) -> None:
         return
     if module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def set_stochastic_depth(
+    blocks: Sequence[nn.Module],
+    probability: float,
+    skip: Callable[[float, str], nn.Module] = StochasticDepth,
+) -> None:
+    """Let blocks skip their residual branches in training (arXiv 1603.09382), in place.
+
+    The probability rises linearly, from 0 in the first block to the whole one in the last. Each
+    image of a batch is skipped by itself, and the branches that are kept are scaled up.
+
+    Args:
+        blocks: Blocks in the order of computation. Each has a module `skip` behind every residual
+            branch.
+        probability: Probability that the last block is skipped, 0 to below 1; 0 changes nothing.
+        skip: Class of the modules, called with a probability and `row`.
+    """
+    if probability:
+        for index, block in enumerate(blocks):
+            share = index / max(1, len(blocks) - 1)
+            block.skip = skip(probability * share, "row")

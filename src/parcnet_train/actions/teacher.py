@@ -1,0 +1,118 @@
+"""The teacher of a training, from `recipe.distillation`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from parcnet_train.build import Config, height_and_width
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.config.sections import Distillation as Settings
+from parcnet_train.config.sections import Recipe, section
+from parcnet_train.errors import CheckpointError
+from parcnet_train.models.model import Model
+from parcnet_train.restore import restore
+from parcnet_train.runs.directories import checkpoint_in
+from parcnet_train.tasks.distillation import Distillation
+
+log = logging.getLogger(__name__)
+
+KEY = "recipe.distillation.teacher"
+WORDS = {
+    "soft": "probabilities",
+    "hard": "most probable class",
+    "feature": "feature maps",
+}
+
+
+def build_distillation(
+    config: Config, student: Model, class_names: Sequence[str]
+) -> Distillation | None:
+    """Load the teacher of a training, and make the loss of its student.
+
+    Args:
+        config: Whole configuration.
+        student: Model that is trained.
+        class_names: Classes of the data; a teacher of `kind` soft or hard must have the same.
+
+    Returns:
+        None without a teacher.
+
+    Raises:
+        CheckpointError: If the teacher cannot be read, or has other classes.
+        ConfigError: If a network has no such level.
+    """
+    settings = section(Recipe, config).distillation
+    if settings is None:
+        return None
+    teacher, size = load_teacher(settings, class_names)
+    if config["channels_last"]:
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config["compile"]:
+        teacher.compile()
+    log.info(
+        "recipe.distillation: the teacher is %s, at %dx%d pixels; the student learns its %s",
+        settings.teacher,
+        *size,
+        WORDS[settings.kind],
+    )
+    return Distillation(
+        teacher,
+        size,
+        student.backbone.levels,
+        settings.kind,
+        settings.alpha,
+        settings.temperature,
+        settings.levels,
+        settings.loss,
+    )
+
+
+def load_teacher(settings: Settings, class_names: Sequence[str]) -> tuple[Model, tuple[int, int]]:
+    """Load a teacher.
+
+    Returns:
+        The model, and the height and width of the images that it was trained with.
+
+    Raises:
+        CheckpointError: If it cannot be read, or has other classes than the student.
+    """
+    path = checkpoint_in(settings.teacher)
+    checkpoint = read_checkpoint(path, KEY)
+    if settings.kind != "feature":
+        refuse_other_outputs(checkpoint, class_names, settings)
+    config = checkpoint["config"]
+    data = config.get("data") or config["recipe"]  # converted checkpoints have no data
+    return restore(checkpoint, path), height_and_width(data["image_size"])
+
+
+def refuse_other_outputs(
+    checkpoint: Mapping[str, Any], class_names: Sequence[str], settings: Settings
+) -> None:
+    """Refuse a teacher whose logits are not those of the student's classes.
+
+    Raises:
+        CheckpointError: If it is no classifier, or one of other classes.
+    """
+    task, held = checkpoint["choices"]["task"], checkpoint["class_names"]
+    if task != "classification":
+        raise CheckpointError(
+            f"{KEY}={settings.teacher}: its task is {task}; kind={settings.kind} expects a "
+            "classifier. Fix: recipe.distillation.kind=feature"
+        )
+    is_named = checkpoint.get("names_classes", True)
+    if len(held) != len(class_names) or (is_named and held != list(class_names)):
+        raise CheckpointError(
+            f"{KEY}={settings.teacher}: its {len(held)} classes ({listed(held)}) are not those of "
+            f"the data ({len(class_names)}: {listed(class_names)}); kind={settings.kind} expects "
+            "the same classes in the same order. Fix: a teacher trained on these classes, or "
+            "recipe.distillation.kind=feature"
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names of a list."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

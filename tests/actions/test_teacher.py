@@ -1,0 +1,104 @@
+"""A training with `recipe.distillation`: its teacher, its checkpoints, and its faults."""
+
+import pytest
+import torch
+
+from faults import assert_one_is
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.errors import CheckpointError
+from running import TINY, act, composed, configure, faults_of, run
+
+
+def distilled(teacher, kind="soft", **more):
+    settings = {"teacher": str(teacher), "kind": kind, **more}
+    return "recipe.distillation={" + ",".join(f"{k}: {v}" for k, v in settings.items()) + "}"
+
+
+@pytest.mark.parametrize("kind", ["soft", "feature"])
+def test_student_learns_and_its_checkpoint_has_no_teacher(trained, tmp_path, kind):
+    results = run([*TINY, distilled(trained[0], kind)], tmp_path)
+    plain = run([*TINY], tmp_path / "plain")
+    assert results["val/loss"] != plain["val/loss"]
+    state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    others = {name for name in state["state_dict"] if not name.startswith("model.")}
+    projections = {"projections.0.weight", "projections.0.bias"} if kind == "feature" else set()
+    assert {name for name in others if name.startswith("projections")} == projections
+    assert not any("teacher" in name for name in others)
+    ours = read_checkpoint(tmp_path / "plain" / "checkpoints" / "last.ckpt")["state_dict"]
+    assert state["state_dict"].keys() - projections == ours.keys()
+    assert results["parameters"] == plain["parameters"]
+    for name in projections:  # they are trained, and averaged like the weights of the model
+        assert not torch.equal(state["current_model_state"][name], state["state_dict"][name])
+
+
+def test_share_of_zero_is_a_training_without_teacher(trained, tmp_path):
+    results = run([*TINY, distilled(trained[0], alpha=0.0)], tmp_path / "none")
+    plain = run([*TINY], tmp_path / "plain")
+    for name in ("val/loss", "train/loss", "val/top1"):
+        assert results[name] == plain[name]
+
+
+@pytest.mark.parametrize(("task", "levels"), [("detection", [16, 32]), ("segmentation", [8, 16])])
+def test_dense_tasks_learn_feature_maps(trained, tmp_path, task, levels):
+    tiny = [f"task={task}", *(each for each in TINY if "image_size" not in each)]
+    results = run(
+        [*tiny, "recipe.image_size=64", distilled(trained[0], "feature", levels=levels)],
+        tmp_path,
+    )
+    assert results["status"] == "done"
+    state = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    assert sum(name.startswith("projections.") for name in state) == 4
+
+
+def test_run_with_other_projections_is_not_resumed(trained, tmp_path):
+    run([*TINY, distilled(trained[0], "feature")], tmp_path)
+    values = composed(*TINY, f"ckpt={tmp_path}", "trainer.max_epochs=2")
+    values["paths"]["output"] = str(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        act(values)
+    assert_one_is("ckpt=… recipe.distillation=… projections … Fix: …", [str(caught.value)])
+
+
+def test_teacher_with_other_classes_is_refused(trained, tmp_path, image_folder):
+    overrides = [*TINY, "data=imagefolder", f"data.root={image_folder}", "data.num_workers=0"]
+    with pytest.raises(CheckpointError) as caught:
+        run([*overrides, distilled(trained[0])], tmp_path)
+    assert_one_is(
+        f"recipe.distillation.teacher={trained[0]}: … classes … Fix: …", [str(caught.value)]
+    )
+    assert run([*overrides, distilled(trained[0], "feature")], tmp_path)["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["task=detection", "{soft}"], "kind=soft: task=detection … expected feature"),
+        (["{levels}"], "recipe.distillation.levels: kind=soft … expected kind=feature"),
+        (["{stride}"], "the student has no level of stride 64; expected one of"),
+        (
+            ["recipe.distillation={{teacher: nowhere}}"],
+            "recipe.distillation.teacher=nowhere: … cannot be read",
+        ),
+        (["recipe.distillation={{kind: soft}}"], "recipe.distillation.teacher"),
+        (["{temperature}"], "recipe.distillation.temperature=0: … expected"),
+        (["{key}"], "recipe.distillation.knd: … kind"),
+    ],
+    ids=["task", "levels", "stride", "file", "no teacher", "temperature", "key"],
+)
+def test_faults_are_one_line_each(trained, overrides, fault):
+    given = {
+        "soft": distilled(trained[0]),
+        "levels": distilled(trained[0], levels="[32]"),
+        "stride": distilled(trained[0], "feature", levels="[64]"),
+        "temperature": distilled(trained[0], temperature=0),
+        "key": distilled(trained[0], knd="soft"),
+    }
+    faults = faults_of("backbone=parcnet_xs", *(each.format(**given) for each in overrides))
+    assert_one_is(fault, faults)
+    assert len(faults) == 1
+
+
+def test_an_evaluation_needs_no_teacher():
+    values, faults = configure(["action=profile", distilled("nowhere")])
+    assert faults == []
+    assert values["recipe"]["distillation"]["teacher"] == "nowhere"
