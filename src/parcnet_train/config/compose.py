@@ -8,13 +8,14 @@ in `config/` do not import torch, so that `--help` and `--cfg` are fast.
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -377,12 +378,32 @@ def compose_plain(overrides: Sequence[str], config_dir: str | None = None) -> Pl
         ConfigError: If it cannot be composed.
     """
     several = sweeps(overrides)
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # Hydra refuses to compose while it is running a job
-    try:
+    with beside_jobs():
         config, faults = compose_config(overrides, config_dir)
-    finally:
-        GlobalHydra.instance().hydra = running
     plain = to_plain(config, choices(config.hydra))
     plain.faults = [*several, *faults, *plain.faults]
     return plain
+
+
+def compose_choice(group: str, name: str) -> dict[str, Any]:
+    """Return the values of one file of a group, such as `conf/backbone/parcnet_s.yaml`.
+
+    Args:
+        group: Name of the group.
+        name: Name of the file, without its suffix.
+    """
+    with beside_jobs(), initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose(f"{group}/{name}")[group]
+    values: Any = OmegaConf.to_container(node, resolve=True)
+    return values
+
+
+@contextlib.contextmanager
+def beside_jobs() -> Iterator[None]:
+    """Allow to compose inside a job of Hydra, which Hydra itself refuses."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running

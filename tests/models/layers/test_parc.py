@@ -143,3 +143,15 @@ def test_plug_in_has_the_requested_parameters():
 def test_plug_in_with_odd_channels_is_an_error():
     with pytest.raises(ValueError, match=r"channels=7: .*even"):
         ParallelParC(7, (6, 4))
+
+
+@pytest.mark.parametrize("resize", ["interpolate", "crop"])
+def test_layers_compile_to_torchscript(resize):
+    layers = nn.Sequential(
+        PositionEmbedding(4, HEIGHT, 8, resize),
+        CircularConv(4, WIDTH, 9, resize),
+        ParallelParC(4, (6, 5)),
+    )
+    x = torch.randn(2, 4, 6, 5)
+    with torch.inference_mode():
+        assert torch.allclose(torch.jit.script(layers)(x), layers(x), atol=1e-6)

@@ -1,7 +1,5 @@
 """Tools that turn networks of other libraries into backbones: normalization, dilation, ParC."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +25,7 @@ class Normalize(nn.Module):
         std: Per-channel RGB standard deviation, above 0.
     """
 
-    mean: Tensor
+    mean: Tensor  # a class, which TorchScript needs: without `from __future__ import annotations`
     std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:

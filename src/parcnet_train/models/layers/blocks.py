@@ -20,9 +20,16 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to `(B, out_channels, H / stride, W / stride)`."""
-        slow = self.groups > 1 and self.stride[0] > 1 and x.device.type == "cpu"
-        if not (slow and torch.is_autocast_enabled("cpu")):
-            return super().forward(x)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self.in_fast_dtype(x)
+        return self._conv_forward(x, self.weight, self.bias)
+
+    def in_fast_dtype(self, x: Tensor) -> Tensor:
+        """Do what `forward` does outside of TorchScript, which has no autocast by device."""
+        slow = self.groups > 1 and self.stride[0] > 1
+        # Autocast comes before the device, which torch.fx cannot decide on.
+        if not (slow and torch.is_autocast_enabled("cpu") and x.device.type == "cpu"):
+            return self._conv_forward(x, self.weight, self.bias)
         with torch.autocast("cpu", enabled=False):
             bias = None if self.bias is None else self.bias.float()
             return self._conv_forward(x.float(), self.weight.float(), bias).to(x.dtype)

@@ -58,9 +58,12 @@ def circular_conv(
 def circular_by_convolution(
     x: Tensor, kernel: Tensor, axis: int, bias: Tensor | None = None, groups: int | None = None
 ) -> Tensor:
-    """Convolve the wrapped input, for export and inference; arguments as for `circular_conv`."""
+    """Convolve the wrapped input, for export and inference; arguments as for `circular_conv`.
+
+    TorchScript compiles this function.
+    """
     wrapped = torch.cat([x, x.narrow(axis, 0, x.shape[axis] - 1)], dim=axis)
-    return functional.conv2d(wrapped, kernel, bias, groups=groups or x.shape[1])
+    return functional.conv2d(wrapped, kernel, bias, groups=x.shape[1] if groups is None else groups)
 
 
 def circular_by_products(

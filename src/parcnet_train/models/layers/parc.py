@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm, circular_conv
+from parcnet_train.models.layers.circular import (
+    HEIGHT,
+    WIDTH,
+    Algorithm,
+    circular_by_convolution,
+    circular_conv,
+)
 
 Resize = Literal["interpolate", "crop"]
 
@@ -24,8 +30,10 @@ def along(axis: int, length: int) -> tuple[int, int]:
     return (length, 1) if axis == HEIGHT else (1, length)
 
 
-def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Tensor:
+def fit_length(parameter: Tensor, axis: int, length: int, resize: str) -> Tensor:
     """Fit a meta kernel or position embedding to a feature map: F of equations 1 and 2.
+
+    TorchScript compiles this function, so `resize` cannot be annotated with `Resize`.
 
     Args:
         parameter: Weights `(A, B, K, 1)` for axis 2 (height) or `(A, B, 1, K)` for axis 3 (width).
@@ -48,12 +56,11 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: Resize) -> Ten
                 "backbone.kernel_resize=interpolate"
             )
         return parameter.narrow(axis, 0, length)
+    size = [length, 1] if axis == 2 else [1, length]  # TorchScript knows no global numbers
     if parameter.device.type == "meta":
         # Only the shape matters here, and torch takes 10 ms to find it.
-        return parameter.new_empty((*parameter.shape[:2], *along(axis, length)))
-    return functional.interpolate(
-        parameter, along(axis, length), mode="bilinear", align_corners=True
-    )
+        return parameter.new_empty(list(parameter.shape[:2]) + size)
+    return functional.interpolate(parameter, size, mode="bilinear", align_corners=True)
 
 
 class PositionEmbedding(nn.Module):
@@ -123,7 +130,9 @@ class CircularConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
         kernel = fit_length(self.weight, self.axis, x.shape[self.axis], self.resize)
-        return circular_conv(x, kernel, self.axis, self.bias, self.groups, self.algorithm)
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return circular_conv(x, kernel, self.axis, self.bias, self.groups, self.algorithm)
+        return circular_by_convolution(x, kernel, self.axis, self.bias, self.groups)
 
     def extra_repr(self) -> str:
         """Return the shape of the kernel, the groups and the algorithm."""
