@@ -17,7 +17,7 @@ from parcnet_train.targets import locate
 try:
     from timm import create_model as create_model
     from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise ConfigError(
         "parcnet_train.timm_models: the package timm is not installed. Fix: pip install timm"
     ) from error
