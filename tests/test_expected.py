@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from expected import FORM, expected_of, written_like
+from expected import FORM, Expected, expected_of, written_like
 
 TESTS = Path(__file__).parent
 # Tests of every backbone: contract, heads, costs and fine-tuning.
@@ -117,7 +117,10 @@ def test_backbone_without_expected_numbers_raises(tmp_path):
 
 def test_expected_numbers_are_compared_with_the_digits_of_the_file(tmp_path):
     (tmp_path / "mine.yaml").write_text(f"# About.\n{FORM} Source: the paper.\n")
-    assert expected_of(tmp_path / "mine.yaml") == (5_037_088, "1,657 M", (256, 256))
+    expected = Expected(5_037_088, "1,657 M", (256, 256), "classifier")
+    assert expected_of(tmp_path / "mine.yaml") == expected
+    (tmp_path / "mine.yaml").write_text(FORM.replace("(1000", "(head=native, 1000"))
+    assert expected_of(tmp_path / "mine.yaml") == expected._replace(head="native")
     assert written_like(1_657_347_584, "1,657 M") == "1,657 M"
     assert written_like(1_657_347_584, "1.66 G") == "1.66 G"
     assert written_like(1_657_347_584, "2.0 G") == "1.7 G"

@@ -11,6 +11,8 @@ from running import files_of
 
 EXPERIMENTS = files_of("experiment")
 TABLES = {"1": TABLE_1, "2": TABLE_2, "3": TABLE_3}
+# Names in the figures of networks whose backbone has another one.
+NAMES = {"PVT-T": "pvt_tiny", "Mobile-Former": "mobile_former_214m"}
 FIGURES = {"5": "classification", "6": "detection", "7": "segmentation"}
 
 
@@ -45,7 +47,11 @@ def printed_for(file):
         ]
     for number in re.findall(r"Figure (\d)", sources):
         points = PAPER_FIGURES[FIGURES[number]].points
-        found += [percent for name, _, percent in points if plain(name) == plain(backbone)]
+        found += [
+            percent
+            for name, _, percent in points
+            if plain(NAMES.get(name, name)) == plain(backbone)
+        ]
     return found
 
 

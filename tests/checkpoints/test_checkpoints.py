@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from parcnet_train.build import build_backbone
+from parcnet_train.build import build_backbone, build_model
 from parcnet_train.checkpoints.checkpoints import model_state, pretrained_state
-from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.checkpoints.reading import KEYS, read_checkpoint
 from parcnet_train.tasks.base import Task
 from pretraining import MOBILEVIT, tiny_faults
 from running import TINY, composed, run
@@ -59,6 +59,26 @@ def test_run_directory_stands_for_its_best_checkpoint(trained, best):
     of_file, _ = pretrained_state(str(best), *network)
     assert of_run.keys() == of_file.keys()
     assert all(torch.equal(of_run[name], of_file[name]) for name in of_run)
+
+
+def test_dense_network_starts_from_a_classifier_with_a_class_token(tmp_path):
+    small = ["backbone=pvt_tiny", "backbone.widths=[8,8,8,8]", "backbone.heads=[1,1,1,1]"]
+    native, dense = composed(*small, "head=native"), composed(*small)
+    torch.manual_seed(0)
+    weights = build_model(native, 2).state_dict()
+    checkpoint = {
+        **dict.fromkeys(KEYS, 0),
+        "state_dict": {f"model.{name}": value for name, value in weights.items()},
+        "config": native,
+        "choices": native["choices"],
+    }
+    torch.save(checkpoint, tmp_path / "native.ckpt")
+    backbone = build_backbone(dense)
+    state, others = pretrained_state(str(tmp_path / "native.ckpt"), backbone, dense)
+    backbone.load_state_dict(state)
+    assert others == []
+    name = "stages.3.embed.position"
+    assert torch.equal(backbone.state_dict()[name], weights[f"backbone.{name}"])
 
 
 def test_ckpt_takes_precedence_over_pretrained(tmp_path, first_weights):

@@ -32,11 +32,12 @@ def golden_outputs(model, backbone, shape):
 def images_of(backbone, shape):
     """Return the images of a golden file as our networks take them: RGB in [0, 1]."""
     images = golden.image(shape)
-    # The images of ParC-ResNet-50 are normalized RGB; the others are BGR.
-    return images * STD + MEAN if backbone == "parc_resnet50" else images.flip(1)
+    # Two networks take normalized RGB; the others take BGR.
+    normalized = backbone in ("parc_resnet50", "pvt_tiny")
+    return images * STD + MEAN if normalized else images.flip(1)
 
 
-# Outputs of transformers 5.23.0, for weights from the same formula.
+# Outputs of transformers 5.23.0 and (PVT) 5.24.0, for weights from the same formula.
 @pytest.mark.parametrize(
     ("stored", "publisher", "backbone"),
     [
@@ -45,6 +46,7 @@ def images_of(backbone, shape):
         ("mobilevit_s_classification", "cvnets", "mobilevit_s"),
         ("parc_resnet50_classification", "parcnet-official", "parc_resnet50"),
         ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
+        ("pvt_tiny_huggingface", "huggingface", "pvt_tiny"),
     ],
 )
 def test_converted_classifiers_match_golden_outputs(stored, publisher, backbone, tmp_path):

@@ -213,8 +213,14 @@ def pretrained_state(
         for name, value in model_state(checkpoint).items()
         if name.startswith(BACKBONE)
     }
+    own = backbone.state_dict()
+    state = {
+        name: value
+        for name, value in state.items()
+        if name in own or not name.startswith(backbone.native_entries)
+    }
     others = other_values(checkpoint, {"backbone": arguments})
-    if lines := weight_differences(state, backbone.state_dict()):
+    if lines := weight_differences(state, own):
         held = checkpoint["choices"]
         is_same = held["backbone"] == choices["backbone"]
         way_out = f". Fix: add {' '.join(others)}" if is_same and others else ""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train.build import build_model, meta_device
+from parcnet_train.build import build_model, has_native_head, meta_device
 from parcnet_train.check.config import check
 from parcnet_train.checkpoints.checkpoints import PREFIX, write_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
@@ -68,9 +68,10 @@ def convert(
     config = compose_for(task, backbone, overrides)
     choices = config["choices"]
     layout = find_layout(publisher, choices["backbone"], config["backbone"]["_target_"])
-    if task == "classification" and layout.image_size is not None:
-        size = f"recipe.image_size={layout.image_size}"
-        config = compose_for(task, backbone, [size, *overrides])
+    if task == "classification":
+        own = [] if layout.image_size is None else [f"recipe.image_size={layout.image_size}"]
+        own += ["head=native"] if layout.native else []
+        config = compose_for(task, backbone, [*own, *overrides]) if own else config
     if target.exists() or not target.parent.is_dir():
         reason = "already exists" if target.exists() else "is in a folder that does not exist"
         raise CheckpointError(
@@ -80,7 +81,7 @@ def convert(
     entries = translate(published, layout)
     first_class = FIRST_CLASSES.get(task)
     names = read_classes(classes, first_class) if classes else None
-    count = count_classes(entries, choices["task"], source)
+    count = count_classes(entries, choices["task"], has_native_head(config), source)
     if names is not None and len(names) != count:
         raise CheckpointError(
             f"--classes {classes}: the file has {len(names)} names; expected {count}, one for "
@@ -178,13 +179,23 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
     return names
 
 
-def count_classes(entries: Mapping[str, Entry], task: str, source: Path) -> int:
+def count_classes(
+    entries: Mapping[str, Entry], task: str, is_native: bool, source: Path
+) -> int:
     """Return the number of classes, derived from the shape of the weights.
+
+    Args:
+        entries: Entries by our names.
+        task: Task of the network.
+        is_native: Whether the network has its own classifier, see `Native`.
+        source: File of the weights, for the message.
 
     Raises:
         CheckpointError: If the entry that determines it is missing.
     """
     name, count = CLASS_ENTRIES.get(task, ("", int))
+    if is_native:
+        name = "head.classifier.bias"
     entry = entries.get(name)
     classes = count(len(entry.value)) if entry and entry.value.dim() == 1 else 0
     if classes < 1:

@@ -24,12 +24,17 @@ class Layout:
         aliases: Prefixes of published names that repeat other entries.
         image_size: Side of the images, in pixels, at which the publisher evaluates a classifier;
             None stands for that of the paper's recipe for the task, 256, 320 or 512.
+        native: Whether the published classifier is the network's own, which `head=native` takes.
+        class_rows: Our names of the position embeddings whose first row, in the file, belongs to
+            the class token; and of the entries that have this row here.
     """
 
     renames: Renames
     bgr_stem: str | None = None
     aliases: tuple[str, ...] = ()
     image_size: int | None = None
+    native: bool = False
+    class_rows: Renames = ()
 
 
 # The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, from
@@ -164,6 +169,33 @@ HUGGINGFACE_MOBILEVIT = Layout(
     bgr_stem="backbone.stages.0.0.conv.weight",
 )
 
+# transformers' PvtForImageClassification, such as Zetatech/pvt-tiny-224.
+HUGGINGFACE_PVT = Layout(
+    (
+        (r"^pvt\.encoder\.patch_embeddings\.3\.cls_token$", r"backbone.stages.3.class_token"),
+        (
+            r"^pvt\.encoder\.patch_embeddings\.(\d)\.position_embeddings$",
+            r"backbone.stages.\1.embed.position",
+        ),
+        (r"^pvt\.encoder\.patch_embeddings\.(\d)\.layer_norm\.", r"backbone.stages.\1.embed.norm."),
+        (r"^pvt\.encoder\.patch_embeddings\.(\d)\.", r"backbone.stages.\1.embed."),
+        (r"^pvt\.encoder\.block\.(\d)\.(\d+)\.", r"backbone.stages.\1.blocks.\2."),
+        (r"^pvt\.encoder\.layer_norm\.", r"backbone.stages.3.class_norm."),
+        (r"^classifier\.", r"head.classifier."),
+        (r"\.attention\.self\.sequence_reduction\.", r".attention.reduce."),
+        (r"\.attention\.self\.layer_norm\.", r".attention.norm."),
+        (r"\.attention\.self\.", r".attention."),
+        (r"\.attention\.output\.dense\.", r".attention.project."),
+        (r"\.layer_norm_1\.", r".attention_norm."),
+        (r"\.layer_norm_2\.", r".mlp_norm."),
+        (r"\.mlp\.dense1\.", r".mlp.0."),
+        (r"\.mlp\.dense2\.", r".mlp.2."),
+    ),
+    image_size=224,
+    native=True,
+    class_rows=(("backbone.stages.3.embed.position", "backbone.stages.3.class_position"),),
+)
+
 TORCHVISION_RESNET = Layout(
     ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1.")),
     image_size=224,
@@ -206,7 +238,7 @@ LAYOUTS = {
     "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS, "ResNet": PARC_RESNET},
     "cvnets": {"MobileViT": CVNETS},
     "timm": {"MobileViT": TIMM_MOBILEVIT},
-    "huggingface": {"MobileViT": HUGGINGFACE_MOBILEVIT},
+    "huggingface": {"MobileViT": HUGGINGFACE_MOBILEVIT, "PVT": HUGGINGFACE_PVT},
     "torchvision": {
         "ResNet": TORCHVISION_RESNET,
         "MobileNetV2": TORCHVISION_MOBILENETV2,

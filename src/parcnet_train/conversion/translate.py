@@ -38,7 +38,7 @@ def translate(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Entr
         # A second entry of the same name gets a name that no network has, so that it is reported as
         # unexpected.
         entries[f"{key}, again" if name in entries else name] = Entry(value, key)
-    entries = join_attention(number_last_norms(entries))
+    entries = split_class_rows(join_attention(number_last_norms(entries)), layout)
     stem = entries.get(layout.bgr_stem or "")
     if stem is not None and stem.value.dim() == 4:
         entries[layout.bgr_stem or ""] = Entry(stem.value.flip(1), stem.published)
@@ -79,3 +79,14 @@ def join_attention(entries: Mapping[str, Entry]) -> dict[str, Entry]:
                     torch.cat([entry.value for entry in three]), three[0].published
                 )
     return joined
+
+
+def split_class_rows(entries: Mapping[str, Entry], layout: Layout) -> dict[str, Entry]:
+    """Split the position embedding of the class token from those of the other tokens."""
+    split = dict(entries)
+    for name, first in layout.class_rows:
+        whole = split.get(name)
+        if whole is not None and whole.value.dim() == 3 and whole.value.shape[1] > 1:
+            split[first] = Entry(whole.value[:, :1], whole.published)
+            split[name] = Entry(whole.value[:, 1:], whole.published)
+    return split

@@ -66,8 +66,9 @@ class Backbone(nn.Module):
     """An image encoder that declares its feature maps in `levels`, finest first.
 
     A subclass sets `levels` and `stages`. There is one stage per level, and each reads the map of
-    the previous one. `stages` may be a plain list if its layers are registered under other names. A
-    network of a different shape overrides `forward` and `stage_parameters`.
+    the previous one; stages before them belong to the first level. `stages` may be a plain list if
+    its layers are registered under other names. A network of a different shape overrides `forward`
+    and `stage_parameters`.
 
     A network that has a classifier of its own, from its library or its paper, sets
     `brings_classifier` and takes the argument `native`, which `build.py` supplies for
@@ -75,12 +76,17 @@ class Backbone(nn.Module):
     classifier takes, and `classifier` makes that classifier.
 
     Attributes:
+        output_strides: Values that the argument `output_stride` can have.
+        native_entries: Beginnings of the names of weights that only the network with its own
+            classifier has; `backbone.pretrained` leaves them out of a checkpoint of it.
         levels: Feature maps, finest first.
         fixed_size: Height and width of the only images that the network takes, in pixels; None: any
             multiple of its last stride.
     """
 
     brings_classifier: ClassVar[bool] = False
+    output_strides: ClassVar[tuple[int, ...]] = (8, 16, 32)
+    native_entries: ClassVar[tuple[str, ...]] = ()
     levels: tuple[Level, ...]
     fixed_size: tuple[int, int] | None = None
     stages: nn.ModuleList | list[nn.Module]
@@ -91,7 +97,9 @@ class Backbone(nn.Module):
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each stage, one stage per level, finest first."""
-        return [list(stage.parameters()) for stage in self.stages]
+        stages = [list(stage.parameters()) for stage in self.stages]
+        first = len(stages) - len(self.levels) + 1
+        return [[each for stage in stages[:first] for each in stage], *stages[first:]]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images.
@@ -106,4 +114,4 @@ class Backbone(nn.Module):
         for stage in self.stages:
             images = stage(images)
             maps.append(images)
-        return maps
+        return maps[-len(self.levels) :]

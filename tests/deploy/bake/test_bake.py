@@ -14,7 +14,14 @@ from running import BACKBONES
 SIZES = ((64, 96), (128, 64))
 TASKS = ("classification", "detection", "segmentation")
 # One network for each kind of rewriting.
-SAMPLE = ("mobilevit_xxs", "parc_convnext_xt", "parc_mobilenetv2", "parc_resnet50", "parcnet_xs")
+SAMPLE = (
+    "mobilevit_xxs",
+    "parc_convnext_xt",
+    "parc_mobilenetv2",
+    "parc_resnet50",
+    "parcnet_xs",
+    "pvt_tiny",
+)
 OTHERS_SLOWLY = [n if n in SAMPLE else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
 RESIZED = (CircularConv, PositionEmbedding, Axes)
 
@@ -79,6 +86,12 @@ def test_baked_cropped_kernels_and_wide_maps_match():
         for each in baked.modules()
         if isinstance(each, FixedMixer)
     )
+
+
+def test_baked_position_embeddings_have_the_size_of_the_map():
+    stages = assert_same(lively("pvt_tiny"), (96, 160)).backbone.stages
+    assert [each.embed.grid for each in stages] == [(24, 40), (12, 20), (6, 10), (3, 5)]
+    assert [each.embed.position.shape[1] for each in stages] == [960, 240, 60, 15]
 
 
 def test_baked_networks_match_at_odd_map_sizes():

@@ -47,6 +47,7 @@ from parcnet_train.models.backbones.parcnet import (
     Mixer,
     ParCStage,
 )
+from parcnet_train.models.backbones.pvt import PatchEmbedding
 from parcnet_train.models.heads.deeplabv3 import DeepLabV3
 from parcnet_train.models.heads.ssdlite import SSDLite
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
@@ -197,6 +198,17 @@ def scaled_kernel(axes: Axes, size: Size) -> Tensor:
     return kernel * scale.view(-1, 1, 1, 1)
 
 
+def bake_patches(embedding: PatchEmbedding, size: Size) -> PatchEmbedding:
+    """Interpolate the position embeddings of a patch embedding, given its feature map size."""
+    meta = torch.empty(1, embedding.projection.in_channels, *size, device="meta")
+    wide = copy.deepcopy(embedding).double()
+    _, grid = copy.deepcopy(embedding).to("meta", torch.float32)(meta)
+    positions = wide.positions(grid).to(embedding.position.dtype)
+    embedding.position = nn.Parameter(positions, requires_grad=False)
+    embedding.grid = grid
+    return embedding
+
+
 def response_to_zeros(mixer: nn.Module, channels: int, size: Size) -> Tensor:
     """Return what embeddings, norms and biases add to the output, `(1, C, H, W)` float64.
 
@@ -219,6 +231,7 @@ def split_constant(constant: Tensor, dtype: torch.dtype) -> tuple[Tensor | None,
 BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Mixer: bake_mixer,
     ParallelParC: bake_parallel,
+    PatchEmbedding: bake_patches,
     MobileViTStage: FixedMobileViTStage,
     SSDLite: FixedSSDLite,
     DeepLabV3: bake_deeplab,
