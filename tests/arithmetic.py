@@ -28,6 +28,18 @@ def naive_circular_conv(x, kernel, axis):
     return y
 
 
+def naive_oversized_conv(x, kernel, axis):
+    """Compute `y[i] = sum over j of kernel[j - i + length - 1] * x[j]`, kernel `(C, 2L - 1)`."""
+    y = np.zeros_like(x)
+    length = x.shape[axis]
+    for b, c, i, j in np.ndindex(*x.shape):
+        here = (i, j)[axis - HEIGHT]
+        for there in range(length):
+            source = (there, j) if axis == HEIGHT else (i, there)
+            y[b, c, i, j] += kernel[c, there - here + length - 1] * x[b, c, *source]
+    return y
+
+
 def interpolate(values, length):
     """Interpolate linearly with aligned corners, from `(C, K)` to `(C, length)`."""
     places = np.linspace(0, values.shape[1] - 1, length)

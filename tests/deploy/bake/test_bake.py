@@ -8,7 +8,7 @@ from lively import enliven, lively
 from parcnet_train.deploy.bake.bake import bake
 from parcnet_train.deploy.bake.blocks import FixedMixer
 from parcnet_train.models.backbones.parcnet import Axes
-from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding
+from parcnet_train.models.layers.parc import CircularConv, OversizedConv, PositionEmbedding
 from running import BACKBONES
 
 SIZES = ((64, 96), (128, 64))
@@ -20,10 +20,11 @@ SAMPLE = (
     "parc_mobilenetv2",
     "parc_resnet50",
     "parcnet_xs",
+    "parcnetv2_xt",
     "pvt_tiny",
 )
 OTHERS_SLOWLY = [n if n in SAMPLE else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
-RESIZED = (CircularConv, PositionEmbedding, Axes)
+RESIZED = (CircularConv, OversizedConv, PositionEmbedding, Axes)
 
 
 def outputs_of(model, images):
@@ -73,6 +74,13 @@ def test_baked_dense_heads_match(backbone, task):
 def test_baked_ablations_of_table_2_match(row):
     """Zero padding (the norm before it adds no constant), ResNeXt blocks, no embeddings."""
     assert_same(lively("parcnet_xs", "classification", f"ablation=table2_row{row}"), SIZES[0])
+
+
+@pytest.mark.parametrize("resize", ["interpolate", "crop"])
+def test_baked_oversized_kernels_match(resize):
+    overrides = ("backbone.mixer=oversized", f"backbone.kernel_resize={resize}")
+    baked = assert_same(lively("parcnet_xs", "classification", *overrides), SIZES[0])
+    assert not [each for each in baked.modules() if isinstance(each, OversizedConv)]
 
 
 CROPPED = ("classification", "backbone.kernel_resize=crop")

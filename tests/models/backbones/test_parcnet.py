@@ -1,12 +1,19 @@
 """ParC-Net's mixer against loops in float64, and the switches of Table 2."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from arithmetic import column, interpolate, naive_circular_conv, values_of
+from arithmetic import (
+    column,
+    interpolate,
+    naive_circular_conv,
+    naive_oversized_conv,
+    values_of,
+)
 from parcnet_train.build import build_backbone, build_model, meta_device
 from parcnet_train.models.backbones.parcnet import (
     Design,
@@ -71,6 +78,34 @@ def test_mixer_halves_go_along_the_axes_in_opposite_order(size):
         halves.append(y)
     got = mixer(x).detach().numpy()
     np.testing.assert_allclose(got, np.concatenate(halves, axis=1), atol=1e-11)
+
+
+def test_oversized_kernels_replace_both_convolutions_of_each_half():
+    torch.manual_seed(0)
+    mixer = (
+        Mixer(4, 6, dataclasses.replace(DESIGN, mixer="oversized"), embeds=False).double().eval()
+    )
+    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    halves = []
+    for half, (path, axes) in enumerate(
+        ((mixer.height_first, (HEIGHT, WIDTH)), (mixer.width_first, (WIDTH, HEIGHT)))
+    ):
+        y = x[:, 2 * half : 2 * half + 2].numpy() / np.sqrt(1 + path.norm.eps)
+        for axis, layer in zip(axes, (path.first, path.second), strict=True):
+            y = naive_oversized_conv(y, values_of(layer.weight, axis), axis)
+        halves.append(y)
+    got = mixer(x).detach().numpy()
+    np.testing.assert_allclose(got, np.concatenate(halves, axis=1), atol=1e-11)
+
+
+def test_oversized_network_has_no_position_embeddings_and_kernels_of_all_offsets():
+    model = from_config("backbone=parcnet_s", "backbone.mixer=oversized")
+    names = [name for name, _ in model.named_parameters()]
+    assert not any("embedding" in name for name in names)
+    for stage, length in zip(model.backbone.stages[2:], (32, 16, 8), strict=True):
+        mixer = stage[1].blocks[0].mixer
+        assert mixer.height_first.first.weight.shape[2:] == (2 * length - 1, 1)
+        assert mixer.height_first.second.weight.shape[2:] == (1, 2 * length - 1)
 
 
 # Parameters of the authors' implementation per switch; row 4 was never released, and should have
@@ -220,6 +255,7 @@ def test_even_stem_kernel_is_an_error():
         {},
         {"fusion": "add"},
         {"mixer": "big_kernel"},
+        {"mixer": "oversized"},
         {"meta_former": False, "channel_attention": False},
         {"position_embedding": False},
     ],

@@ -7,10 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from arithmetic import column, interpolate, naive_circular_conv, values_of
+from arithmetic import (
+    column,
+    interpolate,
+    naive_circular_conv,
+    naive_oversized_conv,
+    values_of,
+)
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
 from parcnet_train.models.layers.parc import (
     CircularConv,
+    OversizedConv,
     ParallelParC,
     PositionEmbedding,
     fit_length,
@@ -155,3 +162,23 @@ def test_layers_compile_to_torchscript(resize):
     x = torch.randn(2, 4, 6, 5)
     with torch.inference_mode():
         assert torch.allclose(torch.jit.script(layers)(x), layers(x), atol=1e-6)
+
+
+@AXES
+@pytest.mark.parametrize("length", [5, 7, 3, 1])  # the meta length, longer, shorter
+def test_oversized_convolution_matches_its_definition(axis, length):
+    torch.manual_seed(0)
+    layer = OversizedConv(3, axis, 5).double()
+    size = (length, 4) if axis == HEIGHT else (4, length)
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    kernel = interpolate(values_of(layer.weight, axis), 2 * length - 1)
+    expected = naive_oversized_conv(x.numpy(), kernel, axis)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-12)
+
+
+def test_cropped_oversized_kernel_keeps_the_taps_in_the_middle():
+    layer = OversizedConv(3, WIDTH, 5, "crop")
+    assert torch.equal(layer.kernel(5), layer.weight)
+    assert torch.equal(layer.kernel(3), layer.weight[..., 2:7])
+    with pytest.raises(ValueError, match=r"map of 6 pixels is longer than .* of 5"):
+        layer.kernel(6)

@@ -51,7 +51,13 @@ from parcnet_train.models.backbones.pvt import PatchEmbedding
 from parcnet_train.models.heads.deeplabv3 import DeepLabV3
 from parcnet_train.models.heads.ssdlite import SSDLite
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
-from parcnet_train.models.layers.parc import CircularConv, ParallelParC, along, fit_length
+from parcnet_train.models.layers.parc import (
+    CircularConv,
+    OversizedConv,
+    ParallelParC,
+    along,
+    fit_length,
+)
 from parcnet_train.models.model import Model
 
 Size = tuple[int, int]
@@ -130,7 +136,8 @@ def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
     if isinstance(first.first, CircularConv):
         return circular_mixer(width, height, constant, first.first.weight.dtype)
     dtype = next(mixer.parameters()).dtype
-    # The ablations BK of Table 2 use zero padding and kernels shorter than the map.
+    # Other mixers use zero padding: the ablations BK of Table 2, with kernels shorter than the map,
+    # and oversized ones, which have been rewritten as plain convolutions before.
     rows, columns = height.shape[HEIGHT] // 2, width.shape[WIDTH] // 2
     return FixedMixer(
         convolution(width.to(dtype), None, len(width), (0, columns)),
@@ -198,6 +205,15 @@ def scaled_kernel(axes: Axes, size: Size) -> Tensor:
     return kernel * scale.view(-1, 1, 1, 1)
 
 
+def bake_oversized(layer: OversizedConv, size: Size) -> nn.Module:
+    """Rewrite an oversized convolution for one feature map size."""
+    length = size[layer.axis - HEIGHT]
+    wide = copy.deepcopy(layer).double()
+    kernel = wide.kernel(length).detach().to(layer.weight.dtype)
+    padding = (length - 1, 0) if layer.axis == HEIGHT else (0, length - 1)
+    return convolution(kernel, None, len(kernel), padding)
+
+
 def bake_patches(embedding: PatchEmbedding, size: Size) -> PatchEmbedding:
     """Interpolate the position embeddings of a patch embedding, given its feature map size."""
     meta = torch.empty(1, embedding.projection.in_channels, *size, device="meta")
@@ -231,6 +247,7 @@ def split_constant(constant: Tensor, dtype: torch.dtype) -> tuple[Tensor | None,
 BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     Mixer: bake_mixer,
     ParallelParC: bake_parallel,
+    OversizedConv: bake_oversized,
     PatchEmbedding: bake_patches,
     MobileViTStage: FixedMobileViTStage,
     SSDLite: FixedSSDLite,

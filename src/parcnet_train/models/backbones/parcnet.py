@@ -25,7 +25,13 @@ from parcnet_train.models.layers.blocks import (
     set_stochastic_depth,
 )
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm
-from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding, Resize, along
+from parcnet_train.models.layers.parc import (
+    CircularConv,
+    OversizedConv,
+    PositionEmbedding,
+    Resize,
+    along,
+)
 
 REDUCTION = 16  # channel reduction of the channel attention (released value)
 
@@ -34,7 +40,7 @@ REDUCTION = 16  # channel reduction of the channel attention (released value)
 class Design:
     """The design choices of a block: the switches of the paper's Table 2, see `ParCNet`."""
 
-    mixer: Literal["parc", "big_kernel"]
+    mixer: Literal["parc", "big_kernel", "oversized"]
     kernel_share: float
     meta_former: bool
     channel_attention: bool
@@ -44,11 +50,13 @@ class Design:
     dropout: float
 
     def convolution(self, channels: int, axis: int, length: int) -> nn.Module:
-        """Return a depthwise convolution along one axis: circular, or with a fixed kernel size."""
+        """Return a depthwise convolution along one axis: the one that `mixer` names."""
         if self.mixer == "parc":
             return CircularConv(
                 channels, axis, length, self.kernel_resize, algorithm=self.algorithm
             )
+        if self.mixer == "oversized":
+            return OversizedConv(channels, axis, length, self.kernel_resize)
         # Rounded up to an odd size: 17, 9, 5 for 1/2 and 9, 5, 3 for 1/4 (released values).
         size = round(length * self.kernel_share) // 2 * 2 + 1
         return nn.Conv2d(
@@ -263,8 +271,9 @@ class ParCNet(Backbone):
         stem_kernel: Kernel size of the first convolution, in pixels along both axes.
         meta_lengths: Lengths of kernels and embeddings: the feature sizes of a 256 pixel image.
         fusion: Method to merge shortcut and features: `concat` (S, H) or `add` (XS).
-        mixer: Token mixer: `parc`, or `big_kernel`, ordinary convolutions without position
-            embeddings, otherwise the same (Table 2, BK).
+        mixer: Token mixer: `parc`; `big_kernel`, ordinary convolutions without position
+            embeddings, otherwise the same (Table 2, BK); or `oversized`, the operator of ParCNetV2
+            (arXiv 2211.07157), also without position embeddings.
         kernel_share: Size of a big kernel as a share of its meta length: 0.25 or 0.5 in the paper.
         meta_former: Whether blocks are MetaFormer blocks, rather than ResNeXt blocks (Table 2, MF).
         channel_attention: Whether blocks have channel attention (Table 2, CA).
@@ -294,7 +303,7 @@ class ParCNet(Backbone):
         stem_kernel: Odd = 3,
         meta_lengths: tuple[Count, Count, Count] = (32, 16, 8),
         fusion: Literal["concat", "add"] = "concat",
-        mixer: Literal["parc", "big_kernel"] = "parc",
+        mixer: Literal["parc", "big_kernel", "oversized"] = "parc",
         kernel_share: PositiveShare = 0.5,
         meta_former: bool = True,
         channel_attention: bool = True,

@@ -50,17 +50,22 @@ def fit_length(parameter: Tensor, axis: int, length: int, resize: str) -> Tensor
         return parameter
     if resize == "crop":
         if meta_length < length:
-            raise ValueError(
-                f"backbone.kernel_resize=crop: a feature map of {length} pixels is longer than the "
-                f"meta kernel of {meta_length}. Fix: use smaller images, or "
-                "backbone.kernel_resize=interpolate"
-            )
+            raise ValueError(too_long(length, meta_length))
         return parameter.narrow(axis, 0, length)
     size = [length, 1] if axis == 2 else [1, length]  # TorchScript knows no global numbers
     if parameter.device.type == "meta":
         # Only the shape matters here, and torch takes 10 ms to find it.
         return parameter.new_empty(list(parameter.shape[:2]) + size)
     return functional.interpolate(parameter, size, mode="bilinear", align_corners=True)
+
+
+def too_long(length: int, meta_length: int) -> str:
+    """Return the message about a feature map for which cropped kernels are too short."""
+    return (
+        f"backbone.kernel_resize=crop: a feature map of {length} pixels is longer than the "
+        f"meta kernel of {meta_length}. Fix: use smaller images, or "
+        "backbone.kernel_resize=interpolate"
+    )
 
 
 class PositionEmbedding(nn.Module):
@@ -137,6 +142,58 @@ class CircularConv(nn.Module):
     def extra_repr(self) -> str:
         """Return the shape of the kernel, the groups and the algorithm."""
         return f"{tuple(self.weight.shape)}, groups={self.groups}, algorithm={self.algorithm}"
+
+
+class OversizedConv(nn.Module):
+    """Depthwise convolution along one axis whose kernel is about twice as long as the map.
+
+    It is the operator of ParCNetV2 (arXiv 2211.07157, section 3.2): `y[i] = sum over j of
+    kernel[j - i + length - 1] * x[j]`, a kernel of 2 * length - 1 taps over zero padding. Every
+    output sees the whole axis, through taps that depend on its position, so there is no position
+    embedding.
+
+    Args:
+        channels: Number of channels of the input and the output.
+        axis: Axis: 2 (height) or 3 (width).
+        length: Meta length, in feature pixels, for which the kernel has 2 * length - 1 taps.
+        resize: Method to fit other lengths: `interpolate` all taps, see `fit_length`, or `crop` to
+            those in the middle.
+    """
+
+    def __init__(
+        self, channels: int, axis: int, length: int, resize: Resize = "interpolate"
+    ) -> None:
+        super().__init__()
+        self.axis = axis
+        self.resize: Resize = resize
+        taps = 2 * length - 1
+        bound = 1 / math.sqrt(taps)  # torch's default for convolutions
+        shape = (channels, 1, *along(axis, taps))
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+    def kernel(self, length: int) -> Tensor:
+        """Return the kernel, of 2 * length - 1 taps, for a map of that length.
+
+        Raises:
+            ValueError: If `crop` is asked for more taps than the parameter has.
+        """
+        taps = 2 * length - 1
+        spare = self.weight.shape[self.axis] - taps
+        if self.resize == "interpolate":
+            return fit_length(self.weight, self.axis, taps, self.resize)
+        if spare < 0:
+            raise ValueError(too_long(length, (self.weight.shape[self.axis] + 1) // 2))
+        return self.weight.narrow(self.axis, spare // 2, taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C, H, W)` to the same shape."""
+        length = x.shape[self.axis]
+        padding = (length - 1, 0) if self.axis == HEIGHT else (0, length - 1)
+        return functional.conv2d(x, self.kernel(length), padding=padding, groups=x.shape[1])
+
+    def extra_repr(self) -> str:
+        """Return the shape of the kernel."""
+        return f"{tuple(self.weight.shape)}"
 
 
 class ParallelParC(nn.Module):
