@@ -13,6 +13,7 @@ import pytest
 from expected import expected_of
 from parcnet_train.actions import fit as training
 from parcnet_train.actions.command import function_of
+from parcnet_train.build import build_backbone, meta_device
 from parcnet_train.check.config import check
 from parcnet_train.config.compose import CONF, choices, compose_config, to_plain
 from parcnet_train.config.overrides import typed
@@ -92,6 +93,13 @@ def faultless(overrides):
 def composed(*overrides):
     """Return the plain configuration of a faultless command line, composed once for all tests."""
     return copy.deepcopy(faultless(overrides))
+
+
+@functools.cache
+def is_dense(backbone):
+    """Return whether a backbone has the levels that detection and segmentation need."""
+    with meta_device():
+        return len(build_backbone(composed(f"backbone={backbone}")).levels) > 1
 
 
 def run(overrides, output, draws=False):

@@ -32,8 +32,8 @@ def golden_outputs(model, backbone, shape):
 def images_of(backbone, shape):
     """Return the images of a golden file as our networks take them: RGB in [0, 1]."""
     images = golden.image(shape)
-    # Two networks take normalized RGB; the others take BGR.
-    normalized = backbone in ("parc_resnet50", "pvt_tiny")
+    # Some networks take normalized RGB; the others take BGR.
+    normalized = backbone in ("parc_resnet50", "pvt_tiny", "t2t_vit_7")
     return images * STD + MEAN if normalized else images.flip(1)
 
 
@@ -47,6 +47,7 @@ def images_of(backbone, shape):
         ("parc_resnet50_classification", "parcnet-official", "parc_resnet50"),
         ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
         ("pvt_tiny_huggingface", "huggingface", "pvt_tiny"),
+        ("t2t_vit_7_classification", "t2t-vit-official", "t2t_vit_7"),
     ],
 )
 def test_converted_classifiers_match_golden_outputs(stored, publisher, backbone, tmp_path):

@@ -21,7 +21,7 @@ class Layout:
             of the previous one.
         bgr_stem: Our name of the first convolution if the published network takes BGR images; None
             if it takes RGB images.
-        aliases: Prefixes of published names that repeat other entries.
+        aliases: Prefixes of published names that repeat other entries, or hold constants.
         image_size: Side of the images, in pixels, at which the publisher evaluates a classifier;
             None stands for that of the paper's recipe for the task, 256, 320 or 512.
         native: Whether the published classifier is the network's own, which `head=native` takes.
@@ -196,6 +196,29 @@ HUGGINGFACE_PVT = Layout(
     class_rows=(("backbone.stages.3.embed.position", "backbone.stages.3.class_position"),),
 )
 
+# The authors' T2T-ViT with performers; its positions are constants, which are not read.
+T2T_VIT = Layout(
+    (
+        (r"^cls_token$", r"backbone.stages.2.class_token"),
+        (r"^tokens_to_token\.attention1\.", r"backbone.stages.0.performer."),
+        (r"^tokens_to_token\.attention2\.", r"backbone.stages.1.performer."),
+        (r"^tokens_to_token\.", r"backbone.stages.2."),
+        (r"^blocks\.", r"backbone.stages.2.layers."),
+        (r"^norm\.", r"backbone.stages.2.norm."),
+        (r"^head\.", r"head.classifier."),
+        (r"\.performer\.w$", r".performer.projections"),
+        (r"\.attn\.qkv\.", r".qkv."),
+        (r"\.(?:attn\.)?proj\.", r".project."),
+        (r"\.norm1\.", r".attention_norm."),
+        (r"\.norm2\.", r".mlp_norm."),
+        (r"\.mlp\.fc1\.", r".mlp.0."),
+        (r"\.mlp\.fc2\.", r".mlp.2."),
+    ),
+    aliases=("pos_embed",),
+    image_size=224,
+    native=True,
+)
+
 TORCHVISION_RESNET = Layout(
     ((r"^fc\.", r"head.linear."), (r"^(conv1|bn1|layer\d)\.", r"backbone.network.\1.")),
     image_size=224,
@@ -237,6 +260,7 @@ PARC_RESNET = Layout(
 LAYOUTS = {
     "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS, "ResNet": PARC_RESNET},
     "cvnets": {"MobileViT": CVNETS},
+    "t2t-vit-official": {"T2TViT": T2T_VIT},
     "timm": {"MobileViT": TIMM_MOBILEVIT},
     "huggingface": {"MobileViT": HUGGINGFACE_MOBILEVIT, "PVT": HUGGINGFACE_PVT},
     "torchvision": {

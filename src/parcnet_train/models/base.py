@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
+
+from parcnet_train.errors import ConfigError
 
 OutputStride = Literal[8, 16, 32]
 
@@ -60,6 +63,24 @@ def last_stages(output_stride: OutputStride) -> tuple[StageSampling, ...]:
             StageSampling(2 if dilation == before else 1, stride // dilation, before, dilation)
         )
     return tuple(stages)
+
+
+def require_levels(levels: Sequence[Level], head: str) -> None:
+    """Check that a dense head gets feature maps of several strides.
+
+    Args:
+        levels: Levels of the backbone.
+        head: Config of the head, for the message.
+
+    Raises:
+        ConfigError: If there is only one level.
+    """
+    if len(levels) < 2:
+        raise ConfigError(
+            f"head={head}: the backbone has one level, of stride {levels[0].stride}; expected two "
+            "or more. Fix: choose a backbone with several levels, such as backbone=parcnet_s",
+            "backbone",
+        )
 
 
 class Backbone(nn.Module):

@@ -11,7 +11,7 @@ from parcnet_train.config.compose import compose_plain
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.heads.deeplabv3 import DeepLabV3
-from running import BACKBONES, OWN, configure
+from running import BACKBONES, OWN, configure, is_dense
 
 LEVELS = (Level(4, 6), Level(8, 8), Level(16, 12), Level(16, 20))
 SIZE = (96, 64)  # size of the images
@@ -64,7 +64,12 @@ def test_parameter_counts_match_published_ones(backbone, parameters):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_head_works_on_every_backbone(backbone):
+def test_head_works_on_every_backbone_or_reports_its_single_level(backbone):
+    if not is_dense(backbone):
+        message = "head=deeplabv3: the backbone has one level, of stride .* Fix: choose a backbone"
+        with pytest.raises(ConfigError, match=message), meta_device():
+            build_model(values_of(backbone), num_classes=3)
+        return
     torch.manual_seed(0)
     model = build_model(values_of(backbone), num_classes=3).eval()
     assert model.backbone.levels[-1].stride == 16

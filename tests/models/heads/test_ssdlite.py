@@ -11,7 +11,7 @@ from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.heads.ssdlite import SSDLite
-from running import BACKBONES, OWN, configure
+from running import BACKBONES, OWN, configure, is_dense
 
 LEVELS = (Level(8, 7), Level(16, 12), Level(32, 20))
 SMALL = {"projections": (16, 12), "extra_channels": (12, 8, 8, 6)}
@@ -56,7 +56,12 @@ def test_parameter_and_anchor_counts_match_published_ones(backbone, parameters):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_head_works_on_every_backbone(backbone):
+def test_head_works_on_every_backbone_or_reports_its_single_level(backbone):
+    if not is_dense(backbone):
+        message = "head=ssdlite: the backbone has one level, of stride .* Fix: choose a backbone"
+        with pytest.raises(ConfigError, match=message), meta_device():
+            build_model(values_of(backbone), num_classes=3)
+        return
     torch.manual_seed(0)
     model = build_model(values_of(backbone), num_classes=3).eval()
     for size in ((96, 160), (64, 64)):

@@ -48,6 +48,7 @@ from parcnet_train.models.backbones.parcnet import (
     ParCStage,
 )
 from parcnet_train.models.backbones.pvt import PatchEmbedding
+from parcnet_train.models.backbones.t2t_vit import Transformer
 from parcnet_train.models.heads.deeplabv3 import DeepLabV3
 from parcnet_train.models.heads.ssdlite import SSDLite
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
@@ -225,6 +226,14 @@ def bake_patches(embedding: PatchEmbedding, size: Size) -> PatchEmbedding:
     return embedding
 
 
+def bake_transformer(part: Transformer, size: Size) -> Transformer:
+    """Interpolate the positions of a T2T-ViT, given the size of its input map."""
+    _, grid = part.split(torch.empty(1, 1, *size, device="meta"))
+    part.positions = copy.deepcopy(part).double().positions_of(grid).to(part.positions.dtype)
+    part.grid = grid
+    return part
+
+
 def response_to_zeros(mixer: nn.Module, channels: int, size: Size) -> Tensor:
     """Return what embeddings, norms and biases add to the output, `(1, C, H, W)` float64.
 
@@ -249,6 +258,7 @@ BAKERS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     ParallelParC: bake_parallel,
     OversizedConv: bake_oversized,
     PatchEmbedding: bake_patches,
+    Transformer: bake_transformer,
     MobileViTStage: FixedMobileViTStage,
     SSDLite: FixedSSDLite,
     DeepLabV3: bake_deeplab,

@@ -171,7 +171,7 @@ class ClassifyingStage(Stage):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to the vector `(B, width)`."""
         x, size = self.embed(x)
-        token = (self.class_token + self.class_position).expand(len(x), -1, -1)
+        token = (self.class_token + self.class_position).expand(x.shape[0], -1, -1)
         x = torch.cat([token, x], dim=1)
         for block in self.blocks:
             x = block(x, size)

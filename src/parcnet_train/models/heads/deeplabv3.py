@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from parcnet_train.bounds import Count, Share
 from parcnet_train.errors import ConfigError
-from parcnet_train.models.base import Level
+from parcnet_train.models.base import Level, require_levels
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
 
 STRIDES = (8, 16)  # strides of the last level for which rates are published
@@ -86,7 +86,7 @@ class DeepLabV3(nn.Module):
             stride 16 in a classification backbone (torchvision's `layer3`).
 
     Raises:
-        ConfigError: If the last level has a different stride.
+        ConfigError: If the last level has a different stride, or is the only one.
     """
 
     task: ClassVar[str] = "segmentation"
@@ -102,6 +102,7 @@ class DeepLabV3(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
+        require_levels(levels, "deeplabv3")
         last = levels[-1]
         if last.stride not in STRIDES:
             raise ConfigError(

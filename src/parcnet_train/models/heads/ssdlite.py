@@ -15,7 +15,7 @@ from parcnet_train.bounds import Count, PositiveShare
 from parcnet_train.detection.anchors import SMALLEST, anchors_per_cell, make_anchors
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.errors import ConfigError
-from parcnet_train.models.base import Level
+from parcnet_train.models.base import Level, require_levels
 from parcnet_train.models.layers.blocks import ConvNormAct
 
 STRIDES = (16, 32)  # strides of the backbone's levels that are used
@@ -40,7 +40,7 @@ class SSDLite(nn.Module):
             between anchors in pixels is the same.
 
     Raises:
-        ConfigError: If the backbone has no level of stride 16 or 32.
+        ConfigError: If the backbone has one level, or none of stride 16 or 32.
     """
 
     task: ClassVar[str] = "detection"
@@ -54,6 +54,7 @@ class SSDLite(nn.Module):
         smallest_anchor: PositiveShare = SMALLEST,
     ) -> None:
         super().__init__()
+        require_levels(levels, "ssdlite")
         self.smallest_anchor = smallest_anchor
         strides = [level.stride for level in levels]
         if not set(STRIDES) <= set(strides):
