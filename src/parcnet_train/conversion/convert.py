@@ -179,9 +179,7 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
     return names
 
 
-def count_classes(
-    entries: Mapping[str, Entry], task: str, is_native: bool, source: Path
-) -> int:
+def count_classes(entries: Mapping[str, Entry], task: str, is_native: bool, source: Path) -> int:
     """Return the number of classes, derived from the shape of the weights.
 
     Args:
