@@ -227,5 +227,5 @@ def test_invalid_arguments_are_refused(create):
 def test_drop_path_rate_is_for_networks_with_stochastic_depth():
     network = timm.create_model("parc_convnext_xt", drop_path_rate=0.3, **SMALL["parc_convnext_xt"])
     assert network.backbone.network.features[7][-1].stochastic_depth.p == 0.3
-    with pytest.raises(TypeError, match=r"drop_path_rate=0\.3: ParCNet has no stochastic depth"):
-        timm.create_model("parcnet_xs", drop_path_rate=0.3)
+    with pytest.raises(TypeError, match=r"drop_path_rate=0\.3: ResNet has no stochastic depth"):
+        timm.create_model("parc_resnet50", drop_path_rate=0.3)

@@ -47,6 +47,7 @@ NETWORKS = {
     "parcnet_xs": PARCNET,
     "parcnet_s": PARCNET,
     "parcnet_h": PARCNET,
+    "parcnetv2_xt": Registration("backbone.stages.0.1", 4, 224),
     "parc_resnet50": Registration("backbone.network.conv1", 5, 224),
     "parc_mobilenetv2": Registration("backbone.network.features.0.0", 5, 224),
     "parc_convnext_xt": Registration("backbone.network.features.0.0", 4, 224),

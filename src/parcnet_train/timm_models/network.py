@@ -22,12 +22,16 @@ from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.classifier import Classifier
 from parcnet_train.models.layers.blocks import initialize
-from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding
+from parcnet_train.models.layers.parc import CircularConv, OversizedConv, PositionEmbedding
 
 BACKBONE = "backbone."  # prefix of the backbone's names, also in checkpoints of parcnet_train
 OF_CHECKPOINTS = "model."  # prefix of a network's names in checkpoints of parcnet_train
 
-for _layer in (CircularConv, PositionEmbedding):  # torch.fx cannot trace decisions about sizes
+for _layer in (
+    CircularConv,
+    OversizedConv,
+    PositionEmbedding,
+):  # torch.fx cannot trace decisions about sizes
     register_notrace_module(_layer)
 
 

@@ -88,6 +88,18 @@ class LocalGlobal(nn.Module):
         return self.width(self.height(x)) + self.local(x)
 
 
+class Scale(nn.Module):
+    """A learned factor per channel, which starts at 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C, H, W)` to the same shape."""
+        return x * self.weight
+
+
 class Block(nn.Module):
     """Two residual branches with a norm before each: a spatial and a channel gate unit.
 
@@ -113,16 +125,15 @@ class Block(nn.Module):
         self.spatial_norm, self.channel_norm = ChannelNorm(channels), ChannelNorm(channels)
         self.spatial = Gate(channels, 2 * channels, LocalGlobal(channels, size, dilation))
         self.channel = Gate(channels, channels * ratio // 2 * 2)
-        self.scales = nn.ParameterList(torch.ones(channels, 1, 1) for _ in range(2 * scaled))
+        self.spatial_scale, self.channel_scale = (
+            Scale(channels) if scaled else nn.Identity() for _ in range(2)
+        )
         self.drop = drop_branch(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
-        branches = ((self.spatial_norm, self.spatial), (self.channel_norm, self.channel))
-        for number, (norm, gate) in enumerate(branches):
-            residual = x * self.scales[number] if len(self.scales) else x
-            x = residual + self.drop(gate(norm(x)))
-        return x
+        x = self.spatial_scale(x) + self.drop(self.spatial(self.spatial_norm(x)))
+        return self.channel_scale(x) + self.drop(self.channel(self.channel_norm(x)))
 
 
 def downsampling(before: int, channels: int, sampling: StageSampling | None) -> Sequence[nn.Module]:
@@ -165,7 +176,6 @@ class ParCNetV2(Backbone):
         height, width = (meta_size, meta_size) if isinstance(meta_size, int) else meta_size
         samplings = last_stages(output_stride)
         drops = increasing(stochastic_depth, depths)
-        self.normalize = Normalize(mean, std)
         self.stages = nn.ModuleList()
         for number, (before, count) in enumerate(itertools.pairwise((3, *channels))):
             sampling = samplings[number - 1] if number else None
@@ -181,7 +191,9 @@ class ParCNetV2(Backbone):
                 )
                 for drop in next(drops)
             ]
-            self.stages.append(nn.Sequential(*downsampling(before, count, sampling), *blocks))
+            layers = [*downsampling(before, count, sampling), *blocks]
+            normalize = [] if number else [Normalize(mean, std)]
+            self.stages.append(nn.Sequential(*normalize, *layers))
         self.levels = (
             Level(4, channels[0]),
             Level(samplings[0].output_stride, channels[1]),
@@ -189,10 +201,6 @@ class ParCNetV2(Backbone):
             Level(samplings[2].output_stride, channels[3], pooled_norm=EPSILON),
         )
         self.apply(initialize)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images, as `Backbone.forward`."""
-        return super().forward(self.normalize(images))
 
 
 def initialize(module: nn.Module) -> None:

@@ -165,6 +165,7 @@ class OversizedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.axis = axis
+        self.is_vertical = axis == HEIGHT
         self.resize: Resize = resize
         taps = 2 * length - 1
         bound = 1 / math.sqrt(taps)  # torch's default for convolutions
@@ -188,7 +189,7 @@ class OversizedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
         length = x.shape[self.axis]
-        padding = (length - 1, 0) if self.axis == HEIGHT else (0, length - 1)
+        padding = (length - 1, 0) if self.is_vertical else (0, length - 1)
         return functional.conv2d(x, self.kernel(length), padding=padding, groups=x.shape[1])
 
     def extra_repr(self) -> str:
