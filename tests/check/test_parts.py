@@ -55,6 +55,14 @@ from running import faults_of
             ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],
             "backbone, head at recipe.image_size=256: Input height (256) doesn't match model (224)",
         ),
+        (
+            ["task=detection", "backbone=t2t_vit_7"],
+            "head=ssdlite: the backbone has one level, of stride 16; … Fix: choose a backbone with",
+        ),
+        (
+            ["task=segmentation", "backbone=t2t_vit_7"],
+            "head=deeplabv3: the backbone has one level, of stride 16; … Fix: choose a backbone",
+        ),
         (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
         (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),
         (["action=benchmark", "benchmark.image_size=40"], "benchmark.image_size=40: … 32, the"),
