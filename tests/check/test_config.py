@@ -188,6 +188,8 @@ def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco
             overrides += [f"task={task}"] if group != "task" else []
             overrides += [f"data={REAL_DATA[task]}"] if group not in ("data", "experiment") else []
     overrides += [f"data.root={root}"] if not choice.startswith("demo_") else []
+    if (group, choice) == ("head", "native"):
+        overrides.append("backbone=pvt_tiny")  # a network with a classifier of its own
     if group == "tuned":
         recipes = (f.stem for f in CONFIG_FILES if f.parent.name == "recipe")
         recipe = max((name for name in recipes if choice.startswith(name)), key=len)

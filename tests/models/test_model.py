@@ -58,8 +58,19 @@ def test_float_images_are_not_changed(dtype):
 
 def test_head_reads_the_maps_of_all_stages_in_order():
     backbone = Backbone()
+    backbone.levels = (Level(2, 3), Level(4, 3))
     backbone.stages = nn.ModuleList([nn.AvgPool2d(2), nn.MaxPool2d(2)])
     images = torch.rand(1, 3, 8, 12)
     first, second = Model(backbone, Seen())(images)
     assert torch.equal(first, nn.functional.avg_pool2d(images, 2))
     assert torch.equal(second, nn.functional.max_pool2d(first, 2))
+
+
+def test_stages_before_the_first_level_are_not_levels():
+    backbone = Backbone()
+    backbone.levels = (Level(4, 5),)
+    backbone.stages = nn.ModuleList([nn.Conv2d(3, 4, 2, 2), nn.Conv2d(4, 5, 2, 2)])
+    images = torch.rand(1, 3, 8, 12)
+    (only,) = backbone(images)
+    assert torch.equal(only, backbone.stages[1](backbone.stages[0](images)))
+    assert backbone.stage_parameters() == [list(backbone.parameters())]
