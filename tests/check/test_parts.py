@@ -53,7 +53,7 @@ from running import faults_of
         ),
         (
             ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=256"],
-            "backbone, head at recipe.image_size=256: Input height (256) doesn't match model (224)",
+            "recipe.image_size=256: expected 224, the only size that backbone=timm takes",
         ),
         (
             ["task=detection", "backbone=t2t_vit_7"],

@@ -61,7 +61,7 @@ def wrong_network(config: Config) -> Iterator[Fault]:
             model(torch.empty(1, 3, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
         yield Fault("backbone", f"backbone, head at {show(key, size)}: {first_line(error)}")
-    yield from wrong_scales(config, stride)
+    yield from wrong_scales(config, stride, only)
 
 
 def size_of(config: Config) -> tuple[str, Any]:
@@ -75,10 +75,19 @@ def size_of(config: Config) -> tuple[str, Any]:
     return key, value_of(config, key)
 
 
-def wrong_scales(config: Config, stride: int) -> Iterator[Fault]:
+def wrong_scales(
+    config: Config, stride: int, only: tuple[int, int] | None = None
+) -> Iterator[Fault]:
     """Report multi-scale sizes that the network does not accept, and steps of a single image."""
     node, recipe = value_of(config, "recipe.multi_scale"), config["recipe"]
     if not isinstance(node, dict) or ACTIONS[config["action"]].folder:
+        return
+    if only is not None:
+        yield Fault(
+            "recipe.multi_scale",
+            f"recipe.multi_scale: backbone={config['choices']['backbone']} takes only images of "
+            f"{only[0]}x{only[1]} pixels. Fix: recipe.multi_scale=null",
+        )
         return
     scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
     if any(length % stride for scale in scales for length in scale.size):

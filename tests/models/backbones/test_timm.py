@@ -6,10 +6,13 @@ import pytest
 import timm
 import torch
 
+from faults import assert_one_is
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.heads.classifier import Classifier
+from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
+from running import configure
 
 
 def test_default_network_matches_timm():
@@ -72,3 +75,151 @@ def test_missing_timm_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ConfigError, match=r"name=resnet18: .*timm.*: pip install timm$"):
         Timm("resnet18")
+
+
+def native_model(name, num_classes=1000, **options):
+    """timm's network as `head=native` builds it."""
+    backbone = Timm(name, options=options, native=True)
+    return Model(backbone, Native(backbone.levels, num_classes, backbone.classifier(num_classes)))
+
+
+def load_timms(model, state):
+    """Load timm's own state dict; the names of its classifiers are those of the head."""
+    names = model.backbone.classifier_names
+    own = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in names))}
+    rest = {k: v for k, v in state.items() if k not in own}
+    if len(names) == 1:
+        rest = {k.removeprefix(f"{names[0]}."): v for k, v in rest.items()}
+    model.backbone.network.load_state_dict(own)
+    model.head.classifier.load_state_dict(rest)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [
+        ("mobilenetv3_large_100", (64, 96), {}),  # a layer between pooling and classifier
+        ("deit_tiny_patch16_224", (32, 64), {"depth": 2, "img_size": [32, 64]}),
+        # Two classifiers, which read the same vector and different ones.
+        ("levit_128s", (224, 224), {}),
+        ("deit_tiny_distilled_patch16_224", (32, 64), {"depth": 2, "img_size": [32, 64]}),
+        ("repvit_m0_9", (64, 64), {}),
+    ],
+)
+def test_native_network_is_timms_own(name, size, options):
+    theirs = timm.create_model(name, **options).eval()
+    model = native_model(name, **options).eval()
+    load_timms(model, theirs.state_dict())
+    images = torch.rand(2, 3, *size)
+    mean, std = (torch.tensor(theirs.pretrained_cfg[k])[:, None, None] for k in ("mean", "std"))
+    with torch.inference_mode():
+        expected = theirs((images - mean) / std)
+        assert (model(images) - expected).abs().max() < 1e-6 * expected.std()
+    assert len(model.backbone.stage_parameters()) == 1
+
+
+def test_native_parameters_are_timms():
+    with torch.device("meta"):
+        model = native_model("levit_128s")
+    assert sum(each.numel() for each in model.parameters()) == 7_777_058
+
+
+def test_native_classifier_has_timms_initial_weights():
+    torch.manual_seed(0)
+    head = Timm("deit_tiny_patch16_224", options={"depth": 1}, native=True).classifier(7)
+    assert head.weight.shape == (7, 192)
+    # PyTorch's own would be uniform, up to 1 / sqrt(192).
+    assert head.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert head.bias.abs().max() == 0
+
+
+def test_options_change_the_network():
+    swin = {"embed_dim": 48, "strict_img_size": False}
+    with torch.device("meta"):
+        model = native_model("swin_tiny_patch4_window7_224", **swin)
+    assert sum(each.numel() for each in model.parameters()) == 7_299_634
+    assert model.backbone.fixed_size is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"embed_dimm": 48}, r"options={embed_dimm: 48}: timm cannot build resnet18 \(.*embed_dim"),
+        ({"num_classes": 5}, r"backbone\.options\.num_classes=5: .* Fix: leave it out; the data"),
+        ({"pretrained": True}, r"backbone\.options\.pretrained=True: .*backbone\.pretrained"),
+    ],
+)
+@pytest.mark.parametrize("native", [False, True])
+def test_invalid_options_give_one_line(options, message, native):
+    with pytest.raises(ConfigError, match=message) as caught, torch.device("meta"):
+        Timm("resnet18", options=options, native=native)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("resnet18", {}, None),
+        ("deit_tiny_patch16_224", {}, (224, 224)),
+        ("deit_tiny_patch16_224", {"img_size": [64, 96]}, (64, 96)),
+        ("deit_tiny_patch16_224", {"dynamic_img_size": True}, None),
+        ("twins_pcpvt_small", {}, None),  # takes other sizes, although timm says that it does not
+    ],
+)
+def test_fixed_size_is_timms(name, options, size):
+    with torch.device("meta"):
+        assert Timm(name, options=options).fixed_size == size
+
+
+def test_other_sizes_than_the_fixed_one_are_one_fault():
+    overrides = ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.multi_scale=null"]
+    faults = configure([*overrides, "recipe.image_size=64"])[1]
+    assert len(faults) == 1
+    message = "recipe.image_size=64: expected 224, the only size … Fix: recipe.image_size=224"
+    assert_one_is(message, faults)
+    assert configure([*overrides, "head=native", "recipe.image_size=224"])[1] == []
+
+
+def test_multi_scale_training_at_a_fixed_size_is_one_fault():
+    overrides = ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=224"]
+    message = "recipe.multi_scale: … only images of 224x224 … Fix: recipe.multi_scale=null"
+    faults = configure([*overrides, "data=demo", "recipe=imagenet_300e"])[1]
+    assert len(faults) == 1
+    assert_one_is(message, faults)
+
+
+def without_maps(monkeypatch):
+    """Let timm refuse to extract features, as older versions do for some networks."""
+    create = timm.create_model
+
+    def refuse(name, features_only=False, **arguments):
+        if features_only:
+            raise RuntimeError("features_only not implemented for this network")
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", (64, 96)), ("swin_tiny_patch4_window7_224", (224, 224))]
+)
+def test_network_without_feature_maps_has_its_last_map(monkeypatch, name, size):
+    without_maps(monkeypatch)
+    with torch.device("meta"):
+        backbone = Timm(name).eval()
+        (last,) = backbone(torch.empty(2, 3, *size))
+    (level,) = backbone.levels
+    assert level.stride == 32
+    assert last.shape == (2, level.channels, size[0] // 32, size[1] // 32)
+
+
+def test_network_without_any_map_says_to_use_its_own_classifier(monkeypatch):
+    without_maps(monkeypatch)
+    message = r"name=deit_tiny_patch16_224: timm has no feature maps .* Fix: head=native$"
+    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+        Timm("deit_tiny_patch16_224")
+
+
+def test_classifier_that_cannot_be_separated_is_refused():
+    message = r"head=native: .* crossvit_9_240 .* head=classifier$"
+    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+        Timm("crossvit_9_240", native=True)

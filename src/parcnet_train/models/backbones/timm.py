@@ -1,9 +1,10 @@
-"""Any network of timm (pytorch-image-models, an optional dependency) that has feature maps."""
+"""Any network of timm (pytorch-image-models, an optional dependency)."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,85 +12,216 @@ from torch import Tensor, nn
 
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.backbones.adapt import Normalize
-from parcnet_train.models.base import Backbone, Level, OutputStride
+from parcnet_train.models.backbones.library import (
+    LibraryNetwork,
+    joined,
+    refuse_options,
+    remove_classifiers,
+)
+from parcnet_train.models.base import Level, OutputStride
+from parcnet_train.sizes import Size
+
+# Options of timm that this package sets, each with what to do instead.
+RESERVED = {
+    "features_only": "choose head=classifier or head=native",
+    "num_classes": "leave it out; the data have the number of classes",
+    "output_stride": "backbone.output_stride",
+    "pretrained": "leave it out; backbone.pretrained takes a file",
+}
+OTHER = 32  # pixels by which an image is larger that a network of a fixed size refuses
 
 
-class Timm(Backbone):
-    """A network of timm with random weights, made with `features_only`.
+class Timm(LibraryNetwork):
+    """A network of timm with random weights.
 
-    Parameters are named `network.` followed by timm's name for feature extraction. Images are
-    normalized with the mean and standard deviation of timm's own weights. The layers between the
-    last feature map and timm's linear layer are left out: our classifier pools the unchanged map.
+    Parameters are named `network.` followed by timm's name, which for feature maps is its name for
+    feature extraction. Images are normalized with the mean and standard deviation of timm's own
+    weights. Unless the network is `native`, the layers between the last feature map and timm's
+    classifier are left out: our classifier pools the unchanged map.
 
     Args:
         name: Name of the network, as in `timm.list_models()`, with or without the tag of pretrained
             weights.
         output_stride: Stride of the last level, for networks that can replace stride by dilation;
             32 does not change the network.
+        options: Further arguments of `timm.create_model`, such as `{drop_path_rate: 0.1}`; null for
+            none.
+        native: Whether the backbone is timm's whole network up to its classifier, for
+            `head=native`.
 
     Raises:
-        ConfigError: If timm is not installed, does not know the name, has no feature maps of that
-            network, or cannot make it with that output stride.
+        ConfigError: If timm is not installed, does not know the name, refuses the options or the
+            output stride, or has no feature maps of that network.
     """
 
-    def __init__(self, name: str, output_stride: OutputStride = 32) -> None:
+    def __init__(
+        self,
+        name: str,
+        output_stride: OutputStride = 32,
+        options: dict[str, Any] | None = None,
+        native: bool = False,
+    ) -> None:
         super().__init__()
-        try:
-            import timm
-        except ImportError as error:
-            raise ConfigError(
-                f"backbone.name={name}: the package timm is not installed. Fix: pip install timm"
-            ) from error
+        timm = library(name)
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=3)
             raise ConfigError(
                 f"backbone.name={name}: timm {timm.__version__} has no such network; expected a "
                 "name of timm.list_models()" + (f"; nearest: {', '.join(near)}" if near else "")
             )
-        # Networks that cannot be dilated do not take the argument.
-        dilation: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
-        try:
-            network: Any = timm.create_model(name, features_only=True, **dilation)
-        except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(self.refusal(name, output_stride, error)) from error
+        self.name, self.output_stride = name, output_stride
+        self.options = dict(options or {})
+        self.native = native
+        refuse_options(self.options, RESERVED)
+        network = self.whole_network(1000) if native else self.network_of_maps()
         self.network = network
+        settings = network.pretrained_cfg
+        self.normalize = Normalize(settings["mean"], settings["std"])
+        self.published_size = size_in(self.options, settings)
+        # How the network returns its maps: a vector, a list of maps, or one map.
         self.channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
-        self.normalize = Normalize(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
-        info = network.feature_info
-        self.levels = tuple(map(Level, info.reduction(), info.channels()))
+        self.has_map_list = not native and hasattr(network.feature_info, "reduction")
+        if native:
+            self.classifier_names = names_of_classifiers(network, name)
+            remove_classifiers(network, self.classifier_names)
+            channels = getattr(network, "head_hidden_size", None) or network.num_features
+            self.levels = (Level(32, channels * len(self.classifier_names)),)
+        elif self.has_map_list:
+            info = network.feature_info
+            self.levels = tuple(map(Level, info.reduction(), info.channels()))
+        else:
+            self.levels = (self.level_of_last_map(),)
+        if settings.get("fixed_input_size") and not self.takes_other_sizes():
+            self.fixed_size = self.published_size
 
-    def stage_parameters(self) -> list[list[nn.Parameter]]:
-        """Return the parameters of each level: those that its map, but no earlier one, depends on.
+    def classifier(self, num_classes: int) -> nn.Module:
+        """Make timm's own classifier, with timm's initial weights."""
+        network = self.whole_network(num_classes)
+        names = self.classifier_names
+        return joined({name: network.get_submodule(name) for name in names})
 
-        timm's networks are structured in many ways, so the dependencies are found by gradients on
-        the meta device.
+    def whole_network(self, num_classes: int) -> Any:
+        """Build timm's network with its classifier."""
+        return self.create(num_classes=num_classes)
+
+    def network_of_maps(self) -> Any:
+        """Build a network that returns feature maps, or one whose last features are a map."""
+        try:
+            return self.create(features_only=True)
+        except ConfigError as error:
+            if "features_only" not in str(error.__cause__):
+                raise
+        return self.create(num_classes=0)
+
+    def create(self, **arguments: Any) -> Any:
+        """Call `timm.create_model`.
+
+        Raises:
+            ConfigError: If timm refuses any argument; its own error is the cause.
         """
-        twin = copy.deepcopy(self).to("meta").requires_grad_(True).eval()
-        images = torch.empty(1, *self.network.pretrained_cfg["input_size"], device="meta")
-        with torch.enable_grad():
-            maps = twin(images)
-        owners = list(self.parameters())
-        first = dict.fromkeys(owners, len(maps) - 1)  # parameters that no map needs: last level
-        for number in reversed(range(len(maps))):
-            gradients = torch.autograd.grad(
-                maps[number].sum(), list(twin.parameters()), retain_graph=True, allow_unused=True
+        # Networks that cannot be dilated do not take the argument.
+        dilation = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        try:
+            return library(self.name).create_model(
+                self.name, **dilation, **self.options, **arguments
             )
-            pairs = zip(owners, gradients, strict=True)
-            first.update((owner, number) for owner, gradient in pairs if gradient is not None)
-        return [[each for each in owners if first[each] == n] for n in range(len(maps))]
+        except Exception as error:  # whatever timm raises here is about the arguments
+            raise ConfigError(self.refusal(error)) from error
 
-    @staticmethod
-    def refusal(name: str, output_stride: OutputStride, error: Exception) -> str:
+    def refusal(self, error: Exception) -> str:
         """Describe an error of timm in one line."""
         reason = first_line(error)
-        if output_stride != 32:
+        if self.output_stride != 32:
             return (
-                f"backbone.output_stride={output_stride}: timm cannot build {name} with this "
-                f"stride ({reason}). Fix: use 32, or a different network"
+                f"backbone.output_stride={self.output_stride}: timm cannot build {self.name} with "
+                f"this stride ({reason}). Fix: use 32, or a different network"
             )
-        return f"backbone.name={name}: timm cannot build this network ({reason})"
+        if self.options:
+            words = ", ".join(f"{name}: {value}" for name, value in self.options.items())
+            return f"backbone.options={{{words}}}: timm cannot build {self.name} ({reason})"
+        return f"backbone.name={self.name}: timm cannot build this network ({reason})"
+
+    def level_of_last_map(self) -> Level:
+        """Return the level of the map that the features of the network are.
+
+        Raises:
+            ConfigError: If they are no map.
+        """
+        network: Any = self.network
+        with torch.device("meta"):
+            twin = self.create(num_classes=0).eval()
+            found = twin.forward_features(torch.empty(1, 3, *self.published_size))
+        if not isinstance(found, Tensor) or found.ndim != 4:
+            raise ConfigError(
+                f"backbone.name={self.name}: timm has no feature maps of this network. "
+                "Fix: head=native"
+            )
+        channels = network.num_features
+        self.channels_last = found.shape[1] != channels
+        height = found.shape[1 if self.channels_last else 2]
+        return Level(self.published_size[0] // height, channels)
+
+    def takes_other_sizes(self) -> bool:
+        """Return whether the network runs on other images than those that it was published for."""
+        twin = copy.deepcopy(self).to("meta").eval()
+        with torch.no_grad():
+            try:
+                twin(
+                    torch.empty(
+                        1, 3, *(each + OTHER for each in self.published_size), device="meta"
+                    )
+                )
+            except Exception:  # whatever a network raises here is about shapes
+                return False
+        return True
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""
-        maps = self.network(self.normalize(images))
+        network: Any = self.network
+        normalized = self.normalize(images)
+        if self.native:
+            return [network(normalized)]
+        maps = network(normalized) if self.has_map_list else [network.forward_features(normalized)]
         return [each.permute(0, 3, 1, 2) for each in maps] if self.channels_last else list(maps)
+
+
+def library(name: str) -> Any:
+    """Import timm.
+
+    Args:
+        name: Name of the network that is wanted, for the message.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(
+            f"backbone.name={name}: the package timm is not installed. Fix: pip install timm"
+        ) from error
+    return timm
+
+
+def size_in(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Size:
+    """Return the height and width that a network is built for."""
+    size = options.get("img_size") or settings["input_size"][1:]
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def names_of_classifiers(network: Any, name: str) -> tuple[str, ...]:
+    """Return the names of the modules in a network that return logits.
+
+    Raises:
+        ConfigError: If timm does not say which they are, or they are not applied one by one.
+    """
+    found = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    parts = found if isinstance(found, tuple) else (found,)
+    names = tuple(path for part in parts for path, each in network.named_modules() if each is part)
+    if not names or any(isinstance(part, nn.ModuleList) for part in parts):
+        raise ConfigError(
+            f"head=native: the classifier of timm's {name} cannot be separated from the network. "
+            "Fix: head=classifier"
+        )
+    return names
