@@ -107,6 +107,11 @@ def joined(classifiers: Mapping[str, nn.Module]) -> nn.Module:
     return next(iter(classifiers.values())) if len(classifiers) == 1 else Averaged(classifiers)
 
 
+def options_in_words(options: Mapping[str, Any]) -> str:
+    """Return options as they are typed."""
+    return "{" + ", ".join(f"{name}: {value}" for name, value in options.items()) + "}"
+
+
 def refuse_options(options: Mapping[str, Any], reserved: Mapping[str, str]) -> None:
     """Refuse options that this package sets.
 

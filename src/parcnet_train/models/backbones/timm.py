@@ -15,6 +15,7 @@ from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.backbones.library import (
     LibraryNetwork,
     joined,
+    options_in_words,
     refuse_options,
     remove_classifiers,
 )
@@ -137,8 +138,8 @@ class Timm(LibraryNetwork):
                 f"this stride ({reason}). Fix: use 32, or a different network"
             )
         if self.options:
-            words = ", ".join(f"{name}: {value}" for name, value in self.options.items())
-            return f"backbone.options={{{words}}}: timm cannot build {self.name} ({reason})"
+            words = options_in_words(self.options)
+            return f"backbone.options={words}: timm cannot build {self.name} ({reason})"
         return f"backbone.name={self.name}: timm cannot build this network ({reason})"
 
     def level_of_last_map(self) -> Level:
