@@ -45,6 +45,7 @@ from parcnet_train.checkpoints.checkpoints import (
     model_state,
     pretrained_state,
 )
+from parcnet_train.checkpoints.published import load_published, origin_of, published_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import flatten
 from parcnet_train.config.sections import Epochs, Paths, Recipe, run_spec, section
@@ -99,13 +100,9 @@ def fit(config: Config) -> Results:
         compare_configs(checkpoint, config)
         provenance.goes_on(checkpoint["position"]["epoch"])
         log.info("resuming from %s", resumed)
-    elif (pretrained := config["backbone"].get(PRETRAINED)) is not None:
-        backbone, choices = task.model.backbone, config["choices"]
-        state, others = pretrained_state(pretrained, backbone, choices, config["backbone"])
-        backbone.load_state_dict(state)
-        log.info("the backbone starts from %s", pretrained)
-        warn_of_others(pretrained, others)
-    elif not all(each.requires_grad for each in task.model.parameters()):
+    elif not start_from_weights(config, task) and not all(
+        each.requires_grad for each in task.model.parameters()
+    ):
         log.warning(
             "recipe.finetuning freezes weights that were just drawn at random; start from trained "
             "ones: backbone.pretrained=PATH"
@@ -123,6 +120,23 @@ def fit(config: Config) -> Results:
         if is_first_process():
             draw_curves(output / "csv", output / "curves.png", task.monitor)
         return finish(output, results)
+
+
+def start_from_weights(config: Config, task: Task) -> bool:
+    """Load the weights that a new training starts from; return whether there are any."""
+    settings, backbone = config["backbone"], task.model.backbone
+    pretrained = settings.get(PRETRAINED)
+    published = published_state(settings, backbone)
+    if published is not None:
+        load_published(task.model, published, origin_of(settings))
+        return True
+    if pretrained is None:
+        return False
+    state, others = pretrained_state(pretrained, backbone, config["choices"], settings)
+    backbone.load_state_dict(state)
+    log.info("the backbone starts from %s", pretrained)
+    warn_of_others(pretrained, others)
+    return True
 
 
 def count_epochs(wanted: int | Epochs, data: Any, warmup_share: float) -> int:

@@ -15,16 +15,20 @@ from parcnet_train.build import (
 )
 from parcnet_train.checkpoints.checkpoints import (
     PRETRAINED,
+    WEIGHTS,
     check_resumable,
     check_same_classes,
     check_same_model,
     check_same_parameters,
     pretrained_state,
 )
+from parcnet_train.checkpoints.published import fitting_state, origin_of, read_published
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
 from parcnet_train.config.sections import Recipe, run_spec, section
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
+from parcnet_train.models.backbones.library import LibraryNetwork
+from parcnet_train.models.base import Backbone
 from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
@@ -100,18 +104,41 @@ def wrong_classes(config: Config) -> Iterator[Fault]:
 
 def wrong_pretrained(config: Config) -> Iterator[Fault]:
     """Report pretrained weights that are missing or belong to a different backbone."""
-    path = config["backbone"].get(PRETRAINED)
-    # A checkpoint contains its own weights, and only training starts from pretrained ones.
-    if path is None or config["ckpt"] is not None or ACTIONS[config["action"]].folder:
+    path, weights = (config["backbone"].get(key) for key in (PRETRAINED, WEIGHTS))
+    is_named = path is not None or weights is not None
+    # A checkpoint contains its own weights, and only training starts from others.
+    if not is_named or config["ckpt"] is not None or ACTIONS[config["action"]].folder:
+        return
+    if path is not None and weights is not None:
+        yield Fault(
+            "backbone.weights",
+            f"backbone.weights={weights}: backbone.pretrained names weights as well. "
+            "Fix: backbone.weights=null",
+        )
         return
     try:
         with meta_device():
             backbone = build_backbone(config)
-        pretrained_state(path, backbone, config["choices"], config["backbone"])
+        if weights is not None:
+            yield from no_library_weights(backbone)
+        elif isinstance(backbone, LibraryNetwork) and (state := read_published(path)) is not None:
+            fitting_state(state, backbone, origin_of(config["backbone"]))
+        else:
+            pretrained_state(path, backbone, config["choices"], config["backbone"])
     except CheckpointError as error:
         yield from (Fault("backbone.pretrained", line) for line in str(error).splitlines())
     except ConfigError:  # `wrong_network` reports it
         return
+
+
+def no_library_weights(backbone: Backbone) -> Iterator[Fault]:
+    """Report a network whose library has no weights of it."""
+    if isinstance(backbone, LibraryNetwork) and not backbone.has_library_weights():
+        yield Fault(
+            "backbone.weights",
+            f"backbone.weights=library: there are no weights of {backbone.described()}. "
+            "Fix: backbone.weights=null, or another backbone.name",
+        )
 
 
 def wrong_teacher(config: Config) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import whole_file
+from parcnet_train.models.backbones.library import NETWORK, LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
 from parcnet_train.optim.finetuning import DEFAULTS
@@ -21,6 +22,7 @@ from parcnet_train.runs.directories import checkpoint_in
 
 PREFIX = "model."  # prefix of the network's entries in the Lightning module's state dict
 BACKBONE = "backbone."  # prefix of the backbone's entries in the network's state dict
+WEIGHTS = "weights"  # key of a library's network: weights of the library to initialize it from
 PRETRAINED = "pretrained"  # key beside a backbone's arguments: checkpoint to initialize it from
 NAMING = ("task", "backbone", "head", "data")  # config groups whose choices identify a network
 
@@ -111,7 +113,7 @@ def other_values(
     for part, ours in parts.items():
         for key, value in checkpoint["config"][part].items():
             is_other = value != ours.get(key, value)
-            if is_other and key not in ("_target_", PRETRAINED):
+            if is_other and key not in ("_target_", PRETRAINED, WEIGHTS):
                 word = "null" if value is None else str(value).replace(" ", "")
                 found.append(f"{part}.{key}={word}")
     return found
@@ -219,6 +221,8 @@ def pretrained_state(
         for name, value in state.items()
         if name in own or not name.startswith(backbone.native_entries)
     }
+    if isinstance(backbone, LibraryNetwork):  # with or without its own classifier
+        state, _ = backbone.adopt({n.removeprefix(NETWORK): value for n, value in state.items()})
     others = other_values(checkpoint, {"backbone": arguments})
     if lines := weight_differences(state, own):
         held = checkpoint["choices"]

@@ -145,7 +145,7 @@ def test_options_change_the_network():
     [
         ({"embed_dimm": 48}, r"options={embed_dimm: 48}: timm cannot build resnet18 \(.*embed_dim"),
         ({"num_classes": 5}, r"backbone\.options\.num_classes=5: .* Fix: leave it out; the data"),
-        ({"pretrained": True}, r"backbone\.options\.pretrained=True: .*backbone\.pretrained"),
+        ({"pretrained": True}, r"backbone\.options\.pretrained=True: .*backbone\.weights=library"),
     ],
 )
 @pytest.mark.parametrize("native", [False, True])

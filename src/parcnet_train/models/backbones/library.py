@@ -14,6 +14,9 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.base import Backbone
 
+NETWORK = "network."  # prefix of the library's names in our state dicts
+WRAPPED = "model."  # prefix that timm adds for the feature maps of some networks
+
 
 class LibraryNetwork(Backbone):
     """A network of another library, with the levels and output strides that it has there.
@@ -24,6 +27,7 @@ class LibraryNetwork(Backbone):
         published_size: Height and width of the images that the network was published for.
         native: Whether the network is whole, except for its classifier, and returns the vector that
             the classifier takes.
+        classifier_names: Names of the classifiers in the library's network, if it is native.
     """
 
     brings_classifier: ClassVar[bool] = True
@@ -31,6 +35,53 @@ class LibraryNetwork(Backbone):
     normalize: Normalize
     published_size: tuple[int, int]
     native: bool
+    classifier_names: tuple[str, ...]
+
+    def adopt(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Rename the entries of a state dict of the library's whole network.
+
+        Args:
+            state: State dict, with or without the classifier.
+
+        Returns:
+            The entries by the names of this backbone, and those of the classifier by the names of
+            `classifier`. Layers that this backbone lacks are left out unless it is `native`.
+        """
+        if not self.native:
+            # Networks that return feature maps have the same modules under flat or longer names.
+            ours = {flat(name): name for name in self.network.state_dict()}
+            found = {ours[flat(name)]: name for name in state if flat(name) in ours}
+            return {f"{NETWORK}{name}": state[theirs] for name, theirs in found.items()}, {}
+        own, classifier = {}, {}
+        for name, value in state.items():
+            part = next((each for each in self.classifier_names if name.startswith(f"{each}.")), "")
+            if not part:
+                own[f"{NETWORK}{name}"] = value
+                continue
+            rest = name.removeprefix(f"{part}.")
+            is_only = len(self.classifier_names) == 1
+            classifier[rest if is_only else f"{registered(part)}.{rest}"] = value
+        return own, classifier
+
+    def library_state(self) -> dict[str, Tensor]:
+        """Return the state dict that the library publishes for this network, from its cache.
+
+        Raises:
+            CheckpointError: If it has none, or cannot load it.
+        """
+        raise NotImplementedError
+
+    def has_library_weights(self) -> bool:
+        """Return whether the library publishes weights of this network."""
+        raise NotImplementedError
+
+    def preprocessing(self) -> str:
+        """Describe the images that the library's weights expect."""
+        raise NotImplementedError
+
+    def described(self) -> str:
+        """Return the library and the name of the network."""
+        raise NotImplementedError
 
     def stage_parameters(self) -> list[list[nn.Parameter]]:
         """Return, per level, the parameters that its map is the first to depend on.
@@ -85,7 +136,7 @@ class Averaged(nn.Module):
     def __init__(self, classifiers: Mapping[str, nn.Module]) -> None:
         super().__init__()
         for name, classifier in classifiers.items():
-            self.add_module(name.replace(".", "_"), classifier)
+            self.add_module(registered(name), classifier)
 
     def forward(self, vector: Tensor) -> Tensor:
         """Map `(B, count * C)` to logits `(B, num_classes)`."""
@@ -93,6 +144,16 @@ class Averaged(nn.Module):
         parts = vector.chunk(len(classifiers), dim=-1)
         logits = [each(part) for each, part in zip(classifiers, parts, strict=True)]
         return torch.stack(logits).mean(dim=0)
+
+
+def flat(name: str) -> str:
+    """Return what the names of one entry have in common, with feature maps and without."""
+    return name.removeprefix(WRAPPED).replace(".", "_")
+
+
+def registered(name: str) -> str:
+    """Return the name of a classifier among several."""
+    return name.replace(".", "_")
 
 
 def remove_classifiers(network: nn.Module, names: Sequence[str]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.backbones.library import (
     LibraryNetwork,
@@ -27,7 +27,7 @@ RESERVED = {
     "features_only": "choose head=classifier or head=native",
     "num_classes": "leave it out; the data have the number of classes",
     "output_stride": "backbone.output_stride",
-    "pretrained": "leave it out; backbone.pretrained takes a file",
+    "pretrained": "backbone.weights=library",
 }
 OTHER = 32  # pixels by which an image is larger that a network of a fixed size refuses
 
@@ -47,6 +47,8 @@ class Timm(LibraryNetwork):
             32 does not change the network.
         options: Further arguments of `timm.create_model`, such as `{drop_path_rate: 0.1}`; null for
             none.
+        weights: Weights of timm that a training starts from: `library` for those of the tag in
+            `name`, or else of timm's default tag; null for none.
         native: Whether the backbone is timm's whole network up to its classifier, for
             `head=native`.
 
@@ -60,6 +62,7 @@ class Timm(LibraryNetwork):
         name: str,
         output_stride: OutputStride = 32,
         options: dict[str, Any] | None = None,
+        weights: Literal["library"] | None = None,
         native: bool = False,
     ) -> None:
         super().__init__()
@@ -141,6 +144,45 @@ class Timm(LibraryNetwork):
             words = options_in_words(self.options)
             return f"backbone.options={words}: timm cannot build {self.name} ({reason})"
         return f"backbone.name={self.name}: timm cannot build this network ({reason})"
+
+    def described(self) -> str:
+        """Return the library and the name of the network."""
+        return f"timm's {self.name}"
+
+    def has_library_weights(self) -> bool:
+        """Return whether timm has weights of this tag, or of a default one."""
+        network: Any = self.network
+        sources = ("url", "hf_hub_id", "file")
+        return any(network.pretrained_cfg.get(source) for source in sources)
+
+    def library_state(self) -> dict[str, Tensor]:
+        """Return timm's state dict, from its cache or the network.
+
+        Raises:
+            CheckpointError: If timm cannot load it.
+        """
+        try:
+            with torch.device("cpu"):
+                return self.create(pretrained=True).state_dict()
+        except Exception as error:  # timm reads files, caches and the network
+            reason = first_line(error.__cause__ or error)
+            raise CheckpointError(
+                f"backbone.weights=library: timm cannot load weights of {self.name} ({reason}). "
+                "Fix: download them elsewhere, and use backbone.pretrained=FILE"
+            ) from error
+
+    def preprocessing(self) -> str:
+        """Describe the images that timm's weights expect."""
+        network: Any = self.network
+        settings = library(self.name).data.resolve_data_config(
+            pretrained_cfg=network.pretrained_cfg
+        )
+        _, height, width = settings["input_size"]
+        return (
+            f"{height}x{width} pixels, resized with {settings['interpolation']} interpolation to "
+            f"1/{settings['crop_pct']:g} of that, mean {list(settings['mean'])}, "
+            f"std {list(settings['std'])}"
+        )
 
     def level_of_last_map(self) -> Level:
         """Return the level of the map that the features of the network are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torchvision
@@ -14,7 +14,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from parcnet_train.bounds import Positive
-from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
 from parcnet_train.models.backbones.library import (
     LibraryNetwork,
@@ -31,7 +31,7 @@ RESERVED = {
     "num_classes": "leave it out; the data have the number of classes",
     "progress": "leave it out",
     "replace_stride_with_dilation": "backbone.output_stride",
-    "weights": "leave it out; backbone.pretrained takes a file",
+    "weights": "backbone.weights=library",
 }
 CLASSES = {"VisionTransformer": torchvision.models.VisionTransformer}  # beside `get_model`'s names
 # Their auxiliary classifiers would change what they return in training.
@@ -72,6 +72,8 @@ class Torchvision(LibraryNetwork):
         options: Further arguments of `torchvision.models.get_model`; null for none. The
             `conv_stem_configs` of `VisionTransformer` are mappings of `out_channels`, `kernel_size`
             and `stride`.
+        weights: Weights of torchvision that a training starts from: `library` for those that
+            torchvision calls `DEFAULT`; null for none.
         native: Whether the backbone is torchvision's whole network up to its last linear layer, for
             `head=native`.
         mean: Per-channel RGB mean to subtract, in [0, 1].
@@ -87,6 +89,7 @@ class Torchvision(LibraryNetwork):
         name: str,
         output_stride: OutputStride = 32,
         options: dict[str, Any] | None = None,
+        weights: Literal["library"] | None = None,
         native: bool = False,
         mean: Triple = IMAGENET_MEAN,
         std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
@@ -158,6 +161,50 @@ class Torchvision(LibraryNetwork):
                 return network.to(torch.get_default_device())
         except Exception as error:  # whatever torchvision raises here is about the arguments
             raise ConfigError(self.refusal(error)) from error
+
+    def described(self) -> str:
+        """Return the library and the name of the network."""
+        return f"torchvision's {self.name}"
+
+    def has_library_weights(self) -> bool:
+        """Return whether torchvision has weights of this network."""
+        return self.name not in CLASSES and self.published() is not None
+
+    def published(self) -> Any:
+        """Return torchvision's description of its weights; None if there are none."""
+        found = list(torchvision.models.get_model_weights(self.name))
+        return torchvision.models.get_model_weights(self.name).DEFAULT if found else None
+
+    def library_state(self) -> dict[str, Tensor]:
+        """Return torchvision's state dict, from its cache or the network.
+
+        Raises:
+            CheckpointError: If torchvision cannot load it.
+        """
+        try:
+            with torch.device("cpu"):
+                network = torchvision.models.get_model(
+                    self.name, weights=self.published(), progress=False, **self.options
+                )
+            return network.state_dict()
+        except Exception as error:  # torchvision reads files, caches and the network
+            raise CheckpointError(
+                f"backbone.weights=library: torchvision cannot load weights of {self.name} "
+                f"({first_line(error)}). Fix: download them elsewhere, and use "
+                "backbone.pretrained=FILE"
+            ) from error
+
+    def preprocessing(self) -> str:
+        """Describe the images that torchvision's weights expect."""
+        published = None if self.name in CLASSES else self.published()
+        if published is None:
+            return f"trained by someone else than torchvision, which has no {self.name}"
+        images = published.transforms()
+        size, resized = images.crop_size[0], images.resize_size[0]
+        return (
+            f"{size}x{size} pixels, resized with {images.interpolation.value} interpolation to "
+            f"{resized}, mean {list(images.mean)}, std {list(images.std)}"
+        )
 
     def refusal(self, error: Exception) -> str:
         """Describe an error of torchvision in one line."""
