@@ -54,17 +54,25 @@ def family_of(file):
 
 
 def smallest(files):
-    """The smallest size of each family."""
+    """The smallest size of each family; of a library's networks, the file of the library's name."""
     families = {}
     for name, file in files.items():
-        families.setdefault(family_of(file), []).append((expected_of(file).parameters, name))
-    return {min(sizes)[1] for sizes in families.values()}
+        size = (name != family_of(file), expected_of(file).parameters, name)
+        families.setdefault(family_of(file), []).append(size)
+    return {min(sizes)[-1] for sizes in families.values()}
 
 
 BACKBONE_FILES = files_of("backbone")
-BACKBONES = sorted(BACKBONE_FILES)
-LARGER = sorted(BACKBONE_FILES.keys() - smallest(BACKBONE_FILES))
+# Networks that a library has, apart from the example in the file of the library's name.
+OF_LIBRARIES = sorted(
+    name
+    for name, file in BACKBONE_FILES.items()
+    if family_of(file) in ("timm", "torchvision") and name != family_of(file)
+)
+BACKBONES = sorted(BACKBONE_FILES.keys() - OF_LIBRARIES)
+LARGER = sorted(set(BACKBONES) - smallest(BACKBONE_FILES))
 LARGER_SLOWLY = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in BACKBONES]
+OF_LIBRARIES_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in OF_LIBRARIES]
 
 
 def configure(overrides, output=None, config_dir=None):

@@ -5,15 +5,14 @@ import re
 import pytest
 
 from parcnet_train.config.compose import CONF
-from parcnet_train.report.paper.figures import PAPER_FIGURES
+from parcnet_train.report.paper.figures import FIGURES
+from parcnet_train.report.paper.later import TODAY
 from parcnet_train.report.paper.tables import TABLE_1, TABLE_2, TABLE_3, TASKS
 from running import files_of
 
 EXPERIMENTS = files_of("experiment")
 TABLES = {"1": TABLE_1, "2": TABLE_2, "3": TABLE_3}
-# Names in the figures of networks whose backbone has another one.
-NAMES = {"PVT-T": "pvt_tiny", "Mobile-Former": "mobile_former_214m"}
-FIGURES = {"5": "classification", "6": "detection", "7": "segmentation"}
+PREFIXES = {"val/top1": "imagenet", "val/map": "coco", "val/miou": "voc"}
 
 
 def header_of(file):
@@ -46,11 +45,10 @@ def printed_for(file):
             and (f"backbone={backbone}" in row.overrides or plain(row.model) == plain(backbone))
         ]
     for number in re.findall(r"Figure (\d)", sources):
-        points = PAPER_FIGURES[FIGURES[number]].points
         found += [
-            percent
-            for name, _, percent in points
-            if plain(NAMES.get(name, name)) == plain(backbone)
+            row.metric
+            for row in FIGURES[f"figure{number}"]
+            if row.metric_name == metric and f"backbone={backbone}" in row.overrides
         ]
     return found
 
@@ -72,10 +70,29 @@ def test_the_paper_prints_the_expected_number(name):
     assert 100 * expected in [pytest.approx(percent) for percent in printed_for(EXPERIMENTS[name])]
 
 
-def test_every_backbone_of_the_papers_tables_has_an_experiment():
-    rows = [row for row in (*TABLE_1, *TABLE_3) if row.overrides]
-    backbones = {row.overrides[0].removeprefix("backbone=") for row in rows}
-    assert {f"imagenet_{backbone}" for backbone in backbones} <= EXPERIMENTS.keys()
+COMPARED = [
+    row
+    for row in (*TABLE_1, *TABLE_3, *(row for rows in FIGURES.values() for row in rows), *TODAY)
+    if row.overrides
+]
+
+
+def experiment_of(row):
+    """The name of the experiment that trains a row's network."""
+    (backbone,) = (each for each in row.overrides if each.startswith("backbone="))
+    return f"{PREFIXES[row.metric_name]}_{backbone.removeprefix('backbone=')}"
+
+
+def test_every_row_of_the_paper_has_an_experiment():
+    assert {experiment_of(row) for row in COMPARED} <= EXPERIMENTS.keys()
+
+
+@pytest.mark.parametrize("row", TODAY, ids=lambda row: row.model)
+def test_later_networks_are_expected_to_reach_what_was_published(row):
+    header = header_of(EXPERIMENTS[experiment_of(row)])
+    assert f"Expected val/top1: {row.metric / 100:.3f}" in header
+    source = dict(row.columns)["source"]
+    assert source.split(", ")[-1] in header or row.model == "ParC-Net-S"
 
 
 def test_each_row_of_table_2_has_an_ablation_file():

@@ -1,4 +1,4 @@
-"""`action=profile`: the cost of a network, or the tables of the paper beside ours."""
+"""`action=profile`: the cost of a network, or the tables and figures of the paper beside ours."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from parcnet_train.models.profiling.counts import Stage
 from parcnet_train.models.profiling.counts import profile as profile_network
 from parcnet_train.report.console.costs import print_comparison, print_stages
 from parcnet_train.report.paper.comparison import compare
+from parcnet_train.report.paper.figures import FIGURES
+from parcnet_train.report.paper.later import TODAY
 from parcnet_train.report.paper.tables import TABLES
 from parcnet_train.runs.directories import write_results
+
+COMPARISONS = {**TABLES, **FIGURES, "today": TODAY}
 
 
 def profile(config: Config) -> Results:
@@ -69,8 +73,8 @@ def profile_composed(model: Model, settings: Profile, choices: Mapping[str, str 
 
 
 def compare_table(table: str) -> Results:
-    """Count every row of a table of the paper."""
-    rows = compare(TABLES[table])
+    """Count every row of a table or figure."""
+    rows = compare(COMPARISONS[table])
     print_comparison(table, rows)
     return {
         f"{table}/row{each.row.number}/{name}": value

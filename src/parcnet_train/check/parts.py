@@ -48,7 +48,7 @@ def wrong_network(config: Config) -> Iterator[Fault]:
             f"backbone={config['choices']['backbone']} takes. Fix: {key}={fixed}",
         )
         return
-    if any(length % stride for length in lengths):
+    if only is None and any(length % stride for length in lengths):
         yield Fault(
             key,
             f"{show(key, size)}: expected a multiple of {stride}, the output "

@@ -219,13 +219,14 @@ class Profile:
     """Settings of `action=profile`.
 
     Attributes:
-        compare: Table of the paper whose rows are profiled; null: the composed network.
+        compare: Table or figure of the paper whose rows are profiled, or today for later networks;
+            null: the composed network.
         image_size: Image size in pixels: one number, or height and width.
         batch_size: Images per batch.
         num_classes: Number of classes of the head.
     """
 
-    compare: Literal["table1", "table2", "table3"] | None
+    compare: Literal["table1", "table2", "table3", "figure5", "figure6", "figure7", "today"] | None
     image_size: Pixels
     batch_size: Count
     num_classes: Count

@@ -52,11 +52,11 @@ def print_comparison(name: str, rows: Sequence[Compared]) -> None:
     """Print the paper's numbers beside ours, followed by notes on why they differ.
 
     Args:
-        name: Name of the table, `table1` to `table3`.
+        name: Value of `profile.compare`.
         rows: Rows of the table.
     """
     has_flops = any(each.row.flops for each in rows)
-    table = Table(title=f"Paper, {name.replace('table', 'Table ')}", title_justify="left")
+    table = Table(title=title_of(name), title_justify="left")
     table.add_column("row", justify="right")
     table.add_column("network", no_wrap=True)
     for heading, _ in rows[0].row.columns:
@@ -92,6 +92,14 @@ def print_comparison(name: str, rows: Sequence[Compared]) -> None:
     for each in rows:
         if each.row.note:
             console.print(f"row {each.row.number}: {each.row.note}", highlight=False)
+
+
+def title_of(name: str) -> str:
+    """Return the title of a comparison."""
+    if name == "today":
+        return "Later networks, as published"
+    kind, number = name[:-1], name[-1]
+    return f"Paper, {kind.capitalize()} {number}"
 
 
 def differ(ours: float, paper: float) -> str:

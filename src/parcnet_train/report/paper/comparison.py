@@ -1,4 +1,4 @@
-"""The paper's tables beside the counted parameters and multiply-adds of our networks."""
+"""Tables and figures of the paper beside counted parameters and multiply-adds of our networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from parcnet_train.build import build_model, meta_device, published_network
+from parcnet_train.build import build_model, meta_device
 from parcnet_train.config.compose import compose_plain
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.profiling.counts import Counts, counts
@@ -58,27 +58,30 @@ def compare(rows: Iterable[Row]) -> list[Compared]:
     Raises:
         ConfigError: If the composed configuration of a row has a fault.
     """
-    return [count_published(row) if row.network else count_ours(row) for row in rows]
+    return [count_row(row) for row in rows]
 
 
-def count_published(row: Row) -> Compared:
-    """Count a network of another package."""
-    assert row.network is not None
-    try:
-        with meta_device():
-            network = published_network(row.network)
-    except ModuleNotFoundError as error:
-        return Compared(row, None, f"needs {error.name}")
-    return Compared(row, counts(network, row.size))
-
-
-def count_ours(row: Row) -> Compared:
-    """Compose and count a network of this package; a row without one stays empty."""
+def count_row(row: Row) -> Compared:
+    """Compose and count the network of a row; a row without one stays empty."""
     if not row.overrides:
         return Compared(row, None, "-")
     plain = compose_plain(["action=profile", *row.overrides])
     if plain.faults:
         raise ConfigError(plain.faults)
-    with meta_device():
-        model = build_model(plain.values, row.num_classes)
+    try:
+        with meta_device():
+            model = build_model(plain.values, row.num_classes)
+    except ConfigError as error:
+        if missing := missing_package(error):
+            return Compared(row, None, f"needs {missing}")
+        raise
     return Compared(row, counts(model, row.size))
+
+
+def missing_package(error: BaseException | None) -> str | None:
+    """Return the package that an error, or one of its causes, did not find."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError):
+            return error.name
+        error = error.__cause__
+    return None
