@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -122,3 +123,31 @@ def test_baked_network_with_parc_plugged_in_matches():
 
 def test_bake_is_exported_by_the_package():
     assert parcnet_train.bake is bake
+
+
+@pytest.mark.parametrize(
+    ("backbone", "fused"),
+    [
+        ("repvit_m0_9", True),
+        pytest.param("fastvit_t8", True, marks=pytest.mark.slow),
+        pytest.param("starnet_s3", False, marks=pytest.mark.slow),
+    ],
+)
+def test_baked_branches_of_timm_match(backbone, fused):
+    model = lively(backbone, "classification", "head=native")
+    baked = bake(model, (64, 64))
+    images = torch.rand(2, 3, 64, 64)
+    (expected,), (ours,) = outputs_of(model, images), outputs_of(baked, images)
+    assert (ours - expected).abs().max() < 1e-4 * expected.std()
+    assert not any(module.training for module in baked.modules())
+    counts = [sum(1 for m in each.modules() if isinstance(m, nn.Conv2d)) for each in (model, baked)]
+    assert (counts[1] < counts[0]) == fused
+
+
+def test_baked_network_of_timm_itself_matches():
+    torch.manual_seed(0)
+    network = timm.create_model("repvit_m0_9", num_classes=5).eval()
+    baked = bake(network, (64, 64))
+    images = torch.rand(1, 3, 64, 64)
+    (expected,), (ours,) = outputs_of(network, images), outputs_of(baked, images)
+    assert (ours - expected).abs().max() < 1e-4 * expected.std()

@@ -11,11 +11,13 @@ Every step is exact, and its weights are computed in float64:
   height, and the channels are not split.
 - A BatchNorm after a convolution is folded into it. So is one before ParC or before a 1x1
   convolution: padding does not prevent it, since every tap of a circular convolution meets a pixel.
+- Parallel branches of timm's networks (RepViT, FastViT) become one convolution, which timm does.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +80,7 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
         another size, the results are undefined.
     """
     baked = copy.deepcopy(model).eval().requires_grad_(False)
+    fuse_branches(baked)
     for name, map_size in sizes_of_maps(baked, size).items():
         part: Any = baked.get_submodule(name)
         baked.set_submodule(name, BAKERS[type(part)](part, map_size))
@@ -89,6 +92,23 @@ def bake(model: nn.Module, size: Size) -> nn.Module:
             bake_stage(module)
     fixed = FixedModel(baked, size) if isinstance(baked, Model) else baked
     return fixed.eval()  # new parts are in training mode, and exporters read the outermost one
+
+
+def fuse_branches(network: nn.Module) -> None:
+    """Fuse the parallel branches and the classifiers of timm's networks, in place."""
+    if is_of_timm(network) or any(map(is_of_timm, network.children())):
+        fuse = importlib.import_module("timm.utils.model").reparameterize_model
+        dtype = next(network.parameters()).dtype
+        # The new layers are trainable, and of the default dtype.
+        fuse(network, inplace=True).to(dtype).requires_grad_(False)
+        return
+    for module in network.children():
+        fuse_branches(module)
+
+
+def is_of_timm(module: nn.Module) -> bool:
+    """Return whether timm defines the class of a module."""
+    return type(module).__module__.startswith("timm.")
 
 
 def sizes_of_maps(model: nn.Module, size: Size) -> dict[str, Size | list[Size]]:
