@@ -40,7 +40,7 @@ def with_weights(values, path, num_classes, origin="backbone.pretrained=FILE"):
     """A model of this package that starts from a library's file."""
     model = build_model(values, num_classes).eval()
     values["backbone"]["pretrained"] = str(path)
-    load_published(model, published_state(values, model.backbone), origin)
+    load_published(model, published_state(values["backbone"], model.backbone), origin)
     return model
 
 
@@ -149,7 +149,7 @@ def test_library_weights_of_torchvision_come_from_its_cache(tmp_path, monkeypatc
     torch.save(theirs.state_dict(), cache / url.rpartition("/")[2])
     values = composed(*TORCHVISION, "backbone.weights=library")
     model = build_model(values, 10)
-    state = published_state(values, model.backbone)
+    state = published_state(values["backbone"], model.backbone)
     load_published(model, state, origin_of(values["backbone"]))
     assert torch.equal(
         model.backbone.network.get_submodule("conv5.0").weight, theirs.conv5[0].weight
@@ -171,7 +171,9 @@ def test_library_weights_of_timm_come_from_its_cache(tmp_path, monkeypatch):
     overrides = (f"backbone.options={{cache_dir: {tmp_path}}}", "backbone.weights=library")
     values = composed(*TIMM, *overrides, "head=native")
     model = build_model(values, 1000).eval()
-    load_published(model, published_state(values, model.backbone), "backbone.weights=library")
+    load_published(
+        model, published_state(values["backbone"], model.backbone), "backbone.weights=library"
+    )
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model(images), theirs(model.backbone.normalize(images)))
@@ -179,4 +181,4 @@ def test_library_weights_of_timm_come_from_its_cache(tmp_path, monkeypatch):
     with pytest.raises(
         CheckpointError, match=r"weights=library: timm cannot load .*pretrained=FILE$"
     ):
-        published_state(values, model.backbone)
+        published_state(values["backbone"], model.backbone)
