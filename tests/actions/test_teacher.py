@@ -1,9 +1,12 @@
 """A training with `recipe.distillation`: its teacher, its checkpoints, and its faults."""
 
 import pytest
+import timm
 import torch
 
 from faults import assert_one_is
+from parcnet_train.actions.teacher import build_distillation
+from parcnet_train.build import build_model
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError
 from running import TINY, act, composed, configure, faults_of, run
@@ -102,3 +105,44 @@ def test_an_evaluation_needs_no_teacher():
     values, faults = configure(["action=profile", distilled("nowhere")])
     assert faults == []
     assert values["recipe"]["distillation"]["teacher"] == "nowhere"
+
+
+@pytest.mark.parametrize("kind", ["soft", "feature"])
+def test_network_of_timm_teaches_with_its_own_weights(tmp_path, kind):
+    torch.manual_seed(0)
+    theirs = timm.create_model("mobilenetv3_small_050", num_classes=10)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    given = distilled("mobilenetv3_small_050", kind, weights=tmp_path / "theirs.pth")
+    values, faults = configure([*TINY, given])
+    assert faults == []
+    student = build_model(values, 10)
+    teacher = build_distillation(values, student, list("0123456789")).teacher
+    images = torch.rand(2, 3, 64, 64)
+    mean, std = (torch.tensor(theirs.pretrained_cfg[k])[:, None, None] for k in ("mean", "std"))
+    with torch.inference_mode():
+        if kind == "soft":
+            expected = theirs.eval()((images - mean) / std)
+            torch.testing.assert_close(teacher(images), expected)
+        else:
+            expected = theirs.eval().forward_intermediates(
+                (images - mean) / std, intermediates_only=True
+            )[-1]
+            torch.testing.assert_close(teacher.encode(images)[-1], expected)
+
+
+def test_faults_of_a_teacher_of_timm_are_one_line_each(tmp_path):
+    weights = timm.create_model("mobilenetv3_small_050", num_classes=7).state_dict()
+    torch.save(weights, tmp_path / "theirs.pth")
+    for name, file, fault in (
+        ("mobilenetv3_small_05", "theirs.pth", "timm … has no such network"),
+        ("mobilenetv3_small_050", "other.pth", "recipe.distillation.weights=… cannot be read"),
+        ("mobilenetv3_small_100", "theirs.pth", "recipe.distillation.weights=… not the weights"),
+    ):
+        faults = faults_of(*TINY, distilled(name, weights=tmp_path / file))
+        assert_one_is(fault, faults)
+    values, faults = configure(
+        [*TINY, distilled("mobilenetv3_small_050", weights=tmp_path / "theirs.pth")]
+    )
+    assert faults == []
+    with pytest.raises(CheckpointError, match="its classifier is not for the 10 classes"):
+        build_distillation(values, build_model(values, 10), list("0123456789"))

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from parcnet_train.build import Config, height_and_width
+from parcnet_train.checkpoints.published import fitting_state, read_published
 from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.sections import Distillation as Settings
 from parcnet_train.config.sections import Recipe, section
 from parcnet_train.errors import CheckpointError
+from parcnet_train.models.backbones.timm import Timm
+from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
 from parcnet_train.restore import restore
 from parcnet_train.runs.directories import checkpoint_in
@@ -48,7 +53,10 @@ def build_distillation(
     settings = section(Recipe, config).distillation
     if settings is None:
         return None
-    teacher, size = load_teacher(settings, class_names)
+    if settings.weights is None:
+        teacher, size = load_teacher(settings, class_names)
+    else:
+        teacher, size = load_published_teacher(settings, settings.weights, len(class_names))
     if config["channels_last"]:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
@@ -87,6 +95,48 @@ def load_teacher(settings: Settings, class_names: Sequence[str]) -> tuple[Model,
     config = checkpoint["config"]
     data = config.get("data") or config["recipe"]  # converted checkpoints have no data
     return restore(checkpoint, path), height_and_width(data["image_size"])
+
+
+def load_published_teacher(
+    settings: Settings, weights: str, num_classes: int
+) -> tuple[Model, tuple[int, int]]:
+    """Load a network of timm with its published weights.
+
+    Args:
+        settings: Settings of the teacher, which is timm's name of the network.
+        weights: File of its weights.
+        num_classes: Number of classes of the data, which its classifier must have.
+
+    Returns:
+        The model, and the height and width of the images that it was published for.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or its weights are those of another network or
+            of other classes.
+        ConfigError: If timm has no such network.
+    """
+    origin = f"recipe.distillation.weights={weights}"
+    is_compared = settings.kind == "feature"
+    backbone = Timm(settings.teacher, native=not is_compared)
+    state = read_published(weights)
+    if state is None:
+        raise CheckpointError(
+            f"{origin}: the file cannot be read as a state dict; expected a .pth or .safetensors "
+            "file of timm"
+        )
+    own, classifier = fitting_state(state, backbone, origin)
+    backbone.load_state_dict(own)
+    if is_compared:
+        return Model(backbone, nn.Identity()), backbone.published_size
+    head = Native(backbone.levels, num_classes, backbone.classifier(num_classes))
+    if weight_differences(classifier, head.classifier.state_dict()):
+        raise CheckpointError(
+            f"{origin}: its classifier is not for the {num_classes} classes of the data; "
+            f"kind={settings.kind} expects the same classes. Fix: a teacher trained on these "
+            "classes, or recipe.distillation.kind=feature"
+        )
+    head.classifier.load_state_dict(classifier)
+    return Model(backbone, head), backbone.published_size
 
 
 def refuse_other_outputs(

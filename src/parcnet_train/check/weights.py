@@ -25,9 +25,10 @@ from parcnet_train.checkpoints.checkpoints import (
 from parcnet_train.checkpoints.published import fitting_state, origin_of, read_published
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
-from parcnet_train.config.sections import Recipe, run_spec, section
+from parcnet_train.config.sections import Distillation, Recipe, run_spec, section
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.models.backbones.library import LibraryNetwork
+from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.base import Backbone
 from parcnet_train.restore import restore_for
 from parcnet_train.runs.actions import ACTIONS
@@ -161,12 +162,33 @@ def wrong_teacher(config: Config) -> Iterator[Fault]:
                 f"kind=feature. Fix: {TEACHER}.levels=null",
             )
     try:
-        path = checkpoint_in(given.teacher)
-        checkpoint = read_checkpoint(path, f"{TEACHER}.teacher")
+        teacher = backbone_of_teacher(given)
         if given.kind == "feature":
             with meta_device():
                 student = build_backbone(config)
-                teacher = build_model(checkpoint["config"], len(checkpoint["class_names"]))
-            compared_levels(student.levels, teacher.backbone.levels, given.levels)
+            compared_levels(student.levels, teacher.levels, given.levels)
     except (CheckpointError, ConfigError) as error:
         yield from (Fault(f"{TEACHER}.teacher", line) for line in str(error).splitlines())
+
+
+def backbone_of_teacher(given: Distillation) -> Backbone:
+    """Return the backbone of a teacher, without values.
+
+    Raises:
+        CheckpointError: If its checkpoint or its weights cannot be read.
+        ConfigError: If timm has no network of that name.
+    """
+    if given.weights is None:
+        checkpoint = read_checkpoint(checkpoint_in(given.teacher), f"{TEACHER}.teacher")
+        with meta_device():
+            return build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
+    with meta_device():
+        backbone = Timm(given.teacher, native=given.kind != "feature")
+    state = read_published(given.weights)
+    if state is None:
+        raise CheckpointError(
+            f"{TEACHER}.weights={given.weights}: the file cannot be read as a state dict; expected "
+            "a .pth or .safetensors file of timm"
+        )
+    fitting_state(state, backbone, f"{TEACHER}.weights={given.weights}")
+    return backbone
