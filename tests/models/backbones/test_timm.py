@@ -179,6 +179,31 @@ def test_other_sizes_than_the_fixed_one_are_one_fault():
     assert configure([*overrides, "head=native", "recipe.image_size=224"])[1] == []
 
 
+def test_buffers_have_the_shapes_of_a_network_that_has_run():
+    backbone = Timm("convit_tiny", options={"depth": 3}, native=True).train()
+    shapes = [buffer.shape for buffer in backbone.buffers()]
+    backbone(torch.rand(1, 3, 224, 224))
+    assert [buffer.shape for buffer in backbone.buffers()] == shapes
+    assert all(module.training for module in backbone.modules())
+
+
+def test_changed_weights_are_used_in_the_next_evaluation():
+    torch.manual_seed(0)
+    backbone = Timm("levit_128s", native=True).eval()
+    images = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        backbone(images)
+    for name, parameter in backbone.named_parameters():
+        if name.endswith("attention_biases"):
+            torch.nn.init.normal_(parameter)
+    with torch.inference_mode():
+        (ours,) = backbone(images)
+        fresh = Timm("levit_128s", native=True).eval()
+        fresh.load_state_dict(backbone.state_dict())
+        (expected,) = fresh(images)
+    assert torch.equal(ours, expected)
+
+
 def test_multi_scale_training_at_a_fixed_size_is_one_fault():
     overrides = ["backbone=timm", "backbone.name=deit_tiny_patch16_224", "recipe.image_size=224"]
     message = "recipe.multi_scale: … only images of 224x224 … Fix: recipe.multi_scale=null"

@@ -29,6 +29,7 @@ RESERVED = {
     "output_stride": "backbone.output_stride",
     "pretrained": "backbone.weights=library",
 }
+CACHE = "attention_bias_cache"  # attribute of timm's layers
 OTHER = 32  # pixels by which an image is larger that a network of a fixed size refuses
 
 
@@ -97,6 +98,7 @@ class Timm(LibraryNetwork):
             self.levels = (self.level_of_last_map(),)
         if settings.get("fixed_input_size") and not self.takes_other_sizes():
             self.fixed_size = self.published_size
+            self.fill_buffers()
 
     def classifier(self, num_classes: int) -> nn.Module:
         """Make timm's own classifier, with timm's initial weights."""
@@ -218,9 +220,35 @@ class Timm(LibraryNetwork):
                 return False
         return True
 
+    def caches(self) -> list[dict[str, Tensor]]:
+        """Return the values that attention keeps between evaluations, as LeViT's.
+
+        timm forgets them only when `train()` is called, not when weights are loaded or averaged.
+        """
+        modules = self.network.modules()
+        return [getattr(each, CACHE) for each in modules if hasattr(each, CACHE)]
+
+    def fill_buffers(self) -> None:
+        """Run the network once if that changes the shape of a buffer, as ConViT's positions.
+
+        A copy of the network, such as EMA's, would otherwise have other shapes than a trained one.
+        """
+        before = shapes_of_buffers(self)
+        twin = copy.deepcopy(self).to("meta").eval()
+        for network in (twin, self):
+            was_training = network.training
+            with torch.no_grad():
+                device = next(network.parameters()).device
+                network.eval()(torch.zeros(1, 3, *self.published_size, device=device))
+            network.train(was_training)
+            if shapes_of_buffers(network) == before:
+                return
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""
         network: Any = self.network
+        for cache in self.caches():
+            cache.clear()
         normalized = self.normalize(images)
         if self.native:
             return [network(normalized)]
@@ -244,6 +272,11 @@ def library(name: str) -> Any:
             f"backbone.name={name}: the package timm is not installed. Fix: pip install timm"
         ) from error
     return timm
+
+
+def shapes_of_buffers(network: nn.Module) -> list[torch.Size]:
+    """Return the shapes of all buffers, in order."""
+    return [buffer.shape for buffer in network.buffers()]
 
 
 def size_in(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Size:

@@ -44,7 +44,8 @@ TODAY = (
     ),
     later(
         3, "FastViT-T8", 3.6, 76.2, "fastvit_t8", "none", "github.com/apple/ml-fastvit", LARGE,
-        f"with a teacher 77.2; {BRANCHES}, which action=export fuses to 3,996,040",
+        f"with a teacher 77.2; {BRANCHES}, which action=export fuses to 3,996,040; why it "
+        "prints 3.6 M is unknown",
     ),
     later(
         4, "MobileNetV4-Conv-M", 9.7, 79.9, "mobilenetv4_conv_medium", "none",
