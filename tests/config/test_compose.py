@@ -91,7 +91,10 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
     [
         (["backbone.heads=5"], "a new key is added with a plus: +backbone.heads=..."),
         (["data=imagenet"], "data.root has no value. Fix: data.root=..."),
-        (["backbone=null"], "backbone=null: there is no such config; expected one of convnext_xt"),
+        (
+            ["backbone=null"],
+            "backbone=null: there is no such config; expected one of … convnext_xt",
+        ),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
         (["a b=1"], "'a b=1' cannot be read"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),

@@ -140,7 +140,9 @@ def test_stages_sum_to_the_total_for_every_backbone(backbone):
     ],
 )
 def test_blocks_of_timm_networks_are_parts(name, part):
-    model = network("backbone=timm", f"backbone.name={name}", "recipe.image_size=224")
+    model = network(
+        "action=profile", "profile.image_size=224", "backbone=timm", f"backbone.name={name}"
+    )
     *stages, total = profile(model, (224, 224))
     names = [stage.name for stage in stages]
     assert part in names
