@@ -143,6 +143,7 @@ def test_check_reports_invalid_callbacks(override, words):
     assert all(word in fault for word in words)
 
 
+@pytest.mark.slow
 def test_several_processes_stop_together(tmp_path):
     overrides = [each for each in STOPPING if each != "debug=tiny"]
     results = launched(["debug=tiny", *overrides, "data.num_workers=0"], 2, tmp_path)

@@ -74,7 +74,9 @@ def test_dense_network_starts_from_a_classifier_with_a_class_token(tmp_path):
     }
     torch.save(checkpoint, tmp_path / "native.ckpt")
     backbone = build_backbone(dense)
-    state, others = pretrained_state(str(tmp_path / "native.ckpt"), backbone, dense)
+    state, others = pretrained_state(
+        str(tmp_path / "native.ckpt"), backbone, dense["choices"], dense["backbone"]
+    )
     backbone.load_state_dict(state)
     assert others == []
     name = "stages.3.embed.position"

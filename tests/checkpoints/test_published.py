@@ -96,7 +96,9 @@ def test_training_from_a_file_starts_other_trainings(tmp_path, caplog):
     assert f"the backbone starts from backbone.pretrained={file}: 160x160 pixels" in caplog.text
     values = composed(*TIMM, "head=classifier")
     model = build_model(values, 10)
-    state, others = pretrained_state(str(tmp_path), model.backbone, values)
+    state, others = pretrained_state(
+        str(tmp_path), model.backbone, values["choices"], values["backbone"]
+    )
     model.backbone.load_state_dict(state)
     assert others == []
 

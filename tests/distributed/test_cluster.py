@@ -160,6 +160,7 @@ def test_processes_write_one_directory_and_log_once(training):
     assert "trainer.devices" in (training.run / ".hydra" / "overrides.yaml").read_text()
 
 
+@pytest.mark.slow  # tests/tasks/test_detection.py has the same for two processes, and is not
 @pytest.mark.parametrize("processes", NUMBERS)
 def test_evaluation_does_not_depend_on_the_number_of_processes(
     processes, training, prime_folder, tmp_path, monkeypatch

@@ -180,7 +180,8 @@ def test_an_evaluation_matches_numpy(trained, tmp_path, monkeypatch):
         assert results[f"val/iou/{name}"] == pytest.approx(share, abs=1e-9)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_detection.py has the same for two processes, and is not
+@pytest.mark.parametrize("processes", [2, 3])
 def test_an_evaluation_does_not_depend_on_the_number_of_processes(
     processes, trained, folder, tmp_path
 ):

@@ -82,6 +82,13 @@ class Task(pl.LightningModule):
         self.distillation = distillation
         self.projections = distillation.projections
 
+    def run(self, images: Tensor) -> tuple[Any, list[Tensor]]:
+        """Return the outputs of the model, and the maps of its backbone if a teacher reads them."""
+        if self.distillation is None:
+            return self.model(images), []
+        maps = self.model.encode(images)
+        return self.model.decode(maps, images.shape[2:]), maps
+
     def with_teacher(
         self, loss: Tensor, images: Tensor, outputs: Any, maps: list[Tensor]
     ) -> Tensor:

@@ -67,8 +67,7 @@ class ClassificationTask(Task):
         images, labels = batch.images, batch.labels
         if self.mixing is not None:
             images, labels = self.mixing(images, labels)
-        maps = self.model.encode(images)
-        logits = self.model.decode(maps, images.shape[2:])
+        logits, maps = self.run(images)
         losses = functional.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, reduction="none"
         )

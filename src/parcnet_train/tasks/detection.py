@@ -106,8 +106,7 @@ class DetectionTask(Task):
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over positive anchors."""
-        maps = self.model.encode(batch.images)
-        outputs = self.model.decode(maps, batch.images.shape[2:])
+        outputs, maps = self.run(batch.images)
         losses, positives = self.losses(outputs, batch, self.label_smoothing)
         # Gradients are averaged over processes, so each divides by the mean number of anchors.
         share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)

@@ -29,7 +29,7 @@ class Distillation:
         size: Height and width in pixels of the teacher's images. The student's images are resized
             to it.
         levels: Levels of the student.
-        kind: What the student learns: `soft`, the teacher's probabilities at a temperature
+        kind: Outputs that the student learns: `soft`, the teacher's probabilities at a temperature
             (arXiv 1503.02531); `hard`, its most probable class (arXiv 2012.12877); `feature`, its
             feature maps.
         alpha: Share of this loss in the whole loss; the rest is the loss of the labels.
