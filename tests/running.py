@@ -70,7 +70,13 @@ OF_LIBRARIES = sorted(
     if family_of(file) in ("timm", "torchvision") and name != "timm"
 )
 BACKBONES = sorted(BACKBONE_FILES.keys() - OF_LIBRARIES)
-LARGER = sorted(set(BACKBONES) - smallest(BACKBONE_FILES))
+# A family has its contract tests in the default suite by its smallest size, unless it is large.
+LARGE = 9_000_000  # parameters
+LARGER = sorted(
+    name
+    for name in BACKBONES
+    if name not in smallest(BACKBONE_FILES) or expected_of(BACKBONE_FILES[name]).parameters > LARGE
+)
 LARGER_SLOWLY = [pytest.param(n, marks=pytest.mark.slow) if n in LARGER else n for n in BACKBONES]
 OF_LIBRARIES_SLOWLY = [pytest.param(name, marks=pytest.mark.slow) for name in OF_LIBRARIES]
 
