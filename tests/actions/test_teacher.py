@@ -41,7 +41,13 @@ def test_share_of_zero_is_a_training_without_teacher(trained, tmp_path):
         assert results[name] == plain[name]
 
 
-@pytest.mark.parametrize(("task", "levels"), [("detection", [16, 32]), ("segmentation", [8, 16])])
+@pytest.mark.parametrize(
+    ("task", "levels"),
+    [
+        ("detection", [16, 32]),
+        pytest.param("segmentation", [8, 16], marks=pytest.mark.slow),
+    ],
+)
 def test_dense_tasks_learn_feature_maps(trained, tmp_path, task, levels):
     tiny = [f"task={task}", *(each for each in TINY if "image_size" not in each)]
     results = run(
