@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from parcnet_train.build import Config, height_and_width
-from parcnet_train.checkpoints.published import fitting_state, read_published
+from parcnet_train.checkpoints.published import fitting_state, published_weights
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.sections import Distillation as Settings
@@ -118,12 +118,7 @@ def load_published_teacher(
     origin = f"recipe.distillation.weights={weights}"
     is_compared = settings.kind == "feature"
     backbone = Timm(settings.teacher, native=not is_compared)
-    state = read_published(weights)
-    if state is None:
-        raise CheckpointError(
-            f"{origin}: the file cannot be read as a state dict; expected a .pth or .safetensors "
-            "file of timm"
-        )
+    state = published_weights(weights, "recipe.distillation.weights")
     own, classifier = fitting_state(state, backbone, origin)
     backbone.load_state_dict(own)
     if is_compared:

@@ -22,7 +22,12 @@ from parcnet_train.checkpoints.checkpoints import (
     check_same_parameters,
     pretrained_state,
 )
-from parcnet_train.checkpoints.published import fitting_state, origin_of, read_published
+from parcnet_train.checkpoints.published import (
+    fitting_state,
+    origin_of,
+    published_weights,
+    read_published,
+)
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
 from parcnet_train.config.sections import Distillation, Recipe, run_spec, section
@@ -184,11 +189,6 @@ def backbone_of_teacher(given: Distillation) -> Backbone:
             return build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
     with meta_device():
         backbone = Timm(given.teacher, native=given.kind != "feature")
-    state = read_published(given.weights)
-    if state is None:
-        raise CheckpointError(
-            f"{TEACHER}.weights={given.weights}: the file cannot be read as a state dict; expected "
-            "a .pth or .safetensors file of timm"
-        )
+    state = published_weights(given.weights, f"{TEACHER}.weights")
     fitting_state(state, backbone, f"{TEACHER}.weights={given.weights}")
     return backbone

@@ -75,6 +75,25 @@ def read_published(path: str) -> dict[str, Tensor] | None:
     return {name.removeprefix(DISTRIBUTED): value for name, value in found.items()}
 
 
+def published_weights(path: str, key: str) -> dict[str, Tensor]:
+    """Read a state dict.
+
+    Args:
+        path: File of a library.
+        key: Config key that names the file, for the message.
+
+    Raises:
+        CheckpointError: If the file is no state dict.
+    """
+    state = read_published(path)
+    if state is None:
+        raise CheckpointError(
+            f"{key}={path}: the file cannot be read as a state dict; expected a .pth or "
+            ".safetensors file of timm or torchvision"
+        )
+    return state
+
+
 def fitting_state(
     state: Mapping[str, Tensor], backbone: LibraryNetwork, origin: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -82,7 +82,7 @@ class Task(pl.LightningModule):
         self.distillation = distillation
         self.projections = distillation.projections
 
-    def run(self, images: Tensor) -> tuple[Any, list[Tensor]]:
+    def outputs_and_maps(self, images: Tensor) -> tuple[Any, list[Tensor]]:
         """Return the outputs of the model, and the maps of its backbone if a teacher reads them."""
         if self.distillation is None:
             return self.model(images), []

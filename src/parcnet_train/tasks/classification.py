@@ -67,7 +67,7 @@ class ClassificationTask(Task):
         images, labels = batch.images, batch.labels
         if self.mixing is not None:
             images, labels = self.mixing(images, labels)
-        logits, maps = self.run(images)
+        logits, maps = self.outputs_and_maps(images)
         losses = functional.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, reduction="none"
         )

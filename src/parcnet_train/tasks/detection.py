@@ -106,7 +106,7 @@ class DetectionTask(Task):
 
     def training_step(self, batch: DetectionBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over positive anchors."""
-        outputs, maps = self.run(batch.images)
+        outputs, maps = self.outputs_and_maps(batch.images)
         losses, positives = self.losses(outputs, batch, self.label_smoothing)
         # Gradients are averaged over processes, so each divides by the mean number of anchors.
         share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)

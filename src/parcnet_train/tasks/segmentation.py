@@ -84,7 +84,7 @@ class SegmentationTask(Task):
 
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over labeled pixels."""
-        outputs, maps = self.run(batch.images)
+        outputs, maps = self.outputs_and_maps(batch.images)
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         losses = self.pixel_losses(main, batch.masks, self.label_smoothing)
         for logits in auxiliary:

@@ -165,7 +165,7 @@ class OversizedConv(nn.Module):
     ) -> None:
         super().__init__()
         self.axis = axis
-        self.is_vertical = axis == HEIGHT
+        self.is_vertical = axis == HEIGHT  # TorchScript cannot read the constant in `forward`
         self.resize: Resize = resize
         taps = 2 * length - 1
         bound = 1 / math.sqrt(taps)  # torch's default for convolutions
