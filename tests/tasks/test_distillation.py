@@ -7,6 +7,7 @@ import torch
 from timm.task.distillation import LogitDistillationTask
 from torch import nn
 
+from parcnet_train.config.sections import Distillation as Settings
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Backbone, Level
 from parcnet_train.models.heads.classifier import Classifier
@@ -38,8 +39,12 @@ def pair():
     return model(3), model(5)
 
 
+def given(**settings):
+    return Settings("a run", **settings)
+
+
 def losses(student, teacher, images, size=(8, 8), **settings):
-    distillation = Distillation(teacher, size, student.backbone.levels, **settings)
+    distillation = Distillation(teacher, size, student.backbone.levels, given(**settings))
     distillation.projections.double()
     maps = student.encode(images)
     logits = student.decode(maps, images.shape[2:])
@@ -91,7 +96,7 @@ def test_feature_loss_compares_projected_maps_at_each_position(pair, loss):
     student, teacher = pair
     images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     found, _, maps, distillation = losses(
-        student, teacher, images, kind="feature", strides=[2, 4], loss=loss
+        student, teacher, images, kind="feature", levels=[2, 4], loss=loss
     )
     targets = teacher.encode(images)
     for b in range(2):
@@ -113,7 +118,7 @@ def test_feature_loss_compares_projected_maps_at_each_position(pair, loss):
 
 def test_last_levels_are_compared_by_default(pair):
     student, teacher = pair
-    distillation = Distillation(teacher, (8, 8), student.backbone.levels, "feature")
+    distillation = Distillation(teacher, (8, 8), student.backbone.levels, given(kind="feature"))
     assert distillation.pairs == [(1, 1)]
     assert [(each.in_channels, each.out_channels) for each in distillation.projections] == [(6, 10)]
 
@@ -123,7 +128,9 @@ def test_teacher_sees_the_images_at_its_own_size(pair):
     images = torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8)
     seen = []
     teacher.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    distillation = Distillation(teacher.float(), (8, 12), student.backbone.levels, "hard")
+    distillation = Distillation(
+        teacher.float(), (8, 12), student.backbone.levels, given(kind="hard")
+    )
     student = student.float()
     distillation.losses(images, student(images), student.encode(images))
     assert seen[0].shape == (2, 3, 8, 12)
@@ -142,7 +149,7 @@ def test_maps_of_different_sizes_are_compared_at_the_students():
 def test_teacher_is_frozen_in_evaluation_mode_and_never_copied(pair):
     student, teacher = pair
     teacher.train()
-    distillation = Distillation(teacher, (8, 8), student.backbone.levels)
+    distillation = Distillation(teacher, (8, 8), student.backbone.levels, given())
     assert not any(module.training for module in teacher.modules())
     assert not any(each.requires_grad for each in teacher.parameters())
     assert copy.deepcopy(distillation) is distillation
@@ -162,4 +169,6 @@ def test_gradient_reaches_the_student_and_the_projections_only(pair):
 def test_stride_that_a_network_lacks_is_an_error(pair, stride):
     student, teacher = pair
     with pytest.raises(ConfigError, match=rf"the student has no level of stride {stride}; .* 2, 4"):
-        Distillation(teacher, (8, 8), student.backbone.levels, "feature", strides=[stride])
+        Distillation(
+            teacher, (8, 8), student.backbone.levels, given(kind="feature", levels=[stride])
+        )

@@ -114,7 +114,8 @@ class Distillation:
     Attributes:
         teacher: Checkpoint or run directory; with `weights`, the name of a network of timm.
         weights: File with the weights of that network.
-        kind: Outputs to learn: probabilities (soft), the most probable class (hard), feature maps.
+        kind: Outputs to learn: probabilities at a temperature (soft, arXiv 1503.02531), the most
+            probable class (hard, arXiv 2012.12877), feature maps (feature).
         alpha: Share of the teacher's loss in the whole loss.
         temperature: Temperature of the probabilities (soft).
         levels: Strides of the compared feature maps (feature); null for the last map.

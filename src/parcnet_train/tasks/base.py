@@ -103,7 +103,7 @@ class Task(pl.LightningModule):
         if self.distillation is None:
             return loss
         of_teacher = self.distillation.losses(images, outputs, maps)
-        alpha = self.distillation.alpha
+        alpha = self.distillation.settings.alpha
         return (1 - alpha) * loss + alpha * (of_teacher if loss.dim() else of_teacher.mean())
 
     def on_fit_start(self) -> None:

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parcnet_train.config.sections import Distillation as Settings
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level
 from parcnet_train.models.model import Model, scaled
 from parcnet_train.precision import at_least_float32
-
-Kind = Literal["soft", "hard", "feature"]
-FeatureLoss = Literal["cosine", "mse"]
 
 
 class Distillation:
@@ -29,15 +27,7 @@ class Distillation:
         size: Height and width in pixels of the teacher's images. The student's images are resized
             to it.
         levels: Levels of the student.
-        kind: Outputs that the student learns: `soft`, the teacher's probabilities at a temperature
-            (arXiv 1503.02531); `hard`, its most probable class (arXiv 2012.12877); `feature`, its
-            feature maps.
-        alpha: Share of this loss in the whole loss; the rest is the loss of the labels.
-        temperature: Temperature of `soft`, by which logits are divided.
-        strides: Strides of the levels that `feature` compares, which both networks must have; None:
-            the last level of each.
-        loss: Loss between feature maps: `cosine`, one minus the cosine similarity of the channels
-            at each position, or `mse`, their mean squared difference.
+        settings: Kind of the loss, its share and its numbers.
 
     Attributes:
         projections: 1x1 convolutions from the student's channels to the teacher's.
@@ -51,24 +41,17 @@ class Distillation:
         teacher: Model,
         size: tuple[int, int],
         levels: Sequence[Level],
-        kind: Kind = "soft",
-        alpha: float = 0.5,
-        temperature: float = 4.0,
-        strides: Sequence[int] | None = None,
-        loss: FeatureLoss = "cosine",
+        settings: Settings,
     ) -> None:
         self.teacher = teacher.requires_grad_(False).eval()
         self.size = size
-        self.kind = kind
-        self.alpha = alpha
-        self.temperature = temperature
-        self.loss = loss
+        self.settings = settings
         self.pairs: list[tuple[int, int]] = []
         self.projections = nn.ModuleList()
-        if kind != "feature":
+        if settings.kind != "feature":
             return
         theirs = teacher.backbone.levels
-        self.pairs = compared_levels(levels, theirs, strides)
+        self.pairs = compared_levels(levels, theirs, settings.levels)
         self.projections.extend(
             nn.Conv2d(levels[own].channels, theirs[other].channels, 1) for own, other in self.pairs
         )
@@ -95,27 +78,28 @@ class Distillation:
             answer = None if self.pairs else self.teacher.decode(targets, self.size)
         if answer is not None:
             logits, answer = at_least_float32(logits), at_least_float32(answer)
-            if self.kind == "hard":
+            if self.settings.kind == "hard":
                 return functional.cross_entropy(logits, answer.argmax(1), reduction="none")
-            student = functional.log_softmax(logits / self.temperature, dim=1)
-            teacher = functional.log_softmax(answer / self.temperature, dim=1)
+            student = functional.log_softmax(logits / self.settings.temperature, dim=1)
+            teacher = functional.log_softmax(answer / self.settings.temperature, dim=1)
             divergence = functional.kl_div(student, teacher, reduction="none", log_target=True)
             # The factor keeps the gradient's scale at every temperature (arXiv 1503.02531).
-            return divergence.sum(1) * self.temperature**2
+            return divergence.sum(1) * self.settings.temperature**2
         each = [
-            feature_losses(project(maps[own]), targets[other], self.loss)
+            feature_losses(project(maps[own]), targets[other], self.settings.loss)
             for project, (own, other) in zip(self.projections, self.pairs, strict=True)
         ]
         return torch.stack(each).mean(0)
 
 
-def feature_losses(student: Tensor, teacher: Tensor, loss: FeatureLoss) -> Tensor:
+def feature_losses(student: Tensor, teacher: Tensor, loss: Literal["cosine", "mse"]) -> Tensor:
     """Return the difference between two feature maps, per image `(B,)`.
 
     Args:
         student: Projected map `(B, C, H, W)`.
         teacher: Map `(B, C, h, w)`, which is resized to the student's size.
-        loss: Kind of difference, see `Distillation`.
+        loss: `cosine`: one minus the cosine similarity of the channels at each position; `mse`:
+            their mean squared difference.
     """
     student = at_least_float32(student)
     teacher = resized(at_least_float32(teacher), (student.shape[2], student.shape[3]))

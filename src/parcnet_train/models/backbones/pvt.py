@@ -20,16 +20,18 @@ from parcnet_train.bounds import Count, Pixels, Positive, Share
 from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
 from parcnet_train.models.base import Backbone, Level, OutputStride, StageSampling, last_stages
 from parcnet_train.models.layers.transformer import (
+    STD,
     attend,
     drop_branch,
     increasing,
+    initialize_linear,
+    linear_classifier,
     mlp,
     to_map,
     to_tokens,
 )
 
 EPSILON = 1e-6  # epsilon of the layer norms (released value)
-STD = 0.02  # standard deviation of initial weights and embeddings (released value)
 PATCH = 4  # pixels along both axes of the first stage's patches
 
 
@@ -253,21 +255,12 @@ class PVT(Backbone):
         *dense, last = map(Level, strides, widths)
         pooled = Level(last.stride, last.channels, pooled_norm=EPSILON)
         self.levels = (last,) if native else (*dense, pooled)
-        self.apply(initialize)
+        self.apply(initialize_linear)
 
     def classifier(self, num_classes: int) -> nn.Module:
         """Make the linear layer after the class token."""
-        linear = nn.Linear(self.levels[-1].channels, num_classes)
-        initialize(linear)
-        return linear
+        return linear_classifier(self.levels[-1].channels, num_classes)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""
         return super().forward(self.normalize(images))
-
-
-def initialize(module: nn.Module) -> None:
-    """Set initial weights: truncated normal for linear layers, biases 0; others keep torch's."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=STD)
-        nn.init.zeros_(module.bias)

@@ -24,9 +24,12 @@ from parcnet_train.bounds import Count, Pixels, Positive, PositiveShare, Share
 from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
 from parcnet_train.models.base import Backbone, Level
 from parcnet_train.models.layers.transformer import (
+    STD,
     attend,
     drop_branch,
     increasing,
+    initialize_linear,
+    linear_classifier,
     mlp,
     to_map,
     to_tokens,
@@ -35,7 +38,6 @@ from parcnet_train.precision import at_least_float32
 
 STRIDE = 16
 EPSILON = 1e-8  # added to the performer's denominator (released value)
-STD = 0.02  # standard deviation of initial weights (released value)
 WAVELENGTH = 10_000  # longest one of the sinusoids, in units of 2 pi (arXiv 1706.03762)
 
 
@@ -273,13 +275,11 @@ class T2TViT(Backbone):
             ]
         )
         self.levels = (Level(output_stride, width),)
-        self.apply(initialize)
+        self.apply(initialize_linear)
 
     def classifier(self, num_classes: int) -> nn.Module:
         """Make the linear layer after the class token."""
-        linear = nn.Linear(self.levels[-1].channels, num_classes)
-        initialize(linear)
-        return linear
+        return linear_classifier(self.levels[-1].channels, num_classes)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""
@@ -291,11 +291,3 @@ def sinusoids(length: int, width: int) -> Tensor:
     exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
     angles = torch.arange(length, dtype=torch.float64)[:, None] / WAVELENGTH**exponents
     return torch.stack([angles.sin(), angles.cos()], dim=2).reshape(length, width).float()
-
-
-def initialize(module: nn.Module) -> None:
-    """Set initial weights as released: truncated normal of 0.02 for linear layers; biases 0."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=STD)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from parcnet_train.models.layers.transformer import increasing
 from parcnet_train.sizes import make_divisible
 
 
@@ -149,6 +150,6 @@ def set_stochastic_depth(
         skip: Class of the modules, called with a probability and `row`.
     """
     if probability:
-        for index, block in enumerate(blocks):
-            share = index / max(1, len(blocks) - 1)
-            block.skip = skip(probability * share, "row")
+        (shares,) = increasing(probability, [len(blocks)])
+        for block, share in zip(blocks, shares, strict=True):
+            block.skip = skip(share, "row")

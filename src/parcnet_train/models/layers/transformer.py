@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
+STD = 0.02  # standard deviation of initial weights and embeddings
+
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float | None = None
@@ -59,3 +61,18 @@ def to_tokens(x: Tensor) -> Tensor:
 def to_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """Turn tokens `(B, H * W, C)` into a map `(B, C, H, W)` of that height and width."""
     return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *size)
+
+
+def initialize_linear(module: nn.Module) -> None:
+    """Set initial weights of a linear layer, as released: truncated normal of 0.02, biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=STD)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def linear_classifier(channels: int, num_classes: int) -> nn.Linear:
+    """Return the linear layer after a class token."""
+    linear = nn.Linear(channels, num_classes)
+    initialize_linear(linear)
+    return linear
