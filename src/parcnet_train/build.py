@@ -46,9 +46,8 @@ from parcnet_train.config.sections import (
     Epochs,
     Paths,
     Recipe,
-    converted,
-    section,
 )
+from parcnet_train.config.typed import converted, section
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import running
-from parcnet_train.actions.fit import compare_configs
+from parcnet_train.actions.starting import compare_configs
 from parcnet_train.runs import provenance as module
 from parcnet_train.runs.directories import PROVENANCE, config_hash
 from parcnet_train.runs.environment import hardware

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train.actions.fit import describe, prepare, read_model, validate
+from parcnet_train.actions.fit import describe, prepare, validate
 from parcnet_train.actions.results import Results, finish, is_first_process
+from parcnet_train.actions.starting import read_model
 from parcnet_train.build import Config, build_trainer, network_spec, world_size
 from parcnet_train.checkpoints.checkpoints import PREFIX, model_state, write_checkpoint
-from parcnet_train.config.sections import Paths, run_spec, section
+from parcnet_train.config.sections import Paths
+from parcnet_train.config.typed import run_spec, section
 from parcnet_train.runs.directories import AVERAGE, evaluated_by
 from parcnet_train.runs.provenance import Provenance
 from parcnet_train.version import __version__

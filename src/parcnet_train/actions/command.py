@@ -43,8 +43,8 @@ from parcnet_train.config.overrides import (
     sweeps,
     typed,
 )
-from parcnet_train.config.sections import run_spec
 from parcnet_train.config.stored import CHOSEN, read_stored, takes_over, typed_differences
+from parcnet_train.config.typed import run_spec
 from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError, Fault, ProcessError, UserError, reason_of

@@ -20,6 +20,14 @@ from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from parcnet_train.actions.results import Results, about, finish, is_first_process
+from parcnet_train.actions.starting import (
+    compare_configs,
+    read_model,
+    refuse_finished,
+    refuse_other_projections,
+    start_from_weights,
+    without_further_steps,
+)
 from parcnet_train.actions.teacher import build_distillation
 from parcnet_train.build import (
     Config,
@@ -38,25 +46,18 @@ from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoints.checkpoints import (
-    PRETRAINED,
-    NetworkSpec,
-    check_same_classes,
-    check_same_model,
     model_state,
-    pretrained_state,
 )
-from parcnet_train.checkpoints.published import load_published, origin_of, published_state
-from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import flatten
-from parcnet_train.config.sections import Epochs, Paths, Recipe, run_spec, section
+from parcnet_train.config.sections import Epochs, Paths, Recipe
+from parcnet_train.config.typed import run_spec, section
 from parcnet_train.distributed.processes import USR1, place
-from parcnet_train.errors import CheckpointError, ConfigError, first_line
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.report.paper.rows import refuse_other_network
 from parcnet_train.runs.directories import (
     BEST,
     LAST,
-    NOT_OF_A_TRAINING,
     RESULTS,
     checkpoint_of,
     goes_on_from,
@@ -67,8 +68,6 @@ from parcnet_train.version import __version__
 from parcnet_train.visualize.curves import draw_curves
 
 log = logging.getLogger(__name__)
-
-PROJECTIONS = "projections."  # of the distillation, in the Lightning module's state dict
 
 
 def fit(config: Config) -> Results:
@@ -120,23 +119,6 @@ def fit(config: Config) -> Results:
         if is_first_process():
             draw_curves(output / "csv", output / "curves.png", task.monitor)
         return finish(output, results)
-
-
-def start_from_weights(config: Config, task: Task) -> bool:
-    """Load the weights that a new training starts from; return whether there are any."""
-    settings, backbone = config["backbone"], task.model.backbone
-    pretrained = settings.get(PRETRAINED)
-    published = published_state(settings, backbone)
-    if published is not None:
-        load_published(task.model, published, origin_of(settings))
-        return True
-    if pretrained is None:
-        return False
-    state, others = pretrained_state(pretrained, backbone, config["choices"], settings)
-    backbone.load_state_dict(state)
-    log.info("the backbone starts from %s", pretrained)
-    warn_of_others(pretrained, others)
-    return True
 
 
 def count_epochs(wanted: int | Epochs, data: Any, warmup_share: float) -> int:
@@ -282,95 +264,9 @@ def prepare(config: Config) -> tuple[Any, Task]:
     return data, task
 
 
-def warn_of_others(path: Path | str, others: Sequence[str]) -> None:
-    """Warn about values that fit a checkpoint's weights but change what they compute."""
-    if others:
-        log.warning("%s was trained with other values than this run's: %s", path, " ".join(others))
-
-
 def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
     """Return a metric as a number; None if it was not logged."""
     return float(metrics[name]) if name in metrics else None
-
-
-def read_model(path: Path, task: Task, data: Any, spec: NetworkSpec) -> dict[str, Any]:
-    """Read a checkpoint, and check that its model and classes are those of this run.
-
-    Args:
-        path: File of the checkpoint.
-        task: Lightning module of this run.
-        data: Data module of this run.
-        spec: Network of this run, as the configuration names it.
-
-    Raises:
-        CheckpointError: where they are not.
-    """
-    checkpoint = read_checkpoint(path)
-    check_same_classes(checkpoint, data.class_names, path)
-    check_same_model(checkpoint, task.model, spec, path)
-    return checkpoint
-
-
-def refuse_other_projections(checkpoint: Mapping[str, Any], path: Path, task: Task) -> None:
-    """Refuse to resume a training whose teacher was compared at other levels.
-
-    Raises:
-        CheckpointError: If the trained projections differ.
-    """
-    ours = {name: value.shape for name, value in task.projections.state_dict().items()}
-    theirs = {
-        name.removeprefix(PROJECTIONS): value.shape
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(PROJECTIONS)
-    }
-    if ours != theirs:
-        before = checkpoint["config"]["recipe"].get("distillation")
-        raise CheckpointError(
-            f"ckpt={path}: it was trained with recipe.distillation={before}, whose projections of "
-            "feature maps differ from this run's. Fix: use that value, or start a new run from its "
-            f"weights with backbone.pretrained={path}"
-        )
-
-
-def without_further_steps(
-    checkpoint: Mapping[str, Any], path: Path, max_steps: int | None, epochs: int
-) -> int:
-    """Return the epochs of a run; those that are done if it has reached `trainer.max_steps`.
-
-    Raises:
-        CheckpointError: If it was trained for longer.
-    """
-    steps = checkpoint["global_step"]
-    if max_steps is None or steps < max_steps:
-        return epochs
-    if steps > max_steps:
-        raise CheckpointError(
-            f"ckpt={path} has been trained for {steps} steps, trainer.max_steps={max_steps}; "
-            "expected at least as many. Fix: raise trainer.max_steps, or evaluate the checkpoint "
-            "with action=test"
-        )
-    return min(epochs, checkpoint["position"]["epoch"])
-
-
-def refuse_finished(
-    checkpoint: Mapping[str, Any], path: Path, max_epochs: int, output: Path
-) -> None:
-    """Refuse a checkpoint that was trained for longer than this run.
-
-    If it was trained for as long, only the best epoch of its own run is evaluated.
-
-    Raises:
-        CheckpointError: If it was, or if this run has no best epoch.
-    """
-    epochs = checkpoint["epoch"] + 1
-    has_checkpoint = (output / BEST).is_file() or (output / LAST).is_file()
-    is_done = checkpoint["position"]["epoch"] == max_epochs and not has_checkpoint
-    if epochs > max_epochs or is_done:
-        raise CheckpointError(
-            f"ckpt={path} has been trained for {epochs} epochs, trainer.max_epochs={max_epochs}; "
-            f"expected {'more' if is_done else 'at least as many'}. Fix: raise recipe.epochs, or "
-            "evaluate the checkpoint with action=test"
-        )
 
 
 def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
@@ -420,22 +316,6 @@ def refusals() -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
         raise
-
-
-def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
-    """Warn about every value that differs from that of the checkpoint.
-
-    Args:
-        checkpoint: Checkpoint, which contains the configuration of its training.
-        config: Whole configuration of this run, which is compared with it key by key.
-    """
-    before, now = flatten(checkpoint["config"]), flatten(config)
-    for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in NOT_OF_A_TRAINING:
-            continue
-        old, new = before.get(key), now.get(key)
-        if old != new:
-            log.warning("%s is %s now, the checkpoint was trained with %s", key, new, old)
 
 
 def describe(config: Config, task: Task) -> Results:

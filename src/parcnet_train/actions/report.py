@@ -7,7 +7,8 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config
-from parcnet_train.config.sections import Paths, Report, section
+from parcnet_train.config.sections import Paths, Report
+from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.report.ablation import Section, compare_table2, other_runs
 from parcnet_train.report.collected import collect, shown

@@ -10,7 +10,8 @@ from parcnet_train.build import Config
 from parcnet_train.config.compose import CONF
 from parcnet_train.config.group_schemas import schemas_of
 from parcnet_train.config.reference import reference_of
-from parcnet_train.config.sections import Paths, section
+from parcnet_train.config.sections import Paths
+from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.runs.directories import write_results
 

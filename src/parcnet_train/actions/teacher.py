@@ -14,7 +14,8 @@ from parcnet_train.checkpoints.published import fitting_state, published_weights
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.sections import Distillation as Settings
-from parcnet_train.config.sections import Recipe, section
+from parcnet_train.config.sections import Recipe
+from parcnet_train.config.typed import section
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.heads.native import Native

@@ -17,7 +17,7 @@ from parcnet_train.build import (
     meta_device,
 )
 from parcnet_train.config.keys import show, value_of
-from parcnet_train.config.sections import reads_data
+from parcnet_train.config.typed import reads_data
 from parcnet_train.errors import ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.targets import locate

@@ -30,7 +30,8 @@ from parcnet_train.checkpoints.published import (
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
-from parcnet_train.config.sections import Distillation, Recipe, run_spec, section
+from parcnet_train.config.sections import Distillation, Recipe
+from parcnet_train.config.typed import run_spec, section
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.backbones.timm import Timm

@@ -47,12 +47,12 @@ from parcnet_train.config.overrides import (
     whole,
 )
 from parcnet_train.config.schema import faults_of, fits, read_schema, schema_at
-from parcnet_train.config.sections import reads_data
 from parcnet_train.config.stored import (
     adopt,
     adoption_of,
     with_newest_run,
 )
+from parcnet_train.config.typed import reads_data
 from parcnet_train.errors import CheckpointError, ConfigError, Fault, first_line
 
 _INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel

@@ -12,19 +12,14 @@ from typing import Any
 
 from parcnet_train.actions.export.int8 import quantize, training_images
 from parcnet_train.actions.export.verify import verify
-from parcnet_train.actions.fit import prepare, read_model
+from parcnet_train.actions.fit import prepare
 from parcnet_train.actions.results import Results, about
+from parcnet_train.actions.starting import read_model
 from parcnet_train.build import Config, build_model, height_and_width, network_spec
 from parcnet_train.checkpoints.checkpoints import check_same_model, model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.config.sections import (
-    Export,
-    Paths,
-    Recipe,
-    reads_data,
-    run_spec,
-    section,
-)
+from parcnet_train.config.sections import Export, Paths, Recipe
+from parcnet_train.config.typed import reads_data, run_spec, section
 from parcnet_train.deploy.exportable import Decoding, Exportable, Images
 from parcnet_train.deploy.formats.formats import FORMATS, Format, verification_of
 from parcnet_train.files import bytes_of, remove, scratch_folder

@@ -14,10 +14,8 @@ from parcnet_train.config.sections import (
     Profile,
     Recipe,
     Report,
-    reads_data,
-    run_spec,
-    section,
 )
+from parcnet_train.config.typed import reads_data, run_spec, section
 from parcnet_train.runs.directories import RunSpec
 from running import composed
 
