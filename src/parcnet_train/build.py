@@ -75,7 +75,7 @@ def make(config: Config, **arguments: Any) -> Any:
     """Call the `_target_` of a config with its arguments and additional ones.
 
     Raises:
-        ConfigError: where it refuses them.
+        ConfigError: If it refuses them.
     """
     try:
         return instantiate(config, _convert_="all", **arguments)
@@ -163,7 +163,7 @@ def published_network(name: str) -> nn.Module:
         name: `torchvision.NAME` or `timm.NAME`.
 
     Raises:
-        ModuleNotFoundError: where timm, which is optional, is not installed.
+        ModuleNotFoundError: If timm, which is optional, is not installed.
     """
     package, _, model = name.partition(".")
     if package == "timm":

@@ -16,6 +16,7 @@ import torch
 
 import parcnet_train
 from parcnet_train.actions import fit as training
+from parcnet_train.actions import starting
 from parcnet_train.callbacks.saving import Stopped
 from parcnet_train.checkpoints.checkpoints import check_same_classes, model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
@@ -182,7 +183,7 @@ def test_resuming_a_finished_run_writes_its_results(resumable, trained):
         assert results[key] == trained[1][key]
     assert results["train/loss"] is None
     with pytest.raises(CheckpointError, match=r"trained for 1 epochs, trainer.max_epochs=0"):
-        training.refuse_finished({"epoch": 0, "position": {"epoch": 1}}, resumable, 0, resumable)
+        starting.refuse_finished({"epoch": 0, "position": {"epoch": 1}}, resumable, 0, resumable)
 
 
 def test_a_finished_run_is_not_continued_elsewhere(trained, tmp_path):

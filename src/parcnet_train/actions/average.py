@@ -32,7 +32,7 @@ def average(config: Config) -> Results:
         What `results.json` holds.
 
     Raises:
-        CheckpointError: where an epoch is not of this run's model or classes.
+        CheckpointError: If an epoch has another model or other classes than this run.
     """
     started = time.perf_counter()
     output = Path(section(Paths, config).output)

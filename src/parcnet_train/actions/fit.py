@@ -305,8 +305,8 @@ def refusals() -> Iterator[None]:
     """Report what Lightning refuses once it knows the data, such as less than one batch.
 
     Raises:
-        ConfigError: with its first line.
-        KeyboardInterrupt: of which Lightning makes an exit code of 1.
+        ConfigError: If Lightning refuses; the message is the first line of its own.
+        KeyboardInterrupt: If Lightning has turned Ctrl-C into an exit code of 1.
     """
     try:
         yield

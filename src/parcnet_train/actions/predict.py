@@ -47,7 +47,7 @@ def predict(config: Config) -> Results:
         What `results.json` holds.
 
     Raises:
-        SystemExit: with code 1 where an image could not be read, when all others are done.
+        SystemExit: Code 1, after all other images, if one could not be read.
     """
     started = time.perf_counter()
     settings, paths = section(Predict, config), section(Paths, config)

@@ -30,7 +30,7 @@ def report(config: Config) -> Results:
         What `results.json` holds.
 
     Raises:
-        ConfigError: where there is no finished run below `report.runs`.
+        ConfigError: If there is no finished run below `report.runs`.
     """
     output = Path(section(Paths, config).output)
     folders = folders_of(section(Report, config).runs)

@@ -37,8 +37,8 @@ def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     """Time all networks in all runtimes.
 
     Raises:
-        ConfigError: where there is no such backbone, a runtime is not installed or has not the form
-            that is wanted, or there are fewer cores than threads.
+        ConfigError: If there is no such backbone, a runtime is not installed or lacks a wanted form,
+            or there are fewer cores than threads.
     """
     settings, output = section(Benchmark, config), Path(section(Paths, config).output)
     size, threads = height_and_width(benchmarked_size(config)[1]), settings.threads
@@ -78,7 +78,7 @@ def candidates_of(
     """Return what is timed: every combination, but int8 only in runtimes that have it.
 
     Raises:
-        ConfigError: where that is nowhere.
+        ConfigError: If int8 is wanted and no runtime has it.
     """
     if "int8" in forms and not set(INT8_RUNTIMES).intersection(runtimes):
         raise ConfigError(
@@ -96,7 +96,7 @@ def composed(names: Sequence[str], size: tuple[int, int]) -> dict[str, Config]:
     """Return the configurations of the named backbones, by their names.
 
     Raises:
-        ConfigError: with the faults of all of them.
+        ConfigError: If one has a fault; the message lists the faults of all.
     """
     names = list(dict.fromkeys(names))
     wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]

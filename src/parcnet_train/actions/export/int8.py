@@ -42,7 +42,7 @@ def training_images(
         data_arguments: Arguments of the data module.
 
     Raises:
-        DataError: for an unreadable image.
+        DataError: If an image cannot be read.
     """
     names, size = data.class_names, data.image_size
     predictor = predictor_of(task, names, size, task_arguments, data_arguments)
@@ -65,8 +65,8 @@ def quantize(settings: Export, form: Format, source: Path, path: Path, images: I
         How it was made, and the ratio of signal to noise of every layer where that is wanted.
 
     Raises:
-        ConfigError: where a package is not installed, or a layer has another name.
-        TrainingError: where the file cannot be made or written.
+        ConfigError: If a package is not installed, or there is no layer of a name.
+        TrainingError: If the file cannot be made or written.
     """
     assert form.quantizable is not None  # `check` looks after that
     with scratch_folder() as folder:

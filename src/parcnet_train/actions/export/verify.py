@@ -43,7 +43,7 @@ def verify(
         The differences, and the metric of both where that is wanted.
 
     Raises:
-        ExportError: where the file is over a tolerance.
+        ExportError: If the outputs or the metric differ by more than the tolerance.
     """
     settings = section(Export, config)
     is_whole, takes_batches = settings.verify == "metric", settings.dynamic_batch
