@@ -141,7 +141,7 @@ def test_faults_of_a_teacher_of_timm_are_one_line_each(tmp_path):
     torch.save(weights, tmp_path / "theirs.pth")
     for name, file, fault in (
         ("mobilenetv3_small_05", "theirs.pth", "timm … has no such network"),
-        ("mobilenetv3_small_050", "other.pth", "recipe.distillation.weights=… cannot be read"),
+        ("mobilenetv3_small_050", "other.pth", "recipe.distillation.weights=… does not exist"),
         ("mobilenetv3_small_100", "theirs.pth", "recipe.distillation.weights=… not the weights"),
     ):
         faults = faults_of(*TINY, distilled(name, weights=tmp_path / file))

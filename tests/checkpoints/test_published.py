@@ -17,7 +17,7 @@ from parcnet_train.checkpoints.published import (
     load_published,
     origin_of,
     published_state,
-    read_published,
+    state_of_file,
 )
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
@@ -109,7 +109,7 @@ def test_files_of_other_formats_are_no_state_dicts(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"a": 1}, tmp_path / "number.pth")
     for file in (*tmp_path.iterdir(), tmp_path / "missing.pth"):
-        assert read_published(str(file)) is None
+        assert state_of_file(str(file)) is None
 
 
 @pytest.mark.parametrize(

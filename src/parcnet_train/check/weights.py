@@ -26,7 +26,7 @@ from parcnet_train.checkpoints.published import (
     fitting_state,
     origin_of,
     published_weights,
-    read_published,
+    state_of_file,
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
@@ -128,7 +128,7 @@ def wrong_pretrained(config: Config) -> Iterator[Fault]:
             backbone = build_backbone(config)
         if weights is not None:
             yield from no_library_weights(backbone)
-        elif isinstance(backbone, LibraryNetwork) and (state := read_published(path)) is not None:
+        elif isinstance(backbone, LibraryNetwork) and (state := state_of_file(path)) is not None:
             fitting_state(state, backbone, origin_of(config["backbone"]))
         else:
             pretrained_state(path, backbone, config["choices"], config["backbone"])

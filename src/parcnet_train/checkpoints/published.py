@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from parcnet_train.checkpoints.checkpoints import PRETRAINED, WEIGHTS
-from parcnet_train.checkpoints.reading import KEYS
+from parcnet_train.checkpoints.published_files import read_published
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.library import LibraryNetwork
@@ -22,9 +19,6 @@ from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
 
 log = logging.getLogger(__name__)
-
-WRAPPERS = ("state_dict", "model")  # keys under which files of timm have their state dict
-DISTRIBUTED = "module."  # prefix of the names in a file that was written by several processes
 
 
 def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str, Tensor] | None:
@@ -46,7 +40,7 @@ def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str
     if settings.get(WEIGHTS) is not None:
         return backbone.library_state()
     path = settings.get(PRETRAINED)
-    return None if path is None else read_published(path)
+    return None if path is None else state_of_file(path)
 
 
 def origin_of(settings: Mapping[str, Any]) -> str:
@@ -55,24 +49,12 @@ def origin_of(settings: Mapping[str, Any]) -> str:
     return f"backbone.{key}={settings[key]}"
 
 
-def read_published(path: str) -> dict[str, Tensor] | None:
+def state_of_file(path: str) -> dict[str, Tensor] | None:
     """Read a state dict; None if the file is another one, such as a checkpoint of this package."""
-    file = Path(path).expanduser()
     try:
-        if file.suffix == ".safetensors":
-            found: Any = safetensors.torch.load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError):
+        return read_published(Path(path).expanduser())[0]
+    except CheckpointError:
         return None
-    except Exception:  # on other files, the unpickler raises nearly any exception
-        return None
-    if not isinstance(found, Mapping) or all(key in found for key in KEYS):
-        return None
-    found = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), found)
-    if not found or not all(isinstance(value, Tensor) for value in found.values()):
-        return None
-    return {name.removeprefix(DISTRIBUTED): value for name, value in found.items()}
 
 
 def published_weights(path: str, key: str) -> dict[str, Tensor]:
@@ -85,13 +67,10 @@ def published_weights(path: str, key: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If the file is no state dict.
     """
-    state = read_published(path)
-    if state is None:
-        raise CheckpointError(
-            f"{key}={path}: the file cannot be read as a state dict; expected a .pth or "
-            ".safetensors file of timm or torchvision"
-        )
-    return state
+    try:
+        return read_published(Path(path).expanduser())[0]
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}={error}") from error
 
 
 def fitting_state(

@@ -12,10 +12,10 @@ from torch import Tensor
 from parcnet_train.build import build_model, has_native_head, meta_device
 from parcnet_train.check.config import check
 from parcnet_train.checkpoints.checkpoints import PREFIX, write_checkpoint
+from parcnet_train.checkpoints.published_files import read_published
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.compose import compose_plain
 from parcnet_train.conversion.layouts import LAYOUTS, Layout
-from parcnet_train.conversion.published import read_published
 from parcnet_train.conversion.translate import Entry, translate
 from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.errors import CheckpointError, ConfigError

@@ -37,8 +37,8 @@ def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     """Time all networks in all runtimes.
 
     Raises:
-        ConfigError: If there is no such backbone, a runtime is not installed or lacks a wanted form,
-            or there are fewer cores than threads.
+        ConfigError: If there is no such backbone, a runtime is not installed or lacks a wanted
+            form, or there are fewer cores than threads.
     """
     settings, output = section(Benchmark, config), Path(section(Paths, config).output)
     size, threads = height_and_width(benchmarked_size(config)[1]), settings.threads

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 import parcnet_train
 from converting import SETTINGS, refused
+from parcnet_train.checkpoints.published_files import read_published
 from parcnet_train.conversion.convert import convert
-from parcnet_train.conversion.published import read_published
 
 
 def wrapped(state, kind):
