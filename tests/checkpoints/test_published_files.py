@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-import parcnet_train
-from converting import SETTINGS, refused
+from converting import refused
 from parcnet_train.checkpoints.published_files import read_published
-from parcnet_train.conversion.convert import convert
 
 
 def wrapped(state, kind):
@@ -42,24 +39,6 @@ def test_weights_are_found_inside_training_checkpoints(kind, tmp_path):
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], value) for name, value in state.items())
     assert taken == (entry if kind != "without average" else "model_state_dict")
-
-
-def test_safetensors_and_half_precision_files_are_converted(source, reference, tmp_path):
-    save_file(
-        {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
-    )
-    convert(tmp_path / "a.safetensors", tmp_path / "a.ckpt", **SETTINGS)
-    for name, value in parcnet_train.load(tmp_path / "a.ckpt").state_dict().items():
-        if name == "head.linear.weight":
-            assert torch.equal(value, reference.state_dict()["head.fc.weight"])
-    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
-    assert "bad.safetensors cannot be read as safetensors" in refused(tmp_path / "bad.safetensors")
-    half = {n: v.half() if v.is_floating_point() else v for n, v in reference.state_dict().items()}
-    torch.save(half, tmp_path / "half.pt")
-    convert(tmp_path / "half.pt", tmp_path / "half.ckpt", **SETTINGS)
-    assert {p.dtype for p in parcnet_train.load(tmp_path / "half.ckpt").parameters()} == {
-        torch.float32
-    }
 
 
 def test_missing_safetensors_package_is_named(tmp_path, monkeypatch):

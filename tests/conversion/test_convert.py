@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import golden
 import parcnet_train
@@ -223,3 +224,21 @@ def test_full_disk_leaves_no_partial_file(source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fail)
     assert "never.ckpt cannot be written: no space left" in refused(source)
+
+
+def test_safetensors_and_half_precision_files_are_converted(source, reference, tmp_path):
+    save_file(
+        {n: v.contiguous() for n, v in reference.state_dict().items()}, tmp_path / "a.safetensors"
+    )
+    convert(tmp_path / "a.safetensors", tmp_path / "a.ckpt", **SETTINGS)
+    for name, value in parcnet_train.load(tmp_path / "a.ckpt").state_dict().items():
+        if name == "head.linear.weight":
+            assert torch.equal(value, reference.state_dict()["head.fc.weight"])
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
+    assert "bad.safetensors cannot be read as safetensors" in refused(tmp_path / "bad.safetensors")
+    half = {n: v.half() if v.is_floating_point() else v for n, v in reference.state_dict().items()}
+    torch.save(half, tmp_path / "half.pt")
+    convert(tmp_path / "half.pt", tmp_path / "half.ckpt", **SETTINGS)
+    assert {p.dtype for p in parcnet_train.load(tmp_path / "half.ckpt").parameters()} == {
+        torch.float32
+    }
