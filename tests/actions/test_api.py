@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 import parcnet_train
 from faults import is_like
+from parcnet_train.actions import api
 from parcnet_train.distributed import launch
 from parcnet_train.errors import ConfigError, ProcessError, UserError
 from running import TINY, configure
@@ -64,6 +66,11 @@ def test_error_during_a_run_is_raised_with_its_class_and_its_message(tmp_path, m
     assert is_like(str(caught.value), "data.root: …train/a contains no image…")
     assert state() == before
     assert "overrides" not in capfd.readouterr().err  # Hydra's line about an exception
+
+
+def test_values_that_are_no_numbers_are_none_as_in_the_file(monkeypatch):
+    monkeypatch.setattr(api, "run_command", lambda *_, **__: {"val/map": math.nan, "seed": 0})
+    assert parcnet_train.run() == {"val/map": None, "seed": 0}
 
 
 def test_run_takes_one_value_per_key(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from parcnet_train.actions.check import refuse_faults
 from parcnet_train.actions.command import run_command
 from parcnet_train.config.compose import choices, compose_config, to_plain
 from parcnet_train.config.overrides import sweeps
+from parcnet_train.files import to_json
 from parcnet_train.sweeps.grid import register_resolvers
 
 
@@ -38,7 +40,8 @@ def run(*overrides: str, config_dir: str | os.PathLike[str] | None = None) -> di
     """
     folder = None if config_dir is None else os.fspath(config_dir)
     with own_state():
-        results: dict[str, Any] = run_command(overrides, folder, multirun=False)
+        found = run_command(overrides, folder, multirun=False)
+    results: dict[str, Any] = json.loads(to_json(found))  # a value that is no number is None there
     return results
 
 
