@@ -9,7 +9,8 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 import parcnet_train
 from parcnet_train.build import build_backbone, build_model, meta_device
-from parcnet_train.models.backbones.adapt import Normalize
+from parcnet_train.models.backbones.adapt import Normalize, NormalizingBackbone
+from parcnet_train.models.base import Level
 from parcnet_train.models.layers.parc import CircularConv, ParallelParC, PositionEmbedding
 from running import composed, run
 from torchvision_networks import assert_close, normalize, randomize, with_stride
@@ -197,3 +198,12 @@ def test_a_checkpoint_keeps_the_normalization_of_its_training(tmp_path):
     logits = model(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
     assert logits.shape == (1, 10)
     assert logits.isfinite().all()
+
+
+def test_backbone_normalizes_before_its_first_stage():
+    backbone = NormalizingBackbone((0.5, 0.25, 0.0), (0.5, 2.0, 1.0))
+    backbone.stages = [nn.Identity()]
+    backbone.levels = (Level(1, 3),)
+    (got,) = backbone(torch.full((1, 3, 2, 2), 1.0))
+    assert torch.equal(got[0, :, 0, 0], torch.tensor([1.0, 0.375, 1.0]))
+    assert list(backbone.state_dict()) == []

@@ -1,4 +1,4 @@
-"""Tools that turn networks of other libraries into backbones: normalization, dilation, ParC."""
+"""Tools that backbones share: normalization, dilation, insertion of ParC."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.models.backbones.parcify import plan, replace
-from parcnet_train.models.base import StageSampling
+from parcnet_train.models.base import Backbone, StageSampling
 from parcnet_train.models.layers.circular import Algorithm
 
 # For RGB images in [0, 1], as torchvision's and most of timm's weights expect them.
@@ -36,6 +36,27 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map `(B, 3, H, W)` to the same shape."""
         return (images - self.mean) / self.std
+
+
+class NormalizingBackbone(Backbone):
+    """Backbone that normalizes its images before the first stage.
+
+    Args:
+        mean: Per-channel RGB mean to subtract, in [0, 1].
+        std: Per-channel RGB standard deviation to divide by.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Encode normalized images, as `Backbone.forward`."""
+        return super().forward(images)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Encode images, as `Backbone.forward`."""
+        return self.encode(self.normalize(images))
 
 
 def dilate(stage: nn.Module, sampling: StageSampling) -> None:

@@ -25,39 +25,18 @@ import torch
 from torch import Tensor, nn
 
 from parcnet_train.bounds import Count, Positive, Share
-from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
-from parcnet_train.models.base import Backbone, Level, OutputStride, StageSampling, last_stages
+from parcnet_train.models.backbones.adapt import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NormalizingBackbone,
+    Triple,
+)
+from parcnet_train.models.base import Level, OutputStride, StageSampling, last_stages
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
+from parcnet_train.models.layers.dynamic_relu import DynamicReLU
 from parcnet_train.models.layers.transformer import attend, mlp, to_map, to_tokens
 
-REDUCTION = 8  # channel reduction in the MLP of dynamic ReLU
-SLOPE, INTERCEPT = 1.0, 0.5  # ranges around the initial values (arXiv 2003.10027)
 STRIDE_4 = StageSampling(2, 4, 1, 1)
-
-
-class DynamicReLU(nn.Module):
-    """`max(a1 x + b1, a2 x + b2)` per channel, with numbers from a token (arXiv 2003.10027).
-
-    Args:
-        channels: Number of channels of the map.
-        width: Number of channels of the token.
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        hidden = max(1, width // REDUCTION)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 4 * channels), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor, token: Tensor) -> Tensor:
-        """Map `(B, C, H, W)` to the same shape, given a token `(B, width)`."""
-        numbers = 2 * self.mlp(token).reshape(x.shape[0], 4, x.shape[1], 1, 1) - 1
-        first, second, first_intercept, second_intercept = numbers.unbind(1)
-        return torch.maximum(
-            (1 + SLOPE * first) * x + INTERCEPT * first_intercept,
-            SLOPE * second * x + INTERCEPT * second_intercept,
-        )
 
 
 class Mobile(nn.Module):
@@ -285,7 +264,7 @@ class Stage(nn.Module):
         return x, tokens
 
 
-class MobileFormer(Backbone):
+class MobileFormer(NormalizingBackbone):
     """Mobile-Former; its levels are the maps at the end of each stage.
 
     Args:
@@ -334,7 +313,7 @@ class MobileFormer(Backbone):
         std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
         native: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         if list(map(len, channels)) != list(map(len, expansions)) or not all(channels):
             raise ValueError(
                 f"backbone.expansions={[list(each) for each in expansions]}: expected one or more "
@@ -347,7 +326,6 @@ class MobileFormer(Backbone):
                 f"channels, {', '.join(map(str, dict.fromkeys(every[1:])))}"
             )
         samplings = (STRIDE_4, *last_stages(output_stride))
-        self.normalize = Normalize(mean, std)
         self.head_channels, self.dropout = head_channels, dropout
         self.stages = nn.ModuleList(
             [
@@ -402,10 +380,10 @@ class MobileFormer(Backbone):
         )
         return layers.apply(initialize)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images, as `Backbone.forward`."""
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Encode normalized images; tokens go from stage to stage beside the map."""
         stem, *stages = self.stages
-        maps, tokens = [stem(self.normalize(images))], None
+        maps, tokens = [stem(images)], None
         for stage in stages:
             x, tokens = stage(maps[-1], tokens)
             maps.append(x)

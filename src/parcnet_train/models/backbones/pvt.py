@@ -17,8 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parcnet_train.bounds import Count, Pixels, Positive, Share
-from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
-from parcnet_train.models.base import Backbone, Level, OutputStride, StageSampling, last_stages
+from parcnet_train.models.backbones.adapt import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NormalizingBackbone,
+    Triple,
+)
+from parcnet_train.models.base import Level, OutputStride, StageSampling, last_stages
 from parcnet_train.models.layers.transformer import (
     STD,
     attend,
@@ -180,7 +185,7 @@ class ClassifyingStage(Stage):
         return self.class_norm(x[:, 0])
 
 
-class PVT(Backbone):
+class PVT(NormalizingBackbone):
     """Pyramid Vision Transformer of four stages.
 
     Args:
@@ -221,7 +226,7 @@ class PVT(Backbone):
         std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
         native: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         if any(width % count for width, count in zip(widths, heads, strict=True)):
             raise ValueError(
                 f"backbone.heads={list(heads)}: expected divisors of backbone.widths={list(widths)}"
@@ -234,7 +239,6 @@ class PVT(Backbone):
         lengths = (meta_size, meta_size) if isinstance(meta_size, int) else meta_size
         samplings = last_stages(output_stride)
         drops = increasing(stochastic_depth, depths)
-        self.normalize = Normalize(mean, std)
         self.stages = nn.ModuleList()
         for number, (before, width) in enumerate(itertools.pairwise((3, *widths))):
             stride = PATCH * 2**number
@@ -260,7 +264,3 @@ class PVT(Backbone):
     def classifier(self, num_classes: int) -> nn.Module:
         """Make the linear layer after the class token."""
         return linear_classifier(self.levels[-1].channels, num_classes)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images, as `Backbone.forward`."""
-        return super().forward(self.normalize(images))

@@ -21,8 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parcnet_train.bounds import Count, Pixels, Positive, PositiveShare, Share
-from parcnet_train.models.backbones.adapt import IMAGENET_MEAN, IMAGENET_STD, Normalize, Triple
-from parcnet_train.models.base import Backbone, Level
+from parcnet_train.models.backbones.adapt import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NormalizingBackbone,
+    Triple,
+)
+from parcnet_train.models.base import Level
 from parcnet_train.models.layers.transformer import (
     STD,
     attend,
@@ -207,7 +212,7 @@ class Transformer(nn.Module):
         return tokens[:, 0] if self.native else to_map(tokens[:, 1:], size)
 
 
-class T2TViT(Backbone):
+class T2TViT(NormalizingBackbone):
     """Tokens-to-Token ViT: two steps that make tokens, then a transformer.
 
     Args:
@@ -250,7 +255,7 @@ class T2TViT(Backbone):
         std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
         native: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(mean, std)
         if width % heads or width % 2:
             raise ValueError(
                 f"backbone.width={width}: expected an even multiple of backbone.heads={heads}"
@@ -259,7 +264,6 @@ class T2TViT(Backbone):
         features = max(1, int(token_width * feature_share))
         patch = 9 * token_width  # of 3x3 pixels
         (drops,) = increasing(stochastic_depth, [depth])
-        self.normalize = Normalize(mean, std)
         self.stages = nn.ModuleList(
             [
                 Reduction(SoftSplit(7, 4, 2), Performer(3 * 49, token_width, features, dropout)),
@@ -280,10 +284,6 @@ class T2TViT(Backbone):
     def classifier(self, num_classes: int) -> nn.Module:
         """Make the linear layer after the class token."""
         return linear_classifier(self.levels[-1].channels, num_classes)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Encode images, as `Backbone.forward`."""
-        return super().forward(self.normalize(images))
 
 
 def sinusoids(length: int, width: int) -> Tensor:
