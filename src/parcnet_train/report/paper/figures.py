@@ -100,7 +100,7 @@ FIGURE_5 = (
     classified(9, "Swin-1G", 7.3, 77.3, "swin_1g"),
     classified(
         10, "DeIT-2G", 9.5, 77.6, "deit_2g",
-        "no paper prints its width and depth; ours are a guess with that many parameters",
+        "no source prints its width and depth; ours are a guess with that many parameters",
     ),
     classified(11, "ConViT-T", 6.0, 73.1, "convit_tiny", CONVIT),
     classified(12, "ViTC", 4.6, 75.3, "vit_c"),
@@ -115,7 +115,7 @@ FIGURE_6 = (
     detected(1, "MobileNetV3", 4.9, 22.0, "mobilenetv3", OWN_HEAD),
     detected(2, "MobileNetV2", 4.3, 22.1, "mobilenetv2", OWN_HEAD),
     detected(3, "MobileNetV1", 5.1, 22.2, "mobilenetv1", OWN_HEAD),
-    detected(4, "MixNet", 4.5, 22.3, "mixnet", f"{OWN_HEAD}; which MixNet it is, nobody prints"),
+    detected(4, "MixNet", 4.5, 22.3, "mixnet", f"{OWN_HEAD}; that it is MixNet-M is a guess"),
     detected(5, "MNASNet", 4.9, 23.0, "mnasnet", OWN_HEAD),
     detected(6, "MobileViT-XS", 2.7, 24.8, "mobilevit_xs"),
     detected(7, "VGG", 35.6, 25.1, "vgg16", OWN_HEAD),
