@@ -1,8 +1,9 @@
 """JSON Schemas made from constructors."""
 
 import inspect
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, Unpack
 
+import pytest
 from annotated_types import Ge
 
 from parcnet_train.config.generate import schema_of, schema_of_type
@@ -33,6 +34,47 @@ def test_arguments_have_types_bounds_and_descriptions():
 
 def test_a_constructor_may_take_any_argument():
     assert schema_of(lambda **options: options, "mine.any")["additionalProperties"] is True
+
+
+class Shared(TypedDict, total=False):
+    """Arguments that are passed on."""
+
+    depth: int
+
+
+class Base:
+    """Something with a depth.
+
+    Args:
+        depth: Number of layers.
+    """
+
+    def __init__(self, width: int, depth: Annotated[int, Ge(2)] = 3) -> None:
+        """Do nothing."""
+
+
+class PassesOn(Base):
+    """Something with a depth and a fixed width."""
+
+    def __init__(self, kind: str, **shared: Unpack[Shared]) -> None:
+        super().__init__(1, **shared)
+
+
+class Inherits(PassesOn):
+    """Something with the constructor of its base class."""
+
+
+@pytest.mark.parametrize("target", [PassesOn, Inherits])
+def test_arguments_that_are_passed_on_are_those_of_the_base_class(target):
+    schema = schema_of(target, "mine.target")
+    assert sorted(schema["properties"]) == ["depth", "kind"]
+    assert schema["properties"]["depth"] == {
+        "type": "integer",
+        "minimum": 2,
+        "description": "Number of layers.",
+        "default": 3,
+    }
+    assert (schema["required"], schema["additionalProperties"]) == (["kind"], False)
 
 
 def test_an_annotation_of_any_class_accepts_everything():

@@ -32,7 +32,14 @@ TINY = [
 def make_task(network, **settings):
     """Build a task around a network, as in a trainer with one process."""
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
-    task = DetectionTask(network, 4, optimizer, lambda *_, **__: 0.1, 2, **settings)
+    task = DetectionTask(
+        network,
+        4,
+        optimizer=optimizer,
+        schedule=lambda *_, **__: 0.1,
+        reference_batch=2,
+        **settings,
+    )
     task._trainer = type("Trainer", (), {"world_size": 1})()
     return task
 

@@ -45,7 +45,14 @@ class Fixed(nn.Module):
 def make_task(network, **settings):
     """Build a task around a network, as in a trainer with one process."""
     optimizer = functools.partial(torch.optim.SGD, lr=0.1)
-    return SegmentationTask(network, CLASSES, optimizer, lambda *_, **__: 0.1, 2, **settings)
+    return SegmentationTask(
+        network,
+        CLASSES,
+        optimizer=optimizer,
+        schedule=lambda *_, **__: 0.1,
+        reference_batch=2,
+        **settings,
+    )
 
 
 def make_batch(masks):

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import PydanticUserError, TypeAdapter
 from typing_extensions import is_typeddict
@@ -39,15 +39,14 @@ def schema_of(target: Any, name: str) -> Schema:
     Returns:
         Schema of an object. `additionalProperties` says whether it accepts any argument.
     """
-    hints = hints_of(target)
     texts = descriptions_of(target)
     properties: dict[str, Schema] = {}
     required = []
-    parameters = inspect.signature(target).parameters
+    parameters = parameters_of(target)
     for argument, parameter in parameters.items():
         if parameter.kind in UNNAMED:
             continue
-        properties[argument] = schema_of_type(hints.get(argument, Any), texts.get(argument))
+        properties[argument] = schema_of_type(parameter.annotation, texts.get(argument))
         if parameter.default is inspect.Parameter.empty:
             required.append(argument)
         properties[argument] |= default_of(parameter.default)
@@ -166,6 +165,26 @@ def inlined(schema: Schema) -> Schema:
         return found
 
     return typing.cast(Schema, walk(schema))
+
+
+def parameters_of(target: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a callable with evaluated annotations, `Any` where there is none.
+
+    A `**shared: Unpack[SomeTypedDict]` stands for the parameters of the base class's constructor
+    with the names of that dictionary.
+    """
+    hints = hints_of(target)
+    found: dict[str, inspect.Parameter] = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        hint = hints.get(name, Any)
+        if typing.get_origin(hint) is Unpack:
+            (shared,) = typing.get_args(hint)
+            _, base, *_ = [each for each in inspect.getmro(target) if "__init__" in vars(each)]
+            of_base = parameters_of(base)
+            found |= {each: of_base[each] for each in typing.get_type_hints(shared)}
+        else:
+            found[name] = parameter.replace(annotation=hint)
+    return found
 
 
 def hints_of(target: Any) -> dict[str, Any]:

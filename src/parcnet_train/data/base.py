@@ -8,15 +8,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import look_at, refuse
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import end_workers_of, make_loader
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.distributed.processes import own_cores
@@ -50,6 +52,16 @@ class DataSet(Protocol):
         """Return the labels that are known without opening a file; empty if all are in files."""
 
 
+class SharedArguments(TypedDict, total=False):
+    """Optional arguments of every data module, which passes them on to `TaskData`."""
+
+    multi_scale: MultiScale | None
+    seed: int
+    num_workers: Whole
+    on_error: Literal["stop", "skip"]
+    max_pixels: MaxPixels
+
+
 class TaskData(pl.LightningDataModule):
     """Base class of the data modules.
 
@@ -65,6 +77,9 @@ class TaskData(pl.LightningDataModule):
         seed: Seed of the sample order and of the augmentation.
         num_workers: Loader processes per set and device. All devices of a machine together never
             start more of them per set than it has processors.
+        on_error: Handling of an unreadable file: `stop` raises an error, `skip` leaves the sample
+            out and counts it.
+        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
         repeats: Number of times that an epoch shows the same image; it then shows that many times
             fewer images.
     """
@@ -77,11 +92,13 @@ class TaskData(pl.LightningDataModule):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int],
-        batch_size: int,
-        multi_scale: MultiScale | None,
-        seed: int,
-        num_workers: int,
+        image_size: Pixels,
+        batch_size: Count,
+        multi_scale: MultiScale | None = None,
+        seed: int = 0,
+        num_workers: Whole = 8,
+        on_error: Literal["stop", "skip"] = "stop",
+        max_pixels: MaxPixels = MAX_PIXELS,
         repeats: int = 1,
     ) -> None:
         super().__init__()
@@ -92,6 +109,8 @@ class TaskData(pl.LightningDataModule):
         self.multi_scale = multi_scale
         self.seed = seed
         self.num_workers = num_workers
+        self.on_error = on_error
+        self.max_pixels = max_pixels
         self.repeats = repeats
         self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []

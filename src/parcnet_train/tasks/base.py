@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,14 @@ class Step(NamedTuple):
     batches: range  # batches of the epoch; the last step may have fewer than `recipe.accumulate`
     share: float  # images in the step, at the base size, in reference batches
     seen: float  # images before the step, in reference batches
+
+
+class TaskArguments(TypedDict):
+    """Arguments of every task, which passes them on to `Task`."""
+
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    reference_batch: int
 
 
 class Task(pl.LightningModule):

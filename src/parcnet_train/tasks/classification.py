@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,7 +13,7 @@ from parcnet_train.bounds import Share
 from parcnet_train.config.sections import MixingOptions
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.models.model import Model
-from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.base import Task, TaskArguments
 from parcnet_train.tasks.metrics import Accuracy, ExactMean
 from parcnet_train.tasks.mixing import Mixing
 
@@ -24,12 +24,10 @@ class ClassificationTask(Task):
     Args:
         model: Model that makes logits of images.
         num_classes: Number of logits.
-        optimizer: Function that makes an optimizer for a model.
-        schedule: Schedule of the learning rate, see `Task`.
-        reference_batch: Number of samples per step for which the learning rates are given.
         label_smoothing: Share of the target that is spread over all classes (paper: 0.1); only in
             training.
         mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
+        **shared: Arguments of `Task`.
     """
 
     monitor: ClassVar[str] = "val/top1"
@@ -40,13 +38,11 @@ class ClassificationTask(Task):
         self,
         model: Model,
         num_classes: int,
-        optimizer: OptimizerFactory,
-        schedule: Schedule,
-        reference_batch: int,
         label_smoothing: Share = 0.1,
         mixing: MixingOptions | None = None,
+        **shared: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(model, optimizer, schedule, reference_batch)
+        super().__init__(model, **shared)
         self.label_smoothing = label_smoothing
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         # Validating arguments would read every batch, and wait for the device.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -27,7 +27,7 @@ from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.models.model import Model
-from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.base import Task, TaskArguments
 from parcnet_train.tasks.metrics import loss_and_skipped
 from parcnet_train.visualize.detections import detection_pairs
 from parcnet_train.visualize.pictures import Pair
@@ -41,9 +41,6 @@ class DetectionTask(Task):
     Args:
         model: Model that makes `DetectionOutputs` of images.
         num_classes: Number of classes of its logits, including the background.
-        optimizer: Function that makes an optimizer for a model.
-        schedule: Schedule of the learning rate, see `Task`.
-        reference_batch: Number of samples per step for which the learning rates are given.
         label_smoothing: Share of the target that is spread over all classes; only in training.
         score_threshold: Probability that a detection must exceed (ml-cvnets of 2023: 0.01).
         nms_iou: IoU above which the worse of two boxes of a class is removed (released value).
@@ -51,6 +48,7 @@ class DetectionTask(Task):
         detections_per_image: Largest number of boxes to keep after NMS (ml-cvnets of 2023: 200).
         save_predictions: Whether an evaluation of a checkpoint writes `predictions.json`.
         pictures: Number of images that an evaluation draws; 0: none.
+        **shared: Arguments of `Task`.
     """
 
     monitor: ClassVar[str] = "val/map"
@@ -61,9 +59,6 @@ class DetectionTask(Task):
         self,
         model: Model,
         num_classes: int,
-        optimizer: OptimizerFactory,
-        schedule: Schedule,
-        reference_batch: int,
         label_smoothing: Share = 0.1,
         score_threshold: Share = 0.01,
         nms_iou: Probability = 0.5,
@@ -71,8 +66,9 @@ class DetectionTask(Task):
         detections_per_image: Count = 200,
         save_predictions: bool = False,
         pictures: PictureCount = 4,
+        **shared: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(model, optimizer, schedule, reference_batch)
+        super().__init__(model, **shared)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.score_threshold = score_threshold

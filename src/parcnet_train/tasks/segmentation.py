@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Unpack
 
 from annotated_types import MinLen
 from pytorch_lightning.callbacks import Callback
@@ -20,7 +20,7 @@ from parcnet_train.segmentation.inference import classes_of_windows, logits_of_s
 from parcnet_train.segmentation.iou import Confusion, intersection_over_union, pixel_accuracy
 from parcnet_train.segmentation.upsample import Mode, classes_at, covered
 from parcnet_train.sizes import Size
-from parcnet_train.tasks.base import OptimizerFactory, Schedule, Task
+from parcnet_train.tasks.base import Task, TaskArguments
 from parcnet_train.tasks.metrics import loss_and_skipped
 from parcnet_train.visualize.class_maps import segmentation_pairs
 from parcnet_train.visualize.pictures import Pair
@@ -34,9 +34,6 @@ class SegmentationTask(Task):
     Args:
         model: Model that makes logits `(B, num_classes, H, W)` of images.
         num_classes: Number of classes of the logits.
-        optimizer: Function that makes an optimizer for a model.
-        schedule: Schedule of the learning rate, see `Task`.
-        reference_batch: Number of samples per step for which the learning rates are given.
         label_smoothing: Share of the target that is spread over all classes; only in training.
         enlarge: Interpolation of the logits to the size of the original image: `nearest` (released
             evaluation) or `bilinear`.
@@ -44,6 +41,7 @@ class SegmentationTask(Task):
             scale keeps the logits.
         mirror: Whether to average over mirrored images too.
         pictures: Number of images that an evaluation draws; 0: none.
+        **shared: Arguments of `Task`.
     """
 
     monitor: ClassVar[str] = "val/miou"
@@ -54,16 +52,14 @@ class SegmentationTask(Task):
         self,
         model: Model,
         num_classes: int,
-        optimizer: OptimizerFactory,
-        schedule: Schedule,
-        reference_batch: int,
         label_smoothing: Share = 0.0,
         enlarge: Mode = "nearest",
         scales: Annotated[Sequence[UpTo100], MinLen(1)] = (1.0,),
         mirror: bool = False,
         pictures: PictureCount = 4,
+        **shared: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(model, optimizer, schedule, reference_batch)
+        super().__init__(model, **shared)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.enlarge: Mode = enlarge

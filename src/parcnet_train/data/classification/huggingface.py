@@ -6,12 +6,13 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
+from parcnet_train.bounds import Count, Pixels
+from parcnet_train.data.base import SharedArguments
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.classification.huggingface_splits import (
     features_of,
@@ -25,7 +26,7 @@ from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.data.classification.transforms import Augmentation
 from parcnet_train.data.decoding import Image, decode, read_image, unreadable
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.samplers import MultiScale, SampleKey
+from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import DataError, UnreadableError
 
 log = logging.getLogger(__name__)
@@ -111,14 +112,7 @@ class HuggingFaceData(ImageFolderData):
         image_column: Name of the column of images.
         label_column: Name of the column of class indices.
         num_classes: Expected number of classes; None: as many as the data set has.
-        multi_scale: Image sizes from which every training step draws one; None: always
-            `image_size`.
-        seed: Seed of the sample order and of the augmentation.
-        num_workers: Loader processes per set and device. All devices of a machine together never
-            start more of them per set than it has processors.
-        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
-            out and counts it.
-        max_pixels: Largest number of pixels of an image; one that declares more is unreadable.
+        **shared: Arguments of `TaskData`.
 
     Raises:
         ConfigError: If `datasets` is not installed.
@@ -136,11 +130,7 @@ class HuggingFaceData(ImageFolderData):
         image_column: str = "image",
         label_column: str = "label",
         num_classes: Count | None = None,
-        multi_scale: MultiScale | None = None,
-        seed: int = 0,
-        num_workers: Whole = 8,
-        on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: MaxPixels = MAX_PIXELS,
+        **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(
             root,
@@ -150,11 +140,7 @@ class HuggingFaceData(ImageFolderData):
             train_dir,
             val_dir,
             num_classes,
-            multi_scale,
-            seed,
-            num_workers,
-            on_error,
-            max_pixels,
+            **shared,
         )
         self.image_column = image_column
         self.label_column = label_column

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Unpack
 
-from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
-from parcnet_train.data.base import TaskData
+from parcnet_train.bounds import Count, Pixels
+from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.classification.dataset import ImageDataset, ImageFolderDataset, collate
 from parcnet_train.data.classification.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import Listed, warn_of_repeats, warn_of_shared
 from parcnet_train.data.folders import class_folders, list_images, warn_of_left_out
-from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.samplers import MultiScale, SampleKey
+from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import DataError
 
 
@@ -31,14 +30,7 @@ class ImageFolderData(TaskData):
         image_size: Height and width of the network's input in pixels; a single number for a square.
         batch_size: Images per step and device, in training and in evaluation.
         augmentation: Augmentation of the training images.
-        multi_scale: Image sizes from which every training step draws one; None: always
-            `image_size`.
-        seed: Seed of the sample order and of the augmentation.
-        num_workers: Loader processes per set and device. All devices of a machine together never
-            start more of them per set than it has processors.
-        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
-            out and counts it.
-        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        **shared: Arguments of `TaskData`.
 
     Raises:
         DataError: If folders are missing or invalid; raised by `class_names` and `setup`.
@@ -56,21 +48,13 @@ class ImageFolderData(TaskData):
         train_dir: str = "train",
         val_dir: str = "val",
         num_classes: Count | None = None,
-        multi_scale: MultiScale | None = None,
-        seed: int = 0,
-        num_workers: Whole = 8,
-        on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: MaxPixels = MAX_PIXELS,
+        **shared: Unpack[SharedArguments],
     ) -> None:
-        super().__init__(
-            root, image_size, batch_size, multi_scale, seed, num_workers, augmentation.repeats
-        )
+        super().__init__(root, image_size, batch_size, repeats=augmentation.repeats, **shared)
         self.train_folder = self.within(train_dir)
         self.val_folder = self.within(val_dir)
         self.expected_classes = num_classes
         self.augmentation = augmentation
-        self.on_error = on_error
-        self.max_pixels = max_pixels
 
     @cached_property
     def class_names(self) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Unpack
 
-from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
-from parcnet_train.data.base import TaskData
+from parcnet_train.bounds import Count, Pixels
+from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.detection.box_checks import check_areas, check_boxes
 from parcnet_train.data.detection.coco import CocoAnnotations, read_annotations
 from parcnet_train.data.detection.coco_categories import (
@@ -34,8 +34,6 @@ from parcnet_train.data.file_checks import (
     warn_of_repeats,
     warn_of_shared,
 )
-from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.samplers import MultiScale
 from parcnet_train.errors import DataError
 
 
@@ -56,14 +54,7 @@ class CocoData(TaskData):
             these keeps them.
         keep_aspect: Whether the aspect ratio of images is kept and the rest of the input is padded
             with gray; otherwise each side is scaled independently.
-        multi_scale: Image sizes from which every training step draws one; None: always
-            `image_size`.
-        seed: Seed of the sample order and of the augmentation.
-        num_workers: Loader processes per set and device. All devices of a machine together never
-            start more of them per set than it has processors.
-        on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
-            out and counts it.
-        max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        **shared: Arguments of `TaskData`.
 
     Raises:
         DataError: If files are missing or invalid; raised by `class_names` and `setup`.
@@ -86,13 +77,9 @@ class CocoData(TaskData):
         val_annotations: str = "annotations/instances_val2017.json",
         num_classes: Count | None = None,
         keep_aspect: bool = False,
-        multi_scale: MultiScale | None = None,
-        seed: int = 0,
-        num_workers: Whole = 8,
-        on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: MaxPixels = MAX_PIXELS,
+        **shared: Unpack[SharedArguments],
     ) -> None:
-        super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
+        super().__init__(root, image_size, batch_size, **shared)
         self.train_images = self.within(train_images)
         self.val_images = self.within(val_images)
         self.train_annotations = self.within(train_annotations)
@@ -100,8 +87,6 @@ class CocoData(TaskData):
         self.expected_classes = num_classes
         self.augmentation = augmentation
         self.keep_aspect = keep_aspect
-        self.on_error = on_error
-        self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
         """Return the background and the category names in the order of their ids.

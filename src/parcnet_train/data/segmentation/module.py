@@ -6,16 +6,15 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 from torch.utils.data import DataLoader
 
-from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
-from parcnet_train.data.base import TaskData
+from parcnet_train.bounds import Count, Pixels
+from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.file_checks import Listed, refuse, warn_of_repeats, warn_of_shared
-from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.near_files import hint
-from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey
+from parcnet_train.data.samplers import EvalBatches, SampleKey
 from parcnet_train.data.segmentation.dataset import MaskedImages, collate
 from parcnet_train.data.segmentation.label_checks import faults_of_all, faults_of_sample
 from parcnet_train.data.segmentation.transforms import (
@@ -62,15 +61,7 @@ class VocData(TaskData):
         evaluation: Size at which images are evaluated. They are resized to the input, each side
             independently (`stretch`) or with gray borders (`keep_aspect`), or keep their own size
             and the network sees windows of `image_size` (`windows`).
-        multi_scale: Image sizes from which every training step draws one; None: always
-            `image_size`.
-        seed: Seed of the sample order and of the augmentation.
-        num_workers: Loader processes per set and device. All devices of a machine together never
-            start more of them per set than it has processors.
-        on_error: Handling of an unreadable image or mask: `stop` raises an error, `skip` leaves the
-            sample out and counts it.
-        max_pixels: Largest number of pixels of an image or mask; a file that declares more is
-            unreadable.
+        **shared: Arguments of `TaskData`.
 
     Attributes:
         window: Size of the windows of an evaluation in windows, else None.
@@ -97,13 +88,9 @@ class VocData(TaskData):
         num_classes: Count | None = None,
         names: list[str] | None = None,
         evaluation: Literal["stretch", "keep_aspect", "windows"] = "stretch",
-        multi_scale: MultiScale | None = None,
-        seed: int = 0,
-        num_workers: Whole = 8,
-        on_error: Literal["stop", "skip"] = "stop",
-        max_pixels: MaxPixels = MAX_PIXELS,
+        **shared: Unpack[SharedArguments],
     ) -> None:
-        super().__init__(root, image_size, batch_size, multi_scale, seed, num_workers)
+        super().__init__(root, image_size, batch_size, **shared)
         self.train_list = self.root / LISTS / Path(f"{train_list}.txt").expanduser()
         self.val_list = self.root / LISTS / Path(f"{val_list}.txt").expanduser()
         self.images = str(Path(images).expanduser())
@@ -113,8 +100,6 @@ class VocData(TaskData):
         self.augmentation = augmentation
         self.evaluation = evaluation
         self.window: Size | None = self.image_size if evaluation == "windows" else None
-        self.on_error = on_error
-        self.max_pixels = max_pixels
 
     def find_classes(self) -> list[str]:
         """Return the class names from `classes.txt`, else from `names`, else the class indices.
