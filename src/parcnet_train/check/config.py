@@ -26,6 +26,8 @@ from parcnet_train.check.devices import (
     wrong_strategy,
     wrong_validation,
 )
+from parcnet_train.check.optimizer import KEY as OPTIMIZER
+from parcnet_train.check.optimizer import unfit_class, wrong_optimizer
 from parcnet_train.check.parts import (
     wrong_data,
     wrong_finetuning,
@@ -67,6 +69,8 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
         *faults_of(whole, read_schema(SCHEMA), schema_of_any, borrowed),
         *wrong_classes_of(whole, borrowed),
     ]
+    if unfit := list(unfit_class(config)):  # no arguments help, so theirs are not reported
+        faults = [fault for fault in faults if not fault.key.startswith(OPTIMIZER)] + unfit
     unset = [key for key in borrowed if value_of(config, key) is MISSING]
     broken = {key.split(".")[0] for key in (*(fault.key for fault in faults), *unset)}
     if "action" in broken:  # everything else depends on it
@@ -125,6 +129,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark", "export"),
     wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_mixing: ("recipe", "task"),
+    wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
