@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-import torch
 
 import running
+from killing import differing
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.visualize.curves import read_series
 
@@ -73,21 +73,6 @@ def kill_at(step, cwd, *overrides):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-
-
-def differing(one, other, key=""):
-    """Return the keys under which two nested values differ in any bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for name in one.keys() | other.keys():
-            yield from differing(one.get(name), other.get(name), f"{key}/{name}")
-    elif isinstance(one, list | tuple) and len(one) == len(other):
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            yield from differing(*pair, f"{key}/{number}")
-    elif isinstance(one, torch.Tensor):
-        if not isinstance(other, torch.Tensor) or not torch.equal(one, other):
-            yield key
-    elif one != other:
-        yield key
 
 
 def without_folder(value, folder):

@@ -7,16 +7,14 @@ import math
 import pytest
 import torch
 
+from killing import LAST, assert_same_end, run_killed, run_killed_and_resumed
 from numbers_task import NumbersData, NumbersTask, train
+from own_optimizers import lookahead
 from parcnet_train.build import accumulation
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.data.samplers import MultiScale
-from parcnet_train.tasks.classification import ClassificationTask
 from parcnet_train.visualize.curves import read_series
 from running import MULTI_SCALE, TINY, composed, run
-
-LAST = "checkpoints/last.ckpt"
-
 
 COSINE = ["recipe.schedule.warmup_steps=0", "recipe.schedule.min_lr=0", "recipe.optimizer.lr=0.01"]
 
@@ -113,18 +111,6 @@ def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
         torch.testing.assert_close(task.model.state_dict()[name], value, rtol=1e-12, atol=1e-14)
 
 
-class Killed(BaseException):
-    """An end like SIGKILL: nothing more is written."""
-
-
-def kill_behind(number):
-    def hook(task, outputs, batch, batch_idx):
-        if task.trainer.fit_loop.total_batch_idx + 1 == number:
-            raise Killed
-
-    return hook
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """Run without interruption: two epochs of five batches."""
@@ -140,49 +126,25 @@ SLOWLY = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 3, 4, 6,
 
 
 @pytest.mark.parametrize("killed_behind", [5, *SLOWLY])
-def test_a_run_killed_after_any_step_resumes_to_the_same_weights(
-    killed_behind, straight, tmp_path, monkeypatch
-):
+def test_a_run_killed_after_any_step_resumes_to_the_same_weights(killed_behind, straight, tmp_path):
     folder, results = straight
-    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
-    with pytest.raises(Killed):
-        run(RESUMABLE, tmp_path)
-    monkeypatch.undo()
-    resumed = run([*RESUMABLE, f"ckpt={tmp_path}"], tmp_path)
+    resumed = run_killed_and_resumed(RESUMABLE, tmp_path, killed_behind)
     assert_same_end(folder, results, tmp_path, resumed)
-
-
-def assert_same_end(folder, results, tmp_path, resumed):
-    for key in ("train/loss", "train/skipped", "val/loss", "val/top1", "steps", "epochs"):
-        assert resumed[key] == results[key], key
-    series = [read_series(each / "csv") for each in (folder, tmp_path)]
-    for name in ("train/loss_step", "train/loss_epoch", "train/lr", "val/loss"):
-        assert series[0][name] == series[1][name], name
-    ends = [read_checkpoint(each / LAST) for each in (folder, tmp_path)]
-    for state in ("state_dict", "current_model_state"):
-        assert all((ends[0][state][name] == value).all() for name, value in ends[1][state].items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_behind", [4, 5, 8, 9])
-def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path, monkeypatch):
+def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path):
     """Epochs have five batches, two batches per step."""
     overrides = [*RESUMABLE, "recipe.accumulate=2"]
     straight, folder = run(overrides, tmp_path / "straight"), tmp_path / "killed"
-    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(killed_behind))
-    with pytest.raises(Killed):
-        run(overrides, folder)
-    monkeypatch.undo()
-    resumed = run([*overrides, f"ckpt={folder}"], folder)
+    resumed = run_killed_and_resumed(overrides, folder, killed_behind)
     assert resumed["steps"] == 6
     assert_same_end(tmp_path / "straight", straight, folder, resumed)
 
 
-def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(ClassificationTask, "on_train_batch_end", kill_behind(8))
-    with pytest.raises(Killed):
-        run(RESUMABLE, tmp_path)
-    monkeypatch.undo()
+def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, caplog):
+    run_killed(RESUMABLE, tmp_path, 8)
     assert read_checkpoint(tmp_path / LAST)["position"]["batch"] == 3
     with caplog.at_level(logging.WARNING):
         results = run([*RESUMABLE, "recipe.batch_size=8", f"ckpt={tmp_path}"], tmp_path)
@@ -190,3 +152,12 @@ def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, monkeypatc
     assert results["steps"] == 13  # 8 before the resume, 5 after it
     with (tmp_path / "csv" / "version_1" / "metrics.csv").open() as stream:
         assert next(csv.DictReader(stream))["step"] == "8"
+
+
+def test_a_resume_restores_the_configuration_but_not_what_an_optimizer_counts():
+    task = NumbersTask(reference_batch=8, lr=0.01)
+    task.make_optimizer = lambda model: lookahead(model.parameters(), 0.01, (0.9, 0.99), 0.1)
+    group = task.configure_optimizers().param_groups[0]
+    assert group["lookahead_step"] == 0
+    assert "lookahead_step" not in task.settings[0]
+    assert {"lr": 0.01, "weight_decay": 0.1}.items() <= task.settings[0].items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -124,9 +125,12 @@ class Task(pl.LightningModule):
         optimizer = self.make_optimizer(self.model)
         if len(self.projections):
             optimizer.add_param_group({"params": list(self.projections.parameters())})
-        # Kept for `on_train_start`: a checkpoint restores the values of the old configuration.
+        # Kept for `on_train_start`: a checkpoint restores the values of the old configuration. What
+        # an optimizer counts in its groups is not configured, and is restored.
+        configured = {"lr", "lr_scale", "weight_decay"}
+        configured |= {*inspect.signature(type(optimizer)).parameters} - {"params"}
         self.settings = [
-            {name: value for name, value in group.items() if name != "params"}
+            {name: value for name, value in group.items() if name in configured}
             for group in optimizer.param_groups
         ]
         return optimizer
