@@ -13,7 +13,7 @@ from parcnet_train.build import build_model, meta_device
 from parcnet_train.checkpoints.checkpoints import model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.models.profiling.counts import on_meta
-from parcnet_train.optim.finetuning import freeze, parameter_groups
+from parcnet_train.optim.finetuning import freeze, kinds_of, parameter_groups
 from running import BACKBONES, LARGER_SLOWLY, TINY, composed, configure, run
 
 
@@ -296,6 +296,21 @@ def test_check_reports_every_invalid_finetuning_value():
 
 def test_profile_ignores_freezing():
     assert configure(["action=profile", "recipe.finetuning.freeze_stages=6"])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pvt_tiny", ["position"] * 4),
+        ("t2t_vit_7", ["class_token"]),
+        ("mobile_former_214m", ["tokens"]),
+    ],
+)
+def test_embeddings_of_transformers_are_found_by_name(name, expected):
+    model = model_of(name)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = [names[p] for p, kind in kinds_of(model).items() if kind == "embeddings"]
+    assert sorted(each.rpartition(".")[2] for each in found) == expected
 
 
 def test_weight_decay_leaves_out_the_chosen_kinds_of_parameters():

@@ -18,8 +18,10 @@ from parcnet_train.models.model import Model
 Kind = Literal["norms", "biases", "embeddings"]
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 EMBEDDINGS = (nn.Embedding, PositionEmbedding)
-# Parameters that transformers of timm and torchvision have in a module of another kind.
+# Parameters that transformers have in a module of another kind: those of timm and torchvision, and
+# `position`, `class_position` and `tokens` of ours.
 EMBEDDING_NAMES = (
+    *("position", "tokens"),
     *("pos_embed", "pos_embedding", "position_embedding", "position_embeddings"),
     *("cls_token", "class_token", "dist_token", "relative_position_bias_table"),
 )
