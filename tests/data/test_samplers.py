@@ -269,3 +269,24 @@ def test_progressive_sizes_depend_on_the_epoch_alone():
         ]
         assert len({tuple(plan.starts) for plan in plans}) == 1
         assert len({tuple(each.size for each in plan.scales) for plan in plans}) == 1
+
+
+@pytest.mark.parametrize("draw", range(5))
+def test_progressive_batches_depend_on_seed_epoch_and_global_batch_alone(draw):
+    random = np.random.default_rng(draw)
+    seed, epoch, length = (int(random.integers(most)) for most in (1000, 9, 400))
+    rule = ("released", "balanced")[draw % 2]
+    sizes = Progressive(rule, smallest=0.5, count=2, epochs=6)  # nothing is rounded
+
+    def of_all_processes(number):
+        samplers = [
+            TrainBatches(length + 1, 64 // number, (64, 64), seed, rank, number, sizes, epoch=epoch)
+            for rank in range(number)
+        ]
+        steps = zip(*samplers, strict=True)
+        return [flat(zip(*step, strict=True)) for step in steps]
+
+    alone = of_all_processes(1)
+    assert len(alone) > 0
+    for number in (2, 4, 8):
+        assert of_all_processes(number) == alone
