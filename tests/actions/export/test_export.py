@@ -109,7 +109,9 @@ def test_dense_tasks(task, option, others, tmp_path):
     results = run((*export, "export.verify=metric"), tmp_path / "logits")
     monitor = {"detection": "val/map", "segmentation": "val/miou"}[task]
     after = results[f"export/after/{monitor}"]
-    assert after == pytest.approx(results[f"export/before/{monitor}"], abs=1e-6)
+    # Scores of an untrained network are nearly equal, so that rounding may change their order, and
+    # with it the average precision; outputs are compared by `export.verify=outputs`.
+    assert after == pytest.approx(results[f"export/before/{monitor}"], abs=5e-3)
     results = run((*export, "export.precision=int8"), tmp_path / "int8")
     assert results[f"export/after/{monitor}"] >= results[f"export/before/{monitor}"] - 0.01
     results = run((*export, "export.precision=int8", f"export.{option}=true"), tmp_path / "both")
