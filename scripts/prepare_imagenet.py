@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parcnet_train.data.prepare.imagenet import prepare_imagenet
+from parcnet_train.data.prepare.official.imagenet import prepare_imagenet
 from parcnet_train.distributed.user_errors import user_errors
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from parcnet_train.data.prepare.coco_to_voc import RULES
-from parcnet_train.data.prepare.voc import prepare_voc
+from parcnet_train.data.prepare.official.coco_to_voc import RULES
+from parcnet_train.data.prepare.official.voc import prepare_voc
 from parcnet_train.distributed.user_errors import user_errors
 
 

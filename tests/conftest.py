@@ -15,7 +15,7 @@ import golden
 from coco_files import write_coco
 from parcnet_train import __main__ as entry
 from parcnet_train.conversion.convert import convert
-from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
+from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES
 from reporting import BASELINE, BETTER, report
 from run_folders import provenance_of, results_of, write_row, write_run
 from running import TRAINED, run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from parcnet_train.check.preparation import wrong_prepare
 from parcnet_train.config.compose import (
     PlainConfig,
     choices,
@@ -14,6 +15,7 @@ from parcnet_train.config.compose import (
 )
 from parcnet_train.config.overrides import sweeps
 from parcnet_train.errors import ConfigError, Fault
+from parcnet_train.runs.actions import action_of
 from parcnet_train.sweeps.grid import Jobs, jobs_of
 
 OURS = "processes"  # among the choices of hydra/launcher
@@ -42,6 +44,11 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: boo
         quick = [*faults, *(fault for fault in typed_faults(plain) if fault.key not in named)]
         if quick:
             raise ConfigError(quick)
+        action = action_of(plain.values["action"])
+        if action is not None and action.quick:
+            if wrong := list(wrong_prepare(plain.values)):
+                raise ConfigError(wrong)
+            return
     from parcnet_train.check.config import check  # torch: seconds
 
     of_values = [fault for fault in plain.faults if fault.key not in named]

@@ -218,7 +218,9 @@ def act(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ProcessError: If one of several processes has failed.
     """
-    from parcnet_train.build import processes_to_start
+    if not ACTIONS[config["action"]].parallel:
+        return function_of(config["action"])(config)
+    from parcnet_train.build import processes_to_start  # torch: seconds
 
     processes = processes_to_start(config)
     if processes == 1:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from parcnet_train.report.console.summary import print_summary
 from parcnet_train.runs.directories import config_hash, write_results
@@ -26,12 +25,14 @@ def about(config: dict[str, Any]) -> Results:
         "run_dir": config["paths"]["output"],
         "config_hash": config_hash(config),
         "parcnet_train_version": __version__,
-        "torch_version": torch.__version__,
+        "torch_version": version("torch"),
     }
 
 
 def is_first_process() -> bool:
     """Return whether this is the process that writes the files of its run."""
+    import torch  # seconds, which action=prepare does without
+
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 

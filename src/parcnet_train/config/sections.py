@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11 as well
 
 from parcnet_train.bounds import (
@@ -303,6 +303,93 @@ class Export:
     argmax: bool
 
 
+SOURCES = Literal[
+    "imagenet",
+    "voc",
+    "coco",
+    "voc_xml",
+    "yolo",
+    "labelme",
+    "coco_export",
+    "label_studio",
+    "csv",
+    "color_masks",
+    "split",
+]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table of images (`prepare.source=csv`).
+
+    Attributes:
+        image: Column of the file names; null: found by its name.
+        label: Column of the classes; null: found by its name, or one column of 0 and 1 per class.
+        split: Column of the sets; null: found by its name, if there is one.
+    """
+
+    image: Text | None
+    label: Text | None
+    split: Text | None
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Assignment of images to training, validation and test set, drawn by `seed`.
+
+    Attributes:
+        keep: Whether the source's own sets are kept; the rest is assigned only where it has none.
+        val: Share of the images for validation.
+        test: Share of the images for the test.
+        group_by: Regular expression, whose match in an image's path names the group of images
+            that stay together; null: no groups.
+        near_duplicates: Largest number of differing bits, of 256, between the hashes of images
+            that stay together; null: near-duplicates are not searched for.
+    """
+
+    keep: bool
+    val: Annotated[float, Gt(0), Lt(1)]
+    test: Share
+    group_by: Text | None
+    near_duplicates: Annotated[int, Ge(0), Le(32)] | None
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Settings of `action=prepare`.
+
+    Attributes:
+        source: Format of the input.
+        input: Folder or file to read; for `source=voc`, a folder with both archives, or
+            [VOC, SBD].
+        output: Folder to create.
+        task: Task to prepare for; null: the one that the source has annotations for.
+        link: Method for images: a copy, a hard link or a symbolic link.
+        classes: Names of the classes in order, or a file with one name per line; null: those of
+            the source.
+        crowds: Whether objects that the source marks as difficult or crowd stay so, which excludes
+            them from training, or become ordinary objects.
+        palette: File with the colors of the classes; null: `labelmap.txt` of the source.
+        columns: Columns of a table.
+        split: Assignment of images to sets.
+        coco: Folder of COCO 2017, whose images are added (`source=voc`); null: none are.
+        coco_rule: Rule by which COCO's objects become masks (`source=voc`).
+    """
+
+    source: SOURCES | None
+    input: Text | Annotated[list[Text], MinLen(1)] | None
+    output: Text | None
+    task: Literal["classification", "detection", "segmentation"] | None
+    link: Literal["copy", "hard", "symbolic"]
+    classes: Text | Annotated[list[Text], MinLen(1), Each] | None
+    crowds: Literal["crowd", "object"]
+    palette: Text | None
+    columns: Columns
+    split: SplitOptions
+    coco: Text | None
+    coco_rule: Literal["released", "later-on-top"]
+
+
 @dataclass(frozen=True)
 class Paths:
     """Folders of a run.
@@ -344,6 +431,7 @@ class Config:
         benchmark: Section of action=benchmark.
         report: Section of action=report.
         export: Section of action=export.
+        prepare: Section of action=prepare.
         paths: Folders that a run writes into.
     """
 
@@ -370,4 +458,5 @@ class Config:
     benchmark: Benchmark
     report: Report
     export: Export
+    prepare: Prepare
     paths: Paths

@@ -52,6 +52,7 @@ class Action:
         folder: Whether its runs have their own folder, since they belong to no training.
         parallel: Whether it runs in one process per device.
         network: Whether the composed network is built.
+        quick: Whether it runs without torch, and only its own settings are checked.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Action:
     folder: bool = False
     parallel: bool = False
     network: bool = True
+    quick: bool = False
 
     @property
     def evaluates(self) -> bool:
@@ -118,6 +120,16 @@ ACTIONS = {
             reads_data=never,
             folder=True,
             network=False,
+        ),
+        Action(
+            "prepare",
+            f"{A}.prepare.prepare",
+            section="prepare",
+            checkpoint="none",
+            reads_data=never,
+            folder=True,
+            network=False,
+            quick=True,
         ),
         Action("check", None, section="check", checkpoint="optional", trains=True),
         Action(

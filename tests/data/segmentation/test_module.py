@@ -9,7 +9,7 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
 
 from parcnet_train.data.batches import PADDING
-from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
+from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.data.segmentation.module import VocData
 from parcnet_train.data.segmentation.palette import write_mask

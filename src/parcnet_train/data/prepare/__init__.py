@@ -1,1 +1,5 @@
-"""Preparation of official archives for training, used by `scripts/prepare_*.py`."""
+"""Preparation of data sets for the data modules: `action=prepare` and `scripts/prepare_*.py`.
+
+`official/` unpacks official archives; `convert.py` converts your own sets, which `readers/` read
+and `writers/` write.
+"""

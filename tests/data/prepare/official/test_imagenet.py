@@ -13,9 +13,9 @@ import pytest
 import scipy.io
 import torchvision.datasets.imagenet as reference
 
-from parcnet_train.data.prepare import imagenet as module
-from parcnet_train.data.prepare.imagenet import DEVKIT, TRAIN, VAL, prepare_imagenet
-from parcnet_train.data.prepare.imagenet_devkit import LABELS, META, Counts
+from parcnet_train.data.prepare.official import imagenet as module
+from parcnet_train.data.prepare.official.imagenet import DEVKIT, TRAIN, VAL, prepare_imagenet
+from parcnet_train.data.prepare.official.imagenet_devkit import LABELS, META, Counts
 from parcnet_train.errors import DataError
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_imagenet.py"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from parcnet_train.data.prepare.imagenet_devkit import (
+from parcnet_train.data.prepare.official.imagenet_devkit import (
     ILSVRC2012,
     LABELS,
     META,

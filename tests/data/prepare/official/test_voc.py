@@ -15,8 +15,8 @@ import scipy.io
 from PIL import Image
 from torchvision.datasets import SBDataset, VOCSegmentation
 
-from parcnet_train.data.prepare.voc import prepare_voc
-from parcnet_train.data.prepare.voc_sources import VOC_CLASSES, Counts
+from parcnet_train.data.prepare.official.voc import prepare_voc
+from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES, Counts
 from parcnet_train.data.segmentation.palette import read_mask, voc_palette
 from parcnet_train.errors import DataError
 

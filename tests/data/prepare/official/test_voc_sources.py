@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from parcnet_train.data.prepare.official.voc_sources import OFFICIAL, Counts, read_sbd, read_split
 from parcnet_train.data.prepare.sources import Folder
-from parcnet_train.data.prepare.voc_sources import OFFICIAL, Counts, read_sbd, read_split
 from parcnet_train.errors import DataError
 
 

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from parcnet_train.data.prepare.imagenet_devkit import ILSVRC2012, Counts, read_devkit
+from parcnet_train.data.prepare.official.imagenet_devkit import ILSVRC2012, Counts, read_devkit
 from parcnet_train.data.prepare.sources import broken, in_one_line, write_lines
 from parcnet_train.errors import DataError
 from parcnet_train.files import complete

@@ -19,13 +19,21 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from parcnet_train.data.batches import IGNORED
-from parcnet_train.data.prepare.coco_to_voc import (
+from parcnet_train.data.prepare.official.coco_to_voc import (
     ANNOTATIONS,
     IMAGES,
     CocoImage,
     Rule,
     make_mask,
     read_coco,
+)
+from parcnet_train.data.prepare.official.voc_sources import (
+    OFFICIAL,
+    VOC_CLASSES,
+    Counts,
+    Split,
+    read_sbd,
+    read_split,
 )
 from parcnet_train.data.prepare.sources import (
     Folder,
@@ -38,14 +46,6 @@ from parcnet_train.data.prepare.sources import (
     refuse_missing,
     write_file,
     write_lines,
-)
-from parcnet_train.data.prepare.voc_sources import (
-    OFFICIAL,
-    VOC_CLASSES,
-    Counts,
-    Split,
-    read_sbd,
-    read_split,
 )
 from parcnet_train.data.segmentation.palette import encode_mask, read_mask
 from parcnet_train.errors import DataError

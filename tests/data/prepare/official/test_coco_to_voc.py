@@ -5,8 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from parcnet_train.data.prepare.coco_to_voc import CATEGORIES, CocoImage, make_mask, read_coco
-from parcnet_train.data.prepare.voc_sources import VOC_CLASSES
+from parcnet_train.data.prepare.official.coco_to_voc import (
+    CATEGORIES,
+    CocoImage,
+    make_mask,
+    read_coco,
+)
+from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES
 from parcnet_train.errors import DataError
 
 # warning of pycocotools: https://numpy.org/devdocs/numpy_2_0_migration_guide.html

@@ -1,0 +1,81 @@
+"""Checks of the settings of action=prepare, without torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from parcnet_train.config.sections import SOURCES
+from parcnet_train.errors import Fault
+
+Config = dict[str, Any]
+
+OFFICIAL = ("imagenet", "voc", "coco")  # sources whose archives are official
+# Keys that only some sources read, and the value that means nothing.
+ONLY_FOR = {
+    "palette": ("color_masks",),
+    "coco": ("voc",),
+}
+
+
+def wrong_prepare(config: Config) -> Iterator[Fault]:
+    """Report settings of action=prepare that are missing or do not fit together."""
+    settings = config["prepare"]
+    for key in ("ckpt", "input"):
+        if config[key] is not None:
+            way_out = " Fix: prepare.input=PATH" if key == "input" else ""
+            yield Fault(key, f"{key}={config[key]}: action=prepare does not read it.{way_out}")
+    expected = {
+        "source": f"expected one of {', '.join(get_args(SOURCES))}",
+        "input": "expected the folder or file to read",
+        "output": "expected the folder to create",
+    }
+    for key, words in expected.items():
+        if settings[key] is None:
+            yield Fault(f"prepare.{key}", f"prepare.{key} has no value; {words}")
+    source, given = settings["source"], settings["input"]
+    inputs = given if isinstance(given, list) else [given] if given is not None else []
+    if len(inputs) > 1 and source != "voc":
+        yield Fault(
+            "prepare.input",
+            f"prepare.input={given}: prepare.source={source} reads one folder or file",
+        )
+    for path in inputs:
+        if not Path(path).expanduser().exists():
+            yield Fault(
+                "prepare.input",
+                f"prepare.input={path}: it does not exist; expected a folder or file",
+            )
+    for key, sources in ONLY_FOR.items():
+        if settings[key] is not None and source not in sources:
+            yield Fault(
+                f"prepare.{key}",
+                f"prepare.{key}={settings[key]}: prepare.source={source} does not read it; "
+                f"expected prepare.source={'|'.join(sources)}",
+            )
+    for key in ("palette", "classes", "coco"):
+        path = settings[key]
+        if isinstance(path, str) and not Path(path).expanduser().exists():
+            yield Fault(f"prepare.{key}", f"prepare.{key}={path}: it does not exist")
+    yield from wrong_split(settings["split"])
+
+
+def wrong_split(split: Config) -> Iterator[Fault]:
+    """Report shares that leave nothing for the training, and an invalid pattern."""
+    if split["val"] + split["test"] >= 1:
+        yield Fault(
+            "prepare.split.val",
+            f"prepare.split.val={split['val']} prepare.split.test={split['test']}: nothing is left "
+            "for the training; expected a sum below 1",
+        )
+    if split["group_by"] is not None:
+        try:
+            re.compile(split["group_by"])
+        except re.error as error:
+            yield Fault(
+                "prepare.split.group_by",
+                f"prepare.split.group_by={split['group_by']}: it is not a regular expression "
+                f"({error}); expected one such as '^(patient\\d+)_'",
+            )

@@ -1,0 +1,229 @@
+"""Files of a source: images by the names that annotations use, their sizes, and text files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from parcnet_train.data.decoding import JPEG, PILLOW, SUFFIXES, decode, may_be_turned
+from parcnet_train.data.folders import is_file, walk
+from parcnet_train.data.headers import read_header
+from parcnet_train.distributed.processes import own_cores
+from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
+from parcnet_train.files import read_regular
+from parcnet_train.sizes import Size
+from parcnet_train.terminal import progress
+
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = 1
+HASH = re.compile(r"[0-9a-f]{8}-(?=.)")  # label-studio puts it before the name of an upload
+BLOCK = 256  # files that are read ahead
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Measured(NamedTuple):
+    """Size of an image file.
+
+    Attributes:
+        shown: Height and width as shown: the EXIF orientation is applied.
+        stored: Height and width as stored.
+        orientation: EXIF orientation, 1 to 8.
+    """
+
+    shown: Size
+    stored: Size
+    orientation: int
+
+
+class Images:
+    """Image files of a folder, found by the names that annotation files use.
+
+    Args:
+        folder: Folder, searched with its subfolders.
+        leaving_out: Names of folders whose images are masks.
+    """
+
+    def __init__(self, folder: Path, leaving_out: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.paths = [
+            path
+            for path in files_below(folder, SUFFIXES)
+            if not set(path.split("/")[:-1]).intersection(leaving_out)
+        ]
+        self.known = set(self.paths)
+        self.by_key: defaultdict[str, list[str]] = defaultdict(list)
+        for path in self.paths:
+            name = PurePosixPath(path)
+            for key in dict.fromkeys((name.name, name.stem, HASH.sub("", name.name, count=1))):
+                self.by_key[key].append(path)
+
+    def find(self, name: str, near: str = "") -> str | None:
+        """Return the path of an image relative to the folder; None if there is no such image.
+
+        Args:
+            name: Path that an annotation file gives: relative to the folder or to the annotation
+                file, absolute on another computer, with backslashes or `%20`, without a suffix, or
+                with label-studio's hash before the name.
+            near: Folder of the annotation file, relative to the folder; of several images of
+                that name, the one with the longest common path is returned.
+        """
+        for plain in dict.fromkeys((name, unquote(name))):
+            parts = [part for part in plain.replace("\\", "/").split("/") if part not in ("", ".")]
+            if not parts:
+                continue
+            for start in (PurePosixPath(near), PurePosixPath()):
+                wanted = simplified(start.joinpath(*parts))
+                if wanted in self.known:
+                    return wanted
+            last = parts[-1]
+            for key in dict.fromkeys((last, HASH.sub("", last, count=1))):
+                if found := self.by_key.get(key):
+                    return max(found, key=lambda path: alike(path, parts, near))
+        return None
+
+
+def alike(path: str, parts: Sequence[str], near: str) -> tuple[int, int]:
+    """Return how well a path fits a name: equal parts from the end, and from the beginning."""
+    own = path.split("/")
+    ending = common(own[::-1], list(parts)[::-1])
+    return ending, common(own, near.split("/"))
+
+
+def common(first: Sequence[str], second: Sequence[str]) -> int:
+    """Return the number of equal parts at the beginning of two paths."""
+    pairs = zip(first, second, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def simplified(path: PurePosixPath) -> str:
+    """Return a path without `..`, as far as its own folders allow."""
+    kept: list[str] = []
+    for part in path.parts:
+        if part == ".." and kept:
+            kept.pop()
+        elif part != "..":
+            kept.append(part)
+    return "/".join(kept)
+
+
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Return the files of a folder and its subfolders with one of some suffixes, sorted."""
+    return sorted(
+        inside + entry.name
+        for inside, entries in walk(folder)
+        for entry in entries or ()
+        if entry.name.lower().endswith(suffixes) and is_file(entry)
+    )
+
+
+def read_text(file: Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return read_regular(file).decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"prepare.input: {file} cannot be read ({reason_of(error)}); expected a text file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"prepare.input: {file} is not UTF-8 text. Fix: save it as UTF-8"
+        ) from error
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"prepare.input: {file} is not JSON, or is truncated ({first_line(error)}). Fix: "
+            "export it again"
+        ) from error
+
+
+def measure(content: bytes) -> Measured:
+    """Return the size of an image as `decode` would return it, in most cases without decoding it.
+
+    Raises:
+        UnreadableError: If it is not an image.
+    """
+    header = read_header(content)
+    stored = header.size
+    if header.kind == "JPEG" and content.startswith(JPEG) and not may_be_turned(content):
+        return Measured(stored, stored, UPRIGHT)
+    try:
+        with PILLOW[header.kind](io.BytesIO(content)) as image:
+            orientation = int(image.getexif().get(ORIENTATION, UPRIGHT))
+    except Exception:  # Pillow raises nearly anything for a damaged file
+        orientation = 0
+    if orientation == UPRIGHT:
+        return Measured(stored, stored, UPRIGHT)
+    height, width = decode(content).shape[:2]
+    return Measured((height, width), stored, orientation)
+
+
+def read_embedded(file: Path) -> bytes:
+    """Return the image that a JSON file of labelme contains.
+
+    Raises:
+        DataError: If the file cannot be read, or contains no image.
+    """
+    try:
+        return base64.b64decode(read_json(file)["imageData"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"prepare.input: {file} contains no image in imageData") from error
+
+
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], title: str
+) -> Iterator[Result | DataError]:
+    """Yield the results of a function in order, or its errors, computed in threads.
+
+    Args:
+        function: Function that reads files; a `DataError` that it raises is yielded.
+        items: Arguments.
+        title: Title of the progress bar.
+    """
+
+    def run(item: Item) -> Result | DataError:
+        try:
+            return function(item)
+        except DataError as error:
+            return error
+        except OSError as error:
+            return UnreadableError(reason_of(error))
+
+    with ThreadPoolExecutor(own_cores()) as pool, progress(title, len(items)) as bar:
+        for start in range(0, len(items), BLOCK):
+            for result in pool.map(run, items[start : start + BLOCK]):
+                yield result
+                bar.update()
+
+
+def lines_of(file: Path) -> list[str]:
+    """Return the non-empty lines of a text file, without surrounding white space."""
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+
+
+def unlike(names: Iterable[str]) -> set[str]:
+    """Return the names that occur more than once."""
+    seen: set[str] = set()
+    return {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]

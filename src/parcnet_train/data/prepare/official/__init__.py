@@ -1,0 +1,1 @@
+"""Preparation of official archives: ImageNet, PASCAL VOC 2012 with SBD, and COCO 2017."""

@@ -1,0 +1,176 @@
+"""Geometry of annotated objects: masks, boxes and areas, and the turn of an image's orientation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.data.prepare.annotated import AnnotatedObject, Box, Polygon, Runs
+from parcnet_train.sizes import Size
+
+Drawn = npt.NDArray[np.bool_]  # (H, W)
+
+LEAST_POINTS = 3  # of a polygon
+
+# A point of the stored image, (x, y), in the image as shown, for the EXIF orientations that turn an
+# image on its side; height and width are those of the stored image.
+TURNS: dict[int, Callable[[Any, Any, int, int], tuple[Any, Any]]] = {
+    5: lambda x, y, height, width: (y, x),
+    6: lambda x, y, height, width: (height - y, x),
+    7: lambda x, y, height, width: (height - y, width - x),
+    8: lambda x, y, height, width: (y, width - x),
+}
+
+
+def draw(shape: AnnotatedObject, size: Size) -> Drawn:
+    """Return the pixels of an object: its run lengths, or the union of its polygons or its box.
+
+    Raises:
+        ValueError: If the run lengths are invalid or belong to an image of another size.
+    """
+    from pycocotools import mask
+
+    if shape.runs is not None:
+        height, width = shape.runs["size"]
+        if (height, width) != tuple(size):
+            raise ValueError(f"its mask has {width}x{height} pixels")
+        return np.asarray(mask.decode(compressed(shape.runs)), np.bool_)
+    polygons = shape.polygons or (corners(shape.box),)
+    runs = mask.frPyObjects([list(polygon) for polygon in polygons], *size)
+    return np.asarray(mask.decode(mask.merge(runs)), np.bool_)
+
+
+def compressed(runs: Runs) -> Any:
+    """Return run lengths as pycocotools decodes them: compressed, as bytes.
+
+    Raises:
+        ValueError: If they are invalid.
+    """
+    from pycocotools import mask
+
+    height, width = runs["size"]
+    counts = runs["counts"]
+    if isinstance(counts, str | bytes):
+        return {"size": [height, width], "counts": counts}
+    if sum(counts) != height * width:
+        raise ValueError("its run lengths do not add up to the number of its pixels")
+    return mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+
+
+def encode(drawn: Drawn) -> dict[str, Any]:
+    """Return a mask as compressed run lengths, as JSON holds them."""
+    from pycocotools import mask
+
+    runs = mask.encode(np.asfortranarray(drawn, dtype=np.uint8))
+    return {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
+
+
+def area_of(shape: AnnotatedObject, size: Size) -> float:
+    """Return the number of pixels of an object; the area of the box if it has only a box."""
+    if shape.has_shape:
+        return float(draw(shape, size).sum())
+    left, top, right, bottom = shape.box
+    return (right - left) * (bottom - top)
+
+
+def box_of(polygons: Sequence[Polygon]) -> Box:
+    """Return the smallest box around polygons."""
+    xs = [x for polygon in polygons for x in polygon[0::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def box_of_mask(drawn: Drawn) -> Box | None:
+    """Return the smallest box around the pixels of a mask; None if there are none."""
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    if not len(rows):
+        return None
+    return (
+        float(columns[0]),
+        float(rows[0]),
+        float(columns[-1] + 1),
+        float(rows[-1] + 1),
+    )
+
+
+def corners(box: Box) -> Polygon:
+    """Return a box as a polygon."""
+    left, top, right, bottom = box
+    return (left, top, right, top, right, bottom, left, bottom)
+
+
+def scaled(shape: AnnotatedObject, size: Size) -> AnnotatedObject:
+    """Return an object whose coordinates are shares of the image in pixels."""
+    height, width = size
+    left, top, right, bottom = shape.box
+    return replace(
+        shape,
+        box=(left * width, top * height, right * width, bottom * height),
+        polygons=tuple(
+            tuple(value * (height if n % 2 else width) for n, value in enumerate(polygon))
+            for polygon in shape.polygons
+        ),
+    )
+
+
+def turned(shape: AnnotatedObject, stored: Size, orientation: int) -> AnnotatedObject:
+    """Return an object of a stored image in the image as shown.
+
+    Args:
+        shape: Object, in pixels of the stored image.
+        stored: Height and width of the stored image.
+        orientation: EXIF orientation, 5 to 8.
+    """
+    turn = TURNS[orientation]
+    left, top, right, bottom = shape.box
+    x1, y1 = turn(left, top, *stored)
+    x2, y2 = turn(right, bottom, *stored)
+    polygons = []
+    for polygon in shape.polygons:
+        x, y = turn(np.array(polygon[0::2]), np.array(polygon[1::2]), *stored)
+        polygons.append(tuple(np.stack([x, y], axis=1).ravel().tolist()))
+    runs = None
+    if shape.runs is not None:
+        runs = encode(turned_mask(draw(shape, stored), orientation))
+    return replace(
+        shape,
+        box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)),
+        polygons=tuple(polygons),
+        runs=runs,
+    )
+
+
+def turned_mask(mask: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Return a mask of a stored image for the image as shown, by its EXIF orientation, 5 to 8."""
+    turns = {
+        5: mask.T,
+        6: np.rot90(mask, -1),
+        7: np.rot90(mask, 2).T,
+        8: np.rot90(mask),
+    }
+    return np.ascontiguousarray(turns[orientation])
+
+
+def clipped(shape: AnnotatedObject, size: Size) -> AnnotatedObject | None:
+    """Return an object with its box and outlines within the image; None if no area is left."""
+    height, width = size
+    left, top, right, bottom = shape.box
+    box = (
+        min(max(left, 0.0), width),
+        min(max(top, 0.0), height),
+        min(max(right, 0.0), width),
+        min(max(bottom, 0.0), height),
+    )
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return None
+    if box == tuple(shape.box):
+        return shape
+    polygons = tuple(
+        tuple(min(max(value, 0.0), height if n % 2 else width) for n, value in enumerate(polygon))
+        for polygon in shape.polygons
+    )
+    return replace(shape, box=box, polygons=polygons)

@@ -1,0 +1,151 @@
+"""Assignment of every image of a set to training, validation or test."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from parcnet_train.data.batches import IGNORED
+from parcnet_train.data.near_duplicates import groups_of, hash_images, near_pairs
+from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Split
+from parcnet_train.data.prepare.faults import Faults
+from parcnet_train.data.prepare.files import in_parallel
+from parcnet_train.data.prepare.masks import indices_of
+from parcnet_train.data.prepare.settling import content_of
+from parcnet_train.data.prepare.split import group_names, stratify
+from parcnet_train.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How images are assigned to sets.
+
+    Attributes:
+        keep: Whether the source's own sets are kept.
+        val: Share of the images for validation.
+        test: Share of the images for the test.
+        group_by: Pattern that names the group of an image; None: no groups.
+        near_duplicates: Largest number of differing bits of 256 between images that stay together;
+            None: they are not searched for.
+        seed: Seed of the split.
+    """
+
+    keep: bool
+    val: float
+    test: float
+    group_by: str | None
+    near_duplicates: int | None
+    seed: int
+
+
+def assign(found: AnnotatedSet, settings: Splitting, where: str) -> None:
+    """Give every image a set.
+
+    The source's sets are kept if `settings.keep` is set; what they lack comes from the images
+    without a set, or from the training images if there is no validation set.
+
+    Args:
+        found: Set, whose images are changed.
+        settings: How images are assigned.
+        where: Beginning of messages, `prepare.input=PATH`.
+
+    Raises:
+        ConfigError: If nothing would be left for the training.
+        DataError: If a set would be empty, or the source assigns only some images.
+    """
+    if settings.val + settings.test >= 1:
+        raise ConfigError(
+            f"prepare.split.val={settings.val} prepare.split.test={settings.test}: nothing is left "
+            "for the training; expected a sum below 1"
+        )
+    if not settings.keep:
+        for image in found.images:
+            image.split = None
+    given = Counter(image.split for image in found.images)
+    if given["train"] and given["val"]:
+        faults = Faults(where)
+        for image in found.images:
+            if image.split is None:
+                faults.add(
+                    "images that are in none of the source's sets",
+                    "expected each in one of them. Fix: add them to its lists, or split the whole "
+                    "set anew with prepare.split.keep=false",
+                    image.name,
+                )
+        faults.refuse()
+        return
+    pool = [image for image in found.images if image.split is None]
+    if not given["val"]:
+        pool += [image for image in found.images if image.split == "train"]
+    if not pool:
+        raise DataError(f"{where}: it has no training images; expected a training set")
+    shares: dict[Split, float] = {"train": 1.0}
+    if not given["val"]:
+        shares["val"] = settings.val
+    if not given["test"] and settings.test:
+        shares["test"] = settings.test
+    shares["train"] -= sum(share for split, share in shares.items() if split != "train")
+    groups = grouped(pool, settings)
+    sets = stratify(classes_of(pool, found), groups, shares, settings.seed)
+    for image, split in zip(pool, sets, strict=True):
+        image.split = split
+    empty = [split for split, share in shares.items() if share and split not in sets]
+    if empty:
+        largest = Counter(groups).most_common(1)[0][1]
+        raise DataError(
+            f"{where}: no image is left for {' and '.join(empty)}: {len(pool):,} images form "
+            f"{len(set(groups)):,} groups, the largest of {largest:,}; expected more groups. Fix: "
+            "another prepare.split.group_by, or prepare.split.near_duplicates=null"
+        )
+
+
+def grouped(pool: list[AnnotatedImage], settings: Splitting) -> list[int]:
+    """Return the group of each image: by its name, and with its near-duplicates."""
+    names = [image.name for image in pool]
+    pairs: list[tuple[int, int]] = []
+    if settings.group_by is not None:
+        first: dict[str, int] = {}
+        for number, name in enumerate(group_names(names, settings.group_by)):
+            pairs.append((first.setdefault(name, number), number))
+        log.info("prepare.split.group_by: %s groups", f"{len(first):,}")
+    if settings.near_duplicates is not None:
+        hashes = hash_images([partial(content_of, image) for image in pool])
+        near = near_pairs(hashes, settings.near_duplicates)
+        if near:
+            log.info(
+                "%s pairs of near-duplicates stay together (first: %s and %s)",
+                f"{len(near):,}",
+                *(names[number] for number in near[0]),
+            )
+        pairs += near
+    return groups_of(pairs, len(pool)).tolist()
+
+
+def classes_of(pool: list[AnnotatedImage], found: AnnotatedSet) -> list[set[str]]:
+    """Return the classes that each image shows, which a split balances.
+
+    Raises:
+        DataError: If a mask cannot be read.
+    """
+    if not any(image.mask for image in pool):
+        return [
+            {each.name for each in image.objects} | ({image.label} if image.label else set())
+            for image in pool
+        ]
+
+    def look(image: AnnotatedImage) -> set[str]:
+        values = np.unique(indices_of(image, found.palette, len(found.classes))).tolist()
+        return {found.classes[value] for value in values if value != IGNORED}
+
+    shown: list[set[str]] = []
+    for result in in_parallel(look, pool, "masks read"):
+        if isinstance(result, DataError):
+            raise result
+        shown.append(result)
+    return shown

@@ -1,0 +1,1 @@
+"""Writers of the layouts that the data modules read, one module each."""
