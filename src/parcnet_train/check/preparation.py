@@ -12,12 +12,9 @@ from parcnet_train.errors import Fault
 
 Config = dict[str, Any]
 
-OFFICIAL = ("imagenet", "voc", "coco")  # sources whose archives are official
-# Keys that only some sources read, and the value that means nothing.
-ONLY_FOR = {
-    "palette": ("color_masks",),
-    "coco": ("voc",),
-}
+OF_FOLDERS = ("imagenet", "coco", "voc_xml", "labelme", "color_masks")  # the others also read files
+# Keys that only some sources read.
+ONLY_FOR = {"palette": ("color_masks",), "coco": ("voc",)}
 
 
 def wrong_prepare(config: Config) -> Iterator[Fault]:
@@ -47,6 +44,11 @@ def wrong_prepare(config: Config) -> Iterator[Fault]:
             yield Fault(
                 "prepare.input",
                 f"prepare.input={path}: it does not exist; expected a folder or file",
+            )
+        elif source in OF_FOLDERS and not Path(path).expanduser().is_dir():
+            yield Fault(
+                "prepare.input",
+                f"prepare.input={path}: it is a file; prepare.source={source} reads a folder",
             )
     for key, sources in ONLY_FOR.items():
         if settings[key] is not None and source not in sources:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.sizes import Size
 
 Task = Literal["classification", "detection", "segmentation"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+IGNORE = "__ignore__"  # labelme's label of regions that do not count
+SPECIAL = (IGNORE, BACKGROUND_NAME)  # names of objects that are no classes; only masks show them
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Polygon = tuple[float, ...]  # x, y, x, y, ...

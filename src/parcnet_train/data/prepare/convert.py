@@ -14,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from parcnet_train.data.folders import OF_SYSTEMS
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Task
 from parcnet_train.data.prepare.counts import Counts, count
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import in_parallel, measure, read_embedded, unlike
+from parcnet_train.data.prepare.files import in_parallel, measure, read_embedded, repeated
 from parcnet_train.data.prepare.settling import (
     Crowds,
     apply_classes,
     content_of,
+    leave_out_special,
     refuse_repeats,
     settle,
 )
@@ -122,6 +124,8 @@ def convert(
             raise DataError(f"{where}: it contains no annotated image; expected at least one")
         task = chosen_task(task, found, where)
         refuse_unfit(found, task, where)
+        if task == "detection":
+            leave_out_special(found, where)
         settle(found, where, crowds)
         assign(found, splitting, where)
         names = file_names(found.images)
@@ -207,6 +211,12 @@ def refuse_unfit(found: AnnotatedSet, task: Task, where: str) -> None:
     for image in found.images:
         if task == "classification" and image.label is None:
             faults.add("images without a class", "expected one class for every image", image.name)
+        elif task == "classification" and not is_folder_name(str(image.label)):
+            faults.add(
+                "classes that cannot be the name of a folder",
+                "expected names without a slash, and without a dot at the beginning",
+                f"{image.name}: {image.label}",
+            )
         if task == "segmentation" and image.mask is None:
             for shape in image.objects:
                 if not shape.has_shape:
@@ -219,20 +229,26 @@ def refuse_unfit(found: AnnotatedSet, task: Task, where: str) -> None:
     faults.refuse()
 
 
+def is_folder_name(label: str) -> bool:
+    """Return whether the data module can read a folder of this name as a class."""
+    hidden = label.startswith(".") or label.lower() in OF_SYSTEMS
+    return not hidden and not set(label) & {"/", "\\", "\0"}
+
+
 def file_names(images: Sequence[AnnotatedImage]) -> list[str]:
     """Return a file name for every image: its own, or its path if names repeat.
 
     The names are different without their suffixes too, since masks are named after them.
     """
     stems = [PurePosixPath(image.name).stem.casefold() for image in images]
-    repeated = unlike(stems)
+    again = repeated(stems)
     names = []
     for image, stem in zip(images, stems, strict=True):
         path = PurePosixPath(image.name)
-        name = "__".join(path.parts) if stem in repeated else path.name
+        name = "__".join(path.parts) if stem in again else path.name
         suffix = path.suffix if image.file is not None else suffix_of(image)
         names.append(f"{name.removesuffix(path.suffix)}{suffix}")
-    again = unlike(PurePosixPath(name).stem.casefold() for name in names)
+    again = repeated(PurePosixPath(name).stem.casefold() for name in names)
     for number, name in enumerate(names):  # a.jpg and a.png in one folder, or A.jpg
         if PurePosixPath(name).stem.casefold() in again:
             names[number] = f"{PurePosixPath(name).stem}_{number}{PurePosixPath(name).suffix}"

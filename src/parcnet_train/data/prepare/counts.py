@@ -88,5 +88,6 @@ def count(found: AnnotatedSet, task: Task) -> Counts:
         images[image.split] += 1
         images_of[image.split].update(shown)
         if task != "classification":
-            objects_of[image.split].update(each.name for each in image.objects)
+            names = (each.name for each in image.objects)
+            objects_of[image.split].update(name for name in names if name in found.classes)
     return Counts(found.classes, images, images_of, objects_of)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet
+from parcnet_train.data.prepare.annotated import IGNORE, SPECIAL, AnnotatedImage, AnnotatedSet
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import (
     Measured,
@@ -33,6 +33,21 @@ def content_of(image: AnnotatedImage) -> bytes:
         return read_regular(image.file)
     assert image.annotation is not None
     return read_embedded(image.annotation)
+
+
+def leave_out_special(found: AnnotatedSet, where: str) -> None:
+    """Leave out objects that stand for the background or for ignored pixels, as boxes cannot."""
+    notes = Faults(where)
+    for image in found.images:
+        for shape in image.objects:
+            if shape.name in SPECIAL:
+                notes.add(
+                    f"objects with the label {shape.name!r} are left out",
+                    "expected the names of classes (prepare.task=detection)",
+                    image.name,
+                )
+        image.objects = [shape for shape in image.objects if shape.name not in SPECIAL]
+    notes.warn()
 
 
 def settle(found: AnnotatedSet, where: str, crowds: Crowds) -> None:
@@ -106,7 +121,9 @@ def trim(image: AnnotatedImage, crowds: Crowds, notes: Faults) -> None:
                 f"{image.name}: {shape.name} {tuple(round(edge, 2) for edge in shape.box)}",
             )
             continue
-        if shape.is_crowd and crowds == "object":
+        if shape.name == IGNORE:
+            pass  # no class: there is nothing to train on
+        elif shape.is_crowd and crowds == "object":
             inside = replace(inside, is_crowd=False)
         elif shape.is_crowd:
             notes.add(
@@ -130,7 +147,7 @@ def apply_classes(found: AnnotatedSet, given: Sequence[str] | None, faults: Faul
         return
     for image in found.images:
         for name in {each.name for each in image.objects} | {image.label or given[0]}:
-            if name not in given:
+            if name not in given and name not in SPECIAL:
                 faults.add(
                     f"images with the class {name!r}, which prepare.classes lacks",
                     f"expected one of {', '.join(given)}. Fix: add it to prepare.classes",

@@ -1,4 +1,4 @@
-"""Shared parts of the preparation scripts: official archives and atomic file writes."""
+"""Shared parts of the preparation: official archives, links and atomic file writes."""
 
 from __future__ import annotations
 
@@ -189,8 +189,8 @@ def link_hard(path: Path, target: Path) -> None:
         path.hardlink_to(target)
     except OSError as error:
         raise DataError(
-            f"{target} cannot be linked from {path.parent} ({reason_of(error)}). Fix: use --link "
-            "symbolic, or omit --link"
+            f"{target} cannot be linked from {path.parent} ({reason_of(error)}). Fix: link "
+            "symbolically, or copy"
         ) from error
 
 

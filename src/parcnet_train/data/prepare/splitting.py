@@ -135,7 +135,7 @@ def classes_of(pool: list[AnnotatedImage], found: AnnotatedSet) -> list[set[str]
     """
     if not any(image.mask for image in pool):
         return [
-            {each.name for each in image.objects} | ({image.label} if image.label else set())
+            set(found.classes).intersection([*(o.name for o in image.objects), image.label])
             for image in pool
         ]
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from parcnet_train.data.prepare.annotated import AnnotatedSet
 from parcnet_train.data.prepare.faults import Faults
+from parcnet_train.data.prepare.readers.coco_json import read_coco_json
+from parcnet_train.data.prepare.readers.color_masks import read_color_masks
+from parcnet_train.data.prepare.readers.labelme import read_labelme
+from parcnet_train.data.prepare.readers.layouts import read_layout
+from parcnet_train.data.prepare.readers.table import read_table
 from parcnet_train.data.prepare.readers.voc_xml import read_voc_xml
+from parcnet_train.data.prepare.readers.yolo import read_yolo
 
 
 @dataclass(frozen=True)
@@ -34,4 +40,13 @@ Reader = Callable[[Path, Hints, Faults], AnnotatedSet]
 
 READERS: Mapping[str, Reader] = {
     "voc_xml": lambda path, hints, faults: read_voc_xml(path, faults),
+    "yolo": lambda path, hints, faults: read_yolo(path, hints.classes, faults),
+    "labelme": lambda path, hints, faults: read_labelme(path, faults),
+    "coco_export": lambda path, hints, faults: read_coco_json(path, faults),
+    "label_studio": lambda path, hints, faults: read_coco_json(path, faults),
+    "csv": lambda path, hints, faults: read_table(
+        path, hints.image_column, hints.label_column, hints.split_column, faults
+    ),
+    "color_masks": lambda path, hints, faults: read_color_masks(path, hints.palette, faults),
+    "split": lambda path, hints, faults: read_layout(path, hints.classes, faults),
 }

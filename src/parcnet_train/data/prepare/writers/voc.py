@@ -53,12 +53,13 @@ def mask_of(image: AnnotatedImage, found: AnnotatedSet) -> Mask:
     if image.mask is not None:
         return indices_of(image, found.palette, len(found.classes))
     mask = np.full(image.size, BACKGROUND, np.uint8)
+    index_of = {name: index for index, name in enumerate(class_names(found))}
     for shape in image.objects:
         try:
             drawn = draw(shape, image.size)
         except Exception as error:  # pycocotools raises nearly anything
             raise DataError(f"{image.name}: {shape.name} cannot be drawn ({error})") from error
-        mask[drawn] = IGNORED if shape.is_crowd else found.classes.index(shape.name) + 1
+        mask[drawn] = IGNORED if shape.is_crowd else index_of[shape.name]
     return mask
 
 

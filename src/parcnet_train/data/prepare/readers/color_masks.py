@@ -1,0 +1,164 @@
+"""Colored masks, as CVAT exports them (Segmentation mask), or with a palette of your own.
+
+    labelmap.txt    JPEGImages/*    SegmentationClass/*.png    ImageSets/Segmentation/*.txt
+
+A line of `labelmap.txt` is `name:red,green,blue:parts:actions`; a palette of your own may also be a
+table with the columns name, r, g and b (CamVid's class_dict.csv).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path, PurePosixPath
+
+from parcnet_train.data.batches import BACKGROUND_NAME
+from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Split, split_named
+from parcnet_train.data.prepare.faults import Faults
+from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text, repeated
+from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
+from parcnet_train.errors import DataError
+
+LABELMAP = "labelmap.txt"
+MASKS = "SegmentationClass"
+LISTS = "ImageSets/Segmentation"
+CLASSES = "classes.txt"
+LINE = "expected lines `name:red,green,blue::`, or a table with the columns name, r, g and b"
+
+
+def read_color_masks(folder: Path, palette: Path | None, faults: Faults) -> AnnotatedSet:
+    """Read a set with colored masks.
+
+    Args:
+        folder: Folder of the set.
+        palette: File with the colors; None: `labelmap.txt`.
+        faults: Collects what is wrong.
+
+    Raises:
+        DataError: If the colors or the masks are not found.
+    """
+    file = palette or folder / LABELMAP
+    if not file.is_file():
+        raise DataError(
+            f"prepare.input={folder}: {LABELMAP} does not exist; expected CVAT's export "
+            "`Segmentation mask`. Fix: prepare.palette=FILE with the colors of the classes"
+        )
+    classes, colors = read_palette(file)
+    return AnnotatedSet(classes, read_masked(folder, faults), colors)
+
+
+def read_index_masks(folder: Path, classes: list[str] | None, faults: Faults) -> AnnotatedSet:
+    """Read a set in VOC's layout, whose masks contain class indices.
+
+    Args:
+        folder: Folder of the set.
+        classes: Names of the classes, index 0 first; None: those of `classes.txt`.
+        faults: Collects what is wrong.
+
+    Raises:
+        DataError: If the classes are unknown, or there are no masks.
+    """
+    file = folder / CLASSES
+    if classes is None and not file.is_file():
+        raise DataError(
+            f"prepare.input={folder}: {CLASSES} does not exist, so the classes are unknown; "
+            "expected one name per line, index 0 first. Fix: prepare.classes=[...]"
+        )
+    names = classes or [name for name in lines_of(file) if name != "__ignore__"]
+    return AnnotatedSet(names, read_masked(folder, faults))
+
+
+def read_palette(file: Path) -> tuple[list[str], dict[int, int]]:
+    """Return the names of the classes, and the index of every color.
+
+    The background comes first: its line, or black if no line has this name or color.
+
+    Raises:
+        DataError: If a line is invalid, or a name or a color occurs twice.
+    """
+    rows = list(palette_rows(file))
+    names, colors = [name for name, _ in rows], [color for _, color in rows]
+    twice = [*sorted(repeated(names)), *sorted(repeated(map(str, colors)))]
+    if twice:
+        raise DataError(
+            f"{file}: {twice[0]} occurs twice; expected a name and a color of its own in every line"
+        )
+    if BACKGROUND_NAME not in names and (0, 0, 0) not in colors:
+        rows.insert(0, (BACKGROUND_NAME, (0, 0, 0)))
+    rows.sort(key=lambda row: row[0] != BACKGROUND_NAME)  # stable
+    index_of = {red << 16 | green << 8 | blue: n for n, (_, (red, green, blue)) in enumerate(rows)}
+    return [name for name, _ in rows], index_of
+
+
+def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return the name and the color of every line of a palette.
+
+    Raises:
+        DataError: If a line is invalid.
+    """
+    text = read_text(file)
+    if file.suffix.lower() == ".csv":
+        table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+        lines = [
+            ":".join((row.get("name") or "", ",".join(row.get(key) or "" for key in "rgb")))
+            for row in table
+        ]
+    else:
+        lines = [line.strip() for line in text.splitlines()]
+    rows = []
+    for line in lines:
+        if not line or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        try:
+            red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
+        except ValueError as error:
+            raise DataError(f"{file}: the line {line!r} has no color; {LINE}") from error
+        if not name.strip() or not all(0 <= part <= 255 for part in (red, green, blue)):
+            raise DataError(f"{file}: the line {line!r} has no name or no color; {LINE}")
+        rows.append((name.strip(), (red, green, blue)))
+    return rows
+
+
+def read_masked(folder: Path, faults: Faults) -> list[AnnotatedImage]:
+    """Return the images of a set in VOC's layout that have masks.
+
+    Raises:
+        DataError: If there are no masks.
+    """
+    masks = {
+        str(PurePosixPath(path).with_suffix("")): folder / MASKS / path
+        for path in files_below(folder / MASKS, MASK_SUFFIXES)
+    }
+    if not masks:
+        raise DataError(
+            f"prepare.input={folder}: {MASKS} contains no mask; expected one PNG per image there"
+        )
+    images = Images(folder, (MASKS, "SegmentationObject"))
+    splits = read_lists(folder)
+    found = []
+    for name in splits or masks:
+        mask, image = masks.get(name), images.find(name, "JPEGImages")
+        if mask is None or image is None:
+            faults.add(
+                f"images without a mask in {MASKS}" if mask is None else "masks without an image",
+                "expected an image and a mask of every name. Fix: export them with the images, or "
+                f"correct {LISTS}",
+                name,
+            )
+            continue
+        found.append(AnnotatedImage(image, folder / image, split=splits.get(name), mask=mask))
+    return found
+
+
+def read_lists(folder: Path) -> dict[str, Split | None]:
+    """Return the split of every listed image by its name; empty without lists."""
+    lists = sorted((folder / LISTS).glob("*.txt"))
+    splits: dict[str, Split | None] = {}
+    for file in sorted(lists, key=lambda file: split_named(file.stem) is not None):  # later wins
+        for line in lines_of(file):
+            name = line.split("\t")[0].lstrip("/")
+            if PurePosixPath(name).suffix.lower() in (".jpg", ".jpeg", ".png"):
+                name = str(PurePosixPath(name).with_suffix(""))
+            splits[name] = split_named(file.stem)
+    return splits
