@@ -50,17 +50,16 @@ def wrong_prepare(config: Config) -> Iterator[Fault]:
                 "prepare.input",
                 f"prepare.input={path}: it is a file; prepare.source={source} reads a folder",
             )
-    for key, sources in ONLY_FOR.items():
-        if settings[key] is not None and source not in sources:
+    for key in ("palette", "classes", "coco"):
+        given, sources = settings[key], ONLY_FOR.get(key, (source,))
+        if given is not None and source not in sources:
             yield Fault(
                 f"prepare.{key}",
-                f"prepare.{key}={settings[key]}: prepare.source={source} does not read it; "
-                f"expected prepare.source={'|'.join(sources)}",
+                f"prepare.{key}={given}: prepare.source={source} does not read it; expected "
+                f"prepare.source={'|'.join(sources)}",
             )
-    for key in ("palette", "classes", "coco"):
-        path = settings[key]
-        if isinstance(path, str) and not Path(path).expanduser().exists():
-            yield Fault(f"prepare.{key}", f"prepare.{key}={path}: it does not exist")
+        elif isinstance(given, str) and not Path(given).expanduser().exists():
+            yield Fault(f"prepare.{key}", f"prepare.{key}={given}: it does not exist")
     yield from wrong_split(settings["split"])
 
 

@@ -198,7 +198,7 @@ def test_hard_link_to_another_disk_is_refused(tmp_path, monkeypatch):
         place(Folder(folder(tmp_path / "set")), {"a/3.bin": tmp_path / "x"}, "files", "hard")
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}/set/a/3.bin cannot be linked from {tmp_path} (Invalid ")
-    assert "--link symbolic" in message
+    assert "link symbolically, or copy" in message
 
 
 def test_gzip_file_that_is_not_a_tar_is_refused(tmp_path):

@@ -14,9 +14,6 @@ from parcnet_train.data.prepare.official.coco_to_voc import (
 from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES
 from parcnet_train.errors import DataError
 
-# warning of pycocotools: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 # Ids in COCO 2017; comments are COCO's names for VOC's classes.
 COCO_IDS = {
     "aeroplane": 5,  # airplane

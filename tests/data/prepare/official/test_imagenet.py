@@ -18,7 +18,7 @@ from parcnet_train.data.prepare.official.imagenet import DEVKIT, TRAIN, VAL, pre
 from parcnet_train.data.prepare.official.imagenet_devkit import LABELS, META, Counts
 from parcnet_train.errors import DataError
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_imagenet.py"
+SCRIPT = Path(__file__).parents[4] / "scripts" / "prepare_imagenet.py"
 
 # In the order of the labels, which is not the order of the names.
 WORDS = {

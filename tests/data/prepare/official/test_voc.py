@@ -20,10 +20,7 @@ from parcnet_train.data.prepare.official.voc_sources import VOC_CLASSES, Counts
 from parcnet_train.data.segmentation.palette import read_mask, voc_palette
 from parcnet_train.errors import DataError
 
-# warning of pycocotools: https://numpy.org/devdocs/numpy_2_0_migration_guide.html
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-SCRIPT = Path(__file__).parents[3] / "scripts" / "prepare_voc.py"
+SCRIPT = Path(__file__).parents[4] / "scripts" / "prepare_voc.py"
 COUNTS = Counts(voc_train=3, voc_val=2, train=6, coco=7)
 AGAIN = "Fix: remove it and run the command again"
 

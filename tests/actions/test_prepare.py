@@ -1,0 +1,217 @@
+"""`action=prepare`, as a command and as a whole."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from parcnet_train.errors import ConfigError, DataError
+from preparing import COLORS, boxed, document, picture, text
+from running import run
+
+CODE = """
+import sys
+from parcnet_train.__main__ import main
+sys.argv = ["parcnet_train", *sys.argv[1:]]
+main()
+print("torch" in sys.modules)
+"""
+
+
+def class_folders(root, count=8):
+    for number in range(count):
+        picture(root / ("cat", "dog")[number % 2] / f"{number}.jpg", number)
+    return root
+
+
+def overrides(source, path, output, *more):
+    return [
+        "action=prepare",
+        f"prepare.source={source}",
+        f"prepare.input={path}",
+        f"prepare.output={output}",
+        *more,
+    ]
+
+
+def test_results_and_the_command_to_train(tmp_path, capsys):
+    class_folders(tmp_path / "pets")
+    output = tmp_path / "out"
+    results = run(
+        overrides("split", tmp_path / "pets", output, "prepare.split.val=0.25"), tmp_path / "run"
+    )
+    assert results["prepare/task"] == "classification"
+    assert results["prepare/images/train"] == 6
+    assert results["prepare/images/val"] == 2
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    said = capsys.readouterr().out
+    assert "train images" in said
+    assert said.splitlines()[-1] == (
+        "python -m parcnet_train task=classification data=imagefolder "
+        f"data.root={output} recipe=finetune"
+    )
+
+
+def test_classes_from_a_file_and_seed_of_the_run(tmp_path):
+    class_folders(tmp_path / "pets", 20)
+    text(tmp_path / "names.txt", "dog\ncat\nbird\n")
+    sets = []
+    for seed in (0, 1):
+        more = (f"prepare.classes={tmp_path}/names.txt", f"seed={seed}")
+        output = tmp_path / f"out{seed}"
+        run(overrides("split", tmp_path / "pets", output, *more), tmp_path / f"run{seed}")
+        sets.append(sorted(path.name for path in output.glob("val/*/*")))
+    assert sets[0] != sets[1]
+    record = json.loads((tmp_path / "out0" / "prepare.json").read_text())
+    assert record["classes"] == ["dog", "cat", "bird"]
+
+
+def test_official_archives_go_to_their_own_functions(tmp_path):
+    for source, words in (
+        ("imagenet", "lacks ILSVRC2012_img_train.tar"),
+        ("coco", "contains neither annotations_trainval2017.zip"),
+        ("voc", "VOCtrainval_11-May-2012.tar does not exist"),
+    ):
+        with pytest.raises(DataError, match=words):
+            run(overrides(source, tmp_path, tmp_path / "out"), tmp_path / f"run_{source}")
+    with pytest.raises(ConfigError, match="expected two paths"):
+        three = f"[{tmp_path},{tmp_path},{tmp_path}]"
+        run(overrides("voc", three, tmp_path / "out"), tmp_path / "run")
+
+
+def test_command_needs_no_torch_and_reports_faults_in_lines(tmp_path):
+    class_folders(tmp_path / "pets")
+
+    def command(*given):
+        return subprocess.run(
+            [sys.executable, "-c", CODE, *given, f"hydra.run.dir={tmp_path}/run"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = command(*overrides("split", "pets", "out"))
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert (tmp_path / "out" / "prepare.json").is_file()
+    done = command(*overrides("yolo", "no", "out", "prepare.link=soft"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: prepare.link=soft: expected copy, hard or symbolic",
+    ]
+    done = command("action=prepare", "prepare.input=no")
+    assert [line.split(";")[0] for line in done.stderr.splitlines()] == [
+        "error: prepare.source has no value",
+        "error: prepare.output has no value",
+        "error: prepare.input=no: it does not exist",
+    ]
+
+
+# Sets in the formats of four tools, each from its files to an exported network, by the lines of the
+# README. The tests add only what makes a training small.
+
+COUNT = 24
+XML = """<annotation><folder>in</folder><filename>{name}.jpg</filename><size><width>64</width>
+<height>64</height><depth>3</depth></size><segmented>0</segmented><object><name>{label}</name>
+<pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult><bndbox><xmin>{box[0]}</xmin>
+<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object></annotation>"""
+
+
+def drawn(folder, number):
+    image, label, box = boxed(number)
+    picture(folder / f"{number:02d}.jpg", image=image)
+    return f"{number:02d}", label, box
+
+
+def write_voc_xml(root):
+    for number in range(COUNT):
+        name, label, (left, top, right, bottom) = drawn(root / "JPEGImages", number)
+        box = (left + 1, top + 1, right, bottom)
+        text(root / "Annotations" / f"{name}.xml", XML.format(name=name, label=label, box=box))
+
+
+def write_yolo(root):
+    text(root / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: [cat, dog]\n")
+    for number in range(COUNT):
+        folder = "valid" if number % 4 == 3 else "train"
+        name, label, (left, top, right, bottom) = drawn(root / folder / "images", number)
+        numbers = (left + right) / 128, (top + bottom) / 128, (right - left) / 64, (bottom - top) / 64
+        line = " ".join(f"{value:.6f}" for value in numbers)
+        text(root / folder / "labels" / f"{name}.txt", f"{int(label == 'dog')} {line}\n")
+
+
+def write_labelme(root):
+    for number in range(COUNT):
+        name, label, (left, top, right, bottom) = drawn(root, number)
+        shape = {
+            "label": label,
+            "points": [[left, top], [right, top], [right, bottom], [left, bottom]],
+            "group_id": None,
+            "shape_type": "polygon",
+            "flags": {},
+        }
+        content = {"version": "5.5.0", "flags": {}, "shapes": [shape], "imagePath": f"{name}.jpg"}
+        content |= {"imageData": None, "imageHeight": 64, "imageWidth": 64}
+        document(root / f"{name}.json", content)
+
+
+def write_cvat_masks(root):
+    lines = "".join(f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in COLORS.items())
+    text(root / "labelmap.txt", f"# label:color_rgb:parts:actions\nbackground:0,0,0::\n{lines}")
+    names = []
+    for number in range(COUNT):
+        name, label, (left, top, right, bottom) = drawn(root / "JPEGImages", number)
+        mask = cv2.rectangle(
+            boxed(number)[0] * 0, (left, top), (right - 1, bottom - 1), COLORS[label], cv2.FILLED
+        )
+        picture(root / "SegmentationClass" / f"{name}.png", image=mask)
+        names.append(name)
+    text(root / "ImageSets" / "Segmentation" / "default.txt", "".join(f"{n}\n" for n in names))
+
+
+SETS = {
+    "voc_xml": (write_voc_xml, "detection", "val/map"),
+    "yolo": (write_yolo, "detection", "val/map"),
+    "labelme": (write_labelme, "segmentation", "val/miou"),
+    "color_masks": (write_cvat_masks, "segmentation", "val/miou"),
+}
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SMALL = (
+    "backbone=parcnet_xs",
+    "backbone.depths=[1,1,1]",
+    "recipe.image_size=64",
+    "recipe.batch_size=6",
+    "recipe.epochs=1",
+    "data.num_workers=0",
+    "trainer.accelerator=cpu",
+)
+
+
+def lines_of_readme(source):
+    """Return the README's commands about a source, each as a list of words."""
+    block = next(b for b in README.split("```") if f"prepare.source={source}" in b)
+    section = block.replace("\\\n", " ").splitlines()
+    return [
+        line.partition("#")[0].split()[3:] for line in section if line.startswith("python -m")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SETS)
+def test_set_of_a_tool_becomes_an_exported_network(tmp_path, monkeypatch, source):
+    write, task, metric = SETS[source]
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / source)
+    for number, words in enumerate(lines_of_readme(source)):
+        given = [word.replace("RUN", "run/1") for word in words]
+        if not any(word.startswith("action=") for word in given):
+            given += [*SMALL]
+        elif "action=prepare" not in given:
+            given += [f"task={task}"] if False else []
+        results = run(given, Path("run") / str(number))
+        if number == 1 or "action=test" in given:
+            assert 0 <= results[metric] <= 1
+    assert Path(results["export/file"]).is_file()

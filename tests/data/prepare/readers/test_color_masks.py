@@ -1,0 +1,92 @@
+"""Colored masks of CVAT, and palettes."""
+
+import numpy as np
+import pytest
+
+from parcnet_train.data.prepare.masks import indices_of
+from parcnet_train.data.prepare.readers.color_masks import read_palette
+from parcnet_train.errors import DataError
+from preparing import picture, read, text
+
+LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:220,40,40::\ndog:0,128,64::\n"
+
+
+def cvat(root, *stems, lists=("default",), labelmap=LABELMAP):
+    """Write CVAT's export: each mask has a cat in its upper half and a dog below."""
+    text(root / "labelmap.txt", labelmap)
+    for number, stem in enumerate(stems):
+        picture(root / "JPEGImages" / f"{stem}.jpg", number)
+        mask = np.zeros((48, 64, 3), np.uint8)
+        mask[:10], mask[30:] = (220, 40, 40), (0, 128, 64)
+        picture(root / "SegmentationClass" / f"{stem}.png", image=mask)
+        picture(root / "SegmentationObject" / f"{stem}.png", image=mask)
+    for name in lists:
+        text(root / "ImageSets" / "Segmentation" / f"{name}.txt", "".join(f"{s}\n" for s in stems))
+    return root
+
+
+def test_colors_become_indices(tmp_path):
+    found = read("color_masks", cvat(tmp_path, "a", "sub/b"))
+    assert found.classes == ["background", "cat", "dog"]
+    assert found.tasks == ["segmentation"]
+    assert [image.name for image in found.images] == ["JPEGImages/a.jpg", "JPEGImages/sub/b.jpg"]
+    image = found.images[1]
+    assert image.split is None
+    image.size = (48, 64)
+    mask = indices_of(image, found.palette, 3)
+    assert (mask[:10] == 1).all()
+    assert (mask[10:30] == 0).all()
+    assert (mask[30:] == 2).all()
+
+
+def test_lists_name_the_sets(tmp_path):
+    cvat(tmp_path, "a", "b")
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    text(lists / "train.txt", "a\n")
+    text(lists / "val.txt", "b\n")
+    assert [image.split for image in read("color_masks", tmp_path).images] == ["train", "val"]
+
+
+def test_palette_of_your_own(tmp_path):
+    cvat(tmp_path / "set", "a", labelmap="")
+    table = text(tmp_path / "p.csv", "name, r, g, b\ncat, 220, 40, 40\ndog, 0, 128, 64\n")
+    found = read("color_masks", tmp_path / "set", palette=table)
+    assert found.classes == ["background", "cat", "dog"]  # black has no line
+    assert found.palette == {0: 0, 220 << 16 | 40 << 8 | 40: 1, 128 << 8 | 64: 2}
+
+
+def test_background_comes_first(tmp_path):
+    file = text(tmp_path / "labelmap.txt", "cat:1,2,3::\nbackground:0,0,0::\n")
+    assert read_palette(file)[0] == ["background", "cat"]
+    file = text(tmp_path / "labelmap.txt", "void:0,0,0::\ncat:1,2,3::\n")
+    assert read_palette(file)[0] == ["void", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("cat\n", "the line 'cat' has no color"),
+        ("cat:1,2::\n", "has no color"),
+        ("cat:1,2,300::\n", "has no name or no color"),
+        ("cat:1,2,3::\ncat:1,2,4::\n", "cat occurs twice"),
+        ("cat:1,2,3::\ndog:1,2,3::\n", r"\(1, 2, 3\) occurs twice"),
+    ],
+)
+def test_faulty_palettes_are_refused(tmp_path, lines, problem):
+    with pytest.raises(DataError, match=problem):
+        read_palette(text(tmp_path / "labelmap.txt", lines))
+
+
+def test_missing_palette_masks_and_images_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"labelmap\.txt does not exist.*prepare\.palette=FILE"):
+        read("color_masks", tmp_path)
+    text(tmp_path / "labelmap.txt", LABELMAP)
+    with pytest.raises(DataError, match="SegmentationClass contains no mask"):
+        read("color_masks", tmp_path)
+    cvat(tmp_path, "a", "b", "c")
+    (tmp_path / "JPEGImages" / "a.jpg").unlink()
+    (tmp_path / "SegmentationClass" / "b.png").unlink()
+    with pytest.raises(DataError) as caught:
+        read("color_masks", tmp_path)
+    assert "masks without an image: 1 (first: a)" in str(caught.value)
+    assert "images without a mask in SegmentationClass: 1 (first: b)" in str(caught.value)

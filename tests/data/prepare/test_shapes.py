@@ -1,0 +1,55 @@
+"""Masks, boxes and areas of objects."""
+
+import numpy as np
+import pytest
+
+from parcnet_train.data.prepare.annotated import AnnotatedObject
+from parcnet_train.data.prepare.shapes import area_of, box_of_mask, clipped, draw, encode
+
+SIZE = (20, 30)
+
+
+def test_run_lengths_of_any_kind_are_the_same_mask():
+    mask = np.random.default_rng(0).random(SIZE) > 0.6
+    compressed = encode(mask)
+    flat = mask.ravel(order="F")
+    ends = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *ends, len(flat)]).tolist()
+    counts = counts if not flat[0] else [0, *counts]
+    for runs in (compressed, {"size": list(SIZE), "counts": counts}):
+        thing = AnnotatedObject("cat", (0, 0, 30, 20), runs=runs)
+        assert (draw(thing, SIZE) == mask).all()
+        assert area_of(thing, SIZE) == mask.sum()
+
+
+def test_wrong_run_lengths_are_refused():
+    for runs in ({"size": [20, 30], "counts": [3]}, {"size": [5, 5], "counts": [25]}):
+        with pytest.raises(ValueError, match="pixels"):
+            draw(AnnotatedObject("cat", (0, 0, 1, 1), runs=runs), SIZE)
+
+
+def test_polygons_are_united_and_boxes_are_filled():
+    left, right = (0, 0, 10, 0, 10, 20, 0, 20), (20, 0, 30, 0, 30, 20, 20, 20)
+    thing = AnnotatedObject("cat", (0, 0, 30, 20), (left, right))
+    assert area_of(thing, SIZE) == draw(thing, SIZE).sum() == 400
+    box = AnnotatedObject("cat", (5, 5, 10.5, 15))
+    assert area_of(box, SIZE) == 55
+    assert draw(AnnotatedObject("cat", (5, 5, 10, 15)), SIZE).sum() == 50
+
+
+def test_box_of_a_mask():
+    mask = np.zeros(SIZE, bool)
+    assert box_of_mask(mask) is None
+    mask[3:5, 7:20] = True
+    assert box_of_mask(mask) == (7, 3, 20, 5)
+
+
+def test_objects_are_clipped_with_their_outlines():
+    outside = AnnotatedObject("cat", (40, 0, 50, 10))
+    assert clipped(outside, SIZE) is None
+    thing = AnnotatedObject("cat", (-5, 2, 35, 10), ((-5, 2, 35, 2, 35, 10),))
+    found = clipped(thing, SIZE)
+    assert found.box == (0, 2, 30, 10)
+    assert found.polygons == ((0, 2, 30, 2, 30, 10),)
+    inside = AnnotatedObject("cat", (1, 2, 3, 4))
+    assert clipped(inside, SIZE) is inside
