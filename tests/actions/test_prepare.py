@@ -1,6 +1,7 @@
 """`action=prepare`, as a command and as a whole."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+import parcnet_train
+from parcnet_train.config.compose import CONF
 from parcnet_train.errors import ConfigError, DataError
 from preparing import COLORS, boxed, document, picture, text
 from running import run
@@ -77,8 +80,8 @@ def test_official_archives_go_to_their_own_functions(tmp_path):
     ):
         with pytest.raises(DataError, match=words):
             run(overrides(source, tmp_path, tmp_path / "out"), tmp_path / f"run_{source}")
+    three = f"[{tmp_path},{tmp_path},{tmp_path}]"
     with pytest.raises(ConfigError, match="expected two paths"):
-        three = f"[{tmp_path},{tmp_path},{tmp_path}]"
         run(overrides("voc", three, tmp_path / "out"), tmp_path / "run")
 
 
@@ -100,7 +103,7 @@ def test_command_needs_no_torch_and_reports_faults_in_lines(tmp_path):
     done = command(*overrides("yolo", "no", "out", "prepare.link=soft"))
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: prepare.link=soft: expected copy, hard or symbolic",
+        "error: prepare.link=soft: expected one of copy, hard, symbolic",
     ]
     done = command("action=prepare", "prepare.input=no")
     assert [line.split(";")[0] for line in done.stderr.splitlines()] == [
@@ -134,11 +137,19 @@ def write_voc_xml(root):
 
 
 def write_yolo(root):
-    text(root / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: [cat, dog]\n")
+    text(
+        root / "data.yaml",
+        "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: [cat, dog]\n",
+    )
     for number in range(COUNT):
         folder = "valid" if number % 4 == 3 else "train"
         name, label, (left, top, right, bottom) = drawn(root / folder / "images", number)
-        numbers = (left + right) / 128, (top + bottom) / 128, (right - left) / 64, (bottom - top) / 64
+        numbers = (
+            (left + right) / 128,
+            (top + bottom) / 128,
+            (right - left) / 64,
+            (bottom - top) / 64,
+        )
         line = " ".join(f"{value:.6f}" for value in numbers)
         text(root / folder / "labels" / f"{name}.txt", f"{int(label == 'dog')} {line}\n")
 
@@ -173,45 +184,56 @@ def write_cvat_masks(root):
 
 
 SETS = {
-    "voc_xml": (write_voc_xml, "detection", "val/map"),
-    "yolo": (write_yolo, "detection", "val/map"),
-    "labelme": (write_labelme, "segmentation", "val/miou"),
-    "color_masks": (write_cvat_masks, "segmentation", "val/miou"),
+    "voc_xml": (write_voc_xml, "val/map"),
+    "yolo": (write_yolo, "val/map"),
+    "labelme": (write_labelme, "val/miou"),
+    "color_masks": (write_cvat_masks, "val/miou"),
 }
-README = (Path(__file__).parents[2] / "README.md").read_text()
 SMALL = (
     "backbone=parcnet_xs",
     "backbone.depths=[1,1,1]",
     "recipe.image_size=64",
     "recipe.batch_size=6",
-    "recipe.epochs=1",
+    "recipe.epochs=2",
     "data.num_workers=0",
     "trainer.accelerator=cpu",
 )
 
 
-def lines_of_readme(source):
-    """Return the README's commands about a source, each as a list of words."""
-    block = next(b for b in README.split("```") if f"prepare.source={source}" in b)
-    section = block.replace("\\\n", " ").splitlines()
-    return [
-        line.partition("#")[0].split()[3:] for line in section if line.startswith("python -m")
-    ]
+def commands_of_readme(source):
+    """Return the README's commands for a source, each as a list of overrides."""
+    text_of = (CONF.parent / "README.md").read_text().partition("## Your own data")[2]
+    block = text_of.split("```")[1]
+    first, second, *others = (
+        line.split()[3:]
+        for line in block.splitlines()
+        if line.startswith("python -m parcnet_train")
+    )
+    pattern = rf"^\|.*\| `(prepare\.source={source}(?: .*)?)` \| `(.*)` \|$"
+    added, chosen = re.search(pattern, text_of, re.MULTILINE).groups()
+    first = [word for word in first if not word.startswith("prepare.source=")]
+    second = [word for word in second if not word.startswith(("task=", "data="))]
+    return [[*first, *added.split()], [*second, *chosen.split()], *others]
+
+
+def test_readme_has_commands_for_every_set():
+    for source in SETS:
+        first, second, *others = commands_of_readme(source)
+        assert {"action=prepare", f"prepare.source={source}", "prepare.input=SET"} <= {*first}
+        assert {"data.root=READY", "recipe=finetune"} <= {*second}
+        assert [words[0] for words in others] == ["action=test", "action=export"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SETS)
 def test_set_of_a_tool_becomes_an_exported_network(tmp_path, monkeypatch, source):
-    write, task, metric = SETS[source]
+    write, metric = SETS[source]
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / source)
-    for number, words in enumerate(lines_of_readme(source)):
-        given = [word.replace("RUN", "run/1") for word in words]
-        if not any(word.startswith("action=") for word in given):
-            given += [*SMALL]
-        elif "action=prepare" not in given:
-            given += [f"task={task}"] if False else []
-        results = run(given, Path("run") / str(number))
-        if number == 1 or "action=test" in given:
-            assert 0 <= results[metric] <= 1
-    assert Path(results["export/file"]).is_file()
+    write(tmp_path / "SET")
+    first, second, third, fourth = commands_of_readme(source)
+    prepared = parcnet_train.run(*first)
+    assert {*prepared["prepare/command"].split(), "recipe=finetune"} == {*second}
+    trained = parcnet_train.run(*second, *SMALL)
+    assert 0 <= trained[metric] <= 1
+    assert parcnet_train.run(*third)[metric] == pytest.approx(trained[metric], abs=1e-6)
+    assert Path(parcnet_train.run(*fourth)["export/file"]).is_file()
