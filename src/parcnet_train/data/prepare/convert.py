@@ -265,8 +265,8 @@ def digest_of(found: AnnotatedSet, names: Sequence[str], task: Task, link: Link)
     values: list[Any] = [VERSION, task, link, found.classes, sorted((found.palette or {}).items())]
     for image, name in zip(found.images, names, strict=True):
         objects = [repr(each) for each in image.objects] if task != "classification" else []
-        mask = image.mask and [str(image.mask), image.mask.stat().st_mtime_ns]
-        values.append([name, str(image.file), image.split, image.label, image.size, objects, mask])
+        mask = image.mask and [image.mask.name, image.mask.stat().st_mtime_ns]
+        values.append([name, image.name, image.split, image.label, image.size, objects, mask])
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 

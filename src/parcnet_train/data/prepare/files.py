@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from parcnet_train.errors import DataError, UnreadableError, first_line, reason_
 from parcnet_train.files import read_regular
 from parcnet_train.sizes import Size
 from parcnet_train.terminal import progress
+
+log = logging.getLogger(__name__)
 
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = 1
@@ -90,6 +93,18 @@ class Images:
                 if found := self.by_key.get(key):
                     return max(found, key=lambda path: alike(path, parts, near))
         return None
+
+    def warn_of_others(self, used: Iterable[str]) -> None:
+        """Warn about images that no annotation file belongs to, which are left out."""
+        others = sorted(self.known.difference(used))
+        if others:
+            log.warning(
+                "%s: %s of %s images have no annotation file and are left out (first: %s)",
+                self.folder,
+                f"{len(others):,}",
+                f"{len(self.paths):,}",
+                others[0],
+            )
 
 
 def alike(path: str, parts: Sequence[str], near: str) -> tuple[int, int]:

@@ -101,7 +101,7 @@ def assign(found: AnnotatedSet, settings: Splitting, where: str) -> None:
         raise DataError(
             f"{where}: no image is left for {' and '.join(empty)}: {len(pool):,} images form "
             f"{len(set(groups)):,} groups, the largest of {largest:,}; expected more groups. Fix: "
-            "another prepare.split.group_by, or prepare.split.near_duplicates=null"
+            "larger shares, another prepare.split.group_by, or prepare.split.near_duplicates=null"
         )
 
 

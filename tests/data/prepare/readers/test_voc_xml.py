@@ -161,3 +161,12 @@ def test_reader_is_in_the_table(tmp_path):
     from parcnet_train.data.prepare.faults import Faults
 
     assert read_voc_xml(tmp_path, Faults("")) == read("voc_xml", tmp_path)
+
+
+def test_images_without_annotations_are_reported(tmp_path, caplog):
+    annotated(tmp_path, "a", thing("cat", (2, 2, 9, 9)))
+    picture(tmp_path / "JPEGImages" / "b.jpg")
+    assert len(read("voc_xml", tmp_path).images) == 1
+    assert "1 of 2 images have no annotation file and are left out (first: JPEGImages/b.jpg)" in (
+        caplog.text
+    )

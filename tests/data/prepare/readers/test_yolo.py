@@ -159,3 +159,11 @@ def test_two_descriptions_are_refused_unless_one_is_data_yaml(tmp_path):
         read("yolo", tmp_path)
     text(tmp_path / "data.yaml", "train: images\nnames: [cat, dog]\n")
     assert len(read("yolo", tmp_path).images) == 1
+
+
+def test_labels_without_an_image_are_reported(tmp_path, caplog):
+    text(tmp_path / "labels" / "classes.txt", "cat\ndog\n")
+    labeled(tmp_path, "images/a.jpg", BOX)
+    text(tmp_path / "labels" / "b.txt", BOX)
+    assert len(read("yolo", tmp_path).images) == 1
+    assert "1 files of labels have no image and are left out (first: labels/b.txt)" in caplog.text

@@ -88,6 +88,7 @@ def read_labelme(folder: Path, faults: Faults) -> AnnotatedSet:
                 list(objects_of(shapes, size, path, faults)),
             )
         )
+    images.warn_of_others(image.name for image in found)
     if not found and not faults.found:
         raise DataError(
             f"prepare.input={folder}: it contains no JSON file of labelme; expected files with "

@@ -76,6 +76,7 @@ def read_voc_xml(folder: Path, faults: Faults) -> AnnotatedSet:
                 objects=list(objects(root, path, faults)),
             )
         )
+    images.warn_of_others(image.name for image in found)
     if not found and not faults.found:
         raise DataError(f"prepare.input={folder}: it contains no XML file of VOC; {LAYOUT}")
     if not counts_from_0(found):

@@ -9,8 +9,9 @@ image without a file of labels shows no object. The classes come from a YAML fil
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,9 +25,11 @@ from parcnet_train.data.prepare.annotated import (
     split_named,
 )
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, lines_of, read_text
+from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text
 from parcnet_train.data.prepare.shapes import box_of
 from parcnet_train.errors import DataError, first_line
+
+log = logging.getLogger(__name__)
 
 NAMES_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 KEYS: dict[str, Split] = {
@@ -79,7 +82,27 @@ def read_yolo(path: Path, classes: Sequence[str] | None, faults: Faults) -> Anno
             f"prepare.input={path}: none of its {len(found):,} images has a file of labels (first: "
             f"{found[0].name}); expected labels/NAME.txt for images/NAME.jpg, or NAME.txt beside it"
         )
+    warn_of_others(root, {image.annotation for image in found if image.annotation}, images)
     return AnnotatedSet(names, found)
+
+
+def warn_of_others(root: Path, used: Collection[Path], images: Images) -> None:
+    """Warn about files of labels without an image, which are left out."""
+    others = [
+        path
+        for path in files_below(root, (".txt",))
+        if "labels" in path.split("/")[:-1]
+        and PurePosixPath(path).name not in NAMES_FILES
+        and root / path not in used
+        and PurePosixPath(path).stem not in images.by_key
+    ]
+    if others:
+        log.warning(
+            "%s: %s files of labels have no image and are left out (first: %s)",
+            root,
+            f"{len(others):,}",
+            others[0],
+        )
 
 
 def find_document(path: Path) -> tuple[dict[str, Any], Path]:
