@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypedDict, Unpack
 import pytest
 from annotated_types import Ge
 
-from parcnet_train.config.generate import schema_of, schema_of_type
+from parcnet_train.config.generate import in_order, schema_of, schema_of_type
 from parcnet_train.config.sections import Epochs
 
 
@@ -85,3 +85,10 @@ def test_keys_of_a_mapping_are_described():
     schema = schema_of_type(Epochs)
     assert schema["description"] == inspect.getdoc(Epochs).splitlines()[0]
     assert schema["properties"]["at_least"]["description"] == "Smallest number of epochs."
+
+
+def test_order_of_alternatives_does_not_depend_on_imports():
+    integer, number, null = ({"type": kind} for kind in ("integer", "number", "null"))
+    assert in_order([number, integer, null]) == in_order([integer, number, null])
+    assert in_order([null, number, integer]) == [null, integer, number]
+    assert in_order([number, null]) == [number, null]

@@ -152,6 +152,8 @@ def inlined(schema: Schema) -> Schema:
                 continue
             if key == "properties":
                 found[key] = {name: walk(inner) for name, inner in value.items()}
+            elif key == "anyOf":
+                found[key] = walk(in_order(value))
             else:
                 found[key] = value if key == "part" else walk(value)
         if "properties" in found:
@@ -165,6 +167,22 @@ def inlined(schema: Schema) -> Schema:
         return found
 
     return typing.cast(Schema, walk(schema))
+
+
+def in_order(options: list[Schema]) -> list[Schema]:
+    """Return alternatives with integers before numbers.
+
+    Python gives `float | int | None` the order in which any module wrote it first, so that it would
+    depend on what has been imported.
+    """
+    pair: list[Schema] = [{"type": "integer"}, {"type": "number"}]
+    places = [place for place, each in enumerate(options) if each in pair]
+    if len(places) < len(pair):
+        return options
+    found = list(options)
+    for place, each in zip(places, pair, strict=True):
+        found[place] = each
+    return found
 
 
 def parameters_of(target: Any) -> dict[str, inspect.Parameter]:

@@ -103,7 +103,7 @@ def convert(
         root: Folder to create.
         task: Task to convert for; None: the only one that the source has annotations for.
         classes: Names of the classes in order; None: those of the source.
-        crowds: What becomes of objects that the source marks as difficult or crowd.
+        crowds: Treatment of objects that the source marks as difficult or crowd.
         link: Method for images: a copy, a hard link or a symbolic link.
         splitting: How images are assigned to sets.
 

@@ -28,7 +28,7 @@ class Faults:
         """Add a fault.
 
         Args:
-            problem: What is wrong, the same words for all faults of this kind.
+            problem: Fault in words, the same for all faults of this kind.
             expected: End of the line: what is expected, and the fix.
             name: File, line or entry at fault.
         """

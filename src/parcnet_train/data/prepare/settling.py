@@ -59,7 +59,7 @@ def settle(found: AnnotatedSet, where: str, crowds: Crowds) -> None:
     Args:
         found: Set, which is changed.
         where: Beginning of messages, `prepare.input=PATH`.
-        crowds: What becomes of objects that the source marks as difficult or crowd.
+        crowds: Treatment of objects that the source marks as difficult or crowd.
 
     Raises:
         DataError: If an image cannot be read, or has another size than declared.
