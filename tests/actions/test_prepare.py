@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import parcnet_train
 from parcnet_train.config.compose import CONF
 from parcnet_train.errors import ConfigError, DataError
 from preparing import COLORS, boxed, document, picture, text
-from running import run
+from running import composed, run
 
 CODE = """
 import sys
@@ -56,6 +57,16 @@ def test_results_and_the_command_to_train(tmp_path, capsys):
         "python -m parcnet_train task=classification data=imagefolder "
         f"data.root={output} recipe=finetune"
     )
+
+
+def test_unusual_paths_are_quoted(tmp_path, capsys):
+    class_folders(tmp_path / "pets")
+    output = str(tmp_path / "my pets")
+    run(overrides("split", tmp_path / "pets", f"'{output}'"), tmp_path / "run")
+    line = capsys.readouterr().out.splitlines()[-1]
+    command = shlex.split(line)
+    assert command[-2:] == [f"data.root='{output}'", "recipe=finetune"]
+    assert composed(*command[3:])["data"]["root"] == output
 
 
 def test_classes_from_a_file_and_seed_of_the_run(tmp_path):

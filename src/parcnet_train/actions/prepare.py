@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from parcnet_train.actions.results import Results, about
+from parcnet_train.config.overrides import quoted
 from parcnet_train.config.sections import Paths, Prepare
 from parcnet_train.config.typed import section
 from parcnet_train.data.prepare.convert import Converted, convert
@@ -24,8 +26,6 @@ from parcnet_train.data.prepare.splitting import Splitting
 from parcnet_train.errors import ConfigError
 from parcnet_train.runs.directories import write_results
 from parcnet_train.terminal import wide_console
-
-log = logging.getLogger(__name__)
 
 WIDTH = 100  # characters of the table of counts
 
@@ -59,7 +59,7 @@ def prepare(config: dict[str, Any]) -> Results:
         show(converted)
         results |= {
             "prepare/task": converted.task,
-            "prepare/command": converted.command,
+            "prepare/command": command_for(converted),
             **{f"prepare/images/{split}": n for split, n in converted.counts.images.items()},
         }
     else:
@@ -137,4 +137,12 @@ def show(converted: Converted) -> None:
     wide_console(WIDTH).print(table)
     is_new = "was complete already; verified" if converted.was_complete else "complete and verified"
     print(f"{converted.root}: {is_new}. Train on it:")
-    print(f"python -m parcnet_train {converted.command} recipe=finetune")
+    print(f"python -m parcnet_train {command_for(converted)} recipe=finetune")
+
+
+def command_for(converted: Converted) -> str:
+    """Return the overrides that train on a set; an unusual path is quoted for Hydra and a shell."""
+    path = str(converted.root)
+    if re.fullmatch(r"[\w./-]+", path, re.ASCII):
+        return f"{converted.command} data.root={path}"
+    return f"{converted.command} {shlex.quote(f'data.root={quoted(path)}')}"

@@ -72,7 +72,7 @@ class Converted:
         root: Folder of the set.
         task: Task that it is for.
         counts: Images and objects per set and class.
-        command: Overrides that train on it.
+        command: Task and data module for a training on it, as overrides.
         was_complete: Whether an earlier call had completed it.
     """
 
@@ -153,8 +153,7 @@ def convert(
             if root.is_dir():
                 root.rmdir()  # empty, as `is_complete` has found
             complete(folder, root)
-    command = f"{writer.COMMAND} data.root={root}"
-    return Converted(root, task, counts, command, was_complete)
+    return Converted(root, task, counts, writer.COMMAND, was_complete)
 
 
 def refuse_place(source: Path, root: Path) -> None:
