@@ -10,17 +10,18 @@ from pycocotools.cocoeval import COCOeval
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.coco import read_annotations
 from parcnet_train.data.samplers import EvalBatches
+from parcnet_train.detection import evaluation
 from parcnet_train.detection.evaluation import (
-    BACKEND,
+    EVALUATOR,
     METRICS,
     GatherDetections,
     coco_metrics,
     write_predictions,
 )
+from parcnet_train.detection.evaluators import installed, version_of
 from parcnet_train.detection.types import Detections
 from parcnet_train.errors import TrainingError
 
-BACKENDS = sorted({BACKEND, "pycocotools"})
 CATEGORIES = {7: "pear", 3: "apple", 90: "quince", 12: "rare"}  # gaps, and not in order
 IMAGES = 23  # a prime, so that no number of processes divides it
 HEIGHT, WIDTH = 400, 600
@@ -139,29 +140,31 @@ def assert_equal(metrics, stats, of_categories):
     assert metrics == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_metrics_match_pycocotools_on_the_written_files(backend, coco_file, annotations, tmp_path):
+@pytest.mark.parametrize("evaluator", installed())
+def test_metrics_match_pycocotools_on_the_written_files(
+    evaluator, coco_file, annotations, tmp_path
+):
     found = gather(random_detections(annotations))
     write_predictions(tmp_path / "predictions.json", annotations, found)
-    metrics = coco_metrics(annotations, found, backend)
+    metrics = coco_metrics(annotations, found, evaluator)
     assert_equal(metrics, *official(coco_file, tmp_path / "predictions.json"))
     assert all(0.02 < metrics[name] < 0.98 for name in METRICS)
     assert math.isnan(metrics["ap/rare"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_images_that_were_not_evaluated_do_not_count(backend, coco_file, annotations, tmp_path):
+@pytest.mark.parametrize("evaluator", installed())
+def test_images_that_were_not_evaluated_do_not_count(evaluator, coco_file, annotations, tmp_path):
     found = gather(random_detections(annotations), order=slice(3))
     assert found.images.tolist() == list(range(12))
     write_predictions(tmp_path / "predictions.json", annotations, found)
     seen = annotations.image_ids[:12].tolist()
     expected = official(coco_file, tmp_path / "predictions.json", seen)
-    assert_equal(coco_metrics(annotations, found, backend), *expected)
+    assert_equal(coco_metrics(annotations, found, evaluator), *expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_detecting_the_ground_truth_gives_perfect_scores(backend, annotations):
-    metrics = coco_metrics(annotations, gather(ground_truth(annotations)), backend)
+@pytest.mark.parametrize("evaluator", installed())
+def test_detecting_the_ground_truth_gives_perfect_scores(evaluator, annotations):
+    metrics = coco_metrics(annotations, gather(ground_truth(annotations)), evaluator)
     assert math.isnan(metrics.pop("ap/rare"))
     perfect = {name: value for name, value in metrics.items() if name not in ("mar_1", "mar_10")}
     assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0), abs=1e-6)
@@ -207,11 +210,11 @@ def test_boxes_that_are_not_finite_are_not_detections():
     assert metric.compute().scores.tolist() == [0.5]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("evaluator", installed())
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("named", [[3], [3, 7, 90]], ids=["one category", "several"])
 @pytest.mark.parametrize("seen", [[], [3]], ids=["no object", "objects of one"])
-def test_a_single_category_matches_pycocotools(seen, named, processes, backend, tmp_path):
+def test_a_single_category_matches_pycocotools(seen, named, processes, evaluator, tmp_path):
     random = np.random.default_rng(3)
     objects = [(image, box) for image in range(5) for box in random_boxes(random, 2).round(2)]
     document = {
@@ -233,7 +236,7 @@ def test_a_single_category_matches_pycocotools(seen, named, processes, backend, 
     found = gather(
         [detections_of(each * 1.03, random.random(2), [1, 1]) for each in boxes], processes
     )
-    metrics = coco_metrics(annotations, found, backend)
+    metrics = coco_metrics(annotations, found, evaluator)
     write_predictions(tmp_path / "predictions.json", annotations, found)
     assert_equal(metrics, *official(file, tmp_path / "predictions.json"))
     assert math.isnan(metrics["map"]) != bool(seen)
@@ -246,12 +249,12 @@ def test_a_single_category_matches_pycocotools(seen, named, processes, backend, 
         assert metrics["map"] == pytest.approx(metrics["ap/apple"], abs=1e-6)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_metrics_without_objects_are_nan(backend, annotations):
+@pytest.mark.parametrize("evaluator", installed())
+def test_metrics_without_objects_are_nan(evaluator, annotations):
     found = gather(ground_truth(annotations), order=slice(1), batch_size=3)
     assert len(found.images) == 3
     assert len(found.scores) == 0
-    metrics = coco_metrics(annotations, found, backend)
+    metrics = coco_metrics(annotations, found, evaluator)
     assert len(metrics) == len(METRICS) + len(CATEGORIES)
     assert all(math.isnan(value) for value in metrics.values())
 
@@ -287,3 +290,13 @@ def test_boxes_have_the_same_dtype_in_all_processes():
     metric.update(torch.tensor([0]), [found._replace(boxes=found.boxes.double())])
     metric.update(torch.tensor([1]), [found])
     assert {each.dtype for each in metric.boxes} == {torch.float32}
+
+
+def test_evaluator_is_logged_once(annotations, caplog):
+    evaluation._log.cache_clear()
+    found = gather(ground_truth(annotations))
+    with caplog.at_level("INFO", logger="parcnet_train"):
+        for _ in range(2):
+            coco_metrics(annotations, found)
+    assert caplog.messages == [f"{version_of(EVALUATOR)} computes COCO's metrics"]
+    assert installed()[0] == EVALUATOR

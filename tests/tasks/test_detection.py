@@ -11,7 +11,8 @@ import running
 from coco_files import CATEGORIES, write_coco
 from parcnet_train.data.batches import UNLABELED, DetectionBatch
 from parcnet_train.detection.anchors import make_anchors
-from parcnet_train.detection.evaluation import METRICS
+from parcnet_train.detection.evaluation import EVALUATOR, METRICS
+from parcnet_train.detection.evaluators import version_of
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.types import DetectionOutputs, Detections
 from parcnet_train.tasks import detection
@@ -136,6 +137,7 @@ def test_a_training_writes_metrics_predictions_and_pictures(trained):
     names = {f"val/{name}" for name in METRICS} | {f"val/ap/{c['name']}" for c in CATEGORIES}
     assert names | {"val/loss", "val/skipped"} <= results.keys()
     assert math.isfinite(results["val/map"])
+    assert results["evaluator"] == version_of(EVALUATOR)
     predictions = json.loads((output / "predictions.json").read_text())
     assert {each["image_id"] for each in predictions} <= set(range(94, 101))
     assert {path.name for path in (output / "pictures").iterdir()} == {"epoch_001.jpg", "final.jpg"}

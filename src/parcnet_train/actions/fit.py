@@ -324,6 +324,7 @@ def describe(config: Config, task: Task) -> Results:
         **about(config),
         **config["choices"],
         "monitor": task.monitor,
+        **task.about(),
         "parameters": count_parameters(task.model),
         "seed": config["seed"],
     }

@@ -1,41 +1,47 @@
 """COCO's evaluation: gathering detections of all processes, scoring them, writing them.
 
-The metrics equal those of pycocotools on the annotation file and the written detections, rounded to
-float32, with one exception: pycocotools never counts an annotation with the id 0 as found.
+The metrics equal those of pycocotools on the annotation file and the written detections, with one
+exception: pycocotools never counts an annotation with the id 0 as found.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 import json
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
 
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.detection.evaluators import (
+    LIMITS,
+    SIZES,
+    Curves,
+    Evaluator,
+    Found,
+    Problem,
+    Truth,
+    curves,
+    installed,
+    version_of,
+)
 from parcnet_train.detection.types import Detections
 from parcnet_train.files import write_whole
 
-Backend = Literal["pycocotools", "faster_coco_eval"]
+log = logging.getLogger(__name__)
 
-FASTER: Backend = "faster_coco_eval"  # optional; the same digits
-BACKEND: Backend = FASTER if importlib.util.find_spec(FASTER) else "pycocotools"
-logging.getLogger(FASTER).setLevel(logging.WARNING)  # it logs every evaluation
-
-# pycocotools' values; torchmetrics rounds its own to float32, and misses an IoU of exactly 0.6.
-IOU_THRESHOLDS: list[float] = np.linspace(0.5, 0.95, 10).tolist()
-RECALL_THRESHOLDS: list[float] = np.linspace(0, 1, 101).tolist()
+EVALUATOR: Evaluator = installed()[0]
+logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it logs every evaluation
 
 METRICS = (  # COCO's twelve metrics, in its order
     "map",
@@ -51,7 +57,6 @@ METRICS = (  # COCO's twelve metrics, in its order
     "mar_medium",
     "mar_large",
 )
-THEIR_NAMES = {"map50": "map_50", "map75": "map_75"}  # names of torchmetrics
 
 
 class FoundObjects(NamedTuple):
@@ -122,65 +127,98 @@ class GatherDetections(Metric):
 
 
 def coco_metrics(
-    annotations: CocoAnnotations, found: FoundObjects, backend: Backend = BACKEND
+    annotations: CocoAnnotations, found: FoundObjects, evaluator: Evaluator = EVALUATOR
 ) -> dict[str, float]:
     """Score detections as COCO does.
 
     Args:
         annotations: Annotations of the data set; only images that were evaluated count.
         found: Detections to score.
-        backend: Library that torchmetrics computes with.
+        evaluator: Library that computes precision and recall; the default is the fastest one that
+            is installed, and all give the same digits.
 
     Returns:
         COCO's twelve metrics, see `METRICS`, and the average precision of every class, `ap/<name>`.
         A metric is NaN if there is no object to find; the means leave out such classes.
     """
-    metric = MeanAveragePrecision(
-        box_format="xywh",
-        iou_thresholds=IOU_THRESHOLDS,
-        rec_thresholds=RECALL_THRESHOLDS,
-        extended_summary=True,  # `class_metrics` would evaluate each class anew
-        backend=backend,
-        sync_on_compute=False,  # every process has all detections
-    )
-    metric.warn_on_many_detections = False  # COCO's limit of 100 holds per class
-    # pycocotools ranks detections with equal scores in the order of the ids of their images.
+    _log(evaluator)
+    names = annotations.class_names[1:]
+    found_curves = curves(problem_of(annotations, found), evaluator)
+    results = summary(found_curves)
+    of_classes = found_curves.precision[:, :, :, SIZES.index("all"), LIMITS.index(100)]
+    for index, name in enumerate(names):
+        results[f"ap/{name}"] = _mean(of_classes[:, :, index])
+    return results
+
+
+@functools.cache
+def _log(evaluator: Evaluator) -> None:
+    """Log once what computes the metrics."""
+    log.info("%s computes COCO's metrics", version_of(evaluator))
+
+
+def summary(found: Curves) -> dict[str, float]:
+    """Return COCO's twelve metrics, see `METRICS`."""
+    everything, most = SIZES.index("all"), LIMITS.index(100)
+    precision, recall = found.precision[..., most], found.recall
+    values = [
+        _mean(precision[..., everything]),
+        _mean(precision[0, ..., everything]),  # IoU of 0.5
+        _mean(precision[5, ..., everything]),  # IoU of 0.75
+        *(_mean(precision[..., size]) for size in range(1, len(SIZES))),
+        *(_mean(recall[..., everything, limit]) for limit in range(len(LIMITS))),
+        *(_mean(recall[..., size, most]) for size in range(1, len(SIZES))),
+    ]
+    return dict(zip(METRICS, values, strict=True))
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    """Return the mean over all entries that have objects; NaN if none has."""
+    values = values[values > -1]
+    return float(values.mean()) if len(values) else math.nan
+
+
+def problem_of(annotations: CocoAnnotations, found: FoundObjects) -> Problem:
+    """Return what an evaluator scores: the evaluated images, numbered in the order of their ids.
+
+    pycocotools ranks detections with equal scores in that order.
+    """
     order = np.argsort(annotations.image_ids[found.images])
-    metric.update(
-        [_prediction(found, place) for place in order],
-        [_target(annotations, image) for image in found.images[order]],
+    images = found.images[order]
+    objects, of_objects = _gather(annotations.starts, images)
+    detections, of_detections = _gather(found.starts, order)
+    return Problem(
+        Truth(
+            of_objects,
+            annotations.labels[objects],
+            annotations.boxes[objects],
+            annotations.areas[objects],
+            annotations.is_crowd[objects],
+        ),
+        Found(
+            of_detections,
+            found.labels[detections],
+            found.boxes[detections],
+            found.scores[detections],
+        ),
+        images=len(images),
+        classes=len(annotations.class_names) - 1,
     )
-    values = metric.compute()
-    results = {name: values[THEIR_NAMES.get(name, name)].item() for name in METRICS}
-    # Axes: IoU thresholds, recalls, classes, object sizes (first: all), detections (last: 100).
-    of_classes = values["precision"][:, :, :, 0, -1].mean(dim=(0, 1))
-    # torchmetrics returns a scalar for a single class.
-    labels = values["classes"].reshape(-1).tolist()
-    by_label = dict(zip(labels, of_classes.tolist(), strict=True))
-    for label, name in enumerate(annotations.class_names[1:], start=1):
-        results[f"ap/{name}"] = by_label.get(label, -1.0)
-    return {name: math.nan if value == -1 else value for name, value in results.items()}
 
 
-def _prediction(found: FoundObjects, place: int) -> dict[str, Tensor]:
-    here = slice(found.starts[place], found.starts[place + 1])
-    return {
-        "boxes": torch.from_numpy(found.boxes[here]),
-        "scores": torch.from_numpy(found.scores[here]),
-        "labels": torch.from_numpy(found.labels[here]),
-    }
+def _gather(
+    starts: npt.NDArray[np.int64], ranges: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows of some ranges, one after the other, and the number of each row's range.
 
-
-def _target(annotations: CocoAnnotations, image: int) -> dict[str, Tensor]:
-    here = annotations.of(image)
-    # torchmetrics treats an area of 0 as missing; both are small areas to COCO.
-    areas = np.maximum(annotations.areas[here], np.finfo(np.float64).tiny)
-    return {
-        "boxes": torch.from_numpy(annotations.boxes[here]),
-        "labels": torch.from_numpy(annotations.labels[here]),
-        "iscrowd": torch.from_numpy(annotations.is_crowd[here].astype(np.int64)),
-        "area": torch.from_numpy(areas),
-    }
+    Args:
+        starts: Range i has the rows `starts[i]` up to but not including `starts[i + 1]`.
+        ranges: Ranges to gather; they are numbered from 1.
+    """
+    first, counts = starts[ranges], starts[ranges + 1] - starts[ranges]
+    numbers = np.repeat(np.arange(1, len(ranges) + 1), counts)
+    before = np.cumsum(counts) - counts  # rows before each range
+    return np.arange(counts.sum()) + np.repeat(first - before, counts), numbers
 
 
 def write_predictions(path: Path, annotations: CocoAnnotations, found: FoundObjects) -> None:

@@ -86,6 +86,10 @@ class Task(pl.LightningModule):
         self.distillation: Distillation | None = None
         self.projections = nn.ModuleList()  # of the distillation, trained with the model
 
+    def about(self) -> dict[str, str]:
+        """Return what `results.json` says of the task's evaluation, besides its metrics."""
+        return {}
+
     def learn_from(self, distillation: Distillation) -> None:
         """Train with a teacher."""
         self.distillation = distillation

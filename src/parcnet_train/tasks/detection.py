@@ -16,11 +16,13 @@ from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.data.batches import PADDING, DetectionBatch
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.detection.evaluation import (
+    EVALUATOR,
     FoundObjects,
     GatherDetections,
     coco_metrics,
     write_predictions,
 )
+from parcnet_train.detection.evaluators import version_of
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
@@ -79,6 +81,10 @@ class DetectionTask(Task):
         self.pictures = pictures
         self.val_metrics = loss_and_skipped("val/loss", "val/skipped")
         self.found = GatherDetections()
+
+    def about(self) -> dict[str, str]:
+        """Return the library that computes COCO's metrics, and its version."""
+        return {"evaluator": version_of(EVALUATOR)}
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that draws the pictures of an evaluation."""
