@@ -16,12 +16,13 @@ from pathlib import Path
 
 import parcnet_train
 from parcnet_train.data.demo.classification import write_digits
+from parcnet_train.report.measured import replace_part
 from parcnet_train.report.paired import paired_difference
 
 IMAGES = 200  # of 1,437 for training, the first ones of each class
 SEEDS = range(5)
 EPOCHS = 20
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+PART = "measured"
 STUDENT = (
     *("data=imagefolder", "recipe=demo", "backbone=parcnet_xs", f"recipe.epochs={EPOCHS}"),
     *("data.num_workers=0", "trainer.accelerator=cpu"),
@@ -62,8 +63,7 @@ def main() -> None:
     text = table(teacher["val/top1"], found)
     print(text)
     if target is not None:
-        before, _, rest = target.read_text().partition(BEGIN)
-        target.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        replace_part(target, PART, text)
 
 
 def fewer_images(digits: Path, few: Path) -> Path:

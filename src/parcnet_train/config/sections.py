@@ -240,6 +240,8 @@ class Benchmark:
         target: Part to time.
         repeats: Number of rounds, each of which runs every variant once.
         batch_size: Images per batch (train_step, detection).
+        images: Number of made-up images (evaluation).
+        detections: Number of detections in each of them (evaluation).
         image_size: Image size in pixels; null: 256, or the size of the checkpoint's training.
         keep_memory: Whether freed memory is reused on CPUs, as in training.
         backbones: Backbones to time (latency); null: those of Table 3, or the checkpoint's own.
@@ -250,9 +252,13 @@ class Benchmark:
         compile: Whether train_step is also timed under torch.compile.
     """
 
-    target: Literal["operator", "train_step", "loader", "overhead", "detection", "latency"]
+    target: Literal[
+        "operator", "train_step", "loader", "overhead", "detection", "evaluation", "latency"
+    ]
     repeats: Count
     batch_size: BatchSize
+    images: Count
+    detections: Count
     image_size: Pixels | None
     keep_memory: bool
     backbones: Annotated[Words, MinLen(1), Each] | None

@@ -3,11 +3,13 @@
 import pytest
 
 from parcnet_train.benchmarks.detection import WHOLES, Parts
+from parcnet_train.benchmarks.evaluation import Comparison
 from parcnet_train.benchmarks.loader import REFERENCE, Speeds
 from parcnet_train.benchmarks.timing import Timing
 from parcnet_train.benchmarks.training_step import Variant
 from parcnet_train.report.console.timings import (
     print_detection,
+    print_evaluators,
     print_loaders,
     print_overheads,
     print_steps,
@@ -58,3 +60,14 @@ def test_parts_of_detection_have_a_share_of_their_whole(rows):
         [part, "5.00 (4.00-6.00)", "25.0 %", whole],
         [whole, "20.0 (10.0-30.0)", "", ""],
     ]
+
+
+def test_evaluators_have_a_ratio_a_difference_and_memory(rows):
+    timings = {"faster_coco_eval": FAST, "pycocotools": SLOW}
+    differences = {"faster_coco_eval": 2.2e-16, "pycocotools": 0.0}
+    memory = {"faster_coco_eval": 12_345_678, "pycocotools": None}
+    print_evaluators("metrics", Comparison(timings, differences, memory, threads=1))
+    (fast, *fast_cells), (slow, *slow_cells) = rows()
+    assert (fast.split()[0], slow.split()[0]) == ("faster_coco_eval", "pycocotools")
+    assert fast_cells == ["5.00 (4.00-6.00) 4.00x", "2.2e-16", "12 MB"]
+    assert slow_cells == ["20.0 (10.0-30.0) 1.00x", "0", ""]

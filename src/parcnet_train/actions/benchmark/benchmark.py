@@ -13,7 +13,14 @@ import torch
 
 from parcnet_train.actions.benchmark.latency import latencies
 from parcnet_train.actions.results import Results, about
-from parcnet_train.benchmarks import detection, loader, operator, overhead, training_step
+from parcnet_train.benchmarks import (
+    detection,
+    evaluation,
+    loader,
+    operator,
+    overhead,
+    training_step,
+)
 from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, benchmarked_size, build_data, height_and_width
 from parcnet_train.compat.malloc import keep_freed_memory
@@ -21,6 +28,7 @@ from parcnet_train.config.sections import Benchmark, Paths, Recipe
 from parcnet_train.config.typed import section
 from parcnet_train.report.console.timings import (
     print_detection,
+    print_evaluators,
     print_loaders,
     print_operators,
     print_overheads,
@@ -42,8 +50,9 @@ def benchmark(config: Config) -> Results:
     """
     pl.seed_everything(config["seed"], verbose=False)
     settings = section(Benchmark, config)
-    is_latency = settings.target == "latency"  # of devices without a GPU
-    device = device_of("cpu" if is_latency else config["trainer"]["accelerator"])
+    # Latencies are those of devices without a GPU, and no evaluator uses one.
+    on_cpu = settings.target in ("latency", "evaluation")
+    device = device_of("cpu" if on_cpu else config["trainer"]["accelerator"])
     # The ordinary loader has the memory of an ordinary process, and so have files on a device.
     computes = device.type == "cpu" and settings.target not in ("loader", "latency")
     keeps_memory = computes and settings.keep_memory and keep_freed_memory()
@@ -53,6 +62,7 @@ def benchmark(config: Config) -> Results:
         "loader": partial(loaders, config),
         "overhead": partial(overheads, config, device),
         "detection": partial(detectors, config, device),
+        "evaluation": partial(evaluators, settings),
         "latency": partial(latencies, config),
     }
     results = {
@@ -132,6 +142,20 @@ def detectors(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]
     yield "batch_size", settings.batch_size
     yield "image_size", list(size)
     yield from detection.results_of(parts)
+
+
+def evaluators(settings: Benchmark) -> Iterator[tuple[str, Any]]:
+    """Time COCO's metrics in every installed evaluator."""
+    found = evaluation.time_evaluators(settings.images, settings.detections, settings.repeats)
+    print_evaluators(
+        f"COCO's metrics, {settings.images} x {settings.detections} detections, "
+        f"{evaluation.CLASSES} classes, threads of hotcoco: {found.threads}",
+        found,
+    )
+    yield "images", settings.images
+    yield "detections", settings.detections
+    yield "classes", evaluation.CLASSES
+    yield from found.results()
 
 
 def installed_version(package: str) -> str | None:

@@ -8,11 +8,14 @@ from dataclasses import replace
 from rich.table import Table
 
 from parcnet_train.benchmarks.detection import WHOLES, Parts
+from parcnet_train.benchmarks.evaluation import REFERENCE as SLOWEST
+from parcnet_train.benchmarks.evaluation import Comparison
 from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
 from parcnet_train.benchmarks.loader import Speeds
 from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
 from parcnet_train.benchmarks.timing import Timing, in_digits
 from parcnet_train.benchmarks.training_step import Variant
+from parcnet_train.detection.evaluators import version_of
 from parcnet_train.terminal import wide_console
 
 WIDTH = 170  # characters; the widest table needs them
@@ -112,4 +115,25 @@ def print_detection(title: str, parts: Parts) -> None:
         if name in WHOLES:
             cells += [f"{100 * parts.share(name):.1f} %", WHOLES[name]]
         table.add_row(*cells)
+    wide_console(WIDTH).print(table)
+
+
+def print_evaluators(title: str, found: Comparison) -> None:
+    """Print one line per evaluator.
+
+    Args:
+        title: Title of the table.
+        found: Times, differences and memory of all evaluators.
+    """
+    table = Table(title=f"{title}; {LEGEND} {SLOWEST}", title_justify="left")
+    for heading in ("evaluator", "time", "largest difference of a metric", "peak memory"):
+        table.add_column(heading, no_wrap=True)
+    for evaluator, timing in found.timings.items():
+        memory = found.memory[evaluator]
+        table.add_row(
+            version_of(evaluator),
+            timing.words(found.timings[SLOWEST]),
+            f"{found.differences[evaluator]:.2g}",
+            "" if memory is None else f"{memory / 1e6:.0f} MB",
+        )
     wide_console(WIDTH).print(table)

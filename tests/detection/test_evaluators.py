@@ -1,0 +1,230 @@
+"""Precision and recall of every installed evaluator, against pycocotools on the whole set."""
+
+import contextlib
+import io
+import tracemalloc
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from parcnet_train.benchmarks.evaluation import CLEAR, make_detections, peak_memory
+from parcnet_train.detection import evaluators
+from parcnet_train.detection.evaluation import METRICS, problem_of, summary
+from parcnet_train.detection.evaluators import (
+    IOU_THRESHOLDS,
+    LIMITS,
+    RECALL_THRESHOLDS,
+    SIZES,
+    Curves,
+    Found,
+    Problem,
+    Truth,
+    curves,
+    errors,
+    installed,
+    version_of,
+)
+from parcnet_train.errors import ConfigError
+
+# faster_coco_eval omits a summand of 2e-16 in the precision.
+TOLERANCES = {"hotcoco": 0, "faster_coco_eval": 2.5e-16, "pycocotools": 0}
+HAS_HOTCOCO = pytest.mark.skipif("hotcoco" not in installed(), reason="hotcoco is not installed")
+SEEDS = range(24)
+
+
+def random_boxes(random, number):
+    """Make boxes of all of COCO's size ranges, partly outside of the image."""
+    sides = 10 ** random.uniform(0, 2.6, (number, 2))
+    return np.hstack([random.uniform(-10, 300, (number, 2)), sides])
+
+
+def random_problem(seed):
+    """Make a problem; the seed decides about ties, crowds, sizes, and how much there is of each."""
+    random = np.random.default_rng(seed)
+    images, classes = int(random.integers(1, 20)), int(random.integers(1, 6))
+    grid = [0, 1, 8][seed % 3]  # on a grid, IoUs and areas are often exactly a threshold
+    objects = int(random.integers(0, 5 * images))
+    owners = np.sort(random.integers(1, images + 1, objects))
+    labels = random.integers(1, classes + 1, objects)
+    boxes = on_grid(random_boxes(random, objects), grid)
+    areas = boxes[:, 2] * boxes[:, 3] * random.choice([0, 0.3, 1, 1], objects)
+    limits = random.random(objects) < 0.1
+    areas[limits] = random.choice([0, 32**2, 96**2, 1e10], limits.sum())
+    truth = Truth(owners, labels, boxes, areas, random.random(objects) < random.choice([0, 0.5]))
+
+    near = np.repeat(np.arange(objects), random.integers(0, 4))
+    noise = random.normal(1, random.choice([0, 0.03, 0.1]), (len(near), 4))
+    other = random.random(len(near)) < 0.1
+    near_labels = np.where(other, random.integers(1, classes + 1, len(near)), labels[near])
+    many = 130 if seed % 4 == 0 else 0  # more than 100 of one class in one image
+    elsewhere = int(random.integers(0, 3 * images)) + many
+    images_of = np.concatenate([owners[near], random.integers(1, images + 1, elsewhere)])
+    labels_of = np.concatenate([near_labels, random.integers(1, classes + 1, elsewhere)])
+    images_of[len(images_of) - many :], labels_of[len(labels_of) - many :] = 1, 1
+    boxes_of = np.vstack([boxes[near] * noise, random_boxes(random, elsewhere)])
+    scores = [random.random(len(boxes_of)), random.choice([0.3, 0.5, 0.9], len(boxes_of))]
+    order = random.permutation(len(boxes_of))
+    order = order[np.argsort(images_of[order], kind="stable")]
+    found = Found(images_of, labels_of, on_grid(boxes_of, grid), scores[seed % 2])
+    return Problem(truth, Found(*(each[order] for each in found)), images, classes)
+
+
+def on_grid(boxes, step):
+    return np.round(boxes / step) * step if step else boxes
+
+
+def official(problem):
+    """Return pycocotools' curves and twelve metrics for all classes and images at once."""
+    datasets = []
+    for flat in (problem.truth, problem.found):
+        annotations = []
+        for number, row in enumerate(zip(*flat, strict=True), start=1):
+            box, rest = row[2].tolist(), dict(zip(flat._fields, row, strict=True))
+            annotation = {"id": number, "image_id": int(row[0]), "category_id": int(row[1])}
+            annotation |= {"bbox": box, "iscrowd": int(rest.get("is_crowd", 0))}
+            annotation["area"] = float(rest.get("areas", box[2] * box[3]))
+            if "scores" in rest:
+                annotation["score"] = float(rest["scores"])
+            annotations.append(annotation)
+        dataset = COCO()
+        dataset.dataset = {
+            "images": [{"id": number} for number in range(1, problem.images + 1)],
+            "categories": [{"id": label} for label in range(1, problem.classes + 1)],
+            "annotations": annotations,
+        }
+        datasets.append(dataset)
+    with contextlib.redirect_stdout(io.StringIO()):
+        for dataset in datasets:
+            dataset.createIndex()
+        scoring = COCOeval(*datasets, "bbox")
+        scoring.evaluate()
+        scoring.accumulate()
+        scoring.summarize()
+    return Curves(scoring.eval["precision"], scoring.eval["recall"]), scoring.stats
+
+
+@pytest.mark.parametrize("evaluator", installed())
+def test_curves_and_metrics_match_pycocotools_on_random_problems(evaluator):
+    crowds = empty = missing = limited = 0
+    for seed in SEEDS:
+        problem = random_problem(seed)
+        expected, stats = official(problem)
+        found = curves(problem, evaluator)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.shape == theirs.shape
+            assert np.abs(ours - theirs).max() <= TOLERANCES[evaluator], seed
+        metrics = np.array(list(summary(found).values()))
+        stats = np.where(stats == -1, np.nan, stats)
+        np.testing.assert_allclose(metrics, stats, rtol=0, atol=TOLERANCES[evaluator])
+        crowds += problem.truth.is_crowd.any()
+        empty += len({*problem.truth.images, *problem.found.images}) < problem.images
+        missing += len(set(problem.truth.labels)) < problem.classes
+        limited += np.bincount(problem.found.images * 10 + problem.found.labels).max() > LIMITS[-1]
+    assert min(crowds, empty, missing, limited) > 2
+
+
+@pytest.mark.parametrize("evaluator", installed())
+@pytest.mark.parametrize("objects", [True, False], ids=["objects", "no object"])
+@pytest.mark.parametrize("detections", [True, False], ids=["detections", "no detection"])
+def test_empty_sets_match_pycocotools(detections, objects, evaluator):
+    problem = random_problem(1)
+    truth, found = problem.truth, problem.found
+    problem = Problem(
+        truth if objects else Truth(*(each[:0] for each in truth)),
+        found if detections else Found(*(each[:0] for each in found)),
+        problem.images,
+        problem.classes,
+    )
+    expected, _ = official(problem)
+    for ours, theirs in zip(curves(problem, evaluator), expected, strict=True):
+        assert np.abs(ours - theirs).max() <= TOLERANCES[evaluator]
+    assert bool((expected.precision == -1).all()) != objects
+
+
+@pytest.mark.parametrize("evaluator", installed())
+def test_equal_scores_rank_by_image_and_position(evaluator):
+    """The first of two detections with equal scores is the better one, or the precision falls."""
+    box = np.array([[0, 0, 50, 50]] * 2, dtype=np.float64)
+    images, labels, crowd = np.array([1, 2]), np.array([1, 1]), np.array([False])
+    for first, precision in ((1, 1.0), (2, 0.5)):
+        truth = Truth(images[[first - 1]], labels[:1], box[:1], np.array([2500.0]), crowd)
+        found = curves(Problem(truth, Found(images, labels, box, np.full(2, 0.5)), 2, 1), evaluator)
+        assert found.precision[0, :, 0, 0, -1] == pytest.approx(precision)
+
+
+@pytest.mark.parametrize("evaluator", installed())
+def test_shapes_are_those_of_the_constants(evaluator):
+    problem = random_problem(3)
+    shape = (problem.classes, len(SIZES), len(LIMITS))
+    found = curves(problem, evaluator)
+    assert found.precision.shape == (IOU_THRESHOLDS, RECALL_THRESHOLDS, *shape)
+    assert found.recall.shape == (IOU_THRESHOLDS, *shape)
+    assert tuple(summary(found)) == METRICS
+
+
+def peak_of(function, *arguments):
+    """Return the peak of Python's memory during a call, in bytes."""
+    tracemalloc.start()
+    try:
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_pycocotools_is_that_of_one_class():
+    """1 GB for 5,000 images of 100 detections is 1.6 MB for 8; all classes at once take 4 MB."""
+    images, detections = 8, 100
+    problem = problem_of(*make_detections(images, detections))
+    results = sum(each.nbytes for each in curves(problem, "pycocotools"))
+    limit = 1e9 * images / 5000
+    assert peak_of(curves, problem, "pycocotools") - results < limit
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLEAR.exists(), reason="the system does not report the peak memory")
+@pytest.mark.parametrize("evaluator", [each for each in installed() if each != "pycocotools"])
+def test_memory_of_5000_images_is_below_1_gb(evaluator):
+    assert 5e7 < peak_memory(evaluator, 5000, 100) < 1e9
+
+
+def test_hotcoco_is_taken_before_faster_coco_eval_and_pycocotools(monkeypatch):
+    found = {"hotcoco", "faster_coco_eval", "pycocotools"}
+    monkeypatch.setattr(
+        evaluators.importlib.util, "find_spec", lambda name: name if name in found else None
+    )
+    assert installed()[0] == "hotcoco"
+    found.remove("hotcoco")
+    assert installed() == ["faster_coco_eval", "pycocotools"]
+    found.remove("faster_coco_eval")
+    assert installed() == ["pycocotools"]
+
+
+def test_version_names_the_package():
+    assert version_of("pycocotools").startswith("pycocotools 2.")
+
+
+@HAS_HOTCOCO
+def test_errors_name_confused_classes_and_what_they_cost():
+    box = np.array([[0, 0, 50, 50], [100, 0, 50, 50], [200, 0, 50, 50], [0, 200, 50, 50.0]])
+    images, areas = np.ones(4, dtype=np.int64), np.full(4, 2500.0)
+    truth = Truth(images[:3], np.array([1, 1, 2]), box[:3], areas[:3], np.zeros(3, dtype=bool))
+    # Found: the first object, the second one as class 2, not the third one, and one too many.
+    rows, labels = [0, 1, 3], np.array([1, 2, 2])
+    found = Found(images[:3], labels, box[rows], np.array([0.9, 0.8, 0.3]))
+    problem = Problem(truth, found, 1, 2)
+    result = errors(problem)
+    assert result.confusion.tolist() == [[0, 0, 1], [0, 1, 1], [1, 0, 0]]
+    assert errors(problem, min_score=0.5).confusion.tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert (result.counts["Cls"], result.counts["Bkg"], result.counts["Miss"]) == (1, 1, 1)
+    assert result.costs["Cls"] > 0
+    assert result.counts.keys() <= result.costs.keys()
+
+
+def test_errors_without_hotcoco_are_an_error(monkeypatch):
+    monkeypatch.setattr(evaluators, "installed", lambda: ["pycocotools"])
+    fix = r"hotcoco is not installed. Fix: pip install 'parcnet-train\[coco\]'"
+    with pytest.raises(ConfigError, match=fix):
+        errors(random_problem(0))
