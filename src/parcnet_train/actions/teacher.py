@@ -60,16 +60,16 @@ def build_distillation(
         teacher, size = load_published_teacher(settings, settings.weights, len(class_names))
     if config["channels_last"]:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config["compile"]:  # a training with a teacher calls the parts, not the whole models
-        for part in (teacher.backbone, teacher.head, student.backbone, student.head):
-            part.compile()
     log.info(
         "recipe.distillation: the teacher is %s, at %dx%d pixels; the student learns its %s",
         settings.teacher,
         *size,
         WORDS[settings.kind],
     )
-    return Distillation(teacher, size, student.backbone.levels, settings)
+    distillation = Distillation(teacher, size, student.backbone.levels, settings)
+    if config["compile"]:
+        distillation.compile()
+    return distillation
 
 
 def load_teacher(settings: Settings, class_names: Sequence[str]) -> tuple[Model, tuple[int, int]]:

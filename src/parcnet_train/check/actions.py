@@ -18,6 +18,7 @@ Config = dict[str, Any]
 # Task that each benchmark target needs; the other targets support every task.
 MEASURED = {
     "detection": "detection",
+    "distillation": "classification",
     "latency": "classification",
     "loader": "classification",
     "overhead": "classification",

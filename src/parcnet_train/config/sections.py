@@ -239,7 +239,7 @@ class Benchmark:
     Attributes:
         target: Part to time.
         repeats: Number of rounds, each of which runs every variant once.
-        batch_size: Images per batch (train_step, detection).
+        batch_size: Images per batch (train_step, detection, distillation).
         images: Number of made-up images (evaluation).
         detections: Number of detections in each of them (evaluation).
         image_size: Image size in pixels; null: 256, or the size of the checkpoint's training.
@@ -250,10 +250,18 @@ class Benchmark:
         threads: Threads of one inference, each pinned to a core (latency).
         iterations: Number of inferences of each network (latency).
         compile: Whether train_step is also timed under torch.compile.
+        teacher: Backbone of the teacher (distillation).
     """
 
     target: Literal[
-        "operator", "train_step", "loader", "overhead", "detection", "evaluation", "latency"
+        "operator",
+        "train_step",
+        "loader",
+        "overhead",
+        "detection",
+        "evaluation",
+        "distillation",
+        "latency",
     ]
     repeats: Count
     batch_size: BatchSize
@@ -267,6 +275,7 @@ class Benchmark:
     threads: Count
     iterations: Count
     compile: bool
+    teacher: Text
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,11 @@ class Distillation:
         """Move the teacher to the device of the student."""
         self.teacher.to(device)
 
+    def compile(self) -> None:
+        """Compile backbone and head of the teacher, which `losses` calls one by one."""
+        self.teacher.backbone.compile()
+        self.teacher.head.compile()
+
     def losses(self, images: Tensor, logits: Any, maps: Sequence[Tensor]) -> Tensor:
         """Return the loss of each image, `(B,)` float32 or better.
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from parcnet_train.actions.benchmark.latency import latencies
+from parcnet_train.actions.benchmark.latency import composed, latencies
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks import (
     detection,
     evaluation,
+    distillation,
     loader,
     operator,
     overhead,
@@ -29,6 +30,7 @@ from parcnet_train.config.typed import section
 from parcnet_train.report.console.timings import (
     print_detection,
     print_evaluators,
+    print_distillation,
     print_loaders,
     print_operators,
     print_overheads,
@@ -63,6 +65,7 @@ def benchmark(config: Config) -> Results:
         "overhead": partial(overheads, config, device),
         "detection": partial(detectors, config, device),
         "evaluation": partial(evaluators, settings),
+        "distillation": partial(teachers, config, device),
         "latency": partial(latencies, config),
     }
     results = {
@@ -156,6 +159,26 @@ def evaluators(settings: Benchmark) -> Iterator[tuple[str, Any]]:
     yield "detections", settings.detections
     yield "classes", evaluation.CLASSES
     yield from found.results()
+
+
+def teachers(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
+    """Time the training step of the composed network with and without a teacher.
+
+    Raises:
+        ConfigError: If there is no such backbone.
+    """
+    settings = section(Benchmark, config)
+    size = height_and_width(benchmarked_size(config)[1])
+    of_teacher = composed([settings.teacher], size, "benchmark.teacher")[settings.teacher]
+    cost = distillation.time_teacher(config, of_teacher, size, device)
+    images = f"{settings.batch_size} x 3 x {size[0]} x {size[1]}"
+    student = config["choices"]["backbone"]
+    print_distillation(f"{student} learns from {settings.teacher}, {images}, {device.type}", cost)
+    yield "backbone", student
+    yield "teacher", settings.teacher
+    yield "batch_size", settings.batch_size
+    yield "image_size", list(size)
+    yield from cost.results()
 
 
 def installed_version(package: str) -> str | None:

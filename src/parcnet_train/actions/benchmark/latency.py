@@ -92,8 +92,15 @@ def candidates_of(
     ]
 
 
-def composed(names: Sequence[str], size: tuple[int, int]) -> dict[str, Config]:
+def composed(
+    names: Sequence[str], size: tuple[int, int], key: str = "benchmark.backbones"
+) -> dict[str, Config]:
     """Return the configurations of the named backbones, by their names.
+
+    Args:
+        names: Names of backbones.
+        size: Height and width of the images, in pixels.
+        key: Key that has the names, for messages.
 
     Raises:
         ConfigError: If one has a fault; the message lists the faults of all.
@@ -102,7 +109,7 @@ def composed(names: Sequence[str], size: tuple[int, int]) -> dict[str, Config]:
     wanted = ["action=profile", f"profile.image_size=[{size[0]},{size[1]}]"]
     plains = [compose_plain([*wanted, f"backbone={name}"]) for name in names]
     faults = [
-        Fault("benchmark.backbones", f"benchmark.backbones={name}: {fault}")
+        Fault(key, f"{key}={name}: {fault}")
         for name, plain in zip(names, plains, strict=True)
         for fault in plain.faults or check(plain.values, plain.borrowed)
     ]

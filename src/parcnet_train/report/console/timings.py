@@ -10,6 +10,7 @@ from rich.table import Table
 from parcnet_train.benchmarks.detection import WHOLES, Parts
 from parcnet_train.benchmarks.evaluation import REFERENCE as SLOWEST
 from parcnet_train.benchmarks.evaluation import Comparison
+from parcnet_train.benchmarks.distillation import FORWARD, WITHOUT, Cost
 from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
 from parcnet_train.benchmarks.loader import Speeds
 from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
@@ -136,4 +137,21 @@ def print_evaluators(title: str, found: Comparison) -> None:
             f"{found.differences[evaluator]:.2g}",
             "" if memory is None else f"{memory / 1e6:.0f} MB",
         )
+    wide_console(WIDTH).print(table)
+
+
+def print_distillation(title: str, cost: Cost) -> None:
+    """Print the times of a training step with and without a teacher, and of the teacher.
+
+    Args:
+        title: Title of the table.
+        cost: Times of the steps and of the teacher.
+    """
+    caption = f"the teacher adds {cost.overhead:.2f} of its forward passes"
+    table = Table(title=f"{title}; {caption}; {LEGEND} {WITHOUT}", title_justify="left")
+    for heading in ("part", "time"):
+        table.add_column(heading, no_wrap=True)
+    for name, timing in cost.timings.items():
+        words = f"teacher's {name} pass" if name == FORWARD else f"step {name}".replace("_", " a ")
+        table.add_row(words, timing.words(cost.timings[WITHOUT]))
     wide_console(WIDTH).print(table)
