@@ -5,10 +5,12 @@ import timm
 import torch
 
 from faults import assert_one_is
+from parcnet_train.actions import fit
 from parcnet_train.actions.teacher import build_distillation
 from parcnet_train.build import build_model
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError
+from parcnet_train.visualize.curves import read_series
 from running import TINY, act, composed, configure, faults_of, run
 
 
@@ -152,3 +154,48 @@ def test_faults_of_a_teacher_of_timm_are_one_line_each(tmp_path):
     assert faults == []
     with pytest.raises(CheckpointError, match="its classifier is not for the 10 classes"):
         build_distillation(values, build_model(values, 10), list("0123456789"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["soft", "feature"])
+def test_compiled_training_with_a_teacher_has_the_same_loss(trained, tmp_path, monkeypatch, kind):
+    teachers, calls = [], []
+
+    def build(*arguments):
+        distillation = build_distillation(*arguments)
+        teachers.append(distillation.teacher)
+        if (compiled := distillation.teacher.backbone._compiled_call_impl) is not None:
+
+            def counted(*images):
+                calls.append(None)
+                return compiled(*images)
+
+            distillation.teacher.backbone._compiled_call_impl = counted
+        return distillation
+
+    monkeypatch.setattr(fit, "build_distillation", build)
+    # A compiled network draws other masks.
+    without_dropout = ["backbone.dropout=0", "head.dropout=0"]
+    overrides = [*TINY, *without_dropout, distilled(trained[0], kind)]
+    plain = run(overrides, tmp_path / "plain")
+    assert calls == []
+    compiled = run([*overrides, "compile=true"], tmp_path / "compiled")
+    assert len(calls) == compiled["steps"] == 2
+    for part in ("backbone", "head"):
+        found = [getattr(each, part)._compiled_call_impl is not None for each in teachers]
+        assert found == [False, True]
+    losses = [
+        read_series(tmp_path / run / "csv")["train/loss_step"][1] for run in ("plain", "compiled")
+    ]
+    assert losses[1][0] == pytest.approx(losses[0][0], abs=1e-5)
+    # AdamW's first step has the size of the learning rate, however small a gradient is: rounding
+    # decides the sign of some.
+    assert losses[1][1] == pytest.approx(losses[0][1], abs=1e-3)
+    assert compiled["val/loss"] == pytest.approx(plain["val/loss"], abs=1e-4)
+    states = [
+        read_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt")
+        for run in ("plain", "compiled")
+    ]
+    for part in ("state_dict", "current_model_state"):
+        assert states[0][part].keys() == states[1][part].keys()
+        assert not any("_orig_mod" in name or "teacher" in name for name in states[1][part])

@@ -59,16 +59,19 @@ class Model(nn.Module):
                 module.train(False)
         return self
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor, with_maps: bool = False) -> Any:
         """Run the network.
 
         Args:
             images: RGB images `(B, 3, H, W)`, uint8, or float in [0, 1].
+            with_maps: Whether to return the backbone's maps as well.
 
         Returns:
-            The output of the head.
+            The output of the head; with `with_maps`, a pair of it and the maps.
         """
-        return self.decode(self.encode(images), images.shape[2:])
+        maps = self.encode(images)
+        outputs = self.decode(maps, images.shape[2:])
+        return (outputs, maps) if with_maps else outputs
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Return the backbone's maps of images, as `forward` takes them."""

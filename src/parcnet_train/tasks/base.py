@@ -99,8 +99,8 @@ class Task(pl.LightningModule):
         """Return the outputs of the model, and the maps of its backbone if a teacher reads them."""
         if self.distillation is None:
             return self.model(images), []
-        maps = self.model.encode(images)
-        return self.model.decode(maps, images.shape[2:]), maps
+        outputs, maps = self.model(images, with_maps=True)  # one graph, if it is compiled
+        return outputs, maps
 
     def with_teacher(
         self, loss: Tensor, images: Tensor, outputs: Any, maps: list[Tensor]
