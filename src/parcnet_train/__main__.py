@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import hydra
 from hydra._internal.utils import get_args_parser, run_and_report
 
@@ -11,6 +13,8 @@ from parcnet_train.distributed.processes import SWEEP, follow_launcher
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError
 from parcnet_train.sweeps.grid import register_resolvers
+
+FINDINGS = 1  # exit code of a check that finds something that a training would accept
 
 
 def main() -> None:
@@ -34,8 +38,10 @@ def main() -> None:
                 )
             if is_checked:
                 start(typed.overrides, typed.config_dir)
-            else:
-                run_command(typed.overrides, typed.config_dir, typed.multirun or None, is_job)
+                return
+            found = run_command(typed.overrides, typed.config_dir, typed.multirun or None, is_job)
+            if isinstance(found, dict) and found.get("action") == "check" and found["warnings"]:
+                sys.exit(FINDINGS)
 
     run_and_report(run)  # cuts Hydra's own frames from a traceback
 

@@ -1,66 +1,54 @@
-"""Hashes of images, and pairs that are near-duplicates."""
+"""The difference hash, and the pairs of hashes that differ in few bits."""
 
-import io
+import itertools
 
 import cv2
 import numpy as np
-from PIL import Image
+import pytest
 
-from parcnet_train.data.near_duplicates import Hashes, groups_of, hash_images, near_pairs
-
-
-def scene(number, size=(120, 160)):
-    coarse = np.random.default_rng(number).integers(0, 256, (8, 10, 3), np.uint8)
-    return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
+from doctor_trees import photo
+from parcnet_train.data.near_duplicates import difference_hash, near_pairs
 
 
-def encoded(image, kind="JPEG", **options):
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, kind, **options)
-    return stream.getvalue
+def distance(first, second):
+    return (first ^ second).bit_count()
 
 
-def pairs_of(*images, distance=8):
-    return near_pairs(hash_images(images), distance)
+def test_hash_is_the_sign_of_the_differences_of_neighbors():
+    gray = np.zeros((8, 9), np.uint8)
+    assert difference_hash(gray) == 0
+    gray[0, 1] = 9  # rises once in the first row, then falls
+    assert difference_hash(gray) == 1 << 63
+    assert difference_hash(np.arange(72, dtype=np.uint8).reshape(8, 9)) == 2**64 - 1
 
 
-def test_copies_at_another_size_or_quality_are_found():
-    one = scene(0)
-    small = cv2.resize(one, (80, 60), interpolation=cv2.INTER_AREA)
-    images = [encoded(one, quality=95), encoded(one, quality=40), encoded(small, "PNG")]
-    others = [encoded(scene(number)) for number in range(1, 30)]
-    assert pairs_of(*others[:10], *images, *others[10:]) == [(10, 11), (10, 12), (11, 12)]
+def test_hash_survives_size_compression_and_brightness():
+    image = photo(1, (240, 320))
+    known = difference_hash(image)
+    small = cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA)
+    coded = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], 1)
+    for other in (small, coded, (image * 0.7 + 20).astype(np.uint8)):
+        assert distance(known, difference_hash(other)) <= 4
+    assert distance(known, difference_hash(photo(2))) > 12
 
 
-def test_plain_images_of_different_brightness_are_different():
-    plain = [encoded(np.full((60, 80, 3), value, np.uint8), "PNG") for value in (10, 11, 200)]
-    assert pairs_of(*plain) == [(0, 1)]
-
-
-def test_unreadable_images_are_near_to_none():
-    def missing():
-        raise FileNotFoundError
-
-    assert pairs_of(missing, missing, lambda: b"text") == []
-    assert pairs_of() == []
-
-
-def test_pairs_equal_those_of_all_comparisons():
+@pytest.mark.parametrize("most", [0, 1, 4, 6])
+def test_near_pairs_are_those_of_a_comparison_of_all(most):
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 2, (40, 256))
-    bits = np.concatenate([base, base, base])
-    for row in bits[40:]:
-        row[rng.choice(256, rng.integers(0, 13), replace=False)] ^= 1
-    hashes = Hashes(
-        np.packbits(bits.astype(np.uint8), axis=1),
-        np.zeros((120, 272), np.uint8),
-        np.ones(120, np.bool_),
-    )
-    for distance in (0, 4, 8):
-        near = (bits[:, None] != bits[None]).sum(axis=2) <= distance
-        expected = [(a, b) for a, b in np.argwhere(near).tolist() if a < b]
-        assert near_pairs(hashes, distance) == expected
+    hashes = rng.integers(0, 2**63, 200, dtype=np.uint64).tolist()
+    for place in range(60):  # copies with up to nine other bits
+        bits = rng.choice(64, place % 10, replace=False).tolist()
+        hashes.append(hashes[place] ^ sum(1 << bit for bit in bits))
+    expected = [
+        (first, second)
+        for first, second in itertools.combinations(range(len(hashes)), 2)
+        if distance(hashes[first], hashes[second]) <= most
+    ]
+    assert len(expected) >= 6
+    assert near_pairs(np.array(hashes, np.uint64), most).tolist() == [*map(list, expected)]
 
 
-def test_groups_join_pairs():
-    assert groups_of([(1, 3), (4, 3), (0, 5)], 7).tolist() == [0, 1, 2, 1, 1, 0, 6]
+def test_many_equal_hashes_give_few_pairs():
+    assert near_pairs([7] * 1000, 4).tolist() == [[0, n] for n in range(1, 1000)]
+    assert near_pairs([], 4).shape == (0, 2)
+    assert near_pairs([5], 4).shape == (0, 2)

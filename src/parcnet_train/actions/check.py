@@ -21,13 +21,19 @@ from parcnet_train.sweeps.grid import Jobs, jobs_of
 OURS = "processes"  # among the choices of hydra/launcher
 
 
-def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: bool = True) -> None:
+def refuse_faults(
+    plain: PlainConfig,
+    faults: Sequence[Fault] = (),
+    is_here: bool = True,
+    reads_files: bool = True,
+) -> None:
     """Raise all faults of a configuration at once.
 
     Args:
         plain: Configuration to check.
         faults: Faults that were found before.
         is_here: Whether this machine runs it.
+        reads_files: Whether the files of the data are checked.
 
     Raises:
         ConfigError: If there are any.
@@ -52,7 +58,7 @@ def refuse_faults(plain: PlainConfig, faults: Sequence[Fault] = (), is_here: boo
     from parcnet_train.check.config import check  # torch: seconds
 
     of_values = [fault for fault in plain.faults if fault.key not in named]
-    found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here)]
+    found = [*faults, *of_values, *check(plain.values, plain.borrowed, is_here, reads_files)]
     if found:
         raise ConfigError(found)
 

@@ -48,7 +48,7 @@ from parcnet_train.config.typed import run_spec
 from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError, Fault, ProcessError, UserError, reason_of
-from parcnet_train.runs.actions import ACTIONS
+from parcnet_train.runs.actions import ACTIONS, examines
 from parcnet_train.runs.claims import at_work, claim
 from parcnet_train.runs.directories import RESULTS, read_values
 from parcnet_train.sweeps.grid import swept_keys, wrong_sweep
@@ -88,7 +88,9 @@ def run_command(
     if not is_job:  # of a sweep, whose file may hold more than what is swept
         faults += wrong_sweep(is_sweep, overrides, config.hydra, config_dir)
     overrides = [each.input_line or "" for each in as_meant(overrides_of(overrides), config)]
-    if plain.values["action"] == "check":
+    is_check = plain.values["action"] == "check"
+    several = is_sweep or bool(sweeps(overrides))
+    if is_check and (several or not examines(plain.values.get("check"))):
         return check_jobs(overrides, config_dir, is_sweep, config.hydra, faults)
     if not is_sweep:
         faults += sweeps(overrides)
@@ -96,7 +98,9 @@ def run_command(
         if faults:  # the launcher checks the jobs, and their processes do
             raise ConfigError(faults)
     else:
-        refuse_faults(plain, faults, is_here=launcher == "basic" or not is_sweep)
+        # An examination reports what it finds in the files, so they are not checked before.
+        is_here = launcher == "basic" or not is_sweep
+        refuse_faults(plain, faults, is_here, reads_files=not is_check)
     refuse_unwritable(config, is_sweep)
     work: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     added = []

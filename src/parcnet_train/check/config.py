@@ -52,7 +52,12 @@ from parcnet_train.targets import locate
 Config = dict[str, Any]
 
 
-def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) -> list[Fault]:
+def check(
+    config: Config,
+    borrowed: Collection[str] = (),
+    is_here: bool = True,
+    reads_files: bool = True,
+) -> list[Fault]:
     """Find every fault of a configuration.
 
     Args:
@@ -60,6 +65,7 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
         borrowed: Keys whose faults are reported elsewhere: they interpolate another key, or have no
             value.
         is_here: Whether this machine runs it; if not, its devices are not checked.
+        reads_files: Whether the files of the data are checked.
 
     Returns:
         The faults, each with its key, what was given and what is expected.
@@ -77,6 +83,8 @@ def check(config: Config, borrowed: Collection[str] = (), is_here: bool = True) 
         return faults
     for find_faults, parts in JOINTS.items():
         if not is_here and find_faults in OF_THIS_MACHINE:
+            continue
+        if not reads_files and find_faults in OF_FILES:
             continue
         if broken.isdisjoint(parts):  # otherwise, it might only report the same fault again
             faults += find_faults(config)
@@ -147,3 +155,4 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
 }
 
 OF_THIS_MACHINE = (wrong_device, wrong_start)
+OF_FILES = (wrong_data, wrong_classes)

@@ -193,10 +193,11 @@ class Check:
     """Settings of `action=check`.
 
     Attributes:
-        data: Files to read: some of them (sample), or every one (full).
+        data: Files to read: some of them (sample), the headers of all images (headers), or every
+            file as a whole (full). The last two write a report.
     """
 
-    data: Literal["sample", "full"]
+    data: Literal["sample", "headers", "full"]
 
 
 @dataclass(frozen=True)

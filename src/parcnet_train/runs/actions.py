@@ -27,6 +27,11 @@ def times_data(section: Section | None) -> bool:
     return section is not None and section.get("target") in ("loader", "overhead")
 
 
+def examines(section: Section | None) -> bool:
+    """Return whether a check examines all files in a run, beside the configuration."""
+    return section is not None and section.get("data") in ("headers", "full")
+
+
 def compares_or_calibrates(section: Section | None) -> bool:
     """Return whether an export reads data: for verification, or to calibrate int8."""
     return section is not None and (
@@ -40,8 +45,7 @@ class Action:
 
     Attributes:
         name: Value of `action`.
-        function: Dotted name of its function, which is imported when it runs; None: it only looks
-            at the configuration, before a run begins.
+        function: Dotted name of its function, which is imported when it runs.
         section: Section of the configuration that only this action reads; None: there is none.
         checkpoint: Whether `ckpt` is needed, optional or not allowed.
         composed: Whether the configuration stored in the checkpoint is used.
@@ -56,7 +60,7 @@ class Action:
     """
 
     name: str
-    function: str | None
+    function: str
     section: str | None = None
     checkpoint: Literal["needed", "optional", "none"] = "needed"
     composed: bool = False
@@ -71,6 +75,11 @@ class Action:
     def evaluates(self) -> bool:
         """Whether it evaluates a training; its directory is beside that of the training."""
         return self.checkpoint == "needed" and not self.folder
+
+    @property
+    def own_runs(self) -> bool:
+        """Whether its runs are in `runs/<action>/`, apart from trainings and their evaluations."""
+        return self.folder or self.name == "check"
 
 
 A = "parcnet_train.actions"
@@ -131,7 +140,13 @@ ACTIONS = {
             network=False,
             quick=True,
         ),
-        Action("check", None, section="check", checkpoint="optional", trains=True),
+        Action(
+            "check",
+            f"{A}.examination.check_data",  # only if it reads all files; see `examines`
+            section="check",
+            checkpoint="optional",
+            trains=True,
+        ),
         Action(
             "schema",
             f"{A}.schema.schema",

@@ -42,7 +42,7 @@ NAMED_FOR = ("task", "backbone", "data")  # config groups whose choices name the
 
 EVALUATIONS = [name for name, each in ACTIONS.items() if each.evaluates]
 ENDING = re.compile(rf"_({'|'.join(EVALUATIONS)})(_\d+)?$")  # suffix of an evaluation's directory
-FOLDERS = [name for name, each in ACTIONS.items() if each.folder]  # folders among the runs
+FOLDERS = [name for name, each in ACTIONS.items() if each.own_runs]  # folders among the runs
 NAME = "%Y-%m-%d_%H-%M-%S"  # a run is named by its start time
 NAMED = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(\d+))?")
 NEWEST = "last"  # `ckpt=last`

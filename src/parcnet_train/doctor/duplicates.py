@@ -1,0 +1,250 @@
+"""Findings about images that occur more than once, within a set or in both (leakage).
+
+Perceptual hashes give the candidates, and a comparison of small pictures decides, because hashes
+of smooth images such as skies are often equal by accident. This needs no library such as
+`cleanvision`, which uses a hash of the same kind without the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.data.file_checks import SHOWN
+from parcnet_train.data.near_duplicates import near_pairs
+from parcnet_train.doctor.findings import Drawing, Finding
+from parcnet_train.doctor.images import FLAT, Limits, Read
+from parcnet_train.doctor.pictures import MOST, Image, draw, image_of
+from parcnet_train.doctor.sets import ImageSet
+
+# Bits in which the hashes of near duplicates differ, of 64; fewer above so many images, because the
+# number of candidates grows with the square of theirs.
+DISTANCE, MANY, DISTANCE_OF_MANY = 6, 250_000, 4
+COMPARED = 32  # side of the pictures that are compared, in pixels
+# Least correlation and largest mean difference of their gray values, chosen on CIFAR-10: of the 75
+# pairs over both sets that these values find, all 61 that were looked at show the same picture.
+CORRELATION, DIFFERENCE = 0.93, 20.0
+CANDIDATES = 20_000  # candidates that are compared; a set with more has other problems
+LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
+
+Pair = tuple[int, int]
+
+
+class Pool(NamedTuple):
+    """All images of the sets, numbered through.
+
+    Attributes:
+        reads: The sets with the facts about their images.
+        starts: Number of the first image of every set, and of all images.
+    """
+
+    reads: Sequence[Read]
+    starts: list[int]
+
+    def place(self, number: int) -> tuple[ImageSet, int]:
+        """Return the set of an image and its position there."""
+        index = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.reads[index].images, number - self.starts[index]
+
+    def name(self, number: int) -> str:
+        """Return the name of an image with its set."""
+        images, place = self.place(number)
+        return f"{images.split}: {images.name(place)}"
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column of the facts about all images."""
+        return np.concatenate([read.facts[name] for read in self.reads])
+
+
+def pool_of(reads: Sequence[Read]) -> Pool:
+    """Number the images of all sets through."""
+    return Pool(reads, np.cumsum([0, *(len(read.images) for read in reads)]).tolist())
+
+
+def duplicate_findings(reads: Sequence[Read], limits: Limits) -> Iterator[Finding]:
+    """Yield the findings about images that occur more than once."""
+    pool = pool_of(reads)
+    seen = np.concatenate([read.facts.is_measured() for read in reads])
+    exact = equal_groups(pool.column("digest"), seen)
+    near = near_duplicates(pool, seen, limits)
+    for kind, groups in (("exact", exact), ("near", near)):
+        yield from findings_of(kind, groups, pool, limits)
+    yield from contradictions([*exact, *near], pool, limits)
+
+
+def equal_groups(digests: npt.NDArray[Any], seen: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Group the numbers of images with the same content; only groups of two or more."""
+    numbers = np.flatnonzero(seen)
+    order = numbers[np.argsort(digests[numbers], kind="stable")]
+    if not len(order):
+        return []
+    changes = np.flatnonzero(digests[order][1:] != digests[order][:-1]) + 1
+    return [group.tolist() for group in np.split(order, changes) if len(group) > 1]
+
+
+def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> list[list[int]]:
+    """Group the numbers of images that look the same; copies of one file count once."""
+    sides = np.minimum(pool.column("height"), pool.column("width"))
+    usable = seen & (pool.column("spread") >= FLAT) & (sides >= LEAST_SIDE)
+    numbers = np.flatnonzero(usable)
+    _, first = np.unique(pool.column("digest")[numbers], return_index=True)
+    numbers = numbers[np.sort(first)]
+    distance = DISTANCE if len(numbers) <= MANY else DISTANCE_OF_MANY
+    pairs = numbers[near_pairs(pool.column("hash")[numbers], distance)]
+    small: dict[int, npt.NDArray[np.float32] | None] = {}
+
+    def picture(number: int) -> npt.NDArray[np.float32] | None:
+        if number not in small:
+            image = image_of(*pool.place(number), limits.max_pixels)
+            small[number] = None if image is None else reduced(image)
+        return small[number]
+
+    kept = [
+        (first, second)
+        for first, second in pairs[:CANDIDATES].tolist()
+        if look_alike(picture(first), picture(second))
+    ]
+    return groups_of(kept)
+
+
+def reduced(image: Image) -> npt.NDArray[np.float32]:
+    """Return a small gray picture of an image."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
+
+
+def look_alike(
+    first: npt.NDArray[np.float32] | None, second: npt.NDArray[np.float32] | None
+) -> bool:
+    """Return whether two small pictures show the same."""
+    if first is None or second is None:
+        return False
+    one, other = first - first.mean(), second - second.mean()
+    product = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return (
+        product > 0
+        and float((one * other).sum()) / product >= CORRELATION
+        and float(np.abs(one - other).mean()) <= DIFFERENCE
+    )
+
+
+def groups_of(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Join pairs with a common member into groups."""
+    parent: dict[int, int] = {}
+
+    def root(number: int) -> int:
+        parent.setdefault(number, number)
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    for first, second in pairs:
+        low, high = sorted((root(first), root(second)))
+        parent[high] = low
+    groups: dict[int, list[int]] = {}
+    for number in sorted(parent):
+        groups.setdefault(root(number), []).append(number)
+    return list(groups.values())
+
+
+def findings_of(
+    kind: str, groups: Sequence[list[int]], pool: Pool, limits: Limits
+) -> Iterator[Finding]:
+    """Yield the findings about groups: within one set, and over both."""
+    across: list[list[int]] = []
+    within: list[list[int]] = []
+    for group in groups:
+        splits = {pool.place(number)[0].split for number in group}
+        (across if len(splits) > 1 else within).append(group)
+    word = "The same file" if kind == "exact" else "Nearly the same image"
+    if across:
+        count = sum(1 for group in across for n in group if pool.place(n)[0].split == "val")
+        yield Finding(
+            f"leakage-{kind}",
+            "warning",
+            f"Leakage: {word.lower()} in both sets",
+            count,
+            "validation images",
+            f"{word} is in the training and in the validation set, so the metrics count images "
+            "that the network was trained on.",
+            "Remove them from one of the sets, usually from the training set.",
+            names_of(across, pool),
+            pictures_of(across, pool, f"In both sets, {kind} duplicate", limits),
+        )
+    if within:
+        yield Finding(
+            f"duplicates-{kind}",
+            # Frames of a video and photos of a series often look the same.
+            "warning" if kind == "exact" else "note",
+            f"{word} more than once in a set",
+            sum(len(group) - 1 for group in within),
+            "images",
+            f"{len(within):,} groups of images are {'' if kind == 'exact' else 'nearly '}the same "
+            "within one set. Each counts in a training, and in the metrics.",
+            "Remove the copies, unless their number is meant as a weight.",
+            names_of(within, pool),
+            pictures_of(within, pool, f"{kind.title()} duplicate", limits),
+        )
+
+
+def contradictions(groups: Sequence[list[int]], pool: Pool, limits: Limits) -> Iterator[Finding]:
+    """Yield copies of an image that have different classes."""
+
+    def label(number: int) -> int | None:
+        images, place = pool.place(number)
+        return None if images.labels is None else int(images.labels[place])
+
+    wrong = [group for group in groups if len({label(number) for number in group}) > 1]
+    if wrong:
+        yield Finding(
+            "contradiction",
+            "warning",
+            "The same image with different classes",
+            len(wrong),
+            "groups",
+            "Copies of an image, exact or near, have different classes; at most one can be right.",
+            "Look at them, and keep the copy with the right class.",
+            names_of(wrong, pool),
+            pictures_of(wrong, pool, "Copy with another class", limits),
+        )
+
+
+def names_of(groups: Sequence[list[int]], pool: Pool) -> list[str]:
+    """Return the names of the images in the first groups."""
+    return [
+        " = ".join(pool.name(number) for number in ends_of(group, pool))
+        + (f" and {len(group) - 2} more" if len(group) > 2 else "")
+        for group in groups[:SHOWN]
+    ]
+
+
+def ends_of(group: Sequence[int], pool: Pool) -> tuple[int, int]:
+    """Return two images of a group, from different sets or with different classes if possible."""
+
+    def key(number: int) -> tuple[str, int]:
+        images, place = pool.place(number)
+        return images.split, -1 if images.labels is None else int(images.labels[place])
+
+    first = group[0]
+    others = [n for n in group[1:] if key(n)[0] != key(first)[0]]
+    others += [n for n in group[1:] if key(n) != key(first)]
+    return first, (others or group[1:])[0]
+
+
+def pictures_of(groups: Sequence[list[int]], pool: Pool, alt: str, limits: Limits) -> list[Drawing]:
+    """Return pictures of the first groups, two images of each one after the other."""
+    shown = []
+    for group in groups[: MOST // 2]:
+        pair = []
+        for number in ends_of(group, pool):
+            image = image_of(*pool.place(number), limits.max_pixels)
+            if image is not None:
+                pair.append(draw(image, pool.name(number), f"{alt}: {pool.name(number)}"))
+        shown += pair if len(pair) == 2 else []
+    return shown

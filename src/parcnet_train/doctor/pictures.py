@@ -1,0 +1,67 @@
+"""Pictures of a report: small examples that show what a finding is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.data.decoding import read_image
+from parcnet_train.doctor.findings import Drawing
+from parcnet_train.doctor.sets import ImageSet
+from parcnet_train.errors import DataError
+from parcnet_train.visualize.pictures import encode
+
+SIDE = 240  # longest side of a picture, in pixels; twice that of what is drawn on
+MOST = 6  # pictures of a finding
+ENLARGED = 4  # times; smaller images stay small, so that their pixels can be told apart
+
+Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
+
+
+def draw(image: Image, caption: str, alt: str, side: int = SIDE) -> Drawing:
+    """Return an image as a picture of a report.
+
+    Args:
+        image: Image of any size.
+        caption: Name of the image.
+        alt: What the picture shows.
+        side: Longest side of the picture, in pixels.
+    """
+    scale = min(ENLARGED, side / max(image.shape[:2]))
+    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+    enlarges = cv2.INTER_NEAREST if scale > 2 else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if scale < 1 else enlarges
+    small = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    return Drawing(encode(small), caption, alt)
+
+
+def image_of(images: ImageSet, place: int, max_pixels: int) -> Image | None:
+    """Read an image for a picture; None if it cannot be read."""
+    try:
+        if images.has_files:
+            return read_image(images.path(place), max_pixels)
+        return np.asarray(images.dataset.original(place))
+    except DataError:
+        return None
+
+
+def examples(images: ImageSet, places: Sequence[int], alt: str, max_pixels: int) -> list[Drawing]:
+    """Return pictures of the first images that can be read.
+
+    Args:
+        images: Set of the images.
+        places: Positions in the set.
+        alt: What the pictures show.
+        max_pixels: Largest number of pixels that the header of an image may declare.
+    """
+    found = []
+    for place in places[:MOST]:
+        image = image_of(images, place, max_pixels)
+        if image is not None:
+            name = images.name(place)
+            found.append(draw(image, name, f"{alt}: {name}"))
+    return found

@@ -1,0 +1,132 @@
+"""The sets of a data module, as an examination reads them: paths, labels, annotations, masks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from parcnet_train.data.base import TaskData
+from parcnet_train.data.classification.dataset import ImageDataset
+from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.data.detection.module import CocoData
+from parcnet_train.data.segmentation.dataset import MaskedImages
+from parcnet_train.errors import DataError
+
+TITLES = {"train": "training", "val": "validation"}
+
+
+@dataclass
+class ImageSet:
+    """One set of images.
+
+    Attributes:
+        split: `train` or `val`.
+        folder: Folder to which `names` are relative.
+        source: List, annotation file or folder that the set comes from.
+        names: Names of the images, `(n,)` bytes; those of a table without files are row numbers.
+        dataset: Data set, which reads an image by `original`; None if it cannot be created.
+        labels: Class index of every image, `(n,)`; None for other tasks than classification.
+        annotations: All boxes; None for other tasks than detection.
+        masks: Names of the masks, relative to the folder; None for other tasks than segmentation.
+        has_files: Whether each image is a file.
+    """
+
+    split: str
+    folder: Path
+    source: Path
+    names: npt.NDArray[np.bytes_]
+    dataset: Any
+    labels: npt.NDArray[np.int64] | None = None
+    annotations: CocoAnnotations | None = None
+    masks: npt.NDArray[np.bytes_] | None = None
+    has_files: bool = True
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def title(self) -> str:
+        """Name of the set in a report."""
+        return TITLES[self.split]
+
+    def name(self, place: int) -> str:
+        """Return the name of an image for a report."""
+        return printable(os.fsdecode(self.names[place]))
+
+    def path(self, place: int) -> Path:
+        """Return the path of an image."""
+        return self.folder / os.fsdecode(self.names[place])
+
+    def mask_path(self, place: int) -> Path:
+        """Return the path of a mask."""
+        assert self.masks is not None
+        return self.folder / os.fsdecode(self.masks[place])
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """Paths of all images."""
+        return [self.path(place) for place in range(len(self))]
+
+
+def printable(text: str) -> str:
+    """Return a name without characters that cannot be written as UTF-8, or that move a cursor."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in safe)
+
+
+def sets_of(data: TaskData) -> tuple[list[ImageSet], list[DataError]]:
+    """Return the sets of a data module that can be read, and the errors of those that cannot.
+
+    Args:
+        data: Data module, whose files need not be faultless.
+    """
+    found, errors = [], []
+    for split in TITLES:
+        try:
+            found.append(set_of(data, split))
+        except DataError as error:
+            errors.append(error)
+    return found, errors
+
+
+def set_of(data: TaskData, split: str) -> ImageSet:
+    """Return one set of a data module.
+
+    Raises:
+        DataError: If it cannot be created.
+    """
+    if isinstance(data, CocoData):
+        return boxed_set(data, split)
+    dataset: Any = data.make_train_set() if split == "train" else data.make_val_set()
+    if isinstance(dataset, MaskedImages):
+        source = getattr(data, f"{split}_list", dataset.root)
+        return ImageSet(split, dataset.root, source, dataset.images, dataset, masks=dataset.masks)
+    labels = dataset.labels if isinstance(dataset, ImageDataset) else None
+    folder = getattr(dataset, "folder", data.root)
+    if hasattr(dataset, "path") and len(dataset.files()) == len(dataset):
+        return ImageSet(split, folder, folder, dataset.files(), dataset, labels)
+    rows = np.array([b"row %d" % row for row in range(len(dataset))])
+    return ImageSet(split, folder, folder, rows, dataset, labels, has_files=False)
+
+
+def boxed_set(data: CocoData, split: str) -> ImageSet:
+    """Return one set of a COCO data set: all its images, also those without boxes.
+
+    Raises:
+        DataError: If its annotations cannot be read.
+    """
+    is_training = split == "train"
+    file = data.train_annotations if is_training else data.val_annotations
+    folder = data.train_images if is_training else data.val_images
+    annotations = data.read_training() if is_training else data.read(file)
+    try:
+        dataset = data.make_train_set() if is_training else data.make_val_set()
+    except DataError:  # `check_files` reports it
+        dataset = None
+    return ImageSet(split, folder, file, annotations.files, dataset, annotations=annotations)
