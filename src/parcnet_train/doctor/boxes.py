@@ -149,7 +149,7 @@ class Found:
 
         Args:
             rows: Positions of the boxes.
-            alt: What the pictures show.
+            alt: Description of the pictures.
         """
         known = self.annotations
         corners = np.concatenate(

@@ -24,7 +24,7 @@ class Tally(NamedTuple):
 
     Attributes:
         names: Names of the classes to count, in the order of `counts`.
-        unit: What is counted, in plural.
+        unit: Counted things, in plural.
         counts: Counts by split, `(n,)` each.
     """
 

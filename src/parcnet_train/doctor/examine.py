@@ -77,7 +77,7 @@ def examine(data: TaskData, order: Order) -> Examination:
 
     Args:
         data: Data module whose files are prepared; they may be faulty.
-        order: What to examine.
+        order: Choice of the checks and their settings.
     """
     begun = time.monotonic()
     done = Examination()

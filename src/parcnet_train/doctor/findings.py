@@ -50,7 +50,7 @@ class Finding:
             wrong, `note` for facts that may be as intended.
         title: Heading of a few words.
         count: Number of affected files, boxes or classes.
-        unit: What is counted, in plural.
+        unit: Counted things, in plural.
         message: Sentences that describe the fault.
         fix: Sentence that says what to do.
         files: First affected files, with details.

@@ -28,7 +28,7 @@ def draw(image: Image, caption: str, alt: str, side: int = SIDE) -> Drawing:
     Args:
         image: Image of any size.
         caption: Name of the image.
-        alt: What the picture shows.
+        alt: Description of the picture.
         side: Longest side of the picture, in pixels.
     """
     scale = min(ENLARGED, side / max(image.shape[:2]))
@@ -55,7 +55,7 @@ def examples(images: ImageSet, places: Sequence[int], alt: str, max_pixels: int)
     Args:
         images: Set of the images.
         places: Positions in the set.
-        alt: What the pictures show.
+        alt: Description of the pictures.
         max_pixels: Largest number of pixels that the header of an image may declare.
     """
     found = []

@@ -1,1 +1,1 @@
-"""Pictures: predictions, class maps and learning curves."""
+"""Pictures: predictions, class maps and learning curves; the frame of HTML pages."""
