@@ -17,6 +17,7 @@ OWN = ("parcnet_train", "hydra_plugins")
 # Modules that only an extra installs.
 OF_EXTRAS = {
     "MNN": "mnn",
+    "cleanlab": "cleanlab",
     "datasets": "huggingface",
     "pyarrow": "huggingface",
     "onnxruntime": "onnx",

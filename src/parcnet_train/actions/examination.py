@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import time
 from pathlib import Path
 
+from parcnet_train.actions.predict import as_evaluated
 from parcnet_train.actions.results import Results, about
-from parcnet_train.build import Config, build_data
-from parcnet_train.config.sections import Check, Paths
+from parcnet_train.benchmarks.timing import device_of
+from parcnet_train.build import Config, build_data, named_classes, precision_of
+from parcnet_train.checkpoints.checkpoints import check_same_classes
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.config.sections import Check, Paths, Predict
 from parcnet_train.config.typed import section
+from parcnet_train.data.base import TaskData
 from parcnet_train.data.file_checks import refuse
 from parcnet_train.doctor.anchors import Anchors
 from parcnet_train.doctor.examine import Order, examine
+from parcnet_train.doctor.findings import worst_first
+from parcnet_train.doctor.labels import Network, import_cleanlab, label_findings
 from parcnet_train.doctor.page import lines_of, page_of, values_of
+from parcnet_train.doctor.sets import sets_of
+from parcnet_train.errors import CheckpointError
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.models.heads.ssdlite import SSDLite
-from parcnet_train.runs.directories import write_results
+from parcnet_train.predict.predictor import Predictor
+from parcnet_train.restore import restore
+from parcnet_train.runs.directories import checkpoint_in, write_results
 from parcnet_train.targets import locate
 from parcnet_train.version import __version__
 
@@ -43,7 +56,15 @@ def check_data(config: Config) -> Results:
         anchors_of(config, data.image_size),
         Path(paths.cache).expanduser(),
     )
+    network = None if settings.predictions is None else network_of(config, settings, data)
     done = examine(data, order)
+    if network is not None:
+        started = time.monotonic()
+        names = list(data.class_names)
+        for images in sets_of(data)[0]:
+            done.findings += label_findings(network, images, names)
+        done.findings = worst_first(done.findings)
+        done.seconds += time.monotonic() - started
     choices = config["choices"]
     facts = [
         ("Data", f"data={choices['data']} data.root={data.root}"),
@@ -64,6 +85,30 @@ def check_data(config: Config) -> Results:
         print(line)
     refuse([line for finding in done.findings for line in finding.lines])
     return results
+
+
+def network_of(config: Config, settings: Check, data: TaskData) -> Network:
+    """Load the network that searches for label errors.
+
+    Raises:
+        CheckpointError: If its checkpoint cannot be read, or has other classes than the data.
+        ConfigError: If `cleanlab` is not installed.
+    """
+    import_cleanlab("filter")
+    path = checkpoint_in(str(settings.predictions))
+    checkpoint = read_checkpoint(path, "check.predictions")
+    packages = [target.split(".")[0] for target in named_classes(config)]
+    model = restore(checkpoint, path, packages=["parcnet_train", *packages])
+    if not isinstance(model.predictor, Predictor):
+        raise CheckpointError(
+            f"check.predictions={path}: its task is {checkpoint['choices']['task']}; expected "
+            "classification, detection or segmentation"
+        )
+    check_same_classes(checkpoint, data.class_names, path)
+    device = device_of(config["trainer"]["accelerator"])
+    context = functools.partial(as_evaluated, precision_of(config), device)
+    batch_size = section(Predict, config).batch_size
+    return Network(model.to(device), batch_size, context, str(settings.predictions))
 
 
 def anchors_of(config: Config, size: tuple[int, int]) -> Anchors | None:

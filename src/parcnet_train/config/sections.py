@@ -195,9 +195,12 @@ class Check:
     Attributes:
         data: Files to read: some of them (sample), the headers of all images (headers), or every
             file as a whole (full). The last two write a report.
+        predictions: Run directory or checkpoint whose network searches for label errors; null: no
+            search.
     """
 
     data: Literal["sample", "headers", "full"]
+    predictions: Text | None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class Examination:
         seconds: Time of the whole examination.
         reading_seconds: Time of the pass over the files.
         known: Number of files whose facts an earlier check had kept.
+        decodes: Whether pixels were read; otherwise only headers.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -70,6 +71,7 @@ class Examination:
     seconds: float = 0.0
     reading_seconds: float = 0.0
     known: int = 0
+    decodes: bool = True
 
 
 def examine(data: TaskData, order: Order) -> Examination:
@@ -80,7 +82,7 @@ def examine(data: TaskData, order: Order) -> Examination:
         order: Choice of the checks and their settings.
     """
     begun = time.monotonic()
-    done = Examination()
+    done = Examination(decodes=order.decodes)
     found = done.findings
     errors: list[DataError] = []
     try:

@@ -95,9 +95,7 @@ class Finding:
     @property
     def is_paired(self) -> bool:
         """Whether two pictures each belong together."""
-        return self.kind in ("leakage-exact", "leakage-near", "contradiction") or (
-            self.kind.startswith("duplicates-")
-        )
+        return self.kind.startswith(("leakage-", "duplicates-", "contradiction", "label-"))
 
     @property
     def is_wide(self) -> bool:

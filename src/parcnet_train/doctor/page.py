@@ -37,6 +37,12 @@ LOOKED_FOR = {
 }
 
 
+HEADERS = (
+    "Only the headers of the images were read, so damaged files, duplicates, faulty masks, and "
+    "uniform, dark and blurred images were not found; check.data=full finds them. "
+)
+
+
 def verdict_of(findings: Sequence[Finding]) -> tuple[str, str]:
     """Return the verdict as a sentence, and its tone."""
     errors, warnings = count_of(findings, "error"), count_of(findings, "warning")
@@ -87,7 +93,7 @@ def page_of(done: Examination, task: str, about: Sequence[tuple[str, str]]) -> b
         tone=tone,
         facts=facts_of(done, about),
         groups=[group for group in groups if group[2]],
-        looked_for=LOOKED_FOR[""] + LOOKED_FOR.get(task, ""),
+        looked_for=("" if done.decodes else HEADERS) + LOOKED_FOR[""] + LOOKED_FOR.get(task, ""),
     )
 
 

@@ -29,7 +29,9 @@ def times_data(section: Section | None) -> bool:
 
 def examines(section: Section | None) -> bool:
     """Return whether a check examines all files in a run, beside the configuration."""
-    return section is not None and section.get("data") in ("headers", "full")
+    if section is None:
+        return False
+    return section.get("data") in ("headers", "full") or section.get("predictions") is not None
 
 
 def compares_or_calibrates(section: Section | None) -> bool:

@@ -1,0 +1,372 @@
+"""Likely label errors by a trained network: confident learning (arXiv 1911.00068).
+
+The filters are those of `cleanlab`: of classes (arXiv 1911.00068), of boxes (ObjectLab, arXiv
+2309.00832) and of pixels (arXiv 2307.05080). They compare the labels with the probabilities of the
+network, and trust a class's probability as far as the images of that class reach it on average.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from parcnet_train.data.batches import IGNORED
+from parcnet_train.data.detection.dataset import visible_boxes
+from parcnet_train.data.file_checks import SHOWN
+from parcnet_train.data.loading import stack_images
+from parcnet_train.data.segmentation.palette import read_mask
+from parcnet_train.distributed.processes import own_cores
+from parcnet_train.doctor.findings import Drawing, Finding
+from parcnet_train.doctor.pictures import MOST, SIDE, Image, draw, image_of
+from parcnet_train.doctor.sets import ImageSet
+from parcnet_train.errors import ConfigError, DataError, UnreadableError
+from parcnet_train.models.model import Model, scaled
+from parcnet_train.predict.predictions import Detected, Segmented
+from parcnet_train.predict.predictor import Options, Predictor, Prepared
+from parcnet_train.segmentation.inference import logits_of_scales
+from parcnet_train.segmentation.upsample import covered
+from parcnet_train.terminal import progress
+from parcnet_train.visualize.class_maps import draw_classes
+from parcnet_train.visualize.detections import draw_boxes
+
+CHUNK = 50_000  # images whose probabilities are compared at a time; of a thousand classes, 200 MB
+SQUARE = 96  # side to which masks and probabilities are resized, in pixels
+MASKS = 500  # masks that are compared at a time
+LEAST_SHARE = 0.02  # share of a mask's pixels that are likely errors, from which it is listed
+LEAST_SCORE = 0.01  # of a detection, as in evaluations
+SURE = 0.5  # score of a detection that is drawn
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass
+class Network:
+    """A trained network, and how it is run.
+
+    Attributes:
+        model: Model of a checkpoint, on its device.
+        batch_size: Images per batch.
+        context: Function that returns the context in which the network runs, for the precision.
+        name: Name of the run, for the report.
+    """
+
+    model: Model
+    batch_size: int
+    context: Callable[[], contextlib.AbstractContextManager[Any]]
+    name: str
+
+    @property
+    def predictor(self) -> Predictor:
+        """Preprocessing and postprocessing of the task."""
+        found = self.model.predictor
+        assert isinstance(found, Predictor)
+        return found
+
+
+def import_cleanlab(part: str) -> ModuleType:
+    """Import a module of `cleanlab`.
+
+    Args:
+        part: Name of the module, such as `filter`.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(f"cleanlab.{part}")
+    except ImportError as error:
+        raise ConfigError(
+            "check.predictions: the package cleanlab is not installed. Fix: pip install "
+            "'parcnet-train[cleanlab]'"
+        ) from error
+
+
+def label_findings(
+    network: Network, images: ImageSet, class_names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield the finding about likely label errors of a set, if there are any.
+
+    Args:
+        network: Trained network.
+        images: Set with its labels, annotations or masks.
+        class_names: Names of the classes, as the network knows them.
+    """
+    import_cleanlab("filter")  # before hours of predictions
+    if images.labels is not None:
+        yield from wrong_classes(network, images, class_names)
+    elif images.annotations is not None:
+        yield from wrong_boxes(network, images, class_names)
+    elif images.masks is not None:
+        yield from wrong_masks(network, images, class_names)
+
+
+def batches(
+    network: Network, images: ImageSet
+) -> Iterator[tuple[list[int], list[Prepared], torch.Tensor]]:
+    """Yield the readable images of a set in batches: positions, prepared images, and pixels."""
+    predictor = network.predictor
+    size = 1 if predictor.takes_one else network.batch_size
+    device = next(network.model.parameters()).device
+
+    def prepare(place: int) -> Prepared | None:
+        image = image_of(images, place, predictor.max_pixels)
+        try:
+            return None if image is None else predictor.prepare(image)
+        except UnreadableError:
+            return None
+
+    with (
+        progress(f"predicting, {images.title}", len(images)) as bar,
+        ThreadPoolExecutor(own_cores()) as pool,
+        torch.inference_mode(),
+        network.context(),
+    ):
+        for start in range(0, len(images), size):
+            places = range(start, min(start + size, len(images)))
+            found = [
+                each for each in zip(places, pool.map(prepare, places), strict=True) if each[1]
+            ]
+            prepared = [each for _, each in found if each is not None]
+            if prepared:
+                pixels = stack_images([each.pixels for each in prepared]).to(device)
+                yield [place for place, _ in found], prepared, pixels
+            bar.update(len(places))
+
+
+def finding_of(
+    network: Network,
+    images: ImageSet,
+    count: int,
+    words: str,
+    files: list[str],
+    pictures: list[Drawing],
+) -> Finding:
+    """Return the finding about likely label errors, worst first."""
+    trained = (
+        " The network was trained on these images and may have learned wrong labels by heart, so "
+        "some are not found."
+        if images.split == "train"
+        else ""
+    )
+    return Finding(
+        "label-errors",
+        "warning",
+        "Likely label errors",
+        count,
+        "images",
+        f"{words} by the network of {network.name}, worst first.{trained}",
+        "Look at them and correct the labels that are wrong; a network is often wrong, too.",
+        files,
+        pictures,
+        where=f"{images.title} set",
+    )
+
+
+def wrong_classes(
+    network: Network, images: ImageSet, class_names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield images whose class is probably wrong."""
+    assert images.labels is not None
+    find = import_cleanlab("filter").find_label_issues
+    wrong: list[tuple[float, int, int, float]] = []  # probability of the label, place, best class
+    places: list[int] = []
+    rows: list[Floats] = []
+
+    def compare() -> None:
+        assert images.labels is not None
+        probabilities = np.concatenate(rows)
+        labels = images.labels[places]
+        issues = find(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+        for row in np.asarray(issues).tolist():
+            best = int(probabilities[row].argmax())
+            own, of_best = probabilities[row][[labels[row], best]].tolist()
+            wrong.append((own, places[row], best, of_best))
+        places.clear()
+        rows.clear()
+
+    for of_batch, _, pixels in batches(network, images):
+        logits = network.model(pixels).float()
+        rows.append(logits.softmax(dim=1).cpu().numpy())
+        places.extend(of_batch)
+        if len(places) >= CHUNK:
+            compare()
+    if places:
+        compare()
+    if not wrong:
+        return
+    wrong.sort()
+    texts = [
+        f"{images.name(place)}: labeled {class_names[images.labels[place]]}, the network says "
+        f"{class_names[best]} ({100 * of_best:.0f} %)"
+        for _, place, best, of_best in wrong[:SHOWN]
+    ]
+    pictures = []
+    for (_, place, _, _), text in zip(wrong[:MOST], texts, strict=False):
+        image = image_of(images, place, network.predictor.max_pixels)
+        if image is not None:
+            pictures.append(draw(image, text, text))
+    words = "These images probably have the wrong class,"
+    yield finding_of(network, images, len(wrong), words, texts, pictures)
+
+
+def wrong_boxes(
+    network: Network, images: ImageSet, class_names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield images with boxes that are probably missing, misplaced or of another class."""
+    annotations = images.annotations
+    assert annotations is not None
+    filters, ranks = (import_cleanlab(f"object_detection.{name}") for name in ("filter", "rank"))
+    boxes, is_object = visible_boxes(annotations)
+    options = Options(score_threshold=LEAST_SCORE)
+    places: list[int] = []
+    given: list[dict[str, Any]] = []
+    predicted: list[npt.NDArray[Any]] = []
+    for of_batch, prepared, pixels in batches(network, images):
+        found = network.predictor.find(network.model, pixels, prepared, options)
+        for place, objects in zip(of_batch, found, strict=True):
+            assert isinstance(objects, Detected)
+            rows = annotations.of(place)
+            kept = is_object[rows]
+            given.append(
+                {"bboxes": boxes[rows][kept], "labels": annotations.labels[rows][kept] - 1}
+            )
+            predicted.append(by_class(objects, len(class_names) - 1))
+            places.append(place)
+    # Images without any box are not compared by the library.
+    usable = [n for n, each in enumerate(given) if len(each["labels"])]
+    given, predicted = [given[n] for n in usable], [predicted[n] for n in usable]
+    if not given:
+        return
+    issues = np.flatnonzero(filters.find_label_issues(given, predicted))
+    scores = ranks.get_label_quality_scores(given, predicted, verbose=False)
+    worst = issues[np.argsort(scores[issues], kind="stable")].tolist()
+    if not worst:
+        return
+    files: list[str] = []
+    pictures: list[Drawing] = []
+    for row in worst[:SHOWN]:
+        place = places[usable[row]]
+        files.append(f"{images.name(place)} (quality {scores[row]:.2f})")
+        image = image_of(images, place, network.predictor.max_pixels)
+        if image is not None and len(pictures) < MOST:
+            pictures += both(images.name(place), image, given[row], predicted[row], class_names)
+    words = "These images probably have missing, misplaced or wrongly classified boxes,"
+    yield finding_of(network, images, len(worst), words, files, pictures)
+
+
+def by_class(objects: Detected, classes: int) -> npt.NDArray[Any]:
+    """Return detections as `cleanlab` takes them: an array `(n, 5)` for each class.
+
+    Args:
+        objects: Detections of an image.
+        classes: Number of classes without the background.
+    """
+    found = np.empty(classes, object)
+    rows = np.column_stack([objects.boxes, objects.scores]).astype(np.float64).reshape(-1, 5)
+    for label in range(classes):
+        found[label] = rows[objects.labels == label + 1]
+    return found
+
+
+def both(
+    name: str,
+    image: Image,
+    given: dict[str, Any],
+    predicted: npt.NDArray[Any],
+    class_names: Sequence[str],
+) -> list[Drawing]:
+    """Draw the given boxes and the network's, one after the other."""
+    labels = [int(label) + 1 for label in given["labels"]]
+    first = draw_boxes(image, given["bboxes"], labels, [class_names[label] for label in labels])
+    corners, numbers, captions = [], [], []
+    for label, rows in enumerate(predicted, 1):
+        for row in rows[rows[:, 4] >= SURE]:
+            corners.append(row[:4])
+            numbers.append(label)
+            captions.append(f"{class_names[label]} {row[4]:.2f}")
+    second = draw_boxes(image, np.array(corners).reshape(-1, 4), numbers, captions)
+    return [
+        draw(first, f"{name}: given", f"Given boxes of {name}", 2 * SIDE),
+        draw(second, f"{name}: network", f"Boxes of the network in {name}", 2 * SIDE),
+    ]
+
+
+def wrong_masks(
+    network: Network, images: ImageSet, class_names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield images whose masks are probably wrong in many pixels."""
+    find = import_cleanlab("segmentation.filter").find_label_issues
+    wrong: list[tuple[float, int]] = []  # share of right pixels, place
+    places: list[int] = []
+    rows: list[Floats] = []
+    masks: list[npt.NDArray[np.int64]] = []
+
+    def compare() -> None:
+        labels, probabilities = np.stack(masks), np.stack(rows)
+        # Pixels that do not count get the network's class, which is never an error.
+        labels = np.where(labels == IGNORED, probabilities.argmax(axis=1), labels)
+        issues = find(labels, probabilities, n_jobs=1, verbose=False)
+        shares = np.asarray(issues).mean(axis=(1, 2))
+        wrong.extend(
+            (1 - share, place)
+            for share, place in zip(shares.tolist(), places, strict=True)
+            if share >= LEAST_SHARE
+        )
+        places.clear()
+        rows.clear()
+        masks.clear()
+
+    predictor = network.predictor
+    for of_batch, prepared, pixels in batches(network, images):
+        logits = logits_of_scales(network.model, scaled(pixels), (1.0,), False).float()
+        for place, each, one in zip(of_batch, logits, prepared, strict=True):
+            try:
+                mask = read_mask(images.mask_path(place), predictor.max_pixels)
+            except DataError:
+                continue
+            if not predictor.takes_one:
+                top, left = covered(one.size, one.placement)
+                each = each[:, top, left]
+            small = functional.interpolate(
+                each[None], (SQUARE, SQUARE), mode="bilinear", align_corners=False
+            )
+            resized = cv2.resize(mask, (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST_EXACT)
+            rows.append(small.softmax(dim=1)[0].cpu().numpy())
+            masks.append(np.asarray(resized, np.int64))
+            places.append(place)
+        if len(places) >= MASKS:
+            compare()
+    if places:
+        compare()
+    if not wrong:
+        return
+    wrong.sort()
+    files: list[str] = []
+    pictures: list[Drawing] = []
+    for right, place in wrong[:SHOWN]:
+        name = images.mask_path(place).name
+        files.append(f"{name} ({100 * (1 - right):.0f} % of the pixels)")
+        image = image_of(images, place, predictor.max_pixels)
+        if image is None or len(pictures) >= MOST:
+            continue
+        (found,) = predictor.predict_all(network.model, [predictor.prepare(image)], Options())
+        given = draw_classes(image, read_mask(images.mask_path(place)), class_names)
+        assert isinstance(found, Segmented)
+        other = draw_classes(image, found.mask, class_names)
+        pictures += [
+            draw(given, f"{name}: given", f"Given classes of {name}", 2 * SIDE),
+            draw(other, f"{name}: network", f"Classes of the network in {name}", 2 * SIDE),
+        ]
+    words = "These masks are probably wrong in many pixels,"
+    yield finding_of(network, images, len(wrong), words, files, pictures)
