@@ -61,7 +61,7 @@ def read(source, path, **hints):
 
 def splitting(**values):
     usual = {"keep": True, "val": 0.25, "test": 0.0, "group_by": None, "seed": 0}
-    return Splitting(**{**usual, "near_duplicates": None, **values})
+    return Splitting(**{**usual, "near_duplicates": False, **values})
 
 
 def converted(source, path, root, task=None, classes=None, crowds="crowd", link="copy", **values):

@@ -1,4 +1,4 @@
-"""The difference hash, and the pairs of hashes that differ in few bits."""
+"""Hashes of images, pairs of near-duplicates, and their groups."""
 
 import itertools
 
@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from doctor_trees import photo
-from parcnet_train.data.near_duplicates import difference_hash, near_pairs
+from parcnet_train.data.near_duplicates import (
+    difference_hash,
+    groups_of,
+    look_alike,
+    near_duplicates,
+    near_pairs,
+    thumbnail_of,
+)
 
 
 def distance(first, second):
@@ -52,3 +59,45 @@ def test_many_equal_hashes_give_few_pairs():
     assert near_pairs([7] * 1000, 4).tolist() == [[0, n] for n in range(1, 1000)]
     assert near_pairs([], 4).shape == (0, 2)
     assert near_pairs([5], 4).shape == (0, 2)
+
+
+def gray_of(image):
+    return thumbnail_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def test_pictures_look_alike_up_to_brightness():
+    image = photo(1)
+    darker = (image * 0.9).astype(np.uint8)
+    assert look_alike(gray_of(image), gray_of(darker))
+    assert not look_alike(gray_of(image), gray_of(photo(2)))
+    assert not look_alike(gray_of(np.zeros_like(image)), gray_of(np.zeros_like(image)))
+
+
+def encoded(image, kind=".png", *options):
+    content = cv2.imencode(kind, image, options)[1].tobytes()
+    return lambda: content
+
+
+def test_copies_at_another_size_or_quality_are_found():
+    image = photo(1, (240, 320))
+    small = cv2.resize(image, (160, 120), interpolation=cv2.INTER_AREA)
+    copies = [encoded(image), encoded(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 40), encoded(small)]
+    others = [encoded(photo(number)) for number in range(2, 30)]
+    expected = [(10, 11), (10, 12), (11, 12)]
+    found = near_duplicates([*others[:10], *copies, *others[10:]])
+    assert groups_of(found) == groups_of(expected)
+
+
+def test_unreadable_small_and_uniform_images_are_near_to_none():
+    def missing():
+        raise FileNotFoundError
+
+    small = encoded(photo(1, (20, 20)))
+    plain = encoded(np.full((60, 80, 3), 9, np.uint8))
+    unreadable = [missing, lambda: b"text"]
+    assert near_duplicates([*unreadable, small, plain, *unreadable, small, plain]) == []
+    assert near_duplicates([]) == []
+
+
+def test_pairs_with_a_common_member_are_one_group():
+    assert groups_of([(1, 4), (2, 3), (4, 9), (0, 9)]) == [[0, 1, 4, 9], [2, 3]]

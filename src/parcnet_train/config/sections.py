@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from typing_extensions import TypedDict  # pydantic reads this one on Python 3.11 as well
 
 from parcnet_train.bounds import (
@@ -362,15 +362,14 @@ class SplitOptions:
         test: Share of the images for the test.
         group_by: Regular expression, whose match in an image's path names the group of images
             that stay together; null: no groups.
-        near_duplicates: Largest number of differing bits, of 256, between the hashes of images
-            that stay together; null: near-duplicates are not searched for.
+        near_duplicates: Whether images that look the same stay together.
     """
 
     keep: bool
     val: Annotated[float, Gt(0), Lt(1)]
     test: Share
     group_by: Text | None
-    near_duplicates: Annotated[int, Ge(0), Le(32)] | None
+    near_duplicates: bool
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,4 @@
-"""Findings about images that occur more than once, within a set or in both (leakage).
-
-Perceptual hashes give the candidates, and a comparison of small pictures decides, because hashes
-of smooth images such as skies are often equal by accident. This needs no library such as
-`cleanvision`, which uses a hash of the same kind without the comparison.
-"""
+"""Findings about images that occur more than once, within a set or in both (leakage)."""
 
 from __future__ import annotations
 
@@ -15,23 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.file_checks import SHOWN
-from parcnet_train.data.near_duplicates import near_pairs
+from parcnet_train.data.near_duplicates import (
+    DISTANCE,
+    FLAT,
+    LEAST_SIDE,
+    Thumbnail,
+    groups_of,
+    look_alike,
+    near_pairs,
+    thumbnail_of,
+)
 from parcnet_train.doctor.findings import Drawing, Finding
-from parcnet_train.doctor.images import FLAT, Limits, Read
-from parcnet_train.doctor.pictures import MOST, Image, draw, image_of
+from parcnet_train.doctor.images import Limits, Read
+from parcnet_train.doctor.pictures import MOST, draw, image_of
 from parcnet_train.doctor.sets import ImageSet
 
-# Bits in which the hashes of near duplicates differ, of 64; fewer above so many images, because the
-# number of candidates grows with the square of theirs.
-DISTANCE, MANY, DISTANCE_OF_MANY = 6, 250_000, 4
-COMPARED = 32  # side of the pictures that are compared, in pixels
-# Least correlation and largest mean difference of their gray values, chosen on CIFAR-10: of the 75
-# pairs over both sets that these values find, all 61 that were looked at show the same picture.
-CORRELATION, DIFFERENCE = 0.93, 20.0
+# Bits in which hashes differ in a set of so many images, since the number of candidates grows with
+# the square of theirs.
+MANY, DISTANCE_OF_MANY = 250_000, 4
 CANDIDATES = 20_000  # candidates that are compared; a set with more has other problems
-LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
-
-Pair = tuple[int, int]
 
 
 class Pool(NamedTuple):
@@ -95,62 +92,23 @@ def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> 
     numbers = numbers[np.sort(first)]
     distance = DISTANCE if len(numbers) <= MANY else DISTANCE_OF_MANY
     pairs = numbers[near_pairs(pool.column("hash")[numbers], distance)]
-    small: dict[int, npt.NDArray[np.float32] | None] = {}
+    small: dict[int, Thumbnail | None] = {}
 
-    def picture(number: int) -> npt.NDArray[np.float32] | None:
+    def thumbnail(number: int) -> Thumbnail | None:
         if number not in small:
             image = image_of(*pool.place(number), limits.max_pixels)
-            small[number] = None if image is None else reduced(image)
+            gray = None if image is None else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            small[number] = None if gray is None else thumbnail_of(np.asarray(gray, np.uint8))
         return small[number]
 
+    def alike(first: int, second: int) -> bool:
+        one, other = thumbnail(first), thumbnail(second)
+        return one is not None and other is not None and look_alike(one, other)
+
     kept = [
-        (first, second)
-        for first, second in pairs[:CANDIDATES].tolist()
-        if look_alike(picture(first), picture(second))
+        (first, second) for first, second in pairs[:CANDIDATES].tolist() if alike(first, second)
     ]
     return groups_of(kept)
-
-
-def reduced(image: Image) -> npt.NDArray[np.float32]:
-    """Return a small gray picture of an image."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
-
-
-def look_alike(
-    first: npt.NDArray[np.float32] | None, second: npt.NDArray[np.float32] | None
-) -> bool:
-    """Return whether two small pictures show the same."""
-    if first is None or second is None:
-        return False
-    one, other = first - first.mean(), second - second.mean()
-    product = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return (
-        product > 0
-        and float((one * other).sum()) / product >= CORRELATION
-        and float(np.abs(one - other).mean()) <= DIFFERENCE
-    )
-
-
-def groups_of(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Join pairs with a common member into groups."""
-    parent: dict[int, int] = {}
-
-    def root(number: int) -> int:
-        parent.setdefault(number, number)
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for first, second in pairs:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-    groups: dict[int, list[int]] = {}
-    for number in sorted(parent):
-        groups.setdefault(root(number), []).append(number)
-    return list(groups.values())
 
 
 def findings_of(

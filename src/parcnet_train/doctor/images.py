@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from parcnet_train.data.decoding import unreadable
 from parcnet_train.data.file_checks import SHOWN
+from parcnet_train.data.near_duplicates import FLAT
 from parcnet_train.doctor.facts import REFUSED
 from parcnet_train.doctor.findings import Drawing, Finding, Severity, share
 from parcnet_train.doctor.pictures import Image, examples, image_of
@@ -35,7 +36,6 @@ SUFFIXES_OF = {
 
 DARK = 40  # 99th percentile of a dark image's gray values, and of its brightest channel
 VERIFIED = 1000  # images whose channels are looked at, since gray values make blue seem dark
-FLAT = 4.0  # standard deviation of a uniform image's gray values
 BLURRED = 12.0  # variance of the Laplacian of a blurred image, and
 BLURRED_SHARE = 0.05  # its share of the median of the set
 SMALLEST_MEASURED = 64  # pixels: smaller images say nothing about blur

@@ -71,5 +71,5 @@ def test_near_duplicates_stay_on_one_side(tmp_path):
             image = pixels(number // 3).astype(int) + number % 3
             picture(path, image=image.clip(0, 255).astype("uint8"))
         images.append(AnnotatedImage(path.name, path, label="cat"))
-    found = splits_of(AnnotatedSet(["cat"], images), near_duplicates=8)
+    found = splits_of(AnnotatedSet(["cat"], images), near_duplicates=True)
     assert {found[start : start + 3].count("val") for start in range(0, 12, 3)} == {0, 3}

@@ -15,8 +15,8 @@ from parcnet_train.actions.benchmark.latency import composed, latencies
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks import (
     detection,
-    evaluation,
     distillation,
+    evaluation,
     loader,
     operator,
     overhead,
@@ -29,8 +29,8 @@ from parcnet_train.config.sections import Benchmark, Paths, Recipe
 from parcnet_train.config.typed import section
 from parcnet_train.report.console.timings import (
     print_detection,
-    print_evaluators,
     print_distillation,
+    print_evaluators,
     print_loaders,
     print_operators,
     print_overheads,

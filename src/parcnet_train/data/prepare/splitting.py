@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from parcnet_train.data.batches import IGNORED
-from parcnet_train.data.near_duplicates import groups_of, hash_images, near_pairs
+from parcnet_train.data.near_duplicates import groups_of, near_duplicates
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Split
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import in_parallel
@@ -31,8 +31,7 @@ class Splitting:
         val: Share of the images for validation.
         test: Share of the images for the test.
         group_by: Pattern that names the group of an image; None: no groups.
-        near_duplicates: Largest number of differing bits of 256 between images that stay together;
-            None: they are not searched for.
+        near_duplicates: Whether near-duplicates are searched for, and stay together.
         seed: Seed of the split.
     """
 
@@ -40,7 +39,7 @@ class Splitting:
     val: float
     test: float
     group_by: str | None
-    near_duplicates: int | None
+    near_duplicates: bool
     seed: int
 
 
@@ -101,7 +100,7 @@ def assign(found: AnnotatedSet, settings: Splitting, where: str) -> None:
         raise DataError(
             f"{where}: no image is left for {' and '.join(empty)}: {len(pool):,} images form "
             f"{len(set(groups)):,} groups, the largest of {largest:,}; expected more groups. Fix: "
-            "larger shares, another prepare.split.group_by, or prepare.split.near_duplicates=null"
+            "larger shares, another prepare.split.group_by, or prepare.split.near_duplicates=false"
         )
 
 
@@ -114,9 +113,8 @@ def grouped(pool: list[AnnotatedImage], settings: Splitting) -> list[int]:
         for number, name in enumerate(group_names(names, settings.group_by)):
             pairs.append((first.setdefault(name, number), number))
         log.info("prepare.split.group_by: %s groups", f"{len(first):,}")
-    if settings.near_duplicates is not None:
-        hashes = hash_images([partial(content_of, image) for image in pool])
-        near = near_pairs(hashes, settings.near_duplicates)
+    if settings.near_duplicates:
+        near = near_duplicates([partial(content_of, image) for image in pool])
         if near:
             log.info(
                 "%s pairs of near-duplicates stay together (first: %s and %s)",
@@ -124,7 +122,11 @@ def grouped(pool: list[AnnotatedImage], settings: Splitting) -> list[int]:
                 *(names[number] for number in near[0]),
             )
         pairs += near
-    return groups_of(pairs, len(pool)).tolist()
+    groups = list(range(len(pool)))
+    for group in groups_of(pairs):
+        for number in group:
+            groups[number] = group[0]
+    return groups
 
 
 def classes_of(pool: list[AnnotatedImage], found: AnnotatedSet) -> list[set[str]]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from rich.table import Table
 
 from parcnet_train.benchmarks.detection import WHOLES, Parts
+from parcnet_train.benchmarks.distillation import FORWARD, WITHOUT, Cost
 from parcnet_train.benchmarks.evaluation import REFERENCE as SLOWEST
 from parcnet_train.benchmarks.evaluation import Comparison
-from parcnet_train.benchmarks.distillation import FORWARD, WITHOUT, Cost
 from parcnet_train.benchmarks.loader import REFERENCE as ORDINARY
 from parcnet_train.benchmarks.loader import Speeds
 from parcnet_train.benchmarks.operator import CHOICES, REFERENCE, Shape, Timings
