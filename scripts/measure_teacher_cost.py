@@ -12,10 +12,11 @@ from typing import Any
 
 import parcnet_train
 from parcnet_train.benchmarks.timing import in_digits
+from parcnet_train.report.measured import replace_part
 
 PAIRS = (("parcnet_xs", "parcnet_s"), ("parcnet_s", "resnet50"))  # student and teacher
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
-PARTS = ("without_teacher", "with_teacher", "forward")
+PART = "teacher"
+TIMES = ("without_teacher", "with_teacher", "forward")
 
 
 def main() -> None:
@@ -43,8 +44,7 @@ def main() -> None:
     text = table(found)
     print(text)
     if target is not None:
-        before, _, rest = target.read_text().partition(BEGIN)
-        target.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        replace_part(target, PART, text)
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -61,7 +61,7 @@ def table(found: list[dict[str, Any]]) -> str:
     ]
     for results in found:
         row = [str(results["backbone"]), str(results["teacher"])]
-        row += [milliseconds(results, part) for part in PARTS]
+        row += [milliseconds(results, part) for part in TIMES]
         row.append(f"{results['distillation/overhead']:.2f}")
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
