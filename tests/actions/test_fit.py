@@ -37,6 +37,7 @@ KEYS = {
         "debug",
         "config_hash",
         "monitor",
+        "split",
         "parameters",
         "seed",
         "run_dir",
@@ -427,3 +428,21 @@ def test_recipe_finetune_counts_its_epochs_and_resumes_the_same(image_folder, tm
     assert (again["epochs"], again["steps"]) == (3, 9)
     assert again["val/top1"] == results["val/top1"]
     assert " is " not in "".join(r.message for r in caplog.records if r.levelname == "WARNING")
+
+
+def test_test_split_is_evaluated_with_the_configuration_of_the_checkpoint(image_folder, tmp_path):
+    shutil.copytree(image_folder / "train", image_folder / "test")
+    (image_folder / "test" / "ant" / "0.png").unlink()
+    output = tmp_path / "fit"
+    results = run([*TRAINED, "data=imagefolder", f"data.root={image_folder}"], output)
+    assert results["split"] == "val"
+    evaluation = ["action=test", f"ckpt={output}", "data.split=test", "data.num_workers=0"]
+    tested = run(evaluation, tmp_path / "test")
+    assert (tested["split"], tested["monitor"]) == ("test", "val/top1")
+    data = json.loads((tmp_path / "test" / "provenance.json").read_text())["data"]
+    assert (data["train_images"], data["test_images"]) == (None, 11)
+    same = run([*evaluation, "data.split=val", "data.val_dir=test"], tmp_path / "same")
+    for name in ("val/top1", "val/top5", "val/loss"):
+        assert tested[name] == same[name]
+    validated = run(evaluation[:2], tmp_path / "val")
+    assert validated["val/loss"] == results["val/loss"] != tested["val/loss"]

@@ -63,6 +63,20 @@ from running import faults_of
             ["task=segmentation", "backbone=t2t_vit_7"],
             "head=deeplabv3: the backbone has one level, of stride 16; … Fix: choose a backbone",
         ),
+        (
+            ["data.split=test"],
+            "data.split=test: a training chooses its best epoch by the validation set … Fix: … "
+            "action=test ckpt=RUN data.split=test",
+        ),
+        (
+            ["action=predict", "data.split=test"],
+            "data.split=test: action=predict reads the images of input; … Fix: input=FOLDER",
+        ),
+        (
+            ["action=check", "data.split=test"],
+            "data.split=test: data=demo is demonstration data without a test set; expected",
+        ),
+        (["data.split=train"], "data.split=train: expected one of val, test"),
         (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
         (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),
         (["action=benchmark", "benchmark.image_size=40"], "benchmark.image_size=40: … 32, the"),

@@ -229,7 +229,7 @@ def best_or_last(output: Path) -> Path:
 
 
 def test(config: Config) -> Results:
-    """Evaluate the checkpoint `ckpt=` on the validation set.
+    """Evaluate the checkpoint `ckpt=` on the validation set, or on that of `data.split`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -325,6 +325,7 @@ def describe(config: Config, task: Task) -> Results:
         **config["choices"],
         "monitor": task.monitor,
         **task.about(),
+        "split": config["data"].get("split", "val"),
         "parameters": count_parameters(task.model),
         "seed": config["seed"],
     }

@@ -33,6 +33,7 @@ from parcnet_train.check.parts import (
     wrong_finetuning,
     wrong_mixing,
     wrong_network,
+    wrong_split,
     wrong_task,
 )
 from parcnet_train.check.weights import (
@@ -143,6 +144,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),
     wrong_input: ("input", "action", "paths"),
+    wrong_split: ("data", "action", "benchmark", "export"),
     wrong_data: ("data", "recipe", "action", "benchmark", "check"),
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "paths", "ckpt", "action"),

@@ -158,6 +158,32 @@ def task_of(part: str, config: Config) -> str:
     return getattr(locate(config[part]), "task", config["choices"]["task"])
 
 
+def wrong_split(config: Config) -> Iterator[Fault]:
+    """Report a test set in a training, in a prediction, or of demonstration data."""
+    if config["data"].get("split") != "test":
+        return
+    action, data = config["action"], config["choices"]["data"]
+    if action == "fit":
+        yield Fault(
+            "data.split",
+            "data.split=test: a training chooses its best epoch by the validation set, and would "
+            "choose it by the test set; expected data.split=val. Fix: evaluate the finished "
+            "training with action=test ckpt=RUN data.split=test",
+        )
+    elif action == "predict":
+        yield Fault(
+            "data.split",
+            "data.split=test: action=predict reads the images of input; expected data.split=val. "
+            "Fix: input=FOLDER, with the folder of the test images",
+        )
+    elif reads_data(config) and getattr(locate(config["data"]), "writes_root", False):
+        yield Fault(
+            "data.split",
+            f"data.split=test: data={data} is demonstration data without a test set; expected "
+            "data.split=val",
+        )
+
+
 def wrong_data(config: Config) -> Iterator[Fault]:
     """Report missing data and unexpected classes, and with check.data=full every faulty file."""
     is_full = config["action"] == "check" and config["check"]["data"] == "full"

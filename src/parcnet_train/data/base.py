@@ -23,6 +23,8 @@ from parcnet_train.data.loading import end_workers_of, make_loader
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.distributed.processes import own_cores
 
+Split = Literal["val", "test"]
+
 
 class DataSet(Protocol):
     """Data set whose samples are addressed by `SampleKey`."""
@@ -60,6 +62,7 @@ class SharedArguments(TypedDict, total=False):
     num_workers: Whole
     on_error: Literal["stop", "skip"]
     max_pixels: MaxPixels
+    split: Split
 
 
 class TaskData(pl.LightningDataModule):
@@ -80,6 +83,8 @@ class TaskData(pl.LightningDataModule):
         on_error: Handling of an unreadable file: `stop` raises an error, `skip` leaves the sample
             out and counts it.
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        split: Split that is evaluated: the validation set, or the test set. A training needs the
+            validation set, since it chooses the best epoch.
         repeats: Number of times that an epoch shows the same image; it then shows that many times
             fewer images.
     """
@@ -99,6 +104,7 @@ class TaskData(pl.LightningDataModule):
         num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
         max_pixels: MaxPixels = MAX_PIXELS,
+        split: Split = "val",
         repeats: int = 1,
     ) -> None:
         super().__init__()
@@ -111,6 +117,7 @@ class TaskData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.on_error = on_error
         self.max_pixels = max_pixels
+        self.split = split
         self.repeats = repeats
         self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []
@@ -140,7 +147,7 @@ class TaskData(pl.LightningDataModule):
 
         Args:
             action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
-                all others only the validation set.
+                all others only the set of `split`.
 
         Raises:
             DataError: If a file is missing or invalid.
@@ -157,7 +164,8 @@ class TaskData(pl.LightningDataModule):
 
     def faults_of_files(self) -> list[str]:
         """Return one line for every faulty image of both sets."""
-        sets = {"training": self.make_train_set(), "validation": self.make_val_set()}
+        evaluated = {"val": "validation", "test": "test"}[self.split]
+        sets = {"training": self.make_train_set(), evaluated: self.make_val_set()}
         return [
             str(seen.error)
             for title, each in sets.items()
@@ -170,22 +178,23 @@ class TaskData(pl.LightningDataModule):
         raise NotImplementedError
 
     def make_val_set(self) -> DataSet:
-        """Create the validation set."""
+        """Create the evaluated set: that of `split`."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
         """Return counts and hashes that identify the sets created so far, without opening a file.
 
         Returns:
-            `train_images` and `val_images`: number of images, None if that set was not created;
+            `train_images` and `val_images`: number of images, None if that set was not created; the
+            evaluated test set has `test_images` instead of `val_images`;
             `files_sha256`: hash of the sorted names of all files, each with its set;
             `labels_sha256`: hash of all labels in memory, None if there are none.
         """
         files, labels = hashlib.sha256(), hashlib.sha256()
         counts: dict[str, int | None] = {}
         has_labels = False
-        for split in ("train", "val"):
-            made: DataSet | None = getattr(self, f"{split}_set", None)
+        for split, name in (("train", "train_set"), (self.split, "val_set")):
+            made: DataSet | None = getattr(self, name, None)
             counts[f"{split}_images"] = None if made is None else len(made)
             if made is None:
                 continue
@@ -265,7 +274,7 @@ class TaskData(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return validation batches, each image once."""
+        """Return batches of the evaluated set, each image once."""
         batches = EvalBatches(len(self.val_set), self.batch_size, self.image_size, *self._place())
         return self._loader(self.val_set, batches, self.collate)
 

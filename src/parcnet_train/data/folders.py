@@ -230,7 +230,7 @@ def class_folders(folder: Path) -> list[str]:
         raise DataError(
             f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; expected a "
             "folder that contains one folder of images per class. Fix: set data.root, "
-            "data.train_dir or data.val_dir"
+            "data.train_dir, data.val_dir or data.test_dir"
         )
     names = sorted(
         entry.name

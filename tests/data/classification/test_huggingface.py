@@ -168,3 +168,19 @@ def test_labels_without_a_class_are_refused(image_folder, tmp_path):
     message = r"data\.label_column=label: .*/validation contains the class index 7, but has names"
     with pytest.raises(DataError, match=message):
         data.setup("validate")
+
+
+def test_test_split_is_evaluated_instead_of_validation_set(image_folder, tmp_path):
+    rows = {
+        "train": rows_of(image_folder / "train"),
+        "validation": rows_of(image_folder / "val"),
+        "test": rows_of(image_folder / "val").select(range(5)),
+    }
+    saved(rows, tmp_path / "saved")
+    data = HuggingFaceData(str(tmp_path / "saved"), **SETTINGS, split="test")
+    data.check_files("test")
+    data.setup("validate")
+    assert len(data.val_set) == 5
+    other = HuggingFaceData(str(tmp_path / "saved"), **SETTINGS, split="test", test_dir="holdout")
+    with pytest.raises(DataError, match=r"no split holdout.*data\.test_dir"):
+        other.check_files("test")

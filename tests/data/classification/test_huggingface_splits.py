@@ -30,7 +30,7 @@ def test_missing_splits_are_refused(root, tmp_path):
     (fault,) = faults_of(root, "data.val_dir=test")
     assert fault.startswith(f"data.root: {root} has no split test; expected ")
     assert "test-*.parquet, data/test-*.parquet or test/*.parquet" in fault
-    assert fault.endswith("data.root, data.train_dir or data.val_dir")
+    assert fault.endswith("data.root, data.train_dir, data.val_dir or data.test_dir")
     with pytest.raises(DataError, match="nowhere has no split train; expected "):
         HuggingFaceData(str(tmp_path / "nowhere"), **SETTINGS).check_files("fit")
     alone = r"train has no split train \(.* Dataset; .* DatasetDict has splits\); expected"

@@ -176,3 +176,48 @@ def test_validation_does_not_list_training_images(image_folder):
     data = make_data(image_folder)
     data.setup("validate")
     assert not hasattr(data, "train_set")
+
+
+def with_test_set(root):
+    """Copy the validation set of class folders as a test set, without one of its images."""
+    shutil.copytree(root / "val", root / "test")
+    (root / "test" / "ant" / "0.png").unlink()
+    return root
+
+
+def test_test_split_is_evaluated_instead_of_validation_set(image_folder):
+    data = make_data(with_test_set(image_folder), split="test")
+    data.check_files("test")
+    data.setup("validate")
+    assert data.val_set.folder == image_folder / "test"
+    assert len(data.val_set) == 5
+    found = data.fingerprint()
+    assert (found["train_images"], found["test_images"]) == (None, 5)
+    assert "val_images" not in found
+    shutil.copytree(image_folder / "test", image_folder / "other")
+    other = make_data(image_folder, split="test", test_dir="other")
+    other.setup("validate")
+    assert other.val_set.folder == image_folder / "other"
+
+
+def test_classes_of_test_split_are_those_of_training_set(image_folder):
+    with_test_set(image_folder)
+    shutil.rmtree(image_folder / "test" / "bee")
+    assert make_data(image_folder, split="test").class_names == ["ant", "bee", "cat"]
+    shutil.rmtree(image_folder / "train")
+    assert make_data(image_folder, split="test").class_names == ["ant", "bee", "cat"]
+    shutil.rmtree(image_folder / "val")
+    assert make_data(image_folder, split="test").class_names == ["ant", "cat"]
+
+
+def test_missing_test_split_is_refused(image_folder):
+    with pytest.raises(DataError, match=r"test does not exist.*data\.test_dir"):
+        make_data(image_folder, split="test").check_files("test")
+
+
+def test_images_shared_by_training_and_test_split_give_warning(image_folder, caplog):
+    shutil.copytree(image_folder / "train", image_folder / "test")
+    with caplog.at_level("WARNING"):
+        make_data(image_folder, split="test").check_files("fit")
+    assert "12 of the 12 images of" in caplog.text
+    assert "test with the same name" in caplog.text

@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
 
-from coco_files import TRAIN, VAL, write_annotations
+from coco_files import TRAIN, VAL, write_annotations, write_images
 from parcnet_train.benchmarks.loader import time_loaders
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.module import CocoData
@@ -293,3 +293,33 @@ def test_data_of_another_task_is_refused(coco_folder, task, data, of):
     assert faults[-1] == f"data={data}: it is for task={of}, not for task={task}"
     # Demonstration data changes some of the recipe.
     assert all(fault.startswith("recipe.augmentation.") for fault in faults[:-1])
+
+
+def test_test_split_is_evaluated_instead_of_validation_set(coco_folder):
+    document = {**VAL, "images": VAL["images"][:2]}
+    write_annotations(coco_folder, "test", document)
+    write_images(coco_folder, "test", document)
+    data = make_data(coco_folder, split="test")
+    data.check_files("test")
+    data.setup("validate")
+    assert data.val_set.folder == coco_folder / "test2017"
+    assert data.val_set.annotations.image_ids.tolist() == [7, 5]
+    assert data.fingerprint()["test_images"] == 2
+    (coco_folder / "annotations" / "instances_test2017.json").unlink()
+    with pytest.raises(
+        DataError, match=r"instances_test2017\.json cannot be read .*data\.test_ann"
+    ):
+        make_data(coco_folder, split="test").check_files("test")
+
+
+def test_classes_of_test_split_are_those_of_the_training(coco_folder):
+    # A supercategory is a class since the training set uses it, though the test set does not.
+    categories = [*TRAIN["categories"], {"id": 1, "name": "insect"}]
+    categories = [{**each, "supercategory": "insect"} for each in categories]
+    box = {"id": 99, "image_id": 30, "category_id": 1, "bbox": [5, 6, 30, 20]}
+    train = {**TRAIN, "annotations": [*TRAIN["annotations"], box], "categories": categories}
+    for split, document in (("train", train), ("val", VAL), ("test", VAL)):
+        write_annotations(coco_folder, split, {**document, "categories": categories})
+    names = make_data(coco_folder).class_names
+    assert "insect" in names
+    assert make_data(coco_folder, split="test").class_names == names

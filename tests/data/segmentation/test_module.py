@@ -335,3 +335,19 @@ def test_released_recipe_never_pads():
     assert values["recipe"]["augmentation"]["pad"] is False
     values, _ = configure(["task=segmentation", "recipe=voc_50e"])
     assert values["recipe"]["augmentation"]["pad"] is True
+
+
+def test_test_split_is_evaluated_instead_of_validation_set(voc_folder):
+    write_list(voc_folder, "test", ["g", "e"])
+    data = make_data(voc_folder, split="test")
+    data.check_files("test")
+    data.setup("validate")
+    assert [data.val_set.path(sample).stem for sample in range(2)] == ["g", "e"]
+    assert data.fingerprint()["test_images"] == 2
+    assert make_data(voc_folder, split="test", test_list="val").evaluated_list.stem == "val"
+    write_list(voc_folder, "test", ["g", "g"])
+    with pytest.raises(DataError, match=r"test\.txt contains 1 of 1 images more than once"):
+        make_data(voc_folder, split="test").check_files("test")
+    (voc_folder / "ImageSets" / "Segmentation" / "test.txt").unlink()
+    with pytest.raises(DataError, match=r"test\.txt cannot be read .*data\.test_list"):
+        make_data(voc_folder, split="test").check_files("test")

@@ -26,3 +26,9 @@ def test_class_metrics_have_their_own_table(capsys):
     assert "0.2880" in run
     assert "skipped" not in run
     assert "person" not in run
+    assert "evaluated on" not in run
+
+
+def test_summary_says_that_the_test_set_was_evaluated(capsys):
+    print_summary({**RESULTS, "split": "test"})
+    assert "evaluated on" in capsys.readouterr().out

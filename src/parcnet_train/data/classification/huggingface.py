@@ -63,7 +63,8 @@ class HuggingFaceDataset(ImageDataset):
         if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
             raise DataError(
                 f"data.root: {folder} has rows without a class, as test sets often do; expected a "
-                "class in every row. Fix: choose another split with data.train_dir or data.val_dir"
+                "class in every row. Fix: choose another split with data.train_dir, data.val_dir "
+                "or data.test_dir"
             )
         super().__init__(labels, transform, on_error)
         self.rows = rows.select_columns([image_column])
@@ -109,6 +110,7 @@ class HuggingFaceData(ImageFolderData):
         augmentation: Augmentation of the training images.
         train_dir: Name of the training split.
         val_dir: Name of the validation split.
+        test_dir: Name of the test split.
         image_column: Name of the column of images.
         label_column: Name of the column of class indices.
         num_classes: Expected number of classes; None: as many as the data set has.
@@ -127,6 +129,7 @@ class HuggingFaceData(ImageFolderData):
         augmentation: Augmentation,
         train_dir: str = "train",
         val_dir: str = "validation",
+        test_dir: str = "test",
         image_column: str = "image",
         label_column: str = "label",
         num_classes: Count | None = None,
@@ -139,6 +142,7 @@ class HuggingFaceData(ImageFolderData):
             augmentation,
             train_dir,
             val_dir,
+            test_dir,
             num_classes,
             **shared,
         )
@@ -148,36 +152,37 @@ class HuggingFaceData(ImageFolderData):
     def find_classes(self) -> list[str]:
         """Return the class names of the label column."""
         # An evaluation needs no training set.
-        has_train = is_there(self.train_folder) or not is_there(self.val_folder)
-        return self.split_classes(self.train_folder if has_train else self.val_folder)
+        folders = (self.train_folder, self.val_folder, self.evaluated_folder)
+        return self.split_classes(next(filter(is_there, folders), self.train_folder))
 
     def check_files(self, action: str) -> None:
         """Check that the splits of an action exist, without opening an image.
 
         Args:
             action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
-                all others only the validation set.
+                all others only the set of `split`.
 
         Raises:
             DataError: If a split is missing, or its classes differ from those of the training set.
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
-        validation = [self.val_folder] if action != "benchmark" else []
-        for folder in [*training, *validation]:
+        evaluated = [self.evaluated_folder] if action != "benchmark" else []
+        for folder in [*training, *evaluated]:
             if self.split_classes(folder) != self.class_names:
                 raise DataError(
                     f"data.root: {folder} does not have the classes of the training set; expected "
                     "the same classes in the same order"
                 )
         if action == "fit":
-            paths = [list(map(os.path.realpath, paths_of_rows(f))) for f in training + validation]
+            paths = [list(map(os.path.realpath, paths_of_rows(f))) for f in training + evaluated]
             shared = sorted(set(paths[0]) & set(paths[1]))
             if shared:
                 log.warning(
-                    "data.train_dir=%s and data.val_dir=%s contain the same rows, from the file "
+                    "data.train_dir=%s and data.%s_dir=%s contain the same rows, from the file "
                     "%s; the metrics will include images that were used for training",
                     self.train_folder.name,
-                    self.val_folder.name,
+                    self.split,
+                    self.evaluated_folder.name,
                     shared[0],
                 )
 

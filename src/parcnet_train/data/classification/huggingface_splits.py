@@ -74,7 +74,8 @@ def refuse_missing(folder: Path) -> None:
     raise DataError(
         f"data.root: {root} has no split {split}{reason}; expected a folder that "
         f"DatasetDict.save_to_disk wrote, or one with {split}-*.parquet, data/{split}-*.parquet or "
-        f"{split}/*.parquet. Fix: set data.root, data.train_dir or data.val_dir"
+        f"{split}/*.parquet. Fix: set data.root, data.train_dir, data.val_dir or "
+        "data.test_dir"
     )
 
 

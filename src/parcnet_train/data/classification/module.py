@@ -19,13 +19,14 @@ from parcnet_train.errors import DataError
 
 
 class ImageFolderData(TaskData):
-    """Training and validation images in one folder per class.
+    """Training, validation and test images in one folder per class.
 
     Args:
-        root: Folder that contains `train_dir` and `val_dir`, each with one folder of images per
-            class.
+        root: Folder that contains `train_dir`, `val_dir` and, if there is a test set, `test_dir`,
+            each with one folder of images per class.
         train_dir: Name of the folder of the training set.
         val_dir: Name of the folder of the validation set.
+        test_dir: Name of the folder of the test set.
         num_classes: Expected number of classes; None: as many as the data set has.
         image_size: Height and width of the network's input in pixels; a single number for a square.
         batch_size: Images per step and device, in training and in evaluation.
@@ -47,12 +48,15 @@ class ImageFolderData(TaskData):
         augmentation: Augmentation,
         train_dir: str = "train",
         val_dir: str = "val",
+        test_dir: str = "test",
         num_classes: Count | None = None,
         **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(root, image_size, batch_size, repeats=augmentation.repeats, **shared)
         self.train_folder = self.within(train_dir)
         self.val_folder = self.within(val_dir)
+        self.test_folder = self.within(test_dir)
+        self.evaluated_folder = self.test_folder if self.split == "test" else self.val_folder
         self.expected_classes = num_classes
         self.augmentation = augmentation
 
@@ -73,24 +77,24 @@ class ImageFolderData(TaskData):
     def find_classes(self) -> list[str]:
         """Return the class names of the data set."""
         # An evaluation needs no training set.
-        has_train = self.train_folder.is_dir() or not self.val_folder.is_dir()
-        return class_folders(self.train_folder if has_train else self.val_folder)
+        folders = (self.train_folder, self.val_folder, self.evaluated_folder)
+        return class_folders(next(filter(Path.is_dir, folders), self.train_folder))
 
     def check_files(self, action: str) -> None:
         """List the images of an action; warn about repeated images and files that are left out.
 
         Args:
             action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
-                all others only the validation set.
+                all others only the set of `split`.
 
         Raises:
             DataError: If a class folder is missing, contains no image, or is not a class of the
                 training set.
         """
         training = [self.train_folder] if action in ("fit", "benchmark") else []
-        validation = [self.val_folder] if action != "benchmark" else []
+        evaluated = [self.evaluated_folder] if action != "benchmark" else []
         listed = []
-        for folder in [*training, *validation]:
+        for folder in [*training, *evaluated]:
             images = list_images(folder, self.class_names)
             warn_of_left_out(folder, images.left_out)
             listed.append(Listed(folder, folder, images.paths))
@@ -105,8 +109,8 @@ class ImageFolderData(TaskData):
         return self.make_set(self.train_folder, transform)
 
     def make_val_set(self) -> ImageDataset:
-        """Create the validation set; lists its images."""
-        return self.make_set(self.val_folder, EvalTransform())
+        """Create the evaluated set; lists its images."""
+        return self.make_set(self.evaluated_folder, EvalTransform())
 
     def make_set(
         self, folder: Path, transform: Callable[[Image, SampleKey], Image]

@@ -84,12 +84,12 @@ def read_annotations(file: Path) -> CocoAnnotations:
     except OSError as error:
         raise DataError(
             f"{file} cannot be read ({reason_of(error)}{hint(file.parent, file.name)}); expected "
-            "an annotation file in COCO's format. Fix: set data.root, data.train_annotations or "
-            "data.val_annotations"
+            "an annotation file in COCO's format. Fix: set data.root, data.train_annotations, "
+            "data.val_annotations or data.test_annotations"
         ) from error
 
 
-@functools.lru_cache(maxsize=2)  # training and validation set
+@functools.lru_cache(maxsize=3)  # training, validation and test set
 def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
     document = parse(file)
     images, annotations, categories = (

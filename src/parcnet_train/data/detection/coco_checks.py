@@ -26,7 +26,8 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
     if not folder.is_dir():
         raise DataError(
             f"data.root: {folder} does not exist{hint(folder.parent, folder.name)}; expected a "
-            "folder of images. Fix: set data.root, data.train_images or data.val_images"
+            "folder of images. Fix: set data.root, data.train_images, data.val_images or "
+            "data.test_images"
         )
     # Each folder is listed once: a query per file would take minutes on a network drive.
     listed: dict[str, set[str]] = {}

@@ -38,7 +38,7 @@ from parcnet_train.errors import DataError
 
 
 class CocoData(TaskData):
-    """Training and validation images, each set with an annotation file in COCO's format.
+    """Training, validation and test images, each set with a file in COCO's format.
 
     Args:
         root: Folder of the data set, with the folders of images and the annotation files.
@@ -49,6 +49,8 @@ class CocoData(TaskData):
         val_images: Folder of the validation images.
         train_annotations: Annotation file of the training images.
         val_annotations: Annotation file of the validation images.
+        test_images: Folder of the test images.
+        test_annotations: Annotation file of the test images.
         num_classes: Expected number of categories without the background; None: as many as the
             annotations have, except supercategories without annotations. A number that includes
             these keeps them.
@@ -75,15 +77,21 @@ class CocoData(TaskData):
         val_images: str = "val2017",
         train_annotations: str = "annotations/instances_train2017.json",
         val_annotations: str = "annotations/instances_val2017.json",
+        test_images: str = "test2017",
+        test_annotations: str = "annotations/instances_test2017.json",
         num_classes: Count | None = None,
         keep_aspect: bool = False,
         **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(root, image_size, batch_size, **shared)
+        is_test = self.split == "test"
         self.train_images = self.within(train_images)
         self.val_images = self.within(val_images)
+        self.evaluated_images = self.within(test_images) if is_test else self.val_images
         self.train_annotations = self.within(train_annotations)
         self.val_annotations = self.within(val_annotations)
+        tested = self.within(test_annotations)
+        self.evaluated_annotations = tested if is_test else self.val_annotations
         self.expected_classes = num_classes
         self.augmentation = augmentation
         self.keep_aspect = keep_aspect
@@ -91,15 +99,15 @@ class CocoData(TaskData):
     def find_classes(self) -> list[str]:
         """Return the background and the category names in the order of their ids.
 
-        They are read from the validation set, whose file is smaller; the training set must have the
+        They are read from the evaluated set, whose file is smaller; the training set must have the
         same categories.
         """
         return self.read(self.smaller_file()).class_names
 
     def smaller_file(self) -> Path:
-        """Return the validation annotations, or the training annotations if only they exist."""
-        has_val = self.val_annotations.exists() or not self.train_annotations.exists()
-        return self.val_annotations if has_val else self.train_annotations
+        """Return the evaluated annotations, or the training annotations if only they exist."""
+        has_own = self.evaluated_annotations.exists() or not self.train_annotations.exists()
+        return self.evaluated_annotations if has_own else self.train_annotations
 
     @property
     def category_ids(self) -> list[int]:
@@ -128,9 +136,10 @@ class CocoData(TaskData):
         keep_parents = self.expected_classes == len(annotations.class_names) - 1
         used = used_categories(annotations)
         spare = spare_categories(annotations, used, keep_parents)
-        is_training = file == self.train_annotations
-        other = self.val_annotations if is_training else self.train_annotations
-        if spare and other.exists():  # the other file may have annotations of them
+        # The other files may have annotations of them. The classes of a training do not depend on
+        # the test set.
+        others = {self.train_annotations, self.val_annotations, self.evaluated_annotations} - {file}
+        for other in filter(Path.exists, sorted(others) if spare else ()):
             used |= used_categories(read_annotations(other))
             spare = spare_categories(annotations, used, keep_parents)
         return spare
@@ -140,7 +149,7 @@ class CocoData(TaskData):
 
         Args:
             action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
-                all others only the validation set.
+                all others only the set of `split`.
 
         Raises:
             DataError: If they do not fit, if the categories of the two sets differ, or if there is
@@ -149,7 +158,7 @@ class CocoData(TaskData):
         faults, listed = [], []
         may_skip = self.on_error == "skip"
         if action != "benchmark":
-            file, folder = self.val_annotations, self.val_images
+            file, folder = self.evaluated_annotations, self.evaluated_images
             annotations = self.read(file)
             listed.append(self.check_set(annotations, file, folder))
             check_areas(annotations, file)
@@ -166,8 +175,8 @@ class CocoData(TaskData):
         file = listed[0].source
         warn_of_spare(read_annotations(file), self.spare_categories(file), file)
         if action == "fit":
-            validation, training = listed
-            warn_of_shared(training, validation)
+            evaluated, training = listed
+            warn_of_shared(training, evaluated)
 
     def check_set(self, annotations: CocoAnnotations, file: Path, folder: Path) -> Listed:
         """Check that annotated images exist, and compare their boxes with their sizes.
@@ -185,13 +194,13 @@ class CocoData(TaskData):
         """Read the annotations of the training set.
 
         Raises:
-            DataError: If their categories differ from those of the validation set.
+            DataError: If their categories differ from those of the evaluated set.
         """
         training = self.read(self.train_annotations)
-        if self.val_annotations.exists():
+        if self.evaluated_annotations.exists():
             refuse_other_classes(
                 (self.train_annotations, training),
-                (self.val_annotations, self.read(self.val_annotations)),
+                (self.evaluated_annotations, self.read(self.evaluated_annotations)),
             )
         return training
 
@@ -209,9 +218,13 @@ class CocoData(TaskData):
         )
 
     def make_val_set(self) -> BoxedImages:
-        """Create the validation set: all images."""
+        """Create the evaluated set: all images."""
         transform = DetectionEvalTransform(self.keep_aspect)
-        annotations = self.read(self.val_annotations)
+        annotations = self.read(self.evaluated_annotations)
         return BoxedImages(
-            annotations, self.val_images, transform, self.on_error, max_pixels=self.max_pixels
+            annotations,
+            self.evaluated_images,
+            transform,
+            self.on_error,
+            max_pixels=self.max_pixels,
         )

@@ -41,7 +41,7 @@ Transform = Callable[[MaskedView, SampleKey], MaskedView]
 
 
 class VocData(TaskData):
-    """Training and validation images given by two lists, each image with a mask of class indices.
+    """Images given by a list per split, each image with a mask of class indices.
 
     Args:
         root: Folder of the data set. It contains the folders of images and masks, the lists in
@@ -53,6 +53,7 @@ class VocData(TaskData):
         train_list: Name of the list of training images, without `.txt`; see `find_files` for its
             format.
         val_list: Name of the list of validation images.
+        test_list: Name of the list of test images.
         images: Folder of the images (JPEG or PNG), used if the lists contain names.
         masks: Folder of the masks (PNG).
         num_classes: Expected number of classes, including the background if the data set has one;
@@ -83,6 +84,7 @@ class VocData(TaskData):
         augmentation: SegmentationAugmentation,
         train_list: str = "train",
         val_list: str = "val",
+        test_list: str = "test",
         images: str = "JPEGImages",
         masks: str = "SegmentationClass",
         num_classes: Count | None = None,
@@ -92,7 +94,8 @@ class VocData(TaskData):
     ) -> None:
         super().__init__(root, image_size, batch_size, **shared)
         self.train_list = self.root / LISTS / Path(f"{train_list}.txt").expanduser()
-        self.val_list = self.root / LISTS / Path(f"{val_list}.txt").expanduser()
+        evaluated = test_list if self.split == "test" else val_list
+        self.evaluated_list = self.root / LISTS / Path(f"{evaluated}.txt").expanduser()
         self.images = str(Path(images).expanduser())
         self.masks = str(Path(masks).expanduser())
         self.expected_classes = num_classes
@@ -147,7 +150,7 @@ class VocData(TaskData):
 
         Args:
             action: Action to check for. `benchmark` needs only the training set, `fit` both sets,
-                all others only the validation set.
+                all others only the set of `split`.
 
         Raises:
             DataError: If a file is missing or a mask is wrong; one line per fault.
@@ -156,7 +159,7 @@ class VocData(TaskData):
         may_skip = self.on_error == "skip"
         needed = []
         if action != "benchmark":
-            needed.append((self.make_val_set(), self.val_list))
+            needed.append((self.make_val_set(), self.evaluated_list))
         if action in ("fit", "benchmark"):
             needed.append((self.make_train_set(), self.train_list))
         for masked_images, file in needed:
@@ -166,14 +169,14 @@ class VocData(TaskData):
         for each in listed:
             warn_of_repeats(each)
         if action == "fit":
-            validation, training = listed
-            warn_of_shared(training, validation)
+            evaluated, training = listed
+            warn_of_shared(training, evaluated)
 
     def faults_of_files(self) -> list[str]:
         """Return one line per faulty image or mask, and warn about classes without pixels."""
         return [
             *faults_of_all(self.make_train_set(), self.train_list, self.class_names),
-            *faults_of_all(self.make_val_set(), self.val_list),
+            *faults_of_all(self.make_val_set(), self.evaluated_list),
         ]
 
     def make_train_set(self) -> MaskedImages:
@@ -182,15 +185,15 @@ class VocData(TaskData):
         return self.make_set(self.train_list, transform)
 
     def make_val_set(self) -> MaskedImages:
-        """Create the data set of the validation list, with masks at their original size.
+        """Create the data set of the evaluated list, with masks at their original size.
 
         Raises:
             DataError: If `make_set` raises it, or the list contains an image more than once.
         """
         keep_aspect = self.evaluation == "keep_aspect"
         resize = SegmentationEvalTransform(keep_aspect) if self.window is None else unchanged
-        val_set = self.make_set(self.val_list, resize, keep_originals=True)
-        refuse_repeats(self.val_list, val_set.images)
+        val_set = self.make_set(self.evaluated_list, resize, keep_originals=True)
+        refuse_repeats(self.evaluated_list, val_set.images)
         return val_set
 
     def make_set(
@@ -215,7 +218,7 @@ class VocData(TaskData):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return validation batches, each image once; one image per batch for `windows`."""
+        """Return batches of the evaluated set, each image once; one per batch for `windows`."""
         if self.window is None:
             return super().val_dataloader()
         batches = EvalBatches(len(self.val_set), 1, self.image_size, *self._place())

@@ -36,7 +36,8 @@ def read_lines(file: Path) -> list[str]:
         reason = reason_of(error) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise DataError(
             f"{file} cannot be read ({reason}{hint(file.parent, file.name)}); expected a text "
-            "file with one name per line. Fix: set data.root, data.train_list or data.val_list"
+            "file with one name per line. Fix: set data.root, data.train_list, data.val_list or "
+            "data.test_list"
         ) from error
     return [line.strip() for line in lines if line.strip()]
 

@@ -23,6 +23,7 @@ def print_summary(results: Mapping[str, Any]) -> None:
     }
     rows = {
         f"{results['backbone']} on {results['data']}": f"{results['parameters']:,} parameters",
+        **({"evaluated on": "the test set"} if results.get("split") == "test" else {}),
         **{name: value for name, value in metrics.items() if "/" not in name},
         "epochs": str(results.get("epochs", results["checkpoint_epoch"])),
         "best epoch": str(results["checkpoint_epoch"]),
