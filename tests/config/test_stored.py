@@ -210,6 +210,15 @@ def test_a_checkpoint_has_nothing_called_that_is_not_ours(
     assert not (tmp_path / "opened").exists()
 
 
+def test_transforms_of_ones_own_are_left_out(checkpoint):
+    config = compose_plain(["backbone=parcnet_xs"]).values
+    for section in ("recipe", "data"):
+        config[section]["augmentation"]["extra"] = [{"_target_": "mine.Rain", "p": 0.1}]
+    found = taken_over(checkpoint("backbone=parcnet_xs", config=config))
+    assert found["recipe"]["augmentation"]["extra"] == []
+    assert found["data"]["augmentation"]["extra"] == []
+
+
 def test_an_optimizer_of_ones_own_is_no_hindrance(checkpoint):
     config = compose_plain(["backbone=parcnet_xs"]).values
     config["recipe"]["optimizer"] = {"_target_": "mine.Lion", "lr": 0.1}

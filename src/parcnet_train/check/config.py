@@ -20,6 +20,7 @@ from parcnet_train.check.actions import (
     wrong_report,
     wrong_target,
 )
+from parcnet_train.check.augmentation import wrong_extra
 from parcnet_train.check.devices import (
     wrong_device,
     wrong_start,
@@ -137,6 +138,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_paths: ("paths",),
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark", "export"),
     wrong_finetuning: ("backbone", "recipe", "action"),
+    wrong_extra: ("recipe", "task", "action"),
     wrong_mixing: ("recipe", "task"),
     wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),

@@ -277,6 +277,12 @@ class Trust:
 
         return target in self.targets or is_class_of(target, [PACKAGE])
 
+    def covers_all(self, node: Any) -> bool:
+        """Return whether all names in a value may be called."""
+        from parcnet_train.targets import named_targets
+
+        return all(map(self.covers, named_targets(node)))
+
     def refuse_others(self, key: str, node: Any) -> None:
         """Check that a value names only trusted classes and functions.
 
@@ -319,13 +325,16 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
     Raises:
         CheckpointError: If the stored values name a class that is not trusted.
     """
+    of_training = key.startswith("recipe.")  # such as a user's optimizer; no evaluation calls it
     if not isinstance(value, Mapping):
+        if of_training and isinstance(value, list) and not trust.covers_all(value):
+            return base
         trust.refuse_others(key, value)
         return value
     target = value.get("_target_")
     if target is not None and not trust.covers(str(target)):
-        if key.startswith("recipe."):
-            return base  # such as the user's own optimizer, which an evaluation does not call
+        if of_training:
+            return base
         trust.refuse_others(key, {"_target_": target})
     is_same = isinstance(base, DictConfig) and base.get("_target_") == target
     node = copy.deepcopy(base) if is_same else OmegaConf.create({})

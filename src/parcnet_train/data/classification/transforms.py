@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated
@@ -24,6 +24,7 @@ from parcnet_train.bounds import (
     ShareRange,
 )
 from parcnet_train.data.decoding import Image
+from parcnet_train.data.extra import ExtraTransforms, Transform
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.sizes import Size
 
@@ -83,6 +84,8 @@ class Augmentation:
         random_erasing: Probability that a rectangle is replaced by noise (arXiv 1708.04896).
         repeats: Number of times that an epoch shows an image, each with another augmentation; it
             then shows that many times fewer images (arXiv 1902.05509).
+        extra: Your own transforms of albumentations, applied last, at the size of the network's
+            input.
     """
 
     crop_scale: ShareRange = (0.08, 1.0)
@@ -92,6 +95,7 @@ class Augmentation:
     color_jitter: ColorJitterOptions | None = None
     random_erasing: Probability = 0.0
     repeats: Count = 1
+    extra: Sequence[Transform] = ()
 
 
 def random_box(size: Size, scale: Range, ratio: Range, random: Random) -> Box | None:
@@ -209,6 +213,8 @@ class TrainTransform:
             yield ColorJitter(**wanted.color_jitter)
         if wanted.random_erasing:
             yield RandomErasing(wanted.random_erasing)
+        if wanted.extra:
+            yield ExtraTransforms(wanted.extra).image
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
         """Map an image, `(H, W, 3)`, to `(*key.size, 3)`."""

@@ -7,6 +7,7 @@ original image in an evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torchvision.ops import box_iou
 
 from parcnet_train.bounds import Probability
 from parcnet_train.data.decoding import Image
+from parcnet_train.data.extra import ExtraTransforms, Transform
 from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import border, fit_image, place, placement_of
 from parcnet_train.data.samplers import SampleKey
@@ -50,12 +52,15 @@ class DetectionAugmentation:
         expand: Probability that the image is placed on a canvas of up to 16 times its area (SSD,
             section 3.6: 0.5; the release does not do this).
         flip: Probability of a horizontal flip.
+        extra: Your own transforms of albumentations, applied last, at the size of the network's
+            input.
     """
 
     crop: bool = True
     photometric: bool = True
     expand: Probability = 0.0
     flip: Probability = 0.5
+    extra: Sequence[Transform] = ()
 
 
 class View(NamedTuple):
@@ -64,7 +69,8 @@ class View(NamedTuple):
     image: Image  # (H, W, 3) uint8, RGB
     boxes: Array  # (n, 4), xyxy, pixels of `image`
     labels: npt.NDArray[np.int64]  # (n,)
-    # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3])
+    # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3]); NaN after transforms
+    # of your own
     placement: Array = np.array([1.0, 1.0, 0.0, 0.0])
 
 
@@ -185,6 +191,7 @@ class DetectionTrainTransform:
         self.seed = seed
         self.keep_aspect = keep_aspect
         self.distort = PhotometricDistortion()
+        self.extra = ExtraTransforms(augmentation.extra, with_boxes=True)
 
     def __call__(self, view: View, key: SampleKey) -> View:
         """Map an original image with its boxes to an augmented one of `key.size`."""
@@ -196,7 +203,11 @@ class DetectionTrainTransform:
         if self.augmentation.photometric:
             view = view._replace(image=self.distort(view.image, random))
         view = fit(view, key.size, self.keep_aspect)
-        return flip(view) if random.random() < self.augmentation.flip else view
+        view = flip(view) if random.random() < self.augmentation.flip else view
+        if not self.augmentation.extra:
+            return view
+        image, boxes, labels = self.extra.with_boxes(view.image, view.boxes, view.labels, random)
+        return View(image, boxes, labels, np.full(4, np.nan))
 
 
 class DetectionEvalTransform:

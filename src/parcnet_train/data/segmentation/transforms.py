@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from parcnet_train.bounds import Probability, Range10
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import Image
+from parcnet_train.data.extra import ExtraTransforms, Transform
 from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import LETTERBOX_COLOR, fit_image, fit_mask, place, placement_of
 from parcnet_train.data.samplers import SampleKey
@@ -39,12 +41,15 @@ class SegmentationAugmentation:
         flip: Probability of a horizontal flip.
         photometric: Whether contrast, brightness, saturation, hue and channel order are distorted
             as in detection; the release does not do this.
+        extra: Your own transforms of albumentations, applied last, at the size of the network's
+            input.
     """
 
     short_side: Range10 = (0.75, 1.5)
     pad: bool = True
     flip: Probability = 0.5
     photometric: bool = False
+    extra: Sequence[Transform] = ()
 
 
 class MaskedView(NamedTuple):
@@ -68,6 +73,7 @@ class SegmentationTrainTransform:
         self.augmentation = augmentation
         self.seed = seed
         self.distort = PhotometricDistortion()
+        self.extra = ExtraTransforms(augmentation.extra)
         self.operations: dict[Size, albumentations.Compose] = {}
 
     def __call__(self, view: MaskedView, key: SampleKey) -> MaskedView:
@@ -81,7 +87,10 @@ class SegmentationTrainTransform:
         operations = self.operations[key.size]
         operations.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
         moved = operations(image=image, mask=mask)
-        return MaskedView(moved["image"], moved["mask"], np.full(4, np.nan))
+        image, mask = moved["image"], moved["mask"]
+        if self.augmentation.extra:
+            image, mask = self.extra.with_mask(image, mask, random)
+        return MaskedView(image, mask, np.full(4, np.nan))
 
 
 def cut(view: MaskedView, random: Random) -> tuple[Image, Mask]:
