@@ -10,6 +10,7 @@ from parcnet_train.data.batches import PADDING
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.segmentation import dataset as masked_images
 from parcnet_train.data.segmentation.dataset import MaskedImage, MaskedImages, collate
+from parcnet_train.data.segmentation.label_checks import MaskValues
 from parcnet_train.data.segmentation.palette import write_mask
 from parcnet_train.data.segmentation.transforms import SegmentationEvalTransform, unchanged
 from parcnet_train.data.segmentation.voc_files import find_files
@@ -20,7 +21,9 @@ from voc_files import NAMES, TRAIN, image_path, mask_of, mask_path
 def make_set(root, split="train", on_error="stop", transform=unchanged, originals=True, **settings):
     file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     files = find_files(file, root, "JPEGImages", "SegmentationClass")
-    return MaskedImages(*files, root, len(NAMES), transform, on_error, originals, **settings)
+    return MaskedImages(
+        *files, root, MaskValues(len(NAMES)), transform, on_error, originals, **settings
+    )
 
 
 def key(sample, size=(32, 32)):

@@ -224,3 +224,49 @@ def test_full_check_shows_its_progress(voc_folder, capsys, monkeypatch):
     assert "train" in error
     assert "4/4" in error
     assert "3/3" in error
+
+
+def rewritten(root, change):
+    """Change the values of all masks by a table, and return the classes that they had."""
+    for name in {**TRAIN, **VAL}:
+        write_mask(mask_path(root, name), change[mask_of(name)])
+    return [mask_of(name) for name in TRAIN]
+
+
+def masks_of(data):
+    data.check_files("fit")
+    data.setup("fit")
+    return [data.train_set.read(sample).mask for sample in range(len(TRAIN))]
+
+
+def test_ignored_labels_do_not_count(voc_folder):
+    table = np.arange(256, dtype=np.uint8)
+    table[255] = 11
+    expected = rewritten(voc_folder, table)
+    with pytest.raises(DataError, match=r"class 11; expected 0 to 2, or 255 .*data\.ignored_label"):
+        make_data(voc_folder).check_files("fit")
+    for found, mask in zip(
+        masks_of(make_data(voc_folder, ignored_labels=[11])), expected, strict=True
+    ):
+        np.testing.assert_array_equal(found, mask)
+    # A class may be ignored too.
+    for found, mask in zip(
+        masks_of(make_data(voc_folder, ignored_labels=[11, 1])), expected, strict=True
+    ):
+        np.testing.assert_array_equal(found, np.where(mask == 1, 255, mask))
+
+
+def test_masks_may_count_from_one(voc_folder):
+    table = np.arange(256, dtype=np.uint8) + np.uint8(1)  # 255 becomes 0
+    expected = rewritten(voc_folder, table)
+    with pytest.raises(DataError, match=r"has pixels of class 0; expected 1 to 3, or 255 for"):
+        make_data(voc_folder, first_label=1).check_files("fit")
+    data = make_data(voc_folder, first_label=1, ignored_labels=[0])
+    for found, mask in zip(masks_of(data), expected, strict=True):
+        np.testing.assert_array_equal(found, mask)
+        assert found.dtype == np.uint8
+
+
+def test_last_class_must_fit_into_8_bits(voc_folder):
+    with pytest.raises(DataError, match=r"data\.first_label=253: the last of 3 classes would have"):
+        make_data(voc_folder, first_label=253).check_files("fit")

@@ -18,7 +18,7 @@ from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
-from parcnet_train.data.segmentation.label_checks import refuse_other_size, refuse_unknown_classes
+from parcnet_train.data.segmentation.label_checks import MaskValues, refuse_other_size
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.data.segmentation.transforms import MaskedView
 from parcnet_train.errors import UnreadableError
@@ -42,7 +42,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         images: Paths of the images, relative to the root.
         masks: Paths of the masks, in the same order.
         root: Folder of the data set.
-        num_classes: Number of classes that the masks may contain.
+        values: Meaning of the values of the masks.
         transform: Function that maps an image and its mask to the size given in the sample key.
         on_error: Handling of an unreadable image or mask: `stop` raises an error, `skip` leaves the
             sample out.
@@ -57,7 +57,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         images: npt.NDArray[np.bytes_],
         masks: npt.NDArray[np.bytes_],
         root: Path,
-        num_classes: int,
+        values: MaskValues,
         transform: Callable[[MaskedView, SampleKey], MaskedView],
         on_error: Literal["stop", "skip"],
         keep_originals: bool = False,
@@ -66,7 +66,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         self.images = images
         self.masks = masks
         self.root = root
-        self.num_classes = num_classes
+        self.values = values
         self.transform = transform
         self.on_error = on_error
         self.keep_originals = keep_originals
@@ -113,8 +113,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         image = read_image(path, self.max_pixels)
         mask = read_mask(mask_path, self.max_pixels)
         refuse_other_size(path, image, mask_path, mask)
-        refuse_unknown_classes(mask_path, mask, self.num_classes)
-        return MaskedView(image, mask)
+        return MaskedView(image, self.values.classes_of(mask_path, mask))
 
     def look(self, sample: int) -> npt.NDArray[np.int64]:
         """Read a sample and count the pixels of each class.

@@ -7,6 +7,7 @@ them with `action=check check.data=full`, and each mask again when it is read.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -59,20 +60,61 @@ def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> 
         )
 
 
-def refuse_unknown_classes(path: Path, mask: Mask, num_classes: int) -> None:
+@dataclass(frozen=True)
+class MaskValues:
+    """Meaning of the values of masks.
+
+    Attributes:
+        num_classes: Number of classes.
+        first_label: Value of the first class; the others follow it.
+        ignored_labels: Values that do not count, beside 255.
+    """
+
+    num_classes: int
+    first_label: int = 0
+    ignored_labels: Sequence[int] = ()
+
+    @functools.cached_property
+    def indices(self) -> Mask:
+        """Class index of every value, or `IGNORED`, `(256,)`."""
+        indices = np.full(IGNORED + 1, IGNORED, np.uint8)
+        known = np.arange(self.num_classes)
+        indices[known + self.first_label] = known
+        indices[[*self.ignored_labels, IGNORED]] = IGNORED
+        return indices
+
+    @functools.cached_property
+    def are_known(self) -> npt.NDArray[np.bool_]:
+        """Whether a value is that of a class or ignored, `(256,)`."""
+        known = self.indices != IGNORED
+        known[[*self.ignored_labels, IGNORED]] = True
+        return known
+
+    def classes_of(self, path: Path, mask: Mask) -> Mask:
+        """Return the class index of every pixel of a mask, or `IGNORED`.
+
+        Raises:
+            DataError: If a pixel has another value.
+        """
+        refuse_unknown_classes(path, mask, self)
+        return self.indices[mask] if self.first_label or self.ignored_labels else mask
+
+
+def refuse_unknown_classes(path: Path, mask: Mask, values: MaskValues) -> None:
     """Check that every pixel of a mask has a known class or is ignored.
 
     Raises:
         DataError: If a pixel has another value.
     """
-    unknown = (mask >= num_classes) & (mask != IGNORED)
+    unknown = ~values.are_known[mask]
     if unknown.any():
         wrong = np.unique(mask[unknown]).tolist()
+        first, ignored = values.first_label, " ".join(map(str, [*values.ignored_labels, IGNORED]))
         words = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         raise DataError(
-            f"{path} has pixels of class {words}; expected 0 to {num_classes - 1}, or 255 for "
-            "ignored pixels. Fix: correct the mask, or list all classes in classes.txt, index 0 "
-            "first"
+            f"{path} has pixels of class {words}; expected {first} to "
+            f"{first + values.num_classes - 1}, or {ignored} for ignored pixels. Fix: correct the "
+            "mask, list all classes in classes.txt, index 0 first, or set data.ignored_labels"
         )
 
 

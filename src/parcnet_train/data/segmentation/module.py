@@ -6,17 +6,22 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Unpack
+from typing import Annotated, Any, ClassVar, Literal, Unpack
 
+from annotated_types import Ge, Le
 from torch.utils.data import DataLoader
 
-from parcnet_train.bounds import Count, Pixels
+from parcnet_train.bounds import Count, Keywords, Pixels
 from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.file_checks import Listed, refuse, warn_of_repeats, warn_of_shared
 from parcnet_train.data.near_files import hint
 from parcnet_train.data.samplers import EvalBatches, SampleKey
 from parcnet_train.data.segmentation.dataset import MaskedImages, collate
-from parcnet_train.data.segmentation.label_checks import faults_of_all, faults_of_sample
+from parcnet_train.data.segmentation.label_checks import (
+    MaskValues,
+    faults_of_all,
+    faults_of_sample,
+)
 from parcnet_train.data.segmentation.transforms import (
     MaskedView,
     SegmentationAugmentation,
@@ -36,6 +41,9 @@ LISTS = Path("ImageSets") / "Segmentation"
 CLASSES = "classes.txt"
 LABELMAP = "labelmap.txt"  # written by CVAT's export
 IGNORE = "__ignore__"  # labelme's first class; its masks have 255 at these pixels
+
+MaskLabel = Annotated[int, Ge(0), Le(254)]
+MaskLabels = Annotated[Sequence[MaskLabel], Keywords(uniqueItems=True)]
 
 Transform = Callable[[MaskedView, SampleKey], MaskedView]
 
@@ -58,6 +66,8 @@ class VocData(TaskData):
         masks: Folder of the masks (PNG).
         num_classes: Expected number of classes, including the background if the data set has one;
             None: as many as the data set has.
+        ignored_labels: Values of the masks that do not count, beside 255.
+        first_label: Value of the first class in the masks; the others follow it.
         names: Class names for a data set without `classes.txt`; None: the class indices.
         evaluation: Size at which images are evaluated. They are resized to the input, each side
             independently (`stretch`) or with gray borders (`keep_aspect`), or keep their own size
@@ -89,6 +99,8 @@ class VocData(TaskData):
         masks: str = "SegmentationClass",
         num_classes: Count | None = None,
         names: list[str] | None = None,
+        ignored_labels: MaskLabels = (),
+        first_label: MaskLabel = 0,
         evaluation: Literal["stretch", "keep_aspect", "windows"] = "stretch",
         **shared: Unpack[SharedArguments],
     ) -> None:
@@ -100,6 +112,8 @@ class VocData(TaskData):
         self.masks = str(Path(masks).expanduser())
         self.expected_classes = num_classes
         self.names = names
+        self.ignored_labels = ignored_labels
+        self.first_label = first_label
         self.augmentation = augmentation
         self.evaluation = evaluation
         self.window: Size | None = self.image_size if evaluation == "windows" else None
@@ -137,6 +151,12 @@ class VocData(TaskData):
             )
         names = names[1:] if names[:1] == [IGNORE] else names
         refuse_names(names, source)
+        if self.first_label + len(names) > MAX_CLASSES:
+            raise DataError(
+                f"data.first_label={self.first_label}: the last of {len(names)} classes would have "
+                f"the value {self.first_label + len(names) - 1} in the masks; expected at most "
+                f"{MAX_CLASSES - 1}"
+            )
         if self.expected_classes not in (None, len(names)):
             raise DataError(
                 f"data.num_classes={self.expected_classes}: {source} has {len(names)} classes; "
@@ -204,13 +224,13 @@ class VocData(TaskData):
         Raises:
             DataError: If the list, or a file that it names, does not exist.
         """
-        num_classes = len(self.class_names)
+        values = MaskValues(len(self.class_names), self.first_label, self.ignored_labels)
         images, masks = find_files(file, self.root, self.images, self.masks)
         return MaskedImages(
             images,
             masks,
             self.root,
-            num_classes,
+            values,
             transform,
             self.on_error,
             keep_originals,
