@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask
 
 from coco_files import TRAIN, changed, read, with_value
 from parcnet_train.errors import DataError
@@ -160,3 +161,38 @@ def test_any_value_in_any_place_is_read_or_refused(tmp_path, value):
         except DataError as error:
             (line,) = str(error).splitlines()
             assert f"{name}[{number}]" in line or "no entry of" in line or "another entry" in line
+
+
+def without_boxes(segmentation):
+    entry = {"image_id": 10, "category_id": 2, "segmentation": segmentation}
+    return changed(annotations=[entry])
+
+
+def test_missing_box_is_that_of_the_polygons(tmp_path):
+    polygons = [[3.5, 20, 10, 4.25, 12, 9], [1, 30, 2, 31.5, 7, 28]]
+    annotations = read(tmp_path, without_boxes(polygons))
+    assert annotations.boxes.tolist() == [[1.0, 4.25, 11.0, 27.25]]
+    assert annotations.areas.tolist() == [11.0 * 27.25]
+    document = without_boxes(polygons)
+    document["annotations"][0]["bbox"] = [1, 2, 3, 4]
+    assert read(tmp_path, document).boxes.tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_missing_box_is_that_of_the_run_lengths(tmp_path, is_compressed):
+    pixels = np.zeros((50, 30), np.uint8)
+    pixels[7:20, 5:9], pixels[40, 12] = 1, 1
+    runs = mask.encode(np.asfortranarray(pixels))
+    counts = runs["counts"].decode()
+    if not is_compressed:
+        flat = pixels.ravel(order="F")
+        ends = np.flatnonzero(np.diff(flat, append=2)) + 1
+        counts = np.diff(ends, prepend=0).tolist()
+    annotations = read(tmp_path, without_boxes({"size": [50, 30], "counts": counts}))
+    assert annotations.boxes.tolist() == [[5, 7, 8, 34]]
+
+
+@pytest.mark.parametrize("outline", [[], [[1, 2, 3]], [["a", "b"]], {"counts": [1]}, 7])
+def test_entry_without_box_and_valid_outline_is_refused(tmp_path, outline):
+    with pytest.raises(DataError, match=r"annotations\[0\] has no 'bbox'"):
+        read(tmp_path, without_boxes(outline))

@@ -243,7 +243,7 @@ def test_ignored_labels_do_not_count(voc_folder):
     table = np.arange(256, dtype=np.uint8)
     table[255] = 11
     expected = rewritten(voc_folder, table)
-    with pytest.raises(DataError, match=r"class 11; expected 0 to 2, or 255 .*data\.ignored_label"):
+    with pytest.raises(DataError, match=r"class 11; expected 0 to 2, or 255 .*data\.ignored"):
         make_data(voc_folder).check_files("fit")
     for found, mask in zip(
         masks_of(make_data(voc_folder, ignored_labels=[11])), expected, strict=True

@@ -72,8 +72,9 @@ def read_annotations(file: Path) -> CocoAnnotations:
 
     Args:
         file: COCO's JSON. It must contain images (id, file_name, height, width), annotations
-            (image_id, category_id, bbox, area, iscrowd) and categories (id, name). A missing `area`
-            is that of the box; without `iscrowd`, an annotation is not a crowd.
+            (image_id, category_id, bbox, area, iscrowd) and categories (id, name). A missing `bbox`
+            is that of the polygons or run lengths in `segmentation`, a missing `area` that of the
+            box; without `iscrowd`, an annotation is not a crowd.
 
     Raises:
         DataError: If the file is not in this format; the message names the invalid entry.

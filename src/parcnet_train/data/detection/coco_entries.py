@@ -57,9 +57,37 @@ def collector_off() -> Iterator[None]:
 
 
 def without_outline(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop the outline of an object, which makes up most of a COCO file, as soon as it is read."""
-    entry.pop("segmentation", None)
+    """Drop the outline of an object, which makes up most of a COCO file, as soon as it is read.
+
+    An entry without a box gets that of its outline.
+    """
+    outline = entry.pop("segmentation", None)
+    if outline and "bbox" not in entry and (box := box_of(outline)) is not None:
+        entry["bbox"] = box
     return entry
+
+
+def box_of(outline: Any) -> list[float] | None:
+    """Return left, top, width and height of an outline; None if it is not valid.
+
+    Args:
+        outline: Polygons, each a list of x and y in turn, whose box goes through the extreme
+            points; or run lengths, whose box is that of their pixels.
+    """
+    try:
+        if isinstance(outline, dict):
+            from pycocotools import mask
+
+            height, width = outline["size"]
+            if isinstance(outline["counts"], list):
+                outline = mask.frPyObjects(outline, height, width)
+            found: list[float] = mask.toBbox(outline).tolist()
+            return found
+        points = np.concatenate([np.asarray(each, np.float64).reshape(-1, 2) for each in outline])
+        begin = points.min(axis=0)
+        return [*begin.tolist(), *(points.max(axis=0) - begin).tolist()]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 class Entries:
