@@ -446,3 +446,16 @@ def test_test_split_is_evaluated_with_the_configuration_of_the_checkpoint(image_
         assert tested[name] == same[name]
     validated = run(evaluation[:2], tmp_path / "val")
     assert validated["val/loss"] == results["val/loss"] != tested["val/loss"]
+
+
+def test_class_weights_and_balanced_sampling_are_used_and_stored(image_folder, tmp_path):
+    for name in ("0.png", "1.jpg", "2.png"):
+        (image_folder / "train" / "ant" / name).unlink()
+    settings = [*TRAINED, "data=imagefolder", f"data.root={image_folder}"]
+    results = run([*settings, "recipe.class_weights=balanced"], tmp_path / "weighted")
+    plain = run(settings, tmp_path / "plain")
+    assert results["train/loss"] != plain["train/loss"]
+    sampled = run([*settings, "recipe.sampler=balanced"], tmp_path / "sampled")
+    assert sampled["train/loss"] != plain["train/loss"]
+    tested = run(["action=test", f"ckpt={tmp_path / 'weighted'}"], tmp_path / "tested")
+    assert tested["val/loss"] == pytest.approx(results["val/loss"], abs=1e-6)

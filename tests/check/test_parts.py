@@ -76,6 +76,19 @@ from running import faults_of
             ["action=check", "data.split=test"],
             "data.split=test: data=demo is demonstration data without a test set; expected",
         ),
+        (
+            ["task=detection", "+recipe.class_weights=balanced"],
+            "recipe.class_weights: task=detection does not support this key, … negative anchors",
+        ),
+        (
+            ["task=segmentation", "+recipe.sampler=balanced"],
+            "recipe.sampler: task=segmentation does not support this key, … expected task=class",
+        ),
+        (["recipe.sampler=random"], "recipe.sampler=random: expected null or balanced"),
+        (
+            ["recipe.class_weights=[1,0]"],
+            "recipe.class_weights=[1,0]: expected null or balanced or a list of values, each",
+        ),
         (["data.split=train"], "data.split=train: expected one of val, test"),
         (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
         (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),

@@ -290,3 +290,42 @@ def test_progressive_batches_depend_on_seed_epoch_and_global_batch_alone(draw):
     assert len(alone) > 0
     for number in (2, 4, 8):
         assert of_all_processes(number) == alone
+
+
+LABELS = np.repeat([0, 1, 2], [70, 20, 7])
+
+
+def balanced(**settings):
+    return training(len(LABELS), labels=LABELS, **settings)
+
+
+def test_balanced_order_has_every_class_and_its_samples_equally_often():
+    order, copies = balanced().order(3)
+    seen = order[: len(LABELS)]
+    assert sorted(np.bincount(LABELS[seen]).tolist()) == [32, 32, 33]
+    for label in range(3):
+        counts = np.bincount(seen, minlength=len(LABELS))[label == LABELS]
+        assert counts.max() - counts.min() <= 1
+    pairs = set(zip(seen.tolist(), copies[: len(LABELS)].tolist(), strict=True))
+    assert len(pairs) == len(LABELS)  # a repeated sample gets another augmentation
+    assert copies.max() == 4  # 32 or 33 of 7
+
+
+def test_balanced_order_depends_only_on_seed_and_epoch():
+    np.testing.assert_array_equal(balanced().order(2), balanced(epoch=2, first_batch=3).order(2))
+    assert (balanced().order(2)[0] != balanced().order(3)[0]).any()
+    assert (balanced().order(2)[0] != balanced(seed=1).order(2)[0]).any()
+
+
+def test_processes_share_out_the_same_balanced_batches():
+    two = [indices(each) for each in ranks(len(LABELS), 4, 2, labels=LABELS)]
+    one = indices(training(len(LABELS), 8, 1, labels=LABELS))
+    merged = [sorted(first + second) for first, second in zip(*two, strict=True)]
+    assert merged == [sorted(batch) for batch in one]
+
+
+def test_balanced_order_repeats_samples_as_often_as_wanted():
+    order, copies = balanced(repeats=3).order(0)
+    seen = list(zip(order[: len(LABELS)].tolist(), copies[: len(LABELS)].tolist(), strict=True))
+    assert len(set(seen)) == len(seen)
+    assert order[0] == order[1] == order[2]

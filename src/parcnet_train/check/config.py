@@ -36,6 +36,7 @@ from parcnet_train.check.parts import (
     wrong_network,
     wrong_split,
     wrong_task,
+    wrong_weighting,
 )
 from parcnet_train.check.weights import (
     wrong_checkpoint,
@@ -139,6 +140,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_network: ("backbone", "head", "recipe", "profile", "benchmark", "export"),
     wrong_finetuning: ("backbone", "recipe", "action"),
     wrong_extra: ("recipe", "task", "action"),
+    wrong_weighting: ("recipe", "task"),
     wrong_mixing: ("recipe", "task"),
     wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),

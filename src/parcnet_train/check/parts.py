@@ -144,6 +144,24 @@ def wrong_mixing(config: Config) -> Iterator[Fault]:
         )
 
 
+def wrong_weighting(config: Config) -> Iterator[Fault]:
+    """Report class weights and balanced sampling in tasks that do not have them."""
+    recipe, task = config["recipe"], config["choices"]["task"]
+    if "class_weights" in recipe and task == "detection":
+        yield Fault(
+            "recipe.class_weights",
+            "recipe.class_weights: task=detection does not support this key, since SSD's loss "
+            "chooses its negative anchors by their unweighted loss; expected task=classification "
+            "or task=segmentation",
+        )
+    if "sampler" in recipe and task != "classification":
+        yield Fault(
+            "recipe.sampler",
+            f"recipe.sampler: task={task} does not support this key, since its images have several "
+            "classes; expected task=classification",
+        )
+
+
 def wrong_task(config: Config) -> Iterator[Fault]:
     """Report a head or data module that belongs to a different task."""
     task = config["choices"]["task"]

@@ -130,6 +130,9 @@ class Distillation:
     loss: Literal["cosine", "mse"] = "cosine"
 
 
+ClassWeights = Literal["balanced"] | Annotated[list[Positive], MinLen(1)] | None
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Training recipe.
@@ -150,6 +153,10 @@ class Recipe:
         augmentation: Random changes of every training image.
         mixing: Mixup and CutMix (task=classification); null: none.
         distillation: Teacher of the training; null: none.
+        class_weights: Weight of every class in the training loss (classification, segmentation);
+            balanced: in inverse proportion to its share of the training labels; null: all equal.
+        sampler: Order of the training images (classification): balanced: every class equally
+            often; null: every image once per epoch.
         no_weight_decay: Kinds of parameters that the optimizer's weight decay leaves alone.
     """
 
@@ -168,6 +175,8 @@ class Recipe:
     augmentation: Annotated[dict[str, Any], Part()]
     mixing: MixingOptions | None = None
     distillation: Distillation | None = None
+    class_weights: ClassWeights = None
+    sampler: Literal["balanced"] | None = None
     no_weight_decay: Annotated[list[Literal["norms", "biases", "embeddings"]], Each] = field(
         default_factory=list
     )

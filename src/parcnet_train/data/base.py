@@ -87,6 +87,7 @@ class TaskData(pl.LightningDataModule):
             validation set, since it chooses the best epoch.
         repeats: Number of times that an epoch shows the same image; it then shows that many times
             fewer images.
+        sampler: `balanced`: every class comes equally often in an epoch; None: every image once.
     """
 
     task: ClassVar[str]  # task that the batches are for, a value of `task=`
@@ -106,6 +107,7 @@ class TaskData(pl.LightningDataModule):
         max_pixels: MaxPixels = MAX_PIXELS,
         split: Split = "val",
         repeats: int = 1,
+        sampler: Literal["balanced"] | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser()
@@ -118,6 +120,7 @@ class TaskData(pl.LightningDataModule):
         self.on_error = on_error
         self.max_pixels = max_pixels
         self.split = split
+        self.sampler = sampler
         self.repeats = repeats
         self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []
@@ -271,6 +274,7 @@ class TaskData(pl.LightningDataModule):
             self.repeats,
             epoch=epoch,
             first_batch=first_batch,
+            labels=self.train_set.labels if self.sampler == "balanced" else None,  # type: ignore[attr-defined]
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

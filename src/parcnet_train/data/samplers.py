@@ -138,6 +138,9 @@ class TrainBatches(Sampler[list[SampleKey]]):
             it shows that many times fewer samples.
         epoch: First epoch.
         first_batch: First batch of that epoch, for a run that resumes within it.
+        labels: Class of every sample, `(length,)`; every class then comes equally often, and a
+            sample of a rare class several times per epoch, each with another augmentation. None:
+            every sample comes once.
     """
 
     def __init__(
@@ -152,8 +155,10 @@ class TrainBatches(Sampler[list[SampleKey]]):
         repeats: int = 1,
         epoch: int = 0,
         first_batch: int = 0,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.length = length
+        self.labels = labels
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -197,9 +202,16 @@ class TrainBatches(Sampler[list[SampleKey]]):
 
     def order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return samples and copy numbers of an epoch, in the order of all processes."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+        random = np.random.default_rng([self.seed, epoch])
         count = self.plan(epoch).starts[-1]
         copies = np.tile(np.arange(self.repeats), math.ceil(self.length / self.repeats))
+        if self.labels is None:
+            order = random.permutation(self.length)
+        else:
+            order, earlier = balanced_order(self.labels, random)
+            copies = copies[: self.length] + np.repeat(earlier, self.repeats)[: self.length] * (
+                self.repeats
+            )
         order = np.repeat(order, self.repeats)[: self.length]
         return np.resize(order, count), np.resize(copies[: self.length], count)
 
@@ -213,6 +225,45 @@ class TrainBatches(Sampler[list[SampleKey]]):
                 SampleKey(sample, epoch, scales[step].size, copy)
                 for sample, copy in zip(order[mine].tolist(), copies[mine].tolist(), strict=True)
             ]
+
+
+def balanced_order(
+    labels: npt.NDArray[np.int64], random: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return an order of as many samples as there are labels, with every class equally often.
+
+    Within a class, every sample comes equally often, too; both up to a remainder of one, which is
+    drawn.
+
+    Args:
+        labels: Class of every sample, `(n,)`.
+        random: Random number generator.
+
+    Returns:
+        Samples `(n,)`, and how often each of them came before, `(n,)`.
+    """
+    classes = random.permutation(np.unique(labels))
+    shares = np.full(len(classes), len(labels) // len(classes))
+    shares[: len(labels) % len(classes)] += 1
+    chosen = []
+    for label, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(labels == label)
+        rounds = [random.permutation(members) for _ in range(math.ceil(share / len(members)))]
+        chosen.append(np.concatenate([members[:0], *rounds])[:share])
+    order = random.permutation(np.concatenate(chosen))
+    return order, occurrences(order)
+
+
+def occurrences(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how often each value came before in an array, `(n,)`."""
+    rank = np.argsort(values, kind="stable")
+    ordered = values[rank]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    found = np.empty(len(values), np.int64)
+    found[rank] = np.arange(len(values)) - np.repeat(
+        starts, np.diff(np.append(starts, len(values)))
+    )
+    return found
 
 
 class EvalBatches(Sampler[list[SampleKey]]):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
 from parcnet_train.bounds import Share
-from parcnet_train.config.sections import MixingOptions
+from parcnet_train.config.sections import ClassWeights, MixingOptions
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
+from parcnet_train.distributed.collectives import mean
 from parcnet_train.models.model import Model
 from parcnet_train.tasks.base import Task, TaskArguments
+from parcnet_train.tasks.class_weights import (
+    refuse_wrong_length,
+    weights_of,
+    weights_of_labels,
+)
 from parcnet_train.tasks.metrics import Accuracy, ExactMean
 from parcnet_train.tasks.mixing import Mixing
 
@@ -26,6 +32,8 @@ class ClassificationTask(Task):
         num_classes: Number of logits.
         label_smoothing: Share of the target that is spread over all classes (paper: 0.1); only in
             training.
+        class_weights: Weight of every class in the training loss, or `balanced`: in inverse
+            proportion to its number of training images; None: all equal.
         mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
         **shared: Arguments of `Task`.
     """
@@ -40,10 +48,15 @@ class ClassificationTask(Task):
         num_classes: int,
         label_smoothing: Share = 0.1,
         mixing: MixingOptions | None = None,
+        class_weights: ClassWeights = None,
         **shared: Unpack[TaskArguments],
     ) -> None:
         super().__init__(model, **shared)
         self.label_smoothing = label_smoothing
+        refuse_wrong_length(class_weights, num_classes)
+        self.num_classes = num_classes
+        self.class_weights = class_weights
+        self.weights: Tensor | None = None  # (K,), on the device of the training
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         # Validating arguments would read every batch, and wait for the device.
         accuracy = functools.partial(
@@ -58,6 +71,13 @@ class ClassificationTask(Task):
             }
         )
 
+    def on_fit_start(self) -> None:
+        """Compute the weights of the classes."""
+        super().on_fit_start()
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        like = next(self.model.parameters())
+        self.weights = weights_of(self.class_weights, self.num_classes, data, like)
+
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, a scalar."""
         images, labels = batch.images, batch.labels
@@ -65,10 +85,19 @@ class ClassificationTask(Task):
             images, labels = self.mixing(images, labels)
         logits, maps = self.outputs_and_maps(images)
         losses = functional.cross_entropy(
-            logits, labels, label_smoothing=self.label_smoothing, reduction="none"
+            logits,
+            labels,
+            weight=self.weights,
+            label_smoothing=self.label_smoothing,
+            reduction="none",
         )
-        losses = self.with_teacher(losses, images, logits, maps)
-        loss = losses.mean()
+        if self.weights is not None:
+            # Gradients are averaged over processes, so each divides by the mean sum of weights.
+            share = mean(weights_of_labels(labels, self.weights).sum())
+            loss = self.with_teacher(losses.sum() / share, images, logits, maps)
+        else:
+            losses = self.with_teacher(losses, images, logits, maps)
+            loss = losses.mean()
         self.train_metrics["train/loss_epoch"].update(losses.detach())
         self.train_metrics["train/skipped"].update(batch.skipped)
         return loss

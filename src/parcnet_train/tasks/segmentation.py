@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from parcnet_train.bounds import PictureCount, Share, UpTo100
 from parcnet_train.callbacks.pictures import Pictures
+from parcnet_train.config.sections import ClassWeights
 from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.models.model import Model, scaled
@@ -21,6 +22,7 @@ from parcnet_train.segmentation.iou import Confusion, intersection_over_union, p
 from parcnet_train.segmentation.upsample import Mode, classes_at, covered
 from parcnet_train.sizes import Size
 from parcnet_train.tasks.base import Task, TaskArguments
+from parcnet_train.tasks.class_weights import refuse_wrong_length, weights_of
 from parcnet_train.tasks.metrics import loss_and_skipped
 from parcnet_train.visualize.class_maps import segmentation_pairs
 from parcnet_train.visualize.pictures import Pair
@@ -35,6 +37,8 @@ class SegmentationTask(Task):
         model: Model that makes logits `(B, num_classes, H, W)` of images.
         num_classes: Number of classes of the logits.
         label_smoothing: Share of the target that is spread over all classes; only in training.
+        class_weights: Weight of every class in the training loss, or `balanced`: in inverse
+            proportion to its number of training pixels; None: all equal.
         enlarge: Interpolation of the logits to the size of the original image: `nearest` (released
             evaluation) or `bilinear`.
         scales: Scales of the images in an evaluation, whose probabilities are averaged; a single
@@ -53,6 +57,7 @@ class SegmentationTask(Task):
         model: Model,
         num_classes: int,
         label_smoothing: Share = 0.0,
+        class_weights: ClassWeights = None,
         enlarge: Mode = "nearest",
         scales: Annotated[Sequence[UpTo100], MinLen(1)] = (1.0,),
         mirror: bool = False,
@@ -62,6 +67,9 @@ class SegmentationTask(Task):
         super().__init__(model, **shared)
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
+        refuse_wrong_length(class_weights, num_classes)
+        self.class_weights = class_weights
+        self.weights: Tensor | None = None  # (K,), on the device of the training
         self.enlarge: Mode = enlarge
         self.scales = scales
         self.mirror = mirror
@@ -78,29 +86,49 @@ class SegmentationTask(Task):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return segmentation_pairs(batch, found["classes"], data.class_names)
 
+    def on_fit_start(self) -> None:
+        """Compute the weights of the classes."""
+        super().on_fit_start()
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        like = next(self.model.parameters())
+        self.weights = weights_of(self.class_weights, self.num_classes, data, like)
+
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over labeled pixels."""
         outputs, maps = self.outputs_and_maps(batch.images)
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        losses = self.pixel_losses(main, batch.masks, self.label_smoothing)
+        smoothing, weights = self.label_smoothing, self.weights
+        losses = self.pixel_losses(main, batch.masks, smoothing, weights)
         for logits in auxiliary:
             losses = losses + AUXILIARY_WEIGHT * self.pixel_losses(
-                logits, batch.masks, self.label_smoothing
+                logits, batch.masks, smoothing, weights
             )
         labeled = (batch.masks != IGNORED).sum(dim=(1, 2))
-        # Gradients are averaged over processes, so each divides by the mean number of pixels.
-        share = mean(labeled.sum().float()).clamp(min=1)
+        # Gradients are averaged over processes, so each divides by the mean number of pixels, or by
+        # the mean sum of their weights.
+        if weights is None:
+            share = mean(labeled.sum().float()).clamp(min=1)
+        else:
+            share = mean(weight_of_masks(batch.masks, weights))
+            share = share.where(share > 0, 1)
         self.train_metrics["train/loss_epoch"].update(
             losses.detach() / labeled.clamp(min=1), labeled > 0
         )
         self.train_metrics["train/skipped"].update(batch.skipped)
         return self.with_teacher(losses.sum() / share, batch.images, outputs, maps)
 
-    def pixel_losses(self, logits: Tensor, masks: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    def pixel_losses(
+        self,
+        logits: Tensor,
+        masks: Tensor,
+        label_smoothing: float = 0.0,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Compute the cross entropy of the labeled pixels, summed per image: `(B,)`."""
         return functional.cross_entropy(
             at_least_float32(logits),
             masks.long(),
+            weight=weights,
             ignore_index=IGNORED,
             label_smoothing=label_smoothing,
             reduction="none",
@@ -163,3 +191,9 @@ class SegmentationTask(Task):
         """Window of an evaluation by sliding windows, see `VocData`; None without windows."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return data.window
+
+
+def weight_of_masks(masks: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum of the weights of all labeled pixels of masks `(B, H, W)`, a scalar."""
+    counts = masks[masks != IGNORED].long().bincount(minlength=len(weights))
+    return counts.to(weights.dtype) @ weights

@@ -60,6 +60,10 @@ class ImageDataset(Dataset[Sample]):
         """Return the class indices."""
         return [self.labels]
 
+    def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
+        """Return the number of images of every class, `(num_classes,)`."""
+        return np.bincount(self.labels, minlength=num_classes)
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -114,6 +114,8 @@ class HuggingFaceData(ImageFolderData):
         image_column: Name of the column of images.
         label_column: Name of the column of class indices.
         num_classes: Expected number of classes; None: as many as the data set has.
+        sampler: Order of the training images: `balanced`: every class comes equally often; None:
+            every image once per epoch.
         **shared: Arguments of `TaskData`.
 
     Raises:
@@ -133,6 +135,7 @@ class HuggingFaceData(ImageFolderData):
         image_column: str = "image",
         label_column: str = "label",
         num_classes: Count | None = None,
+        sampler: Literal["balanced"] | None = None,
         **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(
@@ -144,6 +147,7 @@ class HuggingFaceData(ImageFolderData):
             val_dir,
             test_dir,
             num_classes,
+            sampler,
             **shared,
         )
         self.image_column = image_column

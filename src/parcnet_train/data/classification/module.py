@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Unpack
+from typing import ClassVar, Literal, Unpack
 
 from parcnet_train.bounds import Count, Pixels
 from parcnet_train.data.base import SharedArguments, TaskData
@@ -31,6 +31,8 @@ class ImageFolderData(TaskData):
         image_size: Height and width of the network's input in pixels; a single number for a square.
         batch_size: Images per step and device, in training and in evaluation.
         augmentation: Augmentation of the training images.
+        sampler: Order of the training images: `balanced`: every class comes equally often; None:
+            every image once per epoch.
         **shared: Arguments of `TaskData`.
 
     Raises:
@@ -50,9 +52,12 @@ class ImageFolderData(TaskData):
         val_dir: str = "val",
         test_dir: str = "test",
         num_classes: Count | None = None,
+        sampler: Literal["balanced"] | None = None,
         **shared: Unpack[SharedArguments],
     ) -> None:
-        super().__init__(root, image_size, batch_size, repeats=augmentation.repeats, **shared)
+        super().__init__(
+            root, image_size, batch_size, repeats=augmentation.repeats, sampler=sampler, **shared
+        )
         self.train_folder = self.within(train_dir)
         self.val_folder = self.within(val_dir)
         self.test_folder = self.within(test_dir)

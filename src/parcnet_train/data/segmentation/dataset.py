@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.segmentation.label_checks import MaskValues, refuse_other_size
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.data.segmentation.transforms import MaskedView
+from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import UnreadableError
 from parcnet_train.sizes import Size
 
@@ -125,6 +127,29 @@ class MaskedImages(Dataset[MaskedImage | None]):
             DataError: If `read` raises it.
         """
         return np.bincount(self.read(sample).mask.ravel(), minlength=IGNORED + 1)
+
+    def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
+        """Read all masks, and return the number of pixels of every class, `(num_classes,)`.
+
+        Raises:
+            DataError: If a mask is unreadable and `on_error` is `stop`, or has an unknown class.
+        """
+
+        def count(sample: int) -> npt.NDArray[np.int64]:
+            path = self.mask_path(sample)
+            try:
+                mask = self.values.classes_of(path, read_mask(path, self.max_pixels))
+            except UnreadableError:
+                if self.on_error == "skip":
+                    return np.zeros(IGNORED + 1, np.int64)
+                raise
+            return np.bincount(mask.ravel(), minlength=IGNORED + 1)
+
+        counts = np.zeros(IGNORED + 1, np.int64)
+        with ThreadPoolExecutor(own_cores()) as pool:
+            for each in pool.map(count, range(len(self))):
+                counts += each
+        return counts[:num_classes]
 
     def original(self, sample: int) -> Image:
         """Return an image at its original size; raises the errors of `read`."""
