@@ -51,9 +51,12 @@ def table(found: list[dict[str, Any]]) -> str:
     """Return the results as Markdown; times are medians, with the range in brackets."""
     first = found[0]
     size = "x".join(map(str, first["image_size"]))
+    threads = (
+        "1 thread" if first["hardware/threads"] == 1 else f"{first['hardware/threads']} threads"
+    )
     lines = [
         f"Batch {first['batch_size']}, {size} pixels, float32, {first['repeats']} "
-        f"rounds, {first['hardware/threads']} threads of {first['hardware/cpu']}, torch "
+        f"rounds, {threads} of {first['hardware/cpu']}, torch "
         f"{first['torch_version']}.",
         "",
         "| student | teacher | step | step with teacher | teacher's forward pass | overhead |",
