@@ -81,7 +81,7 @@ from running import faults_of
             "recipe.class_weights: task=detection does not support this key, … negative anchors",
         ),
         (
-            ["task=segmentation", "+recipe.sampler=balanced"],
+            ["task=segmentation", "recipe.sampler=balanced"],
             "recipe.sampler: task=segmentation does not support this key, … expected task=class",
         ),
         (["recipe.sampler=random"], "recipe.sampler=random: expected null or balanced"),

@@ -147,14 +147,14 @@ def wrong_mixing(config: Config) -> Iterator[Fault]:
 def wrong_weighting(config: Config) -> Iterator[Fault]:
     """Report class weights and balanced sampling in tasks that do not have them."""
     recipe, task = config["recipe"], config["choices"]["task"]
-    if "class_weights" in recipe and task == "detection":
+    if recipe.get("class_weights") is not None and task == "detection":
         yield Fault(
             "recipe.class_weights",
             "recipe.class_weights: task=detection does not support this key, since SSD's loss "
             "chooses its negative anchors by their unweighted loss; expected task=classification "
             "or task=segmentation",
         )
-    if "sampler" in recipe and task != "classification":
+    if recipe.get("sampler") is not None and task != "classification":
         yield Fault(
             "recipe.sampler",
             f"recipe.sampler: task={task} does not support this key, since its images have several "
