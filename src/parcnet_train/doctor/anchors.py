@@ -228,10 +228,10 @@ def better(
         sentences.append(f"recipe.image_size={size} {also} {100 * by_size[size]:.0f} %")
     if not sentences:
         return "No other anchors or input size would help much; cut the images into tiles."
-    return (
-        f"The mean recall of the classes is {100 * now:.0f} %; {', and '.join(sentences)}. Smaller "
-        "anchors leave fewer for large objects, so compare the metrics."
+    more = (
+        "" if value == anchors.smallest else " Other anchors fit other sizes, so compare metrics."
     )
+    return f"The mean recall of the classes is {100 * now:.0f} %; {', and '.join(sentences)}.{more}"
 
 
 def mean_recall(fits: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> float:

@@ -21,13 +21,13 @@ from parcnet_train.doctor.anchors import Anchors, anchor_findings
 from parcnet_train.doctor.boxes import box_findings
 from parcnet_train.doctor.classes import Tally, category_findings, class_findings
 from parcnet_train.doctor.duplicates import duplicate_findings
-from parcnet_train.doctor.facts import Facts, facts_of_file, facts_of_pixels
 from parcnet_train.doctor.findings import Finding, refused, worst_first
 from parcnet_train.doctor.images import Limits, Read, files_of, image_findings
-from parcnet_train.doctor.mask_facts import MaskFacts, facts_of_mask
 from parcnet_train.doctor.masks import mask_findings, pixels_of
 from parcnet_train.doctor.published import published_findings
-from parcnet_train.doctor.scan import FactsTable, Pace, cache_file, scan
+from parcnet_train.doctor.reading.facts import Facts, facts_of_file, facts_of_pixels
+from parcnet_train.doctor.reading.mask_facts import MaskFacts, facts_of_mask
+from parcnet_train.doctor.reading.scan import FactsTable, Pace, cache_file, scan
 from parcnet_train.doctor.sets import ImageSet, sets_of
 from parcnet_train.errors import DataError, UnreadableError
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from parcnet_train.data.decoding import unreadable
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.near_duplicates import FLAT
-from parcnet_train.doctor.facts import REFUSED
 from parcnet_train.doctor.findings import Drawing, Finding, Severity, share
 from parcnet_train.doctor.pictures import Image, examples, image_of
-from parcnet_train.doctor.scan import FactsTable
+from parcnet_train.doctor.reading.facts import REFUSED
+from parcnet_train.doctor.reading.scan import FactsTable
 from parcnet_train.doctor.sets import ImageSet
 
 Marks = npt.NDArray[np.bool_]

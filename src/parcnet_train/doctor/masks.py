@@ -19,8 +19,8 @@ from parcnet_train.data.segmentation.label_checks import (
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.doctor.findings import Drawing, Finding, Severity, Table, share
 from parcnet_train.doctor.images import Limits, Read
-from parcnet_train.doctor.mask_facts import MaskFacts
 from parcnet_train.doctor.pictures import MOST, SIDE, draw, image_of
+from parcnet_train.doctor.reading.mask_facts import MaskFacts
 from parcnet_train.doctor.sets import ImageSet
 from parcnet_train.errors import DataError
 from parcnet_train.visualize.class_maps import draw_classes

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from doctor_trees import photo, png_of, save, truncated, turned
-from parcnet_train.doctor.facts import (
+from parcnet_train.doctor.reading.facts import (
     Facts,
     damage_of_png,
     facts_of_content,
@@ -104,6 +104,6 @@ def test_pixels_without_a_file_have_facts():
 
 
 def test_worker_processes_import_no_torch():
-    modules = "parcnet_train.doctor.scan, parcnet_train.doctor.mask_facts"
+    modules = "parcnet_train.doctor.reading.scan, parcnet_train.doctor.reading.mask_facts"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from doctor_trees import photo, save
-from parcnet_train.doctor import scan as scanning
-from parcnet_train.doctor.facts import Facts, facts_of_file
-from parcnet_train.doctor.scan import FactsTable, Pace, cache_file, scan
+from parcnet_train.doctor.reading import scan as scanning
+from parcnet_train.doctor.reading.facts import Facts, facts_of_file
+from parcnet_train.doctor.reading.scan import FactsTable, Pace, cache_file, scan
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ class MaskFacts(NamedTuple):
         height: Height in pixels.
         width: Width in pixels.
         counts: Class indices, and the number of pixels of each.
-        objects: Number of objects: connected areas of one class, of at least 16 pixels.
+        objects: Number of objects: connected areas of one class, of at least 16 pixels; 0 if the
+            input is not smaller than the mask.
         lost: Class index of every object without a single pixel at the input size.
     """
 
@@ -72,6 +73,9 @@ def facts_of_mask(
         counts=[(int(index), int(values[index])) for index in present],
     )
     if size is None:
+        return known
+    inner = place((mask.shape[0], mask.shape[1]), size, keep_aspect).inner
+    if inner[0] >= mask.shape[0] and inner[1] >= mask.shape[1]:  # every pixel remains
         return known
     labels, classes = objects_of(mask, present)
     kept = np.bincount(fit_to_input(labels, size, keep_aspect).ravel(), minlength=len(classes))

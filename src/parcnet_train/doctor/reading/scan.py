@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.distributed.processes import PR_SET_PDEATHSIG, own_cores
-from parcnet_train.doctor.facts import PROBLEMS, Facts
+from parcnet_train.doctor.reading.facts import PROBLEMS, Facts
 from parcnet_train.terminal import progress
 
 VERSION = 1  # of the facts; a change makes older caches useless

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 
 from parcnet_train.data.segmentation.palette import write_mask
-from parcnet_train.doctor.mask_facts import facts_of_mask
+from parcnet_train.doctor.reading.mask_facts import facts_of_mask
 
 
 def test_objects_that_vanish_are_counted_by_class(tmp_path):
