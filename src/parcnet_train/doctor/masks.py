@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.segmentation.label_checks import (
+    MaskValues,
     Tally,
     refuse_other_size,
     refuse_unknown_classes,
@@ -40,13 +42,25 @@ def mask_findings(
         class_names: Names of the classes.
         limits: Settings of the data module.
     """
+    values: MaskValues = read.images.dataset.values
+    indexed = [by_index(mask, values) for mask in masks]
     for finding in (
-        *defects(read, masks, class_names, limits),
-        *void(read.images, masks, class_names, limits),
-        *unseen(read.images, masks, class_names),
-        *vanishing(read.images, masks, class_names, limits),
+        *defects(read, masks, values, class_names, limits),
+        *of_one_class(read.images, indexed),
+        *void(read.images, indexed, class_names, limits),
+        *unseen(read.images, indexed, class_names),
+        *vanishing(read.images, indexed, class_names, limits),
     ):
         yield replace(finding, where=f"{read.images.title} set")
+
+
+def by_index(mask: MaskFacts, values: MaskValues) -> MaskFacts:
+    """Replace the values of a mask by class indices; stray values count as ignored."""
+    counts: Counter[int] = Counter()
+    for value, count in mask.counts:
+        counts[int(values.indices[value])] += count
+    lost = values.indices[mask.lost].tolist() if mask.lost else []
+    return mask._replace(counts=sorted(counts.items()), lost=[n for n in lost if n != IGNORED])
 
 
 def pixels_of(masks: Sequence[MaskFacts]) -> npt.NDArray[np.int64]:
@@ -59,10 +73,14 @@ def pixels_of(masks: Sequence[MaskFacts]) -> npt.NDArray[np.int64]:
 
 
 def defects(
-    read: Read, masks: Sequence[MaskFacts], class_names: Sequence[str], limits: Limits
+    read: Read,
+    masks: Sequence[MaskFacts],
+    values: MaskValues,
+    class_names: Sequence[str],
+    limits: Limits,
 ) -> Iterator[Finding]:
     """Yield masks that a training refuses: unreadable, with stray values, or of another size."""
-    images, classes = read.images, len(class_names)
+    images = read.images
     broken = [place for place, mask in enumerate(masks) if mask.problem]
     for problem, title in (
         ("unreadable", "Masks that cannot be read"),
@@ -80,8 +98,8 @@ def defects(
         )
     stray, lines = [], []
     for place, mask in enumerate(masks):
-        values = np.array([[index for index, _ in mask.counts]], np.uint8)
-        if error := raised(refuse_unknown_classes, images.mask_path(place), values, classes):
+        present = np.array([[value for value, _ in mask.counts]], np.uint8)
+        if error := raised(refuse_unknown_classes, images.mask_path(place), present, values):
             stray.append(place)
             lines.append(error)
     pictures = pictures_of(images, stray, class_names, limits, "Mask with stray values")
@@ -101,7 +119,6 @@ def defects(
             other.append(place)
             lines.append(error)
     yield from refusing("mask-size", "Masks of another size than their image", images, other, lines)
-    yield from of_one_class(images, masks)
 
 
 def raised(check: object, *arguments: object) -> str | None:
