@@ -29,8 +29,8 @@ WIDTH, HEIGHT = 9, 8  # of the gray image that is hashed
 BITS = 64
 DISTANCE = 6  # bits in which the hashes of near-duplicates differ at most
 THUMBNAIL = 32  # side of a thumbnail in pixels
-# Least correlation and largest mean difference of their gray values, chosen on CIFAR-10: 60 pairs over
-# both sets with correlations from 0.93 to 0.97 were looked at, and all show the same picture.
+# Least correlation and largest mean difference of their gray values, chosen on CIFAR-10: 60 pairs
+# over both sets with correlations from 0.93 to 0.97 were looked at, and all show the same picture.
 CORRELATION, DIFFERENCE = 0.93, 20.0
 LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
 FLAT = 4.0  # standard deviation of a uniform image's gray values; it resembles all of its kind
