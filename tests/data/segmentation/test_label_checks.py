@@ -214,7 +214,7 @@ def test_configuration_check_reports_wrong_masks(voc_folder):
 
 def test_value_of_check_data_is_validated(voc_folder):
     (fault,) = faults_of(voc_folder, "check.data=all")
-    assert fault.startswith("check.data=all: expected one of sample, full")
+    assert fault.startswith("check.data=all: expected one of sample, headers, full")
 
 
 def test_full_check_shows_its_progress(voc_folder, capsys, monkeypatch):
