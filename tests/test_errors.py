@@ -95,3 +95,10 @@ def test_text_added_by_a_data_loader_worker_is_removed(message, cause):
 def test_a_message_that_mentions_a_caught_error_is_not_cut():
     message = "Caught DataError in the act: DataError: x"
     assert message_of(DataError(message)) == message
+
+
+def test_messages_show_characters_that_a_terminal_would_not_print():
+    error = DataError("a\tb \x1b[31m \ud800 é 🐈\nsecond line")
+    assert str(error) == "a\\tb \\x1b[31m \\ud800 é 🐈\nsecond line"
+    assert [fault.message for fault in ConfigError("x\0").faults] == ["x\0"]
+    assert str(ConfigError("x\0")) == "x\\x00"

@@ -161,3 +161,8 @@ def test_reading_a_fifo_is_an_error(tmp_path):
         read_regular(Path("/dev/zero"))
     with pytest.raises(IsADirectoryError):
         read_regular(tmp_path)
+
+
+def test_name_with_a_null_character_cannot_be_read(tmp_path):
+    with pytest.raises(OSError, match="null"):
+        read_regular(tmp_path / "a\0b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,20 @@ class Fault:
 
 
 class UserError(Exception):
-    """Base class; the message names what was given, what is expected, and how to fix it."""
+    """Base class; the message names what was given, what is expected, and how to fix it.
+
+    A message may quote names from files, so characters that a terminal would not print become
+    escapes. Line ends remain: they separate faults.
+    """
+
+    def __init__(self, *args: object) -> None:
+        lines = (each.split("\n") if isinstance(each, str) else None for each in args)
+        super().__init__(
+            *(
+                each if parts is None else "\n".join(map(printable, parts))
+                for each, parts in zip(args, lines, strict=True)
+            )
+        )
 
 
 class ConfigError(UserError, ValueError):
@@ -74,6 +88,26 @@ class ProcessError(UserError, RuntimeError):
 
 class ExportError(UserError, RuntimeError):
     """The output of an exported file does not match that of its network."""
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes for characters that cannot be printed, such as line ends."""
+    if text.isprintable():
+        return text
+    escaped = (
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+    return "".join(escaped)
+
+
+def unfit_name(name: str) -> str | None:
+    """Return why a name cannot be written to lists, logs and results; None if it can."""
+    if any(unicodedata.category(char) == "Cs" for char in name):
+        return "is not UTF-8 text"
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+        return "has a control character or a line end"
+    return None
 
 
 def first_line(error: BaseException | str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from parcnet_train.errors import TrainingError, reason_of
+from parcnet_train.errors import TrainingError, first_line, reason_of
 
 
 @contextlib.contextmanager
@@ -170,7 +170,10 @@ def read_regular(path: Path) -> bytes:
     Raises:
         OSError: If the file cannot be read, or is not a regular file.
     """
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a null character in the name
+        raise OSError(errno.EINVAL, first_line(error), str(path)) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise OSError(
             errno.EINVAL, "it is a FIFO, a device or a socket, not a regular file", str(path)

@@ -97,3 +97,8 @@ def test_too_many_pixels_are_refused_in_every_format(kind):
     assert "data.max_pixels=178956970" in str(raised.value)
     assert "65500" in str(raised.value)
     assert find_header(LARGE[kind]).kind == kind
+
+
+def test_directory_of_a_tiff_beyond_any_file_is_refused():
+    content = FILES["TIFF big"]
+    assert find_header(content[:8] + b"\xff" * 8 + content[16:]) is None

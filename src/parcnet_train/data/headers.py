@@ -60,7 +60,7 @@ def find_header(content: bytes) -> Header | None:
         if signature.match(content):
             try:
                 size = read_size(content)
-            except (struct.error, LookupError):
+            except (struct.error, LookupError, OverflowError):
                 return None
             return Header(kind, size) if min(size) > 0 else None
     return None

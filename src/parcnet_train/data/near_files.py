@@ -82,7 +82,7 @@ def subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character
         return []
     return [folder / name for name in names[:SUBFOLDERS]]
 
@@ -96,5 +96,5 @@ def names_in(folder: Path) -> set[str]:
     """Return the names of all entries of a folder; empty if it does not exist."""
     try:
         return {entry.name for entry in os.scandir(folder)}
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character
         return set()

@@ -196,3 +196,17 @@ def test_missing_box_is_that_of_the_run_lengths(tmp_path, is_compressed):
 def test_entry_without_box_and_valid_outline_is_refused(tmp_path, outline):
     with pytest.raises(DataError, match=r"annotations\[0\] has no 'bbox'"):
         read(tmp_path, without_boxes(outline))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 2**64])
+def test_huge_integers_beside_fractions_are_refused(tmp_path, value):
+    with pytest.raises(DataError, match=r"annotations\[1\].*expected 4 finite numbers"):
+        read(tmp_path, with_value("annotations", 1, "bbox", [0.5, value, 3, 4]))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[0m", "a\0b", "\ud800"])
+@pytest.mark.parametrize(("name", "key"), [("images", "file_name"), ("categories", "name")])
+def test_names_with_control_characters_are_refused(tmp_path, name, key, text):
+    with pytest.raises(DataError, match="without control characters") as raised:
+        read(tmp_path, with_value(name, 1, key, text))
+    assert str(raised.value).isprintable()

@@ -1,6 +1,7 @@
 """Conversion as a whole: layouts, resuming, links, and refused places."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,40 @@ def test_images_in_several_sets_are_refused_unless_split_anew(tmp_path):
     with pytest.raises(DataError, match=r"the source lists in several sets: 12 \(first"):
         converted("yolo", source, tmp_path / "out")
     assert converted("yolo", source, tmp_path / "out", keep=False).counts.images["train"] == 9
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "a\u2028b", "\x1b[31m"])
+def test_names_that_break_lists_are_refused(tmp_path, name):
+    source = yolo(tmp_path / "in")
+    text(source / "data.yaml", json.dumps({"names": [name, "dog"]}))
+    with pytest.raises(DataError, match=r"classes whose name has a control .* 1 \(first: \S+\)"):
+        converted("yolo", source, tmp_path / "out")
+    text(source / "data.yaml", "names: [cat, cat]\n")
+    with pytest.raises(DataError, match=r"classes that occur twice: 1 \(first: cat\)"):
+        converted("yolo", source, tmp_path / "out")
+
+
+def test_image_names_that_break_lists_are_refused(tmp_path):
+    source = yolo(tmp_path / "in", line=POLYGON)
+    name = os.fsdecode(b"\xff\xfe")
+    for folder, ending in (("images", ".jpg"), ("labels", ".txt")):
+        (source / folder / f"00{ending}").rename(source / folder / f"{name}{ending}")
+    with pytest.raises(DataError, match="images whose name is not UTF-8 text: 1"):
+        converted("yolo", source, tmp_path / "out", "segmentation")
+    for folder, ending in (("images", ".jpg"), ("labels", ".txt")):
+        (source / folder / f"{name}{ending}").rename(source / folder / f" 0{ending}")
+    with pytest.raises(DataError, match="begin or end with white space, or are empty: 1"):
+        converted("yolo", source, tmp_path / "out", "segmentation")
+    assert not converted("yolo", source, tmp_path / "out", "detection").was_complete
+
+
+def test_refused_call_leaves_nothing(tmp_path, monkeypatch):
+    source = yolo(tmp_path / "in", line=POLYGON)
+
+    def refused(*_):
+        raise DataError("no")
+
+    monkeypatch.setattr("parcnet_train.data.prepare.writers.voc.mask_of", refused)
+    with pytest.raises(DataError, match="no"):
+        converted("yolo", source, tmp_path / "out", "segmentation")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

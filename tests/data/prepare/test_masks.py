@@ -76,3 +76,12 @@ def test_other_sizes_and_unreadable_masks_are_refused(tmp_path):
     image.mask.write_bytes(b"text")
     with pytest.raises(DataError, match="cannot be read as a mask"):
         indices_of(image, PALETTE, 3)
+
+
+def test_damaged_masks_of_any_format_are_refused(tmp_path):
+    image = masked(tmp_path, colored())
+    file = tmp_path / "a.avif"
+    Image.fromarray(colored()).save(file)
+    image.mask.write_bytes(file.read_bytes()[:-100])  # Pillow raises a RuntimeError
+    with pytest.raises(DataError, match=r"a\.png cannot be read as a mask \("):
+        indices_of(image, PALETTE, 3)

@@ -105,3 +105,14 @@ def test_set_of_crowds_is_refused(tmp_path):
     found, _ = one(picture(tmp_path / "a.png"), thing)
     with pytest.raises(DataError, match=r"all 1 objects are marked.*prepare\.crowds=object"):
         settle(found, "x", "crowd")
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(None, None), (6, STORED)])
+@pytest.mark.parametrize(
+    "runs", [{"size": [5, 5], "counts": [25]}, {"size": [48, 64], "counts": [9]}], ids=str
+)
+def test_run_lengths_that_do_not_fit_the_image_are_refused(tmp_path, orientation, size, runs):
+    path = picture(tmp_path / "a.jpg", orientation=orientation)
+    found, _ = one(path, AnnotatedObject("cat", (1, 1, 5, 5), (), runs), size=size)
+    with pytest.raises(DataError, match=r"run lengths do not fit their image: 1 \(first: a\.jpg"):
+        settle(found, "x", "crowd")

@@ -53,3 +53,31 @@ def test_objects_are_clipped_with_their_outlines():
     assert found.polygons == ((0, 2, 30, 2, 30, 10),)
     inside = AnnotatedObject("cat", (1, 2, 3, 4))
     assert clipped(inside, SIZE) is inside
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [-5, 605],
+        [605, -5],
+        "0",
+        "\x7f" * 9,
+        "o" * 9,
+        encode(np.ones(SIZE))["counts"][:-1],
+        encode(np.ones((9, 9)))["counts"],
+    ],
+    ids=repr,
+)
+def test_run_lengths_that_would_leave_the_mask_are_refused(counts):
+    runs = {"size": [20, 30], "counts": counts}
+    with pytest.raises(ValueError, match="run lengths"):
+        draw(AnnotatedObject("cat", (0, 0, 1, 1), runs=runs), SIZE)
+
+
+def test_far_points_of_a_polygon_take_no_memory():
+    half = (-1e9, -1e9, 15, -1e9, 15, 1e9, -1e9, 1e9)
+    drawn = draw(AnnotatedObject("cat", (0, 0, 15, 20), (half,)), SIZE)
+    assert drawn[:, :15].all()
+    assert not drawn[:, 15:].any()
+    with pytest.raises(ValueError, match="no numbers"):
+        draw(AnnotatedObject("cat", (0, 0, 1, 1), ((0, 0, 5, 0, 5, float("nan")),)), SIZE)

@@ -166,3 +166,11 @@ def test_missing_or_empty_list_is_reported(voc_folder, split):
     file.unlink()
     with pytest.raises(DataError, match=rf"{split}\.txt cannot be read \(No such file.*train_list"):
         make_data(voc_folder).check_files("fit")
+
+
+@pytest.mark.parametrize("line", ["a.jpg " * 5000, "a\0b.jpg", "x\0/a.jpg y\0/a.png", "x" * 5000])
+def test_absurd_lines_are_refused(voc_folder, line):
+    file = write_list(voc_folder, "train", [line])
+    with pytest.raises(DataError, match=r"does not exist") as raised:
+        find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
+    assert str(raised.value).isprintable()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, unfit_name
 from parcnet_train.files import read_regular
 
 LISTS = ("images", "annotations", "categories")
@@ -183,10 +183,13 @@ class Entries:
         return numbers
 
     def texts(self, key: str) -> list[str]:
-        """Return the values of a key as strings that are valid file names."""
+        """Return the values of a key as strings that are valid file names, and else UTF-8 text."""
         values = self.values(key, None)
-        wrong = [not is_name(text) for text in values]
-        self.refuse(np.array(wrong), (key,), "expected a non-empty string")
+        is_file = key == "file_name"
+        wrong = [not (is_name(text) and (is_file or unfit_name(text) is None)) for text in values]
+        self.refuse(
+            np.array(wrong), (key,), "expected a non-empty string without control characters"
+        )
         return values
 
     def ids(self) -> npt.NDArray[np.int64]:
@@ -228,19 +231,23 @@ def array_of(value: Any) -> npt.NDArray[Any]:
     """Return a JSON value as an array; an array of objects if it does not consist of numbers."""
     try:
         return np.asarray(value)
-    except ValueError:  # lists of different lengths
+    except (ValueError, OverflowError):  # lists of different lengths, or a huge integer
         return np.array(None)
 
 
 def is_name(value: Any) -> bool:
     """Return whether a JSON value is a string that is a valid file name."""
     try:
-        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # a lone surrogate
+        plain = os.fsencode(value).decode("utf-8", "replace")
+        return value != "" and unfit_name(plain) is None
+    except (TypeError, UnicodeEncodeError):  # no string, or a lone surrogate
         return False
 
 
 def short(value: Any) -> str:
     """Return a value as JSON, shortened for messages."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        text = "a deeply nested value"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

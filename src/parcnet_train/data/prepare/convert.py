@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,7 +32,7 @@ from parcnet_train.data.prepare.settling import (
 from parcnet_train.data.prepare.sources import Folder, Link, in_one_line, place, write_file
 from parcnet_train.data.prepare.splitting import Splitting, assign
 from parcnet_train.data.prepare.writers import coco, imagenet, voc
-from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.errors import ConfigError, DataError, unfit_name
 from parcnet_train.files import complete, read_regular, to_json
 from parcnet_train.runs.directories import read_values
 
@@ -119,6 +120,7 @@ def convert(
             found.images = unrepeated(found.images)
         refuse_repeats(found, faults)
         apply_classes(found, classes, faults)
+        refuse_names(found, faults)
         faults.refuse()
         if not found.images:
             raise DataError(f"{where}: it contains no annotated image; expected at least one")
@@ -135,8 +137,12 @@ def convert(
         folder = root if was_complete else root.with_name(f".{root.name}.partial")
         if not was_complete:
             begin(folder, root, digest)
-            place_images(folder, found.images, names, writer, link)
-            writer.write(folder, found, names)
+            try:
+                place_images(folder, found.images, names, writer, link)
+                writer.write(folder, found, names)
+            except DataError:  # of the source or the settings: repeating the call would not help
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         verify_images(folder, found.images, names, writer)
         writer.verify(folder, found, names)
         counts = count(found, task)
@@ -178,6 +184,23 @@ def unrepeated(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
     return list(kept.values())
 
 
+def refuse_names(found: AnnotatedSet, faults: Faults) -> None:
+    """Report names of classes and images that cannot be written to lists and results."""
+    for name in sorted(repeated(found.classes)):
+        faults.add("classes that occur twice", "expected different names", name)
+    for kind, names in (
+        ("classes", found.classes),
+        ("images", [image.name for image in found.images]),
+    ):
+        for name in names:
+            if problem := unfit_name(name):
+                faults.add(
+                    f"{kind} whose name {problem}",
+                    "expected names of printable UTF-8 text. Fix: rename them",
+                    name,
+                )
+
+
 def chosen_task(task: Task | None, found: AnnotatedSet, where: str) -> Task:
     """Return the task to convert for.
 
@@ -207,6 +230,14 @@ def refuse_unfit(found: AnnotatedSet, task: Task, where: str) -> None:
         DataError: If images have no label (classification), or objects no outline (segmentation).
     """
     faults = Faults(where)
+    if task == "segmentation":  # lists and classes.txt are read without white space around names
+        for name in (*found.classes, *(PurePosixPath(image.name).stem for image in found.images)):
+            if name != name.strip() or not name:
+                faults.add(
+                    "names that begin or end with white space, or are empty",
+                    "expected other names (prepare.task=segmentation). Fix: rename them",
+                    repr(name),
+                )
     for image in found.images:
         if task == "classification" and image.label is None:
             faults.add("images without a class", "expected one class for every image", image.name)

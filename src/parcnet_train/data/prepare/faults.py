@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, printable
 
 log = logging.getLogger(__name__)
 
 SHOWN = 3  # names that a line lists
+LONGEST = 200  # characters of a name
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Faults:
             expected: End of the line: what is expected, and the fix.
             name: File, line or entry at fault.
         """
-        self.found.setdefault((problem, expected), []).append(name)
+        self.found.setdefault((printable(problem), expected), []).append(printable(name)[:LONGEST])
 
     def lines(self) -> list[str]:
         """Return one line per problem, with the number and the first of the names."""

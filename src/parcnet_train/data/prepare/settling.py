@@ -18,9 +18,10 @@ from parcnet_train.data.prepare.files import (
     measure,
     read_embedded,
 )
-from parcnet_train.data.prepare.shapes import TURNS, clipped, scaled, turned
-from parcnet_train.errors import DataError, reason_of
+from parcnet_train.data.prepare.shapes import TURNS, clipped, compressed, scaled, turned
+from parcnet_train.errors import DataError, first_line, reason_of
 from parcnet_train.files import read_regular
+from parcnet_train.sizes import Size
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +96,12 @@ def place(image: AnnotatedImage, measured: Measured, faults: Faults) -> None:
         image.is_relative = False
         return
     if declared in (None, measured.shown):
+        refuse_runs(image, measured.shown, faults)
         return
     if declared == measured.stored and measured.orientation in TURNS:
         turn = partial(turned, stored=measured.stored, orientation=measured.orientation)
-        image.objects = [turn(each) for each in image.objects]
+        if refuse_runs(image, measured.stored, faults):
+            image.objects = [turn(each) for each in image.objects]
         return
     height, width = measured.shown
     faults.add(
@@ -106,6 +109,31 @@ def place(image: AnnotatedImage, measured: Measured, faults: Faults) -> None:
         "expected the images that were annotated. Fix: fetch the originals, or correct the sizes",
         f"{image.name}: {width}x{height}, annotated {declared[1]}x{declared[0]}",
     )
+
+
+def refuse_runs(image: AnnotatedImage, size: Size, faults: Faults) -> bool:
+    """Report run lengths that are invalid or belong to an image of another size.
+
+    Returns:
+        Whether all of the image's are valid.
+    """
+    is_valid = True
+    for shape in image.objects:
+        if shape.runs is None:
+            continue
+        try:
+            if tuple(shape.runs["size"]) != size:
+                height, width = shape.runs["size"]
+                raise ValueError(f"its mask has {width}x{height} pixels")
+            compressed(shape.runs)
+        except (ValueError, OverflowError, TypeError) as error:
+            is_valid = False
+            faults.add(
+                "objects whose run lengths do not fit their image",
+                "expected size [height, width] of the image, and counts that add up to its pixels",
+                f"{image.name}: {shape.name} ({first_line(error)})",
+            )
+    return is_valid
 
 
 def trim(image: AnnotatedImage, crowds: Crowds, notes: Faults) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,8 +41,23 @@ def draw(shape: AnnotatedObject, size: Size) -> Drawn:
             raise ValueError(f"its mask has {width}x{height} pixels")
         return np.asarray(mask.decode(compressed(shape.runs)), np.bool_)
     polygons = shape.polygons or (corners(shape.box),)
-    runs = mask.frPyObjects([list(polygon) for polygon in polygons], *size)
+    runs = mask.frPyObjects([near(polygon, size) for polygon in polygons], *size)
     return np.asarray(mask.decode(mask.merge(runs)), np.bool_)
+
+
+def near(polygon: Polygon, size: Size) -> list[float]:
+    """Return a polygon whose far points are moved to at most one image beside the image.
+
+    pycocotools allocates memory for every pixel of an outline, wherever it is.
+
+    Raises:
+        ValueError: If a coordinate is not finite.
+    """
+    if not all(map(math.isfinite, polygon)):
+        raise ValueError("its outline has coordinates that are no numbers")
+    height, width = size
+    ends = (width, height)
+    return [min(max(value, -ends[n % 2]), 2.0 * ends[n % 2]) for n, value in enumerate(polygon)]
 
 
 def compressed(runs: Runs) -> Any:
@@ -55,10 +71,39 @@ def compressed(runs: Runs) -> Any:
     height, width = runs["size"]
     counts = runs["counts"]
     if isinstance(counts, str | bytes):
-        return {"size": [height, width], "counts": counts}
-    if sum(counts) != height * width:
+        text = counts.encode() if isinstance(counts, str) else counts
+        if sum(lengths_of(text)) != height * width:
+            raise ValueError("its run lengths do not add up to the number of its pixels")
+        return {"size": [height, width], "counts": text}
+    if sum(counts) != height * width or min(counts) < 0:  # pycocotools would write anywhere
         raise ValueError("its run lengths do not add up to the number of its pixels")
     return mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
+
+
+def lengths_of(text: bytes) -> list[int]:
+    """Return the run lengths of COCO's compressed format (`rleFrString` of pycocotools).
+
+    pycocotools reads and writes beyond its memory if they are invalid.
+
+    Raises:
+        ValueError: If the text ends within a number, or a length is negative.
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for byte in text:
+        part = byte - 48
+        if not 0 <= part < 64:
+            raise ValueError("its run lengths have an invalid character")
+        value |= (part & 31) << shift
+        shift += 5
+        if not part & 32:
+            if part & 16:
+                value -= 1 << shift
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    if shift or any(length < 0 for length in lengths):
+        raise ValueError("its run lengths are truncated or negative")
+    return lengths
 
 
 def encode(drawn: Drawn) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from parcnet_train.files import read_regular
 FILE = rf"\S.*(?:{'|'.join(map(re.escape, (*SUFFIXES, '.heic', '.heif', '.jxl')))})"
 PAIR = re.compile(rf"({FILE})\s+({FILE})", re.IGNORECASE)
 
+LONGEST = 8192  # characters of a pair: two paths of Linux; longer lines would take minutes to match
+
 Files = npt.NDArray[np.bytes_]
 
 
@@ -67,7 +69,7 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     lines = read_lines(file)
     if not lines:
         raise DataError(f"{file} contains no image; expected a list of names, one per line")
-    pairs = [PAIR.fullmatch(line) for line in lines]
+    pairs = [PAIR.fullmatch(line) if len(line) <= LONGEST else None for line in lines]
     if any(pairs):
         first, second = zip(
             *(paths_of(pair, line, file) for pair, line in zip(pairs, lines, strict=True)),
@@ -164,7 +166,7 @@ def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     """
     try:
         listed = [Path(entry.name) for entry in os.scandir(folder) if is_file(entry)]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null character
         return {}
     if not endings:
         return {file.name: file.name for file in listed}

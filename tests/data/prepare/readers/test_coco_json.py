@@ -148,3 +148,20 @@ def test_unclear_folder_is_refused(tmp_path):
         read("coco_export", tmp_path)
     picture(tmp_path / "a.jpg")
     assert len(read("coco_export", tmp_path / "a.json").images) == 1
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [[0, 0, 5, 0, 5, float("inf")]],
+        [[0, 0, 5, 0, 5, 10**400]],
+        {"size": [48, float("inf")], "counts": [1]},
+        {"size": [48, 64], "counts": [float("nan")]},
+    ],
+    ids=str,
+)
+def test_outlines_with_numbers_that_are_not_finite_are_refused(tmp_path, outline):
+    picture(tmp_path / "a.jpg")
+    export(tmp_path / "result.json", "a.jpg", [annotation(0, segmentation=outline)], LABEL_STUDIO)
+    with pytest.raises(DataError, match="neither polygons nor run lengths: 1"):
+        read("coco_export", tmp_path)

@@ -90,3 +90,9 @@ def test_missing_palette_masks_and_images_are_named(tmp_path):
         read("color_masks", tmp_path)
     assert "masks without an image: 1 (first: a)" in str(caught.value)
     assert "images without a mask in SegmentationClass: 1 (first: b)" in str(caught.value)
+
+
+def test_damaged_table_of_colors_is_refused(tmp_path):
+    file = text(tmp_path / "colors.csv", "name,r,g,b\n" + "x" * 200_000 + ",1,2,3\n")
+    with pytest.raises(DataError, match=r"colors\.csv:2 is not CSV \(field larger"):
+        read_palette(file)

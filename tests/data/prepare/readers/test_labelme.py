@@ -1,6 +1,7 @@
 """JSON files of labelme 5."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -161,3 +162,24 @@ def test_missing_images_and_other_files(tmp_path):
     (tmp_path / "b.json").write_text('{"shapes": [')
     with pytest.raises(DataError, match=r"b\.json is not JSON, or is truncated"):
         read("labelme", tmp_path)
+
+
+@pytest.mark.parametrize("size", [(10**6, 10**6), (-5, 64), (0, 64), (True, 64)])
+def test_no_memory_is_taken_for_an_absurd_size(tmp_path, size):
+    file = labelme(tmp_path, "a", [shape("cat", [[1, 1], [20, 20]], "line")])
+    content = json.loads(file.read_text()) | {"imageHeight": size[0], "imageWidth": size[1]}
+    document(file, content)
+    with pytest.raises(DataError, match=r"without pixels in the image: 1 \(first: a\.json"):
+        read("labelme", tmp_path)
+
+
+def test_circle_of_infinite_radius_is_refused(tmp_path):
+    labelme(tmp_path, "a", [shape("cat", [[-1e308, -1e308], [1e308, 1e308]], "circle")])
+    with pytest.raises(DataError, match="coordinates that are no numbers: 1"):
+        read("labelme", tmp_path)
+
+
+@pytest.mark.parametrize("group", [[1], {"a": 1}])
+def test_group_that_is_no_number_is_no_group(tmp_path, group):
+    labelme(tmp_path, "a", [shape("cat", TRIANGLE, group=group)] * 2)
+    assert len(read("labelme", tmp_path).images[0].objects) == 2

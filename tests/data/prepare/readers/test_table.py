@@ -70,3 +70,21 @@ def test_faulty_tables_are_refused(tmp_path):
     text(tmp_path / "b.csv", "filename,label\n")
     with pytest.raises(DataError, match=r"it contains a\.csv, b\.csv; expected one table"):
         read("csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "filename,label\na.jpg," + "x" * 200_000 + "\n",
+            r"labels\.csv:2 is not CSV \(field larger",
+        ),
+        ("filename,label,label\na.jpg,cat,dog\n", "has the column 'label' twice"),
+    ],
+    ids=["long field", "repeated column"],
+)
+def test_damaged_tables_are_refused(tmp_path, content, message):
+    pictures(tmp_path, "a.jpg")
+    text(tmp_path / "labels.csv", content)
+    with pytest.raises(DataError, match=message):
+        read("csv", tmp_path)

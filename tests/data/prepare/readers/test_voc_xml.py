@@ -170,3 +170,20 @@ def test_images_without_annotations_are_reported(tmp_path, caplog):
     assert "1 of 2 images have no annotation file and are left out (first: JPEGImages/b.jpg)" in (
         caplog.text
     )
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])
+def test_edges_that_are_not_finite_are_refused(tmp_path, value):
+    annotated(tmp_path, "a", thing("cat", (1, 2, value, 4)))
+    with pytest.raises(DataError, match=r"without a box of four numbers: 1 \(first: .*a\.xml"):
+        read("voc_xml", tmp_path)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e400"])
+def test_sizes_and_polygons_that_are_not_finite_are_ignored(tmp_path, value):
+    more = f"<polygon><x1>1</x1><y1>1</y1><x2>{value}</x2><y2>1</y2><x3>9</x3><y3>9</y3></polygon>"
+    file = annotated(tmp_path, "a", thing("cat", (1, 2, 3, 4), more=more))
+    file.write_text(file.read_text().replace("<width>64", f"<width>{value}"))
+    (image,) = read("voc_xml", tmp_path).images
+    assert image.size is None
+    assert image.objects[0].polygons == ()

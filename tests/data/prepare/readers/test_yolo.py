@@ -1,5 +1,7 @@
 """YOLO's text files of Ultralytics, Roboflow, CVAT, labelImg and label-studio."""
 
+import itertools
+
 import pytest
 
 from parcnet_train.errors import DataError
@@ -167,3 +169,28 @@ def test_labels_without_an_image_are_reported(tmp_path, caplog):
     text(tmp_path / "labels" / "b.txt", BOX)
     assert len(read("yolo", tmp_path).images) == 1
     assert "1 files of labels have no image and are left out (first: labels/b.txt)" in caplog.text
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in itertools.pairwise("abcdefghijkl")
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("names: [cat]\ndate: 2024-99-99\n", "data.yaml is not YAML"),
+        ("names: " + "[" * 5000, "data.yaml is not YAML"),
+        (LAUGHS + "names: [*l]\n", r"names\[0\] is a list or a mapping"),
+        (LAUGHS + "names: [cat, dog]\ntrain: [*l]\n", "that are no texts: 1"),
+        ("names: {0: cat, one: dog}\n", "names has the keys"),
+        ('names: "a\\0b"\n', "cannot be read"),
+    ],
+    ids=["date", "deep", "anchors in names", "anchors in paths", "mixed keys", "null character"],
+)
+def test_hostile_yaml_is_refused(tmp_path, content, message):
+    text(tmp_path / "data.yaml", content)
+    labeled(tmp_path, "images/train/a.jpg", BOX)
+    with pytest.raises(DataError, match=message):
+        read("yolo", tmp_path)

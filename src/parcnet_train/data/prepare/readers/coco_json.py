@@ -11,6 +11,7 @@ root, are no classes. label-studio's paths may be absolute or have the hash of a
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -140,7 +141,7 @@ def objects_of(
         left, top, width, height = annotations.boxes[row].tolist()
         try:
             polygons, runs = shape_of(outlines[entry])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             faults.add(
                 f"outlines of {file.name} that are neither polygons nor run lengths",
                 "expected a list of polygons, each of at least 3 points, or size and counts",
@@ -175,4 +176,6 @@ def shape_of(outline: Any) -> tuple[tuple[Polygon, ...], Runs | None]:
     polygons = tuple(tuple(float(value) for value in polygon) for polygon in outline if polygon)
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise ValueError("a polygon has fewer than 3 points")
+    if not all(map(math.isfinite, (value for polygon in polygons for value in polygon))):
+        raise ValueError("a polygon has coordinates that are no numbers")
     return polygons, None

@@ -99,10 +99,13 @@ def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
     text = read_text(file)
     if file.suffix.lower() == ".csv":
         table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        lines = [
-            ":".join((row.get("name") or "", ",".join(row.get(key) or "" for key in "rgb")))
-            for row in table
-        ]
+        try:
+            lines = [
+                ":".join((row.get("name") or "", ",".join(row.get(key) or "" for key in "rgb")))
+                for row in table
+            ]
+        except csv.Error as error:
+            raise DataError(f"{file}:{table.line_num + 1} is not CSV ({error}); {LINE}") from error
     else:
         lines = [line.strip() for line in text.splitlines()]
     rows = []

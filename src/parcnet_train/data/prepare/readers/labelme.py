@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from parcnet_train.data.batches import BACKGROUND_NAME
+from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.prepare.annotated import (
     IGNORE,
     SPECIAL,
@@ -102,7 +103,10 @@ def read_labelme(folder: Path, faults: Faults) -> AnnotatedSet:
 def declared_size(document: Mapping[str, Any]) -> Size | None:
     """Return the height and width that a file declares, or None."""
     height, width = document.get("imageHeight"), document.get("imageWidth")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    if not (type(height) is int and type(width) is int):  # a bool is an int as well
+        return None
+    # A size of gigabytes would be allocated for masks, before it is compared with the image.
+    return (height, width) if min(height, width) > 0 and height * width <= MAX_PIXELS else None
 
 
 def label_of(document: Mapping[str, Any]) -> str | None:
@@ -122,6 +126,7 @@ def objects_of(
         found = object_of(shape, size, where, faults)
         if found is not None:
             group = shape.get("group_id")
+            group = group if isinstance(group, int | str) else None
             key = number if group is None else (found.name, group)
             groups[key].append(found)
     for parts in groups.values():
@@ -164,6 +169,9 @@ def object_of(shape: Any, size: Size | None, where: str, faults: Faults) -> Anno
             return None
         return AnnotatedObject(name, box, runs=encode(drawn), is_crowd=is_ignored)
     polygon = polygon_of(kind, points)
+    if not all(map(math.isfinite, polygon)):  # a circle of points that are far apart
+        faults.add("shapes with coordinates that are no numbers", SHAPES, f"{where}: {kind}")
+        return None
     return AnnotatedObject(name, box_of([polygon]), (polygon,), is_crowd=is_ignored)
 
 
@@ -211,7 +219,10 @@ def merged(parts: Sequence[AnnotatedObject], size: Size | None) -> AnnotatedObje
     polygons = tuple(polygon for part in parts for polygon in part.polygons)
     runs = None
     if size is not None and any(part.runs is not None for part in parts):
-        runs = encode(np.logical_or.reduce([draw(part, size) for part in parts]))
+        drawn = np.zeros(size, np.bool_)
+        for part in parts:
+            drawn |= draw(part, size)
+        runs = encode(drawn)
         polygons = ()
     name, is_crowd = parts[0].name, parts[0].is_crowd
     return AnnotatedObject(name, (left, top, right, bottom), polygons, runs, is_crowd)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, split_named
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, files_below, read_text
+from parcnet_train.data.prepare.files import Images, files_below, read_text, repeated
 from parcnet_train.data.prepare.readers.yolo import split_of_path
 from parcnet_train.errors import ConfigError, DataError
 
@@ -120,9 +120,20 @@ def read_rows(file: Path) -> tuple[Rows, list[str]]:
     heading = text.partition("\n")[0]
     separator = max((",", ";", "\t"), key=heading.count)
     table = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    columns = [column.strip() for column in table.fieldnames or []]
+    try:
+        columns = [column.strip() for column in table.fieldnames or []]
+        read = list(table)
+    except csv.Error as error:
+        raise DataError(
+            f"prepare.input: {file}:{table.line_num + 1} is not CSV ({error}). Fix: export it again"
+        ) from error
+    if twice := sorted(repeated(columns)):
+        raise DataError(
+            f"prepare.input: {file} has the column {twice[0]!r} twice; expected different names in "
+            "the first line"
+        )
     rows = []
-    for number, row in enumerate(table, 2):
+    for number, row in enumerate(read, 2):
         if None in row or None in row.values():
             raise DataError(
                 f"prepare.input: {file}:{number} has another number of columns than the first "

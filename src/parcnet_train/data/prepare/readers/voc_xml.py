@@ -10,6 +10,7 @@ below 1, all its boxes are read as positions from 0.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -143,7 +144,7 @@ def size_of(root: ElementTree.Element) -> tuple[int, int] | None:
         height, width = (
             int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width")
         )
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or infinity
         return None
     return (height, width) if height > 0 and width > 0 else None
 
@@ -166,7 +167,14 @@ def objects(root: ElementTree.Element, path: str, faults: Faults) -> Iterator[An
                 where,
             )
             continue
-        if not (box[0] <= box[2] and box[1] <= box[3]):  # also for NaN
+        if not all(map(math.isfinite, box)):
+            faults.add(
+                "objects without a box of four numbers",
+                "expected <bndbox> with xmin, ymin, xmax and ymax in pixels",
+                where,
+            )
+            continue
+        if not (box[0] <= box[2] and box[1] <= box[3]):
             faults.add(
                 "boxes whose right or bottom edge comes before the left or top one",
                 "expected xmin <= xmax and ymin <= ymax",
@@ -195,7 +203,8 @@ def outline(element: ElementTree.Element) -> tuple[Polygon, ...]:
             points += [float(values[f"x{number}"]), float(values[f"y{number}"])]
         except (KeyError, ValueError):
             return ()
-    return (tuple(points),) if len(points) >= 6 else ()
+    is_outline = len(points) >= 6 and all(map(math.isfinite, points))
+    return (tuple(points),) if is_outline else ()
 
 
 def counts_from_0(images: Sequence[AnnotatedImage]) -> bool:

@@ -140,7 +140,7 @@ def read_document(file: Path) -> dict[str, Any]:
         return {key.strip(): value.strip() for key, _, value in pairs}
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date may be invalid
         raise DataError(f"prepare.input: {file} is not YAML ({first_line(error)})") from error
     return document if isinstance(document, dict) else {}
 
@@ -156,13 +156,21 @@ def names_of(document: dict[str, Any], file: Path) -> list[str] | None:
         lines = file.parent / PurePosixPath(names.replace("\\", "/")).name
         return lines_of(lines)
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise DataError(
                 f"prepare.input: {file}: names has the keys {sorted(map(str, names))[:5]}; "
                 "expected 0, 1, 2, ... without a gap"
             )
         names = [names[index] for index in range(len(names))]
-    return [str(name) for name in names] if isinstance(names, list) else None
+    if not isinstance(names, list):
+        return None
+    # Anchors of YAML make nested lists whose text has gigabytes.
+    if nested := [number for number, name in enumerate(names) if isinstance(name, list | dict)]:
+        raise DataError(
+            f"prepare.input: {file}: names[{nested[0]}] is a list or a mapping; expected one text "
+            "for every class"
+        )
+    return [str(name) for name in names]
 
 
 def read_names(root: Path) -> list[str] | None:
@@ -181,7 +189,10 @@ def listed_images(
     for key, split in KEYS.items():
         given = document.get(key)
         for entry in given if isinstance(given, list) else [given] if given else []:
-            place = existing(str(entry), images.folder)
+            if not isinstance(entry, str):  # anchors of YAML make lists whose text has gigabytes
+                faults.add("folders or lists of images that are no texts", "expected paths", key)
+                continue
+            place = existing(entry, images.folder)
             if place is None:
                 faults.add(
                     "folders or lists of images that do not exist",
@@ -211,7 +222,8 @@ def listed_images(
 
 def root_of(document: dict[str, Any], folder: Path) -> Path:
     """Return the folder of a set: its `path` if that exists, else the folder of its description."""
-    given = Path(str(document.get("path") or "."))
+    named = document.get("path")
+    given = Path(named if isinstance(named, str) else ".")
     # Exporters write where the set was.
     return folder / given if (folder / given).is_dir() else folder
 
