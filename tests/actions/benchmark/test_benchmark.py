@@ -3,6 +3,8 @@
 import itertools
 import json
 
+import pytest
+
 from benchmarking import EVERYTHING, SHAPE, STEP
 from parcnet_train.benchmarks import operator
 from running import run
@@ -35,6 +37,7 @@ def test_operator_writes_every_setting(tmp_path, monkeypatch, capsys):
 TINY = ("benchmark.batch_size=2", "benchmark.image_size=[32,64]", "trainer.accelerator=cpu")
 
 
+@pytest.mark.slow
 def test_train_step_writes_every_variant(tmp_path, capsys):
     results = run([*STEP, *TINY, "backbone=parcnet_xs"], tmp_path)
     released = "parcnet_xs_convolution/nchw/float32/system_memory"

@@ -64,6 +64,7 @@ def test_files_and_script_can_be_taken_elsewhere(measured):
     assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_int8_is_timed_where_it_runs(tmp_path):
     settings = ("benchmark.backbones=[mobilenetv2]", "benchmark.iterations=2")
     forms = ("benchmark.forms=[baked,int8]", "benchmark.runtimes=[pytorch,onnxruntime,mnn]")

@@ -45,6 +45,7 @@ def test_int8_has_a_list_of_its_layers(quantized):
     assert results["export/float_layers"] == ["*/head/*"]
 
 
+@pytest.mark.slow
 def test_int8_of_mnn(trained, tmp_path):
     results = run((*INT8, f"ckpt={trained[0]}", "export.format=mnn"), tmp_path)
     file = Path(results["export/file"])

@@ -55,6 +55,7 @@ def check_rows(table, parameters):
     return {each.row.number: each for each in compared}
 
 
+@pytest.mark.slow
 def test_table_2_parameters_and_multiply_adds():
     rows = check_rows("table2", PARAMETERS_2)
     for row, each in rows.items():
