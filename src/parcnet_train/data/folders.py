@@ -116,8 +116,7 @@ class Contents(NamedTuple):
 def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entries | None]]:
     """Walk through a folder and its subfolders, each once, and follow links.
 
-    Hidden files and folders, and folders created by systems, are left out, and so are links to
-    the folder itself or to a folder that contains it, such as the whole disk.
+    Hidden files and folders, and folders created by systems, are left out.
 
     Args:
         folder: Folder to start from.
@@ -127,9 +126,7 @@ def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entri
         Relative path of each folder, empty or with a slash at its end, and its entries other than
         folders; None instead of the entries if the folder cannot be opened.
     """
-    start = os.path.realpath(folder)
-    seen = {os.path.realpath(skipped)} - {start} if skipped else set()
-    seen.update(map(str, Path(start).parents))
+    seen = {os.path.realpath(skipped)} - {os.path.realpath(folder)} if skipped else set()
     # Links come last, so that a file is found under its own path, not under that of a link.
     waiting = deque([""])
     while waiting:
