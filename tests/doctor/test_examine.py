@@ -62,6 +62,42 @@ def test_clean_data_have_no_findings(write, make, tmp_path):
     assert found["class-balance"].table.rows[0][0] in CLASSES
 
 
+def renamed(root, pairs):
+    """Rename files and folders below a root."""
+    for old, new in pairs:
+        (root / old).rename(root / new)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_the_test_set_is_examined_instead_of_the_validation_set(task, tmp_path):
+    if task == "classification":
+        data = folder_data(str(write_folders(tmp_path)), image_size=128, split="test")
+        renamed(tmp_path, [("val", "test")])
+    elif task == "detection":
+        data = boxed_data(str(write_boxes(tmp_path)), split="test")
+        names = ("{}2017", "annotations/instances_{}2017.json")
+        renamed(tmp_path, [(name.format("val"), name.format("test")) for name in names])
+    else:
+        data = masked_data(str(write_masks(tmp_path)), split="test")
+        lists = "ImageSets/Segmentation/{}.txt"
+        renamed(tmp_path, [(lists.format("val"), lists.format("test"))])
+    done = examine(data, ORDER)
+    assert {each.kind for each in done.findings if each.severity != "note"} == set()
+    assert done.images == {"train": 24, "test": 9}
+
+
+def test_masks_are_counted_by_the_values_of_the_data_module(tmp_path):
+    root = write_masks(tmp_path)
+    for file in (root / "SegmentationClass").iterdir():
+        write_mask(file, mask_of() + 1)
+    found = kinds_of(masked_data(str(root), first_label=1))
+    assert suspicious(found) == set()
+    shares = {row[0]: row[2] for row in found["class-balance"].table.rows}
+    assert set(shares) == set(CLASSES)
+    assert all(share.startswith("33") for share in shares.values())
+    assert "mask-values" in kinds_of(masked_data(str(root)))
+
+
 def test_planted_defects_of_class_folders_are_found(tmp_path):
     root = write_folders(tmp_path)
     train, val = root / "train", root / "val"

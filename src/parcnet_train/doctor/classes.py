@@ -36,12 +36,14 @@ class Tally(NamedTuple):
 def class_findings(tally: Tally) -> Iterator[Finding]:
     """Yield the findings about the classes of a data set."""
     yield from suspicious_names(tally.names)
-    train, val = tally.counts.get("train"), tally.counts.get("val")
-    if train is not None and val is not None:
-        for split, own, other in (("train", train, val), ("val", val, train)):
-            yield from of_one_set(tally, split, own, other)
+    train = tally.counts.get("train")
+    evaluated = next(((s, counts) for s, counts in tally.counts.items() if s != "train"), None)
+    if train is not None and evaluated is not None:
+        split, counts = evaluated
+        yield from of_one_set(tally, "train", train, counts)
+        yield from of_one_set(tally, split, counts, train)
     if train is not None:
-        yield from unused_and_rare(tally, train, val)
+        yield from unused_and_rare(tally, train, evaluated[1] if evaluated else None)
     yield balance(tally)
 
 
@@ -59,7 +61,7 @@ def of_one_set(tally: Tally, split: str, own: Counts, other: Counts) -> Iterator
             "No metric says how well these classes are recognized."
             if is_training
             else "The network cannot learn these classes, but the metrics count them.",
-            "Move some of their images to the validation set."
+            "Move some of their images to the other set."
             if is_training
             else "Move some of their images to the training set, or remove the classes.",
             [f"{tally.names[n]} ({own[n]:,} {tally.unit})" for n in only[:LISTED].tolist()],

@@ -122,15 +122,16 @@ def findings_of(
         (across if len(splits) > 1 else within).append(group)
     word = "The same file" if kind == "exact" else "Nearly the same image"
     if across:
-        count = sum(1 for group in across for n in group if pool.place(n)[0].split == "val")
+        evaluated = pool.reads[-1].images
+        count = sum(pool.place(n)[0] is evaluated for group in across for n in group)
         yield Finding(
             f"leakage-{kind}",
             "warning",
             f"Leakage: {word.lower()} in both sets",
             count,
-            "validation images",
-            f"{word} is in the training and in the validation set, so the metrics count images "
-            "that the network was trained on.",
+            f"{evaluated.title} images",
+            f"{word} is in the training and in the {evaluated.title} set, so the metrics count "
+            "images that the network was trained on.",
             "Remove them from one of the sets, usually from the training set.",
             names_of(across, pool),
             pictures_of(across, pool, f"In both sets, {kind} duplicate", limits),

@@ -23,7 +23,7 @@ from parcnet_train.doctor.classes import Tally, category_findings, class_finding
 from parcnet_train.doctor.duplicates import duplicate_findings
 from parcnet_train.doctor.findings import Finding, refused, worst_first
 from parcnet_train.doctor.images import Limits, Read, files_of, image_findings
-from parcnet_train.doctor.masks import mask_findings, pixels_of
+from parcnet_train.doctor.masks import by_index, mask_findings, pixels_of
 from parcnet_train.doctor.published import published_findings
 from parcnet_train.doctor.reading.facts import Facts, facts_of_file, facts_of_pixels
 from parcnet_train.doctor.reading.mask_facts import MaskFacts, facts_of_mask
@@ -246,5 +246,6 @@ def tally_of(
             counts[images.split] = np.bincount(labels, minlength=len(names))[1:]
         elif images.split in masks:
             unit = "pixels"
-            counts[images.split] = pixels_of(masks[images.split])[: len(names)]
+            indexed = [by_index(mask, images.dataset.values) for mask in masks[images.split]]
+            counts[images.split] = pixels_of(indexed)[: len(names)]
     return Tally(names[1:] if unit == "boxes" else names, unit, counts) if counts else None

@@ -55,7 +55,7 @@ class Finding:
         fix: Sentence that says what to do.
         files: First affected files, with details.
         pictures: Examples; empty where pictures do not help.
-        where: Set that is concerned, `training set` or `validation set`; empty for both.
+        where: Set that is concerned, such as `training set`; empty for both.
         table: Numbers; None without any.
         lines: Messages of a training that refuses the data, for an `error`.
     """
@@ -112,6 +112,7 @@ class Finding:
 SINGULAR = {
     "images": "image",
     "validation images": "validation image",
+    "test images": "test image",
     "boxes": "box",
     "classes": "class",
     "categories": "category",

@@ -15,10 +15,10 @@ from parcnet_train.data.base import TaskData
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.module import CocoData
-from parcnet_train.data.segmentation.dataset import MaskedImages
+from parcnet_train.data.segmentation.module import VocData
 from parcnet_train.errors import DataError
 
-TITLES = {"train": "training", "val": "validation"}
+TITLES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass
@@ -26,7 +26,7 @@ class ImageSet:
     """One set of images.
 
     Attributes:
-        split: `train` or `val`.
+        split: `train`, or the split that is evaluated: `val` or `test`.
         folder: Folder to which `names` are relative.
         source: List, annotation file or folder that the set comes from.
         names: Names of the images, `(n,)` bytes; those of a table without files are row numbers.
@@ -87,7 +87,7 @@ def sets_of(data: TaskData) -> tuple[list[ImageSet], list[DataError]]:
         data: Data module, whose files need not be faultless.
     """
     found, errors = [], []
-    for split in TITLES:
+    for split in ("train", data.split):
         try:
             found.append(set_of(data, split))
         except DataError as error:
@@ -104,8 +104,8 @@ def set_of(data: TaskData, split: str) -> ImageSet:
     if isinstance(data, CocoData):
         return boxed_set(data, split)
     dataset: Any = data.make_train_set() if split == "train" else data.make_val_set()
-    if isinstance(dataset, MaskedImages):
-        source = getattr(data, f"{split}_list", dataset.root)
+    if isinstance(data, VocData):
+        source = data.train_list if split == "train" else data.evaluated_list
         return ImageSet(split, dataset.root, source, dataset.images, dataset, masks=dataset.masks)
     labels = dataset.labels if isinstance(dataset, ImageDataset) else None
     folder = getattr(dataset, "folder", data.root)
@@ -122,8 +122,8 @@ def boxed_set(data: CocoData, split: str) -> ImageSet:
         DataError: If its annotations cannot be read.
     """
     is_training = split == "train"
-    file = data.train_annotations if is_training else data.val_annotations
-    folder = data.train_images if is_training else data.val_images
+    file = data.train_annotations if is_training else data.evaluated_annotations
+    folder = data.train_images if is_training else data.evaluated_images
     annotations = data.read_training() if is_training else data.read(file)
     try:
         dataset = data.make_train_set() if is_training else data.make_val_set()
