@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from parcnet_train.config.sections import ClassWeights
 from parcnet_train.errors import ConfigError
@@ -66,5 +65,4 @@ def weights_of_labels(labels: Tensor, weights: Tensor) -> Tensor:
         labels: Class indices `(B,)`, or shares of the classes `(B, K)`.
         weights: Weights of the classes `(K,)`.
     """
-    shares = labels if labels.dim() == 2 else functional.one_hot(labels, len(weights))
-    return shares.to(weights.dtype) @ weights
+    return weights[labels] if labels.dim() == 1 else labels.to(weights.dtype) @ weights

@@ -195,5 +195,6 @@ class SegmentationTask(Task):
 
 def weight_of_masks(masks: Tensor, weights: Tensor) -> Tensor:
     """Return the sum of the weights of all labeled pixels of masks `(B, H, W)`, a scalar."""
-    counts = masks[masks != IGNORED].long().bincount(minlength=len(weights))
-    return counts.to(weights.dtype) @ weights
+    # Selecting or counting pixels would wait for the device, which a lookup does not.
+    of_values = functional.pad(weights, (0, IGNORED + 1 - len(weights)))
+    return of_values[masks.long()].sum()
