@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.detection.dataset import visible_boxes
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.loading import stack_images
-from parcnet_train.data.segmentation.palette import read_mask
+from parcnet_train.data.segmentation.palette import Mask, read_mask
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.doctor.findings import Drawing, Finding
 from parcnet_train.doctor.pictures import MOST, SIDE, Image, draw, image_of
@@ -48,6 +49,7 @@ LEAST_SCORE = 0.01  # of a detection, as in evaluations
 SURE = 0.5  # score of a detection that is drawn
 
 Floats = npt.NDArray[np.float32]
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -173,6 +175,20 @@ def finding_of(
     )
 
 
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield the items in lists of a size; the last one may be shorter."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def class_probabilities(network: Network, images: ImageSet) -> Iterator[tuple[int, Floats]]:
+    """Yield the place of every readable image, and the probabilities of its classes, `(K,)`."""
+    for places, _, pixels in batches(network, images):
+        logits = network.model(pixels).float()
+        yield from zip(places, logits.softmax(dim=1).cpu().numpy(), strict=True)
+
+
 def wrong_classes(
     network: Network, images: ImageSet, class_names: Sequence[str]
 ) -> Iterator[Finding]:
@@ -180,29 +196,14 @@ def wrong_classes(
     assert images.labels is not None
     find = import_cleanlab("filter").find_label_issues
     wrong: list[tuple[float, int, int, float]] = []  # probability of the label, place, best class
-    places: list[int] = []
-    rows: list[Floats] = []
-
-    def compare() -> None:
-        assert images.labels is not None
-        probabilities = np.concatenate(rows)
-        labels = images.labels[places]
+    for chunk in chunks(class_probabilities(network, images), CHUNK):
+        places = [place for place, _ in chunk]
+        labels, probabilities = images.labels[places], np.stack([row for _, row in chunk])
         issues = find(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
         for row in np.asarray(issues).tolist():
             best = int(probabilities[row].argmax())
             own, of_best = probabilities[row][[labels[row], best]].tolist()
             wrong.append((own, places[row], best, of_best))
-        places.clear()
-        rows.clear()
-
-    for of_batch, _, pixels in batches(network, images):
-        logits = network.model(pixels).float()
-        rows.append(logits.softmax(dim=1).cpu().numpy())
-        places.extend(of_batch)
-        if len(places) >= CHUNK:
-            compare()
-    if places:
-        compare()
     if not wrong:
         return
     wrong.sort()
@@ -302,37 +303,30 @@ def both(
     ]
 
 
-def wrong_masks(
-    network: Network, images: ImageSet, class_names: Sequence[str]
-) -> Iterator[Finding]:
-    """Yield images whose masks are probably wrong in many pixels."""
-    find = import_cleanlab("segmentation.filter").find_label_issues
-    wrong: list[tuple[float, int]] = []  # share of right pixels, place
-    places: list[int] = []
-    rows: list[Floats] = []
-    masks: list[npt.NDArray[np.int64]] = []
+def class_indices(images: ImageSet, place: int, max_pixels: int) -> Mask:
+    """Read the class of every pixel of an image, `IGNORED` where it does not count.
 
-    def compare() -> None:
-        labels, probabilities = np.stack(masks), np.stack(rows)
-        # Pixels that do not count get the network's class, which is never an error.
-        labels = np.where(labels == IGNORED, probabilities.argmax(axis=1), labels)
-        issues = find(labels, probabilities, n_jobs=1, verbose=False)
-        shares = np.asarray(issues).mean(axis=(1, 2))
-        wrong.extend(
-            (1 - share, place)
-            for share, place in zip(shares.tolist(), places, strict=True)
-            if share >= LEAST_SHARE
-        )
-        places.clear()
-        rows.clear()
-        masks.clear()
+    Raises:
+        DataError: If the mask cannot be read, or has a value that is no class.
+    """
+    path = images.mask_path(place)
+    indices: Mask = images.dataset.values.classes_of(path, read_mask(path, max_pixels))
+    return indices
 
+
+def pixel_probabilities(
+    network: Network, images: ImageSet
+) -> Iterator[tuple[int, npt.NDArray[np.int64], Floats]]:
+    """Yield the place of every readable image, its mask and the probabilities of the pixels.
+
+    Both have the height and width `SQUARE`; the probabilities are `(K, SQUARE, SQUARE)`.
+    """
     predictor = network.predictor
-    for of_batch, prepared, pixels in batches(network, images):
+    for places, prepared, pixels in batches(network, images):
         logits = logits_of_scales(network.model, scaled(pixels), (1.0,), False).float()
-        for place, each, one in zip(of_batch, logits, prepared, strict=True):
+        for place, each, one in zip(places, logits, prepared, strict=True):
             try:
-                mask = read_mask(images.mask_path(place), predictor.max_pixels)
+                mask = class_indices(images, place, predictor.max_pixels)
             except DataError:
                 continue
             if not predictor.takes_one:
@@ -342,13 +336,28 @@ def wrong_masks(
                 each[None], (SQUARE, SQUARE), mode="bilinear", align_corners=False
             )
             resized = cv2.resize(mask, (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST_EXACT)
-            rows.append(small.softmax(dim=1)[0].cpu().numpy())
-            masks.append(np.asarray(resized, np.int64))
-            places.append(place)
-        if len(places) >= MASKS:
-            compare()
-    if places:
-        compare()
+            yield place, np.asarray(resized, np.int64), small.softmax(dim=1)[0].cpu().numpy()
+
+
+def wrong_masks(
+    network: Network, images: ImageSet, class_names: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield images whose masks are probably wrong in many pixels."""
+    find = import_cleanlab("segmentation.filter").find_label_issues
+    predictor = network.predictor
+    wrong: list[tuple[float, int]] = []  # share of right pixels, place
+    for chunk in chunks(pixel_probabilities(network, images), MASKS):
+        labels = np.stack([mask for _, mask, _ in chunk])
+        probabilities = np.stack([each for _, _, each in chunk])
+        # Pixels that do not count get the network's class, which is never an error.
+        labels = np.where(labels == IGNORED, probabilities.argmax(axis=1), labels)
+        issues = find(labels, probabilities, n_jobs=1, verbose=False)
+        shares = np.asarray(issues).mean(axis=(1, 2)).tolist()
+        wrong += [
+            (1 - share, place)
+            for share, (place, _, _) in zip(shares, chunk, strict=True)
+            if share >= LEAST_SHARE
+        ]
     if not wrong:
         return
     wrong.sort()
@@ -361,7 +370,7 @@ def wrong_masks(
         if image is None or len(pictures) >= MOST:
             continue
         (found,) = predictor.predict_all(network.model, [predictor.prepare(image)], Options())
-        given = draw_classes(image, read_mask(images.mask_path(place)), class_names)
+        given = draw_classes(image, class_indices(images, place, predictor.max_pixels), class_names)
         assert isinstance(found, Segmented)
         other = draw_classes(image, found.mask, class_names)
         pictures += [

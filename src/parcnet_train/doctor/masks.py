@@ -265,7 +265,11 @@ def pictures_of(
     alt: str,
 ) -> list[Drawing]:
     """Draw the classes of the first masks over their images."""
-    names = [name_of(class_names, index) for index in range(IGNORED + 1)]
+    indices = images.dataset.values.indices.tolist()
+    names = [
+        str(value) if index == IGNORED else class_names[index]
+        for value, index in enumerate(indices)
+    ]
     shown = []
     for place in places[:MOST]:
         image = image_of(images, place, limits.max_pixels)
