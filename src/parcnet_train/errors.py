@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LONGEST = 500  # characters of a name in a message
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -99,6 +101,12 @@ def printable(text: str) -> str:
         for char in text
     )
     return "".join(escaped)
+
+
+def shortened(name: object) -> str:
+    """Return a name without its end if it is too long for a message."""
+    text = str(name)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def unfit_name(name: str) -> str | None:

@@ -95,6 +95,7 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
             ["backbone=null"],
             "backbone=null: there is no such config; expected one of … convnext_xt",
         ),
+        (["ablation=[]"], "ablation=[]: there is no such config; expected one of table2_row1"),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
         (["a b=1"], "'a b=1' cannot be read"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),

@@ -145,3 +145,19 @@ def test_empty_class_folder_is_refused(image_folder):
 def test_hidden_folders_are_not_classes(image_folder):
     (image_folder / "train" / ".cache").mkdir()
     assert class_folders(image_folder / "train") == ["ant", "bee", "cat"]
+
+
+def test_link_to_the_whole_disk_is_not_followed(image_folder):
+    folder = image_folder / "train"
+    (folder / "ant" / "link").symlink_to("/")
+    assert len(list_images(folder, class_folders(folder)).paths) == 12
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"\x1b[0m"])
+def test_class_names_that_cannot_be_written_are_refused(image_folder, name):
+    (image_folder / "train" / "bee").rename(image_folder / "train" / os.fsdecode(name))
+    with pytest.raises(
+        DataError, match=r"name of the class folder .* expected printable"
+    ) as raised:
+        class_folders(image_folder / "train")
+    assert str(raised.value).isprintable()

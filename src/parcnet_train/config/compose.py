@@ -249,7 +249,7 @@ def sorted_out(
         chosen = choices_of(override, options)
         unknown = [name for name in chosen if name not in options]
         if options and not override.is_delete() and not chosen:
-            unknown = ["null"]
+            unknown = ["[]" if override.value() == [] else "null"]
         if not options:
             values.append(override)
         elif not unknown:

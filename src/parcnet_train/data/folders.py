@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from parcnet_train.data.decoding import SUFFIXES
 from parcnet_train.data.near_files import hint
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, printable, unfit_name
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ class Contents(NamedTuple):
 def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entries | None]]:
     """Walk through a folder and its subfolders, each once, and follow links.
 
-    Hidden files and folders, and folders created by systems, are left out.
+    Hidden files and folders, and folders created by systems, are left out, and so are links to the
+    whole disk.
 
     Args:
         folder: Folder to start from.
@@ -126,7 +127,8 @@ def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entri
         Relative path of each folder, empty or with a slash at its end, and its entries other than
         folders; None instead of the entries if the folder cannot be opened.
     """
-    seen = {os.path.realpath(skipped)} - {os.path.realpath(folder)} if skipped else set()
+    start = Path(os.path.realpath(folder))
+    seen = {start.anchor, *([os.path.realpath(skipped)] if skipped else [])} - {str(start)}
     # Links come last, so that a file is found under its own path, not under that of a link.
     waiting = deque([""])
     while waiting:
@@ -224,7 +226,8 @@ def class_folders(folder: Path) -> list[str]:
     """Return the sorted names of the class folders; the position of a name is its class index.
 
     Raises:
-        DataError: If the folder does not exist or has no class folders.
+        DataError: If the folder does not exist, has no class folders, or one with an unfit
+            name.
     """
     if not folder.is_dir():
         raise DataError(
@@ -243,6 +246,12 @@ def class_folders(folder: Path) -> list[str]:
             f"data.root: {folder} contains no class folders; expected one folder of images per "
             "class"
         )
+    for name in names:
+        if problem := unfit_name(name):
+            raise DataError(
+                f"data.root: the name of the class folder {folder / printable(name)} {problem}; "
+                "expected printable UTF-8 text. Fix: rename it"
+            )
     return names
 
 

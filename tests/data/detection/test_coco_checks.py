@@ -3,6 +3,9 @@
 import pytest
 
 from coco_categories import CLASSES, OBJECTS, USED, checked, data_of
+from coco_files import with_value, write_annotations
+from parcnet_train.data.detection.coco import read_annotations
+from parcnet_train.data.detection.coco_checks import check_images
 from parcnet_train.errors import DataError
 
 
@@ -32,3 +35,16 @@ def test_annotated_category_named_background_is_refused(coco_folder):
     categories = [{"id": 2, "name": "background"}, USED[0], USED[2]]
     with pytest.raises(DataError, match='categories: id 2 has name="background" and annot'):
         data_of(coco_folder, categories).check_files("fit")
+
+
+def test_long_names_are_shortened_in_messages(coco_folder):
+    with pytest.raises(DataError, match=r"val2017/x+\.\.\. does not exist") as raised:
+        check_images(
+            read_annotations(
+                write_annotations(
+                    coco_folder, "val", with_value("images", 0, "file_name", "x" * 5000)
+                )
+            ),
+            coco_folder / "val2017",
+        )
+    assert len(str(raised.value)) < 1000

@@ -174,3 +174,4 @@ def test_absurd_lines_are_refused(voc_folder, line):
     with pytest.raises(DataError, match=r"does not exist") as raised:
         find_files(file, voc_folder, "JPEGImages", "SegmentationClass")
     assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 2000

@@ -12,7 +12,7 @@ from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.dataset import BoxedImages
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.near_files import hint, names_in
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, shortened
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
             absent.append(file)
     if absent:
         raise DataError(
-            f"{folder / absent[0]} does not exist{hint(folder, absent[0])}; {len(absent):,} of "
-            f"{len(annotations):,} images in the annotations are missing. Fix: fetch them, set "
-            "data.root, or remove them from the annotations"
+            f"{shortened(folder / absent[0])} does not exist{hint(folder, absent[0])}; "
+            f"{len(absent):,} of {len(annotations):,} images in the annotations are missing. "
+            "Fix: fetch them, set data.root, or remove them from the annotations"
         )
 
 

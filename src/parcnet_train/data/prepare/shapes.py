@@ -75,7 +75,7 @@ def compressed(runs: Runs) -> Any:
         if sum(lengths_of(text)) != height * width:
             raise ValueError("its run lengths do not add up to the number of its pixels")
         return {"size": [height, width], "counts": text}
-    if sum(counts) != height * width or min(counts) < 0:  # pycocotools would write anywhere
+    if sum(counts) != height * width or min(counts) < 0:  # pycocotools fails, or draws anything
         raise ValueError("its run lengths do not add up to the number of its pixels")
     return mask.frPyObjects({"size": [height, width], "counts": list(counts)}, height, width)
 
@@ -83,7 +83,7 @@ def compressed(runs: Runs) -> Any:
 def lengths_of(text: bytes) -> list[int]:
     """Return the run lengths of COCO's compressed format (`rleFrString` of pycocotools).
 
-    pycocotools reads and writes beyond its memory if they are invalid.
+    pycocotools draws arbitrary pixels if they are invalid.
 
     Raises:
         ValueError: If the text ends within a number, or a length is negative.

@@ -14,7 +14,7 @@ from parcnet_train.data.decoding import SUFFIXES
 from parcnet_train.data.folders import is_file
 from parcnet_train.data.near_files import hint
 from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
-from parcnet_train.errors import DataError, reason_of
+from parcnet_train.errors import DataError, reason_of, shortened
 from parcnet_train.files import read_regular
 
 # A line with an image and its mask, as in VOC's augmented lists; names may contain spaces.
@@ -96,7 +96,8 @@ def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, st
     """
     if pair is None:
         raise DataError(
-            f"{file} contains pairs of an image and its mask, but the line {line!r} is not a pair; "
+            f"{file} contains pairs of an image and its mask, but the line "
+            f"{shortened(repr(line))} is not a pair; "
             "expected only pairs or only names"
         )
     return pair[1], pair[2]
@@ -137,7 +138,7 @@ def find(
         first = Path(absent[0].lstrip("/"))
         ending = "" if is_suffixed(first) else " or ".join(endings[:3])
         raise DataError(
-            f"{folder / first}{ending} does not exist{hint(folder, absent[0])}; "
+            f"{shortened(folder / first)}{ending} does not exist{hint(folder, absent[0])}; "
             f"{len(absent):,} of {len(names):,} files listed in {file} are missing; expected one "
             "name per line, or pairs such as JPEGImages/a.jpg SegmentationClass/a.png. Fix: fetch "
             "the files, set data.root, or remove the lines"

@@ -96,3 +96,10 @@ def test_damaged_table_of_colors_is_refused(tmp_path):
     file = text(tmp_path / "colors.csv", "name,r,g,b\n" + "x" * 200_000 + ",1,2,3\n")
     with pytest.raises(DataError, match=r"colors\.csv:2 is not CSV \(field larger"):
         read_palette(file)
+
+
+def test_long_lines_are_shortened_in_messages(tmp_path):
+    file = text(tmp_path / "labelmap.txt", "x" * 5000)
+    with pytest.raises(DataError, match=r"x\.\.\. has no color") as raised:
+        read_palette(file)
+    assert len(str(raised.value)) < 1000

@@ -183,3 +183,18 @@ def test_circle_of_infinite_radius_is_refused(tmp_path):
 def test_group_that_is_no_number_is_no_group(tmp_path, group):
     labelme(tmp_path, "a", [shape("cat", TRIANGLE, group=group)] * 2)
     assert len(read("labelme", tmp_path).images[0].objects) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        shape("cat", TRIANGLE, ["polygon"]),
+        shape("cat", TRIANGLE, {"a": 1}),
+        shape("cat", [*TRIANGLE, [10**400, 1]]),
+    ],
+    ids=["list", "mapping", "huge integer"],
+)
+def test_shapes_of_wrong_types_are_refused(tmp_path, wrong):
+    labelme(tmp_path, "a", [wrong])
+    with pytest.raises(DataError, match=r"not complete or of an unknown kind: 1 \(first: a\.json"):
+        read("labelme", tmp_path)

@@ -17,7 +17,7 @@ from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, S
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text, repeated
 from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, shortened
 
 LABELMAP = "labelmap.txt"
 MASKS = "SegmentationClass"
@@ -116,9 +116,13 @@ def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
         try:
             red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
         except ValueError as error:
-            raise DataError(f"{file}: the line {line!r} has no color; {LINE}") from error
+            raise DataError(
+                f"{file}: the line {shortened(repr(line))} has no color; {LINE}"
+            ) from error
         if not name.strip() or not all(0 <= part <= 255 for part in (red, green, blue)):
-            raise DataError(f"{file}: the line {line!r} has no name or no color; {LINE}")
+            raise DataError(
+                f"{file}: the line {shortened(repr(line))} has no name or no color; {LINE}"
+            )
         rows.append((name.strip(), (red, green, blue)))
     return rows
 

@@ -138,14 +138,14 @@ def object_of(shape: Any, size: Size | None, where: str, faults: Faults) -> Anno
     if not (isinstance(shape, dict) and str(shape.get("label") or "").strip()):
         faults.add("shapes without a label", "expected a label", where)
         return None
-    kind = shape.get("shape_type") or "polygon"
+    kind = str(shape.get("shape_type") or "polygon")
     if kind in ("point", "points"):
         return None
     name = str(shape["label"]).strip()
     name = BACKGROUND_NAME if name in OF_BACKGROUND else name
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         points = []
     if kind not in FEWEST or len(points) < FEWEST[kind]:
         faults.add("shapes that are not complete or of an unknown kind", SHAPES, f"{where}: {kind}")
