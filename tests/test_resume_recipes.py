@@ -56,6 +56,7 @@ def assert_resumes_exactly(overrides, tmp_path):
     assert_same_end(tmp_path / "straight", results, tmp_path / "killed", resumed)
 
 
+@pytest.mark.slow
 def test_killed_run_with_parts_of_several_recipes_resumes_exactly(tmp_path):
     assert_resumes_exactly(TOGETHER, tmp_path)
 

@@ -19,6 +19,7 @@ NAMES = ("version", "milliseconds", "milliseconds_min", "milliseconds_max", "rat
 README = (CONF.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_results_contain_every_installed_evaluator(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("RAYON_NUM_THREADS", "1")
     results = run([*OVERRIDES, "benchmark.images=6", "benchmark.detections=9"], tmp_path)

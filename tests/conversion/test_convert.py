@@ -21,6 +21,7 @@ from running import TINY, run
 WHOLE = [*TINY, "backbone=mobilevit_xxs", "backbone.depths=[2,4,3]"]
 
 
+@pytest.mark.slow
 def test_script_writes_a_checkpoint_for_load_and_test(source, reference, image_folder, tmp_path):
     target = tmp_path / "converted.ckpt"
     options = ["--from", "timm", "--backbone", "mobilevit_xxs", "--task", "classification"]

@@ -77,6 +77,7 @@ TRAINING = (
 LAST = "checkpoints/last.ckpt"
 
 
+@pytest.mark.slow
 def test_killed_sweep_skips_finished_jobs_resumes_and_reports_failures(tmp_path):
     """When the launcher is killed, one job has finished and one is running; a third one fails."""
     jobs = (*TRAINING, "seed=0,1,-1")
