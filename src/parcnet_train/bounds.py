@@ -55,6 +55,10 @@ MaxPixels = Annotated[
     Le(2**30),
     Keywords(expected="a whole number of pixels from 1 to 2^30, as many as OpenCV decodes"),
 ]
+# As many as OpenCV resizes.
+Channels = Annotated[
+    int, Ge(1), Le(128), Keywords(expected="a whole number of channels from 1 to 128")
+]
 # Limited because all images are drawn into one picture in memory.
 PictureCount = Annotated[int, Ge(0), Le(1000)]
 

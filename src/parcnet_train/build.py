@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import logging
 import math
 import sys
@@ -48,9 +49,11 @@ from parcnet_train.config.sections import (
     Recipe,
 )
 from parcnet_train.config.typed import converted, section
+from parcnet_train.data.channels import RGB
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.models.backbones.adapt import adapt_input
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
 from parcnet_train.optim.finetuning import freeze, parameter_groups
@@ -105,15 +108,26 @@ def build_backbone(config: Config) -> Backbone:
         ConfigError: If `head=native` and the network has no classifier of its own.
     """
     settings = {key: value for key, value in config["backbone"].items() if key != PRETRAINED}
-    if not has_native_head(config):
-        return make(settings)
-    if not getattr(locate(settings), "brings_classifier", False):
+    channels = image_channels(config)
+    own = {"native": True} if has_native_head(config) else {}
+    if own and not getattr(locate(settings), "brings_classifier", False):
         raise ConfigError(
             f"head=native: {settings['_target_']} has no classifier of its own; expected a network "
             "of a library, such as backbone=timm. Fix: head=classifier",
             "head",
         )
-    return make(settings, native=True)
+    if channels != RGB and "in_channels" in inspect.signature(locate(settings)).parameters:
+        own["in_channels"] = channels
+    backbone = make(settings, **own)
+    if backbone.in_channels != channels:
+        adapt_input(backbone, channels)
+    return backbone
+
+
+def image_channels(config: Config) -> int:
+    """Return the number of channels of the images that a configuration's data module reads."""
+    channels: int = (config.get("data") or {}).get("channels", RGB)
+    return channels
 
 
 def has_native_head(config: Config) -> bool:

@@ -88,4 +88,4 @@ def test_small_images_are_padded_with_gray():
     for part, width in zip(seen, (32, 32), strict=True):
         assert (part.shape, part.dtype) == ((1, 3, 32, 32), torch.uint8)
         assert (part[..., :20, :width] == 7).all()
-        assert (part[..., 20:, :] == LETTERBOX_COLOR[0]).all()
+        assert (part[..., 20:, :] == LETTERBOX_COLOR).all()

@@ -57,7 +57,9 @@ def build_distillation(
     if settings.weights is None:
         teacher, size = load_teacher(settings, class_names)
     else:
-        teacher, size = load_published_teacher(settings, settings.weights, len(class_names))
+        teacher, size = load_published_teacher(
+            settings, settings.weights, len(class_names), student.in_channels
+        )
     if config["channels_last"]:
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     log.info(
@@ -91,7 +93,7 @@ def load_teacher(settings: Settings, class_names: Sequence[str]) -> tuple[Model,
 
 
 def load_published_teacher(
-    settings: Settings, weights: str, num_classes: int
+    settings: Settings, weights: str, num_classes: int, channels: int
 ) -> tuple[Model, tuple[int, int]]:
     """Load a network of timm with its published weights.
 
@@ -99,6 +101,7 @@ def load_published_teacher(
         settings: Settings of the teacher, which is timm's name of the network.
         weights: File of its weights.
         num_classes: Number of classes of the data, which its classifier must have.
+        channels: Number of channels of the student's images, to which its weights are adapted.
 
     Returns:
         The model, and the height and width of the images that it was published for.
@@ -110,7 +113,7 @@ def load_published_teacher(
     """
     origin = f"recipe.distillation.weights={weights}"
     is_compared = settings.kind == "feature"
-    backbone = Timm(settings.teacher, native=not is_compared)
+    backbone = Timm(settings.teacher, native=not is_compared, in_channels=channels)
     state = published_weights(weights, "recipe.distillation.weights")
     own, classifier = fitting_state(state, backbone, origin)
     backbone.load_state_dict(own)

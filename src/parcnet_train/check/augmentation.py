@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parcnet_train.build import height_and_width, make
+from parcnet_train.build import height_and_width, image_channels, make
 from parcnet_train.config.generate import schema_of
 from parcnet_train.config.schema import faults_of_arguments
 from parcnet_train.data.extra import ExtraTransforms, Transform, single_transforms
@@ -88,7 +88,9 @@ def try_out(transform: Transform, config: Config) -> None:
     """Apply a transform to images of noise as the task does; the size is that of the network."""
     extra = ExtraTransforms([transform], config["choices"]["task"] == "detection")
     height, width = height_and_width(config["recipe"]["image_size"])
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (height, width, image_channels(config)), np.uint8
+    )
     for seed in range(TRIALS):
         random = Random(seed)
         if config["choices"]["task"] == "segmentation":

@@ -30,6 +30,7 @@ from parcnet_train.check.devices import (
 from parcnet_train.check.optimizer import KEY as OPTIMIZER
 from parcnet_train.check.optimizer import unfit_class, wrong_optimizer
 from parcnet_train.check.parts import (
+    wrong_channels,
     wrong_data,
     wrong_finetuning,
     wrong_mixing,
@@ -142,6 +143,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_extra: ("recipe", "task", "action"),
     wrong_weighting: ("recipe", "task"),
     wrong_mixing: ("recipe", "task"),
+    wrong_channels: ("data", "recipe", "action", "benchmark", "export"),
     wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),
     wrong_target: ("action", "benchmark", "task"),

@@ -13,16 +13,21 @@ from parcnet_train.build import (
     build_data,
     build_model,
     height_and_width,
+    image_channels,
     make,
     meta_device,
 )
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.typed import reads_data
+from parcnet_train.data.channels import RGB
 from parcnet_train.errors import ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.targets import locate
 
 Config = dict[str, Any]
+
+OF_COLORS = ("randaugment", "color_jitter")  # augmentation that exists only for RGB
+OF_RGB = ("train_step", "detection", "distillation", "latency")  # benchmarks of random RGB images
 
 
 def wrong_network(config: Config) -> Iterator[Fault]:
@@ -58,7 +63,7 @@ def wrong_network(config: Config) -> Iterator[Fault]:
         return
     try:
         with torch.no_grad():
-            model(torch.empty(1, 3, *lengths, device="meta"))
+            model(torch.empty(1, model.in_channels, *lengths, device="meta"))
     except Exception as error:  # whatever a network raises here is about shapes
         yield Fault("backbone", f"backbone, head at {show(key, size)}: {first_line(error)}")
     yield from wrong_scales(config, stride, only)
@@ -159,6 +164,30 @@ def wrong_weighting(config: Config) -> Iterator[Fault]:
             "recipe.sampler",
             f"recipe.sampler: task={task} does not support this key, since its images have several "
             "classes; expected task=classification",
+        )
+
+
+def wrong_channels(config: Config) -> Iterator[Fault]:
+    """Report what needs RGB images although the data module reads others."""
+    channels = image_channels(config)
+    if channels == RGB:
+        return
+    action, given = ACTIONS[config["action"]], f"data.channels={channels}"
+    target = value_of(config, "benchmark.target")
+    for name in OF_COLORS:
+        if action.trains and config["recipe"]["augmentation"].get(name) is not None:
+            key = f"recipe.augmentation.{name}"
+            yield Fault(key, f"{key}: it changes colors, but {given}. Fix: {key}=null")
+    if config["action"] == "benchmark" and target in OF_RGB:
+        yield Fault(
+            "benchmark.target",
+            f"benchmark.target={target}: its images are RGB, but {given}; expected data.channels=3",
+        )
+    export = config["export"]
+    if (config["action"], export["format"], export["precision"]) == ("export", "mnn", "int8"):
+        yield Fault(
+            "export.precision",
+            f"export.precision=int8: MNN's tool reads RGB images, but {given}; expected float32",
         )
 
 

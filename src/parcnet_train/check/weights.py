@@ -9,6 +9,7 @@ from parcnet_train.build import (
     build_backbone,
     build_data,
     build_model,
+    image_channels,
     meta_device,
     named_classes,
     network_spec,
@@ -168,7 +169,7 @@ def wrong_teacher(config: Config) -> Iterator[Fault]:
                 f"kind=feature. Fix: {TEACHER}.levels=null",
             )
     try:
-        teacher = backbone_of_teacher(given)
+        teacher = backbone_of_teacher(given, image_channels(config))
         if given.kind == "feature":
             with meta_device():
                 student = build_backbone(config)
@@ -177,19 +178,30 @@ def wrong_teacher(config: Config) -> Iterator[Fault]:
         yield from (Fault(f"{TEACHER}.teacher", line) for line in str(error).splitlines())
 
 
-def backbone_of_teacher(given: Distillation) -> Backbone:
+def backbone_of_teacher(given: Distillation, channels: int) -> Backbone:
     """Return the backbone of a teacher, without values.
 
+    Args:
+        given: Settings of the teacher.
+        channels: Number of channels of the student's images.
+
     Raises:
-        CheckpointError: If its checkpoint or its weights cannot be read.
+        CheckpointError: If its checkpoint or its weights cannot be read, or it was trained with
+            images of other channels.
         ConfigError: If timm has no network of that name.
     """
     if given.weights is None:
         checkpoint = read_checkpoint(checkpoint_in(given.teacher), f"{TEACHER}.teacher")
         with meta_device():
-            return build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
+            backbone = build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
+        if backbone.in_channels != channels:
+            raise CheckpointError(
+                f"{TEACHER}.teacher={given.teacher}: it was trained with "
+                f"data.channels={backbone.in_channels}; expected {channels}, as in this run"
+            )
+        return backbone
     with meta_device():
-        backbone = Timm(given.teacher, native=given.kind != "feature")
+        backbone = Timm(given.teacher, native=given.kind != "feature", in_channels=channels)
     state = published_weights(given.weights, f"{TEACHER}.weights")
     fitting_state(state, backbone, f"{TEACHER}.weights={given.weights}")
     return backbone

@@ -14,6 +14,7 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import whole_file
+from parcnet_train.models.backbones.adapt import adapted_weights
 from parcnet_train.models.backbones.library import NETWORK, LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
@@ -223,6 +224,7 @@ def pretrained_state(
     }
     if isinstance(backbone, LibraryNetwork):  # with or without its own classifier
         state, _ = backbone.adopt({n.removeprefix(NETWORK): value for n, value in state.items()})
+    state = adapted_weights(state, backbone)
     others = other_values(checkpoint, {"backbone": arguments})
     if lines := weight_differences(state, own):
         held = checkpoint["choices"]

@@ -13,6 +13,7 @@ from parcnet_train.checkpoints.checkpoints import PRETRAINED, WEIGHTS
 from parcnet_train.checkpoints.published_files import read_published
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
+from parcnet_train.models.backbones.adapt import adapted_weights
 from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.native import Native
@@ -88,6 +89,7 @@ def fitting_state(
             differs.
     """
     own, classifier = backbone.adopt(state)
+    own = adapted_weights(own, backbone)
     if lines := weight_differences(own, backbone.state_dict()):
         first = f"{origin}: these are not the weights of {backbone.described()}"
         raise CheckpointError("\n".join([first, *lines]))

@@ -464,7 +464,7 @@ class Config:
 
     action: Annotated[str, Keywords(enum=list(ACTIONS))]
     task: Annotated[dict[str, Any], Part("model", "num_classes", "optimizer", "schedule")]
-    backbone: Annotated[dict[str, Any], Part("native", pretrained=PRETRAINED)]
+    backbone: Annotated[dict[str, Any], Part("native", "in_channels", pretrained=PRETRAINED)]
     head: Annotated[dict[str, Any], Part("levels", "num_classes", "classifier")]
     data: Annotated[dict[str, Any], Part()]
     recipe: Recipe

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from parcnet_train.bounds import Count, MaxPixels, Pixels, Whole
+from parcnet_train.bounds import Channels, Count, MaxPixels, Pixels, Whole
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.headers import MAX_PIXELS
@@ -62,6 +63,7 @@ class SharedArguments(TypedDict, total=False):
     num_workers: Whole
     on_error: Literal["stop", "skip"]
     max_pixels: MaxPixels
+    channels: Channels
     split: Split
 
 
@@ -83,6 +85,8 @@ class TaskData(pl.LightningDataModule):
         on_error: Handling of an unreadable file: `stop` raises an error, `skip` leaves the sample
             out and counts it.
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        channels: Number of channels of the images: 1 or 3 converts every image to gray or RGB; any
+            other number must be that of the files, PNG or TIFF.
         split: Split that is evaluated: the validation set, or the test set. A training needs the
             validation set, since it chooses the best epoch.
         repeats: Number of times that an epoch shows the same image; it then shows that many times
@@ -105,6 +109,7 @@ class TaskData(pl.LightningDataModule):
         num_workers: Whole = 8,
         on_error: Literal["stop", "skip"] = "stop",
         max_pixels: MaxPixels = MAX_PIXELS,
+        channels: Channels = RGB,
         split: Split = "val",
         repeats: int = 1,
         sampler: Literal["balanced"] | None = None,
@@ -119,6 +124,7 @@ class TaskData(pl.LightningDataModule):
         self.num_workers = num_workers
         self.on_error = on_error
         self.max_pixels = max_pixels
+        self.channels = channels
         self.split = split
         self.sampler = sampler
         self.repeats = repeats

@@ -1,4 +1,4 @@
-"""Decoding of image files to RGB pixels."""
+"""Decoding of image files to pixels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from parcnet_train.data.channels import GRAY, RGB, read_bands, read_tiff
 from parcnet_train.data.headers import MAX_PIXELS, read_header
 from parcnet_train.errors import UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
-Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
+Image = npt.NDArray[Any]  # (H, W, C) uint8, RGB unless data.channels is another number
 
 JPEG = b"\xff\xd8"  # first bytes of the file
 APP1 = b"\xff\xe1"  # segment of EXIF data
@@ -71,18 +72,19 @@ PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 }
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
     """Decode an image file of a data set.
 
     Args:
         path: Path of the file.
         max_pixels: Largest number of pixels that the header may declare.
+        channels: Number of channels, see `decode`.
 
     Raises:
         UnreadableError: If the file cannot be read; the message has the path, the reason and a fix.
     """
     try:
-        return decode(read_regular(path), max_pixels)
+        return decode(read_regular(path), max_pixels, channels)
     except OSError as error:
         raise unreadable(path, reason_of(error)) from error
     except UnreadableError as error:
@@ -102,8 +104,11 @@ def unreadable(place: object, reason: object) -> UnreadableError:
     )
 
 
-def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image to `(H, W, 3)` RGB, upright according to its EXIF orientation.
+def decode(content: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
+    """Decode an image to `(H, W, channels)`, upright according to its EXIF orientation.
+
+    Every image is converted to RGB, or to gray if `channels` is 1. Any other number must be that of
+    the file.
 
     OpenCV decodes all formats except AVIF, because it ignores the orientation of AVIF images.
     Ordinary JPEG files are decoded by libjpeg-turbo without OpenCV, which gives the same pixels in
@@ -112,28 +117,56 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     Args:
         content: Bytes of the file.
         max_pixels: Largest number of pixels that the header may declare.
+        channels: Number of channels.
 
     Raises:
         UnreadableError: If the image cannot be decoded; the message is the reason without the path.
     """
     header = read_header(content, max_pixels)
+    if channels not in (GRAY, RGB):
+        return decode_channels(content, header.kind, channels)
+    is_gray = channels == GRAY
     if header.kind == "AVIF":
-        return decode_avif(content)
-    quickly = decode_quickly(content)
+        return decode_avif(content, is_gray)
+    quickly = decode_quickly(content, is_gray)
     if quickly is not None:
         return quickly
     try:
         # OpenCV gets a buffer because it prints its own warning for a path that it cannot read.
         buffer = np.frombuffer(content, np.uint8)
-        image: Image | None = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)
+        flag = cv2.IMREAD_GRAYSCALE if is_gray else cv2.IMREAD_COLOR_RGB
+        image: Image | None = cv2.imdecode(buffer, flag)
     except cv2.error:
         image = None
     if image is None:
         raise UnreadableError(f"its {header.kind} data cannot be decoded")
+    return image[..., None] if is_gray else image
+
+
+def decode_channels(content: bytes, kind: str, channels: int) -> Image:
+    """Decode an image that has exactly a number of channels.
+
+    Args:
+        content: Bytes of the file.
+        kind: Format, in Pillow's spelling.
+        channels: Number of channels.
+
+    Returns:
+        Image `(H, W, channels)` uint8. Of 16 bits per channel, the upper 8 are kept.
+
+    Raises:
+        UnreadableError: If the image cannot be decoded or has other channels; the message is the
+            reason without the path.
+    """
+    image = read_tiff(content) if kind == "TIFF" else read_bands(content, PILLOW[kind])
+    if image.shape[2] != channels:
+        raise UnreadableError(
+            f"the number of its channels is {image.shape[2]}; expected data.channels={channels}"
+        )
     return image
 
 
-def decode_avif(content: bytes) -> Image:
+def decode_avif(content: bytes, is_gray: bool) -> Image:
     """Decode the first image of an AVIF file with Pillow.
 
     Raises:
@@ -141,37 +174,45 @@ def decode_avif(content: bytes) -> Image:
     """
     try:
         with AvifImageFile(io.BytesIO(content)) as file:
-            return np.array(PIL.ImageOps.exif_transpose(file).convert("RGB"))
+            upright = PIL.ImageOps.exif_transpose(file)
+            return (
+                np.array(upright.convert("L"))[..., None]
+                if is_gray
+                else np.array(upright.convert("RGB"))
+            )
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise UnreadableError(first_line(error)) from error
 
 
-def decode_quickly(content: bytes) -> Image | None:
+def decode_quickly(content: bytes, is_gray: bool) -> Image | None:
     """Decode an undamaged JPEG file without EXIF data; return None for other files and CMYK."""
     if content.startswith(JPEG) and not may_be_turned(content):
         with contextlib.suppress(ValueError):
-            return simplejpeg.decode_jpeg(content)
+            return simplejpeg.decode_jpeg(content, "GRAY" if is_gray else "RGB")
     return None
 
 
-def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS) -> Image:
+def decode_whole(content: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
     """Decode an image like `decode`, but refuse damaged files, which OpenCV may decode in part.
 
     Args:
         content: Bytes of the file; of an animation or of several pages, the first one is decoded.
         max_pixels: Largest number of pixels that the header may declare.
+        channels: Number of channels, see `decode`.
 
     Raises:
         UnreadableError: If the file is damaged or not an image; the message is the reason without
             the path.
     """
     header = read_header(content, max_pixels)
-    quickly = decode_quickly(content)
+    if channels not in (GRAY, RGB):
+        return decode_channels(content, header.kind, channels)  # which refuses damaged files
+    quickly = decode_quickly(content, channels == GRAY)
     if quickly is not None:
         return quickly
     if reason := damage(content, header.kind):
         raise UnreadableError(reason)
-    return decode(content, max_pixels)
+    return decode(content, max_pixels, channels)
 
 
 def damage(content: bytes, kind: str) -> str | None:

@@ -8,6 +8,7 @@ import albumentations
 import cv2
 import numpy as np
 
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image
 
 # Released values. Factors are drawn from 1 - x to 1 + x, shifts from -x to x.
@@ -22,7 +23,7 @@ class PhotometricDistortion:
     """Random contrast, brightness, saturation, hue and channel order, as released.
 
     One difference: the hue wraps around at both ends of its circle, while the release stops below
-    red.
+    red. Images other than RGB get only contrast and brightness.
     """
 
     def __init__(self) -> None:
@@ -38,18 +39,19 @@ class PhotometricDistortion:
         self.shuffle = albumentations.ChannelShuffle(p=1.0)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Distort an image, `(H, W, 3)`; the shape stays."""
+        """Distort an image, `(H, W, C)`; the shape stays."""
         draws = (random.random() < DISTORTION_PROBABILITY for _ in range(6))
         contrast, brightness, saturation, hue, late_contrast, shuffle = draws
         if contrast or brightness:
             image = apply(self.tones[contrast, brightness], image, random)
-        if saturation:
+        has_colors = image.shape[2] == RGB
+        if saturation and has_colors:
             image = scale_saturation(image, random.uniform(1 - SATURATION, 1 + SATURATION))
-        if hue:
+        if hue and has_colors:
             image = apply(self.hue, image, random)
         if late_contrast and not contrast:
             image = apply(self.tones[True, False], image, random)
-        return apply(self.shuffle, image, random) if shuffle else image
+        return apply(self.shuffle, image, random) if shuffle and has_colors else image
 
 
 def apply(operation: albumentations.ImageOnlyTransform, image: Image, random: Random) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,9 +11,9 @@ import numpy.typing as npt
 
 from parcnet_train.sizes import Size
 
-LETTERBOX_COLOR = (114, 114, 114)  # as in YOLOv5, which also centers the image
+LETTERBOX_COLOR = 114  # of every channel, as in YOLOv5, which also centers the image
 
-Pixels = npt.NDArray[Any]  # (H, W, 3) or (H, W), uint8
+Pixels = npt.NDArray[Any]  # (H, W, C) or (H, W), uint8
 
 
 class Placing(NamedTuple):
@@ -41,8 +42,19 @@ def place(original: Size, size: Size, keep_aspect: bool) -> Placing:
 
 def fit_image(image: Pixels, size: Size, placing: Placing) -> Pixels:
     """Resize an image, without antialiasing, as released."""
-    inner = cv2.resize(image, placing.inner[::-1], interpolation=cv2.INTER_LINEAR)
-    return fill_up(inner, size, placing, LETTERBOX_COLOR)
+    return fill_up(resized(image, placing.inner), size, placing, LETTERBOX_COLOR)
+
+
+def resized(image: Pixels, size: Size) -> Pixels:
+    """Resize an image, `(H, W, C)`, without antialiasing, as released."""
+    # OpenCV drops the axis of a single channel.
+    pixels = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return pixels.reshape(*size, image.shape[2])
+
+
+def mirrored(image: Pixels) -> Pixels:
+    """Flip an image, `(H, W, C)`, horizontally."""
+    return cv2.flip(image, 1).reshape(image.shape)
 
 
 def fit_mask(mask: Pixels, size: Size, placing: Placing, fill: int) -> Pixels:
@@ -52,10 +64,10 @@ def fit_mask(mask: Pixels, size: Size, placing: Placing, fill: int) -> Pixels:
     position that the image shows there.
     """
     inner = cv2.resize(mask, placing.inner[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return fill_up(inner, size, placing, (fill,))
+    return fill_up(inner, size, placing, fill)
 
 
-def fill_up(pixels: Pixels, size: Size, placing: Placing, value: tuple[int, ...]) -> Pixels:
+def fill_up(pixels: Pixels, size: Size, placing: Placing, value: int) -> Pixels:
     """Pad a resized image to the input size with a constant value."""
     (height, width), top, left = placing
     if (height, width) == size:
@@ -64,10 +76,15 @@ def fill_up(pixels: Pixels, size: Size, placing: Placing, value: tuple[int, ...]
 
 
 def border(
-    pixels: Pixels, top: int, bottom: int, left: int, right: int, value: tuple[int, ...]
+    pixels: Pixels, top: int, bottom: int, left: int, right: int, value: int | Sequence[int]
 ) -> Pixels:
-    """Add pixels of a constant value on each side."""
-    return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=value)
+    """Add pixels of a constant value, of all channels or of each, on the four sides."""
+    height, width, *channels = pixels.shape
+    # OpenCV's function is for up to four channels.
+    canvas = np.empty((top + height + bottom, left + width + right, *channels), pixels.dtype)
+    canvas[:] = value
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
 
 
 def placement_of(original: Size, placing: Placing) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import words_of
 from parcnet_train.deploy.bake.bake import bake
 from parcnet_train.deploy.bake.heads import FixedSSDLite
 from parcnet_train.detection.boxes import decode
@@ -20,7 +21,7 @@ from parcnet_train.version import __version__
 
 Size = tuple[int, int]
 
-Images = Sequence[npt.NDArray[np.float32]]  # (1, 3, H, W) RGB in [0, 1] each
+Images = Sequence[npt.NDArray[np.float32]]  # (1, C, H, W) in [0, 1] each
 
 INPUT = "images"
 PRECISION = "precision"  # key of the metadata
@@ -70,6 +71,7 @@ class Exportable(nn.Module):
     ) -> None:
         super().__init__()
         self.size, self.argmax, self.decoding = size, argmax, decoding
+        self.in_channels = model.in_channels
         self.task: str = getattr(model.head, "task", "classification")
         self.network = bake(model, size)
         self.names = OUTPUTS[self.task]
@@ -79,7 +81,7 @@ class Exportable(nn.Module):
             self.names = DECODED
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Run the network on `(B, 3, *size)` float RGB images in [0, 1]."""
+        """Run the network on `(B, C, *size)` float images in [0, 1]."""
         outputs = self.network(images)
         if self.task != "detection":
             return (outputs.argmax(dim=1) if self.argmax else outputs,)
@@ -94,7 +96,7 @@ class Exportable(nn.Module):
 
     def example(self) -> Tensor:
         """Return images of the right size, for tracing the network."""
-        return torch.zeros(1, 3, *self.size)
+        return torch.zeros(1, self.in_channels, *self.size)
 
     def description(self, class_names: Sequence[str]) -> dict[str, str]:
         """Return the metadata of a file.
@@ -108,7 +110,7 @@ class Exportable(nn.Module):
             "task": self.task,
             "class_names": json.dumps(list(class_names)),
             "image_size": json.dumps(list(self.size)),
-            "input": "RGB, float32 from 0 to 1, NCHW",
+            "input": f"{words_of(self.in_channels)}, float32 from 0 to 1, NCHW",
         }
         head = getattr(self.network, "head", None)
         if isinstance(head, FixedSSDLite):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.channels import to_gray
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.near_duplicates import (
     DISTANCE,
@@ -97,7 +97,7 @@ def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> 
     def thumbnail(number: int) -> Thumbnail | None:
         if number not in small:
             image = image_of(*pool.place(number), limits.max_pixels)
-            gray = None if image is None else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            gray = None if image is None else to_gray(image)
             small[number] = None if gray is None else thumbnail_of(np.asarray(gray, np.uint8))
         return small[number]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from parcnet_train.data.base import TaskData
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.detection.coco import read_annotations
 from parcnet_train.data.detection.dataset import BoxedImages
 from parcnet_train.data.detection.module import CocoData
@@ -143,8 +144,13 @@ def read_all(sets: Sequence[ImageSet], max_pixels: int, order: Order, pace: Pace
             for seen in look_at(images.dataset, range(len(images)), images.title):
                 facts.put(seen.sample, facts_of_sample(seen.result, seen.error))
     paths = list(places)
-    read = functools.partial(facts_of_file, max_pixels=max_pixels, decodes=order.decodes)
-    cache = order.cache and cache_file(order.cache, root_of(sets), max_pixels, order.decodes)
+    settings = {
+        "max_pixels": max_pixels,
+        "decodes": order.decodes,
+        "channels": sets[0].channels if sets else RGB,
+    }
+    read = functools.partial(facts_of_file, **settings)  # type: ignore[arg-type]
+    cache = order.cache and cache_file(order.cache, root_of(sets), settings)
     for number, values in scan(paths, read, cache, "images", pace):
         known = Facts(*values)
         for facts, place in places[paths[number]]:

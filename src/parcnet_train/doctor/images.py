@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.channels import GRAY, RGB, words_of
 from parcnet_train.data.decoding import unreadable
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.near_duplicates import FLAT
@@ -232,11 +233,14 @@ def wrong_suffixes(read: Read) -> Marks:
 
 
 def modes(read: Read) -> Iterator[Finding]:
-    """Yield images whose pixels are not plain RGB."""
-    facts = read.facts
+    """Yield images whose pixels are not plain RGB, or not plain gray if gray ones are wanted."""
+    facts, channels = read.facts, read.images.channels
+    if channels not in (GRAY, RGB):
+        return
+    wanted = "L" if channels == GRAY else "RGB"
     groups: dict[tuple[Severity, str], list[int]] = {}
     for index, mode in enumerate(facts.words["mode"]):
-        if mode not in ("", "RGB"):
+        if mode not in ("", wanted):
             groups.setdefault(meaning_of(mode), []).append(index)
     for (severity, words), indices in groups.items():
         marks = np.isin(facts["mode"], indices)
@@ -250,10 +254,10 @@ def modes(read: Read) -> Iterator[Finding]:
             int(marks.sum()),
             "images",
             f"{share(int(marks.sum()), len(facts))} of the {read.images.title} images are not "
-            f"plain RGB. {words}",
+            f"plain {words_of(channels)}. {words}",
             "Nothing has to be done, unless they are there by accident."
             if severity == "note"
-            else "Convert them to 8-bit RGB, and look at the result.",
+            else f"Convert them to 8-bit {words_of(channels)}, and look at the result.",
             files_of(read, marks, lambda place: facts.word("mode", place)),
         )
 
@@ -268,7 +272,7 @@ def meaning_of(mode: str) -> tuple[Severity, str]:
         return "warning", "Colors for printing are converted without a profile."
     if mode in ("RGBA", "LA", "PA"):
         return "warning", "Transparency is dropped; what was transparent gets an arbitrary color."
-    return "note", "Gray and palette images are converted to RGB."
+    return "note", "A training converts them."
 
 
 def appearance(read: Read, limits: Limits) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.channels import to_rgb
 from parcnet_train.data.decoding import read_image
 from parcnet_train.doctor.findings import Drawing
 from parcnet_train.doctor.sets import ImageSet
@@ -35,7 +36,7 @@ def draw(image: Image, caption: str, alt: str, side: int = SIDE) -> Drawing:
     size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
     enlarges = cv2.INTER_NEAREST if scale > 2 else cv2.INTER_LINEAR
     method = cv2.INTER_AREA if scale < 1 else enlarges
-    small = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    small = np.asarray(cv2.resize(to_rgb(image), size, interpolation=method), np.uint8)
     return Drawing(encode(small), caption, alt)
 
 
@@ -43,7 +44,7 @@ def image_of(images: ImageSet, place: int, max_pixels: int) -> Image | None:
     """Read an image for a picture; None if it cannot be read."""
     try:
         if images.has_files:
-            return read_image(images.path(place), max_pixels)
+            return read_image(images.path(place), max_pixels, images.channels)
         return np.asarray(images.dataset.original(place))
     except DataError:
         return None

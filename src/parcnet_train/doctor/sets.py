@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.base import TaskData
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.module import CocoData
@@ -35,6 +36,7 @@ class ImageSet:
         annotations: All boxes; None for other tasks than detection.
         masks: Names of the masks, relative to the folder; None for other tasks than segmentation.
         has_files: Whether each image is a file.
+        channels: Number of channels of the images.
     """
 
     split: str
@@ -46,6 +48,7 @@ class ImageSet:
     annotations: CocoAnnotations | None = None
     masks: npt.NDArray[np.bytes_] | None = None
     has_files: bool = True
+    channels: int = RGB
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,13 +109,25 @@ def set_of(data: TaskData, split: str) -> ImageSet:
     dataset: Any = data.make_train_set() if split == "train" else data.make_val_set()
     if isinstance(data, VocData):
         source = data.train_list if split == "train" else data.evaluated_list
-        return ImageSet(split, dataset.root, source, dataset.images, dataset, masks=dataset.masks)
+        return ImageSet(
+            split,
+            dataset.root,
+            source,
+            dataset.images,
+            dataset,
+            masks=dataset.masks,
+            channels=data.channels,
+        )
     labels = dataset.labels if isinstance(dataset, ImageDataset) else None
     folder = getattr(dataset, "folder", data.root)
     if hasattr(dataset, "path") and len(dataset.files()) == len(dataset):
-        return ImageSet(split, folder, folder, dataset.files(), dataset, labels)
+        return ImageSet(
+            split, folder, folder, dataset.files(), dataset, labels, channels=data.channels
+        )
     rows = np.array([b"row %d" % row for row in range(len(dataset))])
-    return ImageSet(split, folder, folder, rows, dataset, labels, has_files=False)
+    return ImageSet(
+        split, folder, folder, rows, dataset, labels, has_files=False, channels=data.channels
+    )
 
 
 def boxed_set(data: CocoData, split: str) -> ImageSet:
@@ -129,4 +144,12 @@ def boxed_set(data: CocoData, split: str) -> ImageSet:
         dataset = data.make_train_set() if is_training else data.make_val_set()
     except DataError:  # `check_files` reports it
         dataset = None
-    return ImageSet(split, folder, file, annotations.files, dataset, annotations=annotations)
+    return ImageSet(
+        split,
+        folder,
+        file,
+        annotations.files,
+        dataset,
+        annotations=annotations,
+        channels=data.channels,
+    )

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import RGB
 from parcnet_train.errors import ConfigError
 
 OutputStride = Literal[8, 16, 32]
@@ -103,6 +104,7 @@ class Backbone(nn.Module):
         levels: Feature maps, finest first.
         fixed_size: Height and width of the only images that the network takes, in pixels; None: any
             multiple of its last stride.
+        in_channels: Number of channels of the images, see `adapt_input`.
     """
 
     brings_classifier: ClassVar[bool] = False
@@ -110,6 +112,7 @@ class Backbone(nn.Module):
     native_entries: ClassVar[tuple[str, ...]] = ()
     levels: tuple[Level, ...]
     fixed_size: tuple[int, int] | None = None
+    in_channels: int = RGB
     stages: nn.ModuleList | list[nn.Module]
 
     def classifier(self, num_classes: int) -> nn.Module:
@@ -126,7 +129,7 @@ class Backbone(nn.Module):
         """Encode images.
 
         Args:
-            images: Float RGB images `(B, 3, H, W)` in [0, 1].
+            images: Float RGB images `(B, 3, H, W)` in [0, 1], or images of `in_channels` channels.
 
         Returns:
             One map `(B, level.channels, H / level.stride, W / level.stride)` per level.
@@ -136,3 +139,9 @@ class Backbone(nn.Module):
             images = stage(images)
             maps.append(images)
         return maps[-len(self.levels) :]
+
+
+def channels_of(network: nn.Module) -> int:
+    """Return the number of channels of a network's images: RGB, unless it declares another one."""
+    channels: int = getattr(network, "in_channels", RGB)
+    return channels

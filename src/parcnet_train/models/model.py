@@ -48,6 +48,7 @@ class Model(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.in_channels = backbone.in_channels
 
     def train(self, mode: bool = True) -> Self:
         """Set the training mode; modules with only frozen parameters stay in evaluation mode."""
@@ -87,7 +88,8 @@ class Model(nn.Module):
         """Predict one image of any size, prepared as in the evaluation of the model.
 
         Args:
-            image: Path, Pillow image, or RGB array `(H, W, 3)` uint8.
+            image: Path, Pillow image, or array `(H, W, 3)` uint8, RGB; other networks take their
+                own number of channels.
             top: Number of classes that a classifier returns.
             score_threshold: Probability that an object must exceed to be returned by a detector.
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from parcnet_train.data.channels import to_rgb
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import UnreadableError
 from parcnet_train.predict.inputs import read_file
@@ -37,11 +38,11 @@ class Found(NamedTuple):
 def load_file(path: Path, predictor: Predictor) -> Loaded | UnreadableError:
     """Read a file and prepare it; return the error if it is unreadable."""
     try:
-        image = read_file(path, predictor.max_pixels)
+        image = read_file(path, predictor.max_pixels, predictor.channels)
     except UnreadableError as error:
         return error
     try:
-        return Loaded(predictor.prepare(image), resize(image))
+        return Loaded(predictor.prepare(image), resize(to_rgb(image)))
     except UnreadableError as error:
         return UnreadableError(f"{path}: {error}")
 

@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from parcnet_train.data.channels import GRAY, RGB, words_of
 from parcnet_train.data.decoding import SUFFIXES, Image, decode_whole
 from parcnet_train.data.folders import (
     LeftOut,
@@ -31,6 +32,7 @@ from parcnet_train.files import read_regular
 STDIN = "-"
 RECURSIVE = "**"  # matches any number of nested folders in a pattern
 EXPECTED = "expected an image, a folder, a pattern such as 'photos/*.jpg', or - for names on stdin"
+MODES = {GRAY: "L", RGB: "RGB"}  # Pillow's modes of ordinary images
 DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits per channel
 
 
@@ -136,49 +138,54 @@ def expand(pattern: str) -> Iterator[str]:
             yield from expand(str(Path(glob.escape(str(Path(start, inside))), *rest)))
 
 
-def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+def read_file(path: Path, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
     """Decode a file as the validation does; a truncated file is an error.
 
     Args:
         path: Path of the file.
         max_pixels: Largest number of pixels that its header may declare.
+        channels: Number of channels of the network's images, see `decode`.
 
     Raises:
         UnreadableError: If it cannot be read; the message contains the path and the reason.
     """
     try:
-        return decode_whole(read_regular(path), max_pixels)
+        return decode_whole(read_regular(path), max_pixels, channels)
     except OSError as error:
         raise UnreadableError(f"{path}: {reason_of(error)}") from error
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from error
 
 
-def to_pixels(image: Any, max_pixels: int = MAX_PIXELS) -> Image:
-    """Convert an image given in Python code to `(H, W, 3)` uint8 RGB.
+def to_pixels(image: Any, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
+    """Convert an image given in Python code to `(H, W, channels)` uint8.
 
     Args:
-        image: Path, Pillow image, or array `(H, W, 3)` uint8 RGB. A Pillow image is rotated
-            according to its EXIF orientation; of an animation, the current frame is used.
+        image: Path, Pillow image, or array `(H, W, channels)` uint8, RGB unless the network takes
+            others. A Pillow image is rotated according to its EXIF orientation; of an animation,
+            the current frame is used.
         max_pixels: Largest number of pixels that the header of a file may declare.
+        channels: Number of channels of the network's images.
 
     Raises:
         UnreadableError: If the file cannot be read.
         DataError: If the image is of another kind.
     """
     if isinstance(image, str | Path):
-        return read_file(Path(image).expanduser(), max_pixels)
+        return read_file(Path(image).expanduser(), max_pixels, channels)
     if isinstance(image, PIL.Image.Image):
         image = PIL.ImageOps.exif_transpose(image)
         if image.mode.startswith(DEEP):
             deep = np.asarray(image).astype(np.int64)
             image = PIL.Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8))
-        return np.array(image.convert("RGB"))
+        if channels in MODES:
+            image = image.convert(MODES[channels])
+        image = np.array(image).reshape(image.height, image.width, -1)
     is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
-    if not is_array or image.shape[2] != 3 or 0 in image.shape:
+    if not is_array or image.shape[2] != channels or 0 in image.shape:
         given = f"{image.dtype}{list(image.shape)}" if hasattr(image, "shape") else repr(image)
         raise DataError(
-            f"predict: {given[:80]} is not an image; expected a path, a Pillow image, or an RGB "
-            "array of uint8 with the shape (height, width, 3)"
+            f"predict: {given[:80]} is not an image; expected a path, a Pillow image, or an array "
+            f"of uint8 with the shape (height, width, {channels}), {words_of(channels)}"
         )
     return np.ascontiguousarray(image)

@@ -9,6 +9,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import stack_images
@@ -29,7 +30,7 @@ class Options(NamedTuple):
 class Prepared(NamedTuple):
     """An image, preprocessed for the network."""
 
-    pixels: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
+    pixels: Tensor  # (C, H, W) uint8, in memory (H, W, C)
     placement: Tensor  # (4,) float32, see `DetectionBatch.placements`
     size: Size  # of the original image, in pixels
 
@@ -44,6 +45,7 @@ class Predictor:
     Attributes:
         max_pixels: Largest number of pixels of a file that is read: `data.max_pixels` of the
             training.
+        channels: Number of channels of the network's images: `data.channels` of the training.
     """
 
     # Whether images keep their sizes, so that every batch has one image.
@@ -53,6 +55,7 @@ class Predictor:
         self.class_names = list(class_names)
         self.key = SampleKey(0, 0, size)  # the transforms read only the size
         self.max_pixels = MAX_PIXELS
+        self.channels = RGB
 
     def transform(self, image: Image) -> tuple[Image, Any]:
         """Return the network's input, and the placement `(4,)` of the original image in it."""
@@ -65,7 +68,7 @@ class Predictor:
 
         Args:
             network: Network of the task.
-            images: Images `(B, 3, H, W)` uint8, on the network's device.
+            images: Images `(B, C, H, W)` uint8, on the network's device.
             prepared: Prepared images, which come first in the batch; the rest of it is padding.
             options: Options of the caller.
         """
@@ -114,6 +117,6 @@ class Predictor:
         self, network: nn.Module, image: Any, top: int, score_threshold: float
     ) -> Prediction:
         """Predict on one image given in Python code; see `to_pixels` for what it may be."""
-        prepared = self.prepare(to_pixels(image, self.max_pixels))
+        prepared = self.prepare(to_pixels(image, self.max_pixels, self.channels))
         (found,) = self.predict_all(network, [prepared], Options(top, score_threshold))
         return found

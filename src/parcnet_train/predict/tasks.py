@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.classification.transforms import EvalTransform
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.detection.transforms import DetectionEvalTransform, View
@@ -185,6 +186,7 @@ def predictor_of(
         case _:
             return None
     predictor.max_pixels = data.get("max_pixels", MAX_PIXELS)
+    predictor.channels = data.get("channels", RGB)
     return predictor
 
 

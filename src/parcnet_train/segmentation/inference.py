@@ -103,7 +103,7 @@ def classes_of_windows(network: Network, image: Tensor, window: Size) -> Tensor:
         max(0, wanted - length) for wanted, length in zip(window, (height, width), strict=True)
     ]
     if any(missing):
-        image = functional.pad(image, (0, missing[1], 0, missing[0]), value=LETTERBOX_COLOR[0])
+        image = functional.pad(image, (0, missing[1], 0, missing[0]), value=LETTERBOX_COLOR)
     classes = torch.empty(image.shape[1:], dtype=torch.uint8, device=image.device)
     for rows in spans(image.shape[1], window[0]):
         for columns in spans(image.shape[2], window[1]):

@@ -18,7 +18,7 @@ from timm.models._features import FeatureGetterNet, feature_take_indices
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
-from parcnet_train.models.backbones.adapt import Normalize
+from parcnet_train.models.backbones.adapt import adapt_input
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.classifier import Classifier
 from parcnet_train.models.layers.blocks import initialize
@@ -332,34 +332,3 @@ def own_names(state: Mapping[str, Any], network: nn.Module | None = None) -> dic
         for name, value in state.items()
         if name.startswith(OF_CHECKPOINTS)
     }
-
-
-def adapt_input(backbone: Backbone, channels: int) -> None:
-    """Let a backbone take images with another number of channels, in place.
-
-    The first convolution gets new random weights of the same standard deviation. Means and standard
-    deviations are repeated as timm repeats pretrained weights: channel 3 has those of channel 0,
-    and so on; a single channel has their averages.
-
-    Args:
-        backbone: Backbone that takes RGB images.
-        channels: Number of channels.
-    """
-    if channels == 3:
-        return
-    first = next(each for each in backbone.modules() if isinstance(each, nn.Conv2d))
-    weight = first.weight.detach()
-    shape = (weight.shape[0], channels, *weight.shape[2:])
-    first.in_channels = channels
-    first.weight = nn.Parameter(torch.randn(shape, device=weight.device) * weight.std())
-    for module in backbone.modules():
-        if isinstance(module, Normalize):
-            module.mean = for_channels(module.mean, channels)
-            module.std = for_channels(module.std, channels)
-
-
-def for_channels(values: Tensor, channels: int) -> Tensor:
-    """Return the average of values `(3, 1, 1)` for one channel, otherwise their repetition."""
-    if channels == 1:
-        return values.mean(0, keepdim=True)
-    return values.repeat(-(-channels // len(values)), 1, 1)[:channels]

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from parcnet_train.data.channels import to_rgb
+
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Pair = tuple[Picture, Picture]  # ground truth and prediction
 Color = tuple[int, int, int]  # red, green, blue
@@ -25,8 +27,8 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def to_picture(image: Tensor) -> Picture:
-    """Convert an image `(3, H, W)` of a batch to a picture."""
-    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+    """Convert an image `(C, H, W)` of a batch to a picture."""
+    return to_rgb(image.permute(1, 2, 0).cpu().numpy())
 
 
 def resize(image: Picture, shape: Sequence[int] | None = None) -> Picture:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parcnet_train.data.batches import PADDING, UNLABELED, ClassificationBatch
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.folders import list_images
 from parcnet_train.data.headers import MAX_PIXELS
@@ -21,7 +22,7 @@ from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import UnreadableError
 
-Sample = tuple[Tensor, int] | None  # (3, H, W) uint8 and class index; None: unreadable
+Sample = tuple[Tensor, int] | None  # (C, H, W) uint8 and class index; None: unreadable
 
 
 class ImageDataset(Dataset[Sample]):
@@ -32,6 +33,7 @@ class ImageDataset(Dataset[Sample]):
         transform: Function that maps an image to the size given in the sample key.
         on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
             out.
+        channels: Number of channels of the images, see `decode`.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class ImageDataset(Dataset[Sample]):
         labels: npt.NDArray[np.int64],
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
+        channels: int = RGB,
     ) -> None:
         self.labels = labels
         self.transform = transform
         self.on_error = on_error
+        self.channels = channels
 
     def look(self, sample: int) -> Image:
         """Read an image.
@@ -68,16 +72,16 @@ class ImageDataset(Dataset[Sample]):
         return len(self.labels)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """Return an image, `(3, H, W)` uint8 RGB, and its class index.
+        """Return an image, `(C, H, W)` uint8, and its class index.
 
-        A padding key gives a black image and the index -1. In memory, the image is `(H, W, 3)`, as
+        A padding key gives a black image and the index -1. In memory, the image is `(H, W, C)`, as
         it was decoded. An unreadable image gives None if `on_error` is `skip`.
 
         Raises:
             DataError: If the image is unreadable and `on_error` is `stop`.
         """
         if key.sample == PADDING:
-            black = torch.zeros(*key.size, 3, dtype=torch.uint8)
+            black = torch.zeros(*key.size, self.channels, dtype=torch.uint8)
             return black.permute(2, 0, 1), UNLABELED
         try:
             image = self.look(key.sample)
@@ -103,6 +107,7 @@ class ImageFolderDataset(ImageDataset):
         on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
             out.
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        channels: Number of channels of the images, see `decode`.
     """
 
     def __init__(
@@ -112,15 +117,16 @@ class ImageFolderDataset(ImageDataset):
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
         max_pixels: int = MAX_PIXELS,
+        channels: int = RGB,
     ) -> None:
         self.folder = folder
         self.max_pixels = max_pixels
         self.paths, labels, _ = list_images(folder, class_names)
-        super().__init__(labels, transform, on_error)
+        super().__init__(labels, transform, on_error, channels)
 
     def look(self, sample: int) -> Image:
         """Decode an image file; raises `UnreadableError` if it cannot be read."""
-        return read_image(self.path(sample), self.max_pixels)
+        return read_image(self.path(sample), self.max_pixels, self.channels)
 
     def path(self, sample: int) -> Path:
         """Return the path of an image."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from parcnet_train.bounds import Count, Pixels
 from parcnet_train.data.base import SharedArguments
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.classification.huggingface_splits import (
     features_of,
@@ -44,6 +45,7 @@ class HuggingFaceDataset(ImageDataset):
             out.
         folder: Folder of the rows, for messages.
         max_pixels: Largest number of pixels of an image; one that declares more is unreadable.
+        channels: Number of channels of the images, see `decode`.
 
     Raises:
         DataError: If a row has no class.
@@ -58,6 +60,7 @@ class HuggingFaceDataset(ImageDataset):
         on_error: Literal["stop", "skip"],
         folder: Path,
         max_pixels: int = MAX_PIXELS,
+        channels: int = RGB,
     ) -> None:
         labels = np.asarray(rows.with_format("numpy")[label_column][:])
         if labels.dtype.kind not in "iu" or (labels.size and labels.min() < 0):
@@ -66,7 +69,7 @@ class HuggingFaceDataset(ImageDataset):
                 "class in every row. Fix: choose another split with data.train_dir, data.val_dir "
                 "or data.test_dir"
             )
-        super().__init__(labels, transform, on_error)
+        super().__init__(labels, transform, on_error, channels)
         self.rows = rows.select_columns([image_column])
         self.image_column = image_column
         self.folder = folder
@@ -83,9 +86,9 @@ class HuggingFaceDataset(ImageDataset):
         if file is None:
             raise unreadable(place, "it is empty")
         if not file["bytes"]:
-            return read_image(Path(file["path"] or ""), self.max_pixels)
+            return read_image(Path(file["path"] or ""), self.max_pixels, self.channels)
         try:
-            return decode(file["bytes"], self.max_pixels)
+            return decode(file["bytes"], self.max_pixels, self.channels)
         except UnreadableError as error:
             raise unreadable(place, error) from error
 
@@ -238,6 +241,7 @@ class HuggingFaceData(ImageFolderData):
             self.on_error,
             folder,
             self.max_pixels,
+            self.channels,
         )
         if (largest := dataset.labels.max()) >= len(names):
             raise DataError(

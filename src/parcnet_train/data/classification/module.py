@@ -122,5 +122,5 @@ class ImageFolderData(TaskData):
     ) -> ImageDataset:
         """Create the data set of a folder; lists its images."""
         return ImageFolderDataset(
-            folder, self.class_names, transform, self.on_error, self.max_pixels
+            folder, self.class_names, transform, self.on_error, self.max_pixels, self.channels
         )

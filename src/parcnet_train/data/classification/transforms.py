@@ -9,7 +9,6 @@ from random import Random
 from typing import Annotated
 
 import albumentations
-import cv2
 import numpy as np
 import torch
 from annotated_types import Ge, Le
@@ -25,6 +24,7 @@ from parcnet_train.bounds import (
 )
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.extra import ExtraTransforms, Transform
+from parcnet_train.data.resizing import mirrored, resized
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.sizes import Size
 
@@ -143,7 +143,7 @@ class RandAugment:
         self.augment = v2.RandAugment(operations, magnitude)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Augment an image, `(H, W, 3)`; the shape stays."""
+        """Augment an image, `(H, W, C)`; the shape stays."""
         with torch.random.fork_rng(devices=[]):
             # `torch.manual_seed` would also seed the devices of the main process.
             torch.default_generator.manual_seed(random.getrandbits(63))
@@ -166,7 +166,7 @@ class ColorJitter:
         self.jitter = albumentations.ColorJitter(brightness, contrast, saturation, hue, p=1.0)
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Augment an image, `(H, W, 3)`; the shape stays."""
+        """Augment an image, `(H, W, C)`; the shape stays."""
         self.jitter.set_random_state(np.random.default_rng(random.getrandbits(64)), random)
         return self.jitter(image=image)["image"]
 
@@ -182,7 +182,7 @@ class RandomErasing:
         self.probability = probability
 
     def __call__(self, image: Image, random: Random) -> Image:
-        """Augment an image, `(H, W, 3)`, in place."""
+        """Augment an image, `(H, W, C)`, in place."""
         if random.random() < self.probability:
             box = random_box(image.shape[:2], ERASED_SHARE, ERASED_RATIO, random)
             if box is not None:
@@ -217,7 +217,7 @@ class TrainTransform:
             yield ExtraTransforms(wanted.extra).image
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
-        """Map an image, `(H, W, 3)`, to `(*key.size, 3)`."""
+        """Map an image, `(H, W, C)`, to `(*key.size, C)`."""
         random = Random(f"{self.seed} {key.epoch} {key.sample} {key.copy}")  # hashed with SHA-512
         scale, ratio = self.augmentation.crop_scale, self.augmentation.crop_ratio
         size = image.shape[:2]
@@ -225,10 +225,9 @@ class TrainTransform:
             size, ratio
         )
         crop = image[top : top + height, left : left + width]
-        # Without antialiasing, as released.
-        image = cv2.resize(crop, key.size[::-1], interpolation=cv2.INTER_LINEAR)
+        image = resized(crop, key.size)
         if random.random() < self.augmentation.flip:
-            image = cv2.flip(image, 1)
+            image = mirrored(image)
         for option in self.options:
             image = option(image, random)
         return image
@@ -238,12 +237,12 @@ class EvalTransform:
     """Resizing to cover 9/8 of the input size, with the aspect ratio kept, then a center crop."""
 
     def __call__(self, image: Image, key: SampleKey) -> Image:
-        """Map an image, `(H, W, 3)`, to `(*key.size, 3)`, without randomness."""
+        """Map an image, `(H, W, C)`, to `(*key.size, C)`, without randomness."""
         height, width = key.size
         cover_height, cover_width = (round(length * RESIZE_RATIO) for length in key.size)
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
         # Without the tolerance, rounding could remove a pixel from a side that fits exactly.
-        resized = [math.floor(length * scale + 1e-6) for length in image.shape[:2]]
-        covering: Image = cv2.resize(image, resized[::-1], interpolation=cv2.INTER_LINEAR)
-        top, left = (resized[0] - height) // 2, (resized[1] - width) // 2
+        rows, columns = (math.floor(length * scale + 1e-6) for length in image.shape[:2])
+        covering = resized(image, (rows, columns))
+        top, left = (rows - height) // 2, (columns - width) // 2
         return covering[top : top + height, left : left + width]

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parcnet_train.data.batches import PADDING, UNLABELED, DetectionBatch
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.transforms import View
@@ -27,7 +28,7 @@ from parcnet_train.sizes import Size
 class BoxedImage(NamedTuple):
     """One sample of a `DetectionBatch`; the fields are described there."""
 
-    image: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
+    image: Tensor  # (C, H, W) uint8, in memory (H, W, C)
     boxes: Tensor  # (n, 4) float32, xyxy, pixels of `image`
     labels: Tensor  # (n,) int64
     sample: int
@@ -49,6 +50,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
         annotated_only: Whether images without annotations are left out, as released for training.
             Images that only have crowds stay.
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
+        channels: Number of channels of the images, see `decode`.
 
     Raises:
         DataError: If no image is left, or if `annotated_only` is set and there is no box to detect.
@@ -62,12 +64,14 @@ class BoxedImages(Dataset[BoxedImage | None]):
         on_error: Literal["stop", "skip"],
         annotated_only: bool = False,
         max_pixels: int = MAX_PIXELS,
+        channels: int = RGB,
     ) -> None:
         self.annotations = annotations
         self.folder = folder
         self.transform = transform
         self.on_error = on_error
         self.max_pixels = max_pixels
+        self.channels = channels
         counts = np.diff(annotations.starts)
         self.images = np.flatnonzero(counts >= int(annotated_only))  # positions in the annotations
         if not len(self.images):
@@ -97,7 +101,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
                 unreadable and `on_error` is `stop`.
         """
         if key.sample == PADDING:
-            return empty_place(key.size)
+            return empty_place(key.size, self.channels)
         number = int(self.images[key.sample])
         try:
             image = self.look(key.sample)
@@ -125,7 +129,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
             DataError: If its size differs from the annotations.
         """
         number = int(self.images[sample])
-        image = read_image(self.path(number), self.max_pixels)
+        image = read_image(self.path(number), self.max_pixels, self.channels)
         self.check_size(number, image)
         return image
 
@@ -185,10 +189,10 @@ def visible_boxes(
     return boxes, has_area & ~annotations.is_crowd
 
 
-def empty_place(size: Size) -> BoxedImage:
+def empty_place(size: Size, channels: int) -> BoxedImage:
     """Return a padding sample: a black image without boxes."""
     return BoxedImage(
-        torch.zeros(*size, 3, dtype=torch.uint8).permute(2, 0, 1),
+        torch.zeros(*size, channels, dtype=torch.uint8).permute(2, 0, 1),
         torch.zeros(0, 4),
         torch.zeros(0, dtype=torch.int64),
         PADDING,
@@ -208,8 +212,8 @@ def collate(samples: Sequence[BoxedImage | None], fill: bool = False) -> Detecti
         DataError: If no sample of the batch is readable.
     """
     kept = readable(samples, fill)
-    height, width = kept[0].image.shape[1:]
-    kept += [empty_place((height, width))] * (len(samples) - len(kept))
+    channels, height, width = kept[0].image.shape
+    kept += [empty_place((height, width), channels)] * (len(samples) - len(kept))
     most = max(1, *(len(each.labels) for each in kept))
     boxes = torch.zeros(len(kept), most, 4)
     labels = torch.full((len(kept), most), UNLABELED)

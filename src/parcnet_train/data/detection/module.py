@@ -215,6 +215,7 @@ class CocoData(TaskData):
             self.on_error,
             annotated_only=True,
             max_pixels=self.max_pixels,
+            channels=self.channels,
         )
 
     def make_val_set(self) -> BoxedImages:
@@ -227,4 +228,5 @@ class CocoData(TaskData):
             transform,
             self.on_error,
             max_pixels=self.max_pixels,
+            channels=self.channels,
         )

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torchvision.ops import box_iou
 
 from parcnet_train.bounds import Probability
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.extra import ExtraTransforms, Transform
 from parcnet_train.data.photometric import PhotometricDistortion
-from parcnet_train.data.resizing import border, fit_image, place, placement_of
+from parcnet_train.data.resizing import border, fit_image, mirrored, place, placement_of
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.sizes import Size
 
@@ -39,6 +39,7 @@ CROP_RATIO = (0.5, 2.0)  # height / width
 # color of ImageNet.
 EXPAND_SIDES = (1.0, 4.0)
 MEAN_COLOR = (123, 117, 104)
+MEAN_GRAY = 115  # its average, for images other than RGB
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class DetectionAugmentation:
 class View(NamedTuple):
     """An image with its boxes, and the position of the original image within it."""
 
-    image: Image  # (H, W, 3) uint8, RGB
+    image: Image  # (H, W, C) uint8
     boxes: Array  # (n, 4), xyxy, pixels of `image`
     labels: npt.NDArray[np.int64]  # (n,)
     # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3]); NaN after transforms
@@ -104,7 +105,7 @@ def fit(view: View, size: Size, keep_aspect: bool) -> View:
 
 def flip(view: View) -> View:
     """Mirror the image horizontally."""
-    return moved(view, cv2.flip(view.image, 1), (-1.0, 1.0), (view.image.shape[1], 0.0))
+    return moved(view, mirrored(view.image), (-1.0, 1.0), (view.image.shape[1], 0.0))
 
 
 def expand(view: View, random: Random) -> View:
@@ -113,7 +114,8 @@ def expand(view: View, random: Random) -> View:
     sides = random.uniform(*EXPAND_SIDES)
     below, beside = int(height * sides) - height, int(width * sides) - width
     top, left = random.randint(0, below), random.randint(0, beside)
-    image = border(view.image, top, below - top, left, beside - left, MEAN_COLOR)
+    color = MEAN_COLOR if view.image.shape[2] == RGB else MEAN_GRAY
+    image = border(view.image, top, below - top, left, beside - left, color)
     return moved(view, image, (1.0, 1.0), (left, top))
 
 

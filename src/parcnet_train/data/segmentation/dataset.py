@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
+from parcnet_train.data.channels import RGB
 from parcnet_train.data.decoding import Image, read_image
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
@@ -30,7 +31,7 @@ from parcnet_train.sizes import Size
 class MaskedImage(NamedTuple):
     """One sample of a `SegmentationBatch`; the fields are described there."""
 
-    image: Tensor  # (3, H, W) uint8, RGB, in memory (H, W, 3)
+    image: Tensor  # (C, H, W) uint8, in memory (H, W, C)
     mask: Tensor  # (H, W) uint8
     sample: int
     placement: Tensor  # (4,) float32
@@ -52,6 +53,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
             needs it.
         max_pixels: Largest number of pixels of an image or mask; a file that declares more is
             unreadable.
+        channels: Number of channels of the images, see `decode`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         on_error: Literal["stop", "skip"],
         keep_originals: bool = False,
         max_pixels: int = MAX_PIXELS,
+        channels: int = RGB,
     ) -> None:
         self.images = images
         self.masks = masks
@@ -73,6 +76,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         self.on_error = on_error
         self.keep_originals = keep_originals
         self.max_pixels = max_pixels
+        self.channels = channels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +92,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
                 and `on_error` is `stop`.
         """
         if key.sample == PADDING:
-            return empty_place(key.size, self.keep_originals)
+            return empty_place(key.size, self.channels, self.keep_originals)
         try:
             original = self.read(key.sample)
         except UnreadableError:
@@ -112,7 +116,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
             DataError: If their sizes differ, or the mask contains an unknown class.
         """
         path, mask_path = self.path(sample), self.mask_path(sample)
-        image = read_image(path, self.max_pixels)
+        image = read_image(path, self.max_pixels, self.channels)
         mask = read_mask(mask_path, self.max_pixels)
         refuse_other_size(path, image, mask_path, mask)
         return MaskedView(image, self.values.classes_of(mask_path, mask))
@@ -172,10 +176,10 @@ class MaskedImages(Dataset[MaskedImage | None]):
         return self.root / os.fsdecode(self.masks[sample])
 
 
-def empty_place(size: Size, keep_original: bool) -> MaskedImage:
+def empty_place(size: Size, channels: int, keep_original: bool) -> MaskedImage:
     """Return a padding sample: a black image whose pixels are all ignored."""
     return MaskedImage(
-        torch.zeros(*size, 3, dtype=torch.uint8).permute(2, 0, 1),
+        torch.zeros(*size, channels, dtype=torch.uint8).permute(2, 0, 1),
         torch.full(size, IGNORED, dtype=torch.uint8),
         PADDING,
         torch.tensor([1.0, 1.0, 0.0, 0.0]),
@@ -184,7 +188,9 @@ def empty_place(size: Size, keep_original: bool) -> MaskedImage:
 
 
 def collate(
-    samples: Sequence[MaskedImage | None], fill: bool = False, alone: Size | None = None
+    samples: Sequence[MaskedImage | None],
+    fill: bool = False,
+    alone: tuple[int, int, int] | None = None,
 ) -> SegmentationBatch:
     """Stack samples into a batch and count the unreadable ones.
 
@@ -192,19 +198,20 @@ def collate(
         samples: Samples of the batch, None for an unreadable one.
         fill: Whether an unreadable sample is replaced by another one of the batch; otherwise by a
             padding sample that does not count.
-        alone: Image size of the padding sample that replaces an unreadable image in batches of one
-            image.
+        alone: Channels, height and width of the padding sample that replaces an unreadable image in
+            batches of one image.
 
     Raises:
         DataError: If no sample of the batch is readable.
     """
     if alone is not None and samples[0] is None:
-        kept = [empty_place(alone, keep_original=True)]
+        kept = [empty_place(alone[1:], alone[0], keep_original=True)]
     else:
         kept = readable(samples, fill)
     first = kept[0]
-    size, is_evaluation = (first.mask.shape[0], first.mask.shape[1]), first.original is not None
-    kept += [empty_place(size, is_evaluation)] * (len(samples) - len(kept))
+    channels, height, width = first.image.shape
+    is_evaluation = first.original is not None
+    kept += [empty_place((height, width), channels, is_evaluation)] * (len(samples) - len(kept))
     return SegmentationBatch(
         stack_images([each.image for each in kept]),
         torch.stack([each.mask for each in kept]),

@@ -235,6 +235,7 @@ class VocData(TaskData):
             self.on_error,
             keep_originals,
             self.max_pixels,
+            self.channels,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -243,7 +244,9 @@ class VocData(TaskData):
             return super().val_dataloader()
         batches = EvalBatches(len(self.val_set), 1, self.image_size, *self._place())
         return self._loader(
-            self.val_set, batches, functools.partial(self.collate, alone=self.window)
+            self.val_set,
+            batches,
+            functools.partial(self.collate, alone=(self.channels, *self.window)),
         )
 
 

@@ -55,7 +55,7 @@ class SegmentationAugmentation:
 class MaskedView(NamedTuple):
     """An image with its mask, and the position of the original image within it."""
 
-    image: Image  # (H, W, 3) uint8, RGB
+    image: Image  # (H, W, C) uint8
     mask: Mask  # (H, W) uint8, class indices, or IGNORED
     # (4,): the original's (x, y) lies at (x * [0] + [2], y * [1] + [3]); NaN in training
     placement: npt.NDArray[np.float64] = np.array([1.0, 1.0, 0.0, 0.0])

@@ -17,6 +17,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from parcnet_train.models.base import channels_of
+
 # Scale and shift per channel, float64. `torch.nn.utils.fusion` does not give them: it only folds a
 # norm into the convolution before it; ours also go into convolutions after it, and into circular
 # convolutions, or are split between layers.
@@ -159,7 +161,9 @@ def fold_batch_norms(
 
 def empty_image(twin: nn.Module, size: tuple[int, int]) -> Tensor:
     """Return a batch of one image on the meta device."""
-    return torch.empty(1, 3, *size, device="meta", dtype=next(twin.parameters()).dtype)
+    return torch.empty(
+        1, channels_of(twin), *size, device="meta", dtype=next(twin.parameters()).dtype
+    )
 
 
 def remainder_of(norm: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import scratch_folder, write_whole
+from parcnet_train.models.base import channels_of
 
 # It has LayerNormalization (since 17) and HardSwish (14), and is old enough for most ONNX readers.
 OPSET = 18
@@ -80,7 +81,7 @@ def record(
         path = folder / "network.onnx"
         torch.onnx.export(
             network.eval(),
-            (torch.zeros(1, 3, *size),),
+            (torch.zeros(1, channels_of(network), *size),),
             str(path),
             dynamo=dynamo,
             external_data=False,

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from parcnet_train.data.decoding import PILLOW, damage, decode
+from parcnet_train.data.channels import GRAY, RGB, to_gray
+from parcnet_train.data.decoding import PILLOW, damage, decode, decode_whole
 from parcnet_train.data.headers import MAX_PIXELS, Header, find_header
 from parcnet_train.data.near_duplicates import difference_hash
 from parcnet_train.errors import UnreadableError, first_line, reason_of
@@ -68,17 +69,20 @@ class Facts(NamedTuple):
     sharpness: float = 0.0
 
 
-def facts_of_file(path: Path, max_pixels: int = MAX_PIXELS, decodes: bool = True) -> Facts:
+def facts_of_file(
+    path: Path, max_pixels: int = MAX_PIXELS, decodes: bool = True, channels: int = RGB
+) -> Facts:
     """Read the facts about an image file.
 
     Args:
         path: Path of the file.
         max_pixels: Largest number of pixels that the header may declare.
         decodes: Whether pixels are decoded and measured; otherwise only the header is read.
+        channels: Number of channels of the data set's images.
     """
     try:
         if decodes:
-            return facts_of_content(read_regular(path), max_pixels)
+            return facts_of_content(read_regular(path), max_pixels, channels=channels)
         with path.open("rb") as file:
             content = file.read(PREFIX)
             header = find_header(content)
@@ -89,7 +93,9 @@ def facts_of_file(path: Path, max_pixels: int = MAX_PIXELS, decodes: bool = True
         return Facts("missing", reason_of(error))
 
 
-def facts_of_content(content: bytes, max_pixels: int = MAX_PIXELS, decodes: bool = True) -> Facts:
+def facts_of_content(
+    content: bytes, max_pixels: int = MAX_PIXELS, decodes: bool = True, channels: int = RGB
+) -> Facts:
     """Return the facts about the content of an image file; see `facts_of_file`."""
     if not content:
         return Facts("empty", UNKNOWN)
@@ -115,15 +121,15 @@ def facts_of_content(content: bytes, max_pixels: int = MAX_PIXELS, decodes: bool
             reason=f"its header declares {width}x{height} = {height * width:,} pixels, more than "
             f"data.max_pixels={max_pixels}",
         )
-    return measured(content, known, orientation, max_pixels) if decodes else known
+    return measured(content, known, orientation, max_pixels, channels) if decodes else known
 
 
 def facts_of_pixels(image: npt.NDArray[np.uint8]) -> Facts:
-    """Return the facts about a decoded image, `(H, W, 3)` RGB, whose file is unknown."""
+    """Return the facts about a decoded image, `(H, W, C)`, whose file is unknown."""
     height, width = image.shape[:2]
     digest = digest_of(np.ascontiguousarray(image).tobytes())
     known = Facts(height=height, width=width, digest=digest)
-    return with_statistics(known, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return with_statistics(known, to_gray(image))
 
 
 def digest_of(content: bytes) -> int:
@@ -147,13 +153,20 @@ def mode_of(content: bytes, header: Header) -> tuple[str, int]:
     return mode, orientation if orientation in range(1, 9) else 1
 
 
-def measured(content: bytes, known: Facts, orientation: int, max_pixels: int) -> Facts:
+def measured(
+    content: bytes, known: Facts, orientation: int, max_pixels: int, channels: int
+) -> Facts:
     """Decode an image and add what its pixels say to the known facts.
 
     Pixels that a training would decode are enough here at a smaller size and without colors, which
     takes less than half the time; all bytes of the file are still decoded.
     """
     reason = None
+    if channels not in (GRAY, RGB):
+        try:
+            return with_statistics(known, to_gray(decode_whole(content, max_pixels, channels)))
+        except UnreadableError as error:
+            return known._replace(problem="unreadable", reason=str(error))
     if known.kind == "JPEG":
         try:
             gray = simplejpeg.decode_jpeg(content, "GRAY", min_height=THUMB, min_width=THUMB)
@@ -170,7 +183,7 @@ def measured(content: bytes, known: Facts, orientation: int, max_pixels: int) ->
         reason = damage(content, known.kind) or reason
     if reason:
         known = known._replace(problem="damaged", reason=reason)
-    return with_statistics(known, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return with_statistics(known, to_gray(image))
 
 
 def damage_of_png(content: bytes) -> str | None:

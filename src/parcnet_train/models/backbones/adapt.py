@@ -1,10 +1,12 @@
 """Tools that backbones share: normalization, dilation, insertion of ParC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import RGB
+from parcnet_train.errors import ConfigError
 from parcnet_train.models.backbones.parcify import plan, replace
 from parcnet_train.models.base import Backbone, StageSampling
 from parcnet_train.models.layers.circular import Algorithm
@@ -33,8 +35,13 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
+    def adapt(self, channels: int) -> None:
+        """Fit the normalization of RGB to images of another number of channels."""
+        self.mean = for_channels(self.mean, channels)
+        self.std = for_channels(self.std, channels)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Map `(B, 3, H, W)` to the same shape."""
+        """Map `(B, C, H, W)` to the same shape."""
         return (images - self.mean) / self.std
 
 
@@ -57,6 +64,69 @@ class NormalizingBackbone(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encode images, as `Backbone.forward`."""
         return self.encode(self.normalize(images))
+
+
+def adapt_input(backbone: Backbone, channels: int) -> None:
+    """Let a backbone take images with another number of channels, in place.
+
+    The first convolution gets new random weights of the same standard deviation. Means and standard
+    deviations are repeated as timm repeats pretrained weights: channel 3 has those of channel 0,
+    and so on; a single channel has their averages.
+
+    Args:
+        backbone: Backbone that takes RGB images, which only its first convolution reads.
+        channels: Number of channels.
+
+    Raises:
+        ConfigError: If its first convolution does not read RGB images.
+    """
+    if channels == RGB:
+        return
+    backbone.in_channels = channels
+    convolutions = (each for each in backbone.modules() if isinstance(each, nn.Conv2d))
+    first = next(convolutions, None)
+    if first is None or first.in_channels != RGB:
+        raise ConfigError(
+            f"data.channels={channels}: {type(backbone).__name__} has no convolution that reads "
+            "the image; expected 3. Fix: data.channels=3, or another backbone",
+            "data.channels",
+        )
+    weight = first.weight.detach()
+    shape = (weight.shape[0], channels, *weight.shape[2:])
+    first.in_channels = channels
+    first.weight = nn.Parameter(torch.randn(shape, device=weight.device) * weight.std())
+    for module in backbone.modules():
+        if isinstance(module, Normalize):
+            module.adapt(channels)
+
+
+def adapted_weights(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Return a state dict in which weights for RGB fit a backbone for other images, as timm does.
+
+    The weights of a single channel are the sum over RGB, so that a gray image gives what it gave as
+    RGB. Those of more channels are repeated, and scaled by 3 / channels.
+
+    Args:
+        state: State dict of the backbone for RGB, or for the backbone's own number of channels.
+        backbone: Backbone that gets the weights.
+    """
+    own, channels, adapted = backbone.state_dict(), backbone.in_channels, dict(state)
+    for name, weight in state.items():
+        wanted = own[name].shape if name in own else weight.shape
+        if weight.shape == wanted or weight.ndim != 4:
+            continue
+        if weight.shape[1] != RGB or wanted[1] != channels:
+            continue
+        repeated = weight.repeat(1, -(-channels // RGB), 1, 1)[:, :channels] * (RGB / channels)
+        adapted[name] = weight.sum(1, keepdim=True) if channels == 1 else repeated
+    return adapted
+
+
+def for_channels(values: Tensor, channels: int) -> Tensor:
+    """Return the average of values `(3, 1, 1)` for one channel, otherwise their repetition."""
+    if channels == 1:
+        return values.mean(0, keepdim=True)
+    return values.repeat(-(-channels // len(values)), 1, 1)[:channels]
 
 
 def dilate(stage: nn.Module, sampling: StageSampling) -> None:

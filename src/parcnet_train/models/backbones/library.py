@@ -93,7 +93,7 @@ class LibraryNetwork(Backbone):
             return [list(self.parameters())]
         twin = copy.deepcopy(self).to("meta").requires_grad_(True).eval()
         with torch.enable_grad():
-            maps = twin(torch.empty(1, 3, *self.published_size, device="meta"))
+            maps = twin(torch.empty(1, self.in_channels, *self.published_size, device="meta"))
         owners = list(self.parameters())
         first = dict.fromkeys(owners, len(maps) - 1)  # parameters without a map join the last one
         for number in reversed(range(len(maps))):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.data.channels import RGB
 from parcnet_train.errors import CheckpointError, ConfigError, first_line
 from parcnet_train.models.backbones.adapt import Normalize
 from parcnet_train.models.backbones.library import (
@@ -24,6 +25,7 @@ from parcnet_train.sizes import Size
 
 # Options of timm that this package sets, each with what to do instead.
 RESERVED = {
+    "in_chans": "data.channels",
     "features_only": "choose head=classifier or head=native",
     "num_classes": "leave it out; the data have the number of classes",
     "output_stride": "backbone.output_stride",
@@ -52,6 +54,7 @@ class Timm(LibraryNetwork):
             `name`, or else of timm's default tag; null for none.
         native: Whether the backbone is timm's whole network up to its classifier, for
             `head=native`.
+        in_channels: Number of channels of the images.
 
     Raises:
         ConfigError: If timm is not installed, does not know the name, refuses the options or the
@@ -65,6 +68,7 @@ class Timm(LibraryNetwork):
         options: dict[str, Any] | None = None,
         weights: Literal["library"] | None = None,
         native: bool = False,
+        in_channels: int = RGB,
     ) -> None:
         super().__init__()
         timm = library(name)
@@ -77,11 +81,13 @@ class Timm(LibraryNetwork):
         self.name, self.output_stride = name, output_stride
         self.options = dict(options or {})
         self.native = native
+        self.in_channels = in_channels
         refuse_options(self.options, RESERVED)
         network = self.whole_network(1000) if native else self.network_of_maps()
         self.network = network
         settings = network.pretrained_cfg
         self.normalize = Normalize(settings["mean"], settings["std"])
+        self.normalize.adapt(in_channels)
         self.published_size = size_in(self.options, settings)
         # How the network returns its maps: a vector, a list of maps, or one map.
         self.channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
@@ -126,11 +132,11 @@ class Timm(LibraryNetwork):
             ConfigError: If timm refuses any argument; its own error is the cause.
         """
         # Networks that cannot be dilated do not take the argument.
-        dilation = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        own = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        # timm adapts all convolutions of a stem that read the image, which may be several.
+        own |= {} if self.in_channels == RGB else {"in_chans": self.in_channels}
         try:
-            return library(self.name).create_model(
-                self.name, **dilation, **self.options, **arguments
-            )
+            return library(self.name).create_model(self.name, **own, **self.options, **arguments)
         except Exception as error:  # whatever timm raises here is about the arguments
             raise ConfigError(self.refusal(error)) from error
 
@@ -195,7 +201,7 @@ class Timm(LibraryNetwork):
         network: Any = self.network
         with torch.device("meta"):
             twin = self.create(num_classes=0).eval()
-            found = twin.forward_features(torch.empty(1, 3, *self.published_size))
+            found = twin.forward_features(torch.empty(1, self.in_channels, *self.published_size))
         if not isinstance(found, Tensor) or found.ndim != 4:
             raise ConfigError(
                 f"backbone.name={self.name}: timm has no feature maps of this network. "
@@ -213,7 +219,10 @@ class Timm(LibraryNetwork):
             try:
                 twin(
                     torch.empty(
-                        1, 3, *(each + OTHER for each in self.published_size), device="meta"
+                        1,
+                        self.in_channels,
+                        *(each + OTHER for each in self.published_size),
+                        device="meta",
                     )
                 )
             except Exception:  # whatever a network raises here is about shapes
@@ -239,7 +248,9 @@ class Timm(LibraryNetwork):
             was_training = network.training
             with torch.no_grad():
                 device = next(network.parameters()).device
-                network.eval()(torch.zeros(1, 3, *self.published_size, device=device))
+                network.eval()(
+                    torch.zeros(1, self.in_channels, *self.published_size, device=device)
+                )
             network.train(was_training)
             if shapes_of_buffers(network) == before:
                 return

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from parcnet_train.models.base import channels_of
 from parcnet_train.models.layers.parc import CircularConv
 from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.meter import Meter, tensors_of
@@ -63,12 +64,12 @@ def counts(network: nn.Module, size: tuple[int, int]) -> Counts:
     A circular convolution counts by its definition, whatever algorithm computes it.
 
     Args:
-        network: Module that takes float images `(B, 3, H, W)`; it is not changed.
+        network: Module that takes float images `(B, C, H, W)`; it is not changed.
         size: Height and width of the image, in pixels.
     """
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        on_meta(network)(torch.empty(1, 3, *size, device="meta"))
+        on_meta(network)(torch.empty(1, channels_of(network), *size, device="meta"))
     # torch counts a multiply-add as two operations.
     return Counts(count_parameters(network), counter.get_total_flops() // 2)
 
@@ -86,7 +87,7 @@ def profile(model: Model, size: tuple[int, int], batch_size: int = 1) -> list[St
         none of them; and the whole, `total`.
     """
     model = on_meta(model)
-    images = torch.empty(batch_size, 3, *size, device="meta")
+    images = torch.empty(batch_size, channels_of(model), *size, device="meta")
     parts = parts_of(model, images)
     meter = Meter([*model.parameters(), *model.buffers()], images)
     stages: dict[str, Stage] = {}

@@ -1,0 +1,98 @@
+"""Images with other channels than RGB: gray, with transparency, or of several sensors."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL.ImageOps
+from PIL.ImageFile import ImageFile
+
+from parcnet_train.errors import UnreadableError, first_line
+
+Pixels = npt.NDArray[Any]  # (H, W, C) uint8
+
+GRAY, RGB = 1, 3  # channels of ordinary images, to which others are converted
+
+
+def words_of(channels: int) -> str:
+    """Return what the channels of an image are, in words."""
+    return {GRAY: "gray", RGB: "RGB"}.get(channels, f"{channels} channels")
+
+
+def to_gray(image: Pixels) -> Pixels:
+    """Return the brightness of an image, `(H, W)`; of other images than RGB, the channels' mean."""
+    if image.shape[2] == RGB:
+        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return image[..., 0] if image.shape[2] == GRAY else image.mean(axis=2).astype(np.uint8)
+
+
+def to_rgb(image: Pixels) -> Pixels:
+    """Return an image as it can be shown, `(H, W, 3)`: gray, or the first three channels."""
+    if image.shape[2] >= RGB:
+        return np.ascontiguousarray(image[..., :RGB])
+    return np.repeat(image[..., :GRAY], RGB, axis=2)
+
+
+def read_tiff(content: bytes) -> Pixels:
+    """Decode a TIFF file, `(H, W, C)`; pages are channels.
+
+    OpenCV reads only up to four channels of such a file, and Pillow only certain combinations.
+
+    Raises:
+        UnreadableError: If it cannot be decoded, or has neither 8 nor 16 bits per channel.
+    """
+    try:
+        import tifffile
+    except ImportError as error:
+        raise UnreadableError(
+            "TIFF files with other channels than gray and RGB need the package tifffile. "
+            'Fix: pip install "parcnet-train[tiff]"'
+        ) from error
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            series = file.series[0]
+            axes, pixels = series.axes, series.asarray()
+    except Exception as error:  # tifffile raises nearly anything for a damaged file
+        raise UnreadableError(first_line(error)) from error
+    if "Y" not in axes or "X" not in axes:
+        raise UnreadableError(f"its axes are {axes}; expected an image with height and width")
+    image = np.moveaxis(pixels, (axes.index("Y"), axes.index("X")), (0, 1))
+    return with_8_bits(image.reshape(*image.shape[:2], -1))
+
+
+def read_bands(content: bytes, reader: Callable[[io.BytesIO], ImageFile]) -> Pixels:
+    """Decode an image with Pillow, `(H, W, C)`, upright according to its EXIF orientation.
+
+    Args:
+        content: Bytes of the file.
+        reader: Pillow's reader of the format.
+
+    Raises:
+        UnreadableError: If it cannot be decoded.
+    """
+    try:
+        with reader(io.BytesIO(content)) as file:
+            image = np.array(PIL.ImageOps.exif_transpose(file))
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        raise UnreadableError(first_line(error)) from error
+    return with_8_bits(image.reshape(*image.shape[:2], -1))
+
+
+def with_8_bits(image: Pixels) -> Pixels:
+    """Return an image with the upper 8 bits of each value.
+
+    Raises:
+        UnreadableError: If the values are neither 8 nor 16 bits.
+    """
+    if image.dtype == np.uint16:
+        image = image >> 8
+    elif image.dtype != np.uint8:
+        raise UnreadableError(
+            f"its values are of type {image.dtype}; expected 8 or 16 bits without sign"
+        )
+    return np.ascontiguousarray(image, np.uint8)
