@@ -22,6 +22,7 @@ OF_EXTRAS = {
     "pyarrow": "huggingface",
     "onnxruntime": "onnx",
     "openvino": "openvino",
+    "tifffile": "tiff",
     "timm": "timm",
     "wandb": "wandb",
 }

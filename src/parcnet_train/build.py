@@ -109,7 +109,7 @@ def build_backbone(config: Config) -> Backbone:
     """
     settings = {key: value for key, value in config["backbone"].items() if key != PRETRAINED}
     channels = image_channels(config)
-    own = {"native": True} if has_native_head(config) else {}
+    own: dict[str, Any] = {"native": True} if has_native_head(config) else {}
     if own and not getattr(locate(settings), "brings_classifier", False):
         raise ConfigError(
             f"head=native: {settings['_target_']} has no classifier of its own; expected a network "

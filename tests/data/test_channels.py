@@ -86,7 +86,10 @@ def test_channels_are_those_of_the_file(content, expected):
     ("content", "message"),
     [
         (encoded(noise(9, 7, 3)), "the number of its channels is 3; expected data.channels=4"),
-        (tiff(noise(9, 7, 6), planarconfig="contig"), "the number of its channels is 6; expected data.channels=4"),
+        (
+            tiff(noise(9, 7, 6), planarconfig="contig"),
+            "the number of its channels is 6; expected data.channels=4",
+        ),
         (
             tiff(noise(9, 7, 4).astype(np.float32), planarconfig="contig"),
             "its values are of type float32; expected 8 or 16 bits without sign",

@@ -113,7 +113,7 @@ class Contents(NamedTuple):
     others: list[LeftOut]
 
 
-def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entries | None]]:
+def walk(folder: Path, skipped: Sequence[Path] = ()) -> Iterator[tuple[str, Entries | None]]:
     """Walk through a folder and its subfolders, each once, and follow links.
 
     Hidden files and folders, and folders created by systems, are left out, and so are links to the
@@ -121,14 +121,14 @@ def walk(folder: Path, skipped: Path | None = None) -> Iterator[tuple[str, Entri
 
     Args:
         folder: Folder to start from.
-        skipped: Folder that is left out if it lies within the first one.
+        skipped: Folders that are left out, also if a link leads to them.
 
     Yields:
         Relative path of each folder, empty or with a slash at its end, and its entries other than
         folders; None instead of the entries if the folder cannot be opened.
     """
     start = Path(os.path.realpath(folder))
-    seen = {start.anchor, *([os.path.realpath(skipped)] if skipped else [])} - {str(start)}
+    seen = {start.anchor, *map(os.path.realpath, skipped)} - {str(start)}
     # Links come last, so that a file is found under its own path, not under that of a link.
     waiting = deque([""])
     while waiting:
@@ -161,7 +161,7 @@ def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
     images: list[str] = []
     no_files: list[str] = []
     others: list[LeftOut] = []
-    for inside, entries in walk(folder, skipped):
+    for inside, entries in walk(folder, [skipped] if skipped else []):
         if entries is None:
             others.append(LeftOut(CLOSED, inside or str(folder)))
             continue

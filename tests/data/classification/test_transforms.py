@@ -14,7 +14,6 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import RandAugment, RandomErasing
 
 import generators
-from parcnet_train.data.classification import transforms
 from parcnet_train.data.classification.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.data.samplers import SampleKey
 
@@ -364,7 +363,7 @@ def test_evaluation_loses_no_pixel_to_rounding(monkeypatch):
         sizes.append(size[::-1])
         return np.broadcast_to(np.uint8(0), (size[1], size[0], 3))
 
-    monkeypatch.setattr(transforms.cv2, "resize", resize)
+    monkeypatch.setattr(cv2, "resize", resize)
     for short in range(1, 1500, 3):
         for long in (short, short + 1, 2 * short, 3 * short + 7):
             evaluate(np.broadcast_to(np.uint8(0), (short, long, 3)), (256, 256))

@@ -5,6 +5,7 @@ import pytest
 from parcnet_train.data.decoding import read_image
 from parcnet_train.data.prepare.files import (
     Images,
+    files_below,
     in_parallel,
     lines_of,
     measure,
@@ -88,3 +89,12 @@ def test_errors_of_threads_are_returned_in_order():
 
 def test_repeated_names():
     assert repeated("abcab") == {"a", "b"}
+
+
+def test_a_link_to_a_folder_above_leads_to_no_file_beside_the_source(tmp_path):
+    source = tmp_path / "source"
+    text(source / "a.json", "{}")
+    text(tmp_path / "output" / "b.json", "{}")
+    (source / "up").symlink_to(tmp_path)
+    (source / "self").symlink_to(source)
+    assert files_below(source, (".json",)) == ["a.json"]

@@ -163,13 +163,13 @@ def test_unreadable_samples_are_padded_or_replaced():
 
 
 def test_unreadable_image_in_a_batch_of_one_is_padded():
-    batch = collate([None], alone=(6, 8))
+    batch = collate([None], alone=(3, 6, 8))
     assert batch.images.shape == (1, 3, 6, 8)
     assert (batch.masks == 255).all()
     assert [each.tolist() for each in batch.originals] == [[[255]]]
     assert batch.samples.tolist() == [PADDING]
     assert batch.skipped == 1
-    assert collate([masked(4)], alone=(6, 8)).images.shape == (1, 3, 4, 5)
+    assert collate([masked(4)], alone=(3, 6, 8)).images.shape == (1, 3, 4, 5)
 
 
 def test_data_set_holds_only_arrays(voc_folder):

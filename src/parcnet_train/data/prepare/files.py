@@ -132,10 +132,14 @@ def simplified(path: PurePosixPath) -> str:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Return the files of a folder and its subfolders with one of some suffixes, sorted."""
+    """Return the files of a folder and its subfolders with one of some suffixes, sorted.
+
+    Links to folders that contain it are left out: what a conversion writes may lie there.
+    """
+    above = folder.resolve().parents
     return sorted(
         inside + entry.name
-        for inside, entries in walk(folder)
+        for inside, entries in walk(folder, above)
         for entry in entries or ()
         if entry.name.lower().endswith(suffixes) and is_file(entry)
     )

@@ -132,9 +132,12 @@ class Timm(LibraryNetwork):
             ConfigError: If timm refuses any argument; its own error is the cause.
         """
         # Networks that cannot be dilated do not take the argument.
-        own = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        own: dict[str, int] = {}
+        if self.output_stride != 32:
+            own["output_stride"] = self.output_stride
         # timm adapts all convolutions of a stem that read the image, which may be several.
-        own |= {} if self.in_channels == RGB else {"in_chans": self.in_channels}
+        if self.in_channels != RGB:
+            own["in_chans"] = self.in_channels
         try:
             return library(self.name).create_model(self.name, **own, **self.options, **arguments)
         except Exception as error:  # whatever timm raises here is about the arguments
