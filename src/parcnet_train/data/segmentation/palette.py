@@ -97,7 +97,7 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
             f"{' with 0 as white' if is_inverted else ''}; expected an 8-bit PNG with a palette or "
             f"in grayscale. Fix: {way_out}"
         )
-    return np.asarray(indices // step, np.uint8)
+    return np.asarray(indices if step == 1 else indices // step, np.uint8)
 
 
 def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:

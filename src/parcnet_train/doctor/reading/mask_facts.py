@@ -8,16 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.resizing import fit_mask, place
+from parcnet_train.data.resizing import Placing, fit_mask, place
 from parcnet_train.data.segmentation.palette import Mask, read_mask
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.sizes import Size
+
+Integers = npt.NDArray[np.int64]
 
 LEAST = 16  # pixels of an object; smaller ones are specks of the annotation
 
@@ -65,60 +68,98 @@ def facts_of_mask(
         return MaskFacts("unreadable", str(error))
     except DataError as error:
         return MaskFacts("not indices", str(error))
-    values = np.bincount(mask.ravel(), minlength=IGNORED + 1)
-    present = np.flatnonzero(values)
+    runs = runs_of(mask)
+    counts = np.bincount(runs.values, runs.lengths, minlength=IGNORED + 1)
     known = MaskFacts(
         height=mask.shape[0],
         width=mask.shape[1],
-        counts=[(int(index), int(values[index])) for index in present],
+        counts=[(int(index), int(counts[index])) for index in np.flatnonzero(counts)],
     )
     if size is None:
         return known
     inner = place((mask.shape[0], mask.shape[1]), size, keep_aspect).inner
     if inner[0] >= mask.shape[0] and inner[1] >= mask.shape[1]:  # every pixel remains
         return known
-    labels, classes = objects_of(mask, present)
-    kept = np.bincount(fit_to_input(labels, size, keep_aspect).ravel(), minlength=len(classes))
-    lost = np.flatnonzero(kept == 0)
-    return known._replace(
-        objects=len(classes) - 1, lost=[classes[index] for index in lost if index > 0]
-    )
+    objects = objects_of(runs, mask.shape)
+    sizes = np.bincount(objects, runs.lengths)
+    classes = np.zeros(len(sizes), np.uint8)
+    classes[objects] = runs.values
+    kept = np.bincount(objects, sampled_pixels(runs, mask.shape, inner))
+    is_object = (sizes >= LEAST) & (classes != IGNORED)
+    lost = np.sort(classes[is_object & (kept == 0)])
+    return known._replace(objects=int(is_object.sum()), lost=lost.tolist())
 
 
-def objects_of(
-    mask: Mask, present: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int32], list[int]]:
-    """Number the objects of a mask from 1.
+class Runs(NamedTuple):
+    """Neighboring pixels of one row and one value, in the order of the rows; all `(n,)`."""
+
+    rows: Integers
+    begins: Integers  # first column
+    lengths: Integers
+    values: Mask
+
+
+def runs_of(mask: Mask) -> Runs:
+    """Return the runs of a mask, which has far fewer of them than pixels."""
+    flat = mask.ravel()
+    is_begin = np.ones(flat.size, np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=is_begin[1:])
+    is_begin[:: mask.shape[1]] = True
+    places = np.flatnonzero(is_begin)
+    rows, begins = np.divmod(places, mask.shape[1])
+    return Runs(rows, begins, np.diff(places, append=flat.size), flat[places])
+
+
+def objects_of(runs: Runs, shape: Size) -> Integers:
+    """Number the connected areas of a mask, whose pixels may also touch at a corner.
 
     Args:
-        mask: Class indices.
-        present: Class indices that occur.
+        runs: Runs of the mask.
+        shape: Height and width of the mask.
 
     Returns:
-        Number of the object at every pixel, 0 without one, and the class index of every object.
+        Number of the area of every run, from 0.
     """
-    labels = np.zeros(mask.shape, np.int32)
-    classes = [0]
-    for index in present:
-        if index == IGNORED:
-            continue
-        of_class = (mask == index).view(np.uint8)
-        left, top, width, height = cv2.boundingRect(of_class)
-        within = slice(top, top + height), slice(left, left + width)
-        _, parts, boxes, _ = cv2.connectedComponentsWithStats(of_class[within])
-        areas = boxes[:, cv2.CC_STAT_AREA]
-        areas[0] = 0  # everything else
-        numbers = np.cumsum(areas >= LEAST, dtype=np.int32) + len(classes) - 1
-        numbers[areas < LEAST] = 0
-        labels[within] += numbers[parts]
-        classes += [int(index)] * int((areas >= LEAST).sum())
-    return labels, classes
+    height, width = shape
+    places = runs.rows * width + runs.begins
+    above = int(np.searchsorted(runs.rows, height - 1))  # number of runs above the last row
+    # The run below the first pixel of each run, and that below the pixel after its last one: the
+    # first pixel of the next run. Every row is full of runs.
+    under = places[: above + 1] + width
+    below = np.searchsorted(places, under, "right") - 1
+    below[above] = len(places)
+    begins_there = places[below[:-1]] == under[:-1]
+    first = below[:-1] - (begins_there & (runs.begins[:above] > 0))
+    last = below[1:] - (runs.begins[1 : above + 1] == 0)
+    counts = last - first + 1
+    ends = np.cumsum(counts)
+    one = np.repeat(np.arange(above), counts)
+    other = np.arange(len(one)) + np.repeat(first - ends + counts, counts)
+    touch = np.flatnonzero(runs.values[one] == runs.values[other])
+    ones = np.ones(len(touch), np.bool_)
+    graph = coo_array((ones, (one[touch], other[touch])), (len(places), len(places)))
+    return connected_components(graph, directed=False)[1]
 
 
-def fit_to_input(
-    labels: npt.NDArray[np.int32], size: Size, keep_aspect: bool
-) -> npt.NDArray[np.int32]:
-    """Resize the numbers of objects as a training resizes masks."""
-    placing = place((labels.shape[0], labels.shape[1]), size, keep_aspect)
-    # OpenCV resizes float32 but not int32 by nearest neighbor; it is exact below 2^24.
-    return fit_mask(labels.astype(np.float32), size, placing, 0).astype(np.int32)
+def sampled_pixels(runs: Runs, shape: Size, inner: Size) -> Integers:
+    """Return how many pixels of every run remain when a training resizes the mask.
+
+    Args:
+        runs: Runs of the mask.
+        shape: Height and width of the mask.
+        inner: Height and width of the resized mask.
+    """
+    times_of_row, times_of_column = (
+        np.bincount(remaining(length, new), minlength=length)
+        for length, new in zip(shape, inner, strict=True)
+    )
+    until = np.append(0, np.cumsum(times_of_column))  # before each column
+    columns = until[runs.begins + runs.lengths] - until[runs.begins]
+    return times_of_row[runs.rows] * columns
+
+
+def remaining(length: int, new: int) -> Integers:
+    """Return the pixels of a row or column that remain when its length changes, `(new,)`."""
+    # OpenCV resizes float32 but no large integers by nearest neighbor; it is exact below 2^24.
+    ramp = np.arange(length, dtype=np.float32)[None]
+    return fit_mask(ramp, (1, new), Placing((1, new), 0, 0), 0)[0].astype(np.int64)
