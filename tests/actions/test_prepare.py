@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from pycocotools import mask as outlines
+from pycocotools.coco import COCO
 
 import parcnet_train
+from parcnet_train.build import build_data
 from parcnet_train.config.compose import CONF
 from parcnet_train.errors import ConfigError, DataError
 from preparing import COLORS, boxed, document, picture, text
-from running import composed, run
+from running import TINY, composed, configure, run
 
 CODE = """
 import sys
@@ -248,3 +252,78 @@ def test_set_of_a_tool_becomes_an_exported_network(tmp_path, monkeypatch, source
     assert 0 <= trained[metric] <= 1
     assert parcnet_train.run(*third)[metric] == pytest.approx(trained[metric], abs=1e-6)
     assert Path(parcnet_train.run(*fourth)["export/file"]).is_file()
+
+
+def run_lengths(mask, compressed):
+    """Return a mask as COCO's run lengths, as text or as numbers."""
+    runs = outlines.encode(np.asfortranarray(mask))
+    if compressed:
+        return {"size": list(mask.shape), "counts": runs["counts"].decode()}
+    changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0, append=2))
+    return {"size": list(mask.shape), "counts": np.diff(changes, prepend=0).tolist()}
+
+
+def write_coco_outlines(root):
+    """Write polygons and run lengths that overlap, as Roboflow exports them; cat has id 5."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 6), ("valid", 2)):
+        images, annotations = [], []
+        for number in range(count):
+            height, width = 40 + number, 60 - number
+            name = f"{split}{number}.png"
+            picture(root / split / name, number, (height, width))
+            images.append({"id": number, "file_name": name, "height": height, "width": width})
+            shapes = [np.zeros((height, width), np.uint8) for _ in range(3)]
+            for shape in shapes:
+                center, axes = random.integers(8, 38, 2).tolist(), random.integers(5, 14, 2)
+                cv2.ellipse(shape, center, axes.tolist(), 30, 0, 360, 1, cv2.FILLED)
+            polygons = [(random.random((5, 2)) * (width, height)).ravel().tolist() for _ in "ab"]
+            for category, crowd, outline in (
+                (5, 0, polygons),
+                (2, 0, run_lengths(shapes[0], compressed=True)),
+                (5, 0, run_lengths(shapes[1], compressed=False)),
+                (2, 1, run_lengths(shapes[2], compressed=False)),
+            ):
+                known = {"id": len(annotations) + 1, "image_id": number, "category_id": category}
+                annotations.append({**known, "segmentation": outline, "iscrowd": crowd})
+        content = {"images": images, "annotations": annotations}
+        categories = [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}]
+        document(root / split / "_annotations.coco.json", {**content, "categories": categories})
+
+
+def decoded(file):
+    """Return the masks of a COCO file as pycocotools decodes them, by the name of the image."""
+    coco, masks = COCO(file), {}
+    for image in coco.dataset["images"]:
+        mask = masks[Path(image["file_name"]).stem] = np.zeros((image["height"], image["width"]))
+        for entry in coco.imgToAnns[image["id"]]:
+            value = 255 if entry["iscrowd"] else {2: 1, 5: 2}[entry["category_id"]]
+            mask[coco.annToMask(entry) == 1] = value
+    return masks
+
+
+@pytest.mark.slow
+def test_polygons_and_run_lengths_become_masks_of_a_training(tmp_path):
+    source, output = tmp_path / "set", tmp_path / "out"
+    write_coco_outlines(source)
+    task = "prepare.task=segmentation"
+    prepared = run(overrides("coco_export", source, output, task), tmp_path / "prepared")
+    training = [
+        *prepared["prepare/command"].split(),
+        *TINY,
+        "trainer=cpu",
+        "trainer.limit_train_batches=1",
+    ]
+    data = build_data(configure(training, tmp_path / "run")[0])
+    assert data.class_names == ["background", "dog", "cat"]
+    for split, dataset in (("train", data.make_train_set()), ("valid", data.make_val_set())):
+        expected = decoded(source / split / "_annotations.coco.json")
+        read = {dataset.path(n).stem: dataset.read(n).mask for n in range(len(dataset))}
+        assert read.keys() == expected.keys()
+        for name, mask in read.items():
+            np.testing.assert_array_equal(mask, expected[name])
+            assert {0, 1, 2, 255} <= {*mask.ravel().tolist()}
+    results = run(training, tmp_path / "run")
+    assert results["steps"] == 1
+    for name in ("val/miou", "val/iou/dog", "val/iou/cat"):
+        assert 0 <= results[name] <= 1
