@@ -8,6 +8,11 @@ import numpy as np
 
 from parcnet_train.data.detection.coco import read_annotations
 
+# COCO's twelve metrics, in its order.
+METRICS = (
+    *("map", "map50", "map75", "map_small", "map_medium", "map_large"),
+    *("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large"),
+)
 CATEGORIES = [{"id": 7, "name": "bee"}, {"id": 2, "name": "ant"}, {"id": 90, "name": "cat"}]
 
 

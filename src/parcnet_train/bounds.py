@@ -39,6 +39,7 @@ UpTo10 = Annotated[float, Gt(0), Le(10)]
 UpTo100 = Annotated[float, Gt(0), Le(100)]
 
 Count = Annotated[int, Ge(1)]
+AtLeast100 = Annotated[int, Ge(100)]
 Whole = Annotated[int, Ge(0)]
 Odd = Annotated[
     int, Ge(1), Keywords(expected="an odd number of at least 1", **{"not": {"multipleOf": 2}})

@@ -64,6 +64,11 @@ from running import faults_of
             "head=deeplabv3: the backbone has one level, of stride 16; … Fix: choose a backbone",
         ),
         (
+            ["task=detection", "task.evaluated_detections=300"],
+            "task.evaluated_detections=300: only task.detections_per_image=200 boxes … are kept; "
+            "… Fix: task.detections_per_image=300",
+        ),
+        (
             ["data.split=test"],
             "data.split=test: a training chooses its best epoch by the validation set … Fix: … "
             "action=test ckpt=RUN data.split=test",

@@ -7,13 +7,14 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from coco_files import METRICS
+from faults import is_like
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.coco import read_annotations
 from parcnet_train.data.samplers import EvalBatches
 from parcnet_train.detection import evaluation
 from parcnet_train.detection.evaluation import (
     EVALUATOR,
-    METRICS,
     GatherDetections,
     coco_metrics,
     write_predictions,
@@ -300,3 +301,35 @@ def test_evaluator_is_logged_once(annotations, caplog):
             coco_metrics(annotations, found)
     assert caplog.messages == [f"{version_of(EVALUATOR)} computes COCO's metrics"]
     assert installed()[0] == EVALUATOR
+
+
+def test_more_boxes_than_coco_counts_are_named_and_logged(annotations, caplog):
+    evaluation._log.cache_clear()
+    with caplog.at_level("INFO", logger="parcnet_train"):
+        metrics = coco_metrics(annotations, gather(ground_truth(annotations)), most=300)
+    assert is_like(caplog.text, "computes COCO's metrics, with up to 300 instead of 100 boxes per")
+    names = [name for name in metrics if not name.startswith("ap/")]
+    assert names == [name.replace("mar_100", "mar_300") for name in METRICS]
+
+
+# Training images of pear, apple, quince and rare, by COCO's ids: 3, 7, 12, 90.
+@pytest.mark.parametrize(
+    ("training_images", "groups"),
+    [
+        ([10, 11, 1, 100], {"rare": ["apple", "rare"], "common": ["pear", "quince"]}),
+        ([1, 101, 0, 10], {"rare": ["apple", "quince"], "frequent": ["pear"]}),
+        ([0, 0, 5, 0], {"rare": ["rare"]}),  # a class without objects to find
+    ],
+)
+@pytest.mark.parametrize("evaluator", installed())
+def test_precision_of_rare_classes_is_the_mean_over_them(
+    training_images, groups, evaluator, annotations
+):
+    found = gather(random_detections(annotations))
+    metrics = coco_metrics(annotations, found, evaluator, training_images=training_images)
+    grouped = ("map_rare", "map_common", "map_frequent")
+    assert {name for name in metrics if name in grouped} == {f"map_{name}" for name in groups}
+    for group, members in groups.items():
+        of_members = [metrics[f"ap/{name}"] for name in members]
+        expected = np.mean([value for value in of_members if not math.isnan(value)] or [math.nan])
+        assert metrics[f"map_{group}"] == pytest.approx(expected, nan_ok=True)

@@ -9,12 +9,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from coco_files import METRICS
 from parcnet_train.benchmarks.evaluation import CLEAR, make_detections, peak_memory
 from parcnet_train.detection import evaluators
-from parcnet_train.detection.evaluation import METRICS, problem_of, summary
+from parcnet_train.detection.evaluation import problem_of, summary
 from parcnet_train.detection.evaluators import (
     IOU_THRESHOLDS,
-    LIMITS,
     RECALL_THRESHOLDS,
     SIZES,
     Curves,
@@ -40,7 +40,7 @@ def random_boxes(random, number):
     return np.hstack([random.uniform(-10, 300, (number, 2)), sides])
 
 
-def random_problem(seed):
+def random_problem(seed, most=100):
     """Make a problem; the seed decides about ties, crowds, sizes, and how much there is of each."""
     random = np.random.default_rng(seed)
     images, classes = int(random.integers(1, 20)), int(random.integers(1, 6))
@@ -58,7 +58,7 @@ def random_problem(seed):
     noise = random.normal(1, random.choice([0, 0.03, 0.1]), (len(near), 4))
     other = random.random(len(near)) < 0.1
     near_labels = np.where(other, random.integers(1, classes + 1, len(near)), labels[near])
-    many = 130 if seed % 4 == 0 else 0  # more than 100 of one class in one image
+    many = most + 30 if seed % 4 == 0 else 0  # more than count of one class in one image
     elsewhere = int(random.integers(0, 3 * images)) + many
     images_of = np.concatenate([owners[near], random.integers(1, images + 1, elsewhere)])
     labels_of = np.concatenate([near_labels, random.integers(1, classes + 1, elsewhere)])
@@ -68,7 +68,7 @@ def random_problem(seed):
     order = random.permutation(len(boxes_of))
     order = order[np.argsort(images_of[order], kind="stable")]
     found = Found(images_of, labels_of, on_grid(boxes_of, grid), scores[seed % 2])
-    return Problem(truth, Found(*(each[order] for each in found)), images, classes)
+    return Problem(truth, Found(*(each[order] for each in found)), images, classes, most)
 
 
 def on_grid(boxes, step):
@@ -99,29 +99,35 @@ def official(problem):
         for dataset in datasets:
             dataset.createIndex()
         scoring = COCOeval(*datasets, "bbox")
+        scoring.params.maxDets = [1, 10, problem.most]
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    return Curves(scoring.eval["precision"], scoring.eval["recall"]), scoring.stats
+    precision, stats = scoring.eval["precision"], scoring.stats
+    if problem.most != 100:  # for which its first metric is always -1
+        of_all = precision[:, :, :, 0, -1]
+        stats[0] = of_all[of_all > -1].mean() if (of_all > -1).any() else -1
+    return Curves(precision, scoring.eval["recall"]), stats
 
 
 @pytest.mark.parametrize("evaluator", installed())
-def test_curves_and_metrics_match_pycocotools_on_random_problems(evaluator):
+@pytest.mark.parametrize("most", [100, 300])
+def test_curves_and_metrics_match_pycocotools_on_random_problems(most, evaluator):
     crowds = empty = missing = limited = 0
     for seed in SEEDS:
-        problem = random_problem(seed)
+        problem = random_problem(seed, most)
         expected, stats = official(problem)
         found = curves(problem, evaluator)
         for ours, theirs in zip(found, expected, strict=True):
             assert ours.shape == theirs.shape
             assert np.abs(ours - theirs).max() <= TOLERANCES[evaluator], seed
-        metrics = np.array(list(summary(found).values()))
+        metrics = np.array(list(summary(found, most).values()))
         stats = np.where(stats == -1, np.nan, stats)
         np.testing.assert_allclose(metrics, stats, rtol=0, atol=TOLERANCES[evaluator])
         crowds += problem.truth.is_crowd.any()
         empty += len({*problem.truth.images, *problem.found.images}) < problem.images
         missing += len(set(problem.truth.labels)) < problem.classes
-        limited += np.bincount(problem.found.images * 10 + problem.found.labels).max() > LIMITS[-1]
+        limited += np.bincount(problem.found.images * 10 + problem.found.labels).max() > most
     assert min(crowds, empty, missing, limited) > 2
 
 
@@ -157,11 +163,77 @@ def test_equal_scores_rank_by_image_and_position(evaluator):
 @pytest.mark.parametrize("evaluator", installed())
 def test_shapes_are_those_of_the_constants(evaluator):
     problem = random_problem(3)
-    shape = (problem.classes, len(SIZES), len(LIMITS))
+    shape = (problem.classes, len(SIZES), 3)
     found = curves(problem, evaluator)
     assert found.precision.shape == (IOU_THRESHOLDS, RECALL_THRESHOLDS, *shape)
     assert found.recall.shape == (IOU_THRESHOLDS, *shape)
     assert tuple(summary(found)) == METRICS
+
+
+def dense_problem(most, objects=250, images=3):
+    """Make images of 250 objects of one class, and two detections near each of them."""
+    random = np.random.default_rng(0)
+    boxes = np.hstack([random.uniform(0, 900, (images * objects, 2)), np.full((750, 2), 30.0)])
+    near = np.repeat(boxes, 2, axis=0) + random.normal(0, 3, (1500, 4))
+    owners, twice = np.repeat([1, 2, 3], objects), np.repeat([1, 2, 3], 2 * objects)
+    truth = Truth(owners, np.ones(750, int), boxes, boxes[:, 2] * boxes[:, 3], np.zeros(750, bool))
+    found = Found(twice, np.ones(1500, int), near, random.random(1500))
+    return Problem(truth, found, images, 1, most)
+
+
+def iou(box, others):
+    """Return the IoU of a box with others, (left, top, width, height)."""
+    begin = np.maximum(box[:2], others[:, :2])
+    end = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    common = (end - begin).clip(0).prod(axis=1)
+    return common / (box[2] * box[3] + others[:, 2] * others[:, 3] - common)
+
+
+def defined(problem):
+    """Return average precision and recall of one class without crowds, by their definition.
+
+    Each detection takes the best free object; the precision at a recall is the best one at this
+    recall and above.
+    """
+    precisions, recalls = [], []
+    for threshold in np.arange(50, 100, 5) / 100:
+        hits, scores = [], []
+        for image in range(1, problem.images + 1):
+            objects = problem.truth.boxes[problem.truth.images == image]
+            here = np.flatnonzero(problem.found.images == image)
+            free = np.ones(len(objects), bool)
+            for row in here[np.argsort(-problem.found.scores[here])][: problem.most]:
+                overlaps = np.where(free, iou(problem.found.boxes[row], objects), 0)
+                is_hit = overlaps.max() >= threshold
+                free[overlaps.argmax()] &= not is_hit
+                hits.append(is_hit)
+                scores.append(problem.found.scores[row])
+        found = np.cumsum(np.array(hits)[np.argsort(-np.array(scores))])
+        recall = found / len(problem.truth.boxes)
+        precision = found / np.arange(1, len(found) + 1)
+        at = [precision[recall >= level / 100] for level in range(101)]
+        precisions.append(np.mean([each.max() if len(each) else 0 for each in at]))
+        recalls.append(recall[-1])
+    return np.mean(precisions), np.mean(recalls)
+
+
+@pytest.mark.parametrize("evaluator", installed())
+@pytest.mark.parametrize("most", [100, 300])
+def test_images_of_250_objects_match_the_definition(most, evaluator):
+    problem = dense_problem(most)
+    metrics = summary(curves(problem, evaluator), most)
+    assert (metrics["map"], metrics[f"mar_{most}"]) == pytest.approx(defined(problem), abs=1e-12)
+    assert metrics[f"mar_{most}"] < most / 250
+
+
+@pytest.mark.parametrize("evaluator", installed())
+def test_100_boxes_per_image_limit_the_recall_of_250_objects(evaluator):
+    for most, recall in ((100, 0.4), (250, 1.0), (300, 1.0)):
+        problem = dense_problem(most)
+        truth, scores = problem.truth, problem.found.scores[:750]
+        found = Found(truth.images, truth.labels, truth.boxes, scores)
+        exact = Problem(truth, found, problem.images, 1, most)
+        assert summary(curves(exact, evaluator), most)[f"mar_{most}"] == pytest.approx(recall)
 
 
 def peak_of(function, *arguments):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import running
-from coco_files import CATEGORIES, write_coco
+from coco_files import CATEGORIES, METRICS, write_coco
 from parcnet_train.data.batches import UNLABELED, DetectionBatch
 from parcnet_train.detection.anchors import make_anchors
-from parcnet_train.detection.evaluation import EVALUATOR, METRICS
+from parcnet_train.detection.evaluation import EVALUATOR
 from parcnet_train.detection.evaluators import version_of
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.types import DetectionOutputs, Detections
@@ -138,6 +138,7 @@ def test_a_training_writes_metrics_predictions_and_pictures(trained):
     assert names | {"val/loss", "val/skipped"} <= results.keys()
     assert math.isfinite(results["val/map"])
     assert results["evaluator"] == version_of(EVALUATOR)
+    assert results["evaluated_detections"] == 100
     predictions = json.loads((output / "predictions.json").read_text())
     assert {each["image_id"] for each in predictions} <= set(range(94, 101))
     assert {path.name for path in (output / "pictures").iterdir()} == {"epoch_001.jpg", "final.jpg"}
@@ -170,6 +171,21 @@ def test_detecting_the_ground_truth_gives_map_1(
     results = running.run([*TINY, *of_run, f"data.keep_aspect={keep_aspect}"], tmp_path)
     assert results["val/map"] == 1
     assert results["val/mar_100"] == 1
+
+
+def test_an_evaluation_knows_rare_classes_without_the_training_set(trained, folder, tmp_path):
+    output, results = trained
+    root = tmp_path / "without"
+    for name in ("val2017", "annotations/instances_val2017.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(folder / name)
+    limit = "task.evaluated_detections=200"
+    of_run = ["action=test", f"ckpt={output}", f"data.root={root}", limit]
+    evaluated = running.run([*TINY, *of_run], tmp_path / "run")
+    assert evaluated["val/map_rare"] == results["val/map_rare"]  # of at most 10 training images
+    assert not {"val/map_common", "val/map_frequent"} & results.keys()
+    assert (evaluated["evaluated_detections"], "val/mar_100" in evaluated) == (200, False)
+    assert evaluated["val/mar_200"] >= results["val/mar_100"]
 
 
 IN_ORIGINALS = DetectionTask.in_originals

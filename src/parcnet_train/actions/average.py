@@ -41,6 +41,7 @@ def average(config: Config) -> Results:
     spec = network_spec(config)
     checkpoints = [read_model(path, task, data, spec) for path in paths]
     newest = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
+    task.evaluates(newest)
     states = [model_state(checkpoint) for checkpoint in checkpoints]
     mean = average_states(states, model_state(newest))
     with Provenance(config, world_size(config)) as provenance:
@@ -82,7 +83,10 @@ def contents(
     newest: Mapping[str, Any], state: Mapping[str, Tensor], paths: Sequence[Path]
 ) -> dict[str, Any]:
     """Return a checkpoint of weights, for `load`, `action=test` and `backbone.pretrained`."""
-    kept = ("config", "choices", "class_names", "category_ids", "epoch", "global_step")
+    kept = (
+        *("config", "choices", "class_names", "category_ids", "training_images"),
+        *("epoch", "global_step"),
+    )
     return {
         "state_dict": {f"{PREFIX}{name}": value for name, value in state.items()},
         **{name: newest[name] for name in kept if name in newest},

@@ -275,6 +275,7 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
     With `recipe.ema.compare`, also the metric of the trained weights.
     """
     checkpoint = read_model(path, task, data, network_spec(config))
+    task.evaluates(checkpoint)
     ema = section(Recipe, config).ema
     compared: Results = {}
     if ema is not None and ema.get("compare") and "current_model_state" in checkpoint:

@@ -32,6 +32,7 @@ from parcnet_train.check.optimizer import unfit_class, wrong_optimizer
 from parcnet_train.check.parts import (
     wrong_channels,
     wrong_data,
+    wrong_detections,
     wrong_finetuning,
     wrong_mixing,
     wrong_network,
@@ -149,6 +150,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_task: ("data", "head", "task"),
+    wrong_detections: ("task",),
     wrong_input: ("input", "action", "paths"),
     wrong_split: ("data", "action", "benchmark", "export"),
     wrong_data: ("data", "recipe", "action", "benchmark", "check"),

@@ -20,6 +20,7 @@ from parcnet_train.build import (
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.typed import reads_data
 from parcnet_train.data.channels import RGB
+from parcnet_train.detection.evaluators import MOST
 from parcnet_train.errors import ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.targets import locate
@@ -198,6 +199,20 @@ def wrong_task(config: Config) -> Iterator[Fault]:
         if (other := task_of(part, config)) != task:
             choice = config["choices"][part]
             yield Fault(part, f"{part}={choice}: it is for task={other}, not for task={task}")
+
+
+def wrong_detections(config: Config) -> Iterator[Fault]:
+    """Report metrics that would count more boxes than the task keeps."""
+    kept, counted = (
+        config["task"].get(key) for key in ("detections_per_image", "evaluated_detections")
+    )
+    if kept is not None and counted is not None and counted > max(kept, MOST):
+        yield Fault(
+            "task.evaluated_detections",
+            f"task.evaluated_detections={counted}: only task.detections_per_image={kept} boxes of "
+            "an image are kept; expected at most as many. Fix: "
+            f"task.detections_per_image={counted}",
+        )
 
 
 def task_of(part: str, config: Config) -> str:

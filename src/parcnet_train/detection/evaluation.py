@@ -24,7 +24,7 @@ from torchmetrics.utilities import dim_zero_cat
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.detection.evaluators import (
-    LIMITS,
+    MOST,
     SIZES,
     Curves,
     Evaluator,
@@ -43,20 +43,8 @@ log = logging.getLogger(__name__)
 EVALUATOR: Evaluator = installed()[0]
 logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it logs every evaluation
 
-METRICS = (  # COCO's twelve metrics, in its order
-    "map",
-    "map50",
-    "map75",
-    "map_small",
-    "map_medium",
-    "map_large",
-    "mar_1",
-    "mar_10",
-    "mar_100",
-    "mar_small",
-    "mar_medium",
-    "mar_large",
-)
+# LVIS's groups of classes, by the number of training images with a class (arXiv 1908.03195).
+FREQUENCIES = {"rare": (1, 10), "common": (11, 100), "frequent": (101, math.inf)}
 
 
 class FoundObjects(NamedTuple):
@@ -127,7 +115,11 @@ class GatherDetections(Metric):
 
 
 def coco_metrics(
-    annotations: CocoAnnotations, found: FoundObjects, evaluator: Evaluator = EVALUATOR
+    annotations: CocoAnnotations,
+    found: FoundObjects,
+    evaluator: Evaluator = EVALUATOR,
+    most: int = MOST,
+    training_images: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Score detections as COCO does.
 
@@ -136,40 +128,77 @@ def coco_metrics(
         found: Detections to score.
         evaluator: Library that computes precision and recall; the default is the fastest one that
             is installed, and all give the same digits.
+        most: Number of best detections per image and class that count, at least COCO's 100.
+        training_images: Number of training images with an object of each class, without the
+            background; None: classes are not grouped by it.
 
     Returns:
-        COCO's twelve metrics, see `METRICS`, and the average precision of every class, `ap/<name>`.
-        A metric is NaN if there is no object to find; the means leave out such classes.
+        COCO's twelve metrics, see `summary`; with `training_images`, the average precision of
+        rare, common and frequent classes, `map_rare` and so on; and that of every class,
+        `ap/<name>`. A metric is NaN if there is no object to find; the means leave out such
+        classes.
     """
-    _log(evaluator)
+    _log(evaluator, most)
     names = annotations.class_names[1:]
-    found_curves = curves(problem_of(annotations, found), evaluator)
-    results = summary(found_curves)
-    of_classes = found_curves.precision[:, :, :, SIZES.index("all"), LIMITS.index(100)]
+    found_curves = curves(problem_of(annotations, found, most), evaluator)
+    results = summary(found_curves, most)
+    of_classes = found_curves.precision[:, :, :, SIZES.index("all"), -1]
+    if training_images is not None:
+        results |= by_frequency(of_classes, training_images)
     for index, name in enumerate(names):
         results[f"ap/{name}"] = _mean(of_classes[:, :, index])
     return results
 
 
 @functools.cache
-def _log(evaluator: Evaluator) -> None:
+def _log(evaluator: Evaluator, most: int) -> None:
     """Log once what computes the metrics."""
-    log.info("%s computes COCO's metrics", version_of(evaluator))
+    beyond = "" if most == MOST else f", with up to {most} instead of {MOST} boxes per class"
+    log.info("%s computes COCO's metrics%s", version_of(evaluator), beyond)
 
 
-def summary(found: Curves) -> dict[str, float]:
-    """Return COCO's twelve metrics, see `METRICS`."""
-    everything, most = SIZES.index("all"), LIMITS.index(100)
-    precision, recall = found.precision[..., most], found.recall
-    values = [
-        _mean(precision[..., everything]),
-        _mean(precision[0, ..., everything]),  # IoU of 0.5
-        _mean(precision[5, ..., everything]),  # IoU of 0.75
-        *(_mean(precision[..., size]) for size in range(1, len(SIZES))),
-        *(_mean(recall[..., everything, limit]) for limit in range(len(LIMITS))),
-        *(_mean(recall[..., size, most]) for size in range(1, len(SIZES))),
-    ]
-    return dict(zip(METRICS, values, strict=True))
+def summary(found: Curves, most: int = MOST) -> dict[str, float]:
+    """Return COCO's twelve metrics, in its order.
+
+    Args:
+        found: Precision and recall.
+        most: Number of detections per image and class that count, which the names contain.
+    """
+    everything = SIZES.index("all")
+    precision, recall = found.precision[..., -1], found.recall
+    sizes = list(enumerate(SIZES))[1:]
+    return {
+        "map": _mean(precision[..., everything]),
+        "map50": _mean(precision[0, ..., everything]),  # IoU of 0.5
+        "map75": _mean(precision[5, ..., everything]),  # IoU of 0.75
+        **{f"map_{name}": _mean(precision[..., size]) for size, name in sizes},
+        "mar_1": _mean(recall[..., everything, 0]),
+        "mar_10": _mean(recall[..., everything, 1]),
+        f"mar_{most}": _mean(recall[..., everything, -1]),
+        **{f"mar_{name}": _mean(recall[..., size, -1]) for size, name in sizes},
+    }
+
+
+def by_frequency(
+    precision: npt.NDArray[np.float64], training_images: Sequence[int]
+) -> dict[str, float]:
+    """Return the average precision of rare, common and frequent classes, if there are such classes.
+
+    Args:
+        precision: Precision at IoU thresholds, recalls and classes, `(T, R, K)`; -1 without objects
+            to find.
+        training_images: Number of training images with an object of each class, `(K,)`.
+    """
+    counts = np.asarray(training_images)
+    groups = {
+        name: (least <= counts) & (counts <= largest)
+        for name, (least, largest) in FREQUENCIES.items()
+    }
+    return {
+        f"map_{name}": _mean(precision[:, :, members])
+        for name, members in groups.items()
+        if members.any()
+    }
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
@@ -178,7 +207,7 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def problem_of(annotations: CocoAnnotations, found: FoundObjects) -> Problem:
+def problem_of(annotations: CocoAnnotations, found: FoundObjects, most: int = MOST) -> Problem:
     """Return what an evaluator scores: the evaluated images, numbered in the order of their ids.
 
     pycocotools ranks detections with equal scores in that order.
@@ -203,6 +232,7 @@ def problem_of(annotations: CocoAnnotations, found: FoundObjects) -> Problem:
         ),
         images=len(images),
         classes=len(annotations.class_names) - 1,
+        most=most,
     )
 
 

@@ -29,7 +29,7 @@ EVALUATORS: tuple[Evaluator, ...] = get_args(Evaluator)  # the fastest first
 IOU_THRESHOLDS = 10  # 0.5 to 0.95
 RECALL_THRESHOLDS = 101  # 0 to 1
 SIZES = ("all", "small", "medium", "large")
-LIMITS = (1, 10, 100)  # detections per image and class
+MOST = 100  # detections per image and class that count
 
 
 class Truth(NamedTuple):
@@ -63,19 +63,26 @@ class Problem:
         found: Detections to score.
         images: Number of images.
         classes: Number of classes without the background.
+        most: Number of best detections per image and class that count.
     """
 
     truth: Truth
     found: Found
     images: int
     classes: int
+    most: int = MOST
+
+    @property
+    def limits(self) -> list[int]:
+        """Numbers of detections per image and class for which recall is computed, ascending."""
+        return [1, 10, self.most]
 
 
 class Curves(NamedTuple):
     """Arrays of pycocotools' `COCOeval.eval`; -1 if there is no object to find.
 
     The axes of both are IoU thresholds, recalls (only of the precision), classes, `SIZES` and
-    `LIMITS`.
+    `Problem.limits`.
     """
 
     precision: npt.NDArray[np.float64]
@@ -155,6 +162,7 @@ def _hotcoco_evaluation(problem: Problem) -> Any:
         np.column_stack([found.images, found.boxes, found.scores, found.labels])
     )
     evaluation = library.COCOeval(objects, detections, "bbox")
+    evaluation.params.max_dets = problem.limits
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation
@@ -173,7 +181,7 @@ def _pycocotools(problem: Problem) -> Curves:
 
 def _by_class(problem: Problem, dataset: Callable[[], Any], scoring: Callable[..., Any]) -> Curves:
     """Return the curves of a library with pycocotools' interface, one class at a time."""
-    shape = (problem.classes, len(SIZES), len(LIMITS))
+    shape = (problem.classes, len(SIZES), len(problem.limits))
     precision = np.full((IOU_THRESHOLDS, RECALL_THRESHOLDS, *shape), -1.0)
     recall = np.full((IOU_THRESHOLDS, *shape), -1.0)
     rows = zip(
@@ -196,6 +204,7 @@ def _by_class(problem: Problem, dataset: Callable[[], Any], scoring: Callable[..
             truth.createIndex()
             found.createIndex()
             evaluation = scoring(truth, found, "bbox")
+            evaluation.params.maxDets = problem.limits
             evaluation.evaluate()
             evaluation.accumulate()
         precision[:, :, index] = evaluation.eval["precision"][:, :, 0]

@@ -86,9 +86,12 @@ class Task(pl.LightningModule):
         self.distillation: Distillation | None = None
         self.projections = nn.ModuleList()  # of the distillation, trained with the model
 
-    def about(self) -> dict[str, str]:
+    def about(self) -> dict[str, str | int]:
         """Return what `results.json` says of the task's evaluation, besides its metrics."""
         return {}
+
+    def evaluates(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take from a checkpoint what an evaluation of it needs besides its weights."""
 
     def learn_from(self, distillation: Distillation) -> None:
         """Train with a teacher."""

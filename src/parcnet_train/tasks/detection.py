@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from parcnet_train.bounds import Count, PictureCount, Probability, Share
+from parcnet_train.bounds import AtLeast100, Count, PictureCount, Probability, Share
 from parcnet_train.callbacks.pictures import Pictures
 from parcnet_train.data.batches import PADDING, DetectionBatch
 from parcnet_train.data.detection.coco import CocoAnnotations
@@ -22,7 +22,7 @@ from parcnet_train.detection.evaluation import (
     coco_metrics,
     write_predictions,
 )
-from parcnet_train.detection.evaluators import version_of
+from parcnet_train.detection.evaluators import MOST, version_of
 from parcnet_train.detection.loss import multibox_loss
 from parcnet_train.detection.placement import to_original
 from parcnet_train.detection.postprocess import detect
@@ -35,6 +35,7 @@ from parcnet_train.visualize.detections import detection_pairs
 from parcnet_train.visualize.pictures import Pair
 
 PREDICTIONS = "predictions.json"
+TRAINING_IMAGES = "training_images"  # key of a checkpoint
 
 
 class DetectionTask(Task):
@@ -48,6 +49,8 @@ class DetectionTask(Task):
         nms_iou: IoU above which the worse of two boxes of a class is removed (released value).
         candidates: Number of best boxes per class that enter NMS (ml-cvnets of 2023).
         detections_per_image: Largest number of boxes to keep after NMS (ml-cvnets of 2023: 200).
+        evaluated_detections: Number of best boxes per image and class that the metrics count; COCO
+            counts 100, LVIS 300.
         save_predictions: Whether an evaluation of a checkpoint writes `predictions.json`.
         pictures: Number of images that an evaluation draws; 0: none.
         **shared: Arguments of `Task`.
@@ -66,6 +69,7 @@ class DetectionTask(Task):
         nms_iou: Probability = 0.5,
         candidates: Count = 400,
         detections_per_image: Count = 200,
+        evaluated_detections: AtLeast100 = MOST,
         save_predictions: bool = False,
         pictures: PictureCount = 4,
         **shared: Unpack[TaskArguments],
@@ -77,14 +81,34 @@ class DetectionTask(Task):
         self.nms_iou = nms_iou
         self.candidates = candidates
         self.detections_per_image = detections_per_image
+        self.evaluated_detections = evaluated_detections
         self.save_predictions = save_predictions
         self.pictures = pictures
         self.val_metrics = loss_and_skipped("val/loss", "val/skipped")
         self.found = GatherDetections()
+        self.training_images: list[int] | None = None  # by class, where they are known
 
-    def about(self) -> dict[str, str]:
-        """Return the library that computes COCO's metrics, and its version."""
-        return {"evaluator": version_of(EVALUATOR)}
+    def about(self) -> dict[str, str | int]:
+        """Return what computes COCO's metrics, and how many boxes per image and class count."""
+        return {
+            "evaluator": version_of(EVALUATOR),
+            "evaluated_detections": self.evaluated_detections,
+        }
+
+    def on_fit_start(self) -> None:
+        """Count the training images of each class."""
+        super().on_fit_start()
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.training_images = data.train_set.images_by_class()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the numbers of training images; an evaluation need not read their annotations."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[TRAINING_IMAGES] = self.training_images
+
+    def evaluates(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take the numbers of training images; older and converted checkpoints have none."""
+        self.training_images = checkpoint.get(TRAINING_IMAGES)
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callback that draws the pictures of an evaluation."""
@@ -142,7 +166,12 @@ class DetectionTask(Task):
     def validation_metrics(self) -> dict[str, Tensor | float]:
         """Return COCO's metrics, loss and unreadable images; write the predictions if requested."""
         found = self.found.compute()
-        metrics = coco_metrics(self.annotations, found)
+        metrics = coco_metrics(
+            self.annotations,
+            found,
+            most=self.evaluated_detections,
+            training_images=self.training_images,
+        )
         values: dict[str, Tensor | float] = {f"val/{name}": metrics[name] for name in metrics}
         values |= self.val_metrics.compute()
         if self.save_predictions and self.trainer.state.fn == TrainerFn.VALIDATING:

@@ -56,6 +56,14 @@ def test_crowds_and_boxes_without_area_are_no_targets(coco_folder):
     assert len(dataset.annotations.boxes) == 5  # all of them, for evaluations
 
 
+def test_images_are_counted_by_the_classes_of_their_objects(coco_folder):
+    """Of ant, one image has only a crowd, and one has two boxes, one without area."""
+    dataset = make_set(coco_folder, annotated_only=True)
+    assert dataset.images_by_class() == [1, 1, 1]
+    seen = [{*dataset[key(number)].labels.tolist()} for number in range(len(dataset))]
+    assert [sum(label in each for each in seen) for label in (1, 2, 3)] == [1, 1, 1]
+
+
 def test_box_outside_its_image_is_no_target(tmp_path):
     boxes = [[60, 0, 10, 10], [-20, -20, 20, 30], [-5, -5, 10, 10], [0, 0, 1e9, 1e9]]
     entries = [{"image_id": 30, "category_id": 2, "bbox": box} for box in boxes]

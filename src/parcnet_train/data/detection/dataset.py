@@ -145,6 +145,14 @@ class BoxedImages(Dataset[BoxedImage | None]):
         """Return the names of the images, relative to the folder."""
         return self.annotations.files[self.images]
 
+    def images_by_class(self) -> list[int]:
+        """Return the numbers of images with a box to detect of each class but the background."""
+        known = self.annotations
+        owners = np.repeat(np.arange(len(known)), np.diff(known.starts))
+        pairs = np.stack([owners, known.labels], axis=1)[self.is_object]
+        labels = np.unique(pairs, axis=0)[:, 1]
+        return np.bincount(labels, minlength=len(known.class_names))[1:].tolist()
+
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
         """Return all annotated boxes, with their images and categories."""
         known = self.annotations
