@@ -40,6 +40,7 @@ from parcnet_train.callbacks.steps import (
     ValidationSchedule,
 )
 from parcnet_train.checkpoints.checkpoints import PRETRAINED, NetworkSpec
+from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.compat.malloc import keep_freed_memory
 from parcnet_train.config.sections import (
     IMPLIED,
@@ -48,7 +49,7 @@ from parcnet_train.config.sections import (
     Paths,
     Recipe,
 )
-from parcnet_train.config.typed import converted, section
+from parcnet_train.config.typed import converted, run_spec, section
 from parcnet_train.data.channels import RGB
 from parcnet_train.distributed.cluster import cluster_environment
 from parcnet_train.distributed.processes import place
@@ -58,7 +59,7 @@ from parcnet_train.models.base import Backbone
 from parcnet_train.models.model import Model
 from parcnet_train.optim.finetuning import freeze, parameter_groups
 from parcnet_train.runs.actions import ACTIONS
-from parcnet_train.runs.directories import BEST, LAST, PROGRESS
+from parcnet_train.runs.directories import BEST, LAST, PROGRESS, checkpoint_of
 from parcnet_train.runs.loggers import harmless, wandb_settings, working
 from parcnet_train.targets import locate
 from parcnet_train.tasks.base import Task
@@ -95,9 +96,20 @@ def meta_device() -> Iterator[None]:
 
 
 def build_data(config: Config) -> Any:
-    """Build the data module and prepare its files, so that its classes are known."""
+    """Build the data module and prepare its files, so that its classes are known.
+
+    With `task.evaluated_classes`, they are the classes of the checkpoint.
+
+    Raises:
+        CheckpointError: If that checkpoint cannot be read.
+        DataError: If the data do not have the evaluated classes.
+    """
     data = make(config["data"])
     data.prepare()
+    wanted = config["task"].get("evaluated_classes")
+    if wanted is not None and config["ckpt"] is not None:
+        checkpoint = read_checkpoint(checkpoint_of(run_spec(config)))
+        data.evaluate_classes(wanted, checkpoint["class_names"])
     return data
 
 

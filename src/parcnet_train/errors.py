@@ -103,6 +103,11 @@ def printable(text: str) -> str:
     return "".join(escaped)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return the first names of a list."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
 def shortened(name: object) -> str:
     """Return a name without its end if it is too long for a message."""
     text = str(name)

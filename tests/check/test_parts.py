@@ -94,6 +94,22 @@ from running import faults_of
             ["recipe.class_weights=[1,0]"],
             "recipe.class_weights=[1,0]: expected null or balanced or a list of values, each",
         ),
+        *(
+            (
+                [f"action={action}", "task.evaluated_classes=folders"],
+                f"task.evaluated_classes=folders: action={action} does not use this key; expected "
+                "null. Fix: … action=test ckpt=RUN",
+            )
+            for action in ("fit", "check", "predict", "export")
+        ),
+        (
+            ["task.evaluated_classes={cat: dog}"],
+            "task.evaluated_classes={…}: expected null, folders, a list of class names, or the pa",
+        ),
+        (
+            ["task=detection", "task.evaluated_classes=[person]"],
+            "task.evaluated_classes=[person]: only task=classification has this key, … val/ap/CL",
+        ),
         (["data.split=train"], "data.split=train: expected one of val, test"),
         (["data=imagenet", "data.root=/nowhere"], "data.root: /nowhere/train does not exist"),
         (["action=profile", "profile.image_size=[250,256]"], "profile.image_size=[250,256]: … 32"),

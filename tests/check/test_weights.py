@@ -1,11 +1,15 @@
 """The check of checkpoints and pretrained weights."""
 
 import re
+import shutil
 
 import pytest
 import torch
 
 from faults import assert_one_is, is_like
+from parcnet_train.build import build_data
+from parcnet_train.checkpoints.checkpoints import check_same_classes
+from parcnet_train.errors import CheckpointError, DataError
 from pretraining import MOBILEVIT, tiny_faults
 from running import TINY, configure, faults_of
 
@@ -76,6 +80,59 @@ def test_classes_are_compared_before_anything_is_written(converted, best, image_
     assert is_like(fault, f"ckpt={best}: … has 10 classes, … the data set has 3")
     (fault,) = configure([*MOBILEVIT, *overrides, f"ckpt={converted}"])[1]
     assert is_like(fault, f"ckpt={converted}: … has 1000 classes, … the data set has 3")
+
+
+def renamed(root, names):
+    """Give the class folders of `val` other names, in their order."""
+    for folder, name in zip(sorted((root / "val").iterdir()), names, strict=True):
+        folder.rename(folder.with_name(name))
+
+
+def test_evaluated_classes_are_those_of_the_checkpoint(best, image_folder):
+    set_of = [*TINY, "data=imagefolder", f"data.root={image_folder}", "action=test"]
+    wanted = "task.evaluated_classes=folders"
+    renamed(image_folder, ["cow", "3", "7"])
+    values, (fault,) = configure([*set_of, f"ckpt={best}", wanted])
+    message = "task.evaluated_classes=folders: 1 of 3 class folders … are no class … network: cow;"
+    assert is_like(fault, message)
+    with pytest.raises(DataError) as caught:  # as the action does
+        build_data(values)
+    assert str(caught.value) == fault
+    (fault,) = faults_of(*set_of, f"ckpt={best}", "task.evaluated_classes=[3,17]")
+    assert is_like(fault, "task.evaluated_classes: the network has no class 17; expected … 10 cl")
+    (fault,) = faults_of(*set_of, wanted)
+    assert is_like(fault, "ckpt has no value; action=test needs")
+
+
+def test_data_with_some_of_the_classes_name_the_key(best, image_folder):
+    set_of = ["data=imagefolder", f"data.root={image_folder}", "action=test", f"ckpt={best}"]
+    shutil.rmtree(image_folder / "train")
+    renamed(image_folder, ["1", "3", "7"])
+    (fault,) = tiny_faults(*set_of)
+    assert is_like(fault, "10 classes, … has 3. Fix: … action=test task.evaluated_classes=folders")
+
+
+def test_numbered_folders_of_unnamed_classes_are_not_taken_in_the_order_of_text(tmp_path):
+    checkpoint = {
+        "class_names": [str(number) for number in range(11)],
+        "names_classes": False,
+        "choices": {"task": "classification"},
+    }
+    check_same_classes(checkpoint, [f"n{number:02}" for number in range(11)], tmp_path)
+    numbers = sorted(checkpoint["class_names"])
+    assert numbers[:3] == ["0", "1", "10"]
+    with pytest.raises(
+        CheckpointError, match=r"class '2' that is '10' .*evaluated_classes=folders"
+    ):
+        check_same_classes(checkpoint, numbers, tmp_path)
+
+
+def test_columns_of_a_table_are_no_class_folders(best, huggingface_folder):
+    (fault,) = tiny_faults(
+        *("action=test", f"ckpt={best}", "data=huggingface", f"data.root={huggingface_folder}"),
+        "task.evaluated_classes=folders",
+    )
+    assert is_like(fault, "task.evaluated_classes: HuggingFaceData … Fix: data=imagefolder")
 
 
 def test_a_checkpoint_of_another_architecture_names_both(trained, tmp_path):

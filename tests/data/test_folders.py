@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from class_folders import make_data
-from parcnet_train.data.folders import class_folders, list_images
+from parcnet_train.data.folders import class_folders, labels_of, list_images
 from parcnet_train.errors import DataError
+
+LABELS = labels_of(["ant", "bee", "cat"])
 
 
 def test_classes_are_the_sorted_folders(image_folder):
@@ -19,7 +21,7 @@ def test_classes_are_the_sorted_folders(image_folder):
 
 
 def test_images_are_sorted_by_class_and_name(image_folder):
-    paths, labels, _ = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    paths, labels, _ = list_images(image_folder / "train", LABELS)
     assert [path.decode() for path in paths] == [
         f"{name}/{file}"
         for name in ("ant", "bee", "cat")
@@ -34,7 +36,7 @@ def test_uppercase_suffixes_are_images_and_other_files_are_not(image_folder):
     (folder / "0.png").rename(folder / "0.PNG")
     (folder / "1.jpg").rename(folder / "1.JPEG")
     (folder / "notes.txt").write_text("no image")
-    paths, _, _ = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    paths, _, _ = list_images(image_folder / "train", LABELS)
     names = ["ant/0.PNG", "ant/1.JPEG", "ant/2.png", "ant/3.jpg"]
     assert [path.decode() for path in paths[:4]] == names
 
@@ -79,7 +81,7 @@ def test_images_in_nested_folders_are_sorted_by_path(image_folder):
     (ant / "z" / "y").mkdir(parents=True)
     for target in ("1/0.png", "z/y/3.jpg", "z/0.png"):
         shutil.copy(ant / "0.png", ant / target)
-    paths, labels, _ = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    paths, labels, _ = list_images(image_folder / "train", LABELS)
     expected = ["0.png", "1.jpg", "1/0.png", "2.png", "3.jpg", "z/0.png", "z/y/3.jpg"]
     assert [path.decode() for path in paths[:7]] == [f"ant/{name}" for name in expected]
     assert labels.tolist() == [0] * 7 + [1] * 4 + [2] * 4
@@ -91,7 +93,7 @@ def test_linked_folders_are_listed_once_and_loops_end(image_folder):
     (ant / "a link").symlink_to(elsewhere)
     (ant / "another").symlink_to(elsewhere)
     (ant / "back").symlink_to(ant)
-    paths, _, left_out = list_images(image_folder / "train", ["ant", "bee", "cat"])
+    paths, _, left_out = list_images(image_folder / "train", LABELS)
     names = ["0.png", "1.jpg", "2.png", "3.jpg"]
     expected = sorted([*names, *(f"a link/{name}" for name in names)])
     assert [path.decode() for path in paths[:8]] == [f"ant/{name}" for name in expected]
@@ -150,7 +152,7 @@ def test_hidden_folders_are_not_classes(image_folder):
 def test_link_to_the_whole_disk_is_not_followed(image_folder):
     folder = image_folder / "train"
     (folder / "ant" / "link").symlink_to("/")
-    assert len(list_images(folder, class_folders(folder)).paths) == 12
+    assert len(list_images(folder, labels_of(class_folders(folder))).paths) == 12
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"\x1b[0m"])

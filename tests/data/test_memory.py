@@ -11,6 +11,7 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from parcnet_train.data.classification.dataset import ImageFolderDataset
 from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.data.classification.transforms import Augmentation, TrainTransform
+from parcnet_train.data.folders import labels_of
 
 LENGTH = 1_281_167
 WORKERS = 2
@@ -63,7 +64,7 @@ def few(data):
     for path in data.train_folder.glob("*/*"):
         path.rename(path.with_name(f"ILSVRC2012_n01440764_{path.name}"))
     dataset = WholeEpoch(
-        data.train_folder, data.class_names, TrainTransform(data.augmentation, 0), "stop"
+        data.train_folder, labels_of(data.class_names), TrainTransform(data.augmentation, 0), "stop"
     )
     lengthen(dataset, IMAGES)
     return dataset

@@ -9,6 +9,7 @@ import torch
 import parcnet_train
 from parcnet_train.data.classification.dataset import ImageFolderDataset
 from parcnet_train.data.classification.transforms import EvalTransform
+from parcnet_train.data.folders import labels_of
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import CheckpointError, UnreadableError
 from parcnet_train.predict.inputs import read_file
@@ -19,7 +20,7 @@ from predicting import best, photo, predict
 def test_images_are_preprocessed_as_in_the_evaluation(trained, image_folder):
     predictor = parcnet_train.load(best(trained[0])).predictor
     dataset = ImageFolderDataset(
-        image_folder / "train", sorted(["cat", "ant", "bee"]), EvalTransform(), "stop"
+        image_folder / "train", labels_of(["ant", "bee", "cat"]), EvalTransform(), "stop"
     )
     for sample in range(len(dataset)):
         expected, _ = dataset[SampleKey(sample, 0, (32, 32))]

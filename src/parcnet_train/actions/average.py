@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parcnet_train.actions.fit import describe, prepare, validate
+from parcnet_train.actions.fit import describe, extent, prepare, validate
 from parcnet_train.actions.results import Results, finish, is_first_process
 from parcnet_train.actions.starting import read_model
 from parcnet_train.build import Config, build_trainer, network_spec, world_size
@@ -48,6 +48,7 @@ def average(config: Config) -> Results:
         results = {
             **describe(config, task),
             **validate(build_trainer(config), task, data, mean),
+            **extent(data),
             "checkpoint": str(output / AVERAGE),
             "checkpoint_epoch": newest["epoch"] + 1,
             "sources": [str(path) for path in paths],

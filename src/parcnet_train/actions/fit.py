@@ -286,9 +286,18 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
     return {
         **metrics,
         **compared,
+        **extent(data),
         "checkpoint": str(path),
         "checkpoint_epoch": checkpoint["epoch"] + 1,
     }
+
+
+def extent(data: Any) -> Results:
+    """Return the number of images of the evaluated set, and of its classes if not all count."""
+    images = {"images": len(data.val_set)}
+    if data.evaluated_classes is None:
+        return images
+    return {**images, "evaluated_classes": len(data.evaluated_classes)}
 
 
 def validate(

@@ -16,7 +16,7 @@ from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.sections import Distillation as Settings
 from parcnet_train.config.sections import Recipe
 from parcnet_train.config.typed import section
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, listed
 from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
@@ -152,8 +152,3 @@ def refuse_other_outputs(
             "the same classes in the same order. Fix: a teacher trained on these classes, or "
             "recipe.distillation.kind=feature"
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names of a list."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

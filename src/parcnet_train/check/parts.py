@@ -21,7 +21,7 @@ from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.typed import reads_data
 from parcnet_train.data.channels import RGB
 from parcnet_train.detection.evaluators import MOST
-from parcnet_train.errors import ConfigError, DataError, Fault, first_line
+from parcnet_train.errors import CheckpointError, ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.targets import locate
 
@@ -192,6 +192,17 @@ def wrong_channels(config: Config) -> Iterator[Fault]:
         )
 
 
+def wrong_evaluated_classes(config: Config) -> Iterator[Fault]:
+    """Report evaluated classes in an action that evaluates all classes, or none."""
+    given, action = config["task"].get("evaluated_classes"), config["action"]
+    if given is not None and action != "test":
+        yield Fault(
+            "task.evaluated_classes",
+            f"{show('task.evaluated_classes', given)}: action={action} does not use this key; "
+            "expected null. Fix: evaluate a finished training with action=test ckpt=RUN",
+        )
+
+
 def wrong_task(config: Config) -> Iterator[Fault]:
     """Report a head or data module that belongs to a different task."""
     task = config["choices"]["task"]
@@ -254,6 +265,8 @@ def wrong_data(config: Config) -> Iterator[Fault]:
         return
     if task_of("data", config) != config["choices"]["task"]:  # `wrong_task` reports it
         return
+    if config["task"].get("evaluated_classes") is not None and config["ckpt"] is None:
+        return  # the classes are those of the checkpoint, whose absence `wrong_checkpoint` reports
     # action=check checks the data of a training; int8 needs images of both sets.
     is_int8 = config["action"] == "export" and value_of(config, "export.precision") == "int8"
     is_training = config["action"] == "check" or is_int8
@@ -263,5 +276,7 @@ def wrong_data(config: Config) -> Iterator[Fault]:
         data.check_files(action)
         if is_full:
             data.check_every_file()
+    except CheckpointError:  # `wrong_checkpoint` reports it
+        return
     except (DataError, ConfigError) as error:
         yield from (Fault("data", line) for line in str(error).splitlines())

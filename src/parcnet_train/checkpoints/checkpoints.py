@@ -130,23 +130,30 @@ def check_same_classes(
 ) -> None:
     """Check that a checkpoint has the classes of the data set, in the same order.
 
-    For a converted checkpoint without class names, only the number of classes is compared.
+    For a converted checkpoint without class names, only the number of classes is compared; class
+    folders that have the numbers as names must be in the same order too.
 
     Raises:
         CheckpointError: If they differ.
     """
     held = checkpoint["class_names"]
     named = checkpoint.get("names_classes", True)
-    if held == list(class_names) or (not named and len(held) == len(class_names)):
+    is_reordered = set(held) == set(class_names)  # 0, 1, 10, 2, ... as folders are sorted
+    if held == list(class_names) or (
+        not named and len(held) == len(class_names) and not is_reordered
+    ):
         return
     if len(held) != len(class_names):
         difference = f"has {len(held)} classes, but the data set has {len(class_names)}"
     else:
         differing = (pair for pair in zip(held, class_names, strict=True) if pair[0] != pair[1])
         difference = "has a class {!r} that is {!r} in the data set".format(*next(differing))
+    is_part = set(class_names) <= {*held, *map(str, range(len(held)))}
+    partly = is_part and checkpoint["choices"]["task"] == "classification"
+    way_out = "to evaluate it on these class folders: action=test task.evaluated_classes=folders; "
     raise CheckpointError(
         f"ckpt={path}: the checkpoint {difference}. Fix: use the data that it was trained on "
-        "(data, data.root); to train on other classes, start from its backbone: "
+        f"(data, data.root); {way_out * partly}to train on other classes, start from its backbone: "
         f"backbone.pretrained={path}"
     )
 

@@ -136,3 +136,11 @@ REFUSED = {
         "the samplers already divide the data among processes. Fix: leave it out"
     ),
 }
+
+# Keys that only some tasks have, with the reason.
+OF_SOME_TASKS = {
+    "task.evaluated_classes": (
+        "only task=classification has this key, since results.json has the metric of every class "
+        "in the other tasks (val/ap/CLASS, val/iou/CLASS). Fix: average those of your classes"
+    ),
+}

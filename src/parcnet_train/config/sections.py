@@ -131,6 +131,10 @@ class Distillation:
 
 
 ClassWeights = Literal["balanced"] | Annotated[list[Positive], MinLen(1)] | None
+EvaluatedClasses = Annotated[
+    Text | list[Text] | None,
+    Keywords(expected="null, folders, a list of class names, or the path of a text file"),
+]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ WITHIN = ("data.num_workers",)
 WITHOUT_EFFECT = (
     *("seed", "data.augmentation", "data.batch_size", "data.multi_scale", "data.num_workers"),
     *("data.split", "data.test_dir", "data.test_list", "data.test_images", "data.test_annotations"),
-    *("data.seed", "task.pictures", "task.save_predictions"),
+    *("data.seed", "task.evaluated_classes", "task.pictures", "task.save_predictions"),
 )
 OF_THE_RECIPE = ("recipe.image_size",)  # keys of the recipe that do; the others affect training
 

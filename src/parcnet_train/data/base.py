@@ -23,6 +23,7 @@ from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import end_workers_of, make_loader
 from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
 from parcnet_train.distributed.processes import own_cores
+from parcnet_train.errors import DataError
 
 Split = Literal["val", "test"]
 
@@ -98,6 +99,7 @@ class TaskData(pl.LightningDataModule):
     writes_root: ClassVar[bool] = False  # whether `prepare` creates the folder
     train_set: DataSet
     val_set: DataSet
+    evaluated_classes: Sequence[int] | None = None  # indices; None: all classes
 
     def __init__(
         self,
@@ -150,6 +152,21 @@ class TaskData(pl.LightningDataModule):
     def find_classes(self) -> list[str]:
         """Return the class names of the data set."""
         raise NotImplementedError
+
+    def evaluate_classes(self, wanted: str | Sequence[str], class_names: Sequence[str]) -> None:
+        """Evaluate a network on some of its classes, or on classes that have other names here.
+
+        Args:
+            wanted: Value of `task.evaluated_classes`.
+            class_names: Names of the network's classes, which become those of this module.
+
+        Raises:
+            DataError: If the data have no class folders, or others than wanted.
+        """
+        raise DataError(
+            f"task.evaluated_classes: {type(self).__name__} does not read class folders; expected "
+            "null. Fix: data=imagefolder, with one folder per class"
+        )
 
     def check_files(self, action: str) -> None:
         """Check that the files of an action exist and are valid; opens at most a few images.

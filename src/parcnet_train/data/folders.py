@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -255,13 +255,18 @@ def class_folders(folder: Path) -> list[str]:
     return names
 
 
-def refuse_unknown(folder: Path, name: str, class_names: Sequence[str]) -> None:
+def labels_of(class_names: Sequence[str]) -> dict[str, int | None]:
+    """Return the class index of every class folder; the folders have the names of the classes."""
+    return {name: index for index, name in enumerate(class_names)}
+
+
+def refuse_unknown(folder: Path, name: str, known: Container[str]) -> None:
     """Check that a class folder is one of the classes of the training set.
 
     Raises:
         DataError: If it is not.
     """
-    if name not in class_names:
+    if name not in known:
         raise DataError(
             f"data.root: {folder / name}: this class does not occur in the training set"
         )
@@ -281,7 +286,7 @@ class ListedImages(NamedTuple):
     left_out: list[LeftOut]
 
 
-def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
+def list_images(folder: Path, label_of: Mapping[str, int | None]) -> ListedImages:
     """List all images in the class folders and their subfolders.
 
     Paths and labels are flat arrays: loader processes would gradually copy a million Python strings
@@ -289,7 +294,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
 
     Args:
         folder: Folder of the class folders.
-        class_names: Names of the classes, in the order of their indices.
+        label_of: Class index by name of the class folder; None: its images are not listed.
 
     Raises:
         DataError: If a class folder is unknown or contains no image.
@@ -298,7 +303,9 @@ def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
     labels: list[int] = []
     left_out = list(outside_of_classes(folder))
     for name in class_folders(folder):
-        refuse_unknown(folder, name, class_names)
+        refuse_unknown(folder, name, label_of)
+        if (label := label_of[name]) is None:
+            continue
         found = contents_of(folder / name)
         others = [*found.others, *(LeftOut(NO_FILES, each) for each in found.no_files)]
         left_out += [LeftOut(kind, f"{name}/{each}") for kind, each in others]
@@ -309,7 +316,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> ListedImages:
                 f"({' '.join(SUFFIXES)}){there}. Fix: add images or remove the folder"
             )
         paths += [os.fsencode(f"{name}/{each}") for each in found.images]
-        labels += [class_names.index(name)] * len(found.images)
+        labels += [label] * len(found.images)
     return ListedImages(np.array(paths), np.array(labels), left_out)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar, Unpack
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
 from parcnet_train.bounds import Share
-from parcnet_train.config.sections import ClassWeights, MixingOptions
+from parcnet_train.config.sections import ClassWeights, EvaluatedClasses, MixingOptions
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.models.model import Model
@@ -34,6 +35,9 @@ class ClassificationTask(Task):
             training.
         class_weights: Weight of every class in the training loss, or `balanced`: in inverse
             proportion to its number of training images; None: all equal.
+        evaluated_classes: Classes on which `action=test` evaluates; the logits of the others are
+            left out: `folders`: those of the class folders; a list of names; a text file with a
+            class, or a folder, a tab and its class, per line; None: all classes.
         mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
         **shared: Arguments of `Task`.
     """
@@ -49,6 +53,7 @@ class ClassificationTask(Task):
         label_smoothing: Share = 0.1,
         mixing: MixingOptions | None = None,
         class_weights: ClassWeights = None,
+        evaluated_classes: EvaluatedClasses = None,
         **shared: Unpack[TaskArguments],
     ) -> None:
         super().__init__(model, **shared)
@@ -57,6 +62,8 @@ class ClassificationTask(Task):
         self.num_classes = num_classes
         self.class_weights = class_weights
         self.weights: Tensor | None = None  # (K,), on the device of the training
+        self.evaluated_classes = evaluated_classes
+        self.left_out: Tensor | None = None  # (K,) bool, on the device of the evaluation
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
         # Validating arguments would read every batch, and wait for the device.
         accuracy = functools.partial(
@@ -102,9 +109,18 @@ class ClassificationTask(Task):
         self.train_metrics["train/skipped"].update(batch.skipped)
         return loss
 
+    def on_validation_start(self) -> None:
+        """Mark the classes that are not evaluated."""
+        if self.evaluated_classes is not None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            self.left_out = torch.ones(self.num_classes, dtype=torch.bool, device=self.device)
+            self.left_out[data.evaluated_classes] = False
+
     def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
         """Add a batch without its padding to the metrics; the loss is not smoothed."""
         logits = self.model(batch.images).float()
+        if self.left_out is not None:
+            logits = logits.masked_fill(self.left_out, -torch.inf)
         losses = functional.cross_entropy(
             logits, batch.labels, reduction="none", ignore_index=UNLABELED
         )

@@ -9,12 +9,13 @@ from class_folders import UNREADABLE, save
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.classification import dataset as images
 from parcnet_train.data.classification.dataset import ImageFolderDataset, collate
+from parcnet_train.data.folders import labels_of
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import DataError
 
 
 def make_dataset(folder, class_names, on_error="stop"):
-    return ImageFolderDataset(folder, class_names, lambda image, key: image, on_error)
+    return ImageFolderDataset(folder, labels_of(class_names), lambda image, key: image, on_error)
 
 
 def key(sample):

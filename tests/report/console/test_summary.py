@@ -32,3 +32,8 @@ def test_class_metrics_have_their_own_table(capsys):
 def test_summary_says_that_the_test_set_was_evaluated(capsys):
     print_summary({**RESULTS, "split": "test"})
     assert "evaluated on" in capsys.readouterr().out
+
+
+def test_summary_says_what_was_evaluated_if_not_all_classes(capsys):
+    print_summary({**RESULTS, "images": 7500, "evaluated_classes": 200})
+    assert "7,500 images of 200 classes" in capsys.readouterr().out

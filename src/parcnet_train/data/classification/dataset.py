@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +102,7 @@ class ImageFolderDataset(ImageDataset):
 
     Args:
         folder: Folder that contains one folder per class.
-        class_names: Names of the classes, in the order of their indices.
+        label_of: Class index by name of the class folder; None: its images are left out.
         transform: Function that maps an image to the size given in the sample key.
         on_error: Handling of an unreadable image: `stop` raises an error, `skip` leaves the image
             out.
@@ -113,7 +113,7 @@ class ImageFolderDataset(ImageDataset):
     def __init__(
         self,
         folder: Path,
-        class_names: Sequence[str],
+        label_of: Mapping[str, int | None],
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
         max_pixels: int = MAX_PIXELS,
@@ -121,7 +121,7 @@ class ImageFolderDataset(ImageDataset):
     ) -> None:
         self.folder = folder
         self.max_pixels = max_pixels
-        self.paths, labels, _ = list_images(folder, class_names)
+        self.paths, labels, _ = list_images(folder, label_of)
         super().__init__(labels, transform, on_error, channels)
 
     def look(self, sample: int) -> Image:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.bounds import Count, Pixels
-from parcnet_train.data.base import SharedArguments
+from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.channels import RGB
 from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.classification.huggingface_splits import (
@@ -155,6 +155,8 @@ class HuggingFaceData(ImageFolderData):
         )
         self.image_column = image_column
         self.label_column = label_column
+
+    evaluate_classes = TaskData.evaluate_classes  # the classes are in a column, not in folders
 
     def find_classes(self) -> list[str]:
         """Return the class names of the label column."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Unpack
@@ -10,10 +10,11 @@ from typing import ClassVar, Literal, Unpack
 from parcnet_train.bounds import Count, Pixels
 from parcnet_train.data.base import SharedArguments, TaskData
 from parcnet_train.data.classification.dataset import ImageDataset, ImageFolderDataset, collate
+from parcnet_train.data.classification.evaluated import evaluated_labels
 from parcnet_train.data.classification.transforms import Augmentation, EvalTransform, TrainTransform
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import Listed, warn_of_repeats, warn_of_shared
-from parcnet_train.data.folders import class_folders, list_images, warn_of_left_out
+from parcnet_train.data.folders import class_folders, labels_of, list_images, warn_of_left_out
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import DataError
 
@@ -64,6 +65,7 @@ class ImageFolderData(TaskData):
         self.evaluated_folder = self.test_folder if self.split == "test" else self.val_folder
         self.expected_classes = num_classes
         self.augmentation = augmentation
+        self.evaluated_labels: Mapping[str, int | None] | None = None
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -85,6 +87,27 @@ class ImageFolderData(TaskData):
         folders = (self.train_folder, self.val_folder, self.evaluated_folder)
         return class_folders(next(filter(Path.is_dir, folders), self.train_folder))
 
+    def evaluate_classes(self, wanted: str | Sequence[str], class_names: Sequence[str]) -> None:
+        """Evaluate a network on some of its classes, or on class folders with other names.
+
+        Args:
+            wanted: Value of `task.evaluated_classes`.
+            class_names: Names of the network's classes, which become those of this module.
+
+        Raises:
+            DataError: If a class or a class folder does not exist.
+        """
+        self.class_names = list(class_names)
+        self.evaluated_labels = evaluated_labels(wanted, class_names, self.evaluated_folder)
+        labels = set(self.evaluated_labels.values())
+        self.evaluated_classes = sorted(label for label in labels if label is not None)
+
+    def labels_in(self, folder: Path) -> Mapping[str, int | None]:
+        """Return the class index of every class folder of a set; None: it is not evaluated."""
+        if self.evaluated_labels is not None and folder == self.evaluated_folder:
+            return self.evaluated_labels
+        return labels_of(self.class_names)
+
     def check_files(self, action: str) -> None:
         """List the images of an action; warn about repeated images and files that are left out.
 
@@ -100,7 +123,7 @@ class ImageFolderData(TaskData):
         evaluated = [self.evaluated_folder] if action != "benchmark" else []
         listed = []
         for folder in [*training, *evaluated]:
-            images = list_images(folder, self.class_names)
+            images = list_images(folder, self.labels_in(folder))
             warn_of_left_out(folder, images.left_out)
             listed.append(Listed(folder, folder, images.paths))
         for each in listed:
@@ -122,5 +145,5 @@ class ImageFolderData(TaskData):
     ) -> ImageDataset:
         """Create the data set of a folder; lists its images."""
         return ImageFolderDataset(
-            folder, self.class_names, transform, self.on_error, self.max_pixels, self.channels
+            folder, self.labels_in(folder), transform, self.on_error, self.max_pixels, self.channels
         )

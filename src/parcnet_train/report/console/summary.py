@@ -24,6 +24,7 @@ def print_summary(results: Mapping[str, Any]) -> None:
     rows = {
         f"{results['backbone']} on {results['data']}": f"{results['parameters']:,} parameters",
         **({"evaluated on": "the test set"} if results.get("split") == "test" else {}),
+        **evaluated_part(results),
         **{name: value for name, value in metrics.items() if "/" not in name},
         "epochs": str(results.get("epochs", results["checkpoint_epoch"])),
         "best epoch": str(results["checkpoint_epoch"]),
@@ -45,3 +46,10 @@ def print_summary(results: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, value, style=None)
     console.print(table)
+
+
+def evaluated_part(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the row of an evaluation of some classes."""
+    if "evaluated_classes" not in results:
+        return {}
+    return {"evaluated": f"{results['images']:,} images of {results['evaluated_classes']} classes"}
