@@ -38,6 +38,7 @@ KEYS = {
         "config_hash",
         "monitor",
         "split",
+        "images",
         "parameters",
         "seed",
         "run_dir",

@@ -111,6 +111,7 @@ class ClassificationTask(Task):
 
     def on_validation_start(self) -> None:
         """Mark the classes that are not evaluated."""
+        super().on_validation_start()
         if self.evaluated_classes is not None:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             self.left_out = torch.ones(self.num_classes, dtype=torch.bool, device=self.device)
