@@ -41,7 +41,10 @@ def test_image_is_installed_by_the_makefile():
     assert install.endswith("&& make install")
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r"^install: .venv/.installed$", makefile, re.MULTILINE)
-    assert "pip install --quiet --constraint constraints.txt --editable ." in makefile
+    assert re.search(
+        r"^INSTALL := .* --constraint constraints.txt --editable$", makefile, re.MULTILINE
+    )
+    assert "$(INSTALL) .\n" in makefile
     assert not any("install-dev" in line or "[dev]" in line for line in INSTRUCTIONS)
     # Dependencies are installed before the source, which changes more often.
     assert INSTRUCTIONS.index(install) < INSTRUCTIONS.index("COPY src /app/src")
@@ -92,7 +95,7 @@ def test_compose_uses_gpus_in_only_one_service(compose):
 
 
 def test_named_configs_exist(compose):
-    text = (ROOT / "docker" / "README.md").read_text()
+    text = (ROOT / "docs" / "guides" / "docker.md").read_text()
     words = [word for each in compose["services"].values() for word in each["command"]]
     words += re.findall(r"(?:trainer|data|backbone)=\w+", text)
     for group, choice in (word.split("=") for word in words if "." not in word):
