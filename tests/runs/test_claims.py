@@ -1,6 +1,7 @@
 import itertools
 import json
 import shutil
+import signal
 from datetime import datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 import parcnet_train
 from parcnet_train.actions import command
-from parcnet_train.errors import CheckpointError, ConfigError, TrainingError
+from parcnet_train.errors import CheckpointError, ConfigError, ProcessError, TrainingError
 from parcnet_train.runs import directories as runs
 from parcnet_train.runs.claims import at_work, begin, claim
 from parcnet_train.runs.directories import RunSpec, by_start
@@ -208,6 +209,41 @@ def test_start_of_a_run_is_recorded_once(tmp_path):
     assert datetime.fromisoformat(record["started"]).tzinfo is not None
     with at_work(run, ["seed=1", "ckpt=last"]):
         assert json.loads((run / "run.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (KeyboardInterrupt(), {"outcome": "stopped"}),
+        (SystemExit(130), {"outcome": "stopped"}),
+        (SystemExit(128 + signal.SIGTERM), {"outcome": "stopped"}),
+        (ProcessError(2, 128 + signal.SIGUSR1), {"outcome": "stopped"}),
+        (SystemExit(137), {"outcome": "failed", "reason": "SystemExit: 137"}),
+        (TrainingError("a\nb"), {"outcome": "failed", "reason": "a"}),
+        (
+            ZeroDivisionError(),
+            {"outcome": "failed", "reason": "ZeroDivisionError: ZeroDivisionError"},
+        ),
+        (
+            MemoryError("all of it\nis used"),
+            {"outcome": "failed", "reason": "MemoryError: all of it"},
+        ),
+    ],
+    ids=repr,
+)
+def test_work_that_ends_by_an_exception_leaves_its_outcome(tmp_path, error, outcome):
+    with pytest.raises(type(error)), at_work(tmp_path / "run"):
+        raise error
+    assert json.loads((tmp_path / "run" / "outcome.json").read_text()) == outcome
+    with at_work(tmp_path / "run"):
+        assert not (tmp_path / "run" / "outcome.json").exists()
+    assert not (tmp_path / "run" / "outcome.json").exists()
+
+
+def test_an_outcome_that_cannot_be_written_hides_no_error(tmp_path):
+    (tmp_path / "run" / "outcome.json.partial").mkdir(parents=True)
+    with pytest.raises(ZeroDivisionError), at_work(tmp_path / "run"):
+        raise ZeroDivisionError
 
 
 def test_moved_run_keeps_its_record_and_copy_gets_a_new_one(tmp_path):

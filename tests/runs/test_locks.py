@@ -13,7 +13,7 @@ import pytest
 
 from parcnet_train.errors import TrainingError
 from parcnet_train.runs import locks
-from parcnet_train.runs.locks import HeldError, read_lock, take_lock
+from parcnet_train.runs.locks import HeldError, is_held, read_lock, take_lock
 
 GONE = 2**22 + 1  # Linux never uses this process id
 
@@ -43,6 +43,40 @@ def test_held_lock_raises_with_process_machine_and_time(path):
         assert "remove" not in str(caught.value)
     assert not path.exists()
     take_lock(path).close()
+
+
+def test_a_lock_is_held_until_its_process_is_gone(path):
+    assert not is_held(path)
+    with take_lock(path) as lock:
+        lock.sign("mine")
+        before = path.read_text()
+        assert is_held(path)
+        assert path.read_text() == before
+    assert not is_held(path)  # the note remains
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),  # of this process
+        ({"pid": GONE}, False),
+        ({"boot": "before"}, False),
+        ({"host": "elsewhere", "boot": "of-that-machine", "pid": GONE}, True),
+        ({"inode": 1}, False),  # a copy
+        ({"pid": "x"}, False),
+    ],
+    ids=str,
+)
+def test_a_lock_of_a_process_that_may_live_is_held(path, changes, expected):
+    leave(path, **changes)
+    assert is_held(path) == expected
+
+
+@pytest.mark.parametrize("content", ["", "note", 'note\n{"pid": 1', "note\n[1]\n", "\n\x00"])
+def test_a_damaged_lock_is_not_held(path, content):
+    path.parent.mkdir()
+    path.write_text(content)
+    assert not is_held(path)
 
 
 def test_note_is_kept(path):

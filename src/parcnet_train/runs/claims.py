@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import signal
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.distributed.processes import is_restarted, place
-from parcnet_train.errors import ConfigError, TrainingError
-from parcnet_train.files import write_whole
+from parcnet_train.distributed.processes import SAVING, is_restarted, place
+from parcnet_train.errors import (
+    ConfigError,
+    ProcessError,
+    TrainingError,
+    UserError,
+    first_line,
+    message_of,
+)
+from parcnet_train.files import to_json, write_whole
 from parcnet_train.runs.directories import (
     LAST,
+    LOCK,
+    OUTCOME,
     RECORD,
     RESULTS,
     RunSpec,
@@ -30,7 +40,8 @@ from parcnet_train.runs.directories import (
 )
 from parcnet_train.runs.locks import HeldError, take_lock
 
-LOCK = "run.lock"  # exists while a process works in the directory
+# Exit codes of a process that a user or a cluster has stopped, as shells report them.
+STOPPED = [128 + number for number in (signal.SIGINT, *SAVING)]
 
 
 def claim(spec: RunSpec, overrides: Sequence[str], explicit: Path | None = None) -> Path:
@@ -110,6 +121,8 @@ def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
 def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     """Lock a run directory against other commands; only the process of rank 0 does so.
 
+    If an exception ends the work, `outcome.json` says how.
+
     Args:
         folder: Run directory, created if it does not exist.
         overrides: Overrides of the command line.
@@ -129,7 +142,33 @@ def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         ) from error
     with lock:
         begin(folder, overrides)
-        yield
+        (folder / OUTCOME).unlink(missing_ok=True)
+        try:
+            yield
+        except BaseException as error:
+            with contextlib.suppress(TrainingError):  # a full disk may be what ended the work
+                write_whole(folder / OUTCOME, to_json(outcome_of(error), indent=2))
+            raise
+
+
+def outcome_of(error: BaseException) -> dict[str, str]:
+    """Return how a run ended.
+
+    Args:
+        error: The exception that ended it.
+
+    Returns:
+        `outcome`: `stopped`, by a signal, or `failed`; then also `reason`, the first line of the
+        message.
+    """
+    code = getattr(error, "code", None) if isinstance(error, SystemExit | ProcessError) else None
+    if isinstance(error, KeyboardInterrupt) or code in STOPPED:
+        return {"outcome": "stopped"}
+    if isinstance(error, UserError):
+        reason = first_line(message_of(error))
+    else:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    return {"outcome": "failed", "reason": reason}
 
 
 def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

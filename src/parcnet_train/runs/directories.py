@@ -6,7 +6,7 @@ torchrun-<id>/ or slurm-<job>/ instead. If a name is taken, the next one is <nam
 Jobs of a sweep are in runs/sweeps/<name>/<words>-<hash>/ at every start (docs/sweeps.md).
 A run directory contains:
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
-    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json
+    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json  outcome.json
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ from parcnet_train.runs.actions import ACTIONS, SECTIONS, action_of
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
 PROGRESS = "progress.json"
+PAGE = "report.html"
 PROVENANCE = "provenance.json"
 RECORD = "run.json"  # when and where a run started; resuming does not change it
+LOCK = "run.lock"  # exists while a process works in the directory
+OUTCOME = "outcome.json"  # how a run ended without results
 BEST = Path("checkpoints") / "best.ckpt"
 AVERAGE = Path("checkpoints") / "average.ckpt"
 EPOCHS = "best_epoch*.ckpt"  # beside best.ckpt, if checkpoint.keep_best is more than one

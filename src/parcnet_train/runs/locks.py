@@ -169,6 +169,22 @@ def read_lock(path: Path) -> tuple[str, dict[str, Any]]:
     return lines[0].strip(), holder if isinstance(holder, dict) else {}
 
 
+def is_held(path: Path) -> bool:
+    """Return whether the process named in a lock file may still be running.
+
+    Unlike `take_lock`, it leaves the lock alone: a process that starts at this moment gets it.
+    """
+    _, holder = read_lock(path)
+    try:
+        inode = path.stat().st_ino
+    except OSError:
+        return False
+    is_here = holder.get("host") == socket.gethostname()
+    if is_here and holder.get("boot", boot()) != boot():
+        return False  # the machine has been restarted since
+    return is_in_force(holder, inode, is_certain=False)
+
+
 def is_in_force(holder: dict[str, Any], inode: int, is_certain: bool) -> bool:
     """Return whether the holder named in a lock file may still be running.
 
