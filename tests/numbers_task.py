@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -102,7 +103,7 @@ def train(task, data, callbacks=(), logger=False, max_steps=None, validated=(1.0
         accelerator="cpu",
         logger=logger,
         callbacks=[EpochLength(max_steps), ValidationSchedule(*validated), *callbacks],
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -51,7 +51,8 @@ def test_epochs_and_evaluations_log_lines_without_a_terminal(tmp_path, monkeypat
     number = r"[\d.]+(e[+-]\d+)?"
     lines = [record.message for record in caplog.records if "batch" in record.message]
     training = [line for line in lines if line.startswith("epoch")]
-    pattern = rf"epoch 1/1, batch [1-4]/4, step [1-4]: loss {number}, {number} images/s, \S+ left"
+    start = r"epoch 1/1, batch [1-4]/4, step [1-4]: "
+    pattern = rf"{start}loss {number}, lr {number}, {number} images/s, \S+ left"
     assert training
     assert all(re.fullmatch(pattern, line) for line in training), training
     evaluation = [line for line in lines if line.startswith("validation")]

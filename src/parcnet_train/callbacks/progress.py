@@ -13,10 +13,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 from torch.optim import Optimizer
 
 from parcnet_train.callbacks.averaging import raw_metric
+from parcnet_train.callbacks.saving import BestCheckpoint
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.terminal import Pulse
@@ -28,16 +30,39 @@ WRITING_SECONDS = 5.0  # time between two writes of progress.json within an epoc
 
 
 class ProgressBar(TQDMProgressBar):
-    """Progress of the epoch in one line: time left, loss, learning rate, images per second."""
+    """Progress of a training in one line, with the most important values first.
+
+    A terminal cuts off what it has no room for.
+    """
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Return a bar without the time left of the epoch; that of the run is among the values."""
+        bar = super().init_train_tqdm()
+        bar.bar_format = "{desc}|{bar}| {n_fmt}/{total_fmt}{postfix}"
+        return bar
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Count epochs from 1, as the log does."""
+        super().on_train_epoch_start(trainer, *_)
+        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.train_progress_bar.set_description(name)
 
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the metrics that the bar shows, under short names."""
-        shown = {"loss": "train/loss_step", "lr": "train/lr", "images/s": IMAGES_PER_SECOND}
-        rows = (each.row for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
-        row = next(rows, {})
-        return {name: f"{row[key]:.4g}" for name, key in shown.items() if key in row}
+        """Return the values that the bar shows, under short names."""
+        of_run = progress_of(trainer)
+        shown = (
+            ("loss", "train/loss_step", ".4g"),
+            (of_run.metric.removeprefix("val/"), "value", ".4f"),
+            ("lr", "train/lr", ".1e"),
+            ("images/s", IMAGES_PER_SECOND, ".0f"),
+            ("best", "best", ".4f"),
+        )
+        values = {**of_run.row, "value": of_run.value, "best": of_run.best}
+        known = [each for each in shown if values.get(each[1]) is not None]
+        left = of_run.time_left(trainer, epochs_done(trainer))
+        return {"left": left, **{name: format(values[key], form) for name, key, form in known}}
 
 
 class EveryMinute(Callback):
@@ -63,20 +88,22 @@ class EveryMinute(Callback):
         """Log the loss of the first process only, since each process has a minute of its own."""
         if not trainer.is_global_zero or not self.pulse.is_due():
             return
-        of_run = next(each for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
-        share = (batch_idx + 1) / trainer.num_training_batches
+        of_run = progress_of(trainer)
+        metric = ""
+        if of_run.value is not None and of_run.best is not None:
+            metric = f", {of_run.metric} {of_run.value:.4f} (best {of_run.best:.4f})"
         log.info(
-            "epoch %d/%s, batch %d/%s, step %d: loss %.4f, %.3g images/s, %s left",
+            "epoch %d/%s, batch %d/%s, step %d: loss %.4f, lr %.2e, %.3g images/s%s, %s left",
             trainer.current_epoch + 1,
             trainer.max_epochs,
             batch_idx + 1,
             trainer.num_training_batches,
             trainer.global_step,
             float(of_run.loss),
+            learning_rate(trainer.optimizers[0]),
             of_run.pace(),
-            timedelta(
-                seconds=round(of_run.seconds_left(trainer, trainer.current_epoch + share) or 0)
-            ),
+            metric,
+            of_run.time_left(trainer, epochs_done(trainer)),
         )
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -101,18 +128,56 @@ class EveryMinute(Callback):
         log.info("validation: batch %d/%s, %s", batch_idx + 1, count, pace)
 
 
+def progress_of(trainer: pl.Trainer) -> Progress:
+    """Return the callback of a training that knows its progress."""
+    return next(each for each in trainer.callbacks if isinstance(each, Progress))  # type: ignore[attr-defined]
+
+
 def learning_rate(optimizer: Optimizer) -> float:
     """Return the learning rate without the factor of a parameter group."""
     group = optimizer.param_groups[-1]
     return group["lr"] / group.get("lr_scale", 1.0)
 
 
+def epochs_done(trainer: pl.Trainer) -> float:
+    """Return the number of finished epochs of a run, with a fraction, at the end of a batch."""
+    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return trainer.current_epoch + ready / trainer.num_training_batches
+
+
+def best_saved(trainer: pl.Trainer) -> float | None:
+    """Return the metric of the best checkpoint so far; None if there is none."""
+    saved = (each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint))
+    score = next((each.best_model_score for each in saved), None)
+    return None if score is None or not math.isfinite(score) else float(score)
+
+
+def compared(value: float, best: float | None, mode: str) -> str:
+    """Return how the metric of an evaluation compares with the best one before, in words.
+
+    Args:
+        value: Value of the metric.
+        best: Best value of earlier evaluations; None if there is none.
+        mode: Direction of an improvement, `max` or `min`.
+    """
+    if not math.isfinite(value):
+        return "not a number"
+    if best is None:
+        return "the first evaluation"
+    if value == best:
+        return f"equal to the best so far, {best:.4f}"
+    is_better = value > best if mode == "max" else value < best
+    word = "better" if is_better else "worse"
+    return f"{word} than the best so far, {best:.4f} ({value - best:+.2g})"
+
+
 class Progress(Callback):
-    """Callback that logs loss, learning rate and images per second, and a line per epoch.
+    """Callback that logs loss, learning rate and images per second, and a line per evaluation.
 
     The progress is also written to a file, for programs that watch the run: `epoch` is the number
-    of finished epochs, with a fraction, of `epochs`; `value` is the newest value of `metric`;
-    `seconds_left` is the time left. Values that are not known yet are null.
+    of finished epochs, with a fraction, of `epochs`; `value` is the newest value of `metric`, and
+    `best` its best one; `images_per_second` is the pace of this epoch; `seconds_left` is the time
+    left. Values that are not known yet are null.
 
     It logs within a step, not after it as Lightning does, so that everything before a checkpoint is
     logged when the checkpoint is written.
@@ -126,7 +191,9 @@ class Progress(Callback):
         self.every_n_steps = every_n_steps
         self.file = file
         self.written = 0.0  # time of the last write
-        self.value: float | None = None  # newest value of the monitored metric
+        self.metric = ""  # name of the monitored metric
+        self.value: float | None = None  # its newest value
+        self.best: float | None = None
         self.row: dict[str, float] = {}  # newest row
         self.loss = torch.tensor(math.nan)  # mean loss of the images of the newest step
         self.parts: list[Tensor] = []  # parts of the loss of the current step, one per batch
@@ -139,6 +206,7 @@ class Progress(Callback):
         """Start the clock of the run, which may begin in the middle of an epoch."""
         epoch, batch = trainer.datamodule.begin  # type: ignore[attr-defined]
         self.began = epoch + batch / trainer.num_training_batches, time.perf_counter()
+        self.metric, self.best = pl_module.monitor, best_saved(trainer)  # type: ignore[assignment]  # of a `Task`
         self._start_epoch()
         self._write(trainer, self.began[0])
 
@@ -163,8 +231,7 @@ class Progress(Callback):
         self.parts.append(outputs["loss"] * pl_module.batch_weight)
         self.images += len(batch.images) * trainer.world_size
         if time.perf_counter() > self.written + WRITING_SECONDS:
-            share = (batch_idx + 1) / trainer.num_training_batches
-            self._write(trainer, trainer.current_epoch + share)
+            self._write(trainer, epochs_done(trainer))
         step = trainer.global_step
         if trainer.fit_loop._should_accumulate():
             return
@@ -200,29 +267,37 @@ class Progress(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the line of the epoch, or of the part of it that is done."""
         self.started += time.perf_counter() - self.paused
-        ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        done = trainer.current_epoch + ready / trainer.num_training_batches
-        value = float(trainer.callback_metrics[pl_module.monitor])  # type: ignore[index]  # of a `Task`
+        done = epochs_done(trainer)
+        value = float(trainer.callback_metrics[self.metric])
+        before, mode = best_saved(trainer), str(pl_module.mode)
         self.value = value if math.isfinite(value) else None
+        known = [each for each in (before, self.value) if each is not None]
+        self.best = (max if mode == "max" else min)(known, default=None)
         self._write(trainer, done)
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
         of_task: Sequence[str] = pl_module.shown  # type: ignore[assignment]  # of a `Task`
-        names = [*of_task, raw_metric(pl_module.monitor)]  # type: ignore[arg-type]
+        names = [*of_task, raw_metric(self.metric)]
         names = [name for name in names if name in metrics]
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(
-            "epoch %s/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left",
+            "epoch %s/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left; %s: %s",
             f"{done:.4g}",
             trainer.max_epochs,
             self.row["train/loss_step"],
             shown,
             self.row["train/lr"],
             self.row[IMAGES_PER_SECOND],
-            timedelta(seconds=round(self.seconds_left(trainer, done) or 0)),
+            self.time_left(trainer, done),
+            self.metric,
+            compared(value, before, mode),
         )
+
+    def time_left(self, trainer: pl.Trainer, done: float) -> str:
+        """Return the time until the end of the run, as text; see `seconds_left`."""
+        return str(timedelta(seconds=round(self.seconds_left(trainer, done) or 0)))
 
     def seconds_left(self, trainer: pl.Trainer, done: float) -> float | None:
         """Estimate the seconds until the end of the run, at the pace of this process.
@@ -244,12 +319,13 @@ class Progress(Callback):
         self.written = time.perf_counter()
         if not trainer.is_global_zero:
             return
-        metric = trainer.lightning_module.monitor
         state = {
             "epoch": done,
             "epochs": trainer.max_epochs,
-            "metric": metric,
+            "metric": self.metric,
             "value": self.value,
+            "best": self.best,
+            "images_per_second": self.pace() if self.images else None,
             "seconds_left": self.seconds_left(trainer, done),
         }
         write_whole(self.file, to_json(state))
