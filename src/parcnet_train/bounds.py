@@ -71,3 +71,12 @@ PositiveRange = Annotated[tuple[Positive, Positive], Keywords(ascending=True)]
 Range10 = Annotated[tuple[UpTo10, UpTo10], Keywords(ascending=True)]
 
 Text = Annotated[str, MinLen(1)]
+Words = list[str]
+Each = Keywords(uniqueItems=True)  # for a list without duplicates
+# 0 lets the system choose one.
+Port = Annotated[
+    int,
+    Ge(0),
+    Le(65535),
+    Keywords(expected="a whole number from 0 to 65535, where 0 is any free port"),
+]

@@ -38,8 +38,6 @@ CASES = {
     "prepare.classes=no.txt": ("prepare.classes", "prepare.classes=no.txt: it does not exist"),
     "prepare.split.test=0.9": ("prepare.split.val", "nothing is left for the training"),
     "prepare.split.group_by=(": ("prepare.split.group_by", "it is not a regular expression"),
-    "ckpt=last": ("ckpt", "ckpt=last: action=prepare does not read it."),
-    "input=x": ("input", "input=x: action=prepare does not read it. Fix: prepare.input=PATH"),
 }
 
 

@@ -2,19 +2,8 @@
 
 import pytest
 
-from parcnet_train.config.sections import (
-    Benchmark,
-    Check,
-    Checkpoint,
-    Epochs,
-    Export,
-    Finetuning,
-    Paths,
-    Predict,
-    Profile,
-    Recipe,
-    Report,
-)
+from parcnet_train.config.action_sections import Benchmark, Check, Export, Predict, Profile, Report
+from parcnet_train.config.sections import Checkpoint, Epochs, Finetuning, Paths, Recipe
 from parcnet_train.config.typed import reads_data, run_spec, section
 from parcnet_train.runs.directories import RunSpec
 from running import composed

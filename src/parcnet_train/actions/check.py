@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parcnet_train.check.preparation import wrong_prepare
+from parcnet_train.check.quick import wrong_action
 from parcnet_train.config.compose import (
     PlainConfig,
     choices,
@@ -52,7 +52,7 @@ def refuse_faults(
             raise ConfigError(quick)
         action = action_of(plain.values["action"])
         if action is not None and action.quick:
-            if wrong := list(wrong_prepare(plain.values)):
+            if wrong := list(wrong_action(plain.values)):
                 raise ConfigError(wrong)
             return
     from parcnet_train.check.config import check  # torch: seconds

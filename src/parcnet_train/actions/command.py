@@ -101,6 +101,8 @@ def run_command(
         # An examination reports what it finds in the files, so they are not checked before.
         is_here = launcher == "basic" or not is_sweep
         refuse_faults(plain, faults, is_here, reads_files=not is_check)
+    if not is_sweep and not ACTIONS[plain.values["action"]].recorded:
+        return act(plain.values)
     refuse_unwritable(config, is_sweep)
     work: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     added = []

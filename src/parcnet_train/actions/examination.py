@@ -13,7 +13,8 @@ from parcnet_train.benchmarks.timing import device_of
 from parcnet_train.build import Config, build_data, named_classes, precision_of
 from parcnet_train.checkpoints.checkpoints import check_same_classes
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.config.sections import Check, Paths, Predict
+from parcnet_train.config.action_sections import Check, Predict
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.file_checks import refuse
@@ -28,11 +29,11 @@ from parcnet_train.files import to_json, write_whole
 from parcnet_train.models.heads.ssdlite import SSDLite
 from parcnet_train.predict.predictor import Predictor
 from parcnet_train.restore import restore
-from parcnet_train.runs.directories import checkpoint_in, write_results
+from parcnet_train.runs.directories import PAGE, checkpoint_in, write_results
 from parcnet_train.targets import locate
 from parcnet_train.version import __version__
 
-PAGE, VALUES = "report.html", "report.json"
+VALUES = "report.json"
 
 
 def check_data(config: Config) -> Results:

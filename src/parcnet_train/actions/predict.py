@@ -14,8 +14,9 @@ import torch
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks.timing import device_of
 from parcnet_train.build import Config, named_classes, precision_of
+from parcnet_train.config.action_sections import Predict
 from parcnet_train.config.keys import value_of
-from parcnet_train.config.sections import Paths, Predict
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import run_spec, section
 from parcnet_train.data.folders import describe
 from parcnet_train.errors import CheckpointError

@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from parcnet_train.actions.results import Results, about
+from parcnet_train.config.action_sections import Prepare
 from parcnet_train.config.overrides import quoted
-from parcnet_train.config.sections import Paths, Prepare
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.data.prepare.convert import Converted, convert
 from parcnet_train.data.prepare.files import lines_of

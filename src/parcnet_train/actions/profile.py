@@ -7,7 +7,8 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config, build_model, height_and_width, meta_device
-from parcnet_train.config.sections import Paths, Profile
+from parcnet_train.config.action_sections import Profile
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import Stage

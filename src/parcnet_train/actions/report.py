@@ -7,11 +7,12 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config
-from parcnet_train.config.sections import Paths, Report
+from parcnet_train.config.action_sections import Report
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.report.ablation import Section, compare_table2, other_runs
-from parcnet_train.report.collected import collect, shown
+from parcnet_train.report.collected import collect, folders_of, shown
 from parcnet_train.report.documents import markdown, page, print_grids
 from parcnet_train.report.figures import figures_of
 from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
@@ -78,11 +79,6 @@ def report(config: Config) -> Results:
     }
     write_results(output, results)
     return results
-
-
-def folders_of(value: str | list[str]) -> list[Path]:
-    """Return the folders of `report.runs`, which names one or several."""
-    return [Path(each).expanduser() for each in ([value] if isinstance(value, str) else value)]
 
 
 def numbers(sections: Sequence[Section]) -> Iterator[tuple[str, object]]:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.build import Config, build_model
-from parcnet_train.config.sections import Benchmark, Recipe
+from parcnet_train.config.action_sections import Benchmark
+from parcnet_train.config.sections import Recipe
 from parcnet_train.config.typed import section
 from parcnet_train.data.batches import BACKGROUND, UNLABELED
 from parcnet_train.detection.loss import multibox_loss

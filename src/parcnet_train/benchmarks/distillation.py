@@ -12,7 +12,7 @@ from torch import Tensor
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.build import Config, build_model, build_optimizer, build_task
-from parcnet_train.config.sections import Benchmark
+from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.sections import Distillation as Settings
 from parcnet_train.config.typed import section
 from parcnet_train.data.batches import ClassificationBatch

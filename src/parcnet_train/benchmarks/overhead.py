@@ -21,7 +21,8 @@ from parcnet_train.build import (
     build_task,
     build_trainer,
 )
-from parcnet_train.config.sections import Benchmark, Recipe
+from parcnet_train.config.action_sections import Benchmark
+from parcnet_train.config.sections import Recipe
 from parcnet_train.config.typed import section
 from parcnet_train.errors import ConfigError
 from parcnet_train.tasks.base import Task

@@ -17,7 +17,7 @@ from torch.nn import functional
 from parcnet_train.benchmarks.other_process import OtherProcess
 from parcnet_train.benchmarks.timing import LAYOUTS, Timing, take_turns
 from parcnet_train.build import Config, build_model, meta_device, published_network
-from parcnet_train.config.sections import Benchmark
+from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.typed import section
 from parcnet_train.models.layers.parc import CircularConv
 

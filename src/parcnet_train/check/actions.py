@@ -55,17 +55,6 @@ def wrong_input(config: Config) -> Iterator[Fault]:
             yield Fault("input", str(error))
 
 
-def wrong_report(config: Config) -> Iterator[Fault]:
-    """Report a missing folder of runs."""
-    runs = config["report"]["runs"]
-    for folder in runs if isinstance(runs, list) else [runs or "."]:
-        if config["action"] == "report" and not Path(folder).expanduser().is_dir():
-            yield Fault(
-                "report.runs",
-                f"report.runs={folder}: this folder does not exist; expected a folder of runs",
-            )
-
-
 def wrong_target(config: Config) -> Iterator[Fault]:
     """Report a benchmark that does not support the task."""
     target, task = config["benchmark"]["target"], config["choices"]["task"]

@@ -1,8 +1,8 @@
 """Check of a whole configuration, before anything is built.
 
-`config/schema.py` checks keys, types and ranges, which constructors and `config/sections.py`
-define. This module adds checks of classes that the schema files do not contain, and checks that
-involve several sections, each a function listed in `JOINTS`.
+`config/schema.py` checks keys, types and ranges, which constructors and the modules `sections` of
+`config/` define. This module adds checks of classes that the schema files do not contain, and
+checks that involve several sections, each a function listed in `JOINTS`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from parcnet_train.check.actions import (
     wrong_export,
     wrong_input,
     wrong_paths,
-    wrong_report,
     wrong_target,
 )
 from parcnet_train.check.augmentation import wrong_extra
@@ -41,6 +40,7 @@ from parcnet_train.check.parts import (
     wrong_task,
     wrong_weighting,
 )
+from parcnet_train.check.quick import wrong_report
 from parcnet_train.check.weights import (
     wrong_checkpoint,
     wrong_classes,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from parcnet_train.config.sections import SOURCES
+from parcnet_train.config.action_sections import SOURCES
 from parcnet_train.errors import Fault
 
 Config = dict[str, Any]
@@ -20,10 +20,6 @@ ONLY_FOR = {"palette": ("color_masks",), "coco": ("voc",)}
 def wrong_prepare(config: Config) -> Iterator[Fault]:
     """Report settings of action=prepare that are missing or do not fit together."""
     settings = config["prepare"]
-    for key in ("ckpt", "input"):
-        if config[key] is not None:
-            way_out = " Fix: prepare.input=PATH" if key == "input" else ""
-            yield Fault(key, f"{key}={config[key]}: action=prepare does not read it.{way_out}")
     expected = {
         "source": f"expected one of {', '.join(get_args(SOURCES))}",
         "input": "expected the folder or file to read",

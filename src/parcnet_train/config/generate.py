@@ -19,12 +19,14 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import PydanticUserError, TypeAdapter
 from typing_extensions import is_typeddict
 
+from parcnet_train.config.action_sections import Report
 from parcnet_train.config.bounded import BOUNDED
 from parcnet_train.config.sections import Config
 
 Schema = dict[str, Any]
 
 UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+SECTIONS = (Config.__module__, Report.__module__)  # modules of their classes
 PLAIN = (bool, int, float, str, Path, dict, list, types.NoneType)
 ENTRY = re.compile(r"^    {0,4}\*{0,2}(\w+): (.*)$")  # of a docstring's Args or Attributes
 
@@ -65,7 +67,7 @@ def schema_of(target: Any, name: str) -> Schema:
 
 
 def schema_of_section(section: type = Config) -> Schema:
-    """Return the JSON Schema of a dataclass of `config/sections.py` or `config/bounded.py`."""
+    """Return the JSON Schema of a section, or of a dataclass of `config/bounded.py`."""
     hints = typing.get_type_hints(section, include_extras=True)
     texts = descriptions_of(section)
     defaults = {each.name: each.default for each in fields(section)}
@@ -131,8 +133,8 @@ def is_plain(hint: Any) -> bool:
 
 
 def is_section(hint: Any) -> bool:
-    """Return whether a type is a dataclass of `config/sections.py`."""
-    return is_dataclass(hint) and getattr(hint, "__module__", None) == Config.__module__
+    """Return whether a type is a dataclass of one of the modules `sections`."""
+    return is_dataclass(hint) and getattr(hint, "__module__", None) in SECTIONS
 
 
 def inlined(schema: Schema) -> Schema:

@@ -1,4 +1,4 @@
-"""From the plain values of a checked configuration to the objects of `config/sections.py`."""
+"""From the plain values of a checked configuration to the objects of the modules `sections`."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
+from parcnet_train.runs.actions import MEASURED
 from parcnet_train.runs.directories import LAST, PROVENANCE, RESULTS
 
-MEASURED = ("fit", "test", "average")  # actions whose results contain a metric
 TOLD = ("task", "backbone", "data", "seed", "parameters", "monitor")  # required in their results
 ABLATION = re.compile(r"table2_row(\d+)")
 
@@ -127,6 +127,11 @@ def collect(folders: Sequence[Path]) -> Collected:
         )
         raise ConfigError([Fault("report.runs", line) for line in (head, *left_out)])
     return Collected(runs, left_out)
+
+
+def folders_of(value: str | list[str]) -> list[Path]:
+    """Return the folders of `report.runs`, which names one or several."""
+    return [Path(each).expanduser() for each in ([value] if isinstance(value, str) else value)]
 
 
 def shown(folders: Sequence[Path]) -> str:

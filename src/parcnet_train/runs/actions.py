@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Section = Mapping[str, Any]  # the section of a configuration that one action reads
+Section = Mapping[str, Any]  # the section of a configuration that belongs to one action
 
 
 def always(section: Section | None) -> bool:
@@ -48,7 +48,7 @@ class Action:
     Attributes:
         name: Value of `action`.
         function: Dotted name of its function, which is imported when it runs.
-        section: Section of the configuration that only this action reads; None: there is none.
+        section: Section of the configuration that belongs to this action; None: there is none.
         checkpoint: Whether `ckpt` is needed, optional or not allowed.
         composed: Whether the configuration stored in the checkpoint is used.
         trains: Whether it concerns a training, which resumes from its last checkpoint; other
@@ -59,6 +59,7 @@ class Action:
         parallel: Whether it runs in one process per device.
         network: Whether the composed network is built.
         quick: Whether it runs without torch, and only its own settings are checked.
+        recorded: Whether it has a run directory, with a log and results.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Action:
     parallel: bool = False
     network: bool = True
     quick: bool = False
+    recorded: bool = True
 
     @property
     def evaluates(self) -> bool:
@@ -133,6 +135,16 @@ ACTIONS = {
             network=False,
         ),
         Action(
+            "watch",
+            f"{A}.watch.watch.watch",
+            section="watch",
+            checkpoint="none",
+            reads_data=never,
+            network=False,
+            quick=True,
+            recorded=False,
+        ),
+        Action(
             "prepare",
             f"{A}.prepare.prepare",
             section="prepare",
@@ -159,7 +171,8 @@ ACTIONS = {
         ),
     )
 }
-# Sections that only one action reads.
+MEASURED = ("fit", "test", "average")  # actions whose results contain a metric
+# Sections of single actions.
 SECTIONS = tuple(each.section for each in ACTIONS.values() if each.section)
 
 

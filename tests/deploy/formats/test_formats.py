@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lively import lively
-from parcnet_train.config.sections import Export
+from parcnet_train.config.action_sections import Export
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import FORMATS
 

@@ -25,7 +25,8 @@ from parcnet_train.benchmarks import (
 from parcnet_train.benchmarks.timing import device_of, hardware
 from parcnet_train.build import Config, benchmarked_size, build_data, height_and_width
 from parcnet_train.compat.malloc import keep_freed_memory
-from parcnet_train.config.sections import Benchmark, Paths, Recipe
+from parcnet_train.config.action_sections import Benchmark
+from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import section
 from parcnet_train.report.console.timings import (
     print_detection,

@@ -10,8 +10,9 @@ from typing import Any
 from parcnet_train.benchmarks.latency import INT8_RUNTIMES, Candidate, time_networks
 from parcnet_train.build import Config, benchmarked_size, build_model, height_and_width
 from parcnet_train.check.config import check
+from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.compose import compose_plain
-from parcnet_train.config.sections import Benchmark, Paths
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.deploy.runtimes import machine
 from parcnet_train.distributed.processes import own_cores

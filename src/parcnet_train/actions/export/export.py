@@ -18,7 +18,8 @@ from parcnet_train.actions.starting import read_model
 from parcnet_train.build import Config, build_model, height_and_width, network_spec
 from parcnet_train.checkpoints.checkpoints import check_same_model, model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.config.sections import Export, Paths, Recipe
+from parcnet_train.config.action_sections import Export
+from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import reads_data, run_spec, section
 from parcnet_train.deploy.exportable import Decoding, Exportable, Images
 from parcnet_train.deploy.formats.formats import FORMATS, Format, verification_of

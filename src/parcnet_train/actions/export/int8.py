@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.actions.results import Results
-from parcnet_train.config.sections import Export
+from parcnet_train.config.action_sections import Export
 from parcnet_train.deploy.calibration import calibration_images
 from parcnet_train.deploy.exportable import Images
 from parcnet_train.deploy.formats.formats import Format

@@ -11,7 +11,7 @@ from torch import nn
 from parcnet_train.actions.fit import refusals
 from parcnet_train.actions.results import Results
 from parcnet_train.build import Config, build_trainer
-from parcnet_train.config.sections import Export
+from parcnet_train.config.action_sections import Export
 from parcnet_train.config.typed import section
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import File, Format

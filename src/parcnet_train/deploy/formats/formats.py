@@ -1,6 +1,6 @@
 """Table of the export formats.
 
-A new format needs a row here and its name in `config/sections.py`.
+A new format needs a row here and its name in `config/action_sections.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`action=watch`: the state of all runs below a folder, in a terminal or a browser."""
