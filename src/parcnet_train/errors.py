@@ -116,6 +116,8 @@ def shortened(name: object) -> str:
 
 def unfit_name(name: str) -> str | None:
     """Return why a name cannot be written to lists, logs and results; None if it can."""
+    if name.isprintable():  # as nearly all are, and known at once
+        return None
     if any(unicodedata.category(char) == "Cs" for char in name):
         return "is not UTF-8 text"
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):

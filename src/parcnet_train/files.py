@@ -162,13 +162,23 @@ def finite(content: Any) -> Any:
 
 
 def read_regular(path: Path) -> bytes:
-    """Read a regular file; a FIFO, device or socket, which might never end, is an error.
+    """Read a regular file.
 
     Args:
         path: Path of the file; links are followed.
 
     Raises:
         OSError: If the file cannot be read, or is not a regular file.
+    """
+    refuse_endless(path)
+    return path.read_bytes()  # its error for a folder says that it is one
+
+
+def refuse_endless(path: Path) -> None:
+    """Refuse a FIFO, device or socket, which might never end.
+
+    Raises:
+        OSError: If the path is one, or does not exist.
     """
     try:
         mode = path.stat().st_mode
@@ -178,7 +188,6 @@ def read_regular(path: Path) -> bytes:
         raise OSError(
             errno.EINVAL, "it is a FIFO, a device or a socket, not a regular file", str(path)
         )
-    return path.read_bytes()  # its error for a folder says that it is one
 
 
 def bytes_of(path: Path) -> int:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.detection.json_pieces import decode
 from parcnet_train.errors import DataError, unfit_name
-from parcnet_train.files import read_regular
+from parcnet_train.files import refuse_endless
 
 LISTS = ("images", "annotations", "categories")
 LONGEST = 60  # characters of a value that a message shows
@@ -28,9 +29,9 @@ def parse(file: Path) -> dict[str, Any]:
         OSError: If the file cannot be read.
     """
     try:
-        text = read_regular(file).decode("utf-8-sig")
-        with collector_off():
-            document = json.loads(text, object_hook=without_outline)
+        refuse_endless(file)
+        with file.open(encoding="utf-8-sig", newline="") as text, collector_off():
+            document = decode(text, without_outline)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file} is not JSON, or is truncated ({error}). Fix: download or create it again"
