@@ -119,7 +119,7 @@ def is_dense(backbone):
 def run(overrides, output, draws=False):
     """Run an action in the directory `output`, as the command does.
 
-    Curves are only drawn on demand, since they take a quarter of the time of a small training.
+    The page is only made on demand, since it takes most of the time of a small training.
     """
     values, faults = configure(overrides, output)
     assert faults == []
@@ -131,7 +131,7 @@ def act(values, draws=False):
     Path(values["paths"]["output"]).mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         if not draws:
-            patch.setattr(training, "draw_curves", lambda *_: None)
+            patch.setattr(training, "publish", lambda *_: None)
         return function_of(values["action"])(values)
 
 

@@ -365,7 +365,7 @@ def build_trainer(
 
     Args:
         config: Whole configuration.
-        callbacks: None for an evaluation.
+        callbacks: Callbacks of the run.
         loggers: None for an evaluation.
         epochs: Number of epochs; None for an evaluation.
     """

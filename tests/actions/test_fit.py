@@ -69,7 +69,7 @@ def test_fit_leaves_results_checkpoints_curves_and_metrics(trained):
     assert (results["steps"], results["backbone"], results["debug"]) == (2, "parcnet_xs", "tiny")
     assert results["checkpoint"] == str(output / "checkpoints" / "best.ckpt")
     assert (output / "checkpoints" / "last.ckpt").is_file()
-    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "pictures" / "curve_loss.png").read_bytes().startswith(b"\x89PNG")
     assert len(rows(output, "train/loss_step")) == 2
     assert rows(output, "val/top1") == [results["val/top1"]]
 

@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from coco_files import METRICS
+from detection_problems import random_problem
 from parcnet_train.benchmarks.evaluation import CLEAR, make_detections, peak_memory
 from parcnet_train.detection import evaluators
 from parcnet_train.detection.evaluation import problem_of, summary
@@ -22,57 +23,14 @@ from parcnet_train.detection.evaluators import (
     Problem,
     Truth,
     curves,
-    errors,
     installed,
     version_of,
 )
-from parcnet_train.errors import ConfigError
 
 # faster_coco_eval omits a summand of 2e-16 in the precision.
 TOLERANCES = {"hotcoco": 0, "faster_coco_eval": 2.5e-16, "pycocotools": 0}
 HAS_HOTCOCO = pytest.mark.skipif("hotcoco" not in installed(), reason="hotcoco is not installed")
 SEEDS = range(24)
-
-
-def random_boxes(random, number):
-    """Make boxes of all of COCO's size ranges, partly outside of the image."""
-    sides = 10 ** random.uniform(0, 2.6, (number, 2))
-    return np.hstack([random.uniform(-10, 300, (number, 2)), sides])
-
-
-def random_problem(seed, most=100):
-    """Make a problem; the seed decides about ties, crowds, sizes, and how much there is of each."""
-    random = np.random.default_rng(seed)
-    images, classes = int(random.integers(1, 20)), int(random.integers(1, 6))
-    grid = [0, 1, 8][seed % 3]  # on a grid, IoUs and areas are often exactly a threshold
-    objects = int(random.integers(0, 5 * images))
-    owners = np.sort(random.integers(1, images + 1, objects))
-    labels = random.integers(1, classes + 1, objects)
-    boxes = on_grid(random_boxes(random, objects), grid)
-    areas = boxes[:, 2] * boxes[:, 3] * random.choice([0, 0.3, 1, 1], objects)
-    limits = random.random(objects) < 0.1
-    areas[limits] = random.choice([0, 32**2, 96**2, 1e10], limits.sum())
-    truth = Truth(owners, labels, boxes, areas, random.random(objects) < random.choice([0, 0.5]))
-
-    near = np.repeat(np.arange(objects), random.integers(0, 4))
-    noise = random.normal(1, random.choice([0, 0.03, 0.1]), (len(near), 4))
-    other = random.random(len(near)) < 0.1
-    near_labels = np.where(other, random.integers(1, classes + 1, len(near)), labels[near])
-    many = most + 30 if seed % 4 == 0 else 0  # more than count of one class in one image
-    elsewhere = int(random.integers(0, 3 * images)) + many
-    images_of = np.concatenate([owners[near], random.integers(1, images + 1, elsewhere)])
-    labels_of = np.concatenate([near_labels, random.integers(1, classes + 1, elsewhere)])
-    images_of[len(images_of) - many :], labels_of[len(labels_of) - many :] = 1, 1
-    boxes_of = np.vstack([boxes[near] * noise, random_boxes(random, elsewhere)])
-    scores = [random.random(len(boxes_of)), random.choice([0.3, 0.5, 0.9], len(boxes_of))]
-    order = random.permutation(len(boxes_of))
-    order = order[np.argsort(images_of[order], kind="stable")]
-    found = Found(images_of, labels_of, on_grid(boxes_of, grid), scores[seed % 2])
-    return Problem(truth, Found(*(each[order] for each in found)), images, classes, most)
-
-
-def on_grid(boxes, step):
-    return np.round(boxes / step) * step if step else boxes
 
 
 def official(problem):
@@ -276,27 +234,3 @@ def test_hotcoco_is_taken_before_faster_coco_eval_and_pycocotools(monkeypatch):
 
 def test_version_names_the_package():
     assert version_of("pycocotools").startswith("pycocotools 2.")
-
-
-@HAS_HOTCOCO
-def test_errors_name_confused_classes_and_what_they_cost():
-    box = np.array([[0, 0, 50, 50], [100, 0, 50, 50], [200, 0, 50, 50], [0, 200, 50, 50.0]])
-    images, areas = np.ones(4, dtype=np.int64), np.full(4, 2500.0)
-    truth = Truth(images[:3], np.array([1, 1, 2]), box[:3], areas[:3], np.zeros(3, dtype=bool))
-    # Found: the first object, the second one as class 2, not the third one, and one too many.
-    rows, labels = [0, 1, 3], np.array([1, 2, 2])
-    found = Found(images[:3], labels, box[rows], np.array([0.9, 0.8, 0.3]))
-    problem = Problem(truth, found, 1, 2)
-    result = errors(problem)
-    assert result.confusion.tolist() == [[0, 0, 1], [0, 1, 1], [1, 0, 0]]
-    assert errors(problem, min_score=0.5).confusion.tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
-    assert (result.counts["Cls"], result.counts["Bkg"], result.counts["Miss"]) == (1, 1, 1)
-    assert result.costs["Cls"] > 0
-    assert result.counts.keys() <= result.costs.keys()
-
-
-def test_errors_without_hotcoco_are_an_error(monkeypatch):
-    monkeypatch.setattr(evaluators, "installed", lambda: ["pycocotools"])
-    fix = r"hotcoco is not installed. Fix: pip install 'parcnet-train\[coco\]'"
-    with pytest.raises(ConfigError, match=fix):
-        errors(random_problem(0))

@@ -147,7 +147,8 @@ def test_saved_weights_match_all_processes(training):
 def test_processes_write_one_directory_and_log_once(training):
     assert {path.name for path in training.folder.iterdir()} == {"runs", "record"}
     expected = (
-        "checkpoints csv curves.png parcnet_train.log progress.json run.json provenance.json .hydra"
+        "checkpoints csv parcnet_train.log report.html report.json pictures progress.json "
+        "run.json provenance.json .hydra"
     )
     names = {path.name for path in training.run.iterdir()} - {
         "git.diff"

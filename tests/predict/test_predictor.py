@@ -23,7 +23,7 @@ def test_images_are_preprocessed_as_in_the_evaluation(trained, image_folder):
         image_folder / "train", labels_of(["ant", "bee", "cat"]), EvalTransform(), "stop"
     )
     for sample in range(len(dataset)):
-        expected, _ = dataset[SampleKey(sample, 0, (32, 32))]
+        expected, *_ = dataset[SampleKey(sample, 0, (32, 32))]
         found = predictor.prepare(read_file(dataset.path(sample)))
         assert torch.equal(found.pixels, expected)
 

@@ -41,7 +41,7 @@ def make_task(kind, weights=WEIGHTS, **settings):
 
 def classified(rows=slice(None)):
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    return ClassificationBatch(logits[rows], LABELS[rows], torch.tensor(0))
+    return ClassificationBatch(logits[rows], LABELS[rows], torch.arange(6)[rows], torch.tensor(0))
 
 
 def masked(rows=slice(None)):

@@ -94,7 +94,8 @@ def make_task(mixing, logits=None):
 def test_label_smoothing_applies_to_mixed_labels():
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     task = make_task("{mixup: 0.2, cutmix: 0}", logits)
-    batch = ClassificationBatch(flat_images(0, 255), torch.tensor([0, 2]), torch.tensor(0))
+    labels = torch.tensor([0, 2])
+    batch = ClassificationBatch(flat_images(0, 255), labels, torch.arange(2), torch.tensor(0))
     torch.manual_seed(3)
     loss = task.training_step(batch, 0)
     images, labels = mixed(0.2, 0.0, 3)

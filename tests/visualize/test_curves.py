@@ -1,12 +1,9 @@
 import csv
 
-import cv2
-import numpy as np
 import pytest
 
-from parcnet_train.visualize.curves import draw_curves, read_series
+from parcnet_train.visualize.curves import read_series
 
-PNG = b"\x89PNG\r\n\x1a\n"
 COLUMNS = ("epoch", "step", "train/loss_step", "train/lr", "val/loss", "val/top1")
 
 
@@ -83,25 +80,3 @@ def test_resumed_run_that_logged_nothing_replaces_nothing(run, content):
 
 def test_folder_without_files_has_no_series(tmp_path):
     assert read_series(tmp_path) == {}
-
-
-def test_curves_are_drawn_as_a_png(run):
-    draw_curves(run / "csv", run / "curves.png", "val/top1")
-    assert (run / "curves.png").read_bytes().startswith(PNG)
-    assert cv2.imread(str(run / "curves.png")).shape == (360, 1320, 3)
-
-
-def test_curves_without_validation_are_drawn(tmp_path, run):
-    write(tmp_path / "other", 0, [{**row, "train/lr": 0.1} for row in losses(0, 10, 2.5)])
-    draw_curves(run / "csv", run / "with.png", "val/top1")
-    draw_curves(tmp_path / "other", run / "without.png", "val/top1")
-    assert (run / "without.png").read_bytes().startswith(PNG)
-    with_curves, without = (cv2.imread(str(run / f"{n}.png")) for n in ("with", "without"))
-    # The third panel, the learning rate, is drawn in the same way; the second has no line.
-    assert np.ptp(without[60:300, 900:1280].reshape(-1, 3), axis=0).max() > 100
-    assert not np.array_equal(with_curves[:, 440:880], without[:, 440:880])
-
-
-def test_curves_of_an_empty_run_are_drawn(tmp_path):
-    draw_curves(tmp_path, tmp_path / "curves.png", "val/top1")
-    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)

@@ -16,6 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, LambdaCallback
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -54,6 +55,10 @@ from parcnet_train.config.typed import run_spec, section
 from parcnet_train.distributed.processes import USR1, place
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.profiling.counts import count_parameters
+from parcnet_train.pages.batches import FirstBatches
+from parcnet_train.pages.parts import MOST_IMAGES, VALUES
+from parcnet_train.pages.quality import Quality, quality_of
+from parcnet_train.pages.run import publish
 from parcnet_train.report.paper.rows import refuse_other_network
 from parcnet_train.runs.directories import (
     BEST,
@@ -65,13 +70,12 @@ from parcnet_train.runs.directories import (
 from parcnet_train.runs.provenance import Provenance
 from parcnet_train.tasks.base import Task
 from parcnet_train.version import __version__
-from parcnet_train.visualize.curves import draw_curves
 
 log = logging.getLogger(__name__)
 
 
 def fit(config: Config) -> Results:
-    """Train, evaluate the best checkpoint, and write curves and `results.json`.
+    """Train, evaluate the best checkpoint, and write `results.json` and `report.html`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -108,17 +112,21 @@ def fit(config: Config) -> Results:
         )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
+    if resumed is None:
+        (output / VALUES).unlink(missing_ok=True)
+    loggers, quality = build_loggers(config), quality_of(task)
     with provenance:
-        last = train(config, data, task, epochs, resumed, provenance)
+        last = train(config, data, task, epochs, resumed, provenance, loggers)
         results = {
             **describe(config, task),
-            **evaluate(config, task, data, best_or_last(output)),
+            **evaluate(config, task, data, best_or_last(output), quality),
             **last,
             "seconds": time.perf_counter() - started,
         }
-        if is_first_process():
-            draw_curves(output / "csv", output / "curves.png", task.monitor)
-        return finish(output, results)
+        finish(output, results)
+    if is_first_process():
+        publish(config, task, data, quality, loggers, max(0, results["steps"] - 1))
+    return results
 
 
 def count_epochs(wanted: int | Epochs, data: Any, warmup_share: float) -> int:
@@ -152,6 +160,7 @@ def train(
     epochs: int,
     resumed: Path | None,
     provenance: Provenance,
+    loggers: Sequence[Logger],
 ) -> Results:
     """Train to the last epoch; if the training is stopped, save it and end this process.
 
@@ -162,6 +171,7 @@ def train(
         epochs: Number of epochs of the whole run.
         resumed: Checkpoint that the training resumes from; None for a new training.
         provenance: Record that takes the data once they are listed.
+        loggers: Loggers of the run.
 
     Returns:
         What `results.json` says of the training.
@@ -174,11 +184,12 @@ def train(
         "category_ids": getattr(data, "category_ids", None),  # of COCO's format
         "parcnet_train_version": __version__,
     }
-    loggers = build_loggers(config)
     for logger in loggers:
         logger.log_hyperparams(flatten(config))
     listed = LambdaCallback(on_fit_start=lambda *_: provenance.note(data))
     callbacks = [*build_callbacks(config, task, contents), listed]
+    if pictures := getattr(task, "pictures", 0):
+        callbacks.append(FirstBatches(output, min(pictures, MOST_IMAGES)))
     trainer = build_trainer(config, callbacks, loggers, epochs)
     try:
         # Log lines go above the progress bar, not through it.
@@ -238,15 +249,20 @@ def test(config: Config) -> Results:
         What `results.json` holds.
     """
     started = time.perf_counter()
+    output = Path(section(Paths, config).output)
     data, task = prepare(config)
+    quality = quality_of(task)
     with Provenance(config, world_size(config)) as provenance:
         results = {
             **describe(config, task),
-            **evaluate(config, task, data, checkpoint_of(run_spec(config))),
+            **evaluate(config, task, data, checkpoint_of(run_spec(config)), quality),
             "seconds": time.perf_counter() - started,
         }
         provenance.note(data)
-        return finish(Path(section(Paths, config).output), results)
+        finish(output, results)
+    if is_first_process():
+        publish(config, task, data, quality)
+    return results
 
 
 def prepare(config: Config) -> tuple[Any, Task]:
@@ -269,10 +285,19 @@ def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
     return float(metrics[name]) if name in metrics else None
 
 
-def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
+def evaluate(
+    config: Config, task: Task, data: Any, path: Path, quality: Quality | None = None
+) -> Results:
     """Return the validation metrics of a checkpoint; of its EMA weights if it has them.
 
     With `recipe.ema.compare`, also the metric of the trained weights.
+
+    Args:
+        config: The whole configuration.
+        task: Lightning module.
+        data: Data module.
+        path: Checkpoint.
+        quality: Collector of what `report.html` shows; None without one.
     """
     checkpoint = read_model(path, task, data, network_spec(config))
     task.evaluates(checkpoint)
@@ -282,7 +307,8 @@ def evaluate(config: Config, task: Task, data: Any, path: Path) -> Results:
         # First, since the pictures and predictions that stay are those of the EMA weights.
         trained = validate(build_trainer(config), task, data, model_state(checkpoint, ema=False))
         compared = {raw_metric(task.monitor): trained[task.monitor]}
-    metrics = validate(build_trainer(config), task, data, model_state(checkpoint))
+    callbacks = [] if quality is None else [quality]
+    metrics = validate(build_trainer(config, callbacks), task, data, model_state(checkpoint))
     return {
         **metrics,
         **compared,

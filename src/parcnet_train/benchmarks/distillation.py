@@ -82,6 +82,7 @@ def random_batch(batch: int, size: tuple[int, int], device: torch.device) -> Cla
     return ClassificationBatch(
         torch.rand(batch, 3, *size, device=device),
         torch.randint(CLASSES, (batch,), device=device),
+        torch.arange(batch, device=device),
         torch.tensor(0, device=device),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
 from parcnet_train.files import write_whole
@@ -65,19 +65,25 @@ class Pictures(Callback):
         is_training = trainer.state.fn == TrainerFn.FITTING
         name = f"epoch_{trainer.current_epoch + 1:03d}" if is_training else "final"
         write_whole(Path(trainer.default_root_dir) / "pictures" / f"{name}.jpg", encode(picture))
-        log_picture(trainer, picture)
+        log_picture(trainer.loggers, NAME, picture, trainer.global_step - 1)
 
 
-def log_picture(trainer: pl.Trainer, picture: Picture) -> None:
-    """Log a picture to the loggers that support it, at the step of the metrics."""
-    step = trainer.global_step - 1
-    for logger in trainer.loggers:
+def log_picture(loggers: Iterable[Logger], name: str, picture: Picture, step: int) -> None:
+    """Log a picture to the loggers that support it.
+
+    Args:
+        loggers: Loggers of the training.
+        name: Name of the picture in the loggers.
+        picture: Picture to log.
+        step: Step of the metrics that belong to it, counted from 0.
+    """
+    for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            attempt(logger, add_image, logger, picture, step)
+            attempt(logger, add_image, logger, name, picture, step)
         elif isinstance(logger, WandbLogger):
-            logger.log_image(NAME, [picture], step)
+            logger.log_image(name, [picture], step)
 
 
-def add_image(logger: TensorBoardLogger, picture: Picture, step: int) -> None:
+def add_image(logger: TensorBoardLogger, name: str, picture: Picture, step: int) -> None:
     """Log a picture to TensorBoard."""
-    logger.experiment.add_image(NAME, picture, step, dataformats="HWC")
+    logger.experiment.add_image(name, picture, step, dataformats="HWC")

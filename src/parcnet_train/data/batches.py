@@ -21,6 +21,7 @@ class ClassificationBatch(NamedTuple):
     # (B, 3, H, W) uint8, RGB, in channels_last memory format; the model scales them on its device.
     images: Tensor
     labels: Tensor  # (B,) int64, class indices; padding (in evaluations): UNLABELED
+    samples: Tensor  # (B,) int64, positions in the data set, or PADDING
     skipped: Tensor  # () int64, number of unreadable images
 
 

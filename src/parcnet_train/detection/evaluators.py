@@ -19,8 +19,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.errors import ConfigError
-
 Evaluator = Literal["hotcoco", "faster_coco_eval", "pycocotools"]
 
 EVALUATORS: tuple[Evaluator, ...] = get_args(Evaluator)  # the fastest first
@@ -89,15 +87,6 @@ class Curves(NamedTuple):
     recall: npt.NDArray[np.float64]
 
 
-class Errors(NamedTuple):
-    """Errors at an IoU of 0.5 (TIDE: arXiv 2008.08115)."""
-
-    # (K, K) objects of class i found as class j; 0, the background: not found, or no object
-    confusion: npt.NDArray[np.int64]
-    costs: dict[str, float]  # AP50 that all errors of a kind cost, by TIDE's names
-    counts: dict[str, int]  # number of errors of a kind
-
-
 def installed() -> list[Evaluator]:
     """Return the installed evaluators, the fastest first."""
     return [each for each in EVALUATORS if importlib.util.find_spec(each) is not None]
@@ -116,27 +105,6 @@ def curves(problem: Problem, evaluator: Evaluator) -> Curves:
         evaluator: Installed library to compute with.
     """
     return _CURVES[evaluator](problem)
-
-
-def errors(problem: Problem, min_score: float = 0.0) -> Errors:
-    """Return which classes are confused, and what each kind of error costs.
-
-    Args:
-        problem: Objects and detections.
-        min_score: Score below which a detection is not in the confusion matrix.
-
-    Raises:
-        ConfigError: If hotcoco is not installed.
-    """
-    if "hotcoco" not in installed():
-        raise ConfigError("hotcoco is not installed. Fix: pip install 'parcnet-train[coco]'")
-    evaluation = _hotcoco_evaluation(problem)
-    confusion = evaluation.confusion_matrix(iou_thr=0.5, min_score=min_score)["matrix"]
-    tide = evaluation.tide_errors(pos_thr=0.5)
-    # The background comes last in hotcoco and first here.
-    return Errors(
-        np.roll(confusion.astype(np.int64), 1, axis=(0, 1)), tide["delta_ap"], tide["counts"]
-    )
 
 
 def _hotcoco(problem: Problem) -> Curves:

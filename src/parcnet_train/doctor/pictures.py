@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.channels import to_rgb
 from parcnet_train.data.decoding import read_image
 from parcnet_train.doctor.findings import Drawing
 from parcnet_train.doctor.sets import ImageSet
 from parcnet_train.errors import DataError
-from parcnet_train.visualize.pictures import encode
+from parcnet_train.visualize.pictures import encode, fitted
 
 SIDE = 240  # longest side of a picture, in pixels; twice that of what is drawn on
 MOST = 6  # pictures of a finding
-ENLARGED = 4  # times; smaller images stay small, so that their pixels can be told apart
 
 Image = npt.NDArray[Any]  # (H, W, 3) uint8, RGB
 
@@ -32,12 +29,7 @@ def draw(image: Image, caption: str, alt: str, side: int = SIDE) -> Drawing:
         alt: Description of the picture.
         side: Longest side of the picture, in pixels.
     """
-    scale = min(ENLARGED, side / max(image.shape[:2]))
-    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-    enlarges = cv2.INTER_NEAREST if scale > 2 else cv2.INTER_LINEAR
-    method = cv2.INTER_AREA if scale < 1 else enlarges
-    small = np.asarray(cv2.resize(to_rgb(image), size, interpolation=method), np.uint8)
-    return Drawing(encode(small), caption, alt)
+    return Drawing(encode(fitted(image, side)), caption, alt)
 
 
 def image_of(images: ImageSet, place: int, max_pixels: int) -> Image | None:

@@ -5,8 +5,9 @@ runs/<action>/<start time>/. Processes of torchrun or SLURM cannot agree on a ti
 torchrun-<id>/ or slurm-<job>/ instead. If a name is taken, the next one is <name>_2, and so on.
 Jobs of a sweep are in runs/sweeps/<name>/<words>-<hash>/ at every start (docs/sweeps.md).
 A run directory contains:
-    checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  curves.png
-    provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json  outcome.json
+    checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  report.html
+    report.json  pictures/  provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json
+    outcome.json
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ class Task(pl.LightningModule):
         self.train_metrics = loss_and_skipped("train/loss_epoch", "train/skipped")
         self.distillation: Distillation | None = None
         self.projections = nn.ModuleList()  # of the distillation, trained with the model
+        self.watch_images: Callable[[Tensor], None] | None = None  # sees those of each step
 
     def about(self) -> dict[str, str | int]:
         """Return what `results.json` says of the task's evaluation, besides its metrics."""
@@ -100,6 +101,8 @@ class Task(pl.LightningModule):
 
     def outputs_and_maps(self, images: Tensor) -> tuple[Any, list[Tensor]]:
         """Return the outputs of the model, and the maps of its backbone if a teacher reads them."""
+        if self.watch_images is not None:
+            self.watch_images(images)
         if self.distillation is None:
             return self.model(images), []
         outputs, maps = self.model(images, with_maps=True)  # one graph, if it is compiled

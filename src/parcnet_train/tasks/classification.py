@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 
-from parcnet_train.bounds import Share
+from parcnet_train.bounds import PictureCount, Share
 from parcnet_train.config.sections import ClassWeights, EvaluatedClasses, MixingOptions
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.distributed.collectives import mean
@@ -39,6 +39,7 @@ class ClassificationTask(Task):
             left out: `folders`: those of the class folders; a list of names; a text file with a
             class, or a folder, a tab and its class, per line; None: all classes.
         mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
+        pictures: Number of example images of each kind in `report.html`; 0: no pictures.
         **shared: Arguments of `Task`.
     """
 
@@ -54,10 +55,12 @@ class ClassificationTask(Task):
         mixing: MixingOptions | None = None,
         class_weights: ClassWeights = None,
         evaluated_classes: EvaluatedClasses = None,
+        pictures: PictureCount = 4,
         **shared: Unpack[TaskArguments],
     ) -> None:
         super().__init__(model, **shared)
         self.label_smoothing = label_smoothing
+        self.pictures = pictures
         refuse_wrong_length(class_weights, num_classes)
         self.num_classes = num_classes
         self.class_weights = class_weights
@@ -117,8 +120,12 @@ class ClassificationTask(Task):
             self.left_out = torch.ones(self.num_classes, dtype=torch.bool, device=self.device)
             self.left_out[data.evaluated_classes] = False
 
-    def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> None:
-        """Add a batch without its padding to the metrics; the loss is not smoothed."""
+    def validation_step(self, batch: ClassificationBatch, batch_idx: int) -> dict[str, Tensor]:
+        """Add a batch without its padding to the metrics; the loss is not smoothed.
+
+        Returns:
+            `logits`: the logits of the images, `(B, K)` float32.
+        """
         logits = self.model(batch.images).float()
         if self.left_out is not None:
             logits = logits.masked_fill(self.left_out, -torch.inf)
@@ -132,6 +139,7 @@ class ClassificationTask(Task):
         for name, metric in self.metrics.items():
             assert isinstance(metric, Metric)
             metric.update(*values.get(name, (logits, batch.labels)))
+        return {"logits": logits}
 
     def validation_metrics(self) -> dict[str, Tensor]:
         """Return accuracies, loss and the number of unreadable images."""

@@ -52,7 +52,8 @@ class DetectionTask(Task):
         evaluated_detections: Number of best boxes per image and class that the metrics count; COCO
             counts 100, LVIS 300.
         save_predictions: Whether an evaluation of a checkpoint writes `predictions.json`.
-        pictures: Number of images that an evaluation draws; 0: none.
+        pictures: Number of images that an evaluation draws, and of each kind in `report.html`; 0:
+            none.
         **shared: Arguments of `Task`.
     """
 

@@ -44,7 +44,8 @@ class SegmentationTask(Task):
         scales: Scales of the images in an evaluation, whose probabilities are averaged; a single
             scale keeps the logits.
         mirror: Whether to average over mirrored images too.
-        pictures: Number of images that an evaluation draws; 0: none.
+        pictures: Number of images that an evaluation draws, and of each kind in `report.html`; 0:
+            none.
         **shared: Arguments of `Task`.
     """
 

@@ -1,16 +1,10 @@
-"""Learning curves of one run, drawn from its CSV logs."""
+"""Learning curves of one run, read from its CSV logs."""
 
 from __future__ import annotations
 
 import csv
-import io
 import math
 from pathlib import Path
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
-from parcnet_train.files import write_whole
 
 Series = tuple[list[int], list[float]]
 
@@ -60,33 +54,3 @@ def read_epochs(folder: Path, metric: str) -> dict[int, float]:
     """
     rows = [row for row in read_rows(folder) if row.get(metric)]
     return {int(row["epoch"]) + 1: float(row[metric]) for row in rows}
-
-
-def draw_curves(folder: Path, picture: Path, monitor: str) -> None:
-    """Draw the loss, the monitored metric and the learning rate over the steps of a run.
-
-    Args:
-        folder: Folder that contains `version_N/metrics.csv`.
-        picture: Path of the PNG file to write.
-        monitor: Name of the metric that selects the best epoch.
-    """
-    series = read_series(folder)
-    panels = (
-        ("loss", {"train/loss_step": "train, per step", "val/loss": "validation"}),
-        (monitor, {monitor: "validation"}),
-        ("learning rate", {"train/lr": "per step"}),
-    )
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(11, 3), layout="constrained")
-        for axes, (title, names) in zip(figure.subplots(1, 3), panels, strict=True):
-            for name, label in names.items():
-                if name in series:
-                    marker = "o" if name.startswith("val/") else None
-                    axes.plot(*series[name], label=label, marker=marker, markersize=3, linewidth=1)
-            axes.set(title=title, xlabel="step")
-            axes.grid(alpha=0.3)
-            if axes.lines:
-                axes.legend()
-        png = io.BytesIO()
-        figure.savefig(png, dpi=120)
-        write_whole(picture, png.getvalue())

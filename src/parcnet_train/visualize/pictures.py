@@ -20,6 +20,7 @@ Pair = tuple[Picture, Picture]  # ground truth and prediction
 Color = tuple[int, int, int]  # red, green, blue
 
 LONGER_SIDE = 480  # longer side of every picture, in pixels; captions stay readable on small images
+ENLARGED = 4  # times; smaller images stay small, so that their pixels can be told apart
 MARGIN = 8  # space around pictures, in pixels
 LARGEST = 65_500  # longest side of a JPEG file that libjpeg writes, in pixels
 FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
@@ -44,6 +45,21 @@ def resize(image: Picture, shape: Sequence[int] | None = None) -> Picture:
     size = max(1, round(scale * width)), max(1, round(scale * height))
     method = cv2.INTER_AREA if max(image.shape[:2]) > LONGER_SIDE else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
+
+
+def fitted(image: Picture, side: int, most: float = ENLARGED) -> Picture:
+    """Resize an image so that its longer side has `side` pixels.
+
+    Args:
+        image: Image of any size and any number of channels.
+        side: Longer side of the picture, in pixels.
+        most: Largest factor; a smaller image gets a smaller picture.
+    """
+    scale = min(most, side / max(image.shape[:2]))
+    size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+    enlarges = cv2.INTER_NEAREST if scale > 2 else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if scale < 1 else enlarges
+    return np.asarray(cv2.resize(to_rgb(image), size, interpolation=method), np.uint8)
 
 
 def grid(pairs: Sequence[Pair]) -> Picture:

@@ -8,7 +8,7 @@ from PIL import Image
 from class_folders import UNREADABLE, save
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.classification import dataset as images
-from parcnet_train.data.classification.dataset import ImageFolderDataset, collate
+from parcnet_train.data.classification.dataset import ImageFolderDataset, LabeledImage, collate
 from parcnet_train.data.folders import labels_of
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import DataError
@@ -25,7 +25,7 @@ def key(sample):
 def test_non_ascii_names_are_read(tmp_path):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "été" / "bild ü.png")
     dataset = make_dataset(tmp_path, ["été"])
-    image, label = dataset[key(0)]
+    image, label, _ = dataset[key(0)]
     assert (label, image.unique().tolist()) == (0, [7])
 
 
@@ -33,7 +33,8 @@ def test_sample_has_the_image_of_its_path(image_folder):
     names = ["ant", "bee", "cat"]
     dataset = make_dataset(image_folder / "train", names)
     for index, path in enumerate(sorted((image_folder / "train").glob("*/*"))):
-        image, label = dataset[key(index)]
+        image, label, sample = dataset[key(index)]
+        assert sample == index
         assert names[label] == path.parent.name
         with Image.open(path) as file:
             assert image.shape[1:] == file.size[::-1]
@@ -51,7 +52,8 @@ def test_unreadable_image_raises_an_error_with_its_path(image_folder, content):
         dataset[key(6)]
 
 
-SAMPLES = [(torch.zeros(3, 4, 5).byte(), 1), None, (torch.ones(3, 4, 5).byte(), 9)]
+ZEROS, ONES = torch.zeros(3, 4, 5).byte(), torch.ones(3, 4, 5).byte()
+SAMPLES = [LabeledImage(ZEROS, 1, 7), None, LabeledImage(ONES, 9, 3)]
 
 
 def test_collate_returns_a_typed_batch():
@@ -61,6 +63,7 @@ def test_collate_returns_a_typed_batch():
     assert batch.images.flatten(1).float().mean(dim=1).tolist() == [0, 1, 0]
     assert batch.labels.tolist() == [1, 9, -1]
     assert batch.labels.dtype == torch.int64
+    assert (batch.samples.tolist(), batch.samples.dtype) == ([7, 3, PADDING], torch.int64)
     assert (batch.skipped.shape, batch.skipped.dtype) == ((), torch.int64)
     assert batch.skipped == 1
 
@@ -75,6 +78,6 @@ def test_padding_sample_is_black_and_reads_no_file(tmp_path, monkeypatch):
     save(np.full((8, 8, 3), 7, np.uint8), tmp_path / "ant" / "0.png")
     dataset = make_dataset(tmp_path, ["ant"])
     monkeypatch.setattr(images, "read_image", None)
-    image, label = dataset[SampleKey(PADDING, 0, (24, 40))]
-    assert (image.shape, image.dtype, label) == ((3, 24, 40), torch.uint8, -1)
+    image, *rest = dataset[SampleKey(PADDING, 0, (24, 40))]
+    assert (image.shape, image.dtype, rest) == ((3, 24, 40), torch.uint8, [-1, PADDING])
     assert not image.any()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,16 @@ from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.errors import UnreadableError
 
-Sample = tuple[Tensor, int] | None  # (C, H, W) uint8 and class index; None: unreadable
+
+class LabeledImage(NamedTuple):
+    """One sample of a `ClassificationBatch`; the fields are described there."""
+
+    image: Tensor  # (C, H, W) uint8, in memory (H, W, C)
+    label: int
+    sample: int
 
 
-class ImageDataset(Dataset[Sample]):
+class ImageDataset(Dataset[LabeledImage | None]):
     """Base class of data sets of transformed images with class labels; a subclass reads the images.
 
     Args:
@@ -71,18 +77,18 @@ class ImageDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        """Return an image, `(C, H, W)` uint8, and its class index.
+    def __getitem__(self, key: SampleKey) -> LabeledImage | None:
+        """Return an image with its class index.
 
-        A padding key gives a black image and the index -1. In memory, the image is `(H, W, C)`, as
-        it was decoded. An unreadable image gives None if `on_error` is `skip`.
+        A padding key gives a black image and the index -1. An unreadable image gives None if
+        `on_error` is `skip`.
 
         Raises:
             DataError: If the image is unreadable and `on_error` is `stop`.
         """
         if key.sample == PADDING:
             black = torch.zeros(*key.size, self.channels, dtype=torch.uint8)
-            return black.permute(2, 0, 1), UNLABELED
+            return LabeledImage(black.permute(2, 0, 1), UNLABELED, PADDING)
         try:
             image = self.look(key.sample)
         except UnreadableError:
@@ -90,7 +96,8 @@ class ImageDataset(Dataset[Sample]):
                 return None
             raise
         pixels = torch.from_numpy(self.transform(image, key))
-        return pixels.permute(2, 0, 1), int(self.labels[key.sample])
+        label = int(self.labels[key.sample])
+        return LabeledImage(pixels.permute(2, 0, 1), label, key.sample)
 
     def original(self, sample: int) -> Image:
         """Return an image at its original size; raises the errors of `look`."""
@@ -137,7 +144,7 @@ class ImageFolderDataset(ImageDataset):
         return self.paths
 
 
-def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatch:
+def collate(samples: Sequence[LabeledImage | None], fill: bool = False) -> ClassificationBatch:
     """Stack samples into a batch and count the unreadable ones.
 
     Args:
@@ -149,10 +156,11 @@ def collate(samples: Sequence[Sample], fill: bool = False) -> ClassificationBatc
         DataError: If no sample of the batch is readable.
     """
     kept = readable(samples, fill)
-    empty = len(samples) - len(kept)
-    kept += [(torch.zeros_like(kept[0][0]), UNLABELED)] * empty
+    empty = LabeledImage(torch.zeros_like(kept[0].image), UNLABELED, PADDING)
+    kept += [empty] * (len(samples) - len(kept))
     return ClassificationBatch(
-        stack_images([image for image, _ in kept]),
-        torch.tensor([label for _, label in kept]),
+        stack_images([each.image for each in kept]),
+        torch.tensor([each.label for each in kept]),
+        torch.tensor([each.sample for each in kept]),
         torch.tensor(samples.count(None)),
     )

@@ -1,0 +1,1 @@
+"""Arithmetic of classifications: pure functions of arrays, no modules."""

@@ -1,0 +1,131 @@
+"""Parts of a run's page: what they hold, and the files that keep them in the run directory.
+
+    report.json   texts, tables and names of pictures
+    pictures/     figures as SVG and PNG, examples as JPEG
+
+`report.html` is made from these files and the logs of the run, so that it can be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from parcnet_train.files import to_json, write_whole
+from parcnet_train.pages.figures import png, svg
+from parcnet_train.runs.directories import read_values
+
+VALUES = "report.json"
+PICTURES = Path("pictures")
+MOST_IMAGES = 8  # examples of a kind, whatever `task.pictures` is, so that a page stays small
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of a page.
+
+    Attributes:
+        name: Name of its files without their suffix.
+        content: Figure, or the bytes of a JPEG file.
+        alt: What it shows, for readers who cannot see it.
+        caption: Text below it.
+    """
+
+    name: str
+    content: Figure | bytes = field(repr=False)
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page.
+
+    Attributes:
+        headings: Headings of the columns.
+        rows: Cells of every row.
+        numbers: Index of the first column of numbers, as all columns after it are.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: int = 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section.
+
+    Attributes:
+        title: Heading.
+        text: What it shows, in a sentence or two.
+        drawings: Pictures.
+        table: Numbers; None without any.
+        kind: `plots` for figures, `images` for small images, `wide` for images of several parts.
+    """
+
+    title: str
+    text: str = ""
+    drawings: Sequence[Drawing] = ()
+    table: Table | None = None
+    kind: str = "plots"
+
+
+def save(folder: Path, key: str, title: str, blocks: Sequence[Block]) -> None:
+    """Write a section of a page: its pictures, and its entry in `report.json`.
+
+    Args:
+        folder: Run directory.
+        key: Name of the section; an earlier one of that name is replaced.
+        title: Heading of the section.
+        blocks: Parts of the section.
+    """
+    values: dict[str, Any] = {"title": title, "blocks": [stored(folder, each) for each in blocks]}
+    save_values(
+        folder, {"sections": {**read_values(folder / VALUES).get("sections", {}), key: values}}
+    )
+
+
+def save_values(folder: Path, values: dict[str, Any]) -> None:
+    """Add values to `report.json`."""
+    write_whole(folder / VALUES, to_json({**read_values(folder / VALUES), **values}))
+
+
+def stored(folder: Path, block: Block) -> dict[str, Any]:
+    """Write the pictures of a block, and return the block as plain values."""
+    drawings = [
+        {"file": write(folder, each), "alt": each.alt, "caption": each.caption}
+        for each in block.drawings
+    ]
+    table = None if block.table is None else asdict(block.table)
+    return {
+        "title": block.title,
+        "text": block.text,
+        "kind": block.kind,
+        "table": table,
+        "drawings": drawings,
+    }
+
+
+def write(folder: Path, drawing: Drawing) -> str:
+    """Write a picture into a run directory, and return the name of its file for the page."""
+    path = folder / PICTURES / drawing.name
+    if isinstance(drawing.content, bytes):
+        write_whole(path.with_suffix(".jpg"), drawing.content)
+        return f"{drawing.name}.jpg"
+    write_whole(path.with_suffix(".png"), png(drawing.content))
+    write_whole(path.with_suffix(".svg"), svg(drawing.content, drawing.name))
+    return f"{drawing.name}.svg"
+
+
+def raster_files(folder: Path) -> Iterable[Path]:
+    """Yield the pictures of all sections of a page, as files of pixels."""
+    for section in read_values(folder / VALUES).get("sections", {}).values():
+        for block in section["blocks"]:
+            for drawing in block["drawings"]:
+                file = folder / PICTURES / drawing["file"]
+                yield file.with_suffix(".png") if file.suffix == ".svg" else file

@@ -1,0 +1,84 @@
+"""What the last evaluation of a run found, collected for its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from parcnet_train.pages import classification, detection, segmentation
+from parcnet_train.pages.parts import Block
+from parcnet_train.tasks.base import Task
+from parcnet_train.tasks.classification import ClassificationTask
+from parcnet_train.tasks.detection import DetectionTask
+from parcnet_train.tasks.segmentation import SegmentationTask
+
+# What was found, the task and the data, to the blocks about the quality and the examples.
+Blocks = Callable[[Any, Any, Any], tuple[list[Block], list[Block]]]
+
+
+class Collector(Protocol):
+    """What an evaluation collects beside its metrics."""
+
+    def update(self, batch: Any, outputs: Any) -> None:
+        """Add a batch and the result of `validation_step` for it."""
+
+    def compute(self, task: Any) -> Any:
+        """Return what was collected in all processes; every process calls it."""
+
+
+class Kind(NamedTuple):
+    """How the quality of a task is collected and shown."""
+
+    collector: Callable[[], Collector]
+    blocks: Blocks
+
+
+KINDS: dict[type[Task], Kind] = {
+    ClassificationTask: Kind(classification.Collector, classification.blocks),
+    DetectionTask: Kind(detection.Collector, detection.blocks),
+    SegmentationTask: Kind(segmentation.Collector, segmentation.blocks),
+}
+
+
+class Quality(Callback):
+    """Collector of an evaluation, whose result is kept for the page.
+
+    Args:
+        kind: How the quality of the task is collected.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.collector = kind.collector()
+        self.found: Any = None
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add a batch."""
+        self.collector.update(batch, outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gather what was collected, before the task resets its metrics."""
+        self.found = self.collector.compute(pl_module)
+
+    def sections(self, task: Task, data: Any) -> dict[str, tuple[str, list[Block]]]:
+        """Return the sections of the page by their key: title and blocks."""
+        quality, examples = self.kind.blocks(self.found, task, data)
+        return {"quality": ("Quality", quality), "examples": ("Examples", examples)}
+
+
+def quality_of(task: Task) -> Quality | None:
+    """Return the collector of a task; None for a custom one, and with `task.pictures=0`."""
+    if not getattr(task, "pictures", 0):
+        return None
+    return next((Quality(kind) for each, kind in KINDS.items() if isinstance(task, each)), None)
