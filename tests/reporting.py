@@ -1,9 +1,9 @@
-"""Reports of made-up runs."""
+"""Comparisons of made-up runs."""
 
 import csv
 import json
 
-from parcnet_train.actions import report as action
+from parcnet_train.actions import compare as action
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -14,8 +14,8 @@ BASELINE, BETTER = (0.50, 0.52, 0.51), (0.60, 0.62, 0.615)
 def report(folder, output):
     """Report on a folder, and return the results and the rows of the CSV table."""
     paths = {"runs": "unused", "cache": "unused", "output": str(output)}
-    config = {"action": "report", "paths": paths, "report": {"runs": str(folder)}}
-    results = action.report(config)
+    config = {"action": "compare", "paths": paths, "report": {"runs": str(folder)}}
+    results = action.compare(config)
     assert results == json.loads((output / "results.json").read_text())
     with (output / "table.csv").open(newline="") as stream:
         return results, list(csv.DictReader(stream))

@@ -1,43 +1,22 @@
-"""`action=report`: what it says of made-up runs, in all formats."""
+"""`action=report`: pages of finished runs."""
 
-import re
-import statistics
-import subprocess
-import sys
+import json
 
-import pytest
-
-from reporting import BASELINE, BETTER
-from run_folders import write_row
-from running import configure
+from parcnet_train.actions.report import report
+from run_folders import results_of, write_run
 
 
-def test_results_name_everything(made_report):
-    output, results, _ = made_report
-    assert (results["rows"], results["runs"], results["others"]) == ([1, 4, 7, 9], 12, 1)
-    assert results["mixed"] == []
-    assert results["left_out"] == ["bad: results.json is not valid JSON"]
-    assert len(results["superseded"]) == 1
-    assert results["table2/row7/mean"] == pytest.approx(100 * statistics.fmean(BETTER))
-    assert (results["table2/row7/n"], results["table2/row7/verdict"]) == (3, "higher")
-    assert results["table2/row9/std"] is None
-    files = [results[f"table_{kind}"] for kind in ("md", "csv", "html")] + results["figures"]
-    assert {str(path) for path in output.iterdir()} == {*files, str(output / "results.json")}
-
-
-def test_neither_data_nor_weights_are_needed(tmp_path):
-    overrides = ["action=report", f"report.runs={tmp_path}", "data=imagenet"]
-    assert configure([*overrides, "backbone.pretrained=/nowhere"])[1] == []
-    (fault,) = configure([*overrides, "ckpt=last"])[1]
-    assert fault.startswith("ckpt=last: action=report does not read a checkpoint")
-
-
-def test_from_the_command_line(tmp_path):
-    write_row(tmp_path / "runs", 1, BASELINE)
-    command = [sys.executable, "-m", "parcnet_train", "action=report"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Table 2, segmentation" not in done.stdout  # nothing of it was run
-    assert re.search(r"│ +1 │ Baseline .*│ 51.00 ± 1.00 │ 3 │ +│ baseline +│", done.stdout)
-    (folder,) = (tmp_path / "runs" / "report").iterdir()
-    assert (folder / "table.html").is_file()
+def test_every_finished_run_gets_its_page(tmp_path, caplog, capsys):
+    runs = tmp_path / "runs"
+    write_run(runs / "a", results_of(7, 0, 0.5), curve=(0.25, 0.5))
+    write_run(runs / "b", results_of(7, 1, 0.6))
+    write_run(runs / "bad", "{")
+    (tmp_path / "out").mkdir()
+    paths = {"runs": "unused", "cache": "unused", "output": str(tmp_path / "out")}
+    results = report({"action": "report", "paths": paths, "report": {"runs": str(runs)}})
+    pages = [str(runs / name / "report.html") for name in ("a", "b")]
+    assert results["pages"] == pages
+    assert results == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert "top1 60.00 %" in (runs / "b" / "report.html").read_text()
+    assert capsys.readouterr().out.split() == pages
+    assert caplog.messages == ["left out: bad: results.json is not valid JSON"]

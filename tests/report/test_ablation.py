@@ -16,7 +16,7 @@ def test_mixed_recipes_are_flagged_in_all_formats(tmp_path, capsys):
     for text in (
         shown,
         (tmp_path / "report" / "table.md").read_text(),
-        (tmp_path / "report" / "table.html").read_text(),
+        (tmp_path / "report" / "compare.html").read_text(),
     ):
         assert "MIXED RECIPES" in text
         assert why in text

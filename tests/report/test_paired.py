@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parcnet_train.report.paired import NOISE, paired_difference
+from parcnet_train.report.paired import NOISE, half_interval, paired_difference
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
@@ -48,3 +48,9 @@ def test_verdict(differences, verdict):
 
 def test_without_shared_seed_difference_is_none():
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+def test_half_interval_is_that_of_students_t():
+    # 0.975 quantile of t with 2 degrees of freedom: 4.302653 (any table); standard deviation 1.
+    assert half_interval([50, 52, 51]) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert half_interval([50]) is None

@@ -1,8 +1,8 @@
-"""`action=report`: Table 2 of the paper with our runs beside it, and figures."""
+"""`action=report`: the pages of finished runs, made again from what their directories contain."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
 from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
@@ -10,19 +10,16 @@ from parcnet_train.build import Config
 from parcnet_train.config.action_sections import Report
 from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
-from parcnet_train.files import write_whole
-from parcnet_train.report.ablation import Section, compare_table2, other_runs
-from parcnet_train.report.collected import collect, folders_of, shown
-from parcnet_train.report.documents import markdown, page, print_grids
-from parcnet_train.report.figures import figures_of
-from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
+from parcnet_train.errors import first_line
+from parcnet_train.pages.run import PAGE, write_page
+from parcnet_train.report.collected import collect, folders_of
 from parcnet_train.runs.directories import write_results
 
-WIDTH = 150  # characters that the widest table needs
+log = logging.getLogger(__name__)
 
 
 def report(config: Config) -> Results:
-    """Compare all finished runs below a folder, and write tables, figures and `results.json`.
+    """Write `report.html` into the directory of every finished run below a folder.
 
     Args:
         config: The whole configuration as plain values; its data and its network are not looked at.
@@ -33,68 +30,25 @@ def report(config: Config) -> Results:
     Raises:
         ConfigError: If there is no finished run below `report.runs`.
     """
-    output = Path(section(Paths, config).output)
     folders = folders_of(section(Report, config).runs)
     collected = collect(folders)
-    sections, superseded = compare_table2(collected.runs)
-    begun = [part for part in sections if any(line.group for line in part.lines)]
-    if not begun:
-        sections = []  # these runs are about something else
-    others, repeated = other_runs(collected.runs)
-    superseded += repeated
-    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())]
-    if superseded:
-        notes.append(("Several runs of the same row and seed:", superseded))
-    if collected.left_out:
-        notes.append(("Left out:", collected.left_out))
-    own = [others_grid(others)] if others else []
-    grids = [*map(table2_grid, sections), *own]
-    figures = figures_of(sections, others)
-    title = f"Runs below {shown(folders)}, and Table 2 of the ParC-Net paper"
-    tables = {
-        "table.md": markdown(title, grids, notes, figures).encode(),
-        "table.csv": raw_table(sections, others).encode(),
-        "table.html": page(title, grids, notes, figures).encode(),
-    }
-    files = {**tables, **figures}
-    for name, content in files.items():
-        write_whole(output / name, content)
-    print_grids(
-        [*map(table2_grid, begun), *own],
-        [*notes, ("Written:", [str(output / name) for name in files])],
-        WIDTH,
-    )
+    left_out, pages = list(collected.left_out), []
+    for run in collected.runs:
+        try:
+            write_page(run.folder)
+        except Exception as error:  # a damaged run does not stop the pages of the others
+            left_out.append(f"{run.name}: {first_line(error)}")
+            continue
+        pages.append(str(run.folder / PAGE))
+    for line in left_out:
+        log.warning("left out: %s", line)
+    for page in pages:
+        print(page)
     results = {
         **about(config),
         "report_runs": [str(folder) for folder in folders],
-        "runs": len(collected.runs),
-        "rows": [line.row.number for part in sections for line in part.lines if line.group],
-        "others": len(others),
-        "left_out": collected.left_out,
-        "superseded": superseded,
-        "mixed": [part.task for part in sections if part.mixed],
-        **{name.replace(".", "_"): str(output / name) for name in tables},
-        "figures": [str(output / name) for name in figures],
-        **dict(numbers(sections)),
+        "pages": pages,
+        "left_out": left_out,
     }
-    write_results(output, results)
+    write_results(Path(section(Paths, config).output), results)
     return results
-
-
-def numbers(sections: Sequence[Section]) -> Iterator[tuple[str, object]]:
-    """Return the metrics, in percent, of every row that has runs."""
-    for line in (line for part in sections for line in part.lines):
-        if line.group is None:
-            continue
-        values = {
-            "mean": line.group.mean,
-            "std": line.group.deviation,
-            "n": len(line.group.runs),
-            "verdict": line.verdict,
-        }
-        if line.difference:
-            values["difference"] = line.difference.mean
-            values["difference_low"] = line.difference.low
-            values["difference_high"] = line.difference.high
-        for name, value in values.items():
-            yield f"table2/row{line.row.number}/{name}", value

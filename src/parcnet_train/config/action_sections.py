@@ -109,7 +109,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Report:
-    """Settings of `action=report`; `action=watch` reads them too.
+    """Settings of `action=report`, `action=compare` and `action=watch`.
 
     Attributes:
         runs: Folder of runs, or a list of folders.

@@ -249,7 +249,7 @@ class Config:
         predict: Section of action=predict.
         profile: Section of action=profile.
         benchmark: Section of action=benchmark.
-        report: Section of action=report and action=watch.
+        report: Section of action=report, action=compare and action=watch.
         watch: Section of action=watch.
         export: Section of action=export.
         prepare: Section of action=prepare.

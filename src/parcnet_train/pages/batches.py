@@ -77,7 +77,8 @@ class FirstBatches(Callback):
                 for picture, alt, caption in [self.drawn(images, place)]
             ]
             size = f"{len(images)} images of {images.shape[3]}x{images.shape[2]} pixels"
-            self.blocks.append(Block(f"Batch {number}", f"{size}.", drawings, kind="images"))
+            kind = "pictures" if isinstance(self.batch, ClassificationBatch) else "pictures wide"
+            self.blocks.append(Block(f"Batch {number}", f"{size}.", drawings, kind=kind))
             save(self.folder, "batches", "First training batches, as fed", self.blocks)
         except Exception as error:  # no picture may stop a training
             log.warning("report.html: the first batches are left out: %s", first_line(error))

@@ -173,7 +173,7 @@ def example_blocks(found: Predictions, confusion: Integers, most: int, data: Any
         ("confused", "Most confused", "One image of each of the most confused pairs.", confused),
     ]
     return [
-        Block(title, text, list(drawn(found, rows, key, data)), kind="images")
+        Block(title, text, list(drawn(found, rows, key, data)), kind="pictures")
         for key, title, text, rows in groups
         if len(rows)
     ]

@@ -109,7 +109,7 @@ def curves_block(
     for key, title, values, x, xlabel in panels:
         series = {names[n]: (x.tolist(), values[n].tolist()) for n in shown}
         if len(seen) > len(shown):
-            series["mean of all"] = x.tolist(), np.nan_to_num(values[seen]).mean(axis=0).tolist()
+            series["mean of all"] = x.tolist(), mean_of(values[seen]).tolist()
         figure = lines(title, series, xlabel, unit=True)
         drawings.append(Drawing(f"curve_{key}", figure, f"{title} at an IoU of 0.5, per class."))
     at = f"{THRESHOLDS[best]:.2f}"
@@ -127,6 +127,13 @@ def curves_block(
     ]
     at_score = [f"{name} at {at}" for name in ("precision", "recall", "F1")]
     return Block("Curves", text, drawings, Table(("class", "objects", "AP50", *at_score), rows))
+
+
+def mean_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the mean over the classes `(K, T)` whose value is defined, `(T,)`; NaN without any."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.where(defined, values, 0).sum(axis=0) / defined.sum(axis=0)
 
 
 def ranked(problem: Problem, matches: Matches, label: int) -> npt.NDArray[np.bool_]:
@@ -199,17 +206,15 @@ def example_blocks(each: Evaluated, most: int, data: Any) -> list[Block]:
     # Among equal scores, images with more objects tell more.
     order = has_object[np.lexsort((-objects[has_object], scores[has_object]))]
     best = has_object[np.lexsort((-objects[has_object], -scores[has_object]))]
-    worst = order[scores[order] < 1]
-    groups = [
-        ("best", "Best", best[:most]),
-        ("worst", "Worst", worst[:most]),
-    ]
+    best = best[scores[best] > 0][:most]
+    worst = order[(scores[order] < 1) & ~np.isin(order, best)][:most]
+    groups = [("best", "Best", best), ("worst", "Worst", worst)]
     text = (
         f"By F1 of the detections with a score of at least {SHOWN_FROM}. A false detection has "
         "the caption “false”, an object that was not found “missed”."
     )
     return [
-        Block(title, text, list(drawn(each, images, key, data)), kind="images")
+        Block(title, text, list(drawn(each, images, key, data)), kind="pictures wide")
         for key, title, images in groups
         if len(images)
     ]

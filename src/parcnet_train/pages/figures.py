@@ -90,6 +90,11 @@ def svg(figure: Figure, name: str) -> bytes:
     return text.replace(INK, "currentColor").encode()
 
 
+def inline(content: bytes) -> str:
+    """Return an SVG file as a part of an HTML page, which needs no names of namespaces."""
+    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", content.decode())
+
+
 @styled
 def lines(
     title: str,
@@ -128,7 +133,7 @@ def one_panel(
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     return figure, axes
 
 
@@ -172,7 +177,7 @@ def bars(
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.18)
     if len(groups) > 1:
-        axes.legend(loc="best")
+        figure.legend(loc="outside lower center", ncols=len(groups))
     return figure
 
 
@@ -193,7 +198,7 @@ def matrix(
         names: Names of rows and columns.
         xlabel: Label of the columns.
         ylabel: Label of the rows.
-        form: Format of the values; they are written if there is space for them.
+        form: Format of the values; what is rounded to 0 is not written.
     """
     count = len(values)
     side = max(SIZE[0], 1.6 + 0.34 * count)
@@ -208,8 +213,8 @@ def matrix(
     axes.set_yticks(range(count), labels)
     axes.grid(visible=False)
     for row, column in np.argwhere(values > 0).tolist():
-        text = form.format(values[row, column])
-        axes.text(column, row, text, ha="center", va="center", fontsize=7)
+        if (text := form.format(values[row, column])) != "0":
+            axes.text(column, row, text, ha="center", va="center", fontsize=7)
     return figure
 
 

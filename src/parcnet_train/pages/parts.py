@@ -65,7 +65,8 @@ class Block:
         text: What it shows, in a sentence or two.
         drawings: Pictures.
         table: Numbers; None without any.
-        kind: `plots` for figures, `images` for small images, `wide` for images of several parts.
+        kind: Layout of the pictures: `plots`, `pictures` for small images, `pictures wide` for
+            images with details, `stack` for one in a row.
     """
 
     title: str

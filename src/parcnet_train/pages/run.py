@@ -23,6 +23,7 @@ from parcnet_train.files import write_whole
 from parcnet_train.models.profiling.counts import counts
 from parcnet_train.pages.curves import curve_blocks
 from parcnet_train.pages.data import data_blocks
+from parcnet_train.pages.figures import inline
 from parcnet_train.pages.parts import PICTURES, VALUES, raster_files, save, save_values
 from parcnet_train.pages.quality import Quality
 from parcnet_train.report.ablation import PAPER_DATA
@@ -109,7 +110,7 @@ def write_page(folder: Path) -> None:
 def picture_of(file: Path) -> dict[str, str]:
     """Return a picture for the page: the text of an SVG file, or the address of a JPEG."""
     content = file.read_bytes()
-    return {"svg": content.decode()} if file.suffix == ".svg" else {"url": data_url(content)}
+    return {"svg": inline(content)} if file.suffix == ".svg" else {"url": data_url(content)}
 
 
 def verdict(results: Mapping[str, Any]) -> str:

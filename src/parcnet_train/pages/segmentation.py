@@ -187,7 +187,7 @@ def example_blocks(found: Evaluated, most: int, data: Any) -> list[Block]:
     )
     worst = [each for each in found.worst if each.wrong > 0]
     return [
-        Block(title, text, list(drawn(each[:most], key, data)), kind="wide")
+        Block(title, text, list(drawn(each[:most], key, data)), kind="stack")
         for key, title, each in (("best", "Best", found.best), ("worst", "Worst", worst))
         if each
     ]

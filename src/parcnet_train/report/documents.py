@@ -1,12 +1,10 @@
-"""Tables of a report as Markdown, as an HTML page, and on the console."""
+"""Tables of a report as Markdown and on the console."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,14 +14,6 @@ from parcnet_train.terminal import wide_console
 Notes = Sequence[tuple[str, Sequence[str]]]  # sentences, each with the list items that belong to it
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
-
-TEMPLATES = Environment(
-    loader=PackageLoader("parcnet_train.report", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    keep_trailing_newline=True,
-)
 
 
 def markdown(title: str, grids: Sequence[Grid], notes: Notes, figures: Iterable[str]) -> str:
@@ -63,20 +53,6 @@ def mask(text: str) -> str:
     for sign in ("\\", "|", "*", "_", "[", "]", "<"):
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
-
-
-def page(title: str, grids: Sequence[Grid], notes: Notes, figures: Mapping[str, bytes]) -> str:
-    """Return the report as one self-contained HTML file.
-
-    Args:
-        title: Title of the page.
-        grids: Tables of the page.
-        notes: Paragraphs after the tables.
-        figures: PNG files by their names.
-    """
-    pictures = {name: base64.b64encode(png).decode() for name, png in figures.items()}
-    template = TEMPLATES.get_template("page.html.jinja")
-    return template.render(title=title, grids=grids, notes=notes, pictures=pictures)
 
 
 def print_grids(grids: Sequence[Grid], notes: Notes, width: int) -> None:

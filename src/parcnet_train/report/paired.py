@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_rel
 
 CONFIDENCE = 0.95
 NOISE = "not distinguishable from noise"
@@ -35,9 +35,22 @@ class Difference:
         """Verdict in words; differences that are all equal give no estimate of their noise."""
         if self.low is None or self.high is None:
             return "one seed only"
-        if isclose(self.low, self.high, abs_tol=1e-9) or self.low <= 0 <= self.high:
+        if math.isclose(self.low, self.high, abs_tol=1e-9) or self.low <= 0 <= self.high:
             return NOISE
         return "higher" if self.low > 0 else "lower"
+
+
+def half_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> float | None:
+    """Return half the interval of a mean by Student's t; None with less than two values.
+
+    Args:
+        values: Independent values, such as the metric of every seed.
+        confidence: Probability that the interval covers the true mean.
+    """
+    if len(values) < 2:
+        return None
+    quantile = float(t.ppf((1 + confidence) / 2, len(values) - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def paired_difference(

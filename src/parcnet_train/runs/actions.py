@@ -135,6 +135,15 @@ ACTIONS = {
             network=False,
         ),
         Action(
+            "compare",
+            f"{A}.compare.compare",
+            section="report",
+            checkpoint="none",
+            reads_data=never,
+            folder=True,
+            network=False,
+        ),
+        Action(
             "watch",
             f"{A}.watch.watch.watch",
             section="watch",
@@ -172,8 +181,8 @@ ACTIONS = {
     )
 }
 MEASURED = ("fit", "test", "average")  # actions whose results contain a metric
-# Sections of single actions.
-SECTIONS = tuple(each.section for each in ACTIONS.values() if each.section)
+# Sections that only some actions read.
+SECTIONS = tuple(dict.fromkeys(each.section for each in ACTIONS.values() if each.section))
 
 
 def action_of(name: object) -> Action | None:

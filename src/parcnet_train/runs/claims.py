@@ -93,7 +93,7 @@ def is_own(folder: Path, overrides: Sequence[str]) -> bool:
 def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
     """Refuse a directory that contains the output of another run.
 
-    A report may overwrite an earlier report.
+    A report or a comparison may overwrite an earlier one.
 
     Args:
         spec: Values that name the run and its checkpoint.
@@ -109,7 +109,7 @@ def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
         goes_on_from(spec, folder)
         if (folder / LAST).is_file():
             return
-    if (folder / RESULTS).is_file() and spec.action != "report":
+    if (folder / RESULTS).is_file() and spec.action not in ("report", "compare"):
         raise ConfigError(
             f"hydra.run.dir={folder}: it contains {RESULTS} of an earlier run; expected a "
             "directory without results. Fix: name another directory with hydra.run.dir=PATH, or "

@@ -145,12 +145,12 @@ def tell_failed(rows: Iterable[Row]) -> None:
 
 
 def compare(folders: Sequence[Path], output: Path) -> None:
-    """Compare trainings with each other and with the paper: `action=report`.
+    """Compare trainings with each other and with the paper: `action=compare`.
 
     Args:
         folders: Run directories of the trainings.
-        output: Folder of the report, which is overwritten.
+        output: Folder of the comparison, which is overwritten.
     """
     runs = ",".join(quoted(str(folder)) for folder in folders)
-    command = [sys.executable, "-m", "parcnet_train", "action=report", f"report.runs=[{runs}]"]
+    command = [sys.executable, "-m", "parcnet_train", "action=compare", f"report.runs=[{runs}]"]
     subprocess.run([*command, f"hydra.run.dir={quoted(str(output))}"], check=False)

@@ -26,9 +26,9 @@ def environment(package: str) -> Environment:
     return found
 
 
-def data_url(picture: bytes) -> str:
-    """Return a JPEG file as the address of a picture, so that a page needs no other file."""
-    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+def data_url(picture: bytes, kind: str = "image/jpeg") -> str:
+    """Return a file as the address of a picture, so that a page needs no other file."""
+    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def render(package: str, template: str, **values: Any) -> bytes:

@@ -1,0 +1,44 @@
+"""`action=compare`: what it says of made-up runs, in all formats."""
+
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from reporting import BASELINE, BETTER
+from run_folders import write_row
+from running import configure
+
+
+def test_results_name_everything(made_report):
+    output, results, _ = made_report
+    assert (results["rows"], results["runs"], results["others"]) == ([1, 4, 7, 9], 12, 1)
+    assert results["mixed"] == []
+    assert results["left_out"] == ["bad: results.json is not valid JSON"]
+    assert len(results["superseded"]) == 1
+    assert results["table2/row7/mean"] == pytest.approx(100 * statistics.fmean(BETTER))
+    assert (results["table2/row7/n"], results["table2/row7/verdict"]) == (3, "higher")
+    assert results["table2/row9/std"] is None
+    files = [results[f"table_{kind}"] for kind in ("md", "csv")] + [results["compare_html"]]
+    files += results["figures"]
+    assert {str(path) for path in output.iterdir()} == {*files, str(output / "results.json")}
+
+
+def test_neither_data_nor_weights_are_needed(tmp_path):
+    overrides = ["action=compare", f"report.runs={tmp_path}", "data=imagenet"]
+    assert configure([*overrides, "backbone.pretrained=/nowhere"])[1] == []
+    (fault,) = configure([*overrides, "ckpt=last"])[1]
+    assert fault.startswith("ckpt=last: action=compare does not read a checkpoint")
+
+
+def test_from_the_command_line(tmp_path):
+    write_row(tmp_path / "runs", 1, BASELINE)
+    command = [sys.executable, "-m", "parcnet_train", "action=compare"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Table 2, segmentation" not in done.stdout  # nothing of it was run
+    assert re.search(r"│ +1 │ Baseline .*│ 51.00 ± 1.00 │ 3 │ +│ baseline +│", done.stdout)
+    (folder,) = (tmp_path / "runs" / "compare").iterdir()
+    assert (folder / "compare.html").is_file()
