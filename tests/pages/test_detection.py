@@ -43,7 +43,7 @@ def detections():
 
 
 def test_errors_per_image_are_those_that_are_shown(data):
-    each = evaluated(detections(), data)
+    each = evaluated(detections(), data, 100)
     assert each.samples.tolist() == [1, 0]  # by their id
     hits, false, missed = errors_per_image(each)
     assert (hits.tolist(), false.tolist(), missed.tolist()) == ([0, 1], [0, 1], [1, 1])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from parcnet_train.actions.results import Results, about
 from parcnet_train.build import Config
-from parcnet_train.config.sections import Paths, Report
+from parcnet_train.config.action_sections import Report
+from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.pages.compare import page_of

@@ -28,7 +28,10 @@ def wrong_report(config: Config) -> Iterator[Fault]:
     """Report a missing folder of runs."""
     runs = config["report"]["runs"]
     for folder in runs if isinstance(runs, list) else [runs or "."]:
-        if config["action"] in ("report", "compare", "watch") and not Path(folder).expanduser().is_dir():
+        if (
+            config["action"] in ("report", "compare", "watch")
+            and not Path(folder).expanduser().is_dir()
+        ):
             yield Fault(
                 "report.runs",
                 f"report.runs={folder}: this folder does not exist; expected a folder of runs",

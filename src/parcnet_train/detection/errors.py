@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.detection.evaluators import LIMITS, Found, Problem
+from parcnet_train.detection.evaluators import Found, Problem
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -16,7 +16,6 @@ Flags = npt.NDArray[np.bool_]
 
 POSITIVE = 0.5  # IoU from which a detection may count as an object (TIDE: t_f)
 NEAR = 0.1  # IoU up to which a detection has nothing to do with an object (TIDE: t_b)
-MOST = LIMITS[-1]  # detections per image and class that count, the best ones
 RECALLS = np.linspace(0, 1, 101)  # where COCO samples the precision
 
 # Kinds of detections. The errors have TIDE's names and its order of tests (arXiv 2008.08115, 2.2).
@@ -61,7 +60,7 @@ def match(problem: Problem) -> Matches:
     kinds = np.full(len(found.images), UNCOUNTED, np.int8)
     objects = np.full(len(found.images), -1)
     is_found = np.zeros(len(truth.images), bool)
-    for rows, own in by_image(problem, best_of_class(found)):
+    for rows, own in by_image(problem, best_of_class(problem)):
         overlap = overlaps(found.boxes[rows], truth.boxes[own], truth.is_crowd[own])
         same = found.labels[rows][:, None] == truth.labels[own]
         crowd = truth.is_crowd[own]
@@ -223,13 +222,14 @@ def by_image(problem: Problem, counted: Flags) -> list[tuple[Integers, Integers]
     ]
 
 
-def best_of_class(found: Found) -> Flags:
-    """Return which detections are among the best `MOST` of their image and class."""
+def best_of_class(problem: Problem) -> Flags:
+    """Return which detections count: the best ones of their image and class."""
+    found = problem.found
     order = np.lexsort((-found.scores, found.labels, found.images))
     groups = found.images[order] * (found.labels.max(initial=0) + 1) + found.labels[order]
     rank = np.arange(len(order)) - np.searchsorted(groups, groups)
     kept = np.zeros(len(order), bool)
-    kept[order] = rank < MOST
+    kept[order] = rank < problem.most
     return kept
 
 

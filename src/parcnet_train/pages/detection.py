@@ -62,17 +62,17 @@ class Collector:
         return task.found.compute()
 
 
-def evaluated(found: FoundObjects, data: Any) -> Evaluated:
-    """Match the detections of an evaluation to the objects."""
+def evaluated(found: FoundObjects, data: Any, most: int) -> Evaluated:
+    """Match the `most` best detections per image and class to the objects."""
     annotations = data.val_set.annotations
-    problem = problem_of(annotations, found)
+    problem = problem_of(annotations, found, most)
     samples = found.images[np.argsort(annotations.image_ids[found.images])]
     return Evaluated(problem, match(problem), samples)
 
 
 def blocks(found: FoundObjects, task: Any, data: Any) -> tuple[list[Block], list[Block]]:
     """Return how good the detections are, in all and per class, and examples."""
-    each, names = evaluated(found, data), list(data.class_names)
+    each, names = evaluated(found, data, task.evaluated_detections), list(data.class_names)
     problem, matches, _ = each
     curves = score_curves(problem, matches, THRESHOLDS)
     quality = [
