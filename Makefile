@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Compiling every package would take half a minute; Python compiles what it imports.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
-.PHONY: train test test-all check format schema install install-dev clean
+.PHONY: train test test-all check format schema docs install install-dev clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -26,11 +26,16 @@ format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schema: install  ## write conf/schema and docs/configuration.md anew, after a constructor, a section or conf/ has changed
+schema: install  ## write conf/schema and the generated pages anew, after a constructor, a section or conf/ has changed
 	rm -rf build/schema
 	$(BIN)/python -m parcnet_train action=schema hydra.run.dir=build/schema
 	cp build/schema/schema/*.json conf/schema/
-	cp build/schema/configuration.md docs/
+	cp build/schema/configuration.md docs/reference/
+	$(BIN)/python -m parcnet_train --help > docs/reference/help.txt
+
+docs: .venv-docs/.installed  ## build the documentation site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --clean --strict
+	@echo 'build/site/index.html; with search: python3 -m http.server --directory build/site'
 
 install: .venv/.installed
 install-dev: .venv/.installed-dev
@@ -46,5 +51,12 @@ install-dev: .venv/.installed-dev
 	$(INSTALL) '.[dev]'
 	touch $@
 
+# The site needs only the packages of the extra `docs`: not torch, and not this package.
+.venv-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| .venv-docs/bin/python -m pip install --quiet --requirement /dev/stdin
+	touch $@
+
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,9 +1,9 @@
-"""Measure what a teacher gives a small network on few images: the table in docs/distillation.md.
+"""Measure what a teacher gives a small network: the table in docs/guides/distillation.md.
 
 A ParC-Net-S trained on all digits of the demonstration data teaches a ParC-Net-XS that sees 200 of
 them, with five seeds, each beside a training without teacher that differs in nothing else:
 
-    python scripts/measure_distillation.py WORK --write docs/distillation.md
+    python scripts/measure_distillation.py WORK --write docs/guides/distillation.md
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from documentation import DOCS
 from parcnet_train.actions import command
 from running import TINY
 
@@ -43,6 +44,8 @@ def test_help_shows_groups_choices_and_examples_without_torch(tmp_path):
         assert re.search(rf"^{group}: \w+", done.stdout, re.MULTILINE), group
     assert re.search(r"^backbone: .*parcnet_s, parcnet_xs", done.stdout, re.MULTILINE)
     assert done.stdout.count("  python -m parcnet_train") >= 5
+    # `make schema` writes it anew.
+    assert done.stdout == (DOCS / "reference" / "help.txt").read_text("utf-8")
     assert list(tmp_path.iterdir()) == []
 
 

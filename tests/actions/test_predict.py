@@ -12,13 +12,11 @@ import pytest
 import torch
 
 import parcnet_train
-import running
+from documentation import RESULTS
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError, UnreadableError
 from predicting import best, changed, photo, predict, write_mixed
 from running import configure
-
-DOCUMENT = (running.CONF.parent / "docs" / "predict.md").read_text()
 
 
 def test_twenty_good_images_and_five_others(trained, tmp_path):
@@ -48,7 +46,7 @@ def test_twenty_good_images_and_five_others(trained, tmp_path):
     results = json.loads((output / "results.json").read_text())
     assert (results["images"], results["predicted"], results["failed"]) == (25, 23, 2)
     assert [f"error: {failure}" for failure in results["failures"]] == errors
-    assert [key for key in results if f"`{key}`" not in DOCUMENT] == []
+    assert [key for key in results if f"`{key}`" not in RESULTS] == []
     with (output / "predictions.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert len(table) == 23 * 5

@@ -14,6 +14,7 @@ from pycocotools import mask as outlines
 from pycocotools.coco import COCO
 
 import parcnet_train
+from documentation import DOCS
 from parcnet_train.build import build_data
 from parcnet_train.config.compose import CONF
 from parcnet_train.errors import ConfigError, DataError
@@ -129,7 +130,7 @@ def test_command_needs_no_torch_and_reports_faults_in_lines(tmp_path):
 
 
 # Sets in the formats of four tools, each from its files to an exported network, by the lines of the
-# README. The tests add only what makes a training small.
+# page. The tests add only what makes a training small.
 
 COUNT = 24
 XML = """<annotation><folder>in</folder><filename>{name}.jpg</filename><size><width>64</width>
@@ -215,9 +216,9 @@ SMALL = (
 )
 
 
-def commands_of_readme(source):
-    """Return the README's commands for a source, each as a list of overrides."""
-    text_of = (CONF.parent / "README.md").read_text().partition("## Your own data")[2]
+def commands_of_page(source):
+    """Return the page's commands for a source, each as a list of overrides."""
+    text_of = (DOCS / "guides" / "own_data.md").read_text("utf-8")
     block = text_of.split("```")[1]
     first, second, *others = (
         line.split()[3:]
@@ -231,9 +232,9 @@ def commands_of_readme(source):
     return [[*first, *added.split()], [*second, *chosen.split()], *others]
 
 
-def test_readme_has_commands_for_every_set():
+def test_page_has_commands_for_every_set():
     for source in SETS:
-        first, second, *others = commands_of_readme(source)
+        first, second, *others = commands_of_page(source)
         assert {"action=prepare", f"prepare.source={source}", "prepare.input=SET"} <= {*first}
         assert {"data.root=READY", "recipe=finetune"} <= {*second}
         assert [words[0] for words in others] == ["action=test", "action=export"]
@@ -245,7 +246,7 @@ def test_set_of_a_tool_becomes_an_exported_network(tmp_path, monkeypatch, source
     write, metric = SETS[source]
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "SET")
-    first, second, third, fourth = commands_of_readme(source)
+    first, second, third, fourth = commands_of_page(source)
     prepared = parcnet_train.run(*first)
     assert {*prepared["prepare/command"].split(), "recipe=finetune"} == {*second}
     trained = parcnet_train.run(*second, *SMALL)

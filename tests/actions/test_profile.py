@@ -1,4 +1,4 @@
-"""`action=profile`: what it prints and leaves, and that README tells of every key."""
+"""`action=profile`: what it prints and leaves, and that every key is documented."""
 
 import json
 import re
@@ -6,18 +6,16 @@ import sys
 
 from torch import nn
 
+from documentation import RESULTS
 from parcnet_train.actions import profile
 from parcnet_train.benchmarks import operator
 from parcnet_train.build import build_model, meta_device
-from parcnet_train.config.compose import CONF
 from parcnet_train.report.paper.comparison import Compared, compare
 from running import configure, run
 
-README = (CONF.parent / "README.md").read_text()
 
-
-def in_the_readme(key):
-    """Whether a key, its changing parts named as README names them, is there."""
+def is_documented(key):
+    """Whether the page has a key, whose changing parts are named there."""
     key = re.sub(r"^stage/[^/]+/", "stage/<name>/", key)
     key = re.sub(r"^table\d/row\d+/", "<table>/row<n>/", key)
     speed = r"(milliseconds|milliseconds_min|milliseconds_max|ratio)$"
@@ -31,7 +29,7 @@ def in_the_readme(key):
         r"train_step/<network>/<layout>/<dtype>/\1",
         key,
     )
-    return f"`{key}`" in README
+    return f"`{key}`" in RESULTS
 
 
 def test_a_composed_network(tmp_path, capsys):
@@ -138,7 +136,7 @@ def test_flops_are_compared_as_the_paper_counts_them(tmp_path, capsys, monkeypat
     assert "row 2: FLOPs are 2 x multiply-adds; channel attention is counted" in out
 
 
-def test_every_key_is_in_the_readme(tmp_path, monkeypatch):
+def test_every_key_is_documented(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     count_only(monkeypatch, 9)
     monkeypatch.setattr(operator, "SHAPES", ((1, 2, 3, 4),))
@@ -151,4 +149,4 @@ def test_every_key_is_in_the_readme(tmp_path, monkeypatch):
         ["action=benchmark", "benchmark.target=train_step", *fast],
     ):
         keys |= run(["backbone=mobilevit_xxs", *overrides], tmp_path).keys()
-    assert [key for key in sorted(keys) if not in_the_readme(key)] == []
+    assert [key for key in sorted(keys) if not is_documented(key)] == []

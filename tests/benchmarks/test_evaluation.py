@@ -7,16 +7,16 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pytest
 
+from documentation import RESULTS
 from parcnet_train.benchmarks import evaluation
 from parcnet_train.benchmarks.evaluation import CLASSES, CLEAR, compare, make_detections
 from parcnet_train.detection.evaluation import coco_metrics
 from parcnet_train.detection.evaluators import installed
 from parcnet_train.errors import TrainingError
-from running import CONF, run
+from running import run
 
 OVERRIDES = ("action=benchmark", "benchmark.target=evaluation", "benchmark.repeats=2")
 NAMES = ("version", "milliseconds", "milliseconds_min", "milliseconds_max", "ratio", "difference")
-README = (CONF.parent / "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_results_contain_every_installed_evaluator(tmp_path, capsys, monkeypatch
     assert results["evaluation/pycocotools/ratio"] == 1
     keys = {re.sub(r"^evaluation/\w+/", "evaluation/<evaluator>/", key) for key in results}
     assert "evaluation/<evaluator>/difference" in keys
-    missing = [key for key in keys if "evaluation" in key and f"`{key}`" not in README]
+    missing = [key for key in keys if "evaluation" in key and f"`{key}`" not in RESULTS]
     assert missing == []
 
 

@@ -10,7 +10,7 @@ from parcnet_train.config.keys import MISSING
 from parcnet_train.config.reference import default, escaped, in_yaml, link, reference_of, text_of
 from parcnet_train.config.schema import read_schema
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 LINES = PAGE.read_text().splitlines()
 ROWS = [re.split(r"(?<!\\)\|", line)[1:-1] for line in LINES if line.startswith("| `")]
 HEADINGS = [line.lstrip("# ") for line in LINES if line.startswith("#")]

@@ -3,7 +3,8 @@
 import torch
 
 import golden
-from converting import SCRIPT, refused
+from converting import refused
+from documentation import DOCS
 from parcnet_train.conversion.layouts import LAYOUTS
 
 
@@ -26,6 +27,6 @@ def test_second_entry_of_the_same_name_is_unexpected(reference, tmp_path):
     assert "unexpected: head.linear.bias" in refused(tmp_path / "published.pt")
 
 
-def test_every_publisher_is_listed_in_the_readme():
-    readme = (SCRIPT.parents[1] / "README.md").read_text()
-    assert [name for name in LAYOUTS if f"\n| `{name}` |" not in readme] == []
+def test_every_publisher_is_documented():
+    page = (DOCS / "guides" / "weights.md").read_text("utf-8")
+    assert [name for name in LAYOUTS if f"\n| `{name}` |" not in page] == []

@@ -34,5 +34,5 @@ def test_a_page_without_the_part_is_an_error(text, tmp_path):
 def test_pages_have_the_parts_of_the_scripts(script):
     text = (ROOT / "scripts" / f"{script}.py").read_text()
     (part,) = re.findall(r'^PART = "(\w+)"$', text, re.MULTILINE)
-    (page,) = set(re.findall(r"--write (docs/\w+\.md)", text))
+    (page,) = set(re.findall(r"--write (docs/[\w/]+\.md)", text))
     assert f"<!-- {part}: begin -->\n" in (ROOT / page).read_text("utf-8")

@@ -135,7 +135,9 @@ def compose_config(
         except (HydraException, OmegaConfBaseException) as error:
             reason = first_line(error)
             if NO_PLUGIN in reason:
-                reason += "; this Hydra plugin is not installed; see docs/sweeps.md for its package"
+                reason += (
+                    "; this Hydra plugin is not installed; docs/guides/sweeps.md names its package"
+                )
             raise ConfigError([*faults, Fault("", reason)]) from error
 
 

@@ -1,4 +1,4 @@
-"""The reference of the configuration, `docs/configuration.md`.
+"""The reference of the configuration, `docs/reference/configuration.md`.
 
 `action=schema` makes it from the schemas and the files of `conf/`; `make schema` copies it.
 """

@@ -3,7 +3,7 @@
 Runs are in runs/<task>/<backbone>-<data>/<start time>/, those of actions without data in
 runs/<action>/<start time>/. Processes of torchrun or SLURM cannot agree on a time; they use
 torchrun-<id>/ or slurm-<job>/ instead. If a name is taken, the next one is <name>_2, and so on.
-Jobs of a sweep are in runs/sweeps/<name>/<words>-<hash>/ at every start (docs/sweeps.md).
+Jobs of a sweep are in runs/sweeps/<name>/<words>-<hash>/ at every start (docs/guides/sweeps.md).
 A run directory contains:
     checkpoints/best.ckpt  checkpoints/last.ckpt  results.json  progress.json  report.html
     report.json  pictures/  provenance.json  git.diff  parcnet_train.log  csv/  .hydra/  run.json

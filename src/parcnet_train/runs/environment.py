@@ -15,7 +15,7 @@ import torch
 from packaging.requirements import Requirement
 
 PACKAGE = "parcnet-train"
-DEVELOPMENT = "dev"  # extra with the tools of developers
+DEVELOPMENT = {"dev", "docs"}  # extras with the tools of developers
 
 
 def packages() -> dict[str, str]:
@@ -34,7 +34,7 @@ def dependencies() -> Iterator[str]:
     """Yield the names of all dependencies in pyproject.toml, except tools of developers."""
     with contextlib.suppress(metadata.PackageNotFoundError):
         about = metadata.metadata(PACKAGE)
-        extras = {"", *about.get_all("Provides-Extra", ())} - {DEVELOPMENT}
+        extras = {"", *about.get_all("Provides-Extra", ())} - DEVELOPMENT
         for requirement in map(Requirement, about.get_all("Requires-Dist", ())):
             marker = requirement.marker
             if marker is None or any(marker.evaluate({"extra": each}) for each in extras):
