@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 import parcnet_train
 from documentation import DOCS
 from parcnet_train.build import build_data
-from parcnet_train.config.compose import CONF
 from parcnet_train.errors import ConfigError, DataError
 from preparing import COLORS, boxed, document, picture, text
 from running import TINY, composed, configure, run

@@ -29,10 +29,11 @@ OF_HYDRA = ("hydra.", "hydra/")
 def folder(trained, tmp_path_factory):
     """Folder with a run of each task, named as on the pages; they have the weights of one."""
     folder = tmp_path_factory.mktemp("pages")
-    newest = folder / "runs" / "classification" / "parcnet_xs-demo" / "2026-01-01_00-00-00"
-    newest.mkdir(parents=True)
-    (newest / "run.json").write_text("{}")
-    (newest / "checkpoints").symlink_to(trained[0] / "checkpoints")
+    for place in ("classification/parcnet_xs-demo", "detection/parcnet_xs-demo_detection"):
+        newest = folder / "runs" / place / "2026-01-01_00-00-00"
+        newest.mkdir(parents=True)
+        (newest / "run.json").write_text("{}")
+        (newest / "checkpoints").symlink_to(trained[0] / "checkpoints")
     checkpoint = torch.load(trained[0] / "checkpoints" / "best.ckpt", weights_only=True)
     for task in TASKS:
         config = composed(f"task={task}", "backbone=parcnet_xs")

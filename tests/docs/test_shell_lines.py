@@ -15,7 +15,8 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 # Of the system, of clusters and of containers; nothing of this repository is in their arguments,
 # except for the Dockerfile and compose.yaml, which `tests/test_docker.py` checks.
-OTHERS = {"cat", "docker", "eval", "export", "find", "mkdir", "sed", "source", "srun", "torchrun"}
+OTHERS = {"cat", "docker", "eval", "export", "find", "mkdir", "sed", "source", "srun"}
+OTHERS |= {"ssh", "torchrun"}
 LINES = [
     (f"{page.relative_to(ROOT)}:{number}", words)
     for page in PAGES
