@@ -47,7 +47,7 @@ def test_html_is_self_contained_with_the_same_cells(made_report):
     assert "recipe" not in columns  # all have the same
     assert runs[4][columns.index("data")] == "a|<b>"
     assert runs[0][:5] == ["row1-0", "top1", "51.00", "2.48", "3"]  # t of 2: 4.303 / sqrt(3)
-    assert text.count('role="img"') == 1  # the curves of all on one axis
+    assert text.count('role="img"') == 2  # the curves of each metric on one axis
     assert len(page.images) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.images)
     assert "://" not in text

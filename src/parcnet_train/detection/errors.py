@@ -258,7 +258,7 @@ def overlaps(boxes: Floats, others: Floats, is_crowd: Flags) -> Floats:
     Args:
         boxes: Left, top, width, height `(m, 4)`.
         others: Left, top, width, height `(n, 4)`.
-        is_crowd: Which of the others are crowds, `(n,)`.
+        is_crowd: Whether an object is a crowd, `(n,)`.
 
     Returns:
         `(m, n)`.

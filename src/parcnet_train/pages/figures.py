@@ -16,7 +16,6 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 
 Floats = npt.NDArray[np.float64]
@@ -41,7 +40,7 @@ STYLE: Any = {  # matplotlib's parameters
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=COLORS),
+    "axes.prop_cycle": f"cycler(color={list(COLORS)})",
     "grid.color": GRID,
     "grid.alpha": 0.3,
     "xtick.color": INK,

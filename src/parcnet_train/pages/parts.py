@@ -31,7 +31,7 @@ class Drawing:
     Attributes:
         name: Name of its files without their suffix.
         content: Figure, or the bytes of a JPEG file.
-        alt: What it shows, for readers who cannot see it.
+        alt: Description for readers who cannot see it.
         caption: Text below it.
     """
 
@@ -62,7 +62,7 @@ class Block:
 
     Attributes:
         title: Heading.
-        text: What it shows, in a sentence or two.
+        text: Description in a sentence or two.
         drawings: Pictures.
         table: Numbers; None without any.
         kind: Layout of the pictures: `plots`, `pictures` for small images, `pictures wide` for
@@ -119,6 +119,7 @@ def write(folder: Path, drawing: Drawing) -> str:
         write_whole(path.with_suffix(".jpg"), drawing.content)
         return f"{drawing.name}.jpg"
     write_whole(path.with_suffix(".png"), png(drawing.content))
+    drawing.content.set_layout_engine("none")  # it is laid out; once more would take as long
     write_whole(path.with_suffix(".svg"), svg(drawing.content, drawing.name))
     return f"{drawing.name}.svg"
 

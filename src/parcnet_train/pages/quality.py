@@ -47,7 +47,7 @@ class Quality(Callback):
     """Collector of an evaluation, whose result is kept for the page.
 
     Args:
-        kind: How the quality of the task is collected.
+        kind: Collector and drawings of the task.
     """
 
     def __init__(self, kind: Kind) -> None:

@@ -57,7 +57,7 @@ def publish(
         config: The whole configuration; its run directory has `results.json`.
         task: Task of the run.
         data: Data module, whose sets are created.
-        quality: What the last evaluation found; None without pictures.
+        quality: Findings of the last evaluation; None without pictures.
         loggers: Loggers of the training.
         step: Step at which the pictures are logged.
     """
