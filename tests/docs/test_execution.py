@@ -1,6 +1,7 @@
 """The trainings, evaluations, exports and predictions of the documentation run on small data."""
 
 import json
+import re
 import shutil
 
 import cv2
@@ -11,7 +12,7 @@ import torch
 import golden
 import parcnet_train
 from coco_files import TRAIN, VAL, write_coco
-from documentation import ONCE, TASKS, task_of
+from documentation import ONCE, PAGES, ROOT, TASKS, blocks, task_of
 from parcnet_train.conversion.convert import convert
 from predicting import photo
 from running import run
@@ -128,6 +129,8 @@ def overrides_here(command):
         found += SMALL
         if any("pretrained" in each or "teacher" in each for each in found):
             found.append("recipe.image_size=64")
+        if f"backbone.pretrained={run_of_page}" in found:
+            found.append("backbone=parcnet_xs")
     return found
 
 
@@ -142,3 +145,21 @@ def test_commands_run(command, world, monkeypatch):
 
 def test_most_trainings_of_the_pages_run_here():
     assert len(RUN_HERE) > 35
+
+
+# Without examples of classes, and those that tests/timm_models/ runs.
+PYTHON = [
+    block
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "python" and not block.title and not re.search(r"RUN/|hub", block.text)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON, ids=lambda b: f"{b.page.relative_to(ROOT)}:{b.line}")
+def test_python_blocks_run(block, world, monkeypatch):
+    monkeypatch.chdir(world)
+    train = parcnet_train.run
+    monkeypatch.setattr(parcnet_train, "run", lambda *given: train(*given, *SMALL), raising=False)
+    exec(compile(block.text.replace('"RUN"', '"RUN_classification"'), str(block.page), "exec"), {})
