@@ -11,9 +11,9 @@ from parcnet_train.config.action_sections import Report
 from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.errors import first_line
-from parcnet_train.pages.run import PAGE, write_page
+from parcnet_train.pages.run import write_page
 from parcnet_train.report.collected import collect, folders_of
-from parcnet_train.runs.directories import write_results
+from parcnet_train.runs.directories import PAGE, write_results
 
 log = logging.getLogger(__name__)
 

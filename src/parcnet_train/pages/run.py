@@ -28,13 +28,12 @@ from parcnet_train.pages.parts import PICTURES, VALUES, raster_files, save, save
 from parcnet_train.pages.quality import Quality
 from parcnet_train.report.ablation import PAPER_DATA
 from parcnet_train.report.paper.rows import ROWS
-from parcnet_train.runs.directories import PROVENANCE, RESULTS, read_values
+from parcnet_train.runs.directories import PAGE, PROVENANCE, RESULTS, read_values
 from parcnet_train.tasks.base import Task
 from parcnet_train.visualize.pages import data_url, render
 
 log = logging.getLogger(__name__)
 
-PAGE = "report.html"
 LOG = "parcnet_train.log"
 WARNING = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ WARNING (.*)$", re.MULTILINE)
 MOST_WARNINGS = 30
