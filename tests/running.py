@@ -141,6 +141,7 @@ def launched(overrides, processes, output):
         sys.executable,
         "-m",
         "parcnet_train",
+        "task.pictures=0",
         *(each for each in overrides if not each.startswith("trainer=")),
         "trainer=ddp",
         "trainer.accelerator=cpu",

@@ -82,6 +82,7 @@ def write_toy(folder):
     (folder / "conf" / "backbone" / "toy.yaml").write_text(CONFIG.format(expected=expected))
 
 
+@pytest.mark.slow
 def test_new_backbone_gets_every_contract_test(tmp_path):
     write_toy(tmp_path)
     paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -121,6 +121,7 @@ def kill_and_resume(straight, cwd, *overrides):
     assert "=" not in str(run.relative_to(cwd))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_run_is_bit_identical(tmp_path):
     running.run(RUN, tmp_path / "straight")
     kill_and_resume(tmp_path / "straight", tmp_path / "killed")

@@ -33,6 +33,7 @@ def test_neither_data_nor_weights_are_needed(tmp_path):
     assert fault.startswith("ckpt=last: action=compare does not read a checkpoint")
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path):
     write_row(tmp_path / "runs", 1, BASELINE)
     command = [sys.executable, "-m", "parcnet_train", "action=compare"]

@@ -19,6 +19,7 @@ from predicting import best, changed, photo, predict, write_mixed
 from running import configure
 
 
+@pytest.mark.slow
 def test_twenty_good_images_and_five_others(trained, tmp_path):
     folder = write_mixed(tmp_path / "photos")
     assert len(list(folder.iterdir())) == 25

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import multiprocessing
 from parcnet_train.data.demo.classification import DigitsData
@@ -18,6 +20,7 @@ print(len(multiprocessing.active_children()))
 """
 
 
+@pytest.mark.slow
 def test_program_ends_while_loaders_are_running(tmp_path):
     script = SCRIPT.format(root=str(tmp_path / "digits"))
     done = subprocess.run(

@@ -16,7 +16,7 @@ class Cells(HTMLParser):
     def handle_starttag(self, tag, attributes):
         if tag == "img":
             self.images.append(dict(attributes)["src"])
-        elif tag not in ("meta", "input"):
+        elif tag not in ("meta", "link", "input"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])

@@ -50,7 +50,7 @@ def test_errors_per_image_are_those_that_are_shown(data):
 
 
 def test_page_names_what_is_found_and_what_is_not(data):
-    task = type("Task", (), {"pictures": 4})
+    task = type("Task", (), {"pictures": 4, "evaluated_detections": 100})
     (curves, confusion, errors), (best, worst) = blocks(detections(), task, data)
     assert [row[:3] for row in curves.table.rows] == [
         ["dog", "1", "50.0 %"],  # after the false one

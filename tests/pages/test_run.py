@@ -34,7 +34,7 @@ class Page(HTMLParser):
             self.pictures.append(known["aria-label"])
         if "id" in known:
             self.ids.append(known["id"])
-        if "href" in known:
+        if "href" in known and known["href"] != "data:,":  # no icon
             self.links.append(known["href"])
         if tag not in self.VOID:
             self.open.append(tag)

@@ -123,7 +123,7 @@ def test_picture_failure_does_not_stop_a_training(tmp_path, caplog):
         loggers = (harmless(TensorBoardLogger(tmp_path)),)
 
     for _ in range(2):
-        log_picture(Trainer, "no picture")
+        log_picture(Trainer.loggers, "picture", "no picture", 0)
     (record,) = caplog.records
     assert "TensorBoardLogger" in record.message
 
@@ -138,7 +138,7 @@ def test_experiment_failure_does_not_stop_a_training(tmp_path, monkeypatch, capl
         global_step = 1
         loggers = (harmless(TensorBoardLogger(tmp_path)),)
 
-    log_picture(Trainer, "no picture")
+    log_picture(Trainer.loggers, "picture", "no picture", 0)
     assert "No space left on device" in caplog.text
 
 

@@ -98,6 +98,7 @@ def test_training_leaves_global_generators_unchanged():
         TrainTransform(EVERYTHING, seed=0)(photo(), SampleKey(0, 0, SIZE))
 
 
+@pytest.mark.slow
 def test_training_image_is_the_same_in_another_process():
     transform = TrainTransform(EVERYTHING, seed=5)
     keys = [SampleKey(sample, 2, (24, 32)) for sample in range(6)]
