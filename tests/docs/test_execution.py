@@ -91,7 +91,10 @@ def world(tmp_path_factory, request):
         data = own if task == "classification" else (f"task={task}",)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
-            run([*data, *TRAINED, "checkpoint.keep_best=2"], root / f"RUN_{task}")
+            run(
+                [*data, *TRAINED, "checkpoint.keep_best=2", "trainer.max_epochs=2"],
+                root / f"RUN_{task}",
+            )
         newest = root / "runs" / task / f"parcnet_xs-{task}" / "2026-01-01_00-00-00"
         shutil.copytree(root / f"RUN_{task}", newest)
         (newest / "run.json").write_text("{}")
@@ -125,6 +128,8 @@ def overrides_here(command):
         each = each.replace("RUN/checkpoints/best.ckpt", "RUN").replace("/data/pets", "flowers")
         found.append(each.replace("RUN", run_of_page))
     actions = [each.partition("=")[2] for each in found if each.startswith("action=")] or ["fit"]
+    if actions[0] == "test":
+        found.append("trainer.limit_val_batches=2")
     if actions[0] == "fit" and not any(each.startswith("ckpt=") for each in found):
         found += SMALL
         if any("pretrained" in each or "teacher" in each for each in found):
