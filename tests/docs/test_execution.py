@@ -37,6 +37,7 @@ ELSEWHERE = {
     "--help": "tests/test_cli.py",
     "input=-": "tests/actions/test_predict.py",
     "backbone.weights=library": "no network",
+    "ckpt=mobilevit_s.ckpt": "tests/conversion/test_convert.py, with a thousand classes",
     "trainer.max_epochs=0": "shown as faults",
     "backbone=parcnet_z": "shown as a fault",
 }
