@@ -199,7 +199,9 @@ def train(
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         way_out = (
-            f"go on with ckpt={output}" if (output / LAST).is_file() else "nothing is saved yet"
+            f"go on with the same command and ckpt={output}"
+            if (output / LAST).is_file()
+            else "nothing is saved yet"
         )
         log.warning("stopped in epoch %d; %s", trainer.current_epoch + 1, way_out)
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
