@@ -1,5 +1,7 @@
 """`action=watch` as a command: what it prints, and how it ends."""
 
+import contextlib
+import functools
 import io
 import os
 import signal
@@ -101,20 +103,37 @@ def test_command_needs_no_torch(tmp_path):
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@contextlib.contextmanager
+def started(command, prepare, **options):
+    """Start a process, which does not outlive a failed test."""
+    with subprocess.Popen(command, preexec_fn=prepare, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_both_commands_with_exit_code_0(tmp_path):
     plant_all(tmp_path / "runs")
     page = [sys.executable, "-m", "parcnet_train", "action=watch", "watch.web=true", "watch.port=0"]
-    with subprocess.Popen(
-        page, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    # A test run in the background of a shell ignores SIGINT, and so would its children.
+    interruptible = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with started(
+        page, interruptible, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert "http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 0
     leader, follower = os.openpty()
-    with subprocess.Popen(
-        page[:-2], cwd=tmp_path, stdout=follower, stderr=follower, stdin=subprocess.DEVNULL
+    with started(
+        page[:-2],
+        interruptible,
+        cwd=tmp_path,
+        stdout=follower,
+        stderr=follower,
+        stdin=subprocess.DEVNULL,
     ) as process:
         os.close(follower)
         seen = b""
