@@ -265,7 +265,7 @@ def test_a_stopped_run_says_how_to_go_on(error, code, tmp_path, monkeypatch, cap
     with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         run([*TINY], tmp_path)
     assert caught.value.code == code
-    assert f"stopped in epoch 1; go on with the same command and ckpt={tmp_path}" in caplog.text
+    assert f"stopped in epoch 1; to resume, repeat the command with ckpt={tmp_path}" in caplog.text
 
 
 def test_a_resumed_run_obeys_its_new_configuration(resumable, caplog):

@@ -131,7 +131,7 @@ def test_a_signal_saves_after_the_step_and_stops(number, code, tmp_path, monkeyp
     with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as caught:
         run(STEPS, tmp_path)
     assert caught.value.code == code
-    assert f"stopped in epoch 1; go on with the same command and ckpt={tmp_path}" in caplog.text
+    assert f"stopped in epoch 1; to resume, repeat the command with ckpt={tmp_path}" in caplog.text
     # The signal came after the third batch; the next check is after the fourth.
     assert position(tmp_path) == {"epoch": 0, "batch": 4, "samples": 16}
     assert signal.getsignal(number) == before

@@ -199,7 +199,7 @@ def train(
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit, Stopped) as stop:
         way_out = (
-            f"go on with the same command and ckpt={output}"
+            f"to resume, repeat the command with ckpt={output}"
             if (output / LAST).is_file()
             else "nothing is saved yet"
         )

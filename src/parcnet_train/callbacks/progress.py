@@ -56,7 +56,7 @@ class ProgressBar(TQDMProgressBar):
             ("loss", "train/loss_step", ".4g"),
             (of_run.metric.removeprefix("val/"), "value", ".4f"),
             ("lr", "train/lr", ".1e"),
-            ("images/s", IMAGES_PER_SECOND, ".0f"),
+            ("images/s", IMAGES_PER_SECOND, ".3g"),
             ("best", "best", ".4f"),
         )
         values = {**of_run.row, "value": of_run.value, "best": of_run.best}
@@ -283,7 +283,7 @@ class Progress(Callback):
         names += ["val/skipped"] if metrics.get("val/skipped") else []
         shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
         log.info(
-            "epoch %s/%s: last loss %.4f, %s, lr %.2e, %.0f images/s, %s left; %s: %s",
+            "epoch %s/%s: last loss %.4f, %s, lr %.2e, %.3g images/s, %s left; %s: %s",
             f"{done:.4g}",
             trainer.max_epochs,
             self.row["train/loss_step"],

@@ -93,7 +93,11 @@ class FirstBatches(Callback):
             labels = batch.labels[place, :count].tolist()
             boxes, names = batch.boxes[place, :count].cpu().numpy(), [self.names[k] for k in labels]
             drawn = draw_boxes(picture, boxes, labels, names)
-            return drawn, f"Training image with {count} boxes", ", ".join(names) or "no object"
+            return (
+                drawn,
+                f"Training image with {count} box{'es' if count != 1 else ''}",
+                ", ".join(names) or "no object",
+            )
         if isinstance(batch, SegmentationBatch):
             mask = batch.masks[place].cpu().numpy().astype(np.uint8)
             return draw_classes(picture, mask, self.names), "Training image with its mask", ""

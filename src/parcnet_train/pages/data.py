@@ -184,7 +184,9 @@ def box_blocks(sets: Mapping[str, BoxedImages], names: list[str]) -> Iterator[Bl
             ),
             Drawing(
                 "data_box_places",
-                density("Box centers", centers[:, 0], centers[:, 1], "left to right", "top down"),
+                density(
+                    "Box centers", centers[:, 0], centers[:, 1], "left to right", "top to bottom"
+                ),
                 "Map of the image: how often the center of a box is at each place.",
             ),
         ]

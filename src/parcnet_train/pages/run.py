@@ -147,7 +147,7 @@ def facts(
     yield (
         "Time",
         str(timedelta(seconds=round(results.get("seconds", 0))))
-        + (f", {pace:,.0f} images/s in the last epoch" if pace else ""),
+        + (f", {pace:.3g} images/s in the last epoch" if pace else ""),
     )
     yield from devices_of(provenance)
     versions = {name: results.get(f"{name}_version") for name in ("parcnet_train", "torch")}
@@ -179,7 +179,9 @@ def command_of(provenance: Mapping[str, Any]) -> str:
     """Return the command that repeats a run; empty if it is not known."""
     if "overrides" not in provenance:
         return ""
-    return shlex.join(["python", "-m", "parcnet_train", *map(str, provenance["overrides"])])
+    # Of a test, the overrides include those of its checkpoint; the last one of a key counts.
+    last = {str(each).partition("=")[0].strip("'"): str(each) for each in provenance["overrides"]}
+    return shlex.join(["python", "-m", "parcnet_train", *last.values()])
 
 
 def warnings_of(file: Path) -> list[str]:

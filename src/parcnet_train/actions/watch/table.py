@@ -87,7 +87,7 @@ def cells(run: RunState) -> dict[str, str]:
         "metric": "" if run.value is None else f"{metric} {run.value:.4f}",
         "best": "" if run.best is None else f"{run.best:.4f}",
         "trend": sparkline(run.values),
-        "images/s": "" if run.pace is None else f"{run.pace:,.0f}",
+        "images/s": "" if run.pace is None else f"{run.pace:.3g}",
         "left": "" if run.seconds_left is None else duration(run.seconds_left),
     }
 
