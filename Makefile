@@ -2,8 +2,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
-# Compiling every package would take half a minute; Python compiles what it imports.
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: train test test-all check format schema docs install install-dev clean
 
