@@ -1,4 +1,4 @@
-"""Make training on CPUs reuse the memory that it frees.
+"""Make a process reuse the memory that it frees: a training on CPUs, or a check of many images.
 
 glibc returns every large block to the system when it is freed. The next activation of that size
 then starts with a page fault per 4 KiB, which takes several times as long as the computation on it.
