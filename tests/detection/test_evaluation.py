@@ -1,3 +1,4 @@
+import importlib
 import json
 import math
 
@@ -9,6 +10,7 @@ from pycocotools.cocoeval import COCOeval
 
 from coco_files import METRICS
 from faults import is_like
+from parcnet_train.benchmarks.evaluation import make_detections
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.detection.coco import read_annotations
 from parcnet_train.data.samplers import EvalBatches
@@ -17,6 +19,7 @@ from parcnet_train.detection.evaluation import (
     EVALUATOR,
     GatherDetections,
     coco_metrics,
+    problem_of,
     write_predictions,
 )
 from parcnet_train.detection.evaluators import installed, version_of
@@ -333,3 +336,35 @@ def test_precision_of_rare_classes_is_the_mean_over_them(
         of_members = [metrics[f"ap/{name}"] for name in members]
         expected = np.mean([value for value in of_members if not math.isnan(value)] or [math.nan])
         assert metrics[f"map_{group}"] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.skipif("hotcoco" not in installed(), reason="hotcoco is not installed")
+def test_rare_classes_and_300_boxes_match_the_lvis_evaluation_of_hotcoco():
+    """On images that are annotated with all classes, LVIS's evaluation is COCO's with 300 boxes."""
+    annotations, found = make_detections(40, 30)
+    annotations.is_crowd[:] = False
+    counts = np.random.default_rng(0).choice([1, 10, 11, 100, 101, 5000], 80).tolist()
+    metrics = coco_metrics(annotations, found, "hotcoco", 300, counts)
+    library = importlib.import_module("hotcoco")
+    problem = problem_of(annotations, found)
+    truth, detections = problem.truth, problem.found
+    every = {"neg_category_ids": [*range(1, 81)], "not_exhaustive_category_ids": []}
+    letters = np.select([np.array(counts) <= 10, np.array(counts) <= 100], ["r", "c"], "f")
+    coco = library.COCO.from_arrays(
+        [{"id": number, **every} for number in range(1, 41)],
+        [{"id": n + 1, "name": str(n), "frequency": str(letters[n])} for n in range(80)],
+        *truth[:3],
+        ids=np.arange(1, len(truth.images) + 1),
+        area=truth.areas,
+    )
+    columns = (detections.images, detections.boxes, detections.scores, detections.labels)
+    scoring = library.COCOeval(
+        coco, coco.load_res(np.column_stack(columns)), "bbox", lvis_style=True
+    )
+    scoring.run()
+    expected = scoring.get_results()
+    for ours, theirs in (
+        *(("map", "AP"), ("map_rare", "APr"), ("map_common", "APc"), ("map_frequent", "APf")),
+        *(("map50", "AP50"), ("map_large", "APl"), ("mar_300", "AR@300"), ("mar_small", "ARs@300")),
+    ):
+        assert metrics[ours] == pytest.approx(expected[theirs], abs=1e-12), ours

@@ -41,7 +41,7 @@ def average(config: Config) -> Results:
     spec = network_spec(config)
     checkpoints = [read_model(path, task, data, spec) for path in paths]
     newest = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
-    task.evaluates(newest)
+    task.prepare_evaluation(newest)
     states = [model_state(checkpoint) for checkpoint in checkpoints]
     mean = average_states(states, model_state(newest))
     with Provenance(config, world_size(config)) as provenance:

@@ -302,7 +302,7 @@ def evaluate(
         quality: Collector of what `report.html` shows; None without one.
     """
     checkpoint = read_model(path, task, data, network_spec(config))
-    task.evaluates(checkpoint)
+    task.prepare_evaluation(checkpoint)
     ema = section(Recipe, config).ema
     compared: Results = {}
     if ema is not None and ema.get("compare") and "current_model_state" in checkpoint:

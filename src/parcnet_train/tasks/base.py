@@ -91,7 +91,7 @@ class Task(pl.LightningModule):
         """Return what `results.json` says of the task's evaluation, besides its metrics."""
         return {}
 
-    def evaluates(self, checkpoint: Mapping[str, Any]) -> None:
+    def prepare_evaluation(self, checkpoint: Mapping[str, Any]) -> None:
         """Take from a checkpoint what an evaluation of it needs besides its weights."""
 
     def learn_from(self, distillation: Distillation) -> None:

@@ -107,7 +107,7 @@ class DetectionTask(Task):
         super().on_save_checkpoint(checkpoint)
         checkpoint[TRAINING_IMAGES] = self.training_images
 
-    def evaluates(self, checkpoint: Mapping[str, Any]) -> None:
+    def prepare_evaluation(self, checkpoint: Mapping[str, Any]) -> None:
         """Take the numbers of training images; older and converted checkpoints have none."""
         self.training_images = checkpoint.get(TRAINING_IMAGES)
 
