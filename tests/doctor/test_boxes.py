@@ -3,12 +3,8 @@
 import numpy as np
 
 from coco_files import changed, read
-from parcnet_train.doctor.boxes import (
-    duplicate_boxes,
-    look_like_corners,
-    paired_iou,
-    sides_at_input,
-)
+from parcnet_train.data.detection.box_checks import look_like_corners
+from parcnet_train.doctor.boxes import SURE, duplicate_boxes, paired_iou, sides_at_input
 
 
 def annotated(tmp_path, boxes):
@@ -38,9 +34,15 @@ def test_corners_need_many_boxes(tmp_path):
     begins = rng.integers(1, 30, (40, 2))
     lengths = rng.integers(2, 30, (40, 2))
     corners = np.hstack([begins, begins + lengths]).tolist()
-    assert look_like_corners(annotated(tmp_path, corners))
-    assert not look_like_corners(annotated(tmp_path, corners[:10]))
-    assert not look_like_corners(annotated(tmp_path, np.hstack([begins, lengths]).tolist()))
+    assert look_like_corners(annotated(tmp_path, corners), SURE)
+    assert not look_like_corners(annotated(tmp_path, corners[:10]), SURE)
+    assert not look_like_corners(annotated(tmp_path, np.hstack([begins, lengths]).tolist()), SURE)
+
+
+def test_boxes_within_their_image_are_no_corners(tmp_path):
+    rng = np.random.default_rng(0)  # objects near the top left, larger than their distance from it
+    boxes = np.hstack([rng.integers(1, 15, (40, 2)), rng.integers(20, 48, (40, 2))]).tolist()
+    assert not look_like_corners(annotated(tmp_path, boxes), SURE)
 
 
 def test_sides_at_the_input(tmp_path):

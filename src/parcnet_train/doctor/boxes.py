@@ -15,6 +15,7 @@ from parcnet_train.data.detection.box_checks import (
     image_sizes,
     in_first_pixel,
     likely_cause,
+    look_like_corners,
     misfits_of,
 )
 from parcnet_train.data.detection.coco import CocoAnnotations
@@ -53,8 +54,8 @@ def box_findings(read: Read, limits: Limits, keep_aspect: bool) -> Iterator[Find
         "are less than one pixel wide or high. A training leaves out those without any area.",
         "Remove them, or draw the boxes again.",
     )
-    yield from coordinates(found, empty)
-    corners = look_like_corners(annotations)
+    corners = look_like_corners(annotations, SURE)
+    yield from coordinates(found, empty, corners)
     usable = objects & ~empty & ~misfits_of(annotations)
     yield from found.finding(
         "box-tiny",
@@ -171,7 +172,7 @@ class Found:
         return shown
 
 
-def coordinates(found: Found, empty: Marks) -> Iterator[Finding]:
+def coordinates(found: Found, empty: Marks, corners: bool) -> Iterator[Finding]:
     """Yield boxes in other units, boxes outside of their images, and boxes that reach beyond."""
     annotations = found.annotations
     relative = in_first_pixel(annotations) & ~annotations.is_crowd
@@ -183,13 +184,14 @@ def coordinates(found: Found, empty: Marks) -> Iterator[Finding]:
         "Multiply them by the width and the height of the image; expected [left, top, width, "
         "height] in pixels.",
     )
-    if look_like_corners(annotations):
+    if corners:
         yield from found.finding(
             "box-corners",
             "Boxes that look like corners",
             ~annotations.is_crowd,
-            "have a third number above the first, and a fourth above the second, without an "
-            "exception. They look like [left, top, right, bottom].",
+            "have a third number above the first and a fourth above the second, and many reach "
+            "beyond their images if these are width and height. They look like [left, top, right, "
+            "bottom].",
             "Subtract left from right, and top from bottom; expected [left, top, width, height].",
         )
         return
@@ -213,19 +215,6 @@ def coordinates(found: Found, empty: Marks) -> Iterator[Finding]:
         "Clip them to the image, if the tool that drew them should have done so.",
         lambda row: f"{over[row]:.0f} pixels beyond",
     )
-
-
-def look_like_corners(annotations: CocoAnnotations) -> bool:
-    """Return whether the boxes look like `[left, top, right, bottom]`.
-
-    A right edge is never left of the left edge, while a width is often smaller than the left edge.
-    """
-    boxes = annotations.boxes[~annotations.is_crowd]
-    inside = boxes[(boxes[:, :2] > 0).all(axis=1)]
-    if len(inside) < SURE or in_first_pixel(annotations).mean() > 0.5:
-        return False
-    is_corner = (inside[:, 2:] >= inside[:, :2]).all(axis=1)
-    return bool(is_corner.mean() >= 0.99 and len(inside) > 0.5 * len(boxes))
 
 
 def sides_at_input(

@@ -87,6 +87,14 @@ def test_boxes_that_do_not_fit_give_one_warning_with_entry_and_cause(
     assert "[left, top, width, height]" in line
 
 
+def test_one_misfit_does_not_make_the_others_corners(tmp_path, caplog):
+    fitting = [[5 + n, 6, 30 + n, 40] for n in range(20)]  # larger than their distance from 0, 0
+    annotations = read(tmp_path, [*fitting, [90, 60, 120, 70]])
+    (line,) = warnings_of(caplog, check_boxes, annotations)
+    assert "1 of its 21" in line
+    assert "another size" in line
+
+
 def test_warning_names_the_first_wrong_entry_in_the_file(tmp_path, caplog):
     entries = [
         {"image_id": image, "category_id": 2, "bbox": [900, 900, 5, 5]} for image in (20, 10, 30)

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LEAST_INSIDE = 0.5  # smallest share of a box's area within the image
 # Masks consist of whole pixels, so their area may exceed that of a narrow box.
 MOST_OF_BOX, MARGIN = 1.5, 2.0
+# Shares of boxes that are corners: least share with the order of corners, and least share that
+# reaches beyond the image if it is read as [left, top, width, height].
+CORNERS, BEYOND = 0.99, 0.1
 
 Marks = npt.NDArray[np.bool_]
 
@@ -144,6 +147,28 @@ def describe(annotations: CocoAnnotations, wrong: Marks) -> str:
     )
 
 
+def look_like_corners(annotations: CocoAnnotations, least: int = 1) -> bool:
+    """Return whether the boxes of a set look like `[left, top, right, bottom]`.
+
+    A right edge is never left of the left edge, while a width is often smaller than the left edge.
+    Read as widths, right edges lead beyond the image, which tells corners from large objects near
+    the top left of their images.
+
+    Args:
+        annotations: Annotations of the data set.
+        least: Number of boxes, not at the left or top edge, below which none are called corners.
+    """
+    boxes, sizes = annotations.boxes, image_sizes(annotations)
+    objects = (boxes[:, 2:] > 0).all(axis=1) & ~annotations.is_crowd
+    inside = objects & (boxes[:, :2] > 0).all(axis=1)
+    if inside.sum() < least or inside.sum() <= 0.5 * objects.sum():
+        return False
+    begins, lengths, sizes = boxes[inside, :2], boxes[inside, 2:], sizes[inside]
+    is_corner = ((lengths >= begins) & (lengths <= 2 * sizes)).all(axis=1)
+    is_beyond = (begins + lengths > sizes).any(axis=1)
+    return bool(is_corner.mean() >= CORNERS and is_beyond.mean() > BEYOND)
+
+
 def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
     """Describe what may be wrong with boxes, and what is expected.
 
@@ -161,13 +186,7 @@ def likely_cause(annotations: CocoAnnotations, wrong: Marks) -> str:
             f"they look like relative coordinates, 0 to 1; {expected}. Fix: multiply them by the "
             "width and the height of the image"
         )
-    begins, lengths = boxes[has_area, :2], boxes[has_area, 2:]
-    # A right edge is never left of the left edge; a width is often smaller than the left edge.
-    if (
-        (lengths >= begins).all()
-        and (lengths <= 2 * sizes[has_area]).all()
-        and (begins > 0).all(axis=1).mean() > 0.5
-    ):
+    if look_like_corners(annotations):
         return (
             f"they look like corners, [left, top, right, bottom]; {expected}. Fix: subtract left "
             "from right, and top from bottom"
