@@ -23,7 +23,9 @@ from doctor_trees import (
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.detection.transforms import DetectionAugmentation
 from parcnet_train.data.segmentation.palette import write_mask
-from parcnet_train.doctor.labels import Network, import_cleanlab, label_findings
+from parcnet_train.doctor import labels
+from parcnet_train.doctor.labels import import_cleanlab, label_findings
+from parcnet_train.doctor.networks import Network
 from parcnet_train.doctor.sets import sets_of
 from parcnet_train.errors import ConfigError
 from parcnet_train.predict.predictions import Detected
@@ -54,7 +56,9 @@ def found_in(data, function, predictor):
     return [*label_findings(network, training, data.class_names)]
 
 
-def test_images_of_another_class_are_found(tmp_path):
+@pytest.mark.parametrize("at_once", [50_000, 7])  # class folders of six images come one by one
+def test_images_of_another_class_are_found(at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(labels, "CHUNK", at_once)
     for name, level in zip(CLASSES, (40, 120, 200), strict=True):
         for split in ("train", "val"):
             for number in range(6):
@@ -82,10 +86,9 @@ class Knowing(ObjectPredictor):
     def find(self, network, images, prepared, options):
         found = []
         for _ in prepared:
-            labels, boxes = next(self.objects)
-            found.append(
-                Detected([], np.array(labels), np.full(len(labels), 0.97), np.array(boxes), SIZE)
-            )
+            classes, boxes = next(self.objects)
+            scores = np.full(len(classes), 0.97)
+            found.append(Detected([], np.array(classes), scores, np.array(boxes), SIZE))
         return found
 
 
@@ -94,8 +97,8 @@ def test_images_with_wrong_boxes_are_found(tmp_path):
     truth = [([], []) for _ in document["images"]]
     for entry in document["annotations"]:
         left, top, width, height = entry["bbox"]
-        labels, boxes = truth[entry["image_id"]]
-        labels.append(entry["category_id"])
+        classes, boxes = truth[entry["image_id"]]
+        classes.append(entry["category_id"])
         boxes.append([left, top, left + width, top + height])
     kept = [each for each in document["annotations"] if each["id"] != 10]  # of image 5
     write_document(root, "train", {**document, "annotations": kept})

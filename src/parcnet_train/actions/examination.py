@@ -21,7 +21,8 @@ from parcnet_train.data.file_checks import refuse
 from parcnet_train.doctor.anchors import Anchors
 from parcnet_train.doctor.examine import Order, examine
 from parcnet_train.doctor.findings import worst_first
-from parcnet_train.doctor.labels import Network, import_cleanlab, label_findings
+from parcnet_train.doctor.labels import import_cleanlab, label_findings
+from parcnet_train.doctor.networks import Network
 from parcnet_train.doctor.page import lines_of, page_of, values_of
 from parcnet_train.doctor.sets import sets_of
 from parcnet_train.errors import CheckpointError

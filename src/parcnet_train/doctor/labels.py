@@ -7,37 +7,32 @@ network, and trust a class's probability as far as the images of that class reac
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.nn import functional
 
 from parcnet_train.data.batches import IGNORED
+from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.dataset import visible_boxes
 from parcnet_train.data.file_checks import SHOWN
-from parcnet_train.data.loading import stack_images
 from parcnet_train.data.segmentation.palette import Mask, read_mask
-from parcnet_train.distributed.processes import own_cores
 from parcnet_train.doctor.findings import Drawing, Finding
+from parcnet_train.doctor.networks import Batch, Network, predicted
 from parcnet_train.doctor.pictures import MOST, SIDE, Image, draw, image_of
 from parcnet_train.doctor.sets import ImageSet
-from parcnet_train.errors import ConfigError, DataError, UnreadableError
-from parcnet_train.models.model import Model, scaled
+from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.models.model import scaled
 from parcnet_train.predict.predictions import Detected, Segmented
-from parcnet_train.predict.predictor import Options, Predictor, Prepared
+from parcnet_train.predict.predictor import Options
 from parcnet_train.segmentation.inference import logits_of_scales
 from parcnet_train.segmentation.upsample import covered
-from parcnet_train.terminal import progress
 from parcnet_train.visualize.class_maps import draw_classes
 from parcnet_train.visualize.detections import draw_boxes
 
@@ -48,32 +43,8 @@ LEAST_SHARE = 0.02  # share of a mask's pixels that are likely errors, from whic
 LEAST_SCORE = 0.01  # of a detection, as in evaluations
 SURE = 0.5  # score of a detection that is drawn
 
-Floats = npt.NDArray[np.float32]
-Item = TypeVar("Item")
-
-
-@dataclass
-class Network:
-    """A trained network, and how it is run.
-
-    Attributes:
-        model: Model of a checkpoint, on its device.
-        batch_size: Images per batch.
-        context: Function that returns the context in which the network runs, for the precision.
-        name: Name of the run, for the report.
-    """
-
-    model: Model
-    batch_size: int
-    context: Callable[[], contextlib.AbstractContextManager[Any]]
-    name: str
-
-    @property
-    def predictor(self) -> Predictor:
-        """Preprocessing and postprocessing of the task."""
-        found = self.model.predictor
-        assert isinstance(found, Predictor)
-        return found
+Floats = npt.NDArray[np.floating[Any]]
+Marks = npt.NDArray[np.bool_]
 
 
 def import_cleanlab(part: str) -> ModuleType:
@@ -113,39 +84,6 @@ def label_findings(
         yield from wrong_masks(network, images, class_names)
 
 
-def batches(
-    network: Network, images: ImageSet
-) -> Iterator[tuple[list[int], list[Prepared], torch.Tensor]]:
-    """Yield the readable images of a set in batches: positions, prepared images, and pixels."""
-    predictor = network.predictor
-    size = 1 if predictor.takes_one else network.batch_size
-    device = next(network.model.parameters()).device
-
-    def prepare(place: int) -> Prepared | None:
-        image = image_of(images, place, predictor.max_pixels)
-        try:
-            return None if image is None else predictor.prepare(image)
-        except UnreadableError:
-            return None
-
-    with (
-        progress(f"predicting, {images.title}", len(images)) as bar,
-        ThreadPoolExecutor(own_cores()) as pool,
-        torch.inference_mode(),
-        network.context(),
-    ):
-        for start in range(0, len(images), size):
-            places = range(start, min(start + size, len(images)))
-            found = [
-                each for each in zip(places, pool.map(prepare, places), strict=True) if each[1]
-            ]
-            prepared = [each for _, each in found if each is not None]
-            if prepared:
-                pixels = stack_images([each.pixels for each in prepared]).to(device)
-                yield [place for place, _ in found], prepared, pixels
-            bar.update(len(places))
-
-
 def finding_of(
     network: Network,
     images: ImageSet,
@@ -175,18 +113,10 @@ def finding_of(
     )
 
 
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield the items in lists of a size; the last one may be shorter."""
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk
-
-
-def class_probabilities(network: Network, images: ImageSet) -> Iterator[tuple[int, Floats]]:
-    """Yield the place of every readable image, and the probabilities of its classes, `(K,)`."""
-    for places, _, pixels in batches(network, images):
-        logits = network.model(pixels).float()
-        yield from zip(places, logits.softmax(dim=1).cpu().numpy(), strict=True)
+def class_probabilities(network: Network, batch: Batch) -> Iterator[tuple[int, Floats]]:
+    """Yield the place of every image of a batch, and the probabilities of its classes, `(K,)`."""
+    logits = network.model(batch.pixels).float()
+    yield from zip(batch.places, logits.softmax(dim=1).cpu().numpy(), strict=True)
 
 
 def wrong_classes(
@@ -196,7 +126,8 @@ def wrong_classes(
     assert images.labels is not None
     find = import_cleanlab("filter").find_label_issues
     wrong: list[tuple[float, int, int, float]] = []  # probability of the label, place, best class
-    for chunk in chunks(class_probabilities(network, images), CHUNK):
+    results_of = partial(class_probabilities, network)
+    for chunk in predicted(network, images, CHUNK, results_of):
         places = [place for place, _ in chunk]
         labels, probabilities = images.labels[places], np.stack([row for _, row in chunk])
         issues = find(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
@@ -221,49 +152,67 @@ def wrong_classes(
     yield finding_of(network, images, len(wrong), words, texts, pictures)
 
 
+class Compared(NamedTuple):
+    """Given and predicted boxes of an image, in the form that `cleanlab` takes."""
+
+    place: int
+    given: dict[str, npt.NDArray[Any]]
+    predicted: npt.NDArray[Any]
+
+
+def boxes_of(
+    network: Network, annotations: CocoAnnotations, visible: tuple[Floats, Marks], batch: Batch
+) -> Iterator[Compared]:
+    """Yield given and predicted boxes of the images of a batch, except those without a given one.
+
+    Args:
+        network: Trained network.
+        annotations: Annotations of the set.
+        visible: Result of `visible_boxes`.
+        batch: Images, which `cleanlab` compares only if they have a box.
+    """
+    boxes, is_object = visible
+    classes = len(annotations.class_names) - 1
+    options = Options(score_threshold=LEAST_SCORE)
+    found = network.predictor.find(network.model, batch.pixels, batch.prepared, options)
+    for place, objects in zip(batch.places, found, strict=True):
+        assert isinstance(objects, Detected)
+        rows = annotations.of(place)
+        kept = is_object[rows]
+        if kept.any():
+            given = {"bboxes": boxes[rows][kept], "labels": annotations.labels[rows][kept] - 1}
+            yield Compared(place, given, by_class(objects, classes))
+
+
 def wrong_boxes(
     network: Network, images: ImageSet, class_names: Sequence[str]
 ) -> Iterator[Finding]:
     """Yield images with boxes that are probably missing, misplaced or of another class."""
+    filters, ranks = (import_cleanlab(f"object_detection.{name}") for name in ("filter", "rank"))
     annotations = images.annotations
     assert annotations is not None
-    filters, ranks = (import_cleanlab(f"object_detection.{name}") for name in ("filter", "rank"))
-    boxes, is_object = visible_boxes(annotations)
-    options = Options(score_threshold=LEAST_SCORE)
-    places: list[int] = []
-    given: list[dict[str, Any]] = []
-    predicted: list[npt.NDArray[Any]] = []
-    for of_batch, prepared, pixels in batches(network, images):
-        found = network.predictor.find(network.model, pixels, prepared, options)
-        for place, objects in zip(of_batch, found, strict=True):
-            assert isinstance(objects, Detected)
-            rows = annotations.of(place)
-            kept = is_object[rows]
-            given.append(
-                {"bboxes": boxes[rows][kept], "labels": annotations.labels[rows][kept] - 1}
-            )
-            predicted.append(by_class(objects, len(class_names) - 1))
-            places.append(place)
-    # Images without any box are not compared by the library.
-    usable = [n for n, each in enumerate(given) if len(each["labels"])]
-    given, predicted = [given[n] for n in usable], [predicted[n] for n in usable]
-    if not given:
-        return
-    issues = np.flatnonzero(filters.find_label_issues(given, predicted))
-    scores = ranks.get_label_quality_scores(given, predicted, verbose=False)
-    worst = issues[np.argsort(scores[issues], kind="stable")].tolist()
-    if not worst:
+    results_of = partial(boxes_of, network, annotations, visible_boxes(annotations))
+    wrong: list[tuple[float, int]] = []  # quality of the boxes, place
+    shown: dict[int, Compared] = {}  # the worst ones, by their places
+    for chunk in predicted(network, images, CHUNK, results_of):
+        given, found = [each.given for each in chunk], [each.predicted for each in chunk]
+        scores = ranks.get_label_quality_scores(given, found, verbose=False)
+        for row in np.flatnonzero(filters.find_label_issues(given, found)).tolist():
+            wrong.append((float(scores[row]), chunk[row].place))
+            shown[chunk[row].place] = chunk[row]
+        wrong.sort()
+        shown = {place: shown[place] for _, place in wrong[:SHOWN]}
+    if not wrong:
         return
     files: list[str] = []
     pictures: list[Drawing] = []
-    for row in worst[:SHOWN]:
-        place = places[usable[row]]
-        files.append(f"{images.name(place)} (quality {scores[row]:.2f})")
+    for score, place in wrong[:SHOWN]:
+        files.append(f"{images.name(place)} (quality {score:.2f})")
         image = image_of(images, place, network.predictor.max_pixels)
         if image is not None and len(pictures) < MOST:
-            pictures += both(images.name(place), image, given[row], predicted[row], class_names)
+            pictures += both(images.name(place), image, shown[place], class_names)
     words = "These images probably have missing, misplaced or wrongly classified boxes,"
-    yield finding_of(network, images, len(worst), words, files, pictures)
+    yield finding_of(network, images, len(wrong), words, files, pictures)
 
 
 def by_class(objects: Detected, classes: int) -> npt.NDArray[Any]:
@@ -280,18 +229,13 @@ def by_class(objects: Detected, classes: int) -> npt.NDArray[Any]:
     return found
 
 
-def both(
-    name: str,
-    image: Image,
-    given: dict[str, Any],
-    predicted: npt.NDArray[Any],
-    class_names: Sequence[str],
-) -> list[Drawing]:
+def both(name: str, image: Image, compared: Compared, class_names: Sequence[str]) -> list[Drawing]:
     """Draw the given boxes and the network's, one after the other."""
+    given = compared.given
     labels = [int(label) + 1 for label in given["labels"]]
     first = draw_boxes(image, given["bboxes"], labels, [class_names[label] for label in labels])
     corners, numbers, captions = [], [], []
-    for label, rows in enumerate(predicted, 1):
+    for label, rows in enumerate(compared.predicted, 1):
         for row in rows[rows[:, 4] >= SURE]:
             corners.append(row[:4])
             numbers.append(label)
@@ -315,28 +259,27 @@ def class_indices(images: ImageSet, place: int, max_pixels: int) -> Mask:
 
 
 def pixel_probabilities(
-    network: Network, images: ImageSet
+    network: Network, images: ImageSet, batch: Batch
 ) -> Iterator[tuple[int, npt.NDArray[np.int64], Floats]]:
-    """Yield the place of every readable image, its mask and the probabilities of the pixels.
+    """Yield the place of every image of a batch, its mask and the probabilities of the pixels.
 
     Both have the height and width `SQUARE`; the probabilities are `(K, SQUARE, SQUARE)`.
     """
     predictor = network.predictor
-    for places, prepared, pixels in batches(network, images):
-        logits = logits_of_scales(network.model, scaled(pixels), (1.0,), False).float()
-        for place, each, one in zip(places, logits, prepared, strict=True):
-            try:
-                mask = class_indices(images, place, predictor.max_pixels)
-            except DataError:
-                continue
-            if not predictor.takes_one:
-                top, left = covered(one.size, one.placement)
-                each = each[:, top, left]
-            small = functional.interpolate(
-                each[None], (SQUARE, SQUARE), mode="bilinear", align_corners=False
-            )
-            resized = cv2.resize(mask, (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST_EXACT)
-            yield place, np.asarray(resized, np.int64), small.softmax(dim=1)[0].cpu().numpy()
+    logits = logits_of_scales(network.model, scaled(batch.pixels), (1.0,), False).float()
+    for place, each, one in zip(batch.places, logits, batch.prepared, strict=True):
+        try:
+            mask = class_indices(images, place, predictor.max_pixels)
+        except DataError:
+            continue
+        if not predictor.takes_one:
+            top, left = covered(one.size, one.placement)
+            each = each[:, top, left]
+        small = functional.interpolate(
+            each[None], (SQUARE, SQUARE), mode="bilinear", align_corners=False
+        )
+        resized = cv2.resize(mask, (SQUARE, SQUARE), interpolation=cv2.INTER_NEAREST_EXACT)
+        yield place, np.asarray(resized, np.int64), small.softmax(dim=1)[0].cpu().numpy()
 
 
 def wrong_masks(
@@ -346,7 +289,8 @@ def wrong_masks(
     find = import_cleanlab("segmentation.filter").find_label_issues
     predictor = network.predictor
     wrong: list[tuple[float, int]] = []  # share of right pixels, place
-    for chunk in chunks(pixel_probabilities(network, images), MASKS):
+    results_of = partial(pixel_probabilities, network, images)
+    for chunk in predicted(network, images, MASKS, results_of):
         labels = np.stack([mask for _, mask, _ in chunk])
         probabilities = np.stack([each for _, _, each in chunk])
         # Pixels that do not count get the network's class, which is never an error.
