@@ -49,6 +49,19 @@ class Stub(nn.Module):
         return self.function(images.float())
 
 
+@pytest.fixture
+def sizes(monkeypatch):
+    """Return the numbers of images that are compared at a time, as they come to be used."""
+    used, predict = [], labels.predicted
+
+    def predicted(network, images, size, results_of):
+        used.append(size)
+        return predict(network, images, size, results_of)
+
+    monkeypatch.setattr(labels, "predicted", predicted)
+    return used
+
+
 def found_in(data, function, predictor):
     pytest.importorskip("cleanlab")
     network = Network(Stub(function, predictor), 4, contextlib.nullcontext, "RUN")
@@ -57,8 +70,8 @@ def found_in(data, function, predictor):
 
 
 @pytest.mark.parametrize("at_once", [50_000, 7])  # class folders of six images come one by one
-def test_images_of_another_class_are_found(at_once, tmp_path, monkeypatch):
-    monkeypatch.setattr(labels, "CHUNK", at_once)
+def test_images_of_another_class_are_found(at_once, tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(labels, "BYTES", at_once * len(CLASSES) * 4)
     for name, level in zip(CLASSES, (40, 120, 200), strict=True):
         for split in ("train", "val"):
             for number in range(6):
@@ -72,6 +85,7 @@ def test_images_of_another_class_are_found(at_once, tmp_path, monkeypatch):
 
     (found,) = found_in(folder_data(tmp_path), logits, ClassPredictor(CLASSES, (32, 32)))
     assert found.count == 1
+    assert sizes == [at_once]
     assert found.files == ["ant/wrong.png: labeled ant, the network says cat (100 %)"]
     assert found.pictures[0].caption == found.files[0]
 
@@ -92,7 +106,9 @@ class Knowing(ObjectPredictor):
         return found
 
 
-def test_images_with_wrong_boxes_are_found(tmp_path):
+@pytest.mark.parametrize("at_once", [50_000, 12])
+def test_images_with_wrong_boxes_are_found(at_once, tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(labels, "BYTES", at_once * labels.bytes_of_detections(len(CLASSES)))
     root, document = write_boxes(tmp_path), coco_document("train")
     truth = [([], []) for _ in document["images"]]
     for entry in document["annotations"]:
@@ -102,13 +118,16 @@ def test_images_with_wrong_boxes_are_found(tmp_path):
         boxes.append([left, top, left + width, top + height])
     kept = [each for each in document["annotations"] if each["id"] != 10]  # of image 5
     write_document(root, "train", {**document, "annotations": kept})
+    truth = [truth[n] for first in range(2) for n in range(first, 24, 2)] if at_once < 24 else truth
     (found,) = found_in(boxed_data(str(root)), None, Knowing(truth))
-    assert found.count == 1
+    assert (found.count, sizes) == (1, [at_once])
     assert found.files[0].startswith("5.jpg (quality ")
     assert [each.caption for each in found.pictures] == ["5.jpg: given", "5.jpg: network"]
 
 
-def test_wrong_masks_are_found(tmp_path):
+@pytest.mark.parametrize("at_once", [500, 5])
+def test_wrong_masks_are_found(at_once, tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(labels, "BYTES", at_once * len(CLASSES) * 96 * 96 * 4)
     root = write_masks(tmp_path)
     wrong = mask_of()
     wrong[:, 60:100] = 0
@@ -121,7 +140,7 @@ def test_wrong_masks_are_found(tmp_path):
         return rows[None, :, None].expand(len(images), 3, images.shape[2], images.shape[3])
 
     (found,) = found_in(masked_data(str(root)), logits, PixelPredictor(CLASSES, (64, 64)))
-    assert found.count == 1
+    assert (found.count, sizes) == (1, [at_once])
     assert found.files[0].startswith("t7.png (")
     assert len(found.pictures) == 2
 

@@ -36,9 +36,8 @@ from parcnet_train.segmentation.upsample import covered
 from parcnet_train.visualize.class_maps import draw_classes
 from parcnet_train.visualize.detections import draw_boxes
 
-CHUNK = 50_000  # images whose probabilities are compared at a time; of a thousand classes, 200 MB
+BYTES = 2**28  # size of what is compared at a time; the comparison takes a few times as much
 SQUARE = 96  # side to which masks and probabilities are resized, in pixels
-MASKS = 500  # masks that are compared at a time
 LEAST_SHARE = 0.02  # share of a mask's pixels that are likely errors, from which it is listed
 LEAST_SCORE = 0.01  # of a detection, as in evaluations
 SURE = 0.5  # score of a detection that is drawn
@@ -113,6 +112,11 @@ def finding_of(
     )
 
 
+def fitting(bytes_of_image: int) -> int:
+    """Return how many images are compared at a time, by the bytes that one takes."""
+    return max(1, BYTES // bytes_of_image)
+
+
 def class_probabilities(network: Network, batch: Batch) -> Iterator[tuple[int, Floats]]:
     """Yield the place of every image of a batch, and the probabilities of its classes, `(K,)`."""
     logits = network.model(batch.pixels).float()
@@ -127,7 +131,7 @@ def wrong_classes(
     find = import_cleanlab("filter").find_label_issues
     wrong: list[tuple[float, int, int, float]] = []  # probability of the label, place, best class
     results_of = partial(class_probabilities, network)
-    for chunk in predicted(network, images, CHUNK, results_of):
+    for chunk in predicted(network, images, fitting(4 * len(class_names)), results_of):
         places = [place for place, _ in chunk]
         labels, probabilities = images.labels[places], np.stack([row for _, row in chunk])
         issues = find(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
@@ -194,7 +198,8 @@ def wrong_boxes(
     results_of = partial(boxes_of, network, annotations, visible_boxes(annotations))
     wrong: list[tuple[float, int]] = []  # quality of the boxes, place
     shown: dict[int, Compared] = {}  # the worst ones, by their places
-    for chunk in predicted(network, images, CHUNK, results_of):
+    size = fitting(bytes_of_detections(len(class_names) - 1))
+    for chunk in predicted(network, images, size, results_of):
         given, found = [each.given for each in chunk], [each.predicted for each in chunk]
         scores = ranks.get_label_quality_scores(given, found, verbose=False)
         for row in np.flatnonzero(filters.find_label_issues(given, found)).tolist():
@@ -213,6 +218,11 @@ def wrong_boxes(
             pictures += both(images.name(place), image, shown[place], class_names)
     words = "These images probably have missing, misplaced or wrongly classified boxes,"
     yield finding_of(network, images, len(wrong), words, files, pictures)
+
+
+def bytes_of_detections(classes: int) -> int:
+    """Return the bytes of the detections of an image, an array for each class."""
+    return 128 * classes + 200 * 5 * 8  # of an empty array, and of five numbers per detection
 
 
 def by_class(objects: Detected, classes: int) -> npt.NDArray[Any]:
@@ -290,7 +300,8 @@ def wrong_masks(
     predictor = network.predictor
     wrong: list[tuple[float, int]] = []  # share of right pixels, place
     results_of = partial(pixel_probabilities, network, images)
-    for chunk in predicted(network, images, MASKS, results_of):
+    size = fitting(4 * len(class_names) * SQUARE**2)
+    for chunk in predicted(network, images, size, results_of):
         labels = np.stack([mask for _, mask, _ in chunk])
         probabilities = np.stack([each for _, _, each in chunk])
         # Pixels that do not count get the network's class, which is never an error.
