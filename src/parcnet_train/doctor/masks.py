@@ -22,6 +22,7 @@ from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.doctor.findings import Drawing, Finding, Severity, Table, share
 from parcnet_train.doctor.images import Limits, Read
 from parcnet_train.doctor.pictures import MOST, SIDE, draw, image_of
+from parcnet_train.doctor.reading.facts import MISSING
 from parcnet_train.doctor.reading.mask_facts import MaskFacts
 from parcnet_train.doctor.sets import ImageSet
 from parcnet_train.errors import DataError
@@ -83,11 +84,12 @@ def defects(
     images = read.images
     broken = [place for place, mask in enumerate(masks) if mask.problem]
     for problem, title in (
+        (MISSING, "Missing masks"),
         ("unreadable", "Masks that cannot be read"),
         ("not indices", "Masks that hold no class indices"),
     ):
         of_kind = [place for place in broken if masks[place].problem == problem]
-        skips = problem == "unreadable" and limits.may_skip
+        skips = problem != "not indices" and limits.may_skip
         yield from refusing(
             f"mask-{problem.replace(' ', '-')}",
             title,

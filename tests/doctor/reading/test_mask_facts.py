@@ -69,3 +69,13 @@ def test_problems_of_masks_are_those_of_a_training(tmp_path):
     assert colors.problem == "not indices"
     assert "its pixels are RGB" in colors.reason
     assert text.problem == "unreadable"
+
+
+def test_mask_that_cannot_be_opened_differs_from_one_that_cannot_be_decoded(tmp_path):
+    write_mask(tmp_path / "cut.png", np.arange(64, dtype=np.uint8).reshape(8, 8))
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) - 30])
+    cut, none = (facts_of_mask(tmp_path / f"{name}.png", (8, 8)) for name in ("cut", "none"))
+    assert cut.problem == "unreadable"
+    assert none.problem == "missing"
+    assert "No such file or directory" in none.reason

@@ -41,6 +41,19 @@ def test_changed_file_is_read_again(files, tmp_path):
     assert Facts(*found[0]).height == 20
 
 
+def test_file_that_could_not_be_opened_is_read_again(files, tmp_path):
+    cache = cache_file(tmp_path, "root")
+
+    def refuse_first(path):
+        return Facts("missing", "Permission denied") if path == files[0] else facts_of_file(path)
+
+    list(scan(files, refuse_first, cache, "images", Pace()))
+    pace = Pace()
+    found = dict(scan(files, facts_of_file, cache, "images", pace))
+    assert pace.known == 8
+    assert Facts(*found[0]) == facts_of_file(files[0])
+
+
 def test_cache_depends_on_its_settings(tmp_path):
     assert cache_file(tmp_path, "a", 1) != cache_file(tmp_path, "a", 2)
 

@@ -30,9 +30,12 @@ UNKNOWN = "it is not an image in a supported format"  # as a training says it
 
 Gray = npt.NDArray[Any]  # (H, W), uint8
 
+# Problem of a file that could not be opened or read. It is looked at again in a second check, since
+# what solves it, such as other permissions or a working disk, changes neither size nor time.
+MISSING = "missing"
 # Problems, in the order of their indices in a table of facts.
-PROBLEMS = ("", "missing", "empty", "unreadable", "oversized", "damaged")
-REFUSED = ("missing", "empty", "unreadable", "oversized")  # by a training; it decodes damaged files
+PROBLEMS = ("", MISSING, "empty", "unreadable", "oversized", "damaged")
+REFUSED = (MISSING, "empty", "unreadable", "oversized")  # by a training; it decodes damaged files
 
 
 class Facts(NamedTuple):
@@ -90,7 +93,7 @@ def facts_of_file(
                 content += file.read()
         return facts_of_content(content, max_pixels, decodes=False)
     except OSError as error:
-        return Facts("missing", reason_of(error))
+        return Facts(MISSING, reason_of(error))
 
 
 def facts_of_content(

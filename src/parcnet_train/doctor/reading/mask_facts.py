@@ -17,6 +17,7 @@ from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.resizing import Placing, fit_mask, place
 from parcnet_train.data.segmentation.palette import Mask, read_mask
+from parcnet_train.doctor.reading.facts import MISSING
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.sizes import Size
 
@@ -29,7 +30,7 @@ class MaskFacts(NamedTuple):
     """Facts about a mask. A cache keeps them as JSON, so all are plain values.
 
     Attributes:
-        problem: `unreadable`, `not indices`, or empty.
+        problem: `missing`, `unreadable`, `not indices`, or empty.
         reason: Message of a training.
         height: Height in pixels.
         width: Width in pixels.
@@ -65,7 +66,9 @@ def facts_of_mask(
     try:
         mask = read_mask(path, max_pixels)
     except UnreadableError as error:
-        return MaskFacts("unreadable", str(error))
+        # Pillow raises an OSError for damaged content, but without a number of the system.
+        is_missing = getattr(error.__cause__, "errno", None) is not None
+        return MaskFacts(MISSING if is_missing else "unreadable", str(error))
     except DataError as error:
         return MaskFacts("not indices", str(error))
     runs = runs_of(mask)

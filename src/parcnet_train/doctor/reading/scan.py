@@ -26,14 +26,14 @@ import numpy.typing as npt
 
 from parcnet_train.compat.malloc import keep_freed_memory
 from parcnet_train.distributed.processes import PR_SET_PDEATHSIG, own_cores
-from parcnet_train.doctor.reading.facts import PROBLEMS, Facts
+from parcnet_train.doctor.reading.facts import MISSING, PROBLEMS, Facts
 from parcnet_train.terminal import progress
 
-VERSION = 1  # of the facts; a change makes older caches useless
+VERSION = 2  # of the facts; a change makes older caches useless
 CHUNK = 64  # files that a process reads at a time
 FEW = 512  # files that are read faster than processes start
 
-Read = Callable[[Path], tuple[Any, ...]]  # the facts about a file
+Read = Callable[[Path], tuple[Any, ...]]  # the facts about a file, the first one its problem
 
 COLUMNS = np.dtype(
     [
@@ -146,7 +146,7 @@ def scan(
                 lines = []
                 for place, facts in zip(chunk, found, strict=True):
                     yield place, facts
-                    if states[place] is not None:
+                    if states[place] is not None and facts[0] != MISSING:
                         entry = [str(paths[place]), states[place], facts]
                         lines.append(json.dumps(entry) + "\n")
                 file.write("".join(lines))
