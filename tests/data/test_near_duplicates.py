@@ -88,6 +88,27 @@ def test_copies_at_another_size_or_quality_are_found():
     assert groups_of(found) == groups_of(expected)
 
 
+def rising(at, seed, spot=0):
+    """Return a gray image that rises from left to right, by a step at a share of the width.
+
+    Its hash has all bits, except one with a spot.
+    """
+    x = np.arange(80) / 79
+    gray = np.tile(255 * (0.3 * x + 0.7 * (x > at)), (64, 1))
+    gray[:8, :9] += spot
+    noise = np.random.default_rng(seed).normal(0, 1, gray.shape)
+    return (gray + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_pictures_that_share_their_hash_with_another_picture_are_compared():
+    images = [rising(0.2, 0), rising(0.5, 1), rising(0.5, 2), rising(0.5, 3, spot=30)]
+    assert [*map(difference_hash, images)] == [2**64 - 1] * 3 + [2**63 - 1]
+    other, first, copy, near = map(encoded, images)
+    assert near_duplicates([other, first, copy]) == [(1, 2)]
+    assert near_duplicates([other, first, near]) == [(1, 2)]
+    assert groups_of(near_duplicates([near, other, copy, first])) == [[0, 2, 3]]
+
+
 def test_unreadable_small_and_uniform_images_are_near_to_none():
     def missing():
         raise FileNotFoundError

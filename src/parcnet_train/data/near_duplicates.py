@@ -12,7 +12,8 @@ decodes with Pillow, ignores the EXIF orientation, and compares hashes one by on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ THUMBNAIL = 32  # side of a thumbnail in pixels
 CORRELATION, DIFFERENCE = 0.93, 20.0
 LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
 FLAT = 4.0  # standard deviation of a uniform image's gray values; it resembles all of its kind
+PICTURES = 100  # different pictures of one hash with which others are compared
 BLOCK = 256  # images that are read ahead
 
 Hashes = npt.NDArray[np.uint64]
@@ -143,21 +145,59 @@ def near_duplicates(images: Sequence[Callable[[], bytes]], title: str = "compare
     Returns:
         Pairs of positions, the smaller one first, sorted.
     """
-    looks: dict[int, Look] = {}
+    looks: list[Look | None] = []
     with ThreadPoolExecutor(own_cores()) as pool, progress(title, len(images)) as bar:
         for start in range(0, len(images), BLOCK):
             found = pool.map(look_of, images[start : start + BLOCK])
-            for number, look in enumerate(found, start):
-                if look is not None:
-                    looks[number] = look
+            for look in found:
+                looks.append(look)
                 bar.update()
-    numbers = np.array(list(looks), np.int64)
-    candidates = numbers[near_pairs([look.hash for look in looks.values()], DISTANCE)]
-    return [
-        (first, second)
-        for first, second in candidates.tolist()
-        if look_alike(looks[first].thumbnail, looks[second].thumbnail)
-    ]
+    numbers = [number for number, look in enumerate(looks) if look is not None]
+    seen = [look for look in looks if look is not None]
+    hashes = np.array([look.hash for look in seen], np.uint64)
+    thumbnails = {place: look.thumbnail for place, look in enumerate(seen)}
+    pairs = alike_pairs(near_pairs(hashes, DISTANCE), hashes, thumbnails)
+    return [(numbers[first], numbers[second]) for first, second in pairs]
+
+
+def alike_pairs(
+    candidates: Pairs, hashes: Hashes, thumbnails: Mapping[int, Thumbnail]
+) -> list[Pair]:
+    """Return the pairs that look alike, among images whose hashes are near.
+
+    Different pictures may have one hash. Therefore an image is compared with the first one of each
+    picture of its hash, up to a limit, and all pictures of one hash with those of a near one.
+
+    Args:
+        candidates: Result of `near_pairs`.
+        hashes: Hashes of all images.
+        thumbnails: Thumbnails by the positions of their images; those of unreadable images are
+            missing.
+
+    Returns:
+        Pairs of positions, the smaller one first, sorted. An image is only paired with the first
+        one of its picture.
+    """
+
+    def alike(first: int, second: int) -> bool:
+        one, other = thumbnails.get(first), thumbnails.get(second)
+        return one is not None and other is not None and look_alike(one, other)
+
+    is_equal = hashes[candidates[:, 0]] == hashes[candidates[:, 1]]
+    pictures: dict[int, list[int]] = {}  # first image of each picture, by the first of the hash
+    found: list[Pair] = []
+    for first, image in candidates[is_equal].tolist():
+        known = pictures.setdefault(first, [first])
+        same = next((each for each in known if alike(each, image)), None)
+        if same is not None:
+            found.append((same, image))
+        elif len(known) < PICTURES:
+            known.append(image)
+    for pair in candidates[~is_equal].tolist():
+        for first, second in itertools.product(*(pictures.get(each, [each]) for each in pair)):
+            if alike(first, second):
+                found.append((min(first, second), max(first, second)))
+    return sorted(found)
 
 
 def look_of(image: Callable[[], bytes]) -> Look | None:

@@ -15,8 +15,8 @@ from parcnet_train.data.near_duplicates import (
     FLAT,
     LEAST_SIDE,
     Thumbnail,
+    alike_pairs,
     groups_of,
-    look_alike,
     near_pairs,
     thumbnail_of,
 )
@@ -91,24 +91,15 @@ def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> 
     _, first = np.unique(pool.column("digest")[numbers], return_index=True)
     numbers = numbers[np.sort(first)]
     distance = DISTANCE if len(numbers) <= MANY else DISTANCE_OF_MANY
-    pairs = numbers[near_pairs(pool.column("hash")[numbers], distance)]
-    small: dict[int, Thumbnail | None] = {}
-
-    def thumbnail(number: int) -> Thumbnail | None:
-        if number not in small:
-            image = image_of(*pool.place(number), limits.max_pixels)
-            gray = None if image is None else to_gray(image)
-            small[number] = None if gray is None else thumbnail_of(np.asarray(gray, np.uint8))
-        return small[number]
-
-    def alike(first: int, second: int) -> bool:
-        one, other = thumbnail(first), thumbnail(second)
-        return one is not None and other is not None and look_alike(one, other)
-
-    kept = [
-        (first, second) for first, second in pairs[:CANDIDATES].tolist() if alike(first, second)
-    ]
-    return groups_of(kept)
+    hashes = pool.column("hash")[numbers]
+    pairs = near_pairs(hashes, distance)[:CANDIDATES]
+    thumbnails: dict[int, Thumbnail] = {}
+    for place in np.unique(pairs).tolist():
+        image = image_of(*pool.place(int(numbers[place])), limits.max_pixels)
+        if image is not None:
+            thumbnails[place] = thumbnail_of(np.asarray(to_gray(image), np.uint8))
+    groups = groups_of(alike_pairs(pairs, hashes, thumbnails))
+    return [[int(numbers[place]) for place in group] for group in groups]
 
 
 def findings_of(
