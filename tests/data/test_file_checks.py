@@ -10,7 +10,6 @@ from PIL import Image
 from coco_files import VAL, write_annotations
 from parcnet_train.data import file_checks
 from parcnet_train.data.file_checks import (
-    BLOCK,
     Listed,
     look_at,
     namesakes,
@@ -29,7 +28,7 @@ def test_look_at_yields_results_in_order():
         def look(self, sample):
             return sample * 2
 
-    samples = list(range(3 * BLOCK, 0, -1))
+    samples = list(range(200, 0, -1))
     seen = list(look_at(Numbers(), samples))
     assert [each.sample for each in seen] == samples
     assert [each.result for each in seen] == [2 * sample for sample in samples]

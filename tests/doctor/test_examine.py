@@ -28,6 +28,7 @@ from doctor_trees import (
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.detection.transforms import DetectionAugmentation
 from parcnet_train.data.segmentation.palette import write_mask
+from parcnet_train.doctor import duplicates
 from parcnet_train.doctor.anchors import Anchors
 from parcnet_train.doctor.examine import Order, examine
 from voc_files import write_classes
@@ -266,6 +267,21 @@ def test_planted_defects_of_masks_are_found(tmp_path):
     assert found["mask-thin"].files[0].startswith("t3.png (")
     assert found["unused-class"].files == ["Dog"]
     assert found["mask-values"].pictures
+
+
+def test_near_duplicates_that_are_not_compared_are_counted(tmp_path, monkeypatch):
+    root = write_folders(tmp_path)
+    for number in range(3):
+        image = PIL.Image.open(root / "train" / "bee" / f"{number}.jpg").resize((140, 105))
+        image.save(root / "val" / "bee" / f"near{number}.jpg", quality=60)
+    data = folder_data(root, image_size=128)
+    found = kinds_of(data)
+    assert found["leakage-near"].count == 3
+    assert "not-compared" not in found
+    monkeypatch.setattr(duplicates, "CANDIDATES", 2)
+    found = kinds_of(data)
+    assert found["leakage-near"].count == 2
+    assert (found["not-compared"].count, found["not-compared"].severity) == (1, "note")
 
 
 def test_headers_are_enough_for_some_findings(tmp_path):

@@ -8,23 +8,20 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.distributed.processes import own_cores
+from parcnet_train.data.threads import in_threads
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.files import read_regular
-from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
 
 SAMPLE = 32  # files of a list that are checked when a run starts
 SHOWN = 10  # faults that a message lists
-BLOCK = 64  # samples that are read ahead
 COMPARED = 256  # validation files that are compared with training files
 SIZED = 2048  # approximate number of files of a set that are compared with files of the same name
 
@@ -51,7 +48,7 @@ def evenly_spread(length: int, count: int = SAMPLE) -> list[int]:
 
 
 def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -> Iterator[Seen]:
-    """Check samples in parallel and yield the results in order.
+    """Check samples in threads; the results come in order.
 
     Args:
         dataset: Data set of the samples.
@@ -65,14 +62,7 @@ def look_at(dataset: Viewed, samples: Sequence[int], title: str | None = None) -
         except DataError as error:
             return Seen(sample, None, error)
 
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(own_cores()))
-        bar = stack.enter_context(progress(title, len(samples))) if title else None
-        for start in range(0, len(samples), BLOCK):
-            for seen in pool.map(look, samples[start : start + BLOCK]):
-                yield seen
-                if bar is not None:
-                    bar.update()
+    return in_threads(look, samples, title)
 
 
 def faults_of_some(dataset: Viewed, length: int, may_skip: bool) -> list[str]:

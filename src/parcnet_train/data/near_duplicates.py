@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,9 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.decoding import decode
-from parcnet_train.distributed.processes import own_cores
+from parcnet_train.data.threads import in_threads
 from parcnet_train.errors import UnreadableError
-from parcnet_train.terminal import progress
 
 WIDTH, HEIGHT = 9, 8  # of the gray image that is hashed
 BITS = 64
@@ -36,7 +34,6 @@ CORRELATION, DIFFERENCE = 0.93, 20.0
 LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
 FLAT = 4.0  # standard deviation of a uniform image's gray values; it resembles all of its kind
 PICTURES = 100  # different pictures of one hash with which others are compared
-BLOCK = 256  # images that are read ahead
 
 Hashes = npt.NDArray[np.uint64]
 Pairs = npt.NDArray[np.int64]
@@ -145,13 +142,7 @@ def near_duplicates(images: Sequence[Callable[[], bytes]], title: str = "compare
     Returns:
         Pairs of positions, the smaller one first, sorted.
     """
-    looks: list[Look | None] = []
-    with ThreadPoolExecutor(own_cores()) as pool, progress(title, len(images)) as bar:
-        for start in range(0, len(images), BLOCK):
-            found = pool.map(look_of, images[start : start + BLOCK])
-            for look in found:
-                looks.append(look)
-                bar.update()
+    looks = list(in_threads(look_of, images, title))
     numbers = [number for number, look in enumerate(looks) if look is not None]
     seen = [look for look in looks if look is not None]
     hashes = np.array([look.hash for look in seen], np.uint64)

@@ -20,6 +20,7 @@ from parcnet_train.data.near_duplicates import (
     near_pairs,
     thumbnail_of,
 )
+from parcnet_train.data.threads import in_threads
 from parcnet_train.doctor.findings import Drawing, Finding
 from parcnet_train.doctor.images import Limits, Read
 from parcnet_train.doctor.pictures import MOST, draw, image_of
@@ -28,7 +29,7 @@ from parcnet_train.doctor.sets import ImageSet
 # Bits in which hashes differ in a set of so many images, since the number of candidates grows with
 # the square of theirs.
 MANY, DISTANCE_OF_MANY = 250_000, 4
-CANDIDATES = 20_000  # candidates that are compared; a set with more has other problems
+CANDIDATES = 20_000  # pairs whose images are decoded again and compared
 
 
 class Pool(NamedTuple):
@@ -67,10 +68,21 @@ def duplicate_findings(reads: Sequence[Read], limits: Limits) -> Iterator[Findin
     pool = pool_of(reads)
     seen = np.concatenate([read.facts.is_measured() for read in reads])
     exact = equal_groups(pool.column("digest"), seen)
-    near = near_duplicates(pool, seen, limits)
+    near, left = near_duplicates(pool, seen, limits)
     for kind, groups in (("exact", exact), ("near", near)):
         yield from findings_of(kind, groups, pool, limits)
     yield from contradictions([*exact, *near], pool, limits)
+    if left:
+        yield Finding(
+            "not-compared",
+            "note",
+            "Possible near-duplicates that were not compared",
+            left,
+            "pairs",
+            f"The hashes of {CANDIDATES + left:,} pairs of images are nearly equal; only the first "
+            f"{CANDIDATES:,} pairs were compared by their pixels.",
+            "Remove the duplicates that were found, then check again.",
+        )
 
 
 def equal_groups(digests: npt.NDArray[Any], seen: npt.NDArray[np.bool_]) -> list[list[int]]:
@@ -83,8 +95,14 @@ def equal_groups(digests: npt.NDArray[Any], seen: npt.NDArray[np.bool_]) -> list
     return [group.tolist() for group in np.split(order, changes) if len(group) > 1]
 
 
-def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> list[list[int]]:
-    """Group the numbers of images that look the same; copies of one file count once."""
+def near_duplicates(
+    pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits
+) -> tuple[list[list[int]], int]:
+    """Group the numbers of images that look the same; copies of one file count once.
+
+    Returns:
+        Groups of images, and the number of pairs with similar hashes that were not compared.
+    """
     sides = np.minimum(pool.column("height"), pool.column("width"))
     usable = seen & (pool.column("spread") >= FLAT) & (sides >= LEAST_SIDE)
     numbers = np.flatnonzero(usable)
@@ -92,14 +110,18 @@ def near_duplicates(pool: Pool, seen: npt.NDArray[np.bool_], limits: Limits) -> 
     numbers = numbers[np.sort(first)]
     distance = DISTANCE if len(numbers) <= MANY else DISTANCE_OF_MANY
     hashes = pool.column("hash")[numbers]
-    pairs = near_pairs(hashes, distance)[:CANDIDATES]
-    thumbnails: dict[int, Thumbnail] = {}
-    for place in np.unique(pairs).tolist():
+    candidates = near_pairs(hashes, distance)
+    pairs = candidates[:CANDIDATES]
+
+    def thumbnail(place: int) -> Thumbnail | None:
         image = image_of(*pool.place(int(numbers[place])), limits.max_pixels)
-        if image is not None:
-            thumbnails[place] = thumbnail_of(np.asarray(to_gray(image), np.uint8))
+        return None if image is None else thumbnail_of(np.asarray(to_gray(image), np.uint8))
+
+    needed = np.unique(pairs).tolist()
+    read = zip(needed, in_threads(thumbnail, needed, "compared"), strict=True)
+    thumbnails = {place: small for place, small in read if small is not None}
     groups = groups_of(alike_pairs(pairs, hashes, thumbnails))
-    return [[int(numbers[place]) for place in group] for group in groups]
+    return [numbers[group].tolist() for group in groups], len(candidates) - len(pairs)
 
 
 def findings_of(

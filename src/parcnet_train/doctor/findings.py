@@ -119,6 +119,7 @@ SINGULAR = {
     "masks": "mask",
     "groups": "group",
     "objects": "object",
+    "pairs": "pair",
     "faults": "fault",
 }
 
