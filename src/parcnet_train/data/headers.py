@@ -16,6 +16,8 @@ from parcnet_train.errors import UnreadableError
 # Pillow's limit, twice `PIL.Image.MAX_IMAGE_PIXELS`: 13,377 x 13,377 pixels, 0.5 GB as RGB.
 MAX_PIXELS = 178_956_970
 
+UNKNOWN = "it is not an image in a supported format"
+
 Size = tuple[int, int]  # height, width
 
 
@@ -44,14 +46,21 @@ def read_header(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """
     header = find_header(content)
     if header is None:
-        raise UnreadableError("it is not an image in a supported format")
-    height, width = header.size
-    if height * width > max_pixels:
-        raise UnreadableError(
-            f"its header declares {width}x{height} = {height * width:,} pixels, more than "
-            f"data.max_pixels={max_pixels}"
-        )
+        raise UnreadableError(UNKNOWN)
+    if (reason := too_large(header.size, max_pixels)) is not None:
+        raise UnreadableError(reason)
     return header
+
+
+def too_large(size: Size, max_pixels: int) -> str | None:
+    """Return why an image of a size is not decoded; None if it is."""
+    height, width = size
+    if height * width <= max_pixels:
+        return None
+    return (
+        f"its header declares {width}x{height} = {height * width:,} pixels, more than "
+        f"data.max_pixels={max_pixels}"
+    )
 
 
 def find_header(content: bytes) -> Header | None:

@@ -24,7 +24,7 @@ from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.doctor.findings import Drawing, Finding, share
 from parcnet_train.doctor.images import Limits, Read
 from parcnet_train.doctor.pictures import MOST, SIDE, draw, image_of
-from parcnet_train.doctor.sets import printable
+from parcnet_train.errors import printable
 from parcnet_train.visualize.detections import draw_boxes
 
 Marks = npt.NDArray[np.bool_]
@@ -49,7 +49,7 @@ def box_findings(read: Read, limits: Limits, keep_aspect: bool) -> Iterator[Find
     empty = objects & (lengths < 1).any(axis=1) & ~in_first_pixel(annotations)
     yield from found.finding(
         "box-degenerate",
-        "Boxes without an area",
+        "Boxes narrower than one pixel",
         empty,
         "are less than one pixel wide or high. A training leaves out those without any area.",
         "Remove them, or draw the boxes again.",
@@ -100,8 +100,7 @@ class Found:
         assert read.images.annotations is not None
         self.images, self.limits = read.images, limits
         self.annotations = read.images.annotations
-        counts = np.diff(self.annotations.starts)
-        self.owners = np.repeat(np.arange(len(counts)), counts)
+        self.owners = self.annotations.owners
 
     def finding(
         self,
@@ -242,13 +241,12 @@ def duplicate_boxes(
     """
     boxes, is_object = visible_boxes(annotations)
     rows = np.flatnonzero(is_object)
-    counts = np.diff(annotations.starts)
-    owners = np.repeat(np.arange(len(counts)), counts)[rows]
+    owners = annotations.owners[rows]
     boxes, labels = boxes[rows], annotations.labels[rows]
     same, crossed = (np.zeros(len(is_object), np.bool_) for _ in range(2))
     partners = np.full(len(is_object), -1)
     left = np.arange(len(rows) - 1)
-    for offset in range(1, int(counts.max(initial=0))):
+    for offset in range(1, int(np.diff(annotations.starts).max(initial=0))):
         left = left[left < len(rows) - offset]
         left = left[owners[left] == owners[left + offset]]
         if not len(left):

@@ -49,7 +49,6 @@ def mask_findings(
         *defects(read, masks, values, class_names, limits),
         *of_one_class(read.images, indexed),
         *void(read.images, indexed, class_names, limits),
-        *unseen(read.images, indexed, class_names),
         *vanishing(read.images, indexed, class_names, limits),
     ):
         yield replace(finding, where=f"{read.images.title} set")
@@ -198,25 +197,6 @@ def void(
             "Finish the masks, or leave the images out.",
             [f"{images.mask_path(n).name} ({100 * shares[n]:.0f} %)" for n in marked[:SHOWN]],
             pictures_of(images, marked, class_names, limits, "Mask that is mostly ignored"),
-        )
-
-
-def unseen(
-    images: ImageSet, masks: Sequence[MaskFacts], class_names: Sequence[str]
-) -> Iterator[Finding]:
-    """Yield classes without a pixel in the masks of a set."""
-    total = pixels_of(masks)
-    absent = [name for index, name in enumerate(class_names) if not total[index]]
-    if absent and any(not mask.problem for mask in masks):
-        yield Finding(
-            "mask-unseen",
-            "warning",
-            "Classes without a pixel",
-            len(absent),
-            "classes",
-            f"No mask of {images.source.name} has a pixel of these classes.",
-            "If that is not intended, compare classes.txt with the indices in the masks.",
-            absent[:SHOWN],
         )
 
 

@@ -17,7 +17,7 @@ from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.segmentation.module import VocData
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, printable
 
 TITLES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -75,12 +75,6 @@ class ImageSet:
     def paths(self) -> list[Path]:
         """Paths of all images."""
         return [self.path(place) for place in range(len(self))]
-
-
-def printable(text: str) -> str:
-    """Return a name without characters that cannot be written as UTF-8, or that move a cursor."""
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in safe)
 
 
 def sets_of(data: TaskData) -> tuple[list[ImageSet], list[DataError]]:

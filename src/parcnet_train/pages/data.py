@@ -13,8 +13,8 @@ from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.detection.dataset import BoxedImages
 from parcnet_train.data.file_checks import evenly_spread
 from parcnet_train.data.segmentation.dataset import MaskedImages
-from parcnet_train.doctor.sets import TITLES, printable
-from parcnet_train.errors import DataError
+from parcnet_train.doctor.sets import TITLES
+from parcnet_train.errors import DataError, printable
 from parcnet_train.pages.figures import MOST_CLASSES, bars, density, histograms
 from parcnet_train.pages.parts import Block, Drawing, Table
 

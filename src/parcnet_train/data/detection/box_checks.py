@@ -111,8 +111,7 @@ def in_first_pixel(annotations: CocoAnnotations) -> Marks:
 
 def image_sizes(annotations: CocoAnnotations) -> npt.NDArray[np.float64]:
     """Return width and height of the image of each box, `(m, 2)`."""
-    counts = np.diff(annotations.starts)
-    return np.repeat(annotations.sizes[:, ::-1].astype(np.float64), counts, axis=0)
+    return annotations.sizes[:, ::-1].astype(np.float64)[annotations.owners]
 
 
 def shares_inside(

@@ -62,6 +62,11 @@ class CocoAnnotations:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def owners(self) -> Integers:
+        """Position of the image of every box, `(m,)` int64."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
     def of(self, image: int) -> slice:
         """Return the range of an image's boxes."""
         return slice(int(self.starts[image]), int(self.starts[image + 1]))

@@ -148,8 +148,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
     def images_by_class(self) -> list[int]:
         """Return the numbers of images with a box to detect of each class but the background."""
         known = self.annotations
-        owners = np.repeat(np.arange(len(known)), np.diff(known.starts))
-        pairs = np.stack([owners, known.labels], axis=1)[self.is_object]
+        pairs = np.stack([known.owners, known.labels], axis=1)[self.is_object]
         labels = np.unique(pairs, axis=0)[:, 1]
         return np.bincount(labels, minlength=len(known.class_names))[1:].tolist()
 
@@ -190,7 +189,7 @@ def visible_boxes(
     Crowds are not to be detected, nor are boxes without area within the image (released).
     """
     begins, lengths = annotations.boxes[:, :2], annotations.boxes[:, 2:]
-    edges = np.repeat(annotations.sizes[:, ::-1], np.diff(annotations.starts), axis=0)
+    edges = annotations.sizes[annotations.owners, ::-1]
     with np.errstate(over="ignore"):  # boxes of absurd size
         boxes = np.concatenate([begins, begins + lengths], axis=1).clip(0, np.tile(edges, 2))
     has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

@@ -18,7 +18,7 @@ import simplejpeg
 
 from parcnet_train.data.channels import GRAY, RGB, to_gray
 from parcnet_train.data.decoding import PILLOW, damage, decode, decode_whole
-from parcnet_train.data.headers import MAX_PIXELS, Header, find_header
+from parcnet_train.data.headers import MAX_PIXELS, UNKNOWN, Header, find_header, too_large
 from parcnet_train.data.near_duplicates import difference_hash
 from parcnet_train.errors import UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
@@ -26,7 +26,6 @@ from parcnet_train.files import read_regular
 THUMB = 256  # longer side of the gray image that is measured, in pixels
 PREFIX = 1 << 16  # bytes that contain the header of nearly every file
 ORIENTATION = 0x0112  # tag of EXIF
-UNKNOWN = "it is not an image in a supported format"  # as a training says it
 
 Gray = npt.NDArray[Any]  # (H, W), uint8
 
@@ -51,8 +50,7 @@ class Facts(NamedTuple):
         mode: Mode of the pixels, in Pillow's spelling; `16` after it for 16 bits per channel.
         digest: Hash of the file's content, 64 bits; 0 if only the header was read.
         hash: Perceptual hash, see `difference_hash`.
-        mean: Mean of the gray values, 0 to 255.
-        spread: Their standard deviation.
+        spread: Standard deviation of the gray values, which are from 0 to 255.
         bright: Their 99th percentile.
         sharpness: Variance of the Laplacian at a longer side of at most 256 pixels.
     """
@@ -66,7 +64,6 @@ class Facts(NamedTuple):
     mode: str = ""
     digest: int = 0
     hash: int = 0
-    mean: float = 0.0
     spread: float = 0.0
     bright: float = 0.0
     sharpness: float = 0.0
@@ -118,12 +115,8 @@ def facts_of_content(
         mode=mode,
         digest=digest,
     )
-    if height * width > max_pixels:
-        return known._replace(
-            problem="oversized",
-            reason=f"its header declares {width}x{height} = {height * width:,} pixels, more than "
-            f"data.max_pixels={max_pixels}",
-        )
+    if (reason := too_large(header.size, max_pixels)) is not None:
+        return known._replace(problem="oversized", reason=reason)
     return measured(content, known, orientation, max_pixels, channels) if decodes else known
 
 
@@ -225,14 +218,13 @@ def with_statistics(known: Facts, gray: Gray) -> Facts:
         small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     else:
         small = gray
-    mean, spread = (float(each[0, 0]) for each in cv2.meanStdDev(small))
+    _, spread = cv2.meanStdDev(small)
     counts = cv2.calcHist([small], [0], None, [256], [0, 256]).ravel()
     bright = int(np.searchsorted(counts.cumsum(), 0.99 * small.size))
     _, edges = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))
     return known._replace(
         hash=difference_hash(small),
-        mean=round(mean, 2),
-        spread=round(spread, 2),
+        spread=round(float(spread[0, 0]), 2),
         bright=float(bright),
         sharpness=round(float(edges[0, 0]) ** 2, 2),
     )

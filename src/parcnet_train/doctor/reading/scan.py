@@ -43,7 +43,6 @@ COLUMNS = np.dtype(
         ("turned", np.bool_),
         ("digest", np.uint64),
         ("hash", np.uint64),
-        ("mean", np.float32),
         ("spread", np.float32),
         ("bright", np.float32),
         ("sharpness", np.float32),
@@ -51,6 +50,7 @@ COLUMNS = np.dtype(
         ("mode", np.uint8),
     ]
 )
+MEASURED = ("height", "width", "turned", "digest", "hash", "spread", "bright", "sharpness")
 
 
 class FactsTable:
@@ -74,9 +74,7 @@ class FactsTable:
     def put(self, place: int, facts: Facts) -> None:
         """Set the facts about an image."""
         row = self.columns[place]
-        for name in ("height", "width", "turned", "digest", "hash"):
-            row[name] = getattr(facts, name)
-        for name in ("mean", "spread", "bright", "sharpness"):
+        for name in MEASURED:
             row[name] = getattr(facts, name)
         row["problem"] = PROBLEMS.index(facts.problem)
         for name, known in self.words.items():
