@@ -40,7 +40,7 @@ def test_findings_end_with_code_one(folders, call_here, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         call_here(*command(folders, "hydra.run.dir=here"))
     assert caught.value.code == 1
-    assert "warning: Leakage: the same file in both sets: 1 validation image" in (
+    assert "warning: The data have leakage: the same file in both sets (1 validation image)." in (
         capsys.readouterr().out
     )
     values = json.loads((tmp_path / "here" / "results.json").read_text())

@@ -8,7 +8,16 @@ from coco_files import changed, read
 from parcnet_train.build import build_model, meta_device
 from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.detection.boxes import pairwise_iou, to_corners
-from parcnet_train.doctor.anchors import Anchors, best_overlaps, map_sizes, mean_recall, objects_at
+from parcnet_train.doctor.anchors import (
+    Anchors,
+    anchor_findings,
+    best_overlaps,
+    enumerated,
+    map_sizes,
+    mean_recall,
+    objects_at,
+)
+from parcnet_train.doctor.sets import ImageSet
 from running import composed
 
 
@@ -43,3 +52,23 @@ def test_objects_are_placed_as_an_evaluation_does(tmp_path):
 def test_classes_count_equally_in_the_mean_recall():
     fits, labels = np.array([1, 1, 1, 0], bool), np.array([1, 1, 1, 3])
     assert mean_recall(fits, labels) == 0.5
+
+
+def test_finding_names_the_classes_whose_boxes_no_anchor_fits(tmp_path):
+    thin, square = [2, 30, 60, 1], [0, 0, 32, 32]
+    entries = [
+        {"id": n, "image_id": 20, "category_id": 2 if n < 30 else 7, "bbox": box}
+        for n, box in enumerate([thin] * 30 + [square] * 10)
+    ]
+    annotations = read(tmp_path, changed(annotations=entries))
+    images = ImageSet("train", tmp_path, tmp_path, annotations.files, None, annotations=annotations)
+    (found,) = anchor_findings(images, Anchors((64, 64), 0.5), False)
+    assert found.sentence == "The training set has boxes that no anchor fits at 64x64 (30 boxes)."
+    name = annotations.class_names[1]
+    assert f"Fewer than half of the boxes of {name} have such an anchor." in found.message
+
+
+def test_names_are_enumerated():
+    assert enumerated(["cat"]) == "cat"
+    assert enumerated(["cat", "dog"]) == "cat and dog"
+    assert enumerated([*"abcdefg"]) == "a, b, c, d, e and 2 more classes"

@@ -1,6 +1,7 @@
 """The page and the values of a report."""
 
 import re
+from dataclasses import replace
 
 from doctor_trees import photo
 from parcnet_train.doctor.examine import Examination
@@ -42,17 +43,25 @@ def test_verdict_says_what_a_training_would_do():
     assert "there is 1 finding" in verdict_of([finding(), finding(severity="note")])[0]
     words, tone = verdict_of([finding(severity="error"), finding(), finding()])
     assert words == (
-        "A training would refuse these data for 1 fault; besides, there are 2 findings to look at."
+        "A training would refuse these data for 1 kind of fault; besides, there are 2 findings to "
+        "look at."
     )
     assert tone == "error"
 
 
 def test_values_and_lines(tmp_path):
-    done = examined(finding(where="training set", files=["a"]), finding(severity="note"))
+    done = examined(
+        finding(where="training set", files=["a"]),
+        finding(severity="note"),
+        replace(finding(), title="Leakage", count=1),
+    )
     values = values_of(done)
-    assert (values["errors"], values["warnings"], values["notes"]) == (0, 1, 1)
+    assert (values["errors"], values["warnings"], values["notes"]) == (0, 2, 1)
     assert values["findings"][0]["files"] == ["a"]
-    assert lines_of(done, tmp_path)[0] == "warning: A <title>: 2 images, training set"
+    assert lines_of(done, tmp_path)[:2] == [
+        "warning: The training set has a <title> (2 images).",
+        "warning: The data have leakage (1 image).",
+    ]
     assert lines_of(done, tmp_path)[-1] == f"report: {tmp_path}"
 
 

@@ -19,7 +19,6 @@ from parcnet_train.data.resizing import place
 from parcnet_train.detection.anchors import box_shapes
 from parcnet_train.detection.matching import IOU
 from parcnet_train.doctor.findings import Finding, Table
-from parcnet_train.doctor.images import Limits
 from parcnet_train.doctor.sets import ImageSet
 from parcnet_train.models.heads.ssdlite import STRIDES
 from parcnet_train.sizes import Size
@@ -100,11 +99,8 @@ class Objects(NamedTuple):
 def objects_at(annotations: CocoAnnotations, size: Size, keep_aspect: bool) -> Objects:
     """Place the objects of a set on the network's input, as an evaluation does."""
     boxes, is_object = visible_boxes(annotations)
-    counts = np.diff(annotations.starts)
-    owners = np.repeat(np.arange(len(counts)), counts)[is_object]
-    shares = np.zeros((len(annotations), 4))  # scale and offset, x and y
     unique, inverse = np.unique(annotations.sizes, axis=0, return_inverse=True)
-    placed = np.zeros((len(unique), 4))
+    placed = np.zeros((len(unique), 4))  # scale and offset, x and y
     for row, (height, width) in enumerate(unique.tolist()):
         inner, top, left = place((height, width), size, keep_aspect)
         placed[row] = (
@@ -113,21 +109,18 @@ def objects_at(annotations: CocoAnnotations, size: Size, keep_aspect: bool) -> O
             left / size[1],
             top / size[0],
         )
-    shares = placed[inverse.ravel()][owners]
+    shares = placed[inverse.ravel()][annotations.owners[is_object]]
     scale, offset = np.tile(shares[:, :2], 2), np.tile(shares[:, 2:], 2)
     return Objects(boxes[is_object] * scale + offset, annotations.labels[is_object])
 
 
-def anchor_findings(
-    images: ImageSet, anchors: Anchors, keep_aspect: bool, limits: Limits
-) -> Iterator[Finding]:
+def anchor_findings(images: ImageSet, anchors: Anchors, keep_aspect: bool) -> Iterator[Finding]:
     """Yield the finding about the anchors that fit the boxes of a set, with a table.
 
     Args:
         images: Set with annotations, usually the training set.
         anchors: Settings of the anchors.
         keep_aspect: Whether the aspect ratio of images is kept at the input.
-        limits: Settings of the data module.
     """
     annotations = images.annotations
     assert annotations is not None
@@ -141,22 +134,30 @@ def anchor_findings(
     total = float(fits.mean())
     is_poor = total < GOOD or bool(poor)
     helps = better(annotations, objects, anchors, keep_aspect) if is_poor else ""
-    words = f"; of {', '.join(poor[:5])} less than half" if poor else ""
+    words = (
+        f" Fewer than half of the boxes of {enumerated(poor)} have such an anchor." if poor else ""
+    )
     size = f"{anchors.size[1]}x{anchors.size[0]}"
     yield Finding(
         "anchor-recall",
         "warning" if is_poor else "note",
-        f"Anchor recall at {size}",
+        f"Boxes that no anchor fits at {size}",
         int((~fits).sum()),
         "boxes",
-        f"An anchor overlaps {100 * total:.1f} % of the {len(fits):,} boxes "
-        f"with an IoU of at least {IOU:g}{words}. The others train only one "
-        f"anchor each. (head.smallest_anchor={anchors.smallest:g}, images as evaluated; random "
-        "crops enlarge some objects.)",
+        f"An anchor overlaps {100 * total:.1f} % of the {len(fits):,} boxes with an IoU of at "
+        f"least {IOU:g}; each of the others trains only one anchor.{words} "
+        f"(head.smallest_anchor={anchors.smallest:g}, images as evaluated; random crops enlarge "
+        "some objects.)",
         helps or "Nothing has to be done.",
         where=f"{images.title} set",
         table=table,
     )
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return the first names as a part of a sentence, and the number of the others."""
+    first = [*names[:5], *([f"{len(names) - 5:,} more classes"] if len(names) > 5 else [])]
+    return first[0] if len(first) == 1 else f"{', '.join(first[:-1])} and {first[-1]}"
 
 
 def recall_table(

@@ -201,7 +201,7 @@ def of_boxes(
     if reads:
         yield from category_findings(read_annotations(reads[0].images.source))
         if order.anchors is not None:
-            yield from anchor_findings(reads[0].images, order.anchors, data.keep_aspect, limits)
+            yield from anchor_findings(reads[0].images, order.anchors, data.keep_aspect)
 
 
 def other_sizes(read: Read) -> Iterator[Finding]:

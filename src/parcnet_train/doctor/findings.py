@@ -48,7 +48,7 @@ class Finding:
         kind: Stable name, for programs that read `report.json`.
         severity: `error` if a training would refuse the data, `warning` if something is probably
             wrong, `note` for facts that may be as intended.
-        title: Heading of a few words.
+        title: Heading of a few words: what the data have.
         count: Number of affected files, boxes or classes.
         unit: Counted things, in plural.
         message: Sentences that describe the fault.
@@ -103,10 +103,21 @@ class Finding:
         return self.kind.startswith(("box-", "mask-", "area", "label-"))
 
     @property
+    def amount(self) -> str:
+        """The number of what is affected, with its unit."""
+        unit = SINGULAR.get(self.unit, self.unit) if self.count == 1 else self.unit
+        return f"{self.count:,} {unit}"
+
+    @property
     def counted(self) -> str:
         """The number of what is affected, with its unit and set."""
-        unit = SINGULAR.get(self.unit, self.unit) if self.count == 1 else self.unit
-        return f"{self.count:,} {unit}" + (f", {self.where}" if self.where else "")
+        return self.amount + (f", {self.where}" if self.where else "")
+
+    @property
+    def sentence(self) -> str:
+        """The finding as a sentence, for a terminal."""
+        holder = f"The {self.where} has" if self.where else "The data have"
+        return f"{holder} {self.title[0].lower()}{self.title[1:]} ({self.amount})."
 
 
 SINGULAR = {
@@ -130,7 +141,7 @@ def refused(error: BaseException, kind: str = "refused") -> Finding:
     return Finding(
         kind,
         "error",
-        "A training would refuse these data",
+        "Faults that stop a training",
         len(lines),
         "faults",
         "A training stops with these messages.",

@@ -26,12 +26,13 @@ LOOKED_FOR = {
         "of one set only, suspicious names."
     ),
     "detection": (
-        " Boxes: relative or corner coordinates, outside of or beyond the image, without an area, "
-        "drawn twice, tiny at the input; areas that are not those of the boxes; supercategories; "
-        "images with too many objects or none; the share of boxes that an anchor fits."
+        " Boxes: relative or corner coordinates, outside of or beyond the image, narrower than one "
+        "pixel, drawn twice, tiny at the input; areas that are not those of the boxes; "
+        "supercategories; images with too many objects or none; the share of boxes that an anchor "
+        "fits."
     ),
     "segmentation": (
-        " Masks: unreadable, of other values or sizes, mostly ignored, classes without a pixel, "
+        " Masks: missing, unreadable, of other values or sizes, mostly ignored, "
         "objects that vanish at the input size."
     ),
 }
@@ -49,7 +50,7 @@ def verdict_of(findings: Sequence[Finding]) -> tuple[str, str]:
     is_one = warnings == 1
     words = f"there {'is' if is_one else 'are'} {warnings} {'finding' if is_one else 'findings'}"
     if errors:
-        faults = "1 fault" if errors == 1 else f"{errors} faults"
+        faults = "1 kind of fault" if errors == 1 else f"{errors} kinds of faults"
         more = f"; besides, {words} to look at" if warnings else ""
         return f"A training would refuse these data for {faults}{more}.", "error"
     if warnings:
@@ -116,7 +117,7 @@ def values_of(done: Examination) -> dict[str, Any]:
 def lines_of(done: Examination, page: Path) -> list[str]:
     """Return the lines that a terminal shows: one per finding, and where the page is."""
     lines = [
-        f"{finding.severity}: {finding.title}: {finding.counted}"
+        f"{finding.severity}: {finding.sentence}"
         for finding in done.findings
         if finding.severity != "note"
     ]

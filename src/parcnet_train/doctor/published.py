@@ -72,7 +72,7 @@ def published_findings(sets: Sequence[ImageSet], choice: str | None) -> Iterator
         yield Finding(
             "counts",
             "warning",
-            f"Not as many {TITLES[images.split]} images as published",
+            f"A different number of {TITLES[images.split]} images than published",
             abs(missing) or abs((boxes or 0) - (nearest.boxes or 0)),
             "images" if missing else "boxes",
             f"data={choice} is the name of a published data set, but {images.source} has "
