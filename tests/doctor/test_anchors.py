@@ -1,11 +1,16 @@
 """Anchor recall against the anchors that the head itself makes."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 
 from coco_files import changed, read
+from doctor_trees import write_boxes
 from parcnet_train.build import build_model, meta_device
+from parcnet_train.data.detection.module import CocoData
+from parcnet_train.data.detection.transforms import DetectionAugmentation
 from parcnet_train.detection.anchors import make_anchors
 from parcnet_train.detection.boxes import pairwise_iou, to_corners
 from parcnet_train.doctor.anchors import (
@@ -16,6 +21,7 @@ from parcnet_train.doctor.anchors import (
     map_sizes,
     mean_recall,
     objects_at,
+    warn_of_missed,
 )
 from parcnet_train.doctor.sets import ImageSet
 from running import composed
@@ -72,3 +78,17 @@ def test_names_are_enumerated():
     assert enumerated(["cat"]) == "cat"
     assert enumerated(["cat", "dog"]) == "cat and dog"
     assert enumerated([*"abcdefg"]) == "a, b, c, d, e and 2 more classes"
+
+
+def test_fit_warns_if_no_anchor_fits_many_boxes(tmp_path, caplog):
+    data = CocoData(str(write_boxes(tmp_path)), 320, 2, DetectionAugmentation(), num_workers=0)
+    head = {"_target_": "parcnet_train.models.heads.ssdlite.SSDLite"}
+    with caplog.at_level(logging.WARNING):
+        warn_of_missed(data, head)
+        warn_of_missed(data, {"_target_": "torch.nn.Identity"})
+        assert caplog.messages == []
+        warn_of_missed(data, {**head, "smallest_anchor": 0.9})
+    (line,) = caplog.messages
+    assert line.startswith("head.smallest_anchor=0.9: anchors fit only 0 % of the training boxes")
+    assert "320x320" in line
+    assert "action=check check.data=full" in line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.data.base import TaskData
 from parcnet_train.data.file_checks import refuse
-from parcnet_train.doctor.anchors import Anchors
+from parcnet_train.doctor.anchors import anchors_of
 from parcnet_train.doctor.examine import Order, examine
 from parcnet_train.doctor.findings import worst_first
 from parcnet_train.doctor.labels import import_cleanlab, label_findings
@@ -27,11 +26,9 @@ from parcnet_train.doctor.page import lines_of, page_of, values_of
 from parcnet_train.doctor.sets import sets_of
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import to_json, write_whole
-from parcnet_train.models.heads.ssdlite import SSDLite
 from parcnet_train.predict.predictor import Predictor
 from parcnet_train.restore import restore
 from parcnet_train.runs.directories import PAGE, checkpoint_in, write_results
-from parcnet_train.targets import locate
 from parcnet_train.version import __version__
 
 VALUES = "report.json"
@@ -55,7 +52,7 @@ def check_data(config: Config) -> Results:
     order = Order(
         settings.data == "full",
         config["choices"]["data"],
-        anchors_of(config, data.image_size),
+        anchors_of(config["head"], data.image_size),
         Path(paths.cache).expanduser(),
     )
     network = None if settings.predictions is None else network_of(config, settings, data)
@@ -111,12 +108,3 @@ def network_of(config: Config, settings: Check, data: TaskData) -> Network:
     context = functools.partial(as_evaluated, precision_of(config), device)
     batch_size = section(Predict, config).batch_size
     return Network(model.to(device), batch_size, context, str(settings.predictions))
-
-
-def anchors_of(config: Config, size: tuple[int, int]) -> Anchors | None:
-    """Return the settings of the anchors of a configuration; None for another head than ours."""
-    head = locate(config["head"])
-    if not (inspect.isclass(head) and issubclass(head, SSDLite)):
-        return None
-    default = inspect.signature(SSDLite).parameters["smallest_anchor"].default
-    return Anchors(size, config["head"].get("smallest_anchor", default))

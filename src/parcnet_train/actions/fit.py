@@ -53,6 +53,7 @@ from parcnet_train.config.keys import flatten
 from parcnet_train.config.sections import Epochs, Paths, Recipe
 from parcnet_train.config.typed import run_spec, section
 from parcnet_train.distributed.processes import USR1, place
+from parcnet_train.doctor.anchors import warn_of_missed
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.pages.batches import FirstBatches
@@ -88,6 +89,8 @@ def fit(config: Config) -> Results:
         refuse_other_network(config["choices"]["ablation"], partial(build_model, config))
     output = Path(section(Paths, config).output)
     data, task = prepare(config)
+    if place().rank == 0:
+        warn_of_missed(data, config["head"])
     if (distillation := build_distillation(config, task.model, data.class_names)) is not None:
         task.learn_from(distillation)
     provenance = Provenance(config, world_size(config), from_epoch=0)

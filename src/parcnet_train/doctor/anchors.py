@@ -7,21 +7,28 @@ objects slowly and finds them rarely.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.dataset import visible_boxes
+from parcnet_train.data.detection.module import CocoData
+from parcnet_train.data.file_checks import evenly_spread
 from parcnet_train.data.resizing import place
 from parcnet_train.detection.anchors import box_shapes
 from parcnet_train.detection.matching import IOU
 from parcnet_train.doctor.findings import Finding, Table
 from parcnet_train.doctor.sets import ImageSet
-from parcnet_train.models.heads.ssdlite import STRIDES
+from parcnet_train.models.heads.ssdlite import STRIDES, SSDLite
 from parcnet_train.sizes import Size
+from parcnet_train.targets import locate
+
+log = logging.getLogger(__name__)
 
 Boxes = npt.NDArray[np.float64]
 
@@ -45,6 +52,42 @@ class Anchors(NamedTuple):
 
     size: Size
     smallest: float
+
+
+def anchors_of(head: Mapping[str, Any], size: Size) -> Anchors | None:
+    """Return the settings of the anchors of a head's config; None for another head than ours."""
+    target = locate(head)
+    if not (inspect.isclass(target) and issubclass(target, SSDLite)):
+        return None
+    default = inspect.signature(SSDLite).parameters["smallest_anchor"].default
+    return Anchors(size, head.get("smallest_anchor", default))
+
+
+def warn_of_missed(data: Any, head: Mapping[str, Any]) -> None:
+    """Warn before a training if no anchor fits many boxes of the training set.
+
+    Args:
+        data: Data module; only those of detection are looked at.
+        head: Config of the head.
+    """
+    anchors = anchors_of(head, data.image_size) if isinstance(data, CocoData) else None
+    if anchors is None:
+        return
+    boxes = objects_at(data.read_training(), anchors.size, data.keep_aspect).boxes
+    if not len(boxes):  # which the training set refuses
+        return
+    fits = best_overlaps(boxes[evenly_spread(len(boxes), TRIED)], anchors) >= IOU
+    if fits.mean() < GOOD:
+        log.warning(
+            "head.smallest_anchor=%g: anchors fit only %.0f %% of the training boxes at %dx%d (IoU "
+            "of at least %g); expected at least %.0f %%. Fix: action=check check.data=full names "
+            "better anchors or a better input size",
+            anchors.smallest,
+            100 * fits.mean(),
+            *anchors.size[::-1],
+            IOU,
+            100 * GOOD,
+        )
 
 
 def map_sizes(size: Size) -> list[Size]:
@@ -202,7 +245,7 @@ def better(
     costs nothing, so it comes first. The anchors are shares of the image: a larger input only makes
     their grid denser.
     """
-    few = np.linspace(0, len(objects.boxes) - 1, min(TRIED, len(objects.boxes))).astype(int)
+    few = evenly_spread(len(objects.boxes), TRIED)
     labels = objects.labels[few]
 
     def recall_at(tried: Anchors, boxes: Boxes) -> float:
