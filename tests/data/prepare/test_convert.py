@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parcnet_train.data.prepare import convert as module
@@ -185,6 +186,33 @@ def test_classes_are_checked_and_ordered(tmp_path):
     assert done.counts.classes == ["dog", "cow", "cat"]
     content = json.loads((done.root / "annotations/instances_val2017.json").read_text())
     assert [each["name"] for each in content["categories"]] == ["dog", "cow", "cat"]
+
+
+def masked(root, *values, names=("background", "cat", "dog")):
+    """Write a set with masks: of index 1 above and 2 below, or of their colors in a palette."""
+    indices = np.repeat(np.array([[1], [2]], np.uint8), [20, 28], axis=0).repeat(64, axis=1)
+    for number in range(4):
+        picture(root / "JPEGImages" / f"{number}.jpg", number)
+        mask = np.array(values, np.uint8)[indices] if values else indices
+        picture(root / "SegmentationClass" / f"{number}.png", image=mask)
+    if values:
+        lines = (f"{name}:{','.join(map(str, v))}::" for name, v in zip(names, values, strict=True))
+        return text(root / "labelmap.txt", "\n".join(lines)).parent
+    return text(root / "classes.txt", "\n".join(names)).parent
+
+
+@pytest.mark.parametrize("source", ["color_masks", "split"])
+def test_masks_follow_the_order_of_given_classes(tmp_path, source):
+    values = ((0, 0, 0), (9, 9, 9), (8, 8, 8)) if source == "color_masks" else ()
+    root = masked(tmp_path / "in", *values)
+    with pytest.raises(DataError, match=r"prepare\.classes lacks: 1 \(first: dog\)"):
+        converted(source, root, tmp_path / "out", classes=["background", "cat"])
+    names = ["cow", "dog", "background", "cat"]
+    done = converted(source, root, tmp_path / "out", classes=names)
+    assert (done.root / "classes.txt").read_text().split() == names
+    mask = read_mask(done.root / "SegmentationClass" / "0.png")
+    assert (np.unique(mask[:20]), np.unique(mask[20:])) == (3, 1)
+    assert done.counts.images_of["val"] == {"cat": 1, "dog": 1}
 
 
 def test_class_that_is_no_folder_name_is_refused(tmp_path):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.sizes import Size
@@ -20,6 +24,8 @@ SPECIAL = (IGNORE, BACKGROUND_NAME)  # names of objects that are no classes; onl
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Polygon = tuple[float, ...]  # x, y, x, y, ...
 Runs = Mapping[str, Any]  # run lengths in COCO's format: size and counts
+
+UNKNOWN = 256  # in `Palette.table`: a value that has no index
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,27 @@ class AnnotatedImage:
     is_relative: bool = False
 
 
+@dataclass(frozen=True)
+class Palette:
+    """Meaning of the pixels of a set's masks.
+
+    Attributes:
+        indices: Class index, or `IGNORED`, of every value: of a color as 65536 * red + 256 * green
+            + blue, or of a stored index.
+        is_colored: Whether the masks contain colors instead of indices.
+    """
+
+    indices: Mapping[int, int]
+    is_colored: bool
+
+    @cached_property
+    def table(self) -> npt.NDArray[np.uint16]:
+        """Class index of every possible value, or `UNKNOWN`."""
+        table = np.full(1 << 24 if self.is_colored else 1 << 8, UNKNOWN, np.uint16)
+        table[list(self.indices)] = list(self.indices.values())
+        return table
+
+
 @dataclass
 class AnnotatedSet:
     """All images of a source.
@@ -83,13 +110,12 @@ class AnnotatedSet:
         classes: Names of the classes in the order of their indices, without the background; of
             a set with masks, with the background.
         images: The images.
-        palette: Index of every color of the masks, by 65536 * red + 256 * green + blue; None: the
-            masks contain indices.
+        palette: Meaning of the pixels of the masks; None: there are no masks.
     """
 
     classes: list[str]
     images: list[AnnotatedImage]
-    palette: Mapping[int, int] | None = None
+    palette: Palette | None = None
 
     @property
     def tasks(self) -> list[Task]:

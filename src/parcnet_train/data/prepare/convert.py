@@ -292,7 +292,8 @@ def suffix_of(image: AnnotatedImage) -> str:
 
 def digest_of(found: AnnotatedSet, names: Sequence[str], task: Task, link: Link) -> str:
     """Return a hash of everything that an output is made from, except the pixels."""
-    values: list[Any] = [VERSION, task, link, found.classes, sorted((found.palette or {}).items())]
+    palette = sorted(found.palette.indices.items()) if found.palette else []
+    values: list[Any] = [VERSION, task, link, found.classes, palette]
     for image, name in zip(found.images, names, strict=True):
         objects = [repr(each) for each in image.objects] if task != "classification" else []
         mask = image.mask and [image.mask.name, image.mask.stat().st_mtime_ns]

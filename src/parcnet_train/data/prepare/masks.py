@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import PILLOW
 from parcnet_train.data.headers import read_header
-from parcnet_train.data.prepare.annotated import AnnotatedImage
+from parcnet_train.data.prepare.annotated import UNKNOWN, AnnotatedImage, Palette
 from parcnet_train.data.prepare.files import measure
 from parcnet_train.data.prepare.settling import content_of
 from parcnet_train.data.prepare.shapes import TURNS, turned_mask
@@ -21,28 +20,24 @@ from parcnet_train.data.segmentation.palette import Mask, read_mask
 from parcnet_train.errors import DataError, UnreadableError, first_line
 from parcnet_train.files import read_regular
 
-VOID = 0xE0E0C0  # color of VOC's ignored pixels
 
-
-def indices_of(image: AnnotatedImage, palette: Mapping[int, int] | None, count: int) -> Mask:
+def indices_of(image: AnnotatedImage, palette: Palette) -> Mask:
     """Return the class indices of an image's mask, `(H, W)`, in the image as shown.
 
     Args:
         image: Image with a mask.
-        palette: Index of every color; None: the mask contains indices.
-        count: Number of classes.
+        palette: Meaning of its pixels.
 
     Raises:
         DataError: If the mask has an unknown color or index, or another size than its image.
     """
     assert image.mask is not None
     path = image.mask
-    mask = read_mask(path) if palette is None else indices_of_colors(path, palette)
-    if palette is None and (others := np.setdiff1d(mask, [*range(count), IGNORED])).size:
-        raise DataError(
-            f"{path} has the value {others[0]}; expected 0 to {count - 1}, or {IGNORED}. Fix: list "
-            "all classes in classes.txt, index 0 first"
-        )
+    values = colors_of(path) if palette.is_colored else read_mask(path)
+    found = palette.table[values]
+    if (is_unknown := found == UNKNOWN).any():
+        raise unknown(path, values[is_unknown], palette)
+    mask = found.astype(np.uint8)
     if mask.shape != image.size:
         measured = measure(content_of(image))
         if mask.shape == measured.stored and measured.orientation in TURNS:
@@ -55,24 +50,20 @@ def indices_of(image: AnnotatedImage, palette: Mapping[int, int] | None, count: 
     return mask
 
 
-def indices_of_colors(path: Path, palette: Mapping[int, int]) -> Mask:
-    """Return the class indices of a colored mask, `(H, W)`.
-
-    Raises:
-        DataError: If it cannot be read, or has a color that the palette lacks.
-    """
-    values = colors_of(path)
-    found, inverse = np.unique(values, return_inverse=True)
-    others = [color for color in found.tolist() if color not in palette and color != VOID]
-    if others:
-        pixels = int(np.isin(values, others).sum())
-        raise DataError(
-            f"{path} has {len(others):,} colors that the palette lacks, in {pixels:,} pixels "
-            f"(first: {words(others[0])}); expected those of labelmap.txt or prepare.palette. Fix: "
-            "add them there, or export the masks without smoothing, as PNG"
+def unknown(path: Path, values: npt.NDArray[Any], palette: Palette) -> DataError:
+    """Return the error for pixels of a mask, of which `values` have no index."""
+    others = np.unique(values).tolist()
+    if not palette.is_colored:
+        last = max(set(palette.indices) - {IGNORED}, default=0)
+        return DataError(
+            f"{path} has the value {others[0]}; expected 0 to {last}, or {IGNORED}. Fix: list all "
+            "classes in classes.txt, index 0 first"
         )
-    table = np.array([palette.get(color, IGNORED) for color in found.tolist()], np.uint8)
-    return table[inverse.reshape(values.shape)]
+    return DataError(
+        f"{path} has {len(others):,} colors that the palette lacks, in {len(values):,} pixels "
+        f"(first: {words(others[0])}); expected those of labelmap.txt or prepare.palette. Fix: "
+        "add them there, or export the masks without smoothing, as PNG"
+    )
 
 
 def colors_of(path: Path) -> npt.NDArray[Any]:

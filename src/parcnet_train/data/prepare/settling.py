@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from parcnet_train.data.prepare.annotated import IGNORE, SPECIAL, AnnotatedImage, AnnotatedSet
+from parcnet_train.data.batches import IGNORED
+from parcnet_train.data.prepare.annotated import (
+    IGNORE,
+    SPECIAL,
+    AnnotatedImage,
+    AnnotatedSet,
+    Palette,
+)
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import (
     Measured,
@@ -173,8 +180,11 @@ def apply_classes(found: AnnotatedSet, given: Sequence[str] | None, faults: Faul
     """
     if given is None:
         return
+    if found.palette is not None:
+        arrange(found, found.palette, given, faults)
+        return
     for image in found.images:
-        for name in {each.name for each in image.objects} | {image.label or given[0]}:
+        for name in {each.name for each in image.objects} | {image.label} - {None}:
             if name not in given and name not in SPECIAL:
                 faults.add(
                     f"images with the class {name!r}, which prepare.classes lacks",
@@ -182,6 +192,22 @@ def apply_classes(found: AnnotatedSet, given: Sequence[str] | None, faults: Faul
                     image.name,
                 )
     found.classes = list(given)
+
+
+def arrange(found: AnnotatedSet, palette: Palette, given: Sequence[str], faults: Faults) -> None:
+    """Set the classes of a set with masks, whose pixels get the indices of the given order."""
+    names = [name for name in given if name != IGNORE]
+    lacking = [name for name in found.classes if name not in names]
+    for name in lacking:
+        faults.add(
+            "classes of the masks that prepare.classes lacks",
+            f"expected all of {', '.join(found.classes)}, in any order. Fix: add it",
+            name,
+        )
+    if not lacking:
+        moved = {index: names.index(name) for index, name in enumerate(found.classes)}
+        indices = {value: moved.get(index, IGNORED) for value, index in palette.indices.items()}
+        found.classes, found.palette = names, replace(palette, indices=indices)
 
 
 def read_classes(given: str | Sequence[str] | None, read: Sequence[str]) -> list[str] | None:

@@ -135,14 +135,15 @@ def classes_of(pool: list[AnnotatedImage], found: AnnotatedSet) -> list[set[str]
     Raises:
         DataError: If a mask cannot be read.
     """
-    if not any(image.mask for image in pool):
+    palette = found.palette
+    if palette is None:
         return [
             set(found.classes).intersection([*(o.name for o in image.objects), image.label])
             for image in pool
         ]
 
     def look(image: AnnotatedImage) -> set[str]:
-        values = np.unique(indices_of(image, found.palette, len(found.classes))).tolist()
+        values = np.unique(indices_of(image, palette)).tolist()
         return {found.classes[value] for value in values if value != IGNORED}
 
     shown: list[set[str]] = []

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from parcnet_train.data.prepare.annotated import Palette
 from parcnet_train.data.prepare.masks import indices_of
-from parcnet_train.data.prepare.readers.color_masks import read_palette
+from parcnet_train.data.prepare.readers.color_masks import VOID, read_palette
 from parcnet_train.errors import DataError
 from preparing import picture, read, text
 
@@ -33,7 +34,7 @@ def test_colors_become_indices(tmp_path):
     image = found.images[1]
     assert image.split is None
     image.size = (48, 64)
-    mask = indices_of(image, found.palette, 3)
+    mask = indices_of(image, found.palette)
     assert (mask[:10] == 1).all()
     assert (mask[10:30] == 0).all()
     assert (mask[30:] == 2).all()
@@ -52,7 +53,15 @@ def test_palette_of_your_own(tmp_path):
     table = text(tmp_path / "p.csv", "name, r, g, b\ncat, 220, 40, 40\ndog, 0, 128, 64\n")
     found = read("color_masks", tmp_path / "set", palette=table)
     assert found.classes == ["background", "cat", "dog"]  # black has no line
-    assert found.palette == {0: 0, 220 << 16 | 40 << 8 | 40: 1, 128 << 8 | 64: 2}
+    colors = {0: 0, 220 << 16 | 40 << 8 | 40: 1, 128 << 8 | 64: 2}
+    assert found.palette == Palette({**colors, VOID: 255}, is_colored=True)
+
+
+def test_ignored_color_is_no_class(tmp_path):
+    file = text(tmp_path / "labelmap.txt", "__ignore__:0,0,0::\ncat:0,0,1::\ndog:0,0,2::\n")
+    names, palette = read_palette(file)
+    assert names == ["cat", "dog"]
+    assert palette.indices == {0: 255, 1: 0, 2: 1, VOID: 255}
 
 
 def test_background_comes_first(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from parcnet_train.data.prepare.annotated import Palette
 from parcnet_train.data.segmentation.palette import write_mask
 from parcnet_train.errors import DataError
 from preparing import document, picture, read, text
@@ -44,11 +45,8 @@ def test_index_masks(tmp_path):
         read("split", tmp_path)
     text(tmp_path / "classes.txt", "__ignore__\nbackground\ncat\n")
     found = read("split", tmp_path)
-    assert (found.classes, found.palette, found.tasks) == (
-        ["background", "cat"],
-        None,
-        ["segmentation"],
-    )
+    assert (found.classes, found.tasks) == (["background", "cat"], ["segmentation"])
+    assert found.palette == Palette({0: 0, 1: 1, 255: 255}, is_colored=False)
 
 
 def test_coco(tmp_path):

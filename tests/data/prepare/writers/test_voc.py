@@ -8,6 +8,7 @@ from parcnet_train.data.prepare.annotated import (
     AnnotatedImage,
     AnnotatedObject,
     AnnotatedSet,
+    Palette,
 )
 from parcnet_train.data.prepare.writers import voc
 from parcnet_train.data.segmentation.palette import read_mask, write_mask
@@ -54,7 +55,7 @@ def test_later_objects_cover_earlier_ones(tmp_path, found):
 def test_masks_of_the_source_keep_their_classes(tmp_path):
     write_mask(tmp_path / "m.png", np.full(SIZE, 2, np.uint8))
     image = AnnotatedImage("a", None, size=SIZE, split="train", mask=tmp_path / "m.png")
-    found = AnnotatedSet(["sky", "road", "car"], [image])
+    found = AnnotatedSet(["sky", "road", "car"], [image], Palette({2: 2}, is_colored=False))
     voc.write(tmp_path, found, ["a.jpg"])
     assert (tmp_path / "classes.txt").read_text() == "sky\nroad\ncar\n"
     assert (read_mask(tmp_path / "SegmentationClass" / "a.png") == 2).all()

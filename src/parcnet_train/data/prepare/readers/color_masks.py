@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from parcnet_train.data.batches import BACKGROUND_NAME
-from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Split, split_named
+from parcnet_train.data.batches import BACKGROUND_NAME, IGNORED
+from parcnet_train.data.prepare.annotated import (
+    IGNORE,
+    AnnotatedImage,
+    AnnotatedSet,
+    Palette,
+    Split,
+    split_named,
+)
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text, repeated
 from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
@@ -23,6 +31,7 @@ LABELMAP = "labelmap.txt"
 MASKS = "SegmentationClass"
 LISTS = "ImageSets/Segmentation"
 CLASSES = "classes.txt"
+VOID = 0xE0E0C0  # color of VOC's ignored pixels
 LINE = "expected lines `name:red,green,blue::`, or a table with the columns name, r, g and b"
 
 
@@ -43,16 +52,16 @@ def read_color_masks(folder: Path, palette: Path | None, faults: Faults) -> Anno
             f"prepare.input={folder}: {LABELMAP} does not exist; expected CVAT's export "
             "`Segmentation mask`. Fix: prepare.palette=FILE with the colors of the classes"
         )
-    classes, colors = read_palette(file)
-    return AnnotatedSet(classes, read_masked(folder, faults), colors)
+    classes, meaning = read_palette(file)
+    return AnnotatedSet(classes, read_masked(folder, faults), meaning)
 
 
-def read_index_masks(folder: Path, classes: list[str] | None, faults: Faults) -> AnnotatedSet:
+def read_index_masks(folder: Path, classes: Sequence[str] | None, faults: Faults) -> AnnotatedSet:
     """Read a set in VOC's layout, whose masks contain class indices.
 
     Args:
         folder: Folder of the set.
-        classes: Names of the classes, index 0 first; None: those of `classes.txt`.
+        classes: Names of the classes, index 0 first, if there is no `classes.txt`.
         faults: Collects what is wrong.
 
     Raises:
@@ -64,12 +73,14 @@ def read_index_masks(folder: Path, classes: list[str] | None, faults: Faults) ->
             f"prepare.input={folder}: {CLASSES} does not exist, so the classes are unknown; "
             "expected one name per line, index 0 first. Fix: prepare.classes=[...]"
         )
-    names = classes or [name for name in lines_of(file) if name != "__ignore__"]
-    return AnnotatedSet(names, read_masked(folder, faults))
+    given = lines_of(file) if file.is_file() else classes or ()
+    names = [name for name in given if name != IGNORE]
+    indices = {IGNORED: IGNORED, **{index: index for index in range(len(names))}}
+    return AnnotatedSet(names, read_masked(folder, faults), Palette(indices, is_colored=False))
 
 
-def read_palette(file: Path) -> tuple[list[str], dict[int, int]]:
-    """Return the names of the classes, and the index of every color.
+def read_palette(file: Path) -> tuple[list[str], Palette]:
+    """Return the names of the classes, and the meaning of the colors.
 
     The background comes first: its line, or black if no line has this name or color.
 
@@ -86,8 +97,12 @@ def read_palette(file: Path) -> tuple[list[str], dict[int, int]]:
     if BACKGROUND_NAME not in names and (0, 0, 0) not in colors:
         rows.insert(0, (BACKGROUND_NAME, (0, 0, 0)))
     rows.sort(key=lambda row: row[0] != BACKGROUND_NAME)  # stable
-    index_of = {red << 16 | green << 8 | blue: n for n, (_, (red, green, blue)) in enumerate(rows)}
-    return [name for name, _ in rows], index_of
+    names = [name for name, _ in rows if name != IGNORE]
+    indices = {VOID: IGNORED}
+    for name, (red, green, blue) in rows:
+        color = red << 16 | green << 8 | blue
+        indices[color] = IGNORED if name == IGNORE else names.index(name)
+    return names, Palette(indices, is_colored=True)
 
 
 def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:

@@ -33,7 +33,7 @@ def read_layout(path: Path, classes: Sequence[str] | None, faults: Faults) -> An
     if path.is_file() or any(path.glob("annotations/*.json")) or any(path.glob("*.json")):
         return read_coco_json(path, faults)
     if (path / MASKS).is_dir():
-        return read_index_masks(path, list(classes) if classes else None, faults)
+        return read_index_masks(path, classes, faults)
     return read_class_folders(path, faults)
 
 

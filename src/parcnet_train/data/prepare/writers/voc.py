@@ -51,7 +51,8 @@ def mask_of(image: AnnotatedImage, found: AnnotatedSet) -> Mask:
     """
     assert image.size is not None
     if image.mask is not None:
-        return indices_of(image, found.palette, len(found.classes))
+        assert found.palette is not None
+        return indices_of(image, found.palette)
     mask = np.full(image.size, BACKGROUND, np.uint8)
     index_of = {name: index for index, name in enumerate(class_names(found))}
     for shape in image.objects:
