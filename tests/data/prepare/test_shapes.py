@@ -1,5 +1,7 @@
 """Masks, boxes and areas of objects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,13 +46,13 @@ def test_box_of_a_mask():
     assert box_of_mask(mask) == (7, 3, 20, 5)
 
 
-def test_objects_are_clipped_with_their_outlines():
+def test_boxes_are_clipped_and_outlines_stay():
     outside = AnnotatedObject("cat", (40, 0, 50, 10))
     assert clipped(outside, SIZE) is None
-    thing = AnnotatedObject("cat", (-5, 2, 35, 10), ((-5, 2, 35, 2, 35, 10),))
-    found = clipped(thing, SIZE)
+    outline = (-5, 2, 35, 2, 35, 10)
+    found = clipped(AnnotatedObject("cat", (-5, 2, 35, 10), (outline,)), SIZE)
     assert found.box == (0, 2, 30, 10)
-    assert found.polygons == ((0, 2, 30, 2, 30, 10),)
+    assert found.polygons == (outline,)
     inside = AnnotatedObject("cat", (1, 2, 3, 4))
     assert clipped(inside, SIZE) is inside
 
@@ -74,10 +76,28 @@ def test_run_lengths_that_would_leave_the_mask_are_refused(counts):
         draw(AnnotatedObject("cat", (0, 0, 1, 1), runs=runs), SIZE)
 
 
+@pytest.mark.parametrize("reach", [20, 60, 1000])
+def test_outline_beyond_the_image_is_drawn_as_on_a_larger_one(reach):
+    """The edges keep their slopes, wherever their ends lie."""
+    chosen = np.random.default_rng(reach)
+    large = AnnotatedObject("cat", (0, 0, 1, 1), ((0, 0, 1, 0, 1, 1),))
+    for _ in range(5):
+        points = chosen.uniform(-reach, 50 + reach, (4, 2))
+        shape = replace(large, polygons=(tuple(points.ravel()),))
+        shifted = replace(large, polygons=(tuple((points + reach).ravel()),))
+        drawn = draw(shape, (50, 50))
+        whole = draw(shifted, (50 + 2 * reach, 50 + 2 * reach))
+        assert (drawn != whole[reach : reach + 50, reach : reach + 50]).mean() < 0.02
+    triangle = AnnotatedObject("cat", (0, 0, 40, 50), ((-60, 0, 40, 0, 40, 50),))
+    assert draw(triangle, (50, 50)).sum() == pytest.approx(1600, rel=0.03)  # 40 * (30 + 50) / 2
+
+
 def test_far_points_of_a_polygon_take_no_memory():
     half = (-1e9, -1e9, 15, -1e9, 15, 1e9, -1e9, 1e9)
     drawn = draw(AnnotatedObject("cat", (0, 0, 15, 20), (half,)), SIZE)
     assert drawn[:, :15].all()
     assert not drawn[:, 15:].any()
+    outside = (1e308, -1e308, 1e308, 1e308, 900, 900)
+    assert not draw(AnnotatedObject("cat", (0, 0, 1, 1), (outside,)), SIZE).any()
     with pytest.raises(ValueError, match="no numbers"):
         draw(AnnotatedObject("cat", (0, 0, 1, 1), ((0, 0, 5, 0, 5, float("nan")),)), SIZE)

@@ -59,7 +59,7 @@ def leave_out_special(found: AnnotatedSet, where: str) -> None:
 
 
 def settle(found: AnnotatedSet, where: str, crowds: Crowds) -> None:
-    """Bring all coordinates into pixels of the images as shown, and clip them.
+    """Bring all coordinates into pixels of the images as shown, and clip the boxes.
 
     A size that an annotation file declares may be that of the stored image; its objects are then
     turned as the EXIF orientation says.

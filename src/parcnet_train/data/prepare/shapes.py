@@ -15,7 +15,9 @@ from parcnet_train.sizes import Size
 
 Drawn = npt.NDArray[np.bool_]  # (H, W)
 
-LEAST_POINTS = 3  # of a polygon
+Point = tuple[float, float]  # x, y
+
+FAR = 1e12  # pixels; differences of larger coordinates may overflow
 
 # A point of the stored image, (x, y), in the image as shown, for the EXIF orientations that turn an
 # image on its side; height and width are those of the stored image.
@@ -46,18 +48,52 @@ def draw(shape: AnnotatedObject, size: Size) -> Drawn:
 
 
 def near(polygon: Polygon, size: Size) -> list[float]:
-    """Return a polygon whose far points are moved to at most one image beside the image.
+    """Return the part of a polygon that is at most one image beside the image.
 
-    pycocotools allocates memory for every pixel of an outline, wherever it is.
+    pycocotools allocates memory for every pixel of an outline, wherever it is. The polygon is cut
+    at four lines in turn (Sutherland and Hodgman, 1974).
 
     Raises:
         ValueError: If a coordinate is not finite.
     """
     if not all(map(math.isfinite, polygon)):
         raise ValueError("its outline has coordinates that are no numbers")
-    height, width = size
-    ends = (width, height)
-    return [min(max(value, -ends[n % 2]), 2.0 * ends[n % 2]) for n, value in enumerate(polygon)]
+    points = [(min(max(x, -FAR), FAR), min(max(y, -FAR), FAR)) for x, y in pairs_of(polygon)]
+    for axis, length in enumerate((size[1], size[0])):
+        points = cut(points, axis, -length, is_lower=True)
+        points = cut(points, axis, 2 * length, is_lower=False)
+    return [value for point in points or [(-1.0, -1.0)] * 3 for value in point]
+
+
+def pairs_of(polygon: Polygon) -> list[Point]:
+    """Return the points of a polygon."""
+    return list(zip(polygon[0::2], polygon[1::2], strict=True))
+
+
+def cut(points: list[Point], axis: int, end: float, is_lower: bool) -> list[Point]:
+    """Return the part of a polygon on one side of a line.
+
+    Args:
+        points: Points of the polygon.
+        axis: 0 for a line x = `end`, 1 for a line y = `end`.
+        end: Position of the line.
+        is_lower: Whether larger coordinates are kept, instead of smaller ones.
+    """
+
+    def is_kept(point: Point) -> bool:
+        return point[axis] >= end if is_lower else point[axis] <= end
+
+    if all(map(is_kept, points)):
+        return points
+    kept: list[Point] = []
+    for start, stop in zip([points[-1], *points], points, strict=False):
+        if is_kept(start) != is_kept(stop):
+            share = (end - start[axis]) / (stop[axis] - start[axis])
+            x, y = (a + share * (b - a) for a, b in zip(start, stop, strict=True))
+            kept.append((x, y))
+        if is_kept(stop):
+            kept.append(stop)
+    return kept
 
 
 def compressed(runs: Runs) -> Any:
@@ -201,7 +237,10 @@ def turned_mask(mask: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def clipped(shape: AnnotatedObject, size: Size) -> AnnotatedObject | None:
-    """Return an object with its box and outlines within the image; None if no area is left."""
+    """Return an object with its box within the image; None if no area is left.
+
+    Its outlines stay as they are, since drawing cuts them at the image.
+    """
     height, width = size
     left, top, right, bottom = shape.box
     box = (
@@ -214,8 +253,4 @@ def clipped(shape: AnnotatedObject, size: Size) -> AnnotatedObject | None:
         return None
     if box == tuple(shape.box):
         return shape
-    polygons = tuple(
-        tuple(min(max(value, 0.0), height if n % 2 else width) for n, value in enumerate(polygon))
-        for polygon in shape.polygons
-    )
-    return replace(shape, box=box, polygons=polygons)
+    return replace(shape, box=box)
