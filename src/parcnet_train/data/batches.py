@@ -12,6 +12,7 @@ BACKGROUND_NAME = "background"  # name of that class in `class_names`
 
 PADDING = -1  # `SampleKey.sample` of padding, which fills up the batches of an evaluation
 IGNORED = 255  # mask value of a pixel that does not count (PASCAL VOC)
+MAX_CLASSES = 255  # of masks with 8 bits: their indices end below IGNORED
 UNLABELED = -1  # label of padding, which does not count
 
 

@@ -215,6 +215,27 @@ def test_masks_follow_the_order_of_given_classes(tmp_path, source):
     assert done.counts.images_of["val"] == {"cat": 1, "dog": 1}
 
 
+@pytest.mark.parametrize("source", ["yolo", "split", "color_masks"])
+def test_more_classes_than_masks_can_hold_are_refused(tmp_path, source):
+    names = ["background", *(f"class{number}" for number in range(254))]
+    colors = [(number, 0, 0) for number in range(255)]
+    if source == "yolo":
+        root = yolo(tmp_path / "in", 4, POLYGON)
+        text(root / "classes.txt", "\n".join(names[1:]))
+    else:
+        root = masked(tmp_path / "in", *(colors if source == "color_masks" else ()), names=names)
+    done = converted(source, root, tmp_path / "out", "segmentation")
+    assert (done.root / "classes.txt").read_text().split() == names
+    more = ["one", "two"]
+    if source == "color_masks":
+        with (root / "labelmap.txt").open("a") as file:
+            file.write("\none:0,1,0::\ntwo:0,2,0::\n")
+    else:
+        text(root / "classes.txt", "\n".join([*names, *more][source == "yolo" :]))
+    with pytest.raises(DataError, match=r"257 classes with the background; expected 2 to 255"):
+        converted(source, root, tmp_path / "out2", "segmentation")
+
+
 def test_class_that_is_no_folder_name_is_refused(tmp_path):
     picture(tmp_path / "in" / "a.jpg")
     text(tmp_path / "in" / "t.csv", "filename,label\na.jpg,cat/dog\n")

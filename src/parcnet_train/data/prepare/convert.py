@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from parcnet_train.data.batches import MAX_CLASSES
 from parcnet_train.data.folders import OF_SYSTEMS
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Task
@@ -227,9 +228,16 @@ def refuse_unfit(found: AnnotatedSet, task: Task, where: str) -> None:
     """Check that every image has what a task needs.
 
     Raises:
-        DataError: If images have no label (classification), or objects no outline (segmentation).
+        DataError: If images have no label (classification), objects no outline (segmentation), or
+            masks cannot hold the number of classes.
     """
     faults = Faults(where)
+    count = len(voc.class_names(found))
+    if task == "segmentation" and not 2 <= count <= MAX_CLASSES:
+        raise DataError(
+            f"{where}: it has {count} classes with the background; expected 2 to {MAX_CLASSES}. "
+            "Fix: merge or remove classes"
+        )
     if task == "segmentation":  # lists and classes.txt are read without white space around names
         for name in (*found.classes, *(PurePosixPath(image.name).stem for image in found.images)):
             if name != name.strip() or not name:

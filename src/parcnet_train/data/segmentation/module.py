@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from parcnet_train.bounds import Count, Keywords, Pixels
 from parcnet_train.data.base import SharedArguments, TaskData
+from parcnet_train.data.batches import MAX_CLASSES
 from parcnet_train.data.file_checks import Listed, refuse, warn_of_repeats, warn_of_shared
 from parcnet_train.data.near_files import hint
 from parcnet_train.data.samplers import EvalBatches, SampleKey
@@ -34,8 +35,6 @@ from parcnet_train.errors import DataError
 from parcnet_train.sizes import Size
 
 log = logging.getLogger(__name__)
-
-MAX_CLASSES = 255  # masks have 8 bits, and 255 is ignored
 
 LISTS = Path("ImageSets") / "Segmentation"
 CLASSES = "classes.txt"
