@@ -22,6 +22,7 @@ def yolo(root, count=12, line="{} 0.5 0.5 0.5 0.25\n"):
     return root
 
 
+YOLO_NAMES = ["cat", "dog"]
 POLYGON = "{} 0 0 0.5 0 0.5 0.5 0 0.5\n"
 
 
@@ -234,6 +235,43 @@ def test_more_classes_than_masks_can_hold_are_refused(tmp_path, source):
         text(root / "classes.txt", "\n".join([*names, *more][source == "yolo" :]))
     with pytest.raises(DataError, match=r"257 classes with the background; expected 2 to 255"):
         converted(source, root, tmp_path / "out2", "segmentation")
+
+
+SPECIAL_NAMES = ["background", "_background_", "__ignore__"]
+
+
+@pytest.mark.parametrize("given", [None, [*SPECIAL_NAMES, "dog", "cat"], ["dog", "cat"]], ids=str)
+def test_names_of_background_and_ignored_regions_are_no_classes(tmp_path, given):
+    source = yolo(tmp_path / "in", line=POLYGON)
+    text(source / "classes.txt", "\n".join(["cat", "dog", *SPECIAL_NAMES]))
+    for number, index in enumerate((2, 3, 4)):
+        text(source / "labels" / f"{number:02d}.txt", POLYGON.format(0) + POLYGON.format(index))
+    classes = given and given[-2:]
+    root = converted("yolo", source, tmp_path / "out", "segmentation", given).root
+    assert (root / "classes.txt").read_text().split() == ["background", *(classes or YOLO_NAMES)]
+    masks = [read_mask(root / "SegmentationClass" / f"{number:02d}.png") for number in range(4)]
+    dog = 1 if given else 2
+    assert [mask[0, 0].item() for mask in masks] == [0, 0, 255, dog]
+    root = converted("yolo", source, tmp_path / "boxes", "detection", given).root
+    documents = [json.loads(file.read_text()) for file in root.glob("annotations/*.json")]
+    for document in documents:
+        assert [each["name"] for each in document["categories"]] == (classes or YOLO_NAMES)
+    assert sum(len(document["annotations"]) for document in documents) == 12
+
+
+def test_set_without_a_class_is_refused(tmp_path):
+    source = yolo(tmp_path / "in", line=POLYGON)
+    text(source / "classes.txt", "\n".join(SPECIAL_NAMES))
+    for task in ("segmentation", "detection"):
+        with pytest.raises(DataError, match="no class"):
+            converted("yolo", source, tmp_path / "out", task)
+
+
+def test_class_folders_may_have_special_names(tmp_path):
+    for number in range(8):
+        picture(tmp_path / "in" / ("background", "dog")[number % 2] / f"{number}.jpg", number)
+    done = converted("split", tmp_path / "in", tmp_path / "out")
+    assert (done.root / "classes.txt").read_text() == "background\ndog\n"
 
 
 def test_class_that_is_no_folder_name_is_refused(tmp_path):

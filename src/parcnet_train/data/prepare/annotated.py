@@ -19,7 +19,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 IGNORE = "__ignore__"  # labelme's label of regions that do not count
-SPECIAL = (IGNORE, BACKGROUND_NAME)  # names of objects that are no classes; only masks show them
+BACKGROUNDS = (BACKGROUND_NAME, "_background_", "__background__")  # the last two are labelme's
+SPECIAL = (IGNORE, *BACKGROUNDS)  # names of objects that are no classes; only masks show them
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Polygon = tuple[float, ...]  # x, y, x, y, ...

@@ -26,8 +26,8 @@ from parcnet_train.data.prepare.settling import (
     Crowds,
     apply_classes,
     content_of,
-    leave_out_special,
     refuse_repeats,
+    set_apart_special,
     settle,
 )
 from parcnet_train.data.prepare.sources import Folder, Link, in_one_line, place, write_file
@@ -126,9 +126,9 @@ def convert(
         if not found.images:
             raise DataError(f"{where}: it contains no annotated image; expected at least one")
         task = chosen_task(task, found, where)
+        if task != "classification" and found.palette is None:
+            set_apart_special(found, task, where)
         refuse_unfit(found, task, where)
-        if task == "detection":
-            leave_out_special(found, where)
         settle(found, where, crowds)
         assign(found, splitting, where)
         names = file_names(found.images)

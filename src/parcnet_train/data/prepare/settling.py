@@ -10,13 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from parcnet_train.data.batches import IGNORED
+from parcnet_train.data.batches import BACKGROUND_NAME, IGNORED
 from parcnet_train.data.prepare.annotated import (
+    BACKGROUNDS,
     IGNORE,
     SPECIAL,
     AnnotatedImage,
+    AnnotatedObject,
     AnnotatedSet,
     Palette,
+    Task,
 )
 from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import (
@@ -43,10 +46,29 @@ def content_of(image: AnnotatedImage) -> bytes:
     return read_embedded(image.annotation)
 
 
-def leave_out_special(found: AnnotatedSet, where: str) -> None:
-    """Leave out objects that stand for the background or for ignored pixels, as boxes cannot."""
+def set_apart_special(found: AnnotatedSet, task: Task, where: str) -> None:
+    """Make objects that stand for the background or for ignored pixels no class.
+
+    Drawn into masks, they remain. Boxes cannot stand for them, so these are left out.
+
+    Args:
+        found: Set without masks, which is changed.
+        task: Task that it is for, `detection` or `segmentation`.
+        where: Beginning of messages, `prepare.input=PATH`.
+
+    Raises:
+        DataError: If there is no other class.
+    """
+    found.classes = [name for name in found.classes if name not in SPECIAL]
+    if not found.classes:
+        raise DataError(
+            f"{where}: it has no class beside the background and {IGNORE}; expected at least one"
+        )
     notes = Faults(where)
     for image in found.images:
+        if task == "segmentation":
+            image.objects = [renamed(shape) for shape in image.objects]
+            continue
         for shape in image.objects:
             if shape.name in SPECIAL:
                 notes.add(
@@ -56,6 +78,13 @@ def leave_out_special(found: AnnotatedSet, where: str) -> None:
                 )
         image.objects = [shape for shape in image.objects if shape.name not in SPECIAL]
     notes.warn()
+
+
+def renamed(shape: AnnotatedObject) -> AnnotatedObject:
+    """Return an object as masks show it: all of the background by one name, ignored ones so."""
+    if shape.name in BACKGROUNDS:
+        return replace(shape, name=BACKGROUND_NAME)
+    return replace(shape, is_crowd=True) if shape.name == IGNORE else shape
 
 
 def settle(found: AnnotatedSet, where: str, crowds: Crowds) -> None:

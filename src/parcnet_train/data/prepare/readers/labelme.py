@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.prepare.annotated import (
-    IGNORE,
     SPECIAL,
     AnnotatedImage,
     AnnotatedObject,
@@ -42,7 +40,6 @@ from parcnet_train.data.prepare.shapes import (
 from parcnet_train.errors import DataError
 from parcnet_train.sizes import Size
 
-OF_BACKGROUND = ("_background_", "__background__")
 LINE_WIDTH = 10  # pixels, as labelme draws lines
 CORNERS = 64  # of the polygon that stands for a circle
 SHAPES = "expected polygon, rectangle, circle, line, linestrip or mask"
@@ -142,7 +139,6 @@ def object_of(shape: Any, size: Size | None, where: str, faults: Faults) -> Anno
     if kind in ("point", "points"):
         return None
     name = str(shape["label"]).strip()
-    name = BACKGROUND_NAME if name in OF_BACKGROUND else name
     try:
         points = [(float(x), float(y)) for x, y in shape["points"]]
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -153,7 +149,6 @@ def object_of(shape: Any, size: Size | None, where: str, faults: Faults) -> Anno
     if not all(math.isfinite(value) for point in points for value in point):
         faults.add("shapes with coordinates that are no numbers", SHAPES, f"{where}: {kind}")
         return None
-    is_ignored = name == IGNORE
     if kind in ("mask", "line", "linestrip"):
         try:
             drawn = pixels_of(shape, kind, points, size)
@@ -167,12 +162,12 @@ def object_of(shape: Any, size: Size | None, where: str, faults: Faults) -> Anno
                 f"{where}: {kind}",
             )
             return None
-        return AnnotatedObject(name, box, runs=encode(drawn), is_crowd=is_ignored)
+        return AnnotatedObject(name, box, runs=encode(drawn))
     polygon = polygon_of(kind, points)
     if not all(map(math.isfinite, polygon)):  # a circle of points that are far apart
         faults.add("shapes with coordinates that are no numbers", SHAPES, f"{where}: {kind}")
         return None
-    return AnnotatedObject(name, box_of([polygon]), (polygon,), is_crowd=is_ignored)
+    return AnnotatedObject(name, box_of([polygon]), (polygon,))
 
 
 def polygon_of(kind: str, points: Sequence[tuple[float, float]]) -> Polygon:
@@ -224,5 +219,4 @@ def merged(parts: Sequence[AnnotatedObject], size: Size | None) -> AnnotatedObje
             drawn |= draw(part, size)
         runs = encode(drawn)
         polygons = ()
-    name, is_crowd = parts[0].name, parts[0].is_crowd
-    return AnnotatedObject(name, (left, top, right, bottom), polygons, runs, is_crowd)
+    return AnnotatedObject(parts[0].name, (left, top, right, bottom), polygons, runs)
