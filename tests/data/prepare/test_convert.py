@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faults import is_like
 from parcnet_train.data.prepare import convert as module
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import ConfigError, DataError
@@ -312,6 +313,25 @@ def test_image_names_that_break_lists_are_refused(tmp_path):
     with pytest.raises(DataError, match="begin or end with white space, or are empty: 1"):
         converted("yolo", source, tmp_path / "out", "segmentation")
     assert not converted("yolo", source, tmp_path / "out", "detection").was_complete
+
+
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
+def test_call_that_could_not_write_is_resumed(tmp_path, monkeypatch, task):
+    source, root = yolo(tmp_path / "in", line=POLYGON), tmp_path / "out"
+    layout = {"segmentation": "voc", "detection": "coco"}[task]
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"parcnet_train.data.prepare.writers.{layout}.write_file", full)
+        with pytest.raises(DataError) as caught:
+            converted("yolo", source, root, task)
+    assert is_like(str(caught.value), f"{root}: No space left on device. Fix: … run the command")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / ".out.partial").rglob("*.jpg")}
+    assert len(kept) == 12
+    converted("yolo", source, root, task)
+    assert {path.stat().st_mtime_ns for path in root.rglob("*.jpg")} == set(kept.values())
 
 
 def test_refused_call_leaves_nothing(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from parcnet_train.data.prepare.files import (
     in_parallel,
     lines_of,
     measure,
+    read_content,
     read_json,
     read_text,
     repeated,
@@ -78,13 +79,16 @@ def test_errors_of_threads_are_returned_in_order():
     def run(number):
         if number == 1:
             raise DataError("one")
-        if number == 2:
-            raise FileNotFoundError(2, "No such file")
         return number
 
-    results = list(in_parallel(run, range(4), "x"))
-    assert [results[0], results[3]] == [0, 3]
-    assert [str(each) for each in results[1:3]] == ["one", "No such file"]
+    first, error, last = in_parallel(run, range(3), "x")
+    assert (first, str(error), last) == (0, "one", 2)
+
+
+def test_files_that_cannot_be_read_are_data_errors(tmp_path):
+    with pytest.raises(UnreadableError, match=r"^No such file or directory$"):
+        read_content(tmp_path / "no.jpg")
+    assert read_content(text(tmp_path / "a.txt", "abc")) == b"abc"
 
 
 def test_repeated_names():

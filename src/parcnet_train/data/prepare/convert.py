@@ -21,7 +21,13 @@ from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Task
 from parcnet_train.data.prepare.counts import Counts, count
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import in_parallel, measure, read_embedded, repeated
+from parcnet_train.data.prepare.files import (
+    in_parallel,
+    measure,
+    read_content,
+    read_embedded,
+    repeated,
+)
 from parcnet_train.data.prepare.settling import (
     Crowds,
     apply_classes,
@@ -34,7 +40,7 @@ from parcnet_train.data.prepare.sources import Folder, Link, in_one_line, place,
 from parcnet_train.data.prepare.splitting import Splitting, assign
 from parcnet_train.data.prepare.writers import coco, imagenet, voc
 from parcnet_train.errors import ConfigError, DataError, unfit_name
-from parcnet_train.files import complete, read_regular, to_json
+from parcnet_train.files import complete, to_json
 from parcnet_train.runs.directories import read_values
 
 RECORD = "prepare.json"  # in the output: settings, counts, and whether it is complete
@@ -377,7 +383,7 @@ def verify_images(
     """
     faults = Faults(f"prepare.output={folder}")
     paths = [writer.path_of(image, name) for image, name in zip(images, names, strict=True)]
-    sizes = in_parallel(lambda path: measure(read_regular(folder / path)).shown, paths, "verified")
+    sizes = in_parallel(lambda path: measure(read_content(folder / path)).shown, paths, "verified")
     for image, path, size in zip(images, paths, sizes, strict=True):
         if size != image.size:
             faults.add(

@@ -178,6 +178,18 @@ def read_json(file: Path) -> Any:
         ) from error
 
 
+def read_content(file: Path) -> bytes:
+    """Read an image file.
+
+    Raises:
+        UnreadableError: If it cannot be read; the message is the reason without the path.
+    """
+    try:
+        return read_regular(file)
+    except OSError as error:
+        raise UnreadableError(reason_of(error)) from error
+
+
 def measure(content: bytes) -> Measured:
     """Return the size of an image as `decode` would return it, in most cases without decoding it.
 
@@ -217,9 +229,12 @@ def in_parallel(
     """Yield the results of a function in order, or its errors, computed in threads.
 
     Args:
-        function: Function that reads files; a `DataError` that it raises is yielded.
+        function: Function; a `DataError` that it raises is yielded.
         items: Arguments.
         title: Title of the progress bar.
+
+    Raises:
+        OSError: If the function raises it, as for a full disk.
     """
 
     def run(item: Item) -> Result | DataError:
@@ -227,8 +242,6 @@ def in_parallel(
             return function(item)
         except DataError as error:
             return error
-        except OSError as error:
-            return UnreadableError(reason_of(error))
 
     with ThreadPoolExecutor(own_cores()) as pool, progress(title, len(items)) as bar:
         for start in range(0, len(items), BLOCK):

@@ -26,11 +26,11 @@ from parcnet_train.data.prepare.files import (
     Measured,
     in_parallel,
     measure,
+    read_content,
     read_embedded,
 )
 from parcnet_train.data.prepare.shapes import TURNS, clipped, compressed, scaled, turned
 from parcnet_train.errors import DataError, first_line, reason_of
-from parcnet_train.files import read_regular
 from parcnet_train.sizes import Size
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,13 @@ Crowds = Literal["crowd", "object"]
 
 
 def content_of(image: AnnotatedImage) -> bytes:
-    """Return the content of an image file, which its annotation file may contain."""
+    """Return the content of an image file, which its annotation file may contain.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     if image.file is not None:
-        return read_regular(image.file)
+        return read_content(image.file)
     assert image.annotation is not None
     return read_embedded(image.annotation)
 
