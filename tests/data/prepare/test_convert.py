@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from faults import is_like
 from parcnet_train.data.prepare import convert as module
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import ConfigError, DataError
-from preparing import contents, converted, picture, text
+from preparing import contents, converted, document, picture, text
 
 
 def yolo(root, count=12, line="{} 0.5 0.5 0.5 0.25\n"):
@@ -129,13 +130,24 @@ def test_interrupted_call_with_other_settings_is_refused(tmp_path, monkeypatch):
     converted("yolo", source, root)
 
 
-def test_finished_output_is_verified_again(tmp_path):
-    source, root = yolo(tmp_path / "in"), tmp_path / "out"
-    converted("yolo", source, root)
-    (file,) = root.rglob("03.jpg")
-    picture(file, 3, (20, 20))
-    with pytest.raises(DataError, match=r"missing, damaged or have another size: 1 \(first: .*03"):
-        converted("yolo", source, root)
+@pytest.mark.parametrize(
+    ("task", "pattern"),
+    [("detection", "03.jpg"), ("detection", "instances_train*"), ("segmentation", "*.png")],
+)
+def test_finished_output_is_verified_again(tmp_path, task, pattern):
+    source, root = yolo(tmp_path / "in", line=POLYGON), tmp_path / "out"
+    converted("yolo", source, root, task)
+    assert converted("yolo", source, root, task).was_complete
+    file = next(root.rglob(pattern))
+    if file.suffix == ".json":
+        document(file, {"images": [], "annotations": [], "categories": []})
+    else:
+        picture(file, 3, (20, 20))
+    with pytest.raises(DataError) as caught:
+        converted("yolo", source, root, task)
+    assert is_like(str(caught.value), f"Fix: remove {root} and run the command again")
+    shutil.rmtree(root)
+    assert not converted("yolo", source, root, task).was_complete
 
 
 def test_other_outputs_are_refused(tmp_path):
@@ -254,10 +266,10 @@ def test_names_of_background_and_ignored_regions_are_no_classes(tmp_path, given)
     dog = 1 if given else 2
     assert [mask[0, 0].item() for mask in masks] == [0, 0, 255, dog]
     root = converted("yolo", source, tmp_path / "boxes", "detection", given).root
-    documents = [json.loads(file.read_text()) for file in root.glob("annotations/*.json")]
-    for document in documents:
-        assert [each["name"] for each in document["categories"]] == (classes or YOLO_NAMES)
-    assert sum(len(document["annotations"]) for document in documents) == 12
+    written = [json.loads(file.read_text()) for file in root.glob("annotations/*.json")]
+    for content in written:
+        assert [each["name"] for each in content["categories"]] == (classes or YOLO_NAMES)
+    assert sum(len(content["annotations"]) for content in written) == 12
 
 
 def test_set_without_a_class_is_refused(tmp_path):

@@ -150,8 +150,14 @@ def convert(
             except DataError:  # of the source or the settings: repeating the call would not help
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        verify_images(folder, found.images, names, writer)
-        writer.verify(folder, found, names)
+        try:
+            verify_images(folder, found.images, names, writer)
+            writer.verify(folder, found, names)
+        except DataError as error:
+            raise DataError(
+                f"prepare.output={root}: {folder} differs from what was prepared; expected no "
+                f"change. Fix: remove {folder} and run the command again\n{error}"
+            ) from error
         counts = count(found, task)
         if not was_complete:
             record = {
@@ -388,7 +394,7 @@ def verify_images(
         if size != image.size:
             faults.add(
                 "images that are missing, damaged or have another size",
-                "expected what was read before. Fix: remove them and run the command again",
+                "expected what was read before",
                 path,
             )
     faults.refuse()

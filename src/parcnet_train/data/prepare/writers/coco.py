@@ -94,5 +94,5 @@ def verify(root: Path, found: AnnotatedSet, names: Sequence[str]) -> None:
         if (len(written), len(written.boxes)) != (len(images), objects):
             raise DataError(
                 f"{file} has {len(written):,} images and {len(written.boxes):,} objects; expected "
-                f"{len(images):,} and {objects:,}. Fix: remove {root} and run the command again"
+                f"{len(images):,} and {objects:,}"
             )

@@ -109,13 +109,15 @@ def verify(root: Path, found: AnnotatedSet, names: Sequence[str]) -> None:
 
     def look(item: tuple[AnnotatedImage, str]) -> None:
         image, name = item
+        assert image.size is not None
         path = mask_path(root, name)
         mask = read_mask(path)
         others = np.setdiff1d(mask, [*range(count), IGNORED]).tolist()
         if mask.shape != image.size or others:
             raise DataError(
                 f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels and the values {others[:3]} "
-                f"beside the {count} classes. Fix: remove it and run the command again"
+                f"beside the {count} classes; expected {image.size[1]}x{image.size[0]} pixels of "
+                "these classes"
             )
 
     for result in in_parallel(look, list(zip(found.images, names, strict=True)), "masks verified"):
