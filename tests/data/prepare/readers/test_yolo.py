@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from faults import is_like
 from parcnet_train.errors import DataError
 from preparing import picture, read, text
 
@@ -36,6 +37,33 @@ def test_ultralytics_with_names_by_index(tmp_path):
     assert found.images[0].objects[0].box == (0.25, 0.0, 0.75, 0.5)
     assert found.images[0].objects[0].name == "dog"
     assert all(image.is_relative for image in found.images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [([2, 2], "0.1 0.2 0.3 0.4"), ([3, 3], "0.1 0.2 2 0 0 0 0.3 0.4 1"), ([17, 2], "0 0 " * 17)],
+    ids=str,
+)
+def test_lines_with_keypoints_are_boxes(tmp_path, shape, line):
+    text(tmp_path / "data.yaml", f"train: images\nnames: [cat, dog]\nkpt_shape: {shape}\n")
+    file = labeled(tmp_path, "images/a.jpg", f"{BOX.strip()} {line}\n{BOX}")
+    found = read("yolo", tmp_path)
+    assert found.tasks == ["detection"]
+    assert [each.box for each in found.images[0].objects] == [(0.25, 0.0, 0.75, 0.5)] * 2
+    text(file, "1 0.1 0.1 0.9 0.1 0.9 0.9\n")
+    with pytest.raises(DataError, match=r"wrong number of numbers: 1 \(first: labels/a\.txt:1\)"):
+        read("yolo", tmp_path)
+
+
+@pytest.mark.parametrize("shape", ["17", "[a, b]", "[0, 2]", "[1, 2, 3]", "[true, 2]"])
+def test_shape_of_keypoints_is_checked(tmp_path, shape):
+    text(tmp_path / "data.yaml", f"train: images\nnames: [cat, dog]\nkpt_shape: {shape}\n")
+    labeled(tmp_path, "images/a.jpg", BOX)
+    with pytest.raises(DataError) as caught:
+        read("yolo", tmp_path)
+    assert is_like(
+        str(caught.value), "data.yaml: kpt_shape is no pair of numbers; expected [number, 2 or 3]"
+    )
 
 
 def test_roboflow_with_paths_from_elsewhere(tmp_path):

@@ -2,8 +2,9 @@
 
     data.yaml    images/train/*.jpg    labels/train/*.txt
 
-A line is `class x y width height`, or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image. An
-image without a file of labels shows no object. The classes come from a YAML file with `names`, from
+A line is `class x y width height`, or `class x1 y1 x2 y2 x3 y3 ...`, in shares of the image. If the
+YAML file has `kpt_shape`, the numbers after a box are keypoints, which are left out. An image
+without a file of labels shows no object. The classes come from a YAML file with `names`, from
 `obj.data` (CVAT, darknet) or from `classes.txt` (labelImg, label-studio).
 """
 
@@ -68,10 +69,11 @@ def read_yolo(path: Path, classes: Sequence[str] | None, faults: Faults) -> Anno
     listed = list(listed_images(document, file, images, faults)) if document else []
     if not listed:
         listed = [(name, split_of_path(name)) for name in images.paths]
+    keypoints = keypoints_of(document, file)
     found = []
     for name, split in listed:
         labels = labels_of(root, name)
-        objects = list(read_labels(labels, names, root, faults)) if labels is not None else []
+        objects = list(read_labels(labels, names, keypoints, root, faults)) if labels else []
         found.append(
             AnnotatedImage(
                 name, root / name, labels, split=split, objects=objects, is_relative=True
@@ -173,6 +175,26 @@ def names_of(document: dict[str, Any], file: Path) -> list[str] | None:
     return [str(name) for name in names]
 
 
+def keypoints_of(document: dict[str, Any], file: Path) -> int:
+    """Return how many numbers of keypoints follow each box; 0 for a set without keypoints.
+
+    Raises:
+        DataError: If the shape of the keypoints is no pair of numbers.
+    """
+    shape = document.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not (
+        isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(each) is int and each > 0 for each in shape)
+    ):
+        raise DataError(
+            f"prepare.input: {file}: kpt_shape is no pair of numbers; expected [number, 2 or 3]"
+        )
+    return math.prod(shape)
+
+
 def read_names(root: Path) -> list[str] | None:
     """Return the names of the classes from a text file in the set or beside its labels."""
     for folder in (root, root / "labels"):
@@ -267,9 +289,17 @@ def labels_of(root: Path, name: str) -> Path | None:
 
 
 def read_labels(
-    file: Path, names: Sequence[str], root: Path, faults: Faults
+    file: Path, names: Sequence[str], keypoints: int, root: Path, faults: Faults
 ) -> Iterator[AnnotatedObject]:
-    """Yield the objects of a file of labels, in shares of the image."""
+    """Yield the objects of a file of labels, in shares of the image.
+
+    Args:
+        file: File of labels.
+        names: Names of the classes by index.
+        keypoints: Number of numbers after each box; 0: longer lines are polygons.
+        root: Folder of the set.
+        faults: Collects what is wrong.
+    """
     for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if not words:
@@ -281,9 +311,12 @@ def read_labels(
             faults.add("lines of labels that are not numbers", LINE, where)
             continue
         count = len(values)
-        if not all(map(math.isfinite, values)) or not (
-            count == BOX or (count >= 7 and count % 2 == 1)
-        ):
+        if keypoints:
+            is_fit = count in (BOX, BOX + keypoints)
+            values, count = values[:BOX], BOX
+        else:
+            is_fit = count == BOX or (count >= 7 and count % 2 == 1)
+        if not (is_fit and all(map(math.isfinite, values))):
             faults.add("lines of labels with a wrong number of numbers", LINE, where)
             continue
         index, *shares = values
