@@ -2,6 +2,7 @@
 
 import pytest
 
+from faults import is_like
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet
 from parcnet_train.data.prepare.splitting import assign
 from parcnet_train.errors import ConfigError, DataError
@@ -61,6 +62,17 @@ def test_groups_and_empty_sets():
     assert {found[start : start + 4].count("val") for start in range(0, 16, 4)} == {0, 4}
     with pytest.raises(DataError, match=r"no image is left for val: 16 images form 1 groups"):
         splits_of(labeled(*[None] * 16, names=names), group_by="patient")
+
+
+def test_too_few_images_of_each_class_are_named():
+    found = labeled(*[None] * 20)
+    for number, image in enumerate(found.images):
+        image.label = f"class{number // 2}"
+    found.classes = sorted({image.label for image in found.images})
+    with pytest.raises(DataError) as caught:
+        splits_of(found, val=0.2)
+    assert is_like(str(caught.value), "left for val: … 10 classes … 2 images … Fix: … above 0.25")
+    assert "val" in splits_of(found, val=0.26)
 
 
 def test_near_duplicates_stay_on_one_side(tmp_path):

@@ -75,7 +75,9 @@ def stratify(
         group: Counter(name for image in images for name in (classes[image] or (NOTHING,)))
         for group, images in members.items()
     }
-    totals: Counter[str] = sum(contents.values(), Counter())
+    totals: Counter[str] = Counter()
+    for content in contents.values():
+        totals.update(content)
     wanted = {
         split: {name: share * n for name, n in totals.items()} for split, share in shares.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,7 @@ from parcnet_train.data.prepare.faults import Faults
 from parcnet_train.data.prepare.files import in_parallel
 from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.prepare.settling import content_of
-from parcnet_train.data.prepare.split import group_names, stratify
+from parcnet_train.data.prepare.split import NOTHING, group_names, stratify
 from parcnet_train.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -91,17 +92,41 @@ def assign(found: AnnotatedSet, settings: Splitting, where: str) -> None:
         shares["test"] = settings.test
     shares["train"] -= sum(share for split, share in shares.items() if split != "train")
     groups = grouped(pool, settings)
-    sets = stratify(classes_of(pool, found), groups, shares, settings.seed)
+    classes = classes_of(pool, found)
+    sets = stratify(classes, groups, shares, settings.seed)
     for image, split in zip(pool, sets, strict=True):
         image.split = split
-    empty = [split for split, share in shares.items() if share and split not in sets]
-    if empty:
-        largest = Counter(groups).most_common(1)[0][1]
-        raise DataError(
-            f"{where}: no image is left for {' and '.join(empty)}: {len(pool):,} images form "
-            f"{len(set(groups)):,} groups, the largest of {largest:,}; expected more groups. Fix: "
-            "larger shares, another prepare.split.group_by, or prepare.split.near_duplicates=false"
+    for split, share in shares.items():
+        if share and split not in sets:
+            raise DataError(
+                f"{where}: no image is left for {split}: {cause_of_empty(share, classes, groups)}"
+            )
+
+
+def cause_of_empty(
+    share: float, classes: Sequence[Collection[str]], groups: Sequence[object]
+) -> str:
+    """Return why a set got no image, and the fix.
+
+    Args:
+        share: Share of the images that it should have.
+        classes: Classes that each image shows.
+        groups: Group of each image.
+    """
+    counts = Counter(name for shown in classes for name in shown or (NOTHING,))
+    name, count = counts.most_common(1)[0]
+    if share * count <= 0.5:  # then no class comes closer to its share with an image in the set
+        return (
+            f"the most frequent of {len(counts):,} classes ({name}) has {count:,} images, of which "
+            f"a share of {share:g} rounds to none; expected more images per class. Fix: a share "
+            f"above {0.5 / count:.2g}"
         )
+    largest = Counter(groups).most_common(1)[0][1]
+    return (
+        f"{len(groups):,} images form {len(set(groups)):,} groups, the largest of {largest:,}; "
+        "expected more groups. Fix: larger shares, another prepare.split.group_by, or "
+        "prepare.split.near_duplicates=false"
+    )
 
 
 def grouped(pool: list[AnnotatedImage], settings: Splitting) -> list[int]:
