@@ -10,6 +10,7 @@ import pytest
 
 from faults import is_like
 from parcnet_train.data.prepare import convert as module
+from parcnet_train.data.prepare import splitting
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import ConfigError, DataError
 from preparing import contents, converted, document, picture, text
@@ -248,6 +249,18 @@ def test_more_classes_than_masks_can_hold_are_refused(tmp_path, source):
         text(root / "classes.txt", "\n".join([*names, *more][source == "yolo" :]))
     with pytest.raises(DataError, match=r"257 classes with the background; expected 2 to 255"):
         converted(source, root, tmp_path / "out2", "segmentation")
+
+
+def test_split_and_counts_read_each_mask_once(tmp_path, monkeypatch):
+    root = masked(tmp_path / "in", (0, 0, 0), (9, 9, 9), (8, 8, 8))
+    read = []
+    original = splitting.indices_of
+    monkeypatch.setattr(
+        splitting, "indices_of", lambda image, *rest: read.append(image) or original(image, *rest)
+    )
+    done = converted("color_masks", root, tmp_path / "out")
+    assert len(read) == 4
+    assert done.counts.images_of["train"] == {"cat": 3, "dog": 3}
 
 
 SPECIAL_NAMES = ["background", "_background_", "__ignore__"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parcnet_train.data.segmentation.palette import read_mask, voc_palette, write_mask
+from parcnet_train.data.segmentation.palette import read_mask, values_in, voc_palette, write_mask
 from parcnet_train.errors import DataError, UnreadableError
 
 # Published with VOC2012: the colors of background, aeroplane, bicycle, ... tvmonitor, and "void".
@@ -181,6 +181,10 @@ def test_mask_with_too_many_pixels_is_unreadable(tmp_path):
     assert read_mask(tmp_path / "mask.png", max_pixels=20).shape == (4, 5)
     with pytest.raises(UnreadableError, match=r"mask\.png .*5x4.*data\.max_pixels=19"):
         read_mask(tmp_path / "mask.png", max_pixels=19)
+
+
+def test_values_of_a_mask():
+    assert values_in(np.array([[7, 0], [255, 7]], np.uint8)) == [0, 7, 255]
 
 
 def test_reading_a_mask_from_a_fifo_fails_without_waiting(tmp_path):

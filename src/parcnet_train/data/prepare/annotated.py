@@ -63,11 +63,12 @@ class AnnotatedImage:
         file: Path of the image file; None if it is only embedded in its annotation file.
         annotation: Annotation file, for messages and for an embedded image.
         size: Height and width in pixels as shown (EXIF orientation applied). A reader sets what the
-            annotation file declares, or None; `measured` sets what the image file has.
+            annotation file declares, or None; `settle` sets what the image file has.
         split: Set that the image belongs to; None: the source does not say.
         label: Class of the whole image (classification).
         objects: Objects in the image.
         mask: File with the class of every pixel.
+        mask_classes: Names of the classes in the mask; None until it is read.
         is_relative: Whether coordinates are shares of the image instead of pixels.
     """
 
@@ -79,6 +80,7 @@ class AnnotatedImage:
     label: str | None = None
     objects: list[AnnotatedObject] = field(default_factory=list)
     mask: Path | None = None
+    mask_classes: set[str] | None = None
     is_relative: bool = False
 
 

@@ -8,8 +8,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.near_duplicates import groups_of, near_duplicates
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, Split
@@ -18,6 +16,7 @@ from parcnet_train.data.prepare.files import in_parallel
 from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.prepare.settling import content_of
 from parcnet_train.data.prepare.split import NOTHING, group_names, stratify
+from parcnet_train.data.segmentation.palette import values_in
 from parcnet_train.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -168,12 +167,12 @@ def classes_of(pool: list[AnnotatedImage], found: AnnotatedSet) -> list[set[str]
         ]
 
     def look(image: AnnotatedImage) -> set[str]:
-        values = np.unique(indices_of(image, palette)).tolist()
+        values = values_in(indices_of(image, palette))
         return {found.classes[value] for value in values if value != IGNORED}
 
-    shown: list[set[str]] = []
-    for result in in_parallel(look, pool, "masks read"):
+    unread = [image for image in pool if image.mask_classes is None]
+    for image, result in zip(unread, in_parallel(look, unread, "masks read"), strict=True):
         if isinstance(result, DataError):
             raise result
-        shown.append(result)
-    return shown
+        image.mask_classes = result
+    return [image.mask_classes or set() for image in pool]

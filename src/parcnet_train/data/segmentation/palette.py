@@ -100,6 +100,11 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
     return np.asarray(indices if step == 1 else indices // step, np.uint8)
 
 
+def values_in(mask: Mask) -> list[int]:
+    """Return the different values of a mask, sorted."""
+    return np.flatnonzero(np.bincount(mask.ravel())).tolist()
+
+
 def steps_of(image: ImageFile, content: bytes) -> tuple[int, bool]:
     """Return how Pillow changed the indices of a grayscale file.
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from parcnet_train.data.batches import IGNORED
@@ -47,7 +46,7 @@ from parcnet_train.data.prepare.sources import (
     write_file,
     write_lines,
 )
-from parcnet_train.data.segmentation.palette import encode_mask, read_mask
+from parcnet_train.data.segmentation.palette import encode_mask, read_mask, values_in
 from parcnet_train.errors import DataError
 from parcnet_train.terminal import progress
 
@@ -244,8 +243,8 @@ def verify_pair(image: Path, mask: Path) -> None:
     if indices.shape != (height, width):
         own = f"{indices.shape[1]} x {indices.shape[0]}"
         raise DataError(f"{mask} has {own} pixels, but its image has {width} x {height}. {AGAIN}")
-    allowed = np.append(np.arange(len(VOC_CLASSES)), IGNORED)
-    if others := np.setdiff1d(indices, allowed).tolist():
+    allowed = {*range(len(VOC_CLASSES)), IGNORED}
+    if others := [value for value in values_in(indices) if value not in allowed]:
         classes = len(VOC_CLASSES) - 1
         raise DataError(
             f"{mask} has the value {others[0]}; expected 0 to {classes} or {IGNORED}. {AGAIN}"

@@ -20,7 +20,7 @@ from parcnet_train.data.prepare.files import in_parallel
 from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.prepare.shapes import draw
 from parcnet_train.data.prepare.sources import write_file, write_lines
-from parcnet_train.data.segmentation.palette import Mask, encode_mask, read_mask
+from parcnet_train.data.segmentation.palette import Mask, encode_mask, read_mask, values_in
 from parcnet_train.errors import DataError
 
 COMMAND = "task=segmentation data=voc_format"
@@ -112,7 +112,7 @@ def verify(root: Path, found: AnnotatedSet, names: Sequence[str]) -> None:
         assert image.size is not None
         path = mask_path(root, name)
         mask = read_mask(path)
-        others = np.setdiff1d(mask, [*range(count), IGNORED]).tolist()
+        others = [value for value in values_in(mask) if value >= count and value != IGNORED]
         if mask.shape != image.size or others:
             raise DataError(
                 f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels and the values {others[:3]} "
