@@ -37,14 +37,21 @@ def draw(shape: AnnotatedObject, size: Size) -> Drawn:
     """
     from pycocotools import mask
 
+    return np.asarray(mask.decode(runs_of(shape, size)), np.bool_)
+
+
+def runs_of(shape: AnnotatedObject, size: Size) -> Any:
+    """Return the pixels of an object as pycocotools' run lengths; see `draw`."""
+    from pycocotools import mask
+
     if shape.runs is not None:
         height, width = shape.runs["size"]
         if (height, width) != tuple(size):
             raise ValueError(f"its mask has {width}x{height} pixels")
-        return np.asarray(mask.decode(compressed(shape.runs)), np.bool_)
+        return compressed(shape.runs)
     polygons = shape.polygons or (corners(shape.box),)
     runs = mask.frPyObjects([near(polygon, size) for polygon in polygons], *size)
-    return np.asarray(mask.decode(mask.merge(runs)), np.bool_)
+    return mask.merge(runs)
 
 
 def near(polygon: Polygon, size: Size) -> list[float]:
@@ -152,8 +159,10 @@ def encode(drawn: Drawn) -> dict[str, Any]:
 
 def area_of(shape: AnnotatedObject, size: Size) -> float:
     """Return the number of pixels of an object; the area of the box if it has only a box."""
+    from pycocotools import mask
+
     if shape.has_shape:
-        return float(draw(shape, size).sum())
+        return float(mask.area(runs_of(shape, size)))
     left, top, right, bottom = shape.box
     return (right - left) * (bottom - top)
 
