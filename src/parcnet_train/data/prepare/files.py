@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-from parcnet_train.data.decoding import JPEG, PILLOW, SUFFIXES, decode, may_be_turned
+from parcnet_train.data.decoding import JPEG, ORIENTATION, PILLOW, SUFFIXES, decode, may_be_turned
 from parcnet_train.data.folders import is_file, walk
 from parcnet_train.data.headers import read_header
+from parcnet_train.data.prepare.annotated import Split, split_named
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
@@ -25,7 +26,6 @@ from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
 
-ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = 1
 HASH = re.compile(r"[0-9a-f]{8}-(?=.)")  # label-studio puts it before the name of an upload
 BLOCK = 256  # files that are read ahead
@@ -248,6 +248,20 @@ def in_parallel(
             for result in pool.map(run, items[start : start + BLOCK]):
                 yield result
                 bar.update()
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return a path relative to a folder, with slashes; empty for the folder and outside of it."""
+    try:
+        inside = path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return ""
+    return "" if inside == "." else inside
+
+
+def split_of_path(name: str) -> Split | None:
+    """Return the split that a folder on a path is named after."""
+    return next(filter(None, map(split_named, PurePosixPath(name).parts[:-1])), None)
 
 
 def lines_of(file: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.decoding import turned_upright
 from parcnet_train.data.prepare.annotated import AnnotatedObject, Box, Polygon, Runs
 from parcnet_train.sizes import Size
 
@@ -225,24 +226,13 @@ def turned(shape: AnnotatedObject, stored: Size, orientation: int) -> AnnotatedO
         polygons.append(tuple(np.stack([x, y], axis=1).ravel().tolist()))
     runs = None
     if shape.runs is not None:
-        runs = encode(turned_mask(draw(shape, stored), orientation))
+        runs = encode(turned_upright(draw(shape, stored), orientation))
     return replace(
         shape,
         box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)),
         polygons=tuple(polygons),
         runs=runs,
     )
-
-
-def turned_mask(mask: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Return a mask of a stored image for the image as shown, by its EXIF orientation, 5 to 8."""
-    turns = {
-        5: mask.T,
-        6: np.rot90(mask, -1),
-        7: np.rot90(mask, 2).T,
-        8: np.rot90(mask),
-    }
-    return np.ascontiguousarray(turns[orientation])
 
 
 def clipped(shape: AnnotatedObject, size: Size) -> AnnotatedObject | None:

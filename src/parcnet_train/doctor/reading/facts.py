@@ -17,7 +17,14 @@ import numpy.typing as npt
 import simplejpeg
 
 from parcnet_train.data.channels import GRAY, RGB, to_gray
-from parcnet_train.data.decoding import PILLOW, damage, decode, decode_whole
+from parcnet_train.data.decoding import (
+    ORIENTATION,
+    PILLOW,
+    damage,
+    decode,
+    decode_whole,
+    turned_upright,
+)
 from parcnet_train.data.headers import MAX_PIXELS, UNKNOWN, Header, find_header, too_large
 from parcnet_train.data.near_duplicates import difference_hash
 from parcnet_train.errors import UnreadableError, first_line, reason_of
@@ -25,7 +32,6 @@ from parcnet_train.files import read_regular
 
 THUMB = 256  # longer side of the gray image that is measured, in pixels
 PREFIX = 1 << 16  # bytes that contain the header of nearly every file
-ORIENTATION = 0x0112  # tag of EXIF
 
 Gray = npt.NDArray[Any]  # (H, W), uint8
 
@@ -166,7 +172,7 @@ def measured(
     if known.kind == "JPEG":
         try:
             gray = simplejpeg.decode_jpeg(content, "GRAY", min_height=THUMB, min_width=THUMB)
-            return with_statistics(known, upright(gray[:, :, 0], orientation))
+            return with_statistics(known, turned_upright(gray[:, :, 0], orientation))
         except ValueError as error:
             reason = None if known.mode == "CMYK" else first_line(error)
     try:
@@ -197,17 +203,6 @@ def damage_of_png(content: bytes) -> str | None:
             return None
         position = end
     return "image file is truncated"
-
-
-def upright(gray: Gray, orientation: int) -> Gray:
-    """Apply an EXIF orientation to a gray image."""
-    if orientation >= 5:
-        gray = gray.T
-    if orientation in (2, 3, 6, 7):
-        gray = gray[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        gray = gray[::-1]
-    return np.ascontiguousarray(gray)
 
 
 def with_statistics(known: Facts, gray: Gray) -> Facts:

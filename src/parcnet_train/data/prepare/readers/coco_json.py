@@ -34,8 +34,7 @@ from parcnet_train.data.prepare.annotated import (
     split_named,
 )
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, read_text
-from parcnet_train.data.prepare.readers.yolo import relative
+from parcnet_train.data.prepare.files import Images, read_text, relative
 from parcnet_train.errors import DataError
 
 ROBOFLOW = "_annotations.coco.json"

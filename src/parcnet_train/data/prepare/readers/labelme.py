@@ -27,8 +27,7 @@ from parcnet_train.data.prepare.annotated import (
     Polygon,
 )
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, files_below, read_json
-from parcnet_train.data.prepare.readers.yolo import split_of_path
+from parcnet_train.data.prepare.files import Images, files_below, read_json, split_of_path
 from parcnet_train.data.prepare.shapes import (
     Drawn,
     box_of,

@@ -15,8 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from parcnet_train.data.prepare.annotated import AnnotatedImage, AnnotatedSet, split_named
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, files_below, read_text, repeated
-from parcnet_train.data.prepare.readers.yolo import split_of_path
+from parcnet_train.data.prepare.files import Images, files_below, read_text, repeated, split_of_path
 from parcnet_train.errors import ConfigError, DataError
 
 IMAGE = ("filename", "file_name", "file", "image", "image_name", "image_id", "path", "id", "img")

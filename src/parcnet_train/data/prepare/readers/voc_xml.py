@@ -27,7 +27,7 @@ from parcnet_train.data.prepare.annotated import (
     split_named,
 )
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text
+from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text, split_of_path
 from parcnet_train.errors import DataError, first_line
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def read_voc_xml(folder: Path, faults: Faults) -> AnnotatedSet:
                 folder / name,
                 folder / path,
                 size_of(root),
-                splits.get(stem) if splits else split_of_folder(path),
+                splits.get(stem) if splits else split_of_path(path),
                 objects=list(objects(root, path, faults)),
             )
         )
@@ -121,11 +121,6 @@ def read_lists(folder: Path) -> dict[str, Split | None]:
                     stem = stem.removesuffix(suffix)
                 splits[stem.strip()] = split_named(name)
     return splits
-
-
-def split_of_folder(path: str) -> Split | None:
-    """Return the split that a folder on a path is named after."""
-    return next(filter(None, map(split_named, PurePosixPath(path).parts[:-1])), None)
 
 
 def image_of(path: str, root: ElementTree.Element, images: Images) -> str | None:

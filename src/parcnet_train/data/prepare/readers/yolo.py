@@ -23,10 +23,16 @@ from parcnet_train.data.prepare.annotated import (
     AnnotatedObject,
     AnnotatedSet,
     Split,
-    split_named,
 )
 from parcnet_train.data.prepare.faults import Faults
-from parcnet_train.data.prepare.files import Images, files_below, lines_of, read_text
+from parcnet_train.data.prepare.files import (
+    Images,
+    files_below,
+    lines_of,
+    read_text,
+    relative,
+    split_of_path,
+)
 from parcnet_train.data.prepare.shapes import box_of
 from parcnet_train.errors import DataError, first_line
 
@@ -257,20 +263,6 @@ def existing(entry: str, root: Path) -> Path | None:
         return root
     places = (root.joinpath(*inner[start:]) for start in range(len(inner)))
     return next((place for place in places if place.exists()), None)
-
-
-def relative(path: Path, folder: Path) -> str:
-    """Return a path relative to a folder, with slashes; empty for the folder and outside of it."""
-    try:
-        inside = path.resolve().relative_to(folder.resolve()).as_posix()
-    except ValueError:
-        return ""
-    return "" if inside == "." else inside
-
-
-def split_of_path(name: str) -> Split | None:
-    """Return the split that a folder on a path is named after."""
-    return next(filter(None, map(split_named, PurePosixPath(name).parts[:-1])), None)
 
 
 def labels_of(root: Path, name: str) -> Path | None:
