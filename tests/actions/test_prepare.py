@@ -87,6 +87,16 @@ def test_classes_from_a_file_and_seed_of_the_run(tmp_path):
     assert record["classes"] == ["dog", "cat", "bird"]
 
 
+def test_file_of_classes_that_is_no_text_is_named_by_its_key(tmp_path):
+    class_folders(tmp_path / "pets")
+    (tmp_path / "names.txt").write_bytes(b"\xff")
+    given = overrides(
+        "split", tmp_path / "pets", tmp_path / "o", f"prepare.classes={tmp_path}/names.txt"
+    )
+    with pytest.raises(DataError, match=r"^prepare\.classes: \S+names\.txt is not UTF-8 text"):
+        run(given, tmp_path / "run")
+
+
 def test_official_archives_go_to_their_own_functions(tmp_path):
     for source, words in (
         ("imagenet", "lacks ILSVRC2012_img_train.tar"),

@@ -81,7 +81,7 @@ def convert_own(settings: Prepare, path: Path, root: Path, seed: int) -> Convert
         seed: Seed of the split.
     """
     classes_file = settings.classes if isinstance(settings.classes, str) else None
-    lines = lines_of(Path(classes_file).expanduser()) if classes_file else []
+    lines = lines_of(Path(classes_file).expanduser(), "prepare.classes") if classes_file else []
     classes = read_classes(settings.classes, lines)
     hints = Hints(
         classes,

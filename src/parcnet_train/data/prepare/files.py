@@ -145,8 +145,12 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     )
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, key: str = "prepare.input") -> str:
     """Read a text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        file: Path of the file.
+        key: Key of the configuration that names it or its folder, for messages.
 
     Raises:
         DataError: If it cannot be read.
@@ -155,12 +159,10 @@ def read_text(file: Path) -> str:
         return read_regular(file).decode("utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"prepare.input: {file} cannot be read ({reason_of(error)}); expected a text file"
+            f"{key}: {file} cannot be read ({reason_of(error)}); expected a text file"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"prepare.input: {file} is not UTF-8 text. Fix: save it as UTF-8"
-        ) from error
+        raise DataError(f"{key}: {file} is not UTF-8 text. Fix: save it as UTF-8") from error
 
 
 def read_json(file: Path) -> Any:
@@ -264,9 +266,13 @@ def split_of_path(name: str) -> Split | None:
     return next(filter(None, map(split_named, PurePosixPath(name).parts[:-1])), None)
 
 
-def lines_of(file: Path) -> list[str]:
-    """Return the non-empty lines of a text file, without surrounding white space."""
-    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+def lines_of(file: Path, key: str = "prepare.input") -> list[str]:
+    """Return the non-empty lines of a text file, without surrounding white space; see `read_text`.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    return [line.strip() for line in read_text(file, key).splitlines() if line.strip()]
 
 
 def repeated(names: Iterable[str]) -> set[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from faults import is_like
 from parcnet_train.data.prepare.annotated import Palette
 from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.prepare.readers.color_masks import VOID, read_palette
@@ -105,6 +106,20 @@ def test_damaged_table_of_colors_is_refused(tmp_path):
     file = text(tmp_path / "colors.csv", "name,r,g,b\n" + "x" * 200_000 + ",1,2,3\n")
     with pytest.raises(DataError, match=r"colors\.csv:2 is not CSV \(field larger"):
         read_palette(file)
+
+
+def test_message_names_the_key_of_the_palette(tmp_path):
+    cvat(tmp_path / "set", "a", labelmap="cat\n")
+    with pytest.raises(DataError, match=r"^prepare\.input: \S+labelmap\.txt: the line 'cat'"):
+        read("color_masks", tmp_path / "set")
+    file = tmp_path / "colors.txt"
+    for content, problem in ((b"cat\n", "the line 'cat'"), (b"\xff", "is not UTF-8 text")):
+        file.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            read("color_masks", tmp_path / "set", palette=file)
+        assert is_like(str(caught.value), f"prepare.palette: {file}…{problem}")
+    with pytest.raises(DataError, match=r"^prepare\.palette: \S+ cannot be read"):
+        read("color_masks", tmp_path / "set", palette=tmp_path)
 
 
 def test_long_lines_are_shortened_in_messages(tmp_path):

@@ -47,12 +47,12 @@ def read_color_masks(folder: Path, palette: Path | None, faults: Faults) -> Anno
         DataError: If the colors or the masks are not found.
     """
     file = palette or folder / LABELMAP
-    if not file.is_file():
+    if palette is None and not file.is_file():
         raise DataError(
             f"prepare.input={folder}: {LABELMAP} does not exist; expected CVAT's export "
             "`Segmentation mask`. Fix: prepare.palette=FILE with the colors of the classes"
         )
-    classes, meaning = read_palette(file)
+    classes, meaning = read_palette(file, "prepare.palette" if palette else "prepare.input")
     return AnnotatedSet(classes, read_masked(folder, faults), meaning)
 
 
@@ -79,20 +79,25 @@ def read_index_masks(folder: Path, classes: Sequence[str] | None, faults: Faults
     return AnnotatedSet(names, read_masked(folder, faults), Palette(indices, is_colored=False))
 
 
-def read_palette(file: Path) -> tuple[list[str], Palette]:
+def read_palette(file: Path, key: str = "prepare.input") -> tuple[list[str], Palette]:
     """Return the names of the classes, and the meaning of the colors.
 
     The background comes first: its line, or black if no line has this name or color.
 
+    Args:
+        file: File of the palette.
+        key: Key of the configuration that names it or its folder, for messages.
+
     Raises:
         DataError: If a line is invalid, or a name or a color occurs twice.
     """
-    rows = list(palette_rows(file))
+    rows = list(palette_rows(file, key))
     names, colors = [name for name, _ in rows], [color for _, color in rows]
     twice = [*sorted(repeated(names)), *sorted(repeated(map(str, colors)))]
     if twice:
         raise DataError(
-            f"{file}: {twice[0]} occurs twice; expected a name and a color of its own in every line"
+            f"{key}: {file}: {twice[0]} occurs twice; expected a name and a color of its own in "
+            "every line"
         )
     if BACKGROUND_NAME not in names and (0, 0, 0) not in colors:
         rows.insert(0, (BACKGROUND_NAME, (0, 0, 0)))
@@ -105,13 +110,13 @@ def read_palette(file: Path) -> tuple[list[str], Palette]:
     return names, Palette(indices, is_colored=True)
 
 
-def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
+def palette_rows(file: Path, key: str) -> list[tuple[str, tuple[int, int, int]]]:
     """Return the name and the color of every line of a palette.
 
     Raises:
         DataError: If a line is invalid.
     """
-    text = read_text(file)
+    text = read_text(file, key)
     if file.suffix.lower() == ".csv":
         table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
         try:
@@ -120,7 +125,9 @@ def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
                 for row in table
             ]
         except csv.Error as error:
-            raise DataError(f"{file}:{table.line_num + 1} is not CSV ({error}); {LINE}") from error
+            raise DataError(
+                f"{key}: {file}:{table.line_num + 1} is not CSV ({error}); {LINE}"
+            ) from error
     else:
         lines = [line.strip() for line in text.splitlines()]
     rows = []
@@ -132,11 +139,11 @@ def palette_rows(file: Path) -> list[tuple[str, tuple[int, int, int]]]:
             red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
         except ValueError as error:
             raise DataError(
-                f"{file}: the line {shortened(repr(line))} has no color; {LINE}"
+                f"{key}: {file}: the line {shortened(repr(line))} has no color; {LINE}"
             ) from error
         if not name.strip() or not all(0 <= part <= 255 for part in (red, green, blue)):
             raise DataError(
-                f"{file}: the line {shortened(repr(line))} has no name or no color; {LINE}"
+                f"{key}: {file}: the line {shortened(repr(line))} has no name or no color; {LINE}"
             )
         rows.append((name.strip(), (red, green, blue)))
     return rows
