@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from parcnet_train.data.detection import json_pieces
 from parcnet_train.data.detection.json_pieces import decode
 
 ENTRIES = [
@@ -72,6 +73,25 @@ def test_any_truncated_or_changed_text_gives_what_json_gives():
         same(text[:length], 20)
         at = chosen.randrange(len(text))
         same(text[:at] + chosen.choice('{}[],:"1 ') + text[at + 1 :], chosen.choice((1, 20, 10**4)))
+
+
+@pytest.mark.parametrize("entry", [12, {"a": 1}], ids=str)
+def test_a_piece_is_searched_once_for_objects(entry, monkeypatch):
+    """A search may go through a megabyte, which is much for every number of a long list."""
+    text = json.dumps({"numbers": [entry, 1] * 500, "annotations": [{"id": 1}] * 500})
+    searched = []
+
+    class Counted:
+        def finditer(self, *arguments):
+            searched.append(arguments)
+            return original.finditer(*arguments)
+
+    original = json_pieces.BETWEEN
+    monkeypatch.setattr(json_pieces, "BETWEEN", Counted())
+    for piece in (1000, 10**6):
+        searched.clear()
+        same(text, piece)
+        assert len(searched) <= len(text) / piece + 1
 
 
 def test_the_text_is_not_read_at_once():

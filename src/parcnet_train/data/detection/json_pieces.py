@@ -53,6 +53,7 @@ class Pieces:
         self.hook = hook
         self.text = ""
         self.at = 0  # position in the text up to which it is decoded
+        self.cut: int | None = None  # see `last_cut`
 
     def document(self) -> Any:
         """Decode the whole text, which is an object."""
@@ -85,11 +86,11 @@ class Pieces:
 
     def objects(self) -> list[Any] | None:
         """Decode values of a list up to the last complete object; None if that is an inner one."""
-        cuts = [each.start() for each in BETWEEN.finditer(self.text, self.tail())]
-        if not cuts:
+        cut = self.last_cut()
+        if cut <= self.at:
             return [self.value()]
         try:
-            values, end = self.decode(f"[{self.text[self.at : cuts[-1]]}]", 0)
+            values, end = self.decode(f"[{self.text[self.at : cut]}]", 0)
         except ValueError:
             return None
         if not values:  # the list ends after a comma
@@ -97,9 +98,15 @@ class Pieces:
         self.at += end - 2  # at the comma, or at the end of the list
         return list(values)
 
-    def tail(self) -> int:
-        """Return the position from which the last complete object is searched."""
-        return max(self.at, len(self.text) - TAIL)
+    def last_cut(self) -> int:
+        """Return the end of the last complete object that another one follows; 0 if none is found.
+
+        It is searched once in each text.
+        """
+        if self.cut is None:
+            cuts = BETWEEN.finditer(self.text, max(self.at, len(self.text) - TAIL))
+            self.cut = max((each.start() for each in cuts), default=0)
+        return self.cut
 
     def value(self) -> Any:
         """Decode a value."""
@@ -134,5 +141,5 @@ class Pieces:
         """Read another piece, at least as long as what is left; return whether there was one."""
         rest = self.text[self.at :]
         more = self.stream.read(max(self.piece, len(rest)))
-        self.text, self.at = rest + more, 0
+        self.text, self.at, self.cut = rest + more, 0, None
         return bool(more)
