@@ -15,7 +15,7 @@ from parcnet_train.data.prepare.readers.formats import READERS, Hints
 from parcnet_train.data.prepare.splitting import Splitting
 
 COLORS = {"cat": (220, 40, 40), "dog": (40, 60, 220)}
-ROTATED = 6  # EXIF orientation: turn the stored image clockwise
+POLYGON = "{} 0 0 0.5 0 0.5 0.5 0 0.5\n"  # a line of YOLO
 
 
 def pixels(number, size=(48, 64)):
@@ -87,6 +87,28 @@ def contents(folder):
         for path in sorted(Path(folder).rglob("*"))
         if path.is_file()
     }
+
+
+def yolo(root, count=12, line="{} 0.5 0.5 0.5 0.25\n"):
+    """Write images of cats and dogs by turns."""
+    text(root / "classes.txt", "cat\ndog\n")
+    for number in range(count):
+        picture(root / "images" / f"{number:02d}.jpg", number)
+        text(root / "labels" / f"{number:02d}.txt", line.format(number % 2))
+    return root
+
+
+def masked(root, *values, names=("background", "cat", "dog")):
+    """Write a set with masks: of index 1 above and 2 below, or of their colors in a palette."""
+    indices = np.repeat(np.array([[1], [2]], np.uint8), [20, 28], axis=0).repeat(64, axis=1)
+    for number in range(4):
+        picture(root / "JPEGImages" / f"{number}.jpg", number)
+        mask = np.array(values, np.uint8)[indices] if values else indices
+        picture(root / "SegmentationClass" / f"{number}.png", image=mask)
+    if values:
+        lines = (f"{name}:{','.join(map(str, v))}::" for name, v in zip(names, values, strict=True))
+        return text(root / "labelmap.txt", "\n".join(lines)).parent
+    return text(root / "classes.txt", "\n".join(names)).parent
 
 
 def boxed(number):

@@ -1,7 +1,6 @@
 """Conversion as a whole: layouts, resuming, links, and refused places."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,20 +12,9 @@ from parcnet_train.data.prepare import convert as module
 from parcnet_train.data.prepare import splitting
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import ConfigError, DataError
-from preparing import contents, converted, document, picture, text
-
-
-def yolo(root, count=12, line="{} 0.5 0.5 0.5 0.25\n"):
-    """Write images of cats and dogs by turns."""
-    text(root / "classes.txt", "cat\ndog\n")
-    for number in range(count):
-        picture(root / "images" / f"{number:02d}.jpg", number)
-        text(root / "labels" / f"{number:02d}.txt", line.format(number % 2))
-    return root
-
+from preparing import POLYGON, contents, converted, document, masked, picture, text, yolo
 
 YOLO_NAMES = ["cat", "dog"]
-POLYGON = "{} 0 0 0.5 0 0.5 0.5 0 0.5\n"
 
 
 def test_boxes_become_cocos_layout(tmp_path):
@@ -72,15 +60,6 @@ def test_polygons_become_masks_or_boxes(tmp_path):
     assert content["annotations"][0]["bbox"] == [0, 0, 32, 24]
     assert content["annotations"][0]["segmentation"] == [[0, 0, 32, 0, 32, 24, 0, 24]]
     assert content["annotations"][0]["area"] == 768
-
-
-def test_boxes_alone_are_no_masks(tmp_path):
-    source = yolo(tmp_path / "in")
-    with pytest.raises(ConfigError, match=r"prepare\.task=segmentation: .* only for detection"):
-        converted("yolo", source, tmp_path / "out", "segmentation")
-    text(source / "labels" / "00.txt", POLYGON.format(0))
-    with pytest.raises(DataError, match=r"a box but no outline: 11 \(first: images/01\.jpg: dog"):
-        converted("yolo", source, tmp_path / "out", "segmentation")
 
 
 def test_class_folders_become_imagenets_layout(tmp_path):
@@ -200,19 +179,6 @@ def test_classes_are_checked_and_ordered(tmp_path):
     assert [each["name"] for each in content["categories"]] == ["dog", "cow", "cat"]
 
 
-def masked(root, *values, names=("background", "cat", "dog")):
-    """Write a set with masks: of index 1 above and 2 below, or of their colors in a palette."""
-    indices = np.repeat(np.array([[1], [2]], np.uint8), [20, 28], axis=0).repeat(64, axis=1)
-    for number in range(4):
-        picture(root / "JPEGImages" / f"{number}.jpg", number)
-        mask = np.array(values, np.uint8)[indices] if values else indices
-        picture(root / "SegmentationClass" / f"{number}.png", image=mask)
-    if values:
-        lines = (f"{name}:{','.join(map(str, v))}::" for name, v in zip(names, values, strict=True))
-        return text(root / "labelmap.txt", "\n".join(lines)).parent
-    return text(root / "classes.txt", "\n".join(names)).parent
-
-
 @pytest.mark.parametrize("source", ["color_masks", "split"])
 def test_masks_follow_the_order_of_given_classes(tmp_path, source):
     values = ((0, 0, 0), (9, 9, 9), (8, 8, 8)) if source == "color_masks" else ()
@@ -225,27 +191,6 @@ def test_masks_follow_the_order_of_given_classes(tmp_path, source):
     mask = read_mask(done.root / "SegmentationClass" / "0.png")
     assert (np.unique(mask[:20]), np.unique(mask[20:])) == (3, 1)
     assert done.counts.images_of["val"] == {"cat": 1, "dog": 1}
-
-
-@pytest.mark.parametrize("source", ["yolo", "split", "color_masks"])
-def test_more_classes_than_masks_can_hold_are_refused(tmp_path, source):
-    names = ["background", *(f"class{number}" for number in range(254))]
-    colors = [(number, 0, 0) for number in range(255)]
-    if source == "yolo":
-        root = yolo(tmp_path / "in", 4, POLYGON)
-        text(root / "classes.txt", "\n".join(names[1:]))
-    else:
-        root = masked(tmp_path / "in", *(colors if source == "color_masks" else ()), names=names)
-    done = converted(source, root, tmp_path / "out", "segmentation")
-    assert (done.root / "classes.txt").read_text().split() == names
-    more = ["one", "two"]
-    if source == "color_masks":
-        with (root / "labelmap.txt").open("a") as file:
-            file.write("\none:0,1,0::\ntwo:0,2,0::\n")
-    else:
-        text(root / "classes.txt", "\n".join([*names, *more][source == "yolo" :]))
-    with pytest.raises(DataError, match=r"257 classes with the background; expected 2 to 255"):
-        converted(source, root, tmp_path / "out2", "segmentation")
 
 
 def test_split_and_counts_read_each_mask_once(tmp_path, monkeypatch):
@@ -297,44 +242,12 @@ def test_class_folders_may_have_special_names(tmp_path):
     assert (done.root / "classes.txt").read_text() == "background\ndog\n"
 
 
-def test_class_that_is_no_folder_name_is_refused(tmp_path):
-    picture(tmp_path / "in" / "a.jpg")
-    text(tmp_path / "in" / "t.csv", "filename,label\na.jpg,cat/dog\n")
-    with pytest.raises(DataError, match="cannot be the name of a folder: 1"):
-        converted("csv", tmp_path / "in", tmp_path / "out")
-
-
 def test_images_in_several_sets_are_refused_unless_split_anew(tmp_path):
     source = yolo(tmp_path / "in")
     text(source / "data.yaml", "train: images\nval: images\nnames: [cat, dog]\n")
     with pytest.raises(DataError, match=r"the source lists in several sets: 12 \(first"):
         converted("yolo", source, tmp_path / "out")
     assert converted("yolo", source, tmp_path / "out", keep=False).counts.images["train"] == 9
-
-
-@pytest.mark.parametrize("name", ["a\nb", "a\0b", "a\u2028b", "\x1b[31m"])
-def test_names_that_break_lists_are_refused(tmp_path, name):
-    source = yolo(tmp_path / "in")
-    text(source / "data.yaml", json.dumps({"names": [name, "dog"]}))
-    with pytest.raises(DataError, match=r"classes whose name has a control .* 1 \(first: \S+\)"):
-        converted("yolo", source, tmp_path / "out")
-    text(source / "data.yaml", "names: [cat, cat]\n")
-    with pytest.raises(DataError, match=r"classes that occur twice: 1 \(first: cat\)"):
-        converted("yolo", source, tmp_path / "out")
-
-
-def test_image_names_that_break_lists_are_refused(tmp_path):
-    source = yolo(tmp_path / "in", line=POLYGON)
-    name = os.fsdecode(b"\xff\xfe")
-    for folder, ending in (("images", ".jpg"), ("labels", ".txt")):
-        (source / folder / f"00{ending}").rename(source / folder / f"{name}{ending}")
-    with pytest.raises(DataError, match="images whose name is not UTF-8 text: 1"):
-        converted("yolo", source, tmp_path / "out", "segmentation")
-    for folder, ending in (("images", ".jpg"), ("labels", ".txt")):
-        (source / folder / f"{name}{ending}").rename(source / folder / f" 0{ending}")
-    with pytest.raises(DataError, match="begin or end with white space, or are empty: 1"):
-        converted("yolo", source, tmp_path / "out", "segmentation")
-    assert not converted("yolo", source, tmp_path / "out", "detection").was_complete
 
 
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
