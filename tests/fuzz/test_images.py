@@ -11,8 +11,9 @@ from PIL import Image
 
 from fuzzing import ends_well, folder, fuzz, hostile_bytes
 from parcnet_train.data.decoding import decode_whole, read_image
+from parcnet_train.data.prepare.annotated import AnnotatedImage, Palette
 from parcnet_train.data.prepare.files import measure
-from parcnet_train.data.prepare.masks import indices_of_colors
+from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.errors import DataError
 
@@ -89,11 +90,18 @@ contents = st.one_of(
 SUFFIXES = (".jpg", ".png", ".gif", ".tif", ".webp", ".jp2", "")
 
 
+BLACK = Palette({0: 0}, is_colored=True)
+
+
+def indices_of_colors(path):
+    return indices_of(AnnotatedImage(path.name, path, mask=path), BLACK)
+
+
 def mask_or_colors(path):
     try:
         read_mask(path)
     except DataError:
-        indices_of_colors(path, {0: 0})
+        indices_of_colors(path)
         raise
 
 
@@ -105,7 +113,7 @@ def test_images_and_masks_are_read_or_refused(content, suffix):
         for function in (
             lambda: read_image(path),
             lambda: mask_or_colors(path),
-            lambda: indices_of_colors(path, {0: 0}),
+            lambda: indices_of_colors(path),
         ):
             error = ends_well(function, root)
             assert error is None or str(path) in str(error)

@@ -9,7 +9,6 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -18,17 +17,15 @@ from parcnet_train.data.decoding import JPEG, ORIENTATION, PILLOW, SUFFIXES, dec
 from parcnet_train.data.folders import is_file, walk
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import Split, split_named
-from parcnet_train.distributed.processes import own_cores
+from parcnet_train.data.threads import in_threads
 from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 from parcnet_train.sizes import Size
-from parcnet_train.terminal import progress
 
 log = logging.getLogger(__name__)
 
 UPRIGHT = 1
 HASH = re.compile(r"[0-9a-f]{8}-(?=.)")  # label-studio puts it before the name of an upload
-BLOCK = 256  # files that are read ahead
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -228,10 +225,10 @@ def read_embedded(file: Path) -> bytes:
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], title: str
 ) -> Iterator[Result | DataError]:
-    """Yield the results of a function in order, or its errors, computed in threads.
+    """Return the results of a function in order, or its errors, computed in threads.
 
     Args:
-        function: Function; a `DataError` that it raises is yielded.
+        function: Function; a `DataError` that it raises takes the result's place.
         items: Arguments.
         title: Title of the progress bar.
 
@@ -245,11 +242,7 @@ def in_parallel(
         except DataError as error:
             return error
 
-    with ThreadPoolExecutor(own_cores()) as pool, progress(title, len(items)) as bar:
-        for start in range(0, len(items), BLOCK):
-            for result in pool.map(run, items[start : start + BLOCK]):
-                yield result
-                bar.update()
+    return in_threads(run, items, title)
 
 
 def relative(path: Path, folder: Path) -> str:
