@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from parcnet_train.data.batches import ClassificationBatch, DetectionBatch, SegmentationBatch
+from parcnet_train.pages import batches as module
 from parcnet_train.pages.batches import BATCHES, FirstBatches
 from parcnet_train.pages.parts import VALUES
 from parcnet_train.runs.directories import read_values
@@ -23,15 +24,19 @@ class Module:
     watch_images = None
 
 
-def fed(folder, batches, count=2, step=0):
+def fed(folder, batches, count=2, step=0, draws=True, ends=True):
     """Feed batches as a training does: the callback's hook, then the images of the step."""
     callback, trainer, module = FirstBatches(folder, count), Trainer(), Module()
     trainer.global_step = step
     callback.on_train_start(trainer, module)
     for number, batch in enumerate(batches):
         callback.on_train_batch_start(trainer, module, batch, number)
-        if module.watch_images is not None:
+        if module.watch_images is not None and draws:
             module.watch_images(batch.images)
+    if ends:
+        callback.on_train_end(trainer, module)
+    assert module.watch_images is None or not ends
+    assert callback.batch is None or not ends
     return module
 
 
@@ -47,7 +52,7 @@ def classified(seed):
 
 def test_pictures_show_the_pixels_that_the_network_gets(tmp_path):
     batches = [classified(seed) for seed in range(BATCHES + 2)]
-    module = fed(tmp_path, batches)
+    module = fed(tmp_path, batches, ends=False)
     assert module.watch_images is None
     files = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert files == [f"batch_{b}_{i}.jpg" for b in range(1, BATCHES + 1) for i in (1, 2)]
@@ -106,6 +111,21 @@ def test_boxes_and_masks_are_drawn(batch, captions, tmp_path):
 
 def test_a_failure_is_a_warning_and_ends_it(tmp_path, caplog):
     batches = [classified(0)._replace(labels=torch.tensor([7, 7, 7]))] * (BATCHES + 1)
-    assert fed(tmp_path, batches).watch_images is None
+    assert fed(tmp_path, batches, ends=False).watch_images is None
+    page = tmp_path / "report.html"
     assert len(caplog.messages) == 1
-    assert "the first batches are left out" in caplog.messages[0]
+    assert caplog.messages[0].startswith(f"{page}: the first batches are left out: ")
+
+
+def test_a_task_that_shows_no_images_is_watched_no_longer_than_others(tmp_path):
+    batches = [classified(seed) for seed in range(BATCHES + 1)]
+    assert fed(tmp_path, batches, draws=False, ends=False).watch_images is None
+    assert not (tmp_path / VALUES).exists()
+
+
+def test_every_picture_is_written_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(module, "save", lambda *given: written.append(given))
+    fed(tmp_path, [classified(seed) for seed in range(BATCHES + 2)])
+    ((_, key, _, blocks),) = written
+    assert (key, [each.title for each in blocks]) == ("batches", ["Batch 1", "Batch 2", "Batch 3"])

@@ -21,9 +21,13 @@ def test_ema_and_trained_weights_share_a_figure():
     series = {"val/top1": points, "val/raw/top1": points, "val/loss": points}
     loss, metric = curves(series, "val/top1")
     assert (loss.name, metric.name) == ("curve_loss", "curve_metric")
-    labels = [line.get_label() for line in metric.content.axes[0].lines]
+    labels = [text.get_text() for text in metric.content.axes[0].get_legend().texts]
     assert labels == ["EMA weights", "trained weights"]
     assert "EMA weights from 0.5 to 0.75" in metric.alt
+
+
+def test_one_point_is_no_curve():
+    assert list(curves({"val/top1": ([1.0], [0.5])}, "val/top1")) == []
 
 
 def test_a_run_without_logs_has_no_curves():

@@ -44,6 +44,15 @@ def test_svg_of_two_names_share_no_id():
     assert not one & other
 
 
+def test_names_are_no_formulas_and_all_are_in_the_legend():
+    names = ["$5 to $10", "a$\\foo$", "_hidden"]
+    figure = lines("F1", {name: ([0, 1], [0, 1]) for name in names}, "score")
+    text = svg(figure, "names").decode()
+    assert [name for name in names if f">{name}</text>" in text] == names
+    assert png(figure)
+    assert svg(bars("F1", names, {"F1": [1, 2, 3]}), "bars").count(b"$") == 4
+
+
 def test_png_is_written(drawn):
     assert drawn[1].startswith(b"\x89PNG")
 

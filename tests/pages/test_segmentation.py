@@ -1,6 +1,7 @@
 """Quality of a segmentation on a page."""
 
 import numpy as np
+import pytest
 import torch
 
 from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
@@ -9,11 +10,18 @@ from parcnet_train.pages.segmentation import (
     AT_BOUNDARY,
     ELSEWHERE,
     Collector,
-    Evaluated,
+    Example,
+    Found,
     beside,
-    blocks,
     draw_errors,
+    evaluated,
+    examples,
+    quality,
 )
+
+
+class Data:
+    class_names = ("road", "sky")
 
 
 def truth_of(size=40):
@@ -71,15 +79,36 @@ def test_errors_have_the_color_of_their_distance():
 def test_page_names_the_worst_class_and_the_errors_at_boundaries():
     confusion = np.array([[90, 10], [30, 70]])
     by_distance = np.array([[50, 25], [50, 5], [100, 10], [0, 0], [0, 0], [0, 0]])
-    data = type("Data", (), {"class_names": ["road", "sky"]})
-    task = type("Task", (), {"pictures": 2})
-    found = Evaluated(confusion, by_distance, 3, [], [])
-    (iou, matrix, boundary), examples = blocks(found, task, data)
+    each = evaluated(Found(confusion, by_distance, 3, [], []), None, Data)
+    iou, matrix, boundary = quality(each)
     assert iou.table.rows[0] == ["sky", "100", "63.6 %", "87.5 %", "70.0 %"]  # 70 / 110
     assert "of sky, predicted as road: 30.0 % of it" in matrix.text
     assert "in 3 images. 75 % of the errors are closer than 4 pixels, where 50 %" in boundary.text
     assert boundary.table.rows[0] == ["0 to 2", "50", "25", "50.0 %"]
-    assert examples == []
+    assert examples(each, 2, Data) == []
+
+
+def test_no_error_is_named_without_one():
+    by_distance = np.array([[50, 0], *[[0, 0]] * 5])
+    found = Found(np.diag([90, 70]), by_distance, 3, [], [])
+    _, matrix, boundary = quality(evaluated(found, None, Data))
+    assert matrix.text == "Shares of the pixels of a class, all classes."
+    assert boundary.text.endswith("in 3 images.")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_examples_of_any_channels_show_every_image_once(channels):
+    classes = truth_of(8).numpy()
+    view = type("View", (), {"image": np.zeros((8, 8, channels), np.uint8), "mask": classes})
+    names = np.array([b"a.png", b"b.png", b"c.png"])
+    methods = {"read": lambda _, __: view, "files": lambda _: names, "__len__": lambda _: 3}
+    data = type("Data", (Data,), {"val_set": type("Set", (), methods)()})
+    right, wrong, worse = (Example(share, n, classes) for n, share in enumerate((0.0, 0.1, 0.2)))
+    found = Found(np.eye(2), np.ones((6, 2)), 3, [right, wrong, worse], [worse, wrong, right])
+    best, worst = examples(evaluated(found, None, data), 2, data)
+    assert [each.caption.partition(":")[0] for each in best.drawings] == ["a.png", "b.png"]
+    assert [each.caption.partition(":")[0] for each in worst.drawings] == ["c.png"]
+    assert len(examples(evaluated(found, None, data), 3, data)) == 1
 
 
 def test_panels_stand_beside_each_other():

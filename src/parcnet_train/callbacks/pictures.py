@@ -17,6 +17,7 @@ from parcnet_train.runs.loggers import attempt
 from parcnet_train.visualize.pictures import Pair, Picture, encode, grid
 
 NAME = "val/pictures"  # name in the loggers
+LOGGERS = (TensorBoardLogger, WandbLogger)  # that take pictures
 
 DrawPairs = Callable[[Any, Any], Iterable[Pair]]
 
@@ -87,3 +88,4 @@ def log_picture(loggers: Iterable[Logger], name: str, picture: Picture, step: in
 def add_image(logger: TensorBoardLogger, name: str, picture: Picture, step: int) -> None:
     """Log a picture to TensorBoard."""
     logger.experiment.add_image(name, picture, step, dataformats="HWC")
+    logger.experiment.flush()  # after the training nobody does, and the picture would be lost

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,16 @@ from parcnet_train.data.batches import (
     DetectionBatch,
     SegmentationBatch,
 )
-from parcnet_train.errors import first_line
-from parcnet_train.pages.parts import Block, Drawing, save
+from parcnet_train.pages.parts import Block, Drawing, harmless, save
 from parcnet_train.visualize.class_maps import draw_classes
 from parcnet_train.visualize.detections import draw_boxes
 from parcnet_train.visualize.pictures import Picture, encode, fitted, to_picture
 
-log = logging.getLogger(__name__)
-
 BATCHES = 3
 SIDE = 240  # longer side of an image without boxes or masks, in pixels
-MOST = 24  # largest factor by which they are enlarged
+LARGEST_FACTOR = 24  # by which they are enlarged
+FIRST_BATCHES = "batches"  # key of the section
+LOSS = "the first batches are left out"  # if they cannot be drawn or written
 
 
 class FirstBatches(Callback):
@@ -45,6 +43,7 @@ class FirstBatches(Callback):
         self.folder = folder
         self.count = count
         self.batch: Any = None  # batch of the current step
+        self.steps = 0  # that have begun
         self.blocks: list[Block] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -56,12 +55,26 @@ class FirstBatches(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the batch of the step, and end after some."""
-        if len(self.blocks) == BATCHES:
-            pl_module.watch_images = None  # type: ignore[assignment]
-            self.batch, self.blocks = None, []
-        elif pl_module.watch_images is not None:
+        """Keep the batch of the step; stop after `BATCHES` batches."""
+        if pl_module.watch_images is None:
+            return
+        if self.steps == BATCHES:
+            self.stop(pl_module)
+        else:
             self.batch = batch
+            self.steps += 1
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the pictures of a training of fewer batches."""
+        self.stop(pl_module)
+
+    def stop(self, pl_module: pl.LightningModule) -> None:
+        """Write what was drawn, and watch no longer."""
+        pl_module.watch_images = None  # type: ignore[assignment]
+        if self.blocks:
+            with harmless(self.folder, LOSS):
+                save(self.folder, FIRST_BATCHES, "First training batches, as fed", self.blocks)
+        self.batch, self.blocks = None, []
 
     def draw(self, images: Tensor) -> None:
         """Draw the images that the network gets in this step; a failure is a warning.
@@ -69,20 +82,21 @@ class FirstBatches(Callback):
         Args:
             images: Images `(B, 3, H, W)` uint8, or float in [0, 1].
         """
-        number = len(self.blocks) + 1
-        try:
-            drawings = [
-                Drawing(f"batch_{number}_{place + 1}", encode(picture), alt, caption)
-                for place in range(min(self.count, len(images)))
-                for picture, alt, caption in [self.drawn(images, place)]
-            ]
-            size = f"{len(images)} images of {images.shape[3]}x{images.shape[2]} pixels"
-            kind = "pictures" if isinstance(self.batch, ClassificationBatch) else "pictures wide"
-            self.blocks.append(Block(f"Batch {number}", f"{size}.", drawings, kind=kind))
-            save(self.folder, "batches", "First training batches, as fed", self.blocks)
-        except Exception as error:  # no picture may stop a training
-            log.warning("report.html: the first batches are left out: %s", first_line(error))
-            self.blocks += [Block("")] * (BATCHES - len(self.blocks))
+        with harmless(self.folder, LOSS):
+            self.blocks.append(self.block(images))
+            return
+        self.steps = BATCHES  # the next would fail as well
+
+    def block(self, images: Tensor) -> Block:
+        """Return the pictures of the batch."""
+        drawings = [
+            Drawing(f"batch_{self.steps}_{place + 1}", encode(picture), alt, caption)
+            for place in range(min(self.count, len(images)))
+            for picture, alt, caption in [self.drawn(images, place)]
+        ]
+        size = f"{len(images)} images of {images.shape[3]}x{images.shape[2]} pixels"
+        kind = "pictures" if isinstance(self.batch, ClassificationBatch) else "pictures wide"
+        return Block(f"Batch {self.steps}", f"{size}.", drawings, kind=kind)
 
     def drawn(self, images: Tensor, place: int) -> tuple[Picture, str, str]:
         """Return an image of the batch with its labels, its description and its caption."""
@@ -104,4 +118,4 @@ class FirstBatches(Callback):
         assert isinstance(batch, ClassificationBatch)
         name = self.names[int(batch.labels[place])]
         caption = f"{name}, mixed with another image" if image.is_floating_point() else name
-        return fitted(picture, SIDE, MOST), f"Training image of the class {name}", caption
+        return fitted(picture, SIDE, LARGEST_FACTOR), f"Training image of the class {name}", caption

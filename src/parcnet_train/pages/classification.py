@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from parcnet_train.classification.predictions import GatherPredictions, Predictions
 from parcnet_train.classification.quality import (
-    Scores,
     calibrate,
     confusion_matrix,
     most_confused,
@@ -19,10 +18,11 @@ from parcnet_train.classification.quality import (
 )
 from parcnet_train.data.batches import ClassificationBatch
 from parcnet_train.errors import DataError
-from parcnet_train.pages.batches import MOST, SIDE
-from parcnet_train.pages.data import name_of
-from parcnet_train.pages.figures import MOST_CLASSES, bars, lines, matrix
-from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table
+from parcnet_train.pages.batches import LARGEST_FACTOR, SIDE
+from parcnet_train.pages.confusion import confusion_drawings, most_wrong
+from parcnet_train.pages.data import kept_classes, name_of
+from parcnet_train.pages.figures import MOST_CLASSES, bars, lines
+from parcnet_train.pages.parts import Block, Drawing, Table, percent
 from parcnet_train.visualize.pictures import encode, fitted
 
 PAIRS = 15  # most confused pairs of classes in the table
@@ -45,27 +45,44 @@ class Collector:
         return self.found.compute()
 
 
-def blocks(found: Predictions, task: Any, data: Any) -> tuple[list[Block], list[Block]]:
-    """Return how good the predictions are, in all and per class, and examples."""
-    names = list(data.class_names)
-    confusion = confusion_matrix(found.labels, found.classes, len(names))
-    quality = [
+class Evaluated(NamedTuple):
+    """Predictions of an evaluation, and their confusion matrix.
+
+    Classes that were not evaluated are left out, so that the class indices are positions in
+    `names`.
+    """
+
+    found: Predictions
+    confusion: Integers  # (K, K)
+    names: list[str]  # of the K evaluated classes
+
+
+def evaluated(found: Predictions, task: Any, data: Any) -> Evaluated:
+    """Return the predictions with the indices of the evaluated classes."""
+    kept = kept_classes(data)
+    found = found._replace(
+        labels=np.searchsorted(kept, found.labels), classes=np.searchsorted(kept, found.classes)
+    )
+    names = [data.class_names[each] for each in kept]
+    return Evaluated(found, confusion_matrix(found.labels, found.classes, len(names)), names)
+
+
+def quality(each: Evaluated) -> list[Block]:
+    """Return how good the predictions are, in all and per class."""
+    confusion, names = each.confusion, each.names
+    return [
         confusion_block(confusion, names),
-        scores_block(confusion, scores_of(confusion), names),
-        calibration_block(found),
+        scores_block(confusion, names),
+        calibration_block(each.found),
     ]
-    return quality, example_blocks(found, confusion, min(task.pictures, MOST_IMAGES), data)
 
 
 def confusion_block(confusion: Integers, names: Sequence[str]) -> Block:
     """Return the confusion matrix, of the most confused classes if there are many."""
     shown = most_wrong(confusion)
-    part, labels = confusion[np.ix_(shown, shown)], [names[each] for each in shown]
-    shares = 100 * part / np.maximum(confusion[shown].sum(axis=1, keepdims=True), 1)
-    pairs = most_confused(confusion, PAIRS)
     rows = [
-        [names[true], names[wrong], f"{count:,}", f"{100 * count / confusion[true].sum():.1f} %"]
-        for true, wrong, count in pairs
+        [names[true], names[predicted], f"{count:,}", percent(count / confusion[true].sum())]
+        for true, predicted, count in most_confused(confusion, PAIRS)
     ]
     which = (
         f"the {len(shown)} most confused of {len(names):,} classes"
@@ -73,31 +90,18 @@ def confusion_block(confusion: Integers, names: Sequence[str]) -> Block:
         else "all classes"
     )
     worst = "; ".join(f"{r[2]} of {r[0]} as {r[1]}" for r in rows[:3]) or "no image"
-    drawings = [
-        Drawing(
-            f"confusion_{key}",
-            matrix(title, values, labels, "predicted", "true", form),
-            f"Confusion matrix, {key}, {which}. Most often wrong: {worst}.",
-        )
-        for key, title, values, form in (
-            ("counts", "Images", part, "{:.0f}"),
-            ("normalized", "Share of the true class, %", shares, "{:.0f}"),
-        )
-    ]
+    alt = f"It shows {which}. Most often wrong: {worst}."
+    labels = [names[each] for each in shown]
+    drawings = confusion_drawings(confusion, shown, labels, "Images", alt)
     hits, total = int(confusion.trace()), int(confusion.sum())
     text = f"{hits:,} of {total:,} images are right; the matrix shows {which}."
     table = Table(("true class", "predicted", "images", "share of the class"), rows, 2)
     return Block("Confusion", text, drawings, table if rows else None)
 
 
-def most_wrong(confusion: Integers) -> list[int]:
-    """Return the classes with the most errors, at most `MOST_CLASSES`, in their order."""
-    wrong = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * confusion.diagonal()
-    return sorted(np.argsort(-wrong, kind="stable")[:MOST_CLASSES].tolist())
-
-
-def scores_block(confusion: Integers, scores: Scores, names: Sequence[str]) -> Block:
+def scores_block(confusion: Integers, names: Sequence[str]) -> Block:
     """Return precision, recall and F1 of every class, the worst first."""
+    scores = scores_of(confusion)
     order = np.argsort(np.nan_to_num(scores.f1, nan=2), kind="stable").tolist()
     rows = [
         [names[n], f"{confusion[n].sum():,}", *(percent(each[n]) for each in scores)] for n in order
@@ -117,18 +121,15 @@ def scores_block(confusion: Integers, scores: Scores, names: Sequence[str]) -> B
     return Block("Per class", text, [drawing], Table(headings, rows))
 
 
-def percent(share: float) -> str:
-    """Return a share in percent; `-` if it is not defined."""
-    return "-" if np.isnan(share) else f"{100 * share:.1f} %"
-
-
 def calibration_block(found: Predictions) -> Block:
     """Return how well the probabilities fit the share of right predictions."""
-    bins = calibrate(found.confidences, found.classes == found.labels)
+    if not len(found.labels):
+        return Block("Calibration", "No image was evaluated.")
+    hits = found.classes == found.labels
+    bins = calibrate(found.confidences, hits)
     filled = bins.counts > 0
     points = bins.confidences[filled].tolist(), bins.accuracies[filled].tolist()
-    mean = float(found.confidences.mean()) if len(found.labels) else float("nan")
-    accuracy = float((found.classes == found.labels).mean()) if len(found.labels) else mean
+    mean, accuracy = float(found.confidences.mean()), float(hits.mean())
     reliability = lines(
         "Calibration",
         {"network": points, "ideal": ([0.0, 1.0], [0.0, 1.0])},
@@ -139,12 +140,13 @@ def calibration_block(found: Predictions) -> Block:
     )
     edges = [f"{n / len(filled):.2f}" for n in range(1, len(filled) + 1)]
     counts = bars("Images by confidence", edges, {"images": bins.counts}, "images")
-    word = "over" if mean > accuracy else "under"
     text = (
         f"The expected calibration error (ECE) is {100 * bins.error:.2f} %: the mean confidence is "
-        f"{100 * mean:.1f} %, and {100 * accuracy:.1f} % are right, so the network is "
-        f"{word}confident."
+        f"{100 * mean:.1f} %, and {100 * accuracy:.1f} % are right"
     )
+    if mean != accuracy:
+        text += f", so the network is {'over' if mean > accuracy else 'under'}confident"
+    text += "."
     drawings = [
         Drawing("calibration", reliability, f"Share of right predictions by confidence. {text}"),
         Drawing("confidences", counts, "Bars: number of images by confidence, upper end of a bin."),
@@ -152,15 +154,16 @@ def calibration_block(found: Predictions) -> Block:
     return Block("Calibration", text, drawings)
 
 
-def example_blocks(found: Predictions, confusion: Integers, most: int, data: Any) -> list[Block]:
+def examples(each: Evaluated, most: int, data: Any) -> list[Block]:
     """Return the surest right and wrong predictions, and images of the most confused classes."""
+    found, confusion, _ = each
     right = found.classes == found.labels
     order = np.argsort(-found.confidences, kind="stable")
     best, worst = order[right[order]], np.argsort(found.of_truth, kind="stable")
     confused = [
         int(rows[np.argmax(found.confidences[rows])])
-        for true, wrong, _ in most_confused(confusion, most)
-        for rows in [np.flatnonzero((found.labels == true) & (found.classes == wrong))]
+        for true, predicted, _ in most_confused(confusion, most)
+        for rows in [np.flatnonzero((found.labels == true) & (found.classes == predicted))]
     ]
     groups = [
         ("best", "Best", "Right, with the highest probability.", best[:most]),
@@ -173,27 +176,27 @@ def example_blocks(found: Predictions, confusion: Integers, most: int, data: Any
         ("confused", "Most confused", "One image of each of the most confused pairs.", confused),
     ]
     return [
-        Block(title, text, list(drawn(found, rows, key, data)), kind="pictures")
+        Block(title, text, list(drawn(each, rows, key, data)), kind="pictures")
         for key, title, text, rows in groups
         if len(rows)
     ]
 
 
 def drawn(
-    found: Predictions, rows: Sequence[int] | Integers, key: str, data: Any
+    each: Evaluated, rows: Sequence[int] | Integers, key: str, data: Any
 ) -> Iterator[Drawing]:
     """Yield pictures of images with their file, true class and predicted class."""
-    names = data.class_names
+    found, names = each.found, each.names
     for number, row in enumerate(rows, 1):
-        sample, true, wrong = (int(each[row]) for each in found[:3])
+        sample, true, predicted = (int(column[row]) for column in found[:3])
         try:
             image = data.val_set.original(sample)
         except DataError:
             continue
-        prediction = f"{names[wrong]} at {percent(found.confidences[row])}"
+        prediction = f"{names[predicted]} at {percent(found.confidences[row])}"
         file = name_of(data.val_set, sample)
         caption = f"{file}: {names[true]}"
-        if true != wrong:
+        if true != predicted:
             caption = f"{caption}, predicted {prediction}"
         alt = f"Image {file} of the class {names[true]}, predicted {prediction}"
-        yield Drawing(f"{key}_{number}", encode(fitted(image, SIDE, MOST)), alt, caption)
+        yield Drawing(f"{key}_{number}", encode(fitted(image, SIDE, LARGEST_FACTOR)), alt, caption)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ REMARK = (
 )
 MOST_LINES = len(COLORS) - 1  # best rows that have a curve
 CURVES = (
-    "The metric of the validation set, its mean over the seeds; of more than "
-    f"{MOST_LINES} rows with the same metric, the best."
+    "Validation metric, averaged over the seeds. "
+    f"At most the {MOST_LINES} best rows per metric are drawn."
 )
 MOST_KEYS = 40  # differing keys of the table
 LATENCY = re.compile(r"latency/(?P<backbone>[^/]+)/(?P<form>[^/]+/[^/]+)/milliseconds")
@@ -120,10 +119,17 @@ def facts_of(run: Run) -> dict[str, Any]:
 
 
 def differing(facts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys whose values differ, at most `MOST_KEYS`; hashes of files are left out."""
+    """Return the keys whose values differ, at most `MOST_KEYS`.
+
+    Hashes of files are left out, and keys that have the same values as an earlier one.
+    """
     every = dict.fromkeys(key for each in facts for key in each if "sha256" not in key)
-    found = [key for key in every if len({shown(each.get(key)) for each in facts}) > 1]
-    return [key for key in found if key not in ("parameters", "checkpoint")][:MOST_KEYS]
+    found: dict[tuple[str, ...], str] = {}
+    for key in every:
+        column = tuple(shown(each.get(key)) for each in facts)
+        if len(set(column)) > 1 and key not in ("parameters", "checkpoint"):
+            found.setdefault(column, key)
+    return [*found.values()][:MOST_KEYS]
 
 
 def name_of(group: Group) -> str:
@@ -145,8 +151,11 @@ def multiply_adds_of(group: Group) -> str:
 
 def minutes_of(group: Group) -> str:
     """Return the time of the first run in minutes, if it is known."""
-    seconds = group.runs[0].results.get("seconds")
-    return "" if seconds is None else f"{timedelta(seconds=seconds) / timedelta(minutes=1):.1f}"
+    run = group.runs[0]
+    seconds = run.results.get("seconds")
+    sessions = (run.provenance or {}).get("sessions") or []
+    # Of a resumed training, only the time of the last session is known.
+    return "" if seconds is None or len(sessions) > 1 else f"{seconds / 60:.1f}"
 
 
 def latencies_below(folders: Sequence[Path]) -> dict[str, str]:
@@ -174,7 +183,7 @@ def curves_of(groups: Sequence[Group]) -> Iterator[Drawing]:
         series: dict[str, Points] = {}
         for group in best:
             epochs, means, _ = learning(group.runs)
-            if epochs:
+            if len(epochs) > 1:
                 series[name_of(group)] = [float(epoch) for epoch in epochs], means
         if not series:
             continue

@@ -27,7 +27,7 @@ def curve_blocks(folder: Path, monitor: str) -> list[Block]:
     drawings = list(curves(series, monitor))
     if not drawings:
         return []
-    text = "Values of single steps are noisy; of long runs, neighbors are averaged."
+    text = "Single steps are noisy; in long runs, neighboring points are averaged."
     return [Block("Training", text, drawings)]
 
 
@@ -52,7 +52,11 @@ def curves(series: Mapping[str, Points], monitor: str) -> Iterator[Drawing]:
         "images_per_second": "Images per second",
     }
     for key, wanted in panels.items():
-        found = {label: series[column] for label, column in wanted.items() if column in series}
+        found = {
+            label: series[column]
+            for label, column in wanted.items()
+            if column in series and len(series[column][0]) > 1
+        }
         if found:
             markers = [label for label in found if label not in EVERY_STEP]
             figure = lines(titles[key], found, "epoch", markers=markers)

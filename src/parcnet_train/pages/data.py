@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,15 +30,17 @@ def sets_of(data: Any) -> dict[str, Any]:
     return {TITLES[split]: each for split, each in made.items() if each is not None}
 
 
+def kept_classes(data: Any) -> Sequence[int]:
+    """Return the classes that are evaluated, in their order."""
+    return data.evaluated_classes or range(len(data.class_names))
+
+
 def name_of(dataset: Any, sample: int) -> str:
     """Return the file name of an image for a page; the row of a table without files."""
     files = dataset.files()
-    number = int(dataset.images[sample]) if isinstance(dataset, BoxedImages) else sample
-    if isinstance(dataset, BoxedImages):
-        files = dataset.annotations.files
     if len(files) < len(dataset):
         return f"row {sample}"
-    return printable(os.fsdecode(files[number]))
+    return printable(os.fsdecode(files[sample]))
 
 
 def data_blocks(data: Any) -> list[Block]:
@@ -47,14 +49,16 @@ def data_blocks(data: Any) -> list[Block]:
     Args:
         data: Data module of one of the three tasks whose sets are created.
     """
-    sets, names = sets_of(data), list(data.class_names)
+    sets, kept = sets_of(data), kept_classes(data)
+    names = [data.class_names[each] for each in kept]
     boxed = {title: each for title, each in sets.items() if isinstance(each, BoxedImages)}
     if boxed:
         return [*box_blocks(boxed, names)]
     looks = {title: look(each, len(names)) for title, each in sets.items()}
     sizes = {title: sizes for title, (sizes, _) in looks.items() if len(sizes)}
     if all(isinstance(each, ImageDataset) for each in sets.values()):
-        counts = {title: each.class_counts(len(names)) for title, each in sets.items()}
+        every = len(data.class_names)
+        counts = {title: each.class_counts(every)[kept] for title, each in sets.items()}
         return [class_block(names, counts, "images"), *size_block(sizes, READ)]
     pixels = {title: counts for title, (_, counts) in looks.items()}
     return [class_block(names, pixels, "pixels", READ), *size_block(sizes, READ)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.batches import DetectionBatch
+from parcnet_train.data.channels import to_rgb
 from parcnet_train.detection.errors import (
     HIT,
     RECALLS,
@@ -24,10 +25,10 @@ from parcnet_train.detection.errors import (
 from parcnet_train.detection.evaluation import FoundObjects, problem_of
 from parcnet_train.detection.evaluators import Problem
 from parcnet_train.errors import DataError
-from parcnet_train.pages.classification import percent
+from parcnet_train.pages.confusion import confusion_drawings, most_wrong
 from parcnet_train.pages.data import name_of
-from parcnet_train.pages.figures import MOST_CLASSES, bars, lines, matrix
-from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table
+from parcnet_train.pages.figures import bars, lines
+from parcnet_train.pages.parts import Block, Drawing, Table, percent
 from parcnet_train.visualize.detections import SHOWN_FROM, draw_boxes
 from parcnet_train.visualize.pictures import encode
 
@@ -49,6 +50,7 @@ class Evaluated(NamedTuple):
     problem: Problem
     matches: Matches
     samples: npt.NDArray[np.int64]  # (n,) position in the data set of each image of the problem
+    names: list[str]  # of the classes, first the background
 
 
 class Collector:
@@ -62,25 +64,23 @@ class Collector:
         return task.found.compute()
 
 
-def evaluated(found: FoundObjects, data: Any, most: int) -> Evaluated:
-    """Match the `most` best detections per image and class to the objects."""
+def evaluated(found: FoundObjects, task: Any, data: Any) -> Evaluated:
+    """Match the detections that count to the objects."""
     annotations = data.val_set.annotations
-    problem = problem_of(annotations, found, most)
+    problem = problem_of(annotations, found, task.evaluated_detections)
     samples = found.images[np.argsort(annotations.image_ids[found.images])]
-    return Evaluated(problem, match(problem), samples)
+    return Evaluated(problem, match(problem), samples, list(data.class_names))
 
 
-def blocks(found: FoundObjects, task: Any, data: Any) -> tuple[list[Block], list[Block]]:
-    """Return how good the detections are, in all and per class, and examples."""
-    each, names = evaluated(found, data, task.evaluated_detections), list(data.class_names)
-    problem, matches, _ = each
+def quality(each: Evaluated) -> list[Block]:
+    """Return how good the detections are, in all and per class."""
+    problem, matches, _, names = each
     curves = score_curves(problem, matches, THRESHOLDS)
-    quality = [
+    return [
         curves_block(problem, matches, curves, names[1:]),
         confusion_block(problem, names),
         errors_block(problem, matches),
     ]
-    return quality, example_blocks(each, min(task.pictures, MOST_IMAGES), data)
 
 
 def curves_block(
@@ -113,8 +113,9 @@ def curves_block(
         figure = lines(title, series, xlabel, unit=True)
         drawings.append(Drawing(f"curve_{key}", figure, f"{title} at an IoU of 0.5, per class."))
     at = f"{THRESHOLDS[best]:.2f}"
-    top = f"{100 * mean_f1[best]:.1f} %"
-    text = f"At an IoU of 0.5. The mean F1 is highest, {top}, at a score of {at}."
+    text = "At an IoU of 0.5."
+    if mean_f1[best] > 0:
+        text += f" The mean F1 is highest, {percent(mean_f1[best])}, at a score of {at}."
     order = sorted(seen.tolist(), key=lambda n: by_recall[n].mean())
     rows = [
         [
@@ -131,9 +132,7 @@ def curves_block(
 
 def mean_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean over the classes `(K, T)` whose value is defined, `(T,)`; NaN without any."""
-    defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        return np.where(defined, values, 0).sum(axis=0) / defined.sum(axis=0)
+    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
 
 
 def ranked(problem: Problem, matches: Matches, label: int) -> npt.NDArray[np.bool_]:
@@ -144,32 +143,20 @@ def ranked(problem: Problem, matches: Matches, label: int) -> npt.NDArray[np.boo
 
 
 def confusion_block(problem: Problem, names: Sequence[str]) -> Block:
-    """Return the confusion matrix with the background, of the largest classes if there are many."""
+    """Return the confusion matrix with the background, of the classes with the most errors."""
     confusion = confusion_matrix(problem, SHOWN_FROM)
-    errors = confusion.sum(axis=0) + confusion.sum(axis=1) - 2 * confusion.diagonal()
-    largest = np.argsort(-errors[1:], kind="stable")[: MOST_CLASSES - 1] + 1
-    shown = [*sorted(largest.tolist()), 0]
+    shown = [*filter(None, most_wrong(confusion)), 0]  # the background last
     labels = [names[n] if n else "background" for n in shown]
-    part = confusion[np.ix_(shown, shown)]
-    shares = 100 * part / np.maximum(confusion[shown].sum(axis=1, keepdims=True), 1)
     missed, invented = int(confusion[:, 0].sum()), int(confusion[0].sum())
     hits, total = int(confusion.trace()), int(confusion[1:].sum())
     text = (
         f"With a score of at least {SHOWN_FROM}: of {total:,} objects, {hits:,} are found with "
-        f"their class and {missed:,} are not found; {invented:,} detections have no object."
+        f"their class and {missed:,} are not found; {invented:,} detections match no object."
     )
-    drawings = [
-        Drawing(
-            f"confusion_{key}",
-            matrix(title, values, labels, "predicted", "true"),
-            f"Confusion matrix with the background, {key}. {text}",
-        )
-        for key, title, values in (
-            ("counts", "Objects", part),
-            ("normalized", "Share of the true class, %", shares),
-        )
-    ]
-    return Block("Confusion", text, drawings)
+    if len(shown) < len(names):
+        text += f" The matrix shows the background and the {len(shown) - 1} classes with the most "
+        text += f"errors of {len(names) - 1:,}."
+    return Block("Confusion", text, confusion_drawings(confusion, shown, labels, "Objects", text))
 
 
 def errors_block(problem: Problem, matches: Matches) -> Block:
@@ -179,20 +166,21 @@ def errors_block(problem: Problem, matches: Matches) -> Block:
         [name, MEANINGS[name], f"{errors.counts[name]:,}", f"{100 * errors.costs[name]:.2f}"]
         for name in MEANINGS
     ]
-    names = [f"{name}: {words}" for name, words in MEANINGS.items()]
     costs = [100 * errors.costs[name] for name in MEANINGS]
     figure = bars("AP50 lost by kind of error", [*MEANINGS], {"": costs}, "points", "{:.1f}")
-    worst = names[int(np.nanargmax(costs))] if np.isfinite(costs).any() else "none"
     text = (
         f"AP50 is {percent(errors.ap50)}. A cost is what would be gained if all errors of the kind "
-        f"were fixed (TIDE, arXiv 2008.08115). The most expensive kind is {worst}."
+        "were fixed (TIDE, arXiv 2008.08115)."
     )
+    worst = max(MEANINGS, key=lambda name: np.nan_to_num(errors.costs[name]))
+    if errors.costs[worst] > 0:
+        text += f" The most expensive kind is {worst}: {MEANINGS[worst]}."
     drawing = Drawing("errors", figure, f"Bars: AP50 that each kind of error costs. {text}")
     headings = ("kind", "meaning", "errors", "AP50 points")
     return Block("Kinds of errors", text, [drawing], Table(headings, rows, 2))
 
 
-def example_blocks(each: Evaluated, most: int, data: Any) -> list[Block]:
+def examples(each: Evaluated, most: int, data: Any) -> list[Block]:
     """Return the images with the best and the worst detections, beside their objects."""
     hits, false, missed = errors_per_image(each)
     objects = hits + missed
@@ -238,11 +226,11 @@ def errors_per_image(each: Evaluated) -> tuple[npt.NDArray[np.int64], ...]:
 def drawn(each: Evaluated, images: npt.NDArray[np.int64], key: str, data: Any) -> Iterator[Drawing]:
     """Yield pictures of images with their detections and the objects that were missed."""
     found, truth, matches = each.problem.found, each.problem.truth, each.matches
-    names = data.class_names
+    names = each.names
     for number, image in enumerate(images.tolist(), 1):
         sample = int(each.samples[image])
         try:
-            pixels = data.val_set.original(sample)
+            pixels = to_rgb(data.val_set.original(sample))
         except DataError:
             continue
         rows = np.flatnonzero((found.images == image + 1) & (found.scores >= SHOWN_FROM))

@@ -33,6 +33,7 @@ OPACITY = 0.65  # of the strongest cell, so that text on it stays legible
 STYLE: Any = {  # matplotlib's parameters
     "font.size": 9,
     "text.color": INK,
+    "text.parse_math": False,  # names of classes and runs may have dollar signs
     "axes.labelcolor": INK,
     "axes.titlesize": 10,
     "axes.edgecolor": GRID,
@@ -117,11 +118,11 @@ def lines(
     figure, axes = one_panel(title, xlabel, ylabel)
     for name, points in series.items():
         marker = "o" if name in markers else None
-        axes.plot(*thinned(points), label=shorten(name), marker=marker, markersize=3)
+        axes.plot(*thinned(points), marker=marker, markersize=3)
     if unit:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if len(series) > 1:
-        axes.legend()
+        axes.legend(axes.lines, [*map(shorten, series)])  # also names that begin with _
     return figure
 
 

@@ -8,16 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from parcnet_train.errors import first_line
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.pages.figures import png, svg
-from parcnet_train.runs.directories import read_values
+from parcnet_train.runs.directories import PAGE, read_values
+
+log = logging.getLogger(__name__)
 
 VALUES = "report.json"
 PICTURES = Path("pictures")
@@ -74,6 +80,39 @@ class Block:
     drawings: Sequence[Drawing] = ()
     table: Table | None = None
     kind: str = "plots"
+
+
+@contextlib.contextmanager
+def harmless(folder: Path, loss: str) -> Iterator[None]:
+    """Turn any exception into a warning: no error of a page may harm a run.
+
+    Args:
+        folder: Run directory.
+        loss: What the page then lacks, as a clause.
+    """
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s: %s: %s", folder / PAGE, loss, first_line(error))
+
+
+def percent(share: float) -> str:
+    """Return a share in percent; `-` if it is not defined."""
+    return "-" if np.isnan(share) else f"{100 * share:.1f} %"
+
+
+def start_again(folder: Path, kept: Sequence[str] = ()) -> None:
+    """Remove the page of an earlier run of a directory, and what it was made from.
+
+    Args:
+        folder: Run directory.
+        kept: Names of sections that stay true.
+    """
+    sections = read_values(folder / VALUES).get("sections", {})
+    for name in (PAGE, VALUES):
+        (folder / name).unlink(missing_ok=True)
+    if found := {key: each for key, each in sections.items() if key in kept}:
+        save_values(folder, {"sections": found})
 
 
 def save(folder: Path, key: str, title: str, blocks: Sequence[Block]) -> None:

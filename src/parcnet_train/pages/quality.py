@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from parcnet_train.pages import classification, detection, segmentation
-from parcnet_train.pages.parts import Block
+from parcnet_train.pages.data import data_blocks
+from parcnet_train.pages.parts import MOST_IMAGES, Block
 from parcnet_train.tasks.base import Task
 from parcnet_train.tasks.classification import ClassificationTask
 from parcnet_train.tasks.detection import DetectionTask
 from parcnet_train.tasks.segmentation import SegmentationTask
-
-# What was found, the task and the data, to the blocks about the quality and the examples.
-Blocks = Callable[[Any, Any, Any], tuple[list[Block], list[Block]]]
 
 
 class Collector(Protocol):
@@ -33,13 +32,18 @@ class Kind(NamedTuple):
     """How the quality of a task is collected and shown."""
 
     collector: Callable[[], Collector]
-    blocks: Blocks
+    evaluated: Callable[[Any, Any, Any], Any]  # of what was found, the task and the data
+    quality: Callable[[Any], list[Block]]  # of what was evaluated
+    examples: Callable[[Any, int, Any], list[Block]]  # of it, their number and the data
 
 
 KINDS: dict[type[Task], Kind] = {
-    ClassificationTask: Kind(classification.Collector, classification.blocks),
-    DetectionTask: Kind(detection.Collector, detection.blocks),
-    SegmentationTask: Kind(segmentation.Collector, segmentation.blocks),
+    task: Kind(page.Collector, page.evaluated, page.quality, page.examples)
+    for task, page in (
+        (ClassificationTask, classification),
+        (DetectionTask, detection),
+        (SegmentationTask, segmentation),
+    )
 }
 
 
@@ -71,10 +75,13 @@ class Quality(Callback):
         """Gather what was collected, before the task resets its metrics."""
         self.found = self.collector.compute(pl_module)
 
-    def sections(self, task: Task, data: Any) -> dict[str, tuple[str, list[Block]]]:
-        """Return the sections of the page by their key: title and blocks."""
-        quality, examples = self.kind.blocks(self.found, task, data)
-        return {"quality": ("Quality", quality), "examples": ("Examples", examples)}
+    def sections(self, task: Any, data: Any) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+        """Yield key and title of every section of the page, and a function that draws it."""
+        evaluated = functools.cache(lambda: self.kind.evaluated(self.found, task, data))
+        most = min(task.pictures, MOST_IMAGES)
+        yield "quality", "Quality", lambda: self.kind.quality(evaluated())
+        yield "examples", "Examples", lambda: self.kind.examples(evaluated(), most, data)
+        yield "data", "Data", lambda: data_blocks(data)
 
 
 def quality_of(task: Task) -> Quality | None:

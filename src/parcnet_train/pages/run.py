@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,32 +12,39 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from parcnet_train.build import Config, build_model, meta_device
-from parcnet_train.callbacks.pictures import log_picture
+from parcnet_train.callbacks.pictures import LOGGERS, log_picture
+from parcnet_train.config.overrides import quoted
 from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.data.decoding import read_image
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.errors import first_line
 from parcnet_train.files import write_whole
 from parcnet_train.models.profiling.counts import counts
+from parcnet_train.pages.batches import FIRST_BATCHES
 from parcnet_train.pages.curves import curve_blocks
-from parcnet_train.pages.data import data_blocks
 from parcnet_train.pages.figures import inline
-from parcnet_train.pages.parts import PICTURES, VALUES, raster_files, save, save_values
+from parcnet_train.pages.parts import (
+    PICTURES,
+    VALUES,
+    harmless,
+    raster_files,
+    save,
+    save_values,
+)
 from parcnet_train.pages.quality import Quality
 from parcnet_train.report.ablation import PAPER_DATA
 from parcnet_train.report.paper.rows import ROWS
-from parcnet_train.runs.directories import PAGE, PROVENANCE, RESULTS, read_values
+from parcnet_train.runs.directories import PAGE, PROVENANCE, RECORD, RESULTS, read_values
 from parcnet_train.tasks.base import Task
 from parcnet_train.visualize.pages import data_url, render
 
-log = logging.getLogger(__name__)
-
 LOG = "parcnet_train.log"
+PLAIN = re.compile(r"[\w./~-]+")  # a path that neither Hydra nor a shell needs quoted
 WARNING = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ WARNING (.*)$", re.MULTILINE)
 MOST_WARNINGS = 30
-ORDER = ("curves", "quality", "examples", "batches", "data")  # of the sections
+ORDER = ("curves", "quality", "examples", FIRST_BATCHES, "data")  # of the sections
 PER_CLASS = ("val/ap/", "val/iou/")  # metrics that a section about the quality has
+SHARES = re.compile(r"(raw/)?(top[15]|m(ap|ar)(50|75)?(_\w+)?|miou|pixel_accuracy)")
 SIZES = {"small": "below 32²", "medium": "32² to 96²", "large": "above 96²"}  # COCO's, in pixels
 
 
@@ -50,7 +56,9 @@ def publish(
     loggers: Sequence[Logger] = (),
     step: int = 0,
 ) -> None:
-    """Write the page of a run that has just ended, and log its pictures; a failure is a warning.
+    """Write the page of a run that has just ended, and log its pictures.
+
+    A part that fails is left out with a warning, and the page has the others.
 
     Args:
         config: The whole configuration; its run directory has `results.json`.
@@ -61,20 +69,22 @@ def publish(
         step: Step at which the pictures are logged.
     """
     folder = Path(section(Paths, config).output)
-    try:
+    with harmless(folder, "the multiply-adds are left out"):
         with meta_device():
             model = build_model(config, len(data.class_names))
         cost = counts(model, data.image_size).multiply_adds
         save_values(folder, {"multiply_adds": cost, "image_size": list(data.image_size)})
-        if quality is not None:
-            for key, (title, blocks) in quality.sections(task, data).items():
-                save(folder, key, title, blocks)
-            save(folder, "data", "Data", data_blocks(data))
+    if quality is not None:
+        for key, title, blocks in quality.sections(task, data):
+            with harmless(folder, f"the section {title} is left out"):
+                save(folder, key, title, blocks())
+    with harmless(folder, "it is not written"):
         write_page(folder)
-        for file in raster_files(folder):
-            log_picture(loggers, f"report/{file.stem}", read_image(file, MAX_PIXELS), step)
-    except Exception as error:  # no error of the page may harm a run
-        log.warning("%s is incomplete: %s", folder / PAGE, first_line(error))
+    shown = [each for each in loggers if isinstance(each, LOGGERS)]
+    if shown:
+        with harmless(folder, "its pictures are not logged"):
+            for file in raster_files(folder):
+                log_picture(shown, f"report/{file.stem}", read_image(file, MAX_PIXELS), step)
 
 
 def write_page(folder: Path) -> None:
@@ -86,9 +96,9 @@ def write_page(folder: Path) -> None:
     """
     results = read_values(folder / RESULTS)
     provenance = read_values(folder / PROVENANCE)
-    blocks = curve_blocks(folder, results["monitor"])
-    if blocks:
-        save(folder, "curves", "Curves", blocks)
+    with harmless(folder, "the section Curves is left out"):
+        if blocks := curve_blocks(folder, results["monitor"]):
+            save(folder, "curves", "Curves", blocks)
     values = read_values(folder / VALUES)
     sections = values.get("sections", {})
     page = render(
@@ -97,8 +107,9 @@ def write_page(folder: Path) -> None:
         title=f"{results.get('backbone')} on {results.get('data')}",
         verdict=verdict(results),
         facts=list(facts(results, provenance, values)),
-        command=command_of(provenance),
+        command=command_of(provenance, read_values(folder / RECORD)),
         warnings=warnings_of(folder / LOG),
+        most_warnings=MOST_WARNINGS,
         metrics=list(metrics_of(results)),
         sections=[(key, sections[key]) for key in ORDER if key in sections],
         picture=lambda file: picture_of(folder / PICTURES / file),
@@ -116,7 +127,7 @@ def verdict(results: Mapping[str, Any]) -> str:
     """Return the metric of a run as a sentence."""
     name = str(results["monitor"]).removeprefix("val/")
     value = results.get(results["monitor"])
-    measured = "is unknown" if value is None else f"{100 * value:.2f} %"
+    measured = "is unknown" if value is None else shown_value(name, value)
     split = {"test": "test set"}.get(str(results.get("split")), "validation set")
     epoch = results.get("checkpoint_epoch")
     if results.get("action") != "fit":
@@ -144,8 +155,9 @@ def facts(
     yield "Data", ", ".join([f"data={results.get('data')}", *images])
     yield "Recipe", ", ".join(recipe_of(results))
     pace = results.get("train/images_per_second")
+    sessions = provenance.get("sessions") or []
     yield (
-        "Time",
+        "Time of the last session" if len(sessions) > 1 else "Time",
         str(timedelta(seconds=round(results.get("seconds", 0))))
         + (f", {pace:.3g} images/s in the last epoch" if pace else ""),
     )
@@ -175,31 +187,58 @@ def devices_of(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Device", f"{device}; {processes} process{'es' if processes != 1 else ''}"
 
 
-def command_of(provenance: Mapping[str, Any]) -> str:
-    """Return the command that repeats a run; empty if it is not known."""
+def command_of(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Return the command that repeats a run; empty if it is not known.
+
+    Args:
+        provenance: Its overrides include the choices that the checkpoint of an evaluation makes.
+        record: `run.json`: the overrides that were typed.
+    """
     if "overrides" not in provenance:
         return ""
-    # Of a test, the overrides include those of its checkpoint; the last one of a key counts.
-    last = {str(each).partition("=")[0].strip("'"): str(each) for each in provenance["overrides"]}
+    last = {
+        key_of(each): str(each) for each in provenance["overrides"]
+    }  # of each key, which counts
+    if provenance["config"]["action"] == "fit":
+        last.pop("ckpt", None)  # with it, a training ends at once: it is finished
+    else:
+        if typed := {key_of(each) for each in record.get("overrides", ())}:
+            last = {key: each for key, each in last.items() if key in typed}
+        if isinstance(path := provenance["config"].get("ckpt"), str):
+            last["ckpt"] = f"ckpt={path if PLAIN.fullmatch(path) else quoted(path)}"
     return shlex.join(["python", "-m", "parcnet_train", *last.values()])
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override, without quotes and the plus signs of a new key."""
+    return str(override).partition("=")[0].strip("'+")
+
+
 def warnings_of(file: Path) -> list[str]:
-    """Return the different warnings in the log of a run, the first ones."""
+    """Return the different warnings in the log of a run."""
     try:
         text = file.read_text("utf-8", "replace")
     except OSError:
         return []
-    return list(dict.fromkeys(WARNING.findall(text)))[:MOST_WARNINGS]
+    return list(dict.fromkeys(WARNING.findall(text)))
 
 
 def metrics_of(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the metrics of the whole set by their names, shares in percent."""
+    """Yield the metrics of the whole set by their names."""
     for name, value in results.items():
         if not name.startswith("val/") or name.startswith(PER_CLASS) or value is None:
             continue
         key = name.removeprefix("val/")
         size = SIZES.get(key.rpartition("_")[2])
         label = f"{key} (area {size} pixels)" if size else key
-        is_share = key not in ("loss", "skipped")
-        yield label, f"{100 * value:.2f} %" if is_share else f"{value:.4g}"
+        yield label, shown_value(key, value)
+
+
+def shown_value(key: str, value: float) -> str:
+    """Return a metric as text: in percent if it is known to be a share.
+
+    Args:
+        key: Name of the metric without `val/`.
+        value: Its value.
+    """
+    return f"{100 * value:.2f} %" if SHARES.fullmatch(key) else f"{value:.4g}"

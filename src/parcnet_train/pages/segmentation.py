@@ -11,13 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from parcnet_train.classification.quality import most_confused, scores_of
 from parcnet_train.data.batches import IGNORED, PADDING, SegmentationBatch
+from parcnet_train.data.channels import to_rgb
 from parcnet_train.distributed.collectives import total
 from parcnet_train.errors import DataError
-from parcnet_train.pages.classification import most_wrong, percent
+from parcnet_train.pages.confusion import confusion_drawings, most_wrong
 from parcnet_train.pages.data import name_of
-from parcnet_train.pages.figures import MOST_CLASSES, bars, matrix
-from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table
+from parcnet_train.pages.figures import MOST_CLASSES, bars
+from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table, percent
 from parcnet_train.segmentation.boundary import LIMITS, boundary_distance, errors_by_distance
 from parcnet_train.segmentation.iou import intersection_over_union
 from parcnet_train.visualize.class_maps import draw_classes
@@ -28,6 +30,7 @@ NEAR = 4  # pixels from a boundary within which an error is drawn as one of the 
 AT_BOUNDARY, ELSEWHERE = (255, 190, 0), (224, 32, 32)  # colors of errors
 
 Mask = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
 
 
 class Example(NamedTuple):
@@ -38,14 +41,21 @@ class Example(NamedTuple):
     found: Mask  # (h, w)
 
 
-class Evaluated(NamedTuple):
+class Found(NamedTuple):
     """What an evaluation found."""
 
-    confusion: npt.NDArray[np.int64]  # (K, K) pixels by true and by predicted class
-    by_distance: npt.NDArray[np.int64]  # (ranges, 2) pixels and wrong pixels
+    confusion: Integers  # (K, K) pixels by true and by predicted class
+    by_distance: Integers  # (ranges, 2) pixels and wrong pixels
     measured: int  # images whose boundaries were measured
     best: list[Example]  # of the first process
     worst: list[Example]
+
+
+class Evaluated(NamedTuple):
+    """What was found, and the names of the classes."""
+
+    found: Found
+    names: list[str]
 
 
 class Collector:
@@ -85,13 +95,13 @@ class Collector:
         kept.insert(place, Example(rank, sample, array(classes)))
         del kept[MOST_IMAGES:]
 
-    def compute(self, task: Any) -> Evaluated:
+    def compute(self, task: Any) -> Found:
         """Return what all processes counted, and the examples of this one."""
         counts = total(torch.from_numpy(self.by_distance).to(task.device))
         measured = total(torch.tensor(self.measured, device=task.device))
         confusion = task.confusion.compute().cpu().numpy()
         worst = [each._replace(wrong=-each.wrong) for each in self.worst]
-        return Evaluated(confusion, counts.cpu().numpy(), int(measured), self.best, worst)
+        return Found(confusion, counts.cpu().numpy(), int(measured), self.best, worst)
 
 
 def array(mask: Tensor) -> Mask:
@@ -105,24 +115,29 @@ def wrong_share(found: Tensor, truth: Tensor) -> Tensor:
     return ((found != truth) & labeled).sum() / labeled.sum()
 
 
-def blocks(found: Evaluated, task: Any, data: Any) -> tuple[list[Block], list[Block]]:
-    """Return how good the class maps are, per class and at boundaries, and examples."""
-    names = list(data.class_names)
-    quality = [iou_block(found, names), confusion_block(found, names), boundary_block(found)]
-    return quality, example_blocks(found, task.pictures, data)
+def evaluated(found: Found, task: Any, data: Any) -> Evaluated:
+    """Add the names of the classes to what was found."""
+    return Evaluated(found, list(data.class_names))
 
 
-def iou_block(found: Evaluated, names: Sequence[str]) -> Block:
+def quality(each: Evaluated) -> list[Block]:
+    """Return how good the class maps are, per class and at boundaries."""
+    found, names = each
+    return [
+        iou_block(found.confusion, names),
+        confusion_block(found.confusion, names),
+        boundary_block(found),
+    ]
+
+
+def iou_block(confusion: Integers, names: Sequence[str]) -> Block:
     """Return the IoU of every class, the worst first."""
-    confusion = found.confusion
     shares = intersection_over_union(torch.from_numpy(confusion)).numpy()
     order = np.argsort(np.nan_to_num(shares, nan=2), kind="stable").tolist()
     shown = order[:MOST_CLASSES]
     title = "IoU of the worst classes, %" if len(order) > len(shown) else "IoU per class, %"
     figure = bars(title, [names[n] for n in shown], {"IoU": 100 * shares[shown]}, "%", "{:.1f}")
-    with np.errstate(invalid="ignore"):
-        recall = confusion.diagonal() / confusion.sum(axis=1)
-        precision = confusion.diagonal() / confusion.sum(axis=0)
+    precision, recall, _ = scores_of(confusion)
     rows = [
         [
             names[n],
@@ -137,41 +152,38 @@ def iou_block(found: Evaluated, names: Sequence[str]) -> Block:
     return Block("Per class", text, [drawing], table)
 
 
-def confusion_block(found: Evaluated, names: Sequence[str]) -> Block:
+def confusion_block(confusion: Integers, names: Sequence[str]) -> Block:
     """Return the confusion matrix as shares of the true classes."""
-    shown = most_wrong(found.confusion)
-    part = found.confusion[np.ix_(shown, shown)]
-    pixels = found.confusion.sum(axis=1)
-    shares = 100 * part / np.maximum(pixels[shown][:, None], 1)
+    shown = most_wrong(confusion)
     which = "all classes" if len(shown) == len(names) else f"{len(shown)} classes"
-    wrong = found.confusion - np.diag(found.confusion.diagonal())
-    true, seen = divmod(int(wrong.argmax()), len(wrong))
-    text = (
-        f"Shares of the pixels of a class, {which}. Most wrong pixels are of {names[true]}, "
-        f"predicted as {names[seen]}: {percent(wrong[true, seen] / max(1, pixels[true]))} of it."
-    )
-    title = "Share of the true class, %"
-    figure = matrix(title, shares, [names[n] for n in shown], "predicted", "true")
-    return Block("Confusion", text, [Drawing("confusion_normalized", figure, text)])
+    text = f"Shares of the pixels of a class, {which}."
+    for true, predicted, count in most_confused(confusion, 1):  # none if all are right
+        share = percent(count / confusion[true].sum())
+        text += f" Most wrong pixels are of {names[true]}, predicted as {names[predicted]}: "
+        text += f"{share} of it."
+    labels = [names[each] for each in shown]
+    return Block("Confusion", text, confusion_drawings(confusion, shown, labels, None, text))
 
 
-def boundary_block(found: Evaluated) -> Block:
+def boundary_block(found: Found) -> Block:
     """Return how the errors depend on the distance from the true boundaries."""
     pixels, wrong = found.by_distance.T
     with np.errstate(invalid="ignore"):
-        shares = 100 * wrong / pixels
+        shares = wrong / pixels
     edges = [0, *LIMITS]
     ranges = [f"{a} to {b}" for a, b in zip(edges, LIMITS, strict=False)] + [f"from {LIMITS[-1]}"]
-    figure = bars("Wrong pixels, %", ranges, {"": shares}, "%", "{:.1f}")
+    figure = bars("Wrong pixels, %", ranges, {"": 100 * shares}, "%", "{:.1f}")
     of_errors = 100 * wrong[:2].sum() / max(1, wrong.sum())
     of_pixels = 100 * pixels[:2].sum() / max(1, pixels.sum())
     text = (
-        f"Distance from the nearest boundary between true classes, in pixels, in "
-        f"{found.measured} images. {of_errors:.0f} % of the errors are closer than {LIMITS[1]} "
-        f"pixels, where {of_pixels:.0f} % of the pixels are."
+        "Distance from the nearest boundary between true classes, in pixels, in "
+        f"{found.measured} images."
     )
+    if wrong.sum():
+        text += f" {of_errors:.0f} % of the errors are closer than {LIMITS[1]} pixels, where "
+        text += f"{of_pixels:.0f} % of the pixels are."
     rows = [
-        [name, f"{a:,}", f"{b:,}", "-" if np.isnan(share) else f"{share:.1f} %"]
+        [name, f"{a:,}", f"{b:,}", percent(share)]
         for name, a, b, share in zip(ranges, pixels, wrong, shares, strict=True)
     ]
     drawing = Drawing("boundary", figure, f"Bars: wrong pixels by distance. {text}")
@@ -179,31 +191,37 @@ def boundary_block(found: Evaluated) -> Block:
     return Block("Boundaries", text, [drawing], table)
 
 
-def example_blocks(found: Evaluated, most: int, data: Any) -> list[Block]:
+def examples(each: Evaluated, most: int, data: Any) -> list[Block]:
     """Return the images with the fewest and with the most wrong pixels."""
     text = (
         f"Wrong pixels are yellow up to {NEAR} pixels from a boundary between true classes, and "
         "red elsewhere."
     )
-    worst = [each for each in found.worst if each.wrong > 0]
+    found, names = each
+    best = found.best[:most]
+    known = {example.sample for example in best}
+    worst = [one for one in found.worst if one.wrong > 0 and one.sample not in known][:most]
     return [
-        Block(title, text, list(drawn(each[:most], key, data)), kind="stack")
-        for key, title, each in (("best", "Best", found.best), ("worst", "Worst", worst))
-        if each
+        Block(title, text, list(drawn(chosen, key, names, data)), kind="stack")
+        for key, title, chosen in (("best", "Best", best), ("worst", "Worst", worst))
+        if chosen
     ]
 
 
-def drawn(examples: Sequence[Example], key: str, data: Any) -> Iterator[Drawing]:
+def drawn(
+    chosen: Sequence[Example], key: str, names: Sequence[str], data: Any
+) -> Iterator[Drawing]:
     """Yield pictures of images: true classes, predicted classes, and errors."""
-    for number, each in enumerate(examples, 1):
+    for number, each in enumerate(chosen, 1):
         try:
             view = data.val_set.read(each.sample)
         except DataError:
             continue
+        image = to_rgb(view.image)
         panels = [
-            draw_classes(view.image, view.mask, data.class_names),
-            draw_classes(view.image, each.found, data.class_names),
-            draw_errors(view.image, view.mask, each.found),
+            draw_classes(image, view.mask, names),
+            draw_classes(image, each.found, names),
+            draw_errors(image, view.mask, each.found),
         ]
         file, share = name_of(data.val_set, each.sample), percent(each.wrong)
         caption = f"{file}: {share} of the pixels wrong. Left to right: true, predicted, errors"
