@@ -46,7 +46,7 @@ def average(config: Config) -> Results:
     mean = average_states(states, model_state(newest))
     with Provenance(config, world_size(config)) as provenance:
         results = {
-            **describe(config, task),
+            **describe(config, task, data),
             **validate(build_trainer(config), task, data, mean),
             **extent(data),
             "checkpoint": str(output / AVERAGE),

@@ -13,7 +13,7 @@ from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.pages.compare import page_of
 from parcnet_train.report.ablation import Section, compare_table2, other_runs
-from parcnet_train.report.collected import collect, folders_of, shown
+from parcnet_train.report.collected import collect, folders_of
 from parcnet_train.report.documents import markdown, print_grids
 from parcnet_train.report.figures import figures_of
 from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
@@ -43,7 +43,7 @@ def compare(config: Config) -> Results:
         sections = []  # these runs are about something else
     others, repeated = other_runs(collected.runs)
     superseded += repeated
-    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())]
+    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())] if sections else []
     if superseded:
         notes.append(("Several runs of the same row and seed:", superseded))
     if collected.left_out:
@@ -53,7 +53,8 @@ def compare(config: Config) -> Results:
     grids = [*table2, *own]
     figures = figures_of(sections, others)
     paper = ", and Table 2 of the ParC-Net paper" if sections else ""
-    title = f"Runs below {shown(folders)}{paper}"
+    count = len(collected.runs)
+    title = f"{count} run{'s' if count != 1 else ''}{paper}"
     tables = {
         "table.md": markdown(title, grids, notes, figures).encode(),
         "table.csv": raw_table(sections, others).encode(),

@@ -52,12 +52,13 @@ from parcnet_train.checkpoints.checkpoints import (
 from parcnet_train.config.keys import flatten
 from parcnet_train.config.sections import Epochs, Paths, Recipe
 from parcnet_train.config.typed import run_spec, section
+from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.distributed.processes import USR1, place
 from parcnet_train.doctor.anchors import warn_of_missed
 from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.models.profiling.counts import count_parameters
-from parcnet_train.pages.batches import FirstBatches
-from parcnet_train.pages.parts import MOST_IMAGES, VALUES
+from parcnet_train.pages.batches import FIRST_BATCHES, FirstBatches
+from parcnet_train.pages.parts import MOST_IMAGES, start_again
 from parcnet_train.pages.quality import Quality, quality_of
 from parcnet_train.pages.run import publish
 from parcnet_train.report.paper.rows import refuse_other_network
@@ -115,13 +116,13 @@ def fit(config: Config) -> Results:
         )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
-    if resumed is None:
-        (output / VALUES).unlink(missing_ok=True)
+    if is_first_process():
+        start_again(output, () if resumed is None else (FIRST_BATCHES,))
     loggers, quality = build_loggers(config), quality_of(task)
     with provenance:
         last = train(config, data, task, epochs, resumed, provenance, loggers)
         results = {
-            **describe(config, task),
+            **describe(config, task, data),
             **evaluate(config, task, data, best_or_last(output), quality),
             **last,
             "seconds": time.perf_counter() - started,
@@ -245,7 +246,7 @@ def best_or_last(output: Path) -> Path:
 
 
 def test(config: Config) -> Results:
-    """Evaluate the checkpoint `ckpt=` on the validation set, or on that of `data.split`.
+    """Evaluate the checkpoint `ckpt=` on the validation set, or on the set that `data.split` names.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
@@ -257,9 +258,11 @@ def test(config: Config) -> Results:
     output = Path(section(Paths, config).output)
     data, task = prepare(config)
     quality = quality_of(task)
+    if is_first_process():
+        start_again(output)
     with Provenance(config, world_size(config)) as provenance:
         results = {
-            **describe(config, task),
+            **describe(config, task, data),
             **evaluate(config, task, data, checkpoint_of(run_spec(config)), quality),
             "seconds": time.perf_counter() - started,
         }
@@ -276,13 +279,21 @@ def prepare(config: Config) -> tuple[Any, Task]:
     data = build_data(config)
     task = build_task(config, len(data.class_names))
     log.info(
-        "%s with %s parameters, %d classes; writing into %s",
+        "%s with %s parameters, %s; writing into %s",
         config["choices"]["backbone"],
         f"{count_parameters(task.model):,}",
-        len(data.class_names),
+        counted_classes(data.class_names),
         section(Paths, config).output,
     )
     return data, task
+
+
+def counted_classes(names: Sequence[str]) -> str:
+    """Return the number of classes in words; the background of dense tasks is none."""
+    has_background = names[0] == BACKGROUND_NAME
+    count = len(names) - has_background
+    words = f"{count} class{'es' if count != 1 else ''}"
+    return f"{words} and the background" if has_background else words
 
 
 def value_of(metrics: Mapping[str, Any], name: str) -> float | None:
@@ -359,14 +370,14 @@ def refusals() -> Iterator[None]:
         raise
 
 
-def describe(config: Config, task: Task) -> Results:
+def describe(config: Config, task: Task, data: Any) -> Results:
     """Describe a run for `results.json`."""
     return {
         **about(config),
         **config["choices"],
         "monitor": task.monitor,
         **task.about(),
-        "split": config["data"].get("split", "val"),
+        "split": data.split,
         "parameters": count_parameters(task.model),
         "seed": config["seed"],
     }

@@ -100,7 +100,8 @@ class DetectionTask(Task):
         """Count the training images of each class."""
         super().on_fit_start()
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.training_images = data.train_set.images_by_class()
+        count = getattr(data.train_set, "images_by_class", None)  # a custom set may lack it
+        self.training_images = None if count is None else count()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the numbers of training images; an evaluation need not read their annotations."""

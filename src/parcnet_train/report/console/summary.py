@@ -26,8 +26,7 @@ def print_summary(results: Mapping[str, Any]) -> None:
         **({"evaluated on": "the test set"} if results.get("split") == "test" else {}),
         **evaluated_part(results),
         **{name: value for name, value in metrics.items() if "/" not in name},
-        "epochs": str(results.get("epochs", results["checkpoint_epoch"])),
-        "best epoch": str(results["checkpoint_epoch"]),
+        **epochs_part(results),
         "time": f"{results['seconds']:.0f} s",
         "run directory": results["run_dir"],
         "checkpoint": results["checkpoint"],
@@ -46,6 +45,14 @@ def print_summary(results: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, value, style=None)
     console.print(table)
+
+
+def epochs_part(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return the rows about the epochs of a training, or that of the evaluated checkpoint."""
+    epoch = str(results["checkpoint_epoch"])
+    if "epochs" not in results:
+        return {"epoch of the checkpoint": epoch}
+    return {"epochs": str(results["epochs"]), "best epoch": epoch}
 
 
 def evaluated_part(results: Mapping[str, Any]) -> dict[str, str]:
