@@ -9,7 +9,7 @@ import pytest
 
 from reporting import BASELINE, BETTER
 from run_folders import write_row
-from running import configure
+from running import configure, run
 
 
 def test_results_name_everything(made_report):
@@ -31,6 +31,17 @@ def test_neither_data_nor_weights_are_needed(tmp_path):
     assert configure([*overrides, "backbone.pretrained=/nowhere"])[1] == []
     (fault,) = configure([*overrides, "ckpt=last"])[1]
     assert fault.startswith("ckpt=last: action=compare does not read a checkpoint")
+
+
+def test_runs_of_no_row_of_table_2_have_no_legend_of_it(tmp_path):
+    write_row(tmp_path / "runs", 1, [0.5, 0.75], ablation=None)
+    folder = tmp_path / "out"
+    run(["action=compare", f"report.runs={tmp_path / 'runs'}"], folder)
+    for name in ("compare.html", "table.md"):
+        text = (folder / name).read_text()
+        assert "2 runs" in text
+        assert str(tmp_path) not in text.partition("</h1>")[0]
+        assert "first row of the table" not in text
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from parcnet_train.callbacks.saving import Stopped
 from parcnet_train.checkpoints.checkpoints import check_same_classes, model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.errors import CheckpointError, ConfigError, DataError, TrainingError
+from parcnet_train.runs.directories import read_values
 from parcnet_train.tasks.base import Task
 from running import TINY, TRAINED, configure, run
 
@@ -73,6 +74,11 @@ def test_fit_leaves_results_checkpoints_curves_and_metrics(trained):
     assert (output / "pictures" / "curve_loss.png").read_bytes().startswith(b"\x89PNG")
     assert len(rows(output, "train/loss_step")) == 2
     assert rows(output, "val/top1") == [results["val/top1"]]
+
+
+def test_classes_are_counted_without_the_background():
+    assert training.counted_classes(["background", "cat", "dog"]) == "2 classes and the background"
+    assert training.counted_classes(["cat"]) == "1 class"
 
 
 def test_every_results_key_is_documented():
@@ -301,7 +307,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(resumable
         run([*DIVERGING, "trainer.max_epochs=2", f"ckpt={resumable}"], resumable)
     assert "recipe.optimizer.lr" in str(caught.value)
     assert (resumable / "checkpoints" / "last.ckpt").read_bytes() == before
-    assert not (resumable / "results.json").exists()  # of the run before
+    for name in ("results.json", "report.html"):  # of the run before
+        assert not (resumable / name).exists()
+    assert read_values(resumable / "report.json")["sections"].keys() == {"batches"}
 
 
 def test_weights_that_lose_their_mind_in_the_last_step_are_not_saved(tmp_path):

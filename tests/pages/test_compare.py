@@ -3,7 +3,10 @@
 import json
 from html.parser import HTMLParser
 
-from parcnet_train.pages.compare import differing, latencies_below
+from parcnet_train.pages.compare import curves_of, differing, latencies_below, minutes_of
+from parcnet_train.report.ablation import Group
+from parcnet_train.report.collected import Run
+from run_folders import provenance_of, results_of, write_run
 
 
 class Cells(HTMLParser):
@@ -57,6 +60,33 @@ def test_html_is_self_contained_with_the_same_cells(made_report):
 def test_only_differing_keys_are_columns():
     facts = [{"lr": 1, "epochs": 2, "files_sha256": "a"}, {"lr": 3, "epochs": 2, "new": 4}]
     assert differing(facts) == ["lr", "new"]
+
+
+def test_keys_that_say_the_same_share_a_column():
+    facts = [{"batch": 1, "size": "a", "lr": 2}, {"batch": 2, "size": "b", "lr": 2.0}]
+    facts = [{**each, "task.batch": each["batch"]} for each in facts]
+    assert differing(facts) == ["batch", "size", "lr"]
+
+
+def run_of(folder, provenance=None, curve=(0.25, 0.5)):
+    results = results_of(7, 0, 0.5, seconds=90)
+    write_run(folder, results, provenance, curve=curve)
+    return Group((Run(folder.name, folder, results, provenance, 0.0),))
+
+
+def test_minutes_of_a_resumed_training_are_unknown(tmp_path):
+    assert minutes_of(run_of(tmp_path / "a")) == minutes_of(
+        run_of(tmp_path / "b", provenance_of(0))
+    )
+    assert minutes_of(run_of(tmp_path / "c")) == "1.5"
+    resumed = provenance_of(0)
+    resumed["sessions"] *= 2
+    assert minutes_of(run_of(tmp_path / "d", resumed)) == ""
+
+
+def test_one_epoch_is_no_curve(tmp_path):
+    assert list(curves_of([run_of(tmp_path / "a", curve=(0.5,))])) == []
+    assert len(list(curves_of([run_of(tmp_path / "b")]))) == 1
 
 
 def test_latency_is_the_smallest_of_a_backbone(tmp_path):

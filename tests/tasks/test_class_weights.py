@@ -27,8 +27,19 @@ class Echo(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, images):
-        return images * self.scale
+    def forward(self, images, with_maps=False):
+        outputs = images * self.scale
+        return (outputs, []) if with_maps else outputs
+
+
+class Teacher:
+    """A distillation whose loss is 3 for every image."""
+
+    def __init__(self, alpha):
+        self.settings = type("Settings", (), {"alpha": alpha})
+
+    def losses(self, images, outputs, maps):
+        return torch.full((len(images),), 3.0)
 
 
 def make_task(kind, weights=WEIGHTS, **settings):
@@ -114,11 +125,33 @@ def test_weights_of_mixed_labels_are_those_of_their_shares():
     assert task.training_step(batch._replace(labels=shares), 0).item() == pytest.approx(hard)
 
 
-def test_equal_weights_change_nothing():
-    kind, batch = classification.ClassificationTask, classified()
-    plain = make_task(kind, None).training_step(batch, 0).item()
-    weighted = make_task(kind, torch.full((3,), 2.0)).training_step(batch, 0).item()
-    assert weighted == pytest.approx(plain, rel=1e-6)
+def losses_of(task, batch):
+    """The loss of a step, and the loss that is logged for its epoch."""
+    loss = task.training_step(batch, 0).item()
+    return loss, task.train_metrics.compute()["train/loss_epoch"].item()
+
+
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize("make", [classified, masked])
+def test_equal_weights_change_nothing(make, alpha):
+    is_dense = make is masked
+    kind = segmentation.SegmentationTask if is_dense else classification.ClassificationTask
+    plain, weighted = (make_task(kind, each) for each in (None, torch.full((3,), 2.0)))
+    if alpha is not None:
+        plain.distillation = weighted.distillation = Teacher(alpha)
+    batch = make()
+    assert losses_of(weighted, batch) == pytest.approx(losses_of(plain, batch), rel=1e-6)
+
+
+def test_logged_loss_has_the_weights_and_the_teacher():
+    task, batch = make_task(classification.ClassificationTask, label_smoothing=0.0), classified()
+    loss, logged = losses_of(task, batch)
+    assert logged == pytest.approx(loss, rel=1e-6)
+    task.train_metrics.reset()
+    task.distillation = Teacher(0.25)
+    loss, logged = losses_of(task, batch)
+    assert loss == pytest.approx(0.75 * expected(batch.images, LABELS) + 0.25 * 3.0, rel=1e-6)
+    assert logged == pytest.approx(loss, rel=1e-6)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -135,7 +168,7 @@ def test_balanced_weights_of_masks_count_their_pixels(voc_folder):
     masks = np.concatenate([mask_of(name).ravel() for name in "abcd"])
     counts = np.bincount(masks, minlength=256)[:3]
     np.testing.assert_array_equal(data.train_set.class_counts(3), counts)
-    found = weights_of("balanced", 3, data, torch.zeros(()))
+    found = weights_of("balanced", 3, data, torch.device("cpu"))
     np.testing.assert_allclose(found, balanced_weights(counts), rtol=1e-6)
 
 

@@ -19,6 +19,7 @@ from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import run_spec, section
 from parcnet_train.runs.directories import AVERAGE, evaluated_by
 from parcnet_train.runs.provenance import Provenance
+from parcnet_train.tasks.detection import TRAINING_IMAGES
 from parcnet_train.version import __version__
 
 
@@ -85,7 +86,7 @@ def contents(
 ) -> dict[str, Any]:
     """Return a checkpoint of weights, for `load`, `action=test` and `backbone.pretrained`."""
     kept = (
-        *("config", "choices", "class_names", "category_ids", "training_images"),
+        *("config", "choices", "class_names", "category_ids", TRAINING_IMAGES),
         *("epoch", "global_step"),
     )
     return {

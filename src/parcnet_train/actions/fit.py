@@ -116,7 +116,7 @@ def fit(config: Config) -> Results:
         )
     # From here on until this process ends well, nothing may read earlier results as its own.
     (output / RESULTS).unlink(missing_ok=True)
-    if is_first_process():
+    if place().rank == 0:
         start_again(output, () if resumed is None else (FIRST_BATCHES,))
     loggers, quality = build_loggers(config), quality_of(task)
     with provenance:
@@ -258,7 +258,7 @@ def test(config: Config) -> Results:
     output = Path(section(Paths, config).output)
     data, task = prepare(config)
     quality = quality_of(task)
-    if is_first_process():
+    if place().rank == 0:
         start_again(output)
     with Provenance(config, world_size(config)) as provenance:
         results = {

@@ -15,17 +15,13 @@ from parcnet_train.config.sections import ClassWeights, EvaluatedClasses, Mixing
 from parcnet_train.data.batches import UNLABELED, ClassificationBatch
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.models.model import Model
-from parcnet_train.tasks.base import Task, TaskArguments
-from parcnet_train.tasks.class_weights import (
-    refuse_wrong_length,
-    weights_of,
-    weights_of_labels,
-)
+from parcnet_train.tasks.base import TaskArguments
+from parcnet_train.tasks.class_weights import WeightedTask, weights_of_labels
 from parcnet_train.tasks.metrics import Accuracy, ExactMean
 from parcnet_train.tasks.mixing import Mixing
 
 
-class ClassificationTask(Task):
+class ClassificationTask(WeightedTask):
     """Training and evaluation of a classifier.
 
     Args:
@@ -35,9 +31,10 @@ class ClassificationTask(Task):
             training.
         class_weights: Weight of every class in the training loss, or `balanced`: in inverse
             proportion to its number of training images; None: all equal.
-        evaluated_classes: Classes on which `action=test` evaluates; the logits of the others are
-            left out: `folders`: those of the class folders; a list of names; a text file with a
-            class, or a folder, a tab and its class, per line; None: all classes.
+        evaluated_classes: Classes on which `action=test` evaluates; None: all. They are given as
+            `folders`, those of the class folders, as a list of names, or as a text file with a
+            class, or a folder, a tab and its class, per line. The logits of other classes are left
+            out.
         mixing: Alphas of `mixup` and `cutmix`, see `Mixing`; None: off; only in training.
         pictures: Number of example images of each kind in `report.html`; 0: no pictures.
         **shared: Arguments of `Task`.
@@ -58,13 +55,9 @@ class ClassificationTask(Task):
         pictures: PictureCount = 4,
         **shared: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(model, **shared)
+        super().__init__(model, num_classes, class_weights, **shared)
         self.label_smoothing = label_smoothing
         self.pictures = pictures
-        refuse_wrong_length(class_weights, num_classes)
-        self.num_classes = num_classes
-        self.class_weights = class_weights
-        self.weights: Tensor | None = None  # (K,), on the device of the training
         self.evaluated_classes = evaluated_classes
         self.left_out: Tensor | None = None  # (K,) bool, on the device of the evaluation
         self.mixing = Mixing(num_classes, **mixing) if mixing and any(mixing.values()) else None
@@ -80,13 +73,6 @@ class ClassificationTask(Task):
                 "val/skipped": SumMetric("disable"),
             }
         )
-
-    def on_fit_start(self) -> None:
-        """Compute the weights of the classes."""
-        super().on_fit_start()
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        like = next(self.model.parameters())
-        self.weights = weights_of(self.class_weights, self.num_classes, data, like)
 
     def training_step(self, batch: ClassificationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch, a scalar."""
@@ -104,13 +90,11 @@ class ClassificationTask(Task):
         if self.weights is not None:
             # Gradients are averaged over processes, so each divides by the mean sum of weights.
             share = mean(weights_of_labels(labels, self.weights).sum())
-            loss = self.with_teacher(losses.sum() / share, images, logits, maps)
-        else:
-            losses = self.with_teacher(losses, images, logits, maps)
-            loss = losses.mean()
+            losses = losses * (len(losses) / share)
+        losses = self.with_teacher(losses, images, logits, maps)
         self.train_metrics["train/loss_epoch"].update(losses.detach())
         self.train_metrics["train/skipped"].update(batch.skipped)
-        return loss
+        return losses.mean()
 
     def on_validation_start(self) -> None:
         """Mark the classes that are not evaluated."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Unpack
 
+import torch
 from annotated_types import MinLen
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
@@ -21,8 +22,8 @@ from parcnet_train.segmentation.inference import classes_of_windows, logits_of_s
 from parcnet_train.segmentation.iou import Confusion, intersection_over_union, pixel_accuracy
 from parcnet_train.segmentation.upsample import Mode, classes_at, covered
 from parcnet_train.sizes import Size
-from parcnet_train.tasks.base import Task, TaskArguments
-from parcnet_train.tasks.class_weights import refuse_wrong_length, weights_of
+from parcnet_train.tasks.base import TaskArguments
+from parcnet_train.tasks.class_weights import WeightedTask
 from parcnet_train.tasks.metrics import loss_and_skipped
 from parcnet_train.visualize.class_maps import segmentation_pairs
 from parcnet_train.visualize.pictures import Pair
@@ -30,7 +31,7 @@ from parcnet_train.visualize.pictures import Pair
 AUXILIARY_WEIGHT = 0.4  # weight of the auxiliary classifier's loss (arXiv 1612.01105, section 3.3)
 
 
-class SegmentationTask(Task):
+class SegmentationTask(WeightedTask):
     """Training and evaluation of a network that classifies pixels.
 
     Args:
@@ -65,12 +66,8 @@ class SegmentationTask(Task):
         pictures: PictureCount = 4,
         **shared: Unpack[TaskArguments],
     ) -> None:
-        super().__init__(model, **shared)
-        self.num_classes = num_classes
+        super().__init__(model, num_classes, class_weights, **shared)
         self.label_smoothing = label_smoothing
-        refuse_wrong_length(class_weights, num_classes)
-        self.class_weights = class_weights
-        self.weights: Tensor | None = None  # (K,), on the device of the training
         self.enlarge: Mode = enlarge
         self.scales = scales
         self.mirror = mirror
@@ -87,13 +84,6 @@ class SegmentationTask(Task):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         return segmentation_pairs(batch, found["classes"], data.class_names)
 
-    def on_fit_start(self) -> None:
-        """Compute the weights of the classes."""
-        super().on_fit_start()
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        like = next(self.model.parameters())
-        self.weights = weights_of(self.class_weights, self.num_classes, data, like)
-
     def training_step(self, batch: SegmentationBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch; its mean over processes is that over labeled pixels."""
         outputs, maps = self.outputs_and_maps(batch.images)
@@ -105,13 +95,16 @@ class SegmentationTask(Task):
                 logits, batch.masks, smoothing, weights
             )
         labeled = (batch.masks != IGNORED).sum(dim=(1, 2))
-        # Gradients are averaged over processes, so each divides by the mean number of pixels, or by
-        # the mean sum of their weights.
+        # Gradients are averaged over processes, so each divides by the mean number of pixels. With
+        # weights, the sum of the weights counts instead.
+        pixels = labeled.sum().float()
         if weights is None:
-            share = mean(labeled.sum().float()).clamp(min=1)
+            share = mean(pixels).clamp(min=1)
         else:
-            share = mean(weight_of_masks(batch.masks, weights))
-            share = share.where(share > 0, 1)
+            weight = weight_of_masks(batch.masks, weights)
+            share, weight = mean(torch.stack([pixels, weight]))
+            losses = losses * (share / weight.where(weight > 0, 1))
+            share = share.clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(
             losses.detach() / labeled.clamp(min=1), labeled > 0
         )

@@ -29,6 +29,18 @@ def test_class_metrics_have_their_own_table(capsys):
     assert "evaluated on" not in run
 
 
+def test_only_a_training_has_epochs(capsys):
+    print_summary(RESULTS)
+    text = capsys.readouterr().out
+    assert "epoch of the checkpoint │ 3" in text
+    assert "epochs" not in text
+    print_summary({**RESULTS, "epochs": 5})
+    text = capsys.readouterr().out
+    assert "epochs " in text
+    assert "best epoch" in text
+    assert "of the checkpoint" not in text
+
+
 def test_summary_says_that_the_test_set_was_evaluated(capsys):
     print_summary({**RESULTS, "split": "test"})
     assert "evaluated on" in capsys.readouterr().out
