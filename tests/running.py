@@ -18,7 +18,11 @@ from parcnet_train.check.config import check
 from parcnet_train.config.compose import CONF, choices, compose_config, to_plain
 from parcnet_train.config.overrides import typed
 from parcnet_train.distributed.launch import launch
+from parcnet_train.runs.directories import read_values
 from parcnet_train.sweeps.grid import register_resolvers
+
+# Parts of the page of every training, see `page_parts`; one of several steps has curves too.
+WHOLE_PAGE = {"multiply_adds", "image_size", "quality", "examples", "data", "batches"}
 
 TINY = ("debug=tiny", "backbone=parcnet_xs", "backbone.depths=[1,1,1]", "recipe.image_size=32")
 
@@ -133,6 +137,12 @@ def act(values, draws=False):
         if not draws:
             patch.setattr(training, "publish", lambda *_: None)
         return function_of(values["action"])(values)
+
+
+def page_parts(output):
+    """Return the parts of the page of a run; without the page, none."""
+    values = read_values(output / "report.json") if (output / "report.html").is_file() else {}
+    return {*values, *values.get("sections", {})} - {"sections"}
 
 
 def launched(overrides, processes, output):

@@ -24,7 +24,7 @@ from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import border
 from parcnet_train.doctor.examine import Order, examine
 from parcnet_train.errors import DataError, UnreadableError
-from running import TINY, faults_of, run
+from running import TINY, WHOLE_PAGE, faults_of, page_parts, run
 from voc_files import image_path, write_voc
 
 
@@ -195,11 +195,14 @@ SETS = {"classification": classes, "detection": boxes, "segmentation": masks}
 @pytest.mark.parametrize(
     ("task", "channels"), [("classification", 6), ("detection", 1), ("segmentation", 6)]
 )
-def test_a_training_reads_evaluates_and_predicts(task, channels, tmp_path):
+def test_a_training_reads_evaluates_and_predicts(task, channels, tmp_path, caplog):
     root = tmp_path / "set"
     chosen = SETS[task](root, channels)
     output = tmp_path / "run"
-    results = run([*chosen, *TINY, f"data.channels={channels}"], output)
+    few = ["task.pictures=1", f"data.channels={channels}"]
+    results = run([*chosen, *TINY, *few], output, draws=True)
+    assert page_parts(output) >= WHOLE_PAGE
+    assert "report.html" not in caplog.text
     model = load(output)
     first = next(each for each in model.backbone.modules() if isinstance(each, torch.nn.Conv2d))
     assert first.weight.shape[1] == channels

@@ -128,7 +128,7 @@ def trained(folder, tmp_path_factory):
     """A short training, and what it returned."""
     output = tmp_path_factory.mktemp("run")
     wanted = [f"data.root={folder}", "task.save_predictions=true", "task.pictures=2"]
-    return output, running.run([*TINY, *wanted], output)
+    return output, running.run([*TINY, *wanted], output, draws=True)
 
 
 def test_a_training_writes_metrics_predictions_and_pictures(trained):
@@ -143,6 +143,18 @@ def test_a_training_writes_metrics_predictions_and_pictures(trained):
     assert {each["image_id"] for each in predictions} <= set(range(94, 101))
     names = {path.name for path in (output / "pictures").iterdir()}
     assert {"epoch_001.jpg", "final.jpg", "batch_1_1.jpg", "batch_1_2.jpg"} <= names
+
+
+def test_a_training_has_a_page(trained):
+    assert running.page_parts(trained[0]) >= running.WHOLE_PAGE
+
+
+def test_a_custom_set_need_not_count_its_images():
+    task = make_task(Fixed())
+    data = type("Data", (), {"train_set": [1, 2, 3]})
+    task._trainer = type("Trainer", (), {"datamodule": data})()
+    task.on_fit_start()
+    assert task.training_images is None
 
 
 def ground_truth(outputs, *settings):

@@ -109,7 +109,9 @@ def folder(tmp_path_factory):
 def trained(folder, tmp_path_factory):
     """A short training, and what it returned."""
     output = tmp_path_factory.mktemp("run")
-    return output, running.run([*TINY, f"data.root={folder}", "task.pictures=2"], output)
+    return output, running.run(
+        [*TINY, f"data.root={folder}", "task.pictures=2"], output, draws=True
+    )
 
 
 def test_a_training_writes_metrics_and_pictures(trained):
@@ -119,6 +121,10 @@ def test_a_training_writes_metrics_and_pictures(trained):
     assert 0 <= results["val/miou"] <= 1
     names = {path.name for path in (output / "pictures").iterdir()}
     assert {"epoch_001.jpg", "final.jpg", "batch_1_1.jpg", "batch_1_2.jpg"} <= names
+
+
+def test_a_training_has_a_page(trained):
+    assert running.page_parts(trained[0]) >= running.WHOLE_PAGE
 
 
 def predict(monkeypatch, classes_of):
