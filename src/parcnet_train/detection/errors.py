@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.detection.evaluators import Found, Problem
+from parcnet_train.detection.evaluators import Problem
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -30,6 +30,17 @@ class Matches(NamedTuple):
     kinds: npt.NDArray[np.int8]  # (m,) kinds of the detections
     objects: Integers  # (m,) object that a detection found, or meant (Loc, Cls); else -1
     is_found: Flags  # (n,) whether an object was found; crowds are not
+
+
+class Image(NamedTuple):
+    """The m detections of an image, the best first, and its n objects that are no crowds."""
+
+    rows: Integers  # (m,) rows of the detections in the `Problem`
+    objects: Integers  # (n,) rows of the objects
+    overlap: Floats  # (m, n) IoU
+    same: Flags  # (m, n) whether they have the same class
+    hits: Integers  # (m,) place in `objects` of the object that was found; -1: none
+    wrong: Integers  # places in `rows` of the detections that found nothing, also no crowd
 
 
 class ScoreCurves(NamedTuple):
@@ -60,23 +71,16 @@ def match(problem: Problem) -> Matches:
     kinds = np.full(len(found.images), UNCOUNTED, np.int8)
     objects = np.full(len(found.images), -1)
     is_found = np.zeros(len(truth.images), bool)
-    for rows, own in by_image(problem, best_of_class(problem)):
-        overlap = overlaps(found.boxes[rows], truth.boxes[own], truth.is_crowd[own])
-        same = found.labels[rows][:, None] == truth.labels[own]
-        crowd = truth.is_crowd[own]
-        hits = greedy(np.where(same & ~crowd, overlap, 0))
-        has_hit = hits >= 0
-        is_found[own[hits[has_hit]]] = True
-        objects[rows[has_hit]] = own[hits[has_hit]]
-        kinds[rows[has_hit]] = HIT
-        of_crowd = (overlap * same)[:, crowd] >= POSITIVE
-        counted = ~has_hit & ~of_crowd.any(axis=1)
-        rest, own = np.flatnonzero(counted), own[~crowd]
-        overlap, same = overlap[rest][:, ~crowd], same[rest][:, ~crowd]
-        of_rest, meant = kinds_of(overlap, same, is_found[own])
-        kinds[rows[rest]] = of_rest
+    for each in by_image(problem, best_of_class(problem), of_class=True):
+        right, wrong = each.rows[each.hits >= 0], each.rows[each.wrong]
+        objects[right] = each.objects[each.hits[each.hits >= 0]]
+        is_found[objects[right]] = True
+        kinds[right] = HIT
+        kinds[wrong], meant = kinds_of(
+            each.overlap[each.wrong], each.same[each.wrong], is_found[each.objects]
+        )
         means = meant >= 0
-        objects[rows[rest[means]]] = own[meant[means]]
+        objects[wrong[means]] = each.objects[meant[means]]
     return Matches(kinds, objects, is_found)
 
 
@@ -94,49 +98,49 @@ def kinds_of(
         return np.full(len(overlap), BKG, np.int8), np.full(len(overlap), -1)
     of_class, of_others = overlap * same, overlap * ~same
     best = of_class.max(axis=1)
-    tests = [
-        (best >= NEAR) & (best <= POSITIVE),
-        of_others.max(axis=1) >= POSITIVE,
-        (of_class * is_found).max(axis=1) >= POSITIVE,
-        overlap.max(axis=1) <= NEAR,
-    ]
-    kinds = np.select(tests, [LOC, CLS, DUPE, BKG], BOTH).astype(np.int8)
-    meant = np.select(
-        [kinds == LOC, kinds == CLS], [of_class.argmax(axis=1), of_others.argmax(axis=1)], -1
-    )
-    return kinds, meant
+    kinds = np.full(len(overlap), BOTH, np.int8)  # the last test that holds has precedence
+    kinds[overlap.max(axis=1) <= NEAR] = BKG
+    kinds[(of_class * is_found).max(axis=1) >= POSITIVE] = DUPE
+    kinds[of_others.max(axis=1) >= POSITIVE] = CLS
+    kinds[(best >= NEAR) & (best <= POSITIVE)] = LOC
+    meant = np.where(kinds == LOC, of_class.argmax(axis=1), of_others.argmax(axis=1))
+    return kinds, np.where((kinds == LOC) | (kinds == CLS), meant, -1)
 
 
 def count_errors(problem: Problem, matches: Matches) -> Errors:
     """Count the errors of every kind, and what each kind costs.
 
-    The cost of a kind is the AP50 that is gained if an oracle fixes all of its errors: a box at a
-    wrong place or of a wrong class becomes right, unless its object was found or a better one means
-    it; all others are removed, and objects that no error means are no longer missed.
+    The cost of a kind is the AP50 gained if its errors are corrected: the best Loc or Cls detection
+    of each unfound object gets the right class and counts as a hit; the kind's other detections are
+    removed. For Miss, the missed objects no longer count.
     """
-    truth, found = problem.truth, problem.found
+    truth = problem.truth
+    order = np.argsort(-problem.found.scores, kind="stable")
+    classes_of_found = problem.found.labels[order]
+    matches = Matches(matches.kinds[order], matches.objects[order], matches.is_found)
     kinds, hits = matches.kinds, matches.kinds == HIT
     objects = np.bincount(truth.labels[~truth.is_crowd], minlength=problem.classes + 1)
     missed = ~truth.is_crowd & ~matches.is_found
     means = np.isin(kinds, (LOC, CLS))
     missed[matches.objects[means]] = False
     counted = kinds != UNCOUNTED
-    classes = np.flatnonzero(objects).tolist()
+    classes = np.flatnonzero(objects)
 
     def ap(labels: Integers, kept: Flags, right: Flags, expected: Integers) -> float:
-        return mean_precision(labels[kept], found.scores[kept], right[kept], expected, classes)
+        precisions = precisions_by_class(labels[kept], right[kept], expected)[classes]
+        return float(precisions.mean()) if len(classes) else float("nan")
 
-    before = ap(found.labels, counted, hits, objects)
-    fixed = best_meant(found, matches)
+    before = ap(classes_of_found, counted, hits, objects)
+    fixed = best_meant(matches)
     costs = {}
     for name, kind in ERRORS.items():
         wins = fixed & (kinds == kind)
-        labels = found.labels.copy()
+        labels = classes_of_found.copy()
         labels[wins] = truth.labels[matches.objects[wins]]
         kept = counted & ((kinds != kind) | wins)
         costs[name] = ap(labels, kept, hits | wins, objects) - before
     left = objects - np.bincount(truth.labels[missed], minlength=problem.classes + 1)
-    costs[MISS] = ap(found.labels, counted, hits, left) - before
+    costs[MISS] = ap(classes_of_found, counted, hits, left) - before
     counts = {name: int((kinds == kind).sum()) for name, kind in ERRORS.items()}
     return Errors({**counts, MISS: int(missed.sum())}, costs, before)
 
@@ -164,12 +168,15 @@ def score_curves(problem: Problem, matches: Matches, thresholds: Floats) -> Scor
         return ScoreCurves(hits / detections, hits / objects, 2 * hits / (detections + objects))
 
 
-def best_meant(found: Found, matches: Matches) -> Flags:
-    """Return which detections an oracle makes right: the best that means an object not found."""
-    wins = np.zeros(len(found.images), bool)
+def best_meant(matches: Matches) -> Flags:
+    """Return which detections an oracle makes right: the best that means an object not found.
+
+    Args:
+        matches: Matches of the detections, the best first.
+    """
+    wins = np.zeros(len(matches.kinds), bool)
     rows = np.flatnonzero(np.isin(matches.kinds, (LOC, CLS)))
     rows = rows[~matches.is_found[matches.objects[rows]]]
-    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
     _, first = np.unique(matches.objects[rows], return_index=True)
     wins[rows[first]] = True
     return wins
@@ -192,34 +199,50 @@ def confusion_matrix(problem: Problem, min_score: float) -> Integers:
     truth, found = problem.truth, problem.found
     counts = np.zeros((problem.classes + 1,) * 2, np.int64)
     is_found = np.zeros(len(truth.images), bool)
-    for rows, own in by_image(problem, found.scores >= min_score):
-        overlap = overlaps(found.boxes[rows], truth.boxes[own], truth.is_crowd[own])
-        crowd = truth.is_crowd[own]
-        hits = greedy(np.where(crowd, 0, overlap))
-        has_hit = hits >= 0
-        is_found[own[hits[has_hit]]] = True
-        np.add.at(counts, (truth.labels[own[hits[has_hit]]], found.labels[rows[has_hit]]), 1)
-        alone = ~has_hit & ~(overlap[:, crowd] >= POSITIVE).any(axis=1)
-        np.add.at(counts[0], found.labels[rows[alone]], 1)
+    true = np.full(len(found.images), -1)  # classes of the objects; 0: background, -1: not counted
+    for each in by_image(problem, found.scores >= min_score, of_class=False):
+        right = each.hits >= 0
+        hit = each.objects[each.hits[right]]
+        is_found[hit] = True
+        true[each.rows[right]] = truth.labels[hit]
+        true[each.rows[each.wrong]] = 0
+    np.add.at(counts, (true[true >= 0], found.labels[true >= 0]), 1)
     missed = truth.labels[~is_found & ~truth.is_crowd]
     counts[:, 0] += np.bincount(missed, minlength=len(counts))
     return counts
 
 
-def by_image(problem: Problem, counted: Flags) -> list[tuple[Integers, Integers]]:
-    """Return the rows of the counted detections of every image, best first, and of its objects."""
+def by_image(problem: Problem, counted: Flags, of_class: bool) -> Iterator[Image]:
+    """Yield the images that have detections, and match these to the objects.
+
+    Args:
+        problem: Objects and detections.
+        counted: Which detections count.
+        of_class: Whether only objects of their class, and crowds of it, match.
+    """
     truth, found = problem.truth, problem.found
     rows = np.flatnonzero(counted)
     rows = rows[np.lexsort((-found.scores[rows], found.images[rows]))]
-    objects = np.argsort(truth.images, kind="stable")
+    objects = np.lexsort(
+        (truth.is_crowd, truth.images)
+    )  # crowds last, so that slices leave them out
     numbers = np.arange(1, problem.images + 2)
-    ends = np.searchsorted(found.images[rows], numbers)
-    ends_of_objects = np.searchsorted(truth.images[objects], numbers)
-    return [
-        (rows[ends[n] : ends[n + 1]], objects[ends_of_objects[n] : ends_of_objects[n + 1]])
-        for n in range(problem.images)
-        if ends[n] < ends[n + 1]
-    ]
+    ends = np.searchsorted(found.images[rows], numbers).tolist()
+    starts = np.searchsorted(truth.images[objects], numbers).tolist()
+    crowds = np.bincount(truth.images[truth.is_crowd], minlength=problem.images + 1).tolist()
+    for n in range(problem.images):
+        if ends[n] == ends[n + 1]:
+            continue
+        of_image = rows[ends[n] : ends[n + 1]]
+        own = objects[starts[n] : starts[n + 1]]
+        count = len(own) - crowds[n + 1]
+        overlap = overlaps(found.boxes[of_image], truth.boxes[own], truth.is_crowd[own])
+        same = found.labels[of_image][:, None] == truth.labels[own]
+        matching = overlap * same if of_class else overlap.copy()
+        hits = greedy(matching[:, :count])
+        of_crowd = (matching[:, count:] >= POSITIVE).any(axis=1)
+        wrong = np.flatnonzero((hits < 0) & ~of_crowd)
+        yield Image(of_image, own[:count], overlap[:, :count], same[:, :count], hits, wrong)
 
 
 def best_of_class(problem: Problem) -> Flags:
@@ -263,53 +286,38 @@ def overlaps(boxes: Floats, others: Floats, is_crowd: Flags) -> Floats:
     Returns:
         `(m, n)`.
     """
-    first, second = boxes[:, None], others[None]
-    ends = np.minimum(first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:])
-    sides = (ends - np.maximum(first[..., :2], second[..., :2])).clip(0)
-    shared = sides.prod(axis=-1)
-    areas, of_others = first[..., 2:].prod(axis=-1), second[..., 2:].prod(axis=-1)
+    x, y, width, height = boxes.T[..., None]  # columns: a product over the last axis is slow
+    other_x, other_y, other_width, other_height = others.T
+    wide = np.minimum(x + width, other_x + other_width) - np.maximum(x, other_x)
+    high = np.minimum(y + height, other_y + other_height) - np.maximum(y, other_y)
+    shared = np.maximum(wide, 0) * np.maximum(high, 0)
+    areas, of_others = width * height, other_width * other_height
     union = np.where(is_crowd, areas, areas + of_others - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def mean_precision(
-    labels: Integers, scores: Floats, hits: Flags, objects: Integers, classes: Sequence[int]
-) -> float:
-    """Return the mean average precision of some classes; NaN if there are none.
+def precisions_by_class(labels: Integers, hits: Flags, objects: Integers) -> Floats:
+    """Return the precision of every class at COCO's 101 recalls: the largest at this one or above.
+
+    The mean of a row is the average precision of the class.
 
     Args:
-        labels: Class indices of the detections `(m,)`.
-        scores: Their scores `(m,)`; of equals, the first counts as better.
+        labels: Class indices of the detections `(m,)`, the best first.
         hits: Whether they found an object, `(m,)`.
-        objects: Number of objects of every class `(K + 1,)`; index 0 is not a class. The average
-            precision of a class without an object is 0, as in TIDE.
-        classes: Indices of the classes.
+        objects: Number of objects of every class `(K + 1,)`; index 0 is not a class.
+
+    Returns:
+        `(K + 1, 101)`; 0 for a class without an object, as in TIDE.
     """
-    order = np.lexsort((-scores, labels))
-    ends = np.searchsorted(labels[order], np.arange(len(objects) + 1))
-    values = [
-        average_precision(hits[order[ends[each] : ends[each + 1]]], int(objects[each]))
-        if objects[each]
-        else 0.0
-        for each in classes
-    ]
-    return float(np.mean(values)) if values else float("nan")
-
-
-def average_precision(hits: Flags, objects: int) -> float:
-    """Return COCO's average precision of a class: the mean of `precisions`."""
-    return float(precisions(hits, objects).mean())
-
-
-def precisions(hits: Flags, objects: int) -> Floats:
-    """Return the precision at COCO's 101 recalls: the largest one at this recall or above.
-
-    Args:
-        hits: Whether the detections found an object, `(m,)`, best first.
-        objects: Number of objects.
-    """
-    found = np.cumsum(hits)
-    precision = found / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(found / objects, RECALLS, side="left")
-    return np.append(envelope, 0.0)[places]
+    # Numpy sorts integers of up to 16 bits in linear time.
+    order = np.argsort(labels.astype(np.min_scalar_type(len(objects))), kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(len(objects) + 1)).tolist()
+    hits = hits[order]
+    values = np.zeros((len(objects), len(RECALLS)))
+    for each in np.flatnonzero(objects).tolist():
+        found = np.cumsum(hits[ends[each] : ends[each + 1]])
+        precision = found / np.arange(1, len(found) + 1)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        places = np.searchsorted(found / objects[each], RECALLS, side="left")
+        values[each] = np.append(envelope, 0.0)[places]
+    return values

@@ -19,7 +19,7 @@ from parcnet_train.detection.errors import (
     confusion_matrix,
     count_errors,
     match,
-    precisions,
+    precisions_by_class,
     score_curves,
 )
 from parcnet_train.detection.evaluation import FoundObjects, problem_of
@@ -88,11 +88,12 @@ def curves_block(
 ) -> Block:
     """Return precision and recall of every class, by each other and by the score."""
     truth = problem.truth
-    objects = np.bincount(truth.labels[~truth.is_crowd], minlength=len(names) + 1)[1:]
-    by_recall = np.full((len(names), len(RECALLS)), np.nan)
-    for each in np.flatnonzero(objects).tolist():
-        hits = ranked(problem, matches, each + 1)
-        by_recall[each] = precisions(hits, int(objects[each]))
+    objects = np.bincount(truth.labels[~truth.is_crowd], minlength=len(names) + 1)
+    rows = np.argsort(-problem.found.scores, kind="stable")
+    rows = rows[matches.kinds[rows] != UNCOUNTED]
+    hits = matches.kinds[rows] == HIT
+    by_recall = precisions_by_class(problem.found.labels[rows], hits, objects)[1:]
+    objects = objects[1:]
     seen = np.flatnonzero(objects)
     shown = seen[np.argsort(-objects[seen], kind="stable")][:LINES] if len(seen) > LINES else seen
     mean_f1 = (
@@ -117,7 +118,7 @@ def curves_block(
     if mean_f1[best] > 0:
         text += f" The mean F1 is highest, {percent(mean_f1[best])}, at a score of {at}."
     order = sorted(seen.tolist(), key=lambda n: by_recall[n].mean())
-    rows = [
+    cells = [
         [
             names[n],
             f"{objects[n]:,}",
@@ -127,19 +128,12 @@ def curves_block(
         for n in order
     ]
     at_score = [f"{name} at {at}" for name in ("precision", "recall", "F1")]
-    return Block("Curves", text, drawings, Table(("class", "objects", "AP50", *at_score), rows))
+    return Block("Curves", text, drawings, Table(("class", "objects", "AP50", *at_score), cells))
 
 
 def mean_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean over the classes `(K, T)` whose value is defined, `(T,)`; NaN without any."""
     return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)
-
-
-def ranked(problem: Problem, matches: Matches, label: int) -> npt.NDArray[np.bool_]:
-    """Return which counted detections of a class found an object, best first."""
-    rows = np.flatnonzero((problem.found.labels == label) & (matches.kinds != UNCOUNTED))
-    order = np.argsort(-problem.found.scores[rows], kind="stable")
-    return matches.kinds[rows[order]] == HIT
 
 
 def confusion_block(problem: Problem, names: Sequence[str]) -> Block:
