@@ -217,7 +217,7 @@ def by_image(problem: Problem, counted: Flags, of_class: bool) -> Iterator[Image
 
     Args:
         problem: Objects and detections.
-        counted: Which detections count.
+        counted: Whether a detection counts, `(m,)`.
         of_class: Whether only objects of their class, and crowds of it, match.
     """
     truth, found = problem.truth, problem.found

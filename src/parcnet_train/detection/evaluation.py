@@ -207,12 +207,17 @@ def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def problem_of(annotations: CocoAnnotations, found: FoundObjects, most: int = MOST) -> Problem:
-    """Return what an evaluator scores: the evaluated images, numbered in the order of their ids.
+def order_of(annotations: CocoAnnotations, found: FoundObjects) -> npt.NDArray[np.int64]:
+    """Return the order of the evaluated images by their ids, `(n,)`.
 
     pycocotools ranks detections with equal scores in that order.
     """
-    order = np.argsort(annotations.image_ids[found.images])
+    return np.argsort(annotations.image_ids[found.images])
+
+
+def problem_of(annotations: CocoAnnotations, found: FoundObjects, most: int = MOST) -> Problem:
+    """Return what an evaluator scores: the evaluated images, numbered by `order_of`."""
+    order = order_of(annotations, found)
     images = found.images[order]
     objects, of_objects = _gather(annotations.starts, images)
     detections, of_detections = _gather(found.starts, order)

@@ -22,7 +22,7 @@ from parcnet_train.pages.batches import LARGEST_FACTOR, SIDE
 from parcnet_train.pages.confusion import confusion_drawings, most_wrong
 from parcnet_train.pages.data import kept_classes, name_of
 from parcnet_train.pages.figures import MOST_CLASSES, bars, lines
-from parcnet_train.pages.parts import Block, Drawing, Table, percent
+from parcnet_train.pages.parts import Block, Drawing, Table, lowest, percent
 from parcnet_train.visualize.pictures import encode, fitted
 
 PAIRS = 15  # most confused pairs of classes in the table
@@ -114,9 +114,8 @@ def scores_block(confusion: Integers, names: Sequence[str]) -> Block:
         "F1, %",
         "{:.1f}",
     )
-    worst = f"{names[order[0]]} at {percent(scores.f1[order[0]])}"
-    text = f"The class with the lowest F1 is {worst}."
-    drawing = Drawing("scores", figure, f"Bars: F1 per class, the worst first; {worst}.")
+    text = lowest("F1", names[order[0]], scores.f1[order[0]])
+    drawing = Drawing("scores", figure, f"Bars: F1 per class, the worst first. {text}")
     headings = ("class", "images", "precision", "recall", "F1")
     return Block("Per class", text, [drawing], Table(headings, rows))
 

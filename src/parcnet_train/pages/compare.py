@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.pages.figures import COLORS, Points, inline, lines, svg
-from parcnet_train.pages.parts import VALUES, Block, Drawing
+from parcnet_train.pages.parts import VALUES, Block, Drawing, plain
 from parcnet_train.report.ablation import Group, Other, Section, all_facts
 from parcnet_train.report.collected import Run
 from parcnet_train.report.documents import Notes
@@ -62,18 +62,12 @@ def page_of(
         title=title,
         table=table_of(groups, latencies),
         remark=REMARK if latencies else "",
-        curves=named(curves),
+        curves=plain(curves, lambda each: each.name),
         picture=lambda name: {"svg": drawn[name]},
         grids=grids,
         notes=notes,
         figures={name: data_url(png, "image/png") for name, png in figures.items()},
     )
-
-
-def named(block: Block) -> dict[str, Any]:
-    """Return a block as the template of the parts reads it, its pictures by their names."""
-    drawings = [{"file": each.name, "alt": each.alt, "caption": ""} for each in block.drawings]
-    return {"title": block.title, "text": block.text, "kind": block.kind, "drawings": drawings}
 
 
 def svg_text(drawing: Drawing) -> str:

@@ -22,7 +22,7 @@ from parcnet_train.detection.errors import (
     precisions_by_class,
     score_curves,
 )
-from parcnet_train.detection.evaluation import FoundObjects, problem_of
+from parcnet_train.detection.evaluation import FoundObjects, order_of, problem_of
 from parcnet_train.detection.evaluators import Problem
 from parcnet_train.errors import DataError
 from parcnet_train.pages.confusion import confusion_drawings, most_wrong
@@ -68,7 +68,7 @@ def evaluated(found: FoundObjects, task: Any, data: Any) -> Evaluated:
     """Match the detections that count to the objects."""
     annotations = data.val_set.annotations
     problem = problem_of(annotations, found, task.evaluated_detections)
-    samples = found.images[np.argsort(annotations.image_ids[found.images])]
+    samples = found.images[order_of(annotations, found)]
     return Evaluated(problem, match(problem), samples, list(data.class_names))
 
 

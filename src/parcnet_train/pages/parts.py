@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def harmless(folder: Path, loss: str) -> Iterator[None]:
 
     Args:
         folder: Run directory.
-        loss: What the page then lacks, as a clause.
+        loss: Clause that says what the page then lacks.
     """
     try:
         yield
@@ -99,6 +100,13 @@ def harmless(folder: Path, loss: str) -> Iterator[None]:
 def percent(share: float) -> str:
     """Return a share in percent; `-` if it is not defined."""
     return "-" if np.isnan(share) else f"{100 * share:.1f} %"
+
+
+def lowest(metric: str, name: str, share: float) -> str:
+    """Return a sentence about the class with the lowest metric; empty if no class has one."""
+    if np.isnan(share):
+        return ""
+    return f"The class with the lowest {metric} is {name} at {percent(share)}."
 
 
 def start_again(folder: Path, kept: Sequence[str] = ()) -> None:
@@ -124,7 +132,8 @@ def save(folder: Path, key: str, title: str, blocks: Sequence[Block]) -> None:
         title: Heading of the section.
         blocks: Parts of the section.
     """
-    values: dict[str, Any] = {"title": title, "blocks": [stored(folder, each) for each in blocks]}
+    written = [plain(each, partial(write, folder)) for each in blocks]
+    values: dict[str, Any] = {"title": title, "blocks": written}
     save_values(
         folder, {"sections": {**read_values(folder / VALUES).get("sections", {}), key: values}}
     )
@@ -135,11 +144,15 @@ def save_values(folder: Path, values: dict[str, Any]) -> None:
     write_whole(folder / VALUES, to_json({**read_values(folder / VALUES), **values}))
 
 
-def stored(folder: Path, block: Block) -> dict[str, Any]:
-    """Write the pictures of a block, and return the block as plain values."""
+def plain(block: Block, file_of: Callable[[Drawing], str]) -> dict[str, Any]:
+    """Return a block as plain values, as the templates read it.
+
+    Args:
+        block: Part of a section.
+        file_of: Function that returns the name of the file of a picture.
+    """
     drawings = [
-        {"file": write(folder, each), "alt": each.alt, "caption": each.caption}
-        for each in block.drawings
+        {"file": file_of(each), "alt": each.alt, "caption": each.caption} for each in block.drawings
     ]
     table = None if block.table is None else asdict(block.table)
     return {

@@ -19,7 +19,7 @@ from parcnet_train.errors import DataError
 from parcnet_train.pages.confusion import confusion_drawings, most_wrong
 from parcnet_train.pages.data import name_of
 from parcnet_train.pages.figures import MOST_CLASSES, bars
-from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table, percent
+from parcnet_train.pages.parts import MOST_IMAGES, Block, Drawing, Table, lowest, percent
 from parcnet_train.segmentation.boundary import LIMITS, boundary_distance, errors_by_distance
 from parcnet_train.segmentation.iou import intersection_over_union
 from parcnet_train.visualize.class_maps import draw_classes
@@ -146,7 +146,7 @@ def iou_block(confusion: Integers, names: Sequence[str]) -> Block:
         ]
         for n in order
     ]
-    text = f"The class with the lowest IoU is {names[order[0]]} at {percent(shares[order[0]])}."
+    text = lowest("IoU", names[order[0]], shares[order[0]])
     drawing = Drawing("iou", figure, f"Bars: IoU per class, the worst first. {text}")
     table = Table(("class", "pixels", "IoU", "precision", "recall"), rows)
     return Block("Per class", text, [drawing], table)
