@@ -30,7 +30,9 @@ def test_a_page_without_the_part_is_an_error(text, tmp_path):
     assert page.read_text() == text
 
 
-@pytest.mark.parametrize("script", ["measure_distillation", "measure_evaluation", "measure_page_cost"])
+@pytest.mark.parametrize(
+    "script", ["measure_distillation", "measure_evaluation", "measure_page_cost"]
+)
 def test_pages_have_the_parts_of_the_scripts(script):
     text = (ROOT / "scripts" / f"{script}.py").read_text()
     (part,) = re.findall(r'^PART = "(\w+)"$', text, re.MULTILINE)
