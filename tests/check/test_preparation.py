@@ -18,11 +18,11 @@ def faults(tmp_path, *overrides):
         for parent in parents:
             node = node[parent]
         node[last] = None if value == "null" else float(value) if last == "test" else value
-    return {fault.key: fault.message for fault in wrong_prepare(config)}
+    return list(wrong_prepare(config))
 
 
 def test_complete_settings_have_no_fault(tmp_path):
-    assert faults(tmp_path) == {}
+    assert faults(tmp_path) == []
 
 
 CASES = {
@@ -44,7 +44,9 @@ CASES = {
 @pytest.mark.parametrize("override", CASES)
 def test_faults_name_the_key_and_the_fix(tmp_path, override):
     key, words = CASES[override]
-    assert words in faults(tmp_path, override)[key]
+    (fault,) = faults(tmp_path, override)
+    assert fault.key == key
+    assert words in fault.message
 
 
 def test_only_voc_has_two_inputs(tmp_path):
@@ -59,5 +61,6 @@ def test_only_voc_has_two_inputs(tmp_path):
 def test_some_sources_are_folders(tmp_path):
     file = tmp_path / "a.xml"
     file.write_text("")
-    found = faults(tmp_path, f"prepare.input={file}", "prepare.source=voc_xml")
-    assert "it is a file; prepare.source=voc_xml reads a folder" in found["prepare.input"]
+    (fault,) = faults(tmp_path, f"prepare.input={file}", "prepare.source=voc_xml")
+    assert fault.key == "prepare.input"
+    assert "it is a file; prepare.source=voc_xml reads a folder" in fault.message

@@ -14,6 +14,7 @@ from parcnet_train.actions.watch.states import (
     STOPPED,
     Watcher,
 )
+from parcnet_train.actions.watch.table import cells
 from watched_runs import CURVE, lock, plant, plant_all, progress_of, results_of
 
 
@@ -24,11 +25,11 @@ def root(tmp_path):
 
 
 def look(root):
-    return {run.folder.name: run for run in Watcher([root]).look()}
+    return {run.folder.name: run for run in Watcher([root]).read()}
 
 
 def test_states_and_order_of_runs(root):
-    found = [(run.folder.name, run.state) for run in Watcher([root]).look()]
+    found = [(run.folder.name, run.state) for run in Watcher([root]).read()]
     assert found == [
         ("running", RUNNING),
         ("killed", FAILED),  # the newer of both
@@ -81,8 +82,8 @@ def test_only_trainings_and_evaluations_are_runs_with_a_metric(root):
 
 def test_folders_may_overlap_and_be_runs_themselves(root):
     group = root / "classification" / "parcnet_s-demo"
-    assert len(Watcher([root, group]).look()) == 5
-    (run,) = Watcher([group / "finished"]).look()
+    assert len(Watcher([root, group]).read()) == 5
+    (run,) = Watcher([group / "finished"]).read()
     assert run.folder == group / "finished"
 
 
@@ -114,7 +115,7 @@ def test_half_written_files_leave_values_out(tmp_path, name, content, is_held):
     run = plant(tmp_path / "run", **{**files, name: content})
     if is_held:
         lock(run, pid=os.getpid())
-    (state,) = Watcher([tmp_path]).look()
+    (state,) = Watcher([tmp_path]).read()
     assert state.state in (RUNNING, FAILED, FINISHED)
     assert (state.state == RUNNING) == is_held
     if name == "progress":
@@ -122,24 +123,32 @@ def test_half_written_files_leave_values_out(tmp_path, name, content, is_held):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "values"),
     [
-        "",
-        "epoch,step,val/top1\n0",
-        "epoch,step\n0,1\n",
-        "val/top1\n0.5\n",
-        "step,val/top1\n1,0.\x00",
+        ("", CURVE),
+        ("epoch,step,val/top1\n", CURVE),
+        ("epoch,step,val/top1\n0", CURVE),
+        ("epoch,step\n0,1\n", CURVE),
+        ("val/top1\n0.5\n", CURVE),
+        ("step,val/top1\n1,0.\x00", CURVE),
+        ("step,val/top1\n1,0.5\n", (0.5,)),
     ],
 )
-def test_half_written_logs_keep_the_values_before(tmp_path, content):
+def test_half_written_logs_keep_the_values_before(tmp_path, content, values):
     run = plant(tmp_path / "run", progress=progress_of())
     watcher = Watcher([tmp_path])
-    assert tuple(watcher.look()[0].values) == CURVE
+    assert tuple(watcher.read()[0].values) == CURVE
     (run / "csv" / "version_0" / "metrics.csv").write_text(content)
-    (state,) = watcher.look()
-    assert tuple(state.values) in (CURVE, ())
-    (state,) = Watcher([tmp_path]).look()
-    assert tuple(state.values) == ()
+    assert tuple(watcher.read()[0].values) == values
+    (state,) = Watcher([tmp_path]).read()
+    assert tuple(state.values) == (() if values == CURVE else values)
+
+
+def test_values_that_are_not_finite_are_left_out(tmp_path):
+    plant(tmp_path / "run", progress=progress_of(), curve=(0.25, "nan", "inf", "-inf", 0.75))
+    (state,) = Watcher([tmp_path]).read()
+    assert tuple(state.values) == (0.25, 0.75)
+    assert cells(state)["trend"] == "▁█"
 
 
 def test_logs_are_read_again_only_after_a_change(tmp_path, monkeypatch):
@@ -152,18 +161,18 @@ def test_logs_are_read_again_only_after_a_change(tmp_path, monkeypatch):
 
     monkeypatch.setattr(states, "read_rows", counted)
     watcher = Watcher([tmp_path])
-    assert tuple(watcher.look()[0].values) == tuple(watcher.look()[0].values) == CURVE
+    assert tuple(watcher.read()[0].values) == tuple(watcher.read()[0].values) == CURVE
     assert len(reads) == 1
     with (run / "csv" / "version_0" / "metrics.csv").open("a") as stream:
         stream.write("3,27,,0.875\n")
-    assert tuple(watcher.look()[0].values) == (*CURVE, 0.875)
+    assert tuple(watcher.read()[0].values) == (*CURVE, 0.875)
 
 
 def test_a_run_that_is_removed_meanwhile_is_left_out(root, monkeypatch):
     folders = list(states.run_directories(root))
     monkeypatch.setattr(states, "run_directories", lambda _: folders)
     shutil.rmtree(folders[0])
-    assert len(Watcher([root]).look()) == len(folders) - 1
+    assert len(Watcher([root]).read()) == len(folders) - 1
 
 
 def test_a_running_training_that_writes_nothing_is_called_silent(root):
@@ -171,6 +180,6 @@ def test_a_running_training_that_writes_nothing_is_called_silent(root):
     written = file.stat().st_mtime
     for seconds, expected in ((599.0, None), (700.0, 700.0)):
         watcher = Watcher([root], clock=lambda seconds=seconds: written + seconds)
-        found = {run.folder.name: run.silent for run in watcher.look()}
+        found = {run.folder.name: run.silent for run in watcher.read()}
         assert found["running"] == (expected if expected is None else pytest.approx(expected))
         assert {found[name] for name in ("killed", "stopped", "finished", "failed")} == {None}

@@ -14,7 +14,7 @@ from watched_runs import lock, plant, plant_all, progress_of, results_of
 
 def text_of(root, height=None, width=400):
     console = Console(file=io.StringIO(), width=width)
-    console.print(table_of(Watcher([root]).look(), root, console, height))
+    console.print(table_of(Watcher([root]).read(), root, console, height))
     return console.file.getvalue()
 
 
@@ -42,7 +42,7 @@ def test_many_values_are_averaged_in_groups():
 
 def test_cells_of_every_state(tmp_path):
     plant_all(tmp_path)
-    runs = {run.folder.name: run for run in Watcher([tmp_path]).look()}
+    runs = {run.folder.name: run for run in Watcher([tmp_path]).read()}
     texts = {name: list(cells(run).values()) for name, run in runs.items()}
     assert texts["running"] == [
         *("running", "running", "2.5/8", "top1 0.5000", "0.7500", "▁█▅", "123", "1:02:03"),
@@ -126,7 +126,7 @@ def test_a_console_without_unicode_gets_no_sparkline(tmp_path):
     plant_all(tmp_path)
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, "ascii"), width=150)
-    console.print(table_of(Watcher([tmp_path]).look(), tmp_path, console))
+    console.print(table_of(Watcher([tmp_path]).read(), tmp_path, console))
     console.file.flush()
     assert b"top1 0.5000" in raw.getvalue()
     assert b"trend" not in raw.getvalue()

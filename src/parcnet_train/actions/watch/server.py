@@ -83,7 +83,7 @@ class Site(ThreadingHTTPServer):
     def runs(self) -> list[RunState]:
         """Return the current state of all runs."""
         with self.lock:
-            return self.watcher.look()
+            return self.watcher.read()
 
     def path_of(self, run: RunState) -> str:
         """Return the path of the page of a run in the address of the site."""

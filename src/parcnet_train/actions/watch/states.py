@@ -6,6 +6,7 @@ A run may write or remove any of these files at any moment, so every value may b
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ class RunState:
 
 @dataclass
 class Watcher:
-    """Reader of the runs below some folders, which keeps what has not changed.
+    """Reader of the runs below some folders, which caches unchanged logs.
 
     Args:
         folders: Folders to search; links in them are not followed.
@@ -92,7 +93,7 @@ class Watcher:
         """The deepest folder that contains all folders."""
         return Path(os.path.commonpath(self.folders))
 
-    def look(self) -> list[RunState]:
+    def read(self) -> list[RunState]:
         """Return the state of every training and evaluation, running ones first, then by start."""
         found = {run for folder in self.folders for run in run_directories(folder)}
         states = [state for run in found if (state := self.state_of(run)) is not None]
@@ -147,15 +148,16 @@ class Watcher:
         return seconds if seconds > SILENT_SECONDS else None
 
     def values_of(self, run: Path, metric: str) -> Sequence[float]:
-        """Return the logged values of a metric; those of an earlier call if they cannot be read."""
+        """Return the finite logged values of a metric; without any, those of an earlier call."""
         stamp, values = self.logged.get(run, (None, []))
         try:
             files = sorted((run / "csv").glob("version_*/metrics.csv"))
             stats = [file.stat() for file in files]
             now = [metric, files, [(each.st_mtime_ns, each.st_size) for each in stats]]
             if now != stamp:
-                rows = read_rows(run / "csv")
-                values = [float(row[metric]) for row in rows if row.get(metric)]
+                logged = (float(row[metric]) for row in read_rows(run / "csv") if row.get(metric))
+                # A log that is about to be written anew is empty, or ends after its header.
+                values = [value for value in logged if math.isfinite(value)] or values
                 self.logged[run] = now, values
         except (OSError, ValueError, TypeError, KeyError, csv.Error):  # the file is half-written
             pass

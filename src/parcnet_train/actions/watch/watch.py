@@ -45,14 +45,14 @@ def watch(config: dict[str, Any]) -> dict[str, Any]:
 def show(watcher: Watcher, console: Console) -> None:
     """Show a live table; outside a terminal, print it once."""
     if not console.is_terminal:
-        table = table_of(watcher.look(), watcher.top, console)
+        table = table_of(watcher.read(), watcher.top, console)
         widest = console.options.update(max_width=10_000)
         console.width = max(console.width, Measurement.get(console, widest, table).maximum)
         console.print(table)
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            table = table_of(watcher.look(), watcher.top, console, console.height)
+            table = table_of(watcher.read(), watcher.top, console, console.height)
             live.update(table, refresh=True)
             time.sleep(SECONDS)
 
