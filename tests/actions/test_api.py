@@ -140,3 +140,15 @@ def test_run_of_two_processes_returns_their_results(tmp_path, monkeypatch):
     (file,) = Path("runs").rglob("results.json")
     assert results == json.loads(file.read_text())
     assert "val/top1" in results
+
+
+@pytest.mark.slow
+def test_run_of_two_processes_notes_why_it_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    with pytest.raises(ProcessError):
+        parcnet_train.run(*TINY, *several, "trainer.limit_val_batches=0.001")
+    (file,) = Path("runs").rglob("outcome.json")
+    outcome = json.loads(file.read_text())
+    assert outcome["outcome"] == "failed"
+    assert outcome["reason"].startswith("trainer: ")

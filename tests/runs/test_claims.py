@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import json
 import shutil
@@ -11,7 +12,7 @@ import parcnet_train
 from parcnet_train.actions import command
 from parcnet_train.errors import CheckpointError, ConfigError, ProcessError, TrainingError
 from parcnet_train.runs import directories as runs
-from parcnet_train.runs.claims import at_work, begin, claim
+from parcnet_train.runs.claims import at_work, begin, claim, failure_noted
 from parcnet_train.runs.directories import RunSpec, by_start
 
 NAME = ("classification", "parcnet_s", "demo")
@@ -238,6 +239,56 @@ def test_work_that_ends_by_an_exception_leaves_its_outcome(tmp_path, error, outc
     with at_work(tmp_path / "run"):
         assert not (tmp_path / "run" / "outcome.json").exists()
     assert not (tmp_path / "run" / "outcome.json").exists()
+
+
+def test_work_that_has_results_leaves_no_outcome(tmp_path):
+    def predict():
+        with at_work(tmp_path):
+            finish(tmp_path)
+            raise SystemExit(1)  # one of its images could not be read
+
+    with pytest.raises(SystemExit):
+        predict()
+    assert not (tmp_path / "outcome.json").exists()
+
+
+PROCESS = ProcessError(2, 1)  # of the launcher
+
+
+@pytest.mark.parametrize(
+    ("rank", "own", "of_launcher", "outcome"),
+    [
+        (0, TrainingError("a"), PROCESS, {"outcome": "failed", "reason": "a"}),
+        (0, OSError("a"), PROCESS, {"outcome": "failed", "reason": "OSError: a"}),
+        (1, TrainingError("a"), PROCESS, {"outcome": "failed", "reason": "a"}),
+        (1, OSError("a"), PROCESS, {"outcome": "failed", "reason": str(PROCESS)}),
+        # The others were ended by the launcher, since the second one failed.
+        (0, SystemExit(143), PROCESS, {"outcome": "failed", "reason": str(PROCESS)}),
+        # The others failed, since the second one was killed.
+        (
+            *(0, OSError("a"), ProcessError(2, 137)),
+            {"outcome": "failed", "reason": str(ProcessError(2, 137))},
+        ),
+        (0, SystemExit(130), ProcessError(2, 130), {"outcome": "stopped"}),
+    ],
+    ids=repr,
+)
+def test_outcome_is_what_one_of_several_processes_failed_with(
+    tmp_path, monkeypatch, rank, own, of_launcher, outcome
+):
+    def launch():
+        with at_work(tmp_path):
+            variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+            with monkeypatch.context() as patched, contextlib.suppress(type(own)):
+                for name, value in variables.items():
+                    patched.setenv(name, value)
+                with failure_noted(tmp_path):
+                    raise own
+            raise of_launcher
+
+    with pytest.raises(ProcessError):
+        launch()
+    assert json.loads((tmp_path / "outcome.json").read_text()) == outcome
 
 
 def test_an_outcome_that_cannot_be_written_hides_no_error(tmp_path):

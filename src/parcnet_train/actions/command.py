@@ -49,7 +49,7 @@ from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError, Fault, ProcessError, UserError, reason_of
 from parcnet_train.runs.actions import ACTIONS, examines
-from parcnet_train.runs.claims import at_work, claim
+from parcnet_train.runs.claims import at_work, claim, failure_noted
 from parcnet_train.runs.directories import RESULTS, read_values
 from parcnet_train.sweeps.grid import swept_keys, wrong_sweep
 from parcnet_train.sweeps.jobs import run_once
@@ -228,15 +228,17 @@ def act(config: dict[str, Any]) -> dict[str, Any]:
         return function_of(config["action"])(config)
     from parcnet_train.build import processes_to_start  # torch: seconds
 
+    output = Path(config["paths"]["output"])
     processes = processes_to_start(config)
     if processes == 1:
-        return function_of(config["action"])(config)
+        with failure_noted(output):
+            return function_of(config["action"])(config)
     from parcnet_train.distributed.launch import launch
 
     command = [*command_of(HydraConfig.get(), config["ckpt"]), "hydra.output_subdir=null"]
     if code := launch(command, processes):
         raise ProcessError(processes, code)
-    return read_values(Path(config["paths"]["output"]) / RESULTS)
+    return read_values(output / RESULTS)
 
 
 def function_of(action: str) -> Callable[[dict[str, Any]], dict[str, Any]]:

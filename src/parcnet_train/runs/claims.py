@@ -40,8 +40,9 @@ from parcnet_train.runs.directories import (
 )
 from parcnet_train.runs.locks import HeldError, take_lock
 
-# Exit codes of a process that a user or a cluster has stopped, as shells report them.
-STOPPED = [128 + number for number in (signal.SIGINT, *SAVING)]
+SIGNALLED = 128  # shells add it to the number of the signal that ended a process
+# Exit codes of a process that a user or a cluster has stopped.
+STOPPED = [SIGNALLED + number for number in (signal.SIGINT, *SAVING)]
 
 
 def claim(spec: RunSpec, overrides: Sequence[str], explicit: Path | None = None) -> Path:
@@ -121,7 +122,7 @@ def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
 def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     """Lock a run directory against other commands; only the process of rank 0 does so.
 
-    If an exception ends the work, `outcome.json` says how.
+    If an exception ends the work before it has results, `outcome.json` says how.
 
     Args:
         folder: Run directory, created if it does not exist.
@@ -146,9 +147,44 @@ def at_work(folder: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            with contextlib.suppress(TrainingError):  # a full disk may be what ended the work
-                write_whole(folder / OUTCOME, to_json(outcome_of(error), indent=2))
+            note_outcome(folder, error)
             raise
+
+
+@contextlib.contextmanager
+def failure_noted(folder: Path) -> Iterator[None]:
+    """Note why the work of one of several processes fails, which their launcher does not know.
+
+    A process that was stopped notes nothing, since the failure of another one may be the reason.
+    Neither does an unexpected exception of another process than the first: it may only mean that
+    the first one is gone.
+
+    Args:
+        folder: Run directory, which exists.
+    """
+    try:
+        yield
+    except Exception as error:
+        if place().rank == 0 or isinstance(error, UserError):
+            note_outcome(folder, error)
+        raise
+
+
+def note_outcome(folder: Path, error: BaseException) -> None:
+    """Write `outcome.json`, unless the run has results, or one of its processes has written it.
+
+    A process that was ended by a signal could not write it, so the others only know that it is
+    gone.
+
+    Args:
+        folder: Run directory.
+        error: The exception that ended the work.
+    """
+    is_signal = isinstance(error, ProcessError) and error.code > SIGNALLED
+    if (folder / RESULTS).is_file() or ((folder / OUTCOME).is_file() and not is_signal):
+        return
+    with contextlib.suppress(TrainingError):  # a full disk may be what ended the work
+        write_whole(folder / OUTCOME, to_json(outcome_of(error), indent=2))
 
 
 def outcome_of(error: BaseException) -> dict[str, str]:
