@@ -58,6 +58,38 @@ def test_wrong_transforms_are_one_line_each(nodes, message):
     assert "\n" not in fault
 
 
+CROP = {"_target_": "albumentations.RandomCrop", "height": 8, "width": 8}
+PAD = {"_target_": "albumentations.PadIfNeeded", "min_height": 40, "min_width": 40}
+BACK = {"_target_": "albumentations.RandomCrop", "height": 32, "width": 32}
+
+
+def composition(name, *transforms, **arguments):
+    return {"_target_": f"albumentations.{name}", "transforms": list(transforms), **arguments}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        composition("OneOf", *[{"_target_": BLUR, "p": 1.0}] * 9, CROP | {"p": 1e-9}),
+        composition("SomeOf", *[{"_target_": BLUR}] * 9, CROP, n=1),
+        composition("OneOf", {"_target_": BLUR}, composition("Sequential", PAD, CROP, p=1e-9)),
+        composition(
+            *("Sequential", {"_target_": BLUR}),
+            composition("OneOf", *[{"_target_": BLUR}] * 9, CROP | {"p": 1e-9}),
+        ),
+    ],
+    ids=["rare", "some", "sequence within a choice", "choice within a sequence"],
+)
+def test_every_member_of_a_choice_is_tried(node):
+    (fault,) = faults_of_nodes([node])
+    assert is_like(fault, f"{EXTRA}[0]: … an image of 32x32x3 uint8 becomes 8x8x3 uint8; expected")
+
+
+def test_members_of_a_sequence_are_tried_together():
+    sequence = composition("Sequential", PAD, BACK)
+    assert faults_of_nodes([sequence, composition("OneOf", sequence, {"_target_": BLUR})]) == []
+
+
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
 def test_transforms_of_every_task_are_accepted(task):
     choice = [{"_target_": "albumentations.Affine", "rotate": [-9, 9]}, {"_target_": BLUR}]

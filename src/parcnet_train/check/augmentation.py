@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
+import albumentations
 import numpy as np
 
 from parcnet_train.build import height_and_width, image_channels, make
@@ -65,7 +67,10 @@ def arguments_of(name: str) -> Mapping[str, Any]:
 
 
 def wrong_transform(node: Mapping[str, Any], place: str, config: Config) -> Iterator[Fault]:
-    """Report a transform that cannot be built, or that fails on an image of the network's size."""
+    """Report a transform that cannot be built, or that fails on an image of the network's size.
+
+    Every member of a choice is tried, however rarely it is drawn.
+    """
     name = node["_target_"]
     try:
         with warnings.catch_warnings():
@@ -77,16 +82,32 @@ def wrong_transform(node: Mapping[str, Any], place: str, config: Config) -> Iter
     for each in (transform, *single_transforms([transform])):
         each.p = 1.0
     try:
-        try_out(transform, config)
+        for chain in (*chains(transform), [transform]):
+            try_out(chain, config)
     except ConfigError as error:
         yield Fault(place, f"{place}: {first_line(error).removeprefix(f'{KEY}: ')}")
     except Exception as error:  # whatever a transform raises is about its arguments
         yield Fault(place, f"{place}: {name} fails on an image: {first_line(error)}")
 
 
-def try_out(transform: Transform, config: Config) -> None:
-    """Apply a transform to images of noise as the task does; the size is that of the network."""
-    extra = ExtraTransforms([transform], config["choices"]["task"] == "detection")
+def chains(transform: Any) -> list[list[Any]]:
+    """Return chains of single transforms in which every member of a choice comes at least once."""
+    if not isinstance(transform, albumentations.BaseCompose):
+        return [[transform]]
+    members = [chains(each) for each in transform.transforms]
+    if not isinstance(transform, albumentations.Sequential | albumentations.Compose):
+        return list(itertools.chain(*members))
+    # The members of a sequence are used together: one may crop what an earlier one has padded.
+    longest = max(map(len, members), default=0)
+    return [
+        list(itertools.chain(*(each[number % len(each)] for each in members)))
+        for number in range(longest)
+    ]
+
+
+def try_out(transforms: Sequence[Transform], config: Config) -> None:
+    """Apply transforms in a row, as the task does, to noise of the size of the network's input."""
+    extra = ExtraTransforms(transforms, config["choices"]["task"] == "detection")
     height, width = height_and_width(config["recipe"]["image_size"])
     noise = np.random.default_rng(0).integers(
         0, 256, (height, width, image_channels(config)), np.uint8
