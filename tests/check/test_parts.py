@@ -89,6 +89,19 @@ from running import faults_of
             ["task=segmentation", "recipe.sampler=balanced"],
             "recipe.sampler: task=segmentation does not support this key, … expected task=class",
         ),
+        (
+            ["recipe.sampler=balanced", "~data.sampler"],
+            "recipe.sampler=balanced: data=demo does not get this value; expected sampler: "
+            "${recipe.sampler} in its config. Fix: add this line",
+        ),
+        (
+            ["recipe.sampler=balanced", "data.sampler=null"],
+            "recipe.sampler=balanced: data=demo does not get this value; … leave data.sampler out",
+        ),
+        (
+            ["recipe=imagenet_300e", "data.multi_scale=null"],
+            "recipe.multi_scale={…}: data=demo does not get this value; expected multi_scale: ${re",
+        ),
         (["recipe.sampler=random"], "recipe.sampler=random: expected null or balanced"),
         (
             ["recipe.class_weights=[1,0]"],

@@ -9,9 +9,10 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from pytorch_lightning import Trainer
 
 from class_folders import fitted, make_data
+from parcnet_train.data import base
 from parcnet_train.data.classification.transforms import Augmentation
 from parcnet_train.data.samplers import MultiScale
-from parcnet_train.errors import DataError, message_of
+from parcnet_train.errors import ConfigError, DataError, message_of
 
 
 def equal(first, second):
@@ -43,6 +44,35 @@ def test_repeats_show_each_image_several_times(image_folder):
     for batch in batches:
         assert batch.labels[::2].tolist() == batch.labels[1::2].tolist()
         assert not (batch.images[::2] == batch.images[1::2]).all()
+
+
+def test_processes_count_the_classes_together(image_folder, monkeypatch):
+    data = fitted(image_folder)
+    monkeypatch.setattr(data, "_place", lambda: (1, 2))
+    labels = torch.tensor(data.train_set.labels)
+    wanted = labels[1::2].bincount(minlength=3)
+    # As if the other process had counted the same.
+    monkeypatch.setattr(base, "total", lambda counts: 2 * counts)
+    assert data.class_counts(3).tolist() == (2 * wanted).tolist()
+
+
+@pytest.mark.parametrize(
+    ("key", "ask"),
+    [
+        ("recipe.class_weights", lambda data: data.class_counts(2)),
+        ("recipe.sampler", lambda data: data.train_dataloader()),
+    ],
+)
+def test_data_set_without_labels_in_memory_is_refused_if_they_are_needed(image_folder, key, ask):
+    class Bare(list):
+        """A data set of the protocol, without further members."""
+
+    data = make_data(image_folder, sampler="balanced")
+    data.train_set = Bare([0])
+    with pytest.raises(ConfigError) as caught:
+        ask(data)
+    assert str(caught.value).startswith(f"{key}=balanced: Bare has no ")
+    assert f"Fix: {key}=null" in str(caught.value)
 
 
 def test_multi_scale_batches_vary_in_size(image_folder):

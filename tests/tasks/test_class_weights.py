@@ -167,9 +167,23 @@ def test_balanced_weights_of_masks_count_their_pixels(voc_folder):
     data.setup("fit")
     masks = np.concatenate([mask_of(name).ravel() for name in "abcd"])
     counts = np.bincount(masks, minlength=256)[:3]
-    np.testing.assert_array_equal(data.train_set.class_counts(3), counts)
+    np.testing.assert_array_equal(data.class_counts(3), counts)
     found = weights_of("balanced", 3, data, torch.device("cpu"))
     np.testing.assert_allclose(found, balanced_weights(counts), rtol=1e-6)
+
+
+def test_processes_share_the_masks_that_are_counted(voc_folder, monkeypatch):
+    data = make_data(voc_folder)
+    data.setup("fit")
+    whole, read = data.class_counts(3), []
+    counted = data.train_set.mask_path
+    monkeypatch.setattr(data.train_set, "mask_path", lambda n: read.append(n) or counted(n))
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(data, "_place", lambda rank=rank: (rank, 3))
+        parts.append(data.class_counts(3))
+    np.testing.assert_array_equal(sum(parts), whole)
+    assert sorted(read) == list(range(len(data.train_set)))
 
 
 def test_list_of_another_length_is_refused():

@@ -168,6 +168,25 @@ def wrong_weighting(config: Config) -> Iterator[Fault]:
         )
 
 
+def wrong_passing(config: Config) -> Iterator[Fault]:
+    """Report keys of the recipe that do not reach the data module, which would ignore them."""
+    if not ACTIONS[config["action"]].trains:
+        return
+    recipe, choices = config["recipe"], config["choices"]
+    keys = ["multi_scale"]
+    if choices["task"] == "classification":  # `wrong_weighting` reports a sampler of another task
+        keys.append("sampler")
+    for key in keys:
+        if recipe.get(key) is not None and config["data"].get(key) != recipe[key]:
+            own = f"{key}: ${{recipe.{key}}}"
+            yield Fault(
+                f"recipe.{key}",
+                f"{show(f'recipe.{key}', recipe[key])}: data={choices['data']} does not get this "
+                f"value; expected {own} in its config. Fix: add this line to your config, or leave "
+                f"data.{key} out",
+            )
+
+
 def wrong_channels(config: Config) -> Iterator[Fault]:
     """Report what needs RGB images although the data module reads others."""
     channels = image_channels(config)

@@ -8,52 +8,26 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from parcnet_train.bounds import Channels, Count, MaxPixels, Pixels, Whole
 from parcnet_train.data.channels import RGB
-from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import end_workers_of, make_loader
-from parcnet_train.data.samplers import EvalBatches, MultiScale, SampleKey, TrainBatches
+from parcnet_train.data.protocols import Counted, DataSet, Labeled, lacking
+from parcnet_train.data.samplers import EvalBatches, MultiScale, TrainBatches
+from parcnet_train.distributed.collectives import total
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import DataError
 
 Split = Literal["val", "test"]
-
-
-class DataSet(Protocol):
-    """Data set whose samples are addressed by `SampleKey`."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: SampleKey) -> Any: ...
-
-    def look(self, sample: int) -> Any:
-        """Read the files of a sample.
-
-        Raises:
-            DataError: If one of them is faulty.
-        """
-
-    def original(self, sample: int) -> Image:
-        """Return the image of a sample at its original size.
-
-        Raises:
-            UnreadableError: If it cannot be read.
-        """
-
-    def files(self) -> npt.NDArray[np.bytes_]:
-        """Return the names of all files, relative to their folders."""
-
-    def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
-        """Return the labels that are known without opening a file; empty if all are in files."""
 
 
 class SharedArguments(TypedDict, total=False):
@@ -283,6 +257,25 @@ class TaskData(pl.LightningDataModule):
         self.begin = (epoch, batch if fits else 0)
         return fits
 
+    def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
+        """Return the number of training labels of every class, `(num_classes,)`.
+
+        Every process counts its share of the samples.
+
+        Raises:
+            ConfigError: If the training set does not count its labels.
+        """
+        if not isinstance(self.train_set, Counted):
+            raise lacking("recipe.class_weights", self.train_set, "method class_counts")
+        counts = torch.from_numpy(self.train_set.class_counts(num_classes, *self._place()))
+        device = self.trainer.strategy.root_device if self.trainer else None
+        return total(counts.to(device)).cpu().numpy()
+
+    def _labels(self) -> npt.NDArray[np.int64]:
+        if not isinstance(self.train_set, Labeled):
+            raise lacking("recipe.sampler", self.train_set, "attribute labels")
+        return self.train_set.labels
+
     def _train_batches(self) -> TrainBatches:
         rank, world_size = self._place()
         epoch, first_batch = self.begin
@@ -297,7 +290,7 @@ class TaskData(pl.LightningDataModule):
             self.repeats,
             epoch=epoch,
             first_batch=first_batch,
-            labels=self.train_set.labels if self.sampler == "balanced" else None,  # type: ignore[attr-defined]
+            labels=self._labels() if self.sampler == "balanced" else None,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from parcnet_train.data.base import DataSet
+from parcnet_train.data.protocols import DataSet
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.models.model import Model, scaled
 from parcnet_train.predict.predictor import Options, Predictor

@@ -91,7 +91,7 @@ def weights_of(
     if weights is None:
         return None
     if weights == "balanced":
-        weights = balanced_weights(data.train_set.class_counts(num_classes)).tolist()
+        weights = balanced_weights(data.class_counts(num_classes)).tolist()
     return torch.tensor(weights, dtype=torch.float32, device=device)
 
 

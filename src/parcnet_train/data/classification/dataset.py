@@ -70,9 +70,11 @@ class ImageDataset(Dataset[LabeledImage | None]):
         """Return the class indices."""
         return [self.labels]
 
-    def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
-        """Return the number of images of every class, `(num_classes,)`."""
-        return np.bincount(self.labels, minlength=num_classes)
+    def class_counts(
+        self, num_classes: int, rank: int = 0, world_size: int = 1
+    ) -> npt.NDArray[np.int64]:
+        """Return the number of images of every class, `(num_classes,)`, see `Counted`."""
+        return np.bincount(self.labels[rank::world_size], minlength=num_classes)
 
     def __len__(self) -> int:
         return len(self.labels)

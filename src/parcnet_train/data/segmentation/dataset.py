@@ -132,8 +132,15 @@ class MaskedImages(Dataset[MaskedImage | None]):
         """
         return np.bincount(self.read(sample).mask.ravel(), minlength=IGNORED + 1)
 
-    def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
-        """Read all masks, and return the number of pixels of every class, `(num_classes,)`.
+    def class_counts(
+        self, num_classes: int, rank: int = 0, world_size: int = 1
+    ) -> npt.NDArray[np.int64]:
+        """Read masks, and return the number of pixels of every class, `(num_classes,)`.
+
+        Args:
+            num_classes: Number of classes.
+            rank: Only masks `rank`, `rank + world_size` and so on are read.
+            world_size: Number of processes that count.
 
         Raises:
             DataError: If a mask is unreadable and `on_error` is `stop`, or has an unknown class.
@@ -151,7 +158,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
 
         counts = np.zeros(IGNORED + 1, np.int64)
         with ThreadPoolExecutor(own_cores()) as pool:
-            for each in pool.map(count, range(len(self))):
+            for each in pool.map(count, range(rank, len(self), world_size)):
                 counts += each
         return counts[:num_classes]
 
