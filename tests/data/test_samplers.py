@@ -329,3 +329,5 @@ def test_balanced_order_repeats_samples_as_often_as_wanted():
     seen = list(zip(order[: len(LABELS)].tolist(), copies[: len(LABELS)].tolist(), strict=True))
     assert len(set(seen)) == len(seen)
     assert order[0] == order[1] == order[2]
+    # 33 samples are shown three times, the last one once, so that the epoch keeps its length.
+    assert sorted(np.bincount(LABELS[order[: len(LABELS)]]).tolist()) == [31, 33, 33]

@@ -208,10 +208,9 @@ class TrainBatches(Sampler[list[SampleKey]]):
         if self.labels is None:
             order = random.permutation(self.length)
         else:
-            order, earlier = balanced_order(self.labels, random)
-            copies = copies[: self.length] + np.repeat(earlier, self.repeats)[: self.length] * (
-                self.repeats
-            )
+            shown = math.ceil(self.length / self.repeats)
+            order, earlier = balanced_order(self.labels, shown, random)
+            copies = copies + np.repeat(earlier, self.repeats) * self.repeats
         order = np.repeat(order, self.repeats)[: self.length]
         return np.resize(order, count), np.resize(copies[: self.length], count)
 
@@ -228,26 +227,28 @@ class TrainBatches(Sampler[list[SampleKey]]):
 
 
 def balanced_order(
-    labels: npt.NDArray[np.int64], random: np.random.Generator
+    labels: npt.NDArray[np.int64], count: int, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return an order of as many samples as there are labels, with every class equally often.
+    """Return an order of samples with every class equally often.
 
     Within a class, every sample comes equally often, too; both up to a remainder of one, which is
     drawn.
 
     Args:
         labels: Class of every sample, `(n,)`.
+        count: Number of samples to order.
         random: Random number generator.
 
     Returns:
-        Samples `(n,)`, and how often each of them came before, `(n,)`.
+        Samples `(count,)`, and how often each of them came before, `(count,)`.
     """
-    classes = random.permutation(np.unique(labels))
-    shares = np.full(len(classes), len(labels) // len(classes))
-    shares[: len(labels) % len(classes)] += 1
+    names, sizes = np.unique(labels, return_counts=True)
+    members_of = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    shares = np.full(len(names), count // len(names))
+    shares[: count % len(names)] += 1
     chosen = []
-    for label, share in zip(classes, shares, strict=True):
-        members = np.flatnonzero(labels == label)
+    for place, share in zip(random.permutation(len(names)), shares, strict=True):
+        members = members_of[place]
         rounds = [random.permutation(members) for _ in range(math.ceil(share / len(members)))]
         chosen.append(np.concatenate([members[:0], *rounds])[:share])
     order = random.permutation(np.concatenate(chosen))
