@@ -7,6 +7,7 @@ from random import Random
 import cv2
 import numpy as np
 import onnxruntime
+import PIL.ImageOps
 import pytest
 import tifffile
 import torch
@@ -80,6 +81,26 @@ def test_channels_are_those_of_the_file(content, expected):
         assert image.dtype == np.uint8
         assert image.flags.c_contiguous
         assert np.array_equal(image, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("layout", ["contig", "separate", None], ids=["pixels", "planes", "pages"])
+def test_channels_of_a_tiff_are_turned_upright(layout, orientation):
+    image = noise(9, 7, 6)
+    stored = image if layout == "contig" else np.moveaxis(image, 2, 0)
+    tag = (274, "H", 1, orientation, True)
+    found = decode(tiff(stored, planarconfig=layout, extratags=[tag]), channels=6)
+    for channel in range(6):
+        single = Image.fromarray(image[..., channel])
+        single.getexif()[0x0112] = orientation
+        assert np.array_equal(found[..., channel], PIL.ImageOps.exif_transpose(single))
+
+
+@pytest.mark.parametrize("tag", [(274, "H", 1, 9), (274, "H", 2, (6, 6))])
+def test_a_tiff_of_unknown_orientation_is_read_as_stored(tag):
+    image = noise(9, 7, 6)
+    content = tiff(image, planarconfig="contig", extratags=[(*tag, True)])
+    assert np.array_equal(decode(content, channels=6), image)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ Pixels = npt.NDArray[Any]  # (H, W, C) uint8
 
 GRAY, RGB = 1, 3  # channels of ordinary images, to which others are converted
 
+ORIENTATION = 274  # tag of a TIFF file
+DIRECTIONS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # of rows and columns, for 1 to 4 and for 5 to 8
+
 
 def words_of(channels: int) -> str:
     """Return what the channels of an image are, in words."""
@@ -39,7 +42,7 @@ def to_rgb(image: Pixels) -> Pixels:
 
 
 def read_tiff(content: bytes) -> Pixels:
-    """Decode a TIFF file, `(H, W, C)`; pages are channels.
+    """Decode a TIFF file, `(H, W, C)`, upright according to its orientation; pages are channels.
 
     OpenCV reads only up to four channels of such a file, and Pillow only certain combinations.
 
@@ -57,12 +60,28 @@ def read_tiff(content: bytes) -> Pixels:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             series = file.series[0]
             axes, pixels = series.axes, series.asarray()
+            orientation = file.pages.first.tags.valueof(ORIENTATION)
     except Exception as error:  # tifffile raises nearly anything for a damaged file
         raise UnreadableError(first_line(error)) from error
     if "Y" not in axes or "X" not in axes:
         raise UnreadableError(f"its axes are {axes}; expected an image with height and width")
     image = np.moveaxis(pixels, (axes.index("Y"), axes.index("X")), (0, 1))
-    return with_8_bits(image.reshape(*image.shape[:2], -1))
+    return with_8_bits(upright(image.reshape(*image.shape[:2], -1), orientation))
+
+
+def upright(image: Pixels, orientation: Any) -> Pixels:
+    """Turn an image as its orientation says.
+
+    Args:
+        image: Image `(H, W, C)`.
+        orientation: Value of the tag, 1 to 8 (TIFF 6.0, section 8), which says where the first row
+            and the first column of the file are in the upright image; others leave it unchanged.
+    """
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        return image
+    turned = image.swapaxes(0, 1) if orientation > 4 else image
+    rows, columns = DIRECTIONS[(orientation - 1) % 4]
+    return turned[::rows, ::columns]
 
 
 def read_bands(content: bytes, reader: Callable[[io.BytesIO], ImageFile]) -> Pixels:

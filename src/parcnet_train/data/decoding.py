@@ -145,7 +145,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, channels: int = RGB) ->
 
 
 def decode_channels(content: bytes, kind: str, channels: int) -> Image:
-    """Decode an image that has exactly a number of channels.
+    """Decode an image, and refuse it unless it has `channels` channels.
 
     Args:
         content: Bytes of the file.
