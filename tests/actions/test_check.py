@@ -31,6 +31,16 @@ def test_check_checks_every_job_of_a_sweep(flags, call_here, image_folder, capsy
     assert "2 of 2 configurations" in printed
 
 
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.parametrize("examination", ["check.data=headers", "check.predictions=RUN"])
+def test_check_of_a_sweep_refuses_what_writes_a_report(flags, examination, call_here, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call_here(*flags, *TINY, "action=check", examination, "seed=0,1")
+    assert caught.value.code == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if examination in each]
+    assert line.startswith(f"error: {examination}: a check of several configurations does not")
+
+
 def test_check_checks_the_jobs_of_a_sweep_config(call_here, tmp_path, capsys):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from parcnet_train.check.quick import wrong_action
@@ -13,6 +13,7 @@ from parcnet_train.config.compose import (
     to_plain,
     typed_faults,
 )
+from parcnet_train.config.keys import show
 from parcnet_train.config.overrides import sweeps
 from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.runs.actions import action_of
@@ -38,9 +39,7 @@ def refuse_faults(
     Raises:
         ConfigError: If there are any.
     """
-    if (
-        plain.values.get("action") == "schema"
-    ):  # which renews what keys and values are compared with
+    if plain.values.get("action") == "schema":  # renews what keys and values are compared with
         if faults:
             raise ConfigError(faults)
         return
@@ -98,7 +97,7 @@ def check_jobs(
             if data in seen and plain.values["check"]["data"] == "full":
                 plain.values["check"]["data"] = "sample"
             seen.append(data)
-            refuse_faults(plain, wrong, is_here)
+            refuse_faults(plain, [*wrong, *wrong_examination(plain.values["check"])], is_here)
         except ConfigError as error:
             for fault in error.faults:
                 found.setdefault(fault, []).append(name)
@@ -113,6 +112,21 @@ def check_jobs(
         shown += "" if is_sweep else "; -m runs them"
     print(f"no faults: {shown}")
     return {"configurations": len(jobs.overrides)}
+
+
+def wrong_examination(settings: dict[str, Any]) -> Iterator[Fault]:
+    """Report what only a check of a single configuration does: it writes a report."""
+    for key, is_given, fix in (
+        ("data", settings.get("data") == "headers", "check.data=full"),
+        ("predictions", settings.get("predictions") is not None, "check.predictions=null"),
+    ):
+        if is_given:
+            yield Fault(
+                f"check.{key}",
+                f"{show(f'check.{key}', settings[key])}: a check of several configurations does "
+                f"not support it; expected a single configuration. Fix: {fix}, or give one value "
+                "per key",
+            )
 
 
 def told(fault: Fault, names: Sequence[str], jobs: Jobs) -> Fault:
