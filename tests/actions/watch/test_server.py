@@ -1,5 +1,6 @@
 """The local page of runs: what it lists, and what no request gets."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from parcnet_train.actions.watch import server
 from parcnet_train.actions.watch.server import Site
 from parcnet_train.actions.watch.states import Watcher
 from parcnet_train.errors import ConfigError
@@ -34,19 +36,32 @@ def root(tmp_path_factory):
     other = plant(outer / "other" / "run")
     (other / "report.html").write_text("secret")
     (outer / "runs" / "link").symlink_to(other)
+    for inner in (
+        plant(runs["finished"] / "inner"),  # not listed: in a run
+        plant(outer / "runs" / "export", results=results_of(action="export")),  # without a metric
+    ):
+        (inner / "report.html").write_text("secret")
     odd = plant(outer / "runs" / "odd <b>&#?% é", results=results_of())
     (odd / "report.html").write_bytes(PAGE)
     return outer
 
 
-@pytest.fixture(scope="module")
-def site(root):
-    with Site(Watcher([root / "runs"]), 0) as site:
+@contextlib.contextmanager
+def serving(*folders):
+    with Site(Watcher(folders), 0) as site:
         thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
+        try:
+            yield site
+        finally:
+            site.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(root):
+    with serving(root / "runs") as site:
         yield site
-        site.shutdown()
-        thread.join()
 
 
 def ask(site, target, method="GET", **headers):
@@ -98,6 +113,27 @@ def test_head_sends_the_headers_only(site):
     assert of_head["Content-Length"] == headers["Content-Length"] == str(len(content))
 
 
+def test_headers_of_a_page_are_sent_without_reading_it_or_other_runs(site, monkeypatch):
+    target = f"{GROUP}/finished/report.html"
+    _, headers, content = ask(site, target)
+    monkeypatch.setattr(server, "read_regular", pytest.fail)
+    monkeypatch.setattr(Watcher, "read", pytest.fail)
+    status, of_head, nothing = ask(site, target, "HEAD")
+    assert (status, nothing, of_head["ETag"]) == (200, b"", headers["ETag"])
+    assert of_head["Content-Length"] == headers["Content-Length"] == str(len(content))
+
+
+def test_runs_beside_the_watched_folders_have_no_page(root):
+    runs = root / "runs"
+    with serving(runs / "classification", runs / "odd <b>&#?% é") as site:
+        assert ask(site, f"{GROUP}/finished/report.html")[0] == 200
+        assert ask(site, quote("/odd <b>&#?% é/report.html"))[0] == 200
+        assert ask(site, "/report.html")[0] == 404
+    with serving(runs / "odd <b>&#?% é", root / "other") as site:
+        assert ask(site, "/other/run/report.html")[0] == 200
+        assert ask(site, f"/runs{GROUP}/finished/report.html")[0] == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT"])
 def test_nothing_can_be_written(site, method):
     assert ask(site, "/", method)[0] == 501
@@ -132,6 +168,8 @@ OUTSIDE = (
     GROUP + "/finished/../finished/report.html",
     GROUP + "/finished/report.html%00",
     GROUP + "/finished/report.html%00.txt",
+    GROUP + "/finished/inner/report.html",
+    "/export/report.html",
     GROUP + "/stopped/report.html",  # a link
     GROUP + "/killed/report.html",  # a folder
     GROUP + "/running/report.html",  # a FIFO
@@ -215,14 +253,8 @@ def test_a_used_port_is_a_fault(site):
 
 def test_a_watched_run_and_a_folder_without_runs(root, tmp_path):
     run = root / "runs" / "classification" / "parcnet_s-demo" / "finished"
-    with Site(Watcher([run]), 0) as site:
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            assert b'href="/report.html"' in ask(site, "/")[2]
-            assert ask(site, "/report.html")[0] == 200
-            site.watcher = Watcher([tmp_path])
-            assert b"There is no run below" in ask(site, "/")[2]
-        finally:
-            site.shutdown()
-            thread.join()
+    with serving(run) as site:
+        assert b'href="/report.html"' in ask(site, "/")[2]
+        assert ask(site, "/report.html")[0] == 200
+        site.watcher = Watcher([tmp_path])
+        assert b"There is no run below" in ask(site, "/")[2]

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from parcnet_train.actions.watch.states import RunState, Watcher
@@ -34,6 +34,7 @@ from parcnet_train.runs.directories import PAGE
 from parcnet_train.visualize.pages import render
 
 HOST = "127.0.0.1"
+HTML = "text/html; charset=utf-8"
 NAMES = (HOST, "localhost")  # that a request may call this machine
 HEADERS = {
     "Cache-Control": "no-store",
@@ -54,6 +55,14 @@ setInterval(async () => {{
 }}, 3000);
 </script>
 """  # goes to the end of a run's page
+
+
+class Page(NamedTuple):
+    """The page of a run."""
+
+    content: bytes  # empty for a request of headers
+    length: int  # bytes of the whole content
+    tag: str  # changes with the page
 
 
 class Site(ThreadingHTTPServer):
@@ -111,21 +120,31 @@ class Site(ThreadingHTTPServer):
         page = quote(os.fsencode(self.path_of(run))) if has_page(run) else None
         return {"cells": cells(run), "state": run.state, "note": note_of(run), "page": page}
 
-    def page(self, path: str) -> tuple[bytes, str] | None:
-        """Return the page of a run and a tag that changes with it; None if there is none.
+    def page(self, path: str, is_head: bool) -> Page | None:
+        """Return the page of a run; None if there is none.
+
+        Open pages ask for their headers all the time, so neither other runs nor the content are
+        read for these.
 
         Args:
             path: Decoded path of a request.
+            is_head: Whether only the headers are wanted.
         """
-        run = next((run for run in self.runs() if self.path_of(run) == path), None)
-        if run is None or not has_page(run):
+        with self.lock:
+            run = self.watcher.read_one((self.watcher.top / path.removeprefix("/")).parent)
+        if run is None or self.path_of(run) != path or not has_page(run):
             return None
         file = run.folder / PAGE
         try:
-            tag = json.dumps(f"{file.stat().st_mtime_ns:x}")
-            return read_regular(file) + RELOAD.format(tag=json.dumps(tag)).encode(), tag
+            found = file.stat()
+            tag = json.dumps(f"{found.st_mtime_ns:x}")
+            end = RELOAD.format(tag=json.dumps(tag)).encode()
+            if is_head:
+                return Page(b"", found.st_size + len(end), tag)
+            content = read_regular(file) + end
         except OSError:
             return None
+        return Page(content, len(content), tag)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Leave out what a browser that goes away causes."""
@@ -145,11 +164,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send(HTTPStatus.FORBIDDEN, b"This server answers to 127.0.0.1 and localhost.\n")
             return
         path = os.fsdecode(unquote_to_bytes(self.path.partition("?")[0]))
+        is_head = self.command == "HEAD"
         if path == "/":
-            self.send(HTTPStatus.OK, self.server.index(), "text/html; charset=utf-8")
-        elif (found := self.server.page(path)) is not None:
-            content, tag = found
-            self.send(HTTPStatus.OK, content, "text/html; charset=utf-8", {"ETag": tag})
+            self.send(HTTPStatus.OK, self.server.index(), HTML)
+        elif (page := self.server.page(path, is_head)) is not None:
+            self.send(HTTPStatus.OK, page.content, HTML, {"ETag": page.tag}, page.length)
         else:
             self.send(HTTPStatus.NOT_FOUND, b"There is no such page; / lists all runs.\n")
 
@@ -161,11 +180,13 @@ class Handler(BaseHTTPRequestHandler):
         content: bytes,
         kind: str = "text/plain; charset=utf-8",
         more: Mapping[str, str] | None = None,
+        length: int | None = None,
     ) -> None:
-        """Send an answer."""
+        """Send an answer; `length` is that of its content, if another one than this."""
         self.send_response(status)
-        length = {"Content-Type": kind, "Content-Length": str(len(content))}
-        for name, value in {**HEADERS, **length, **(more or {})}.items():
+        size = len(content) if length is None else length
+        about = {"Content-Type": kind, "Content-Length": str(size)}
+        for name, value in {**HEADERS, **about, **(more or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -99,6 +99,24 @@ class Watcher:
         states = [state for run in found if (state := self.state_of(run)) is not None]
         return sorted(states, key=lambda run: (ORDER.index(run.state), -run.started, run.folder))
 
+    def read_one(self, run: Path) -> RunState | None:
+        """Return the state of one run; None if `read` does not return it, wherever the path leads.
+
+        Args:
+            run: Path that may be anything.
+        """
+        lineage = [run, *run.parents]
+        folders = [lineage[1 : lineage.index(each) + 1] for each in self.folders if each in lineage]
+        try:
+            is_found = (
+                run.resolve() == run  # without links and `..`
+                and is_run(run)
+                and any(not any(map(is_run, between)) for between in folders)
+            )
+        except (OSError, ValueError):  # a name that no file can have
+            return None
+        return self.state_of(run) if is_found else None
+
     def state_of(self, run: Path) -> RunState | None:
         """Return the state of a run; None if its action has no metric, or it is gone."""
         # The lock comes first: a run writes its results before it releases its lock.
