@@ -6,7 +6,7 @@ import pytest
 from parcnet_train import terminal as pulse
 from parcnet_train.callbacks.progress import EveryMinute
 from parcnet_train.data.prepare import sources as preparing
-from parcnet_train.terminal import Lines
+from parcnet_train.terminal import Lines, duration
 from running import TINY, run
 
 
@@ -16,6 +16,14 @@ def clock(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(pulse, "clock", lambda: now[0])
     return now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0:00:00"), (3723.4, "1:02:03"), (86_399, "23:59:59"), (86_400 * 4 + 60_000, "4d 16h")],
+)
+def test_durations_have_at_most_eight_characters(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_a_line_per_minute_shows_progress_pace_and_time_left(clock, capsys):

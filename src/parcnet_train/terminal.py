@@ -12,6 +12,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 SECONDS = 60.0  # time between two lines
+DAY = 86_400  # seconds
 clock = time.monotonic
 
 
@@ -37,7 +38,7 @@ class Pulse:
             total: Number of images of the whole work.
         """
         seconds = clock() - self.started
-        left = timedelta(seconds=round(seconds * max(0.0, total - done) / done))
+        left = duration(seconds * max(0.0, total - done) / done)
         return f"{done / seconds:.3g} images/s, {left} left"
 
 
@@ -82,6 +83,38 @@ def progress(name: str, total: int) -> Bar:
     if not sys.stderr.isatty():
         return Lines(name, total)
     return tqdm(total=total, desc=name, unit=" images", dynamic_ncols=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as days, hours, minutes and seconds, in at most eight characters."""
+    days, rest = divmod(round(seconds), DAY)
+    if days:
+        return f"{days}d {rest // 3600}h"
+    return str(timedelta(seconds=rest))
+
+
+def progress_texts(
+    epoch: float | None,
+    epochs: float | None,
+    metric: str | None,
+    value: float | None,
+    seconds_left: float | None,
+) -> tuple[str, str, str]:
+    """Return epoch, metric and time left of a run for a table; unknown values are empty.
+
+    Args:
+        epoch: Number of finished epochs, with a fraction.
+        epochs: Number of all epochs.
+        metric: Name of the monitored metric.
+        value: Its newest value.
+        seconds_left: Seconds until the end of the run.
+    """
+    of = "" if epochs is None else f"/{epochs:g}"
+    return (
+        "" if epoch is None else f"{epoch:.4g}{of}",
+        "" if value is None or not metric else f"{metric.removeprefix('val/')} {value:.4f}",
+        "" if seconds_left is None else duration(seconds_left),
+    )
 
 
 def wide_console(width: int) -> Console:

@@ -46,10 +46,10 @@ def test_unknown_values_are_empty(row):
 def test_running_and_stopped_row(row):
     row.state = RUNNING
     write_progress(row, epoch=2, value=0.51239, seconds_left=3723.4)
-    assert cells(row) == ("seed=0", "running", "2/8", "val/top1 0.5124", "1:02:03")
-    assert line(row) == "seed=0: running, epoch 2/8, val/top1 0.5124, 1:02:03 left"
+    assert cells(row) == ("seed=0", "running", "2/8", "top1 0.5124", "1:02:03")
+    assert line(row) == "seed=0: running, epoch 2/8, top1 0.5124, 1:02:03 left"
     row.state = STOPPED
-    assert line(row) == "seed=0: stopped, epoch 2/8, val/top1 0.5124"
+    assert line(row) == "seed=0: stopped, epoch 2/8, top1 0.5124"
 
 
 @pytest.mark.parametrize("state", [FINISHED, BEFORE])
@@ -58,7 +58,7 @@ def test_finished_row_shows_its_results(row, state):
     (row.folder / "results.json").write_text(json.dumps(results))
     row.state = state
     row.refresh()
-    assert line(row) == f"seed=0: {state}, epoch 8/8, val/map 0.2500"
+    assert line(row) == f"seed=0: {state}, epoch 8/8, map 0.2500"
     (row.folder / "results.json").write_text("{}")  # an action without a metric
     row.refresh()
     assert line(row) == f"seed=0: {state}"
@@ -89,7 +89,7 @@ def test_terminal_shows_one_table(row, caplog):
         write_progress(row, value=0.5)
         display.update()
     text = terminal.getvalue()
-    for word in ("job", "state", "epoch", "metric", "time left", "1.5/8", "val/top1 0.5000"):
+    for word in ("job", "state", "epoch", "metric", "time left", "1.5/8", " top1 0.5000"):
         assert word in text
     assert "head=[a]" in text
     assert caplog.records == []

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import BestCheckpoint
 from parcnet_train.distributed.collectives import mean
 from parcnet_train.files import to_json, write_whole
-from parcnet_train.terminal import Pulse
+from parcnet_train.terminal import Pulse, duration
 
 log = logging.getLogger(__name__)
 
@@ -297,7 +296,7 @@ class Progress(Callback):
 
     def time_left(self, trainer: pl.Trainer, done: float) -> str:
         """Return the time until the end of the run, as text; see `seconds_left`."""
-        return str(timedelta(seconds=round(self.seconds_left(trainer, done) or 0)))
+        return duration(self.seconds_left(trainer, done) or 0)
 
     def seconds_left(self, trainer: pl.Trainer, done: float) -> float | None:
         """Estimate the seconds until the end of the run, at the pace of this process.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from parcnet_train.runs.directories import PROGRESS, RESULTS, read_values
+from parcnet_train.terminal import progress_texts
 
 log = logging.getLogger(__name__)
 
 WAITING, RUNNING, GOING_ON = "waiting", "running", "resuming"
 FINISHED, BEFORE, FAILED, STOPPED = "finished", "already finished", "failed", "stopped"
+SHOWN = ("epoch", "epochs", "metric", "value", "seconds_left")  # of progress.json
 COLUMNS = ("job", "state", "epoch", "metric", "time left")
 
 
@@ -58,15 +59,9 @@ class Row:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Return the text of a row; unknown values are empty."""
-    told = row.progress
-    epoch, value, left = (told.get(name) for name in ("epoch", "value", "seconds_left"))
-    return (
-        row.name,
-        row.state,
-        "" if epoch is None else f"{epoch:.4g}/{told.get('epochs')}",
-        "" if value is None else f"{told.get('metric')} {value:.4f}",
-        "" if left is None or row.state == STOPPED else str(timedelta(seconds=round(left))),
-    )
+    epoch, epochs, metric, value, left = map(row.progress.get, SHOWN)
+    left = None if row.state == STOPPED else left
+    return row.name, row.state, *progress_texts(epoch, epochs, metric, value, left)
 
 
 def line(row: Row) -> str:

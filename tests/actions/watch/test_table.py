@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from parcnet_train.actions.watch.states import Watcher
-from parcnet_train.actions.watch.table import cells, duration, note_of, sparkline, table_of
+from parcnet_train.actions.watch.table import cells, note_of, sparkline, table_of
 from watched_runs import lock, plant, plant_all, progress_of, results_of
 
 
@@ -53,14 +53,6 @@ def test_cells_of_every_state(tmp_path):
     assert texts["failed"] == ["failed", "failed", *[""] * 6]
     silent = dataclasses.replace(runs["running"], silent=3723.4)
     assert note_of(silent) == "it has written no progress for 1:02:00"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0:00:00"), (3723.4, "1:02:03"), (86_399, "23:59:59"), (86_400 * 4 + 60_000, "4d 16h")],
-)
-def test_durations_have_at_most_eight_characters(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_table_names_runs_states_and_reasons(tmp_path):

@@ -7,7 +7,6 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from parcnet_train.actions.watch.states import (
     RunState,
 )
 from parcnet_train.errors import printable
+from parcnet_train.terminal import duration, progress_texts
 
 COLUMNS = ("run", "state", "epoch", "metric", "best", "trend", "images/s", "left")
 TEXTS = ("run", "state", "trend")  # the other columns are numbers
@@ -34,7 +34,6 @@ TREND = 16  # characters of a sparkline
 TREND_FROM = 100  # columns of a terminal that has room for sparklines
 SHORTEST = 20  # columns for the name of a run, which is folded if it is longer
 NOTES = 3  # runs that are explained below the table
-DAY = 86_400  # seconds
 
 
 def sparkline(values: Sequence[float], width: int = TREND) -> str:
@@ -78,17 +77,18 @@ def groups_of(runs: Sequence[RunState], folder: Path) -> dict[str, list[RunState
 
 def cells(run: RunState) -> dict[str, str]:
     """Return the text of every column; unknown values are empty."""
-    of = "" if run.epochs is None else f"/{run.epochs:g}"
-    metric = printable(run.metric.removeprefix("val/"))
+    epoch, metric, left = progress_texts(
+        run.epoch, run.epochs, printable(run.metric), run.value, run.seconds_left
+    )
     return {
         "run": printable(run.folder.name),
         "state": run.state,
-        "epoch": "" if run.epoch is None else f"{run.epoch:.4g}{of}",
-        "metric": "" if run.value is None else f"{metric} {run.value:.4f}",
+        "epoch": epoch,
+        "metric": metric,
         "best": "" if run.best is None else f"{run.best:.4f}",
         "trend": sparkline(run.values),
         "images/s": "" if run.pace is None else f"{run.pace:.3g}",
-        "left": "" if run.seconds_left is None else duration(run.seconds_left),
+        "left": left,
     }
 
 
@@ -97,14 +97,6 @@ def note_of(run: RunState) -> str:
     if run.silent is not None:
         return f"it has written no progress for {duration(run.silent // 60 * 60)}"
     return printable(run.reason)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as days, hours, minutes and seconds, in at most eight characters."""
-    days, rest = divmod(round(seconds), DAY)
-    if days:
-        return f"{days}d {rest // 3600}h"
-    return str(timedelta(seconds=rest))
 
 
 def summary(runs: Sequence[RunState], folder: Path) -> str:
