@@ -16,7 +16,7 @@ from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
 Config = dict[str, Any]
 
 # Task that each benchmark target needs; the other targets support every task.
-MEASURED = {
+TASK_OF = {
     "detection": "detection",
     "distillation": "classification",
     "latency": "classification",
@@ -58,7 +58,7 @@ def wrong_input(config: Config) -> Iterator[Fault]:
 def wrong_target(config: Config) -> Iterator[Fault]:
     """Report a benchmark that does not support the task."""
     target, task = config["benchmark"]["target"], config["choices"]["task"]
-    measured = MEASURED.get(target, task)
+    measured = TASK_OF.get(target, task)
     if config["action"] == "benchmark" and task != measured:
         yield Fault(
             "benchmark.target",

@@ -11,27 +11,24 @@ from parcnet_train.errors import Fault
 
 Config = dict[str, Any]
 
-FIXES = {("prepare", "input"): "prepare.input=PATH"}
-
 
 def wrong_action(config: Config) -> Iterator[Fault]:
     """Report the faults of an action that runs without torch."""
-    action = config["action"]
-    for key in ("ckpt", "input"):
+    action, way_out = config["action"], "leave it out"
+    own = "prepare.input=PATH" if action == "prepare" else way_out
+    for key, fix in (("ckpt", way_out), ("input", own)):
         if config[key] is not None:
-            fix = FIXES.get((action, key), "leave it out")
             yield Fault(key, f"{key}={config[key]}: action={action} does not read it. Fix: {fix}")
     yield from QUICK[action](config)
 
 
 def wrong_report(config: Config) -> Iterator[Fault]:
     """Report a missing folder of runs."""
+    if config["action"] not in ("report", "compare", "watch"):
+        return
     runs = config["report"]["runs"]
     for folder in runs if isinstance(runs, list) else [runs or "."]:
-        if (
-            config["action"] in ("report", "compare", "watch")
-            and not Path(folder).expanduser().is_dir()
-        ):
+        if not Path(folder).expanduser().is_dir():
             yield Fault(
                 "report.runs",
                 f"report.runs={folder}: this folder does not exist; expected a folder of runs",

@@ -137,8 +137,9 @@ REFUSED = {
     ),
 }
 
-# Keys that only some tasks have, with the reason.
-OF_SOME_TASKS = {
+# Keys that a configuration may lack, with the reason.
+LACKING = {
+    **REFUSED,
     "task.evaluated_classes": (
         "only task=classification has this key, since results.json has the metric of every class "
         "in the other tasks (val/ap/CLASS, val/iou/CLASS). Fix: average those of your classes"

@@ -27,7 +27,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from parcnet_train.config.bounded import OF_SOME_TASKS, REFUSED
+from parcnet_train.config.bounded import LACKING
 from parcnet_train.config.keys import value_of
 from parcnet_train.config.nearest import nearest
 from parcnet_train.config.overrides import (
@@ -115,10 +115,9 @@ def compose_config(
                 if override.is_add() or override.is_force_add() or key in keys:
                     settings.append(first_job(override, []))
                 else:
-                    lacking = REFUSED | OF_SOME_TASKS
                     reason = (
-                        f"{override.input_line}: {lacking[key]}"
-                        if key in lacking
+                        f"{override.input_line}: {LACKING[key]}"
+                        if key in LACKING
                         else (
                             f"{key}: there is no such key{nearest(key, keys)} (a new key is added "
                             f"with a plus: +{key}=...)"

@@ -28,7 +28,7 @@ def times_data(section: Section | None) -> bool:
 
 
 def examines(section: Section | None) -> bool:
-    """Return whether a check examines all files in a run, beside the configuration."""
+    """Return whether action=check also reads all files, in a run of its own."""
     if section is None:
         return False
     return section.get("data") in ("headers", "full") or section.get("predictions") is not None

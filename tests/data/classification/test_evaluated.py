@@ -61,8 +61,11 @@ def test_lines_of_a_file_are_classes_or_folders_with_their_class(tmp_path):
         (["hen", "cow", "dog"], "the network has no class cow, dog; expected names of its 5 cl"),
         (["hen", "tench", "goldfish"], "has no class folder tench, goldfish; expected one for … 3"),
         (["hen", "ray", "hen"], "the class folder hen is given twice"),
-        (["hen"], "1 classes would be evaluated; expected two or more"),
-        ([], "0 classes would be evaluated; expected two or more"),
+        (
+            ["hen"],
+            "only one class would be evaluated; expected two or more. Fix: list more classes",
+        ),
+        ([], "no class would be evaluated; expected two or more. Fix: list more classes"),
         (
             "fodlers",
             "task.evaluated_classes=fodlers: this file cannot be read (No such file … expected "

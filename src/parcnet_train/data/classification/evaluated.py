@@ -45,7 +45,10 @@ def evaluated_labels(
                 "folder before its class: FOLDER<tab>CLASS in a text file"
             )
     if (count := len(set(labels.values()))) < 2:
-        raise DataError(f"{KEY}: {count} classes would be evaluated; expected two or more")
+        only = "only one class" if count else "no class"
+        raise DataError(
+            f"{KEY}: {only} would be evaluated; expected two or more. Fix: list more classes"
+        )
     return {name: labels.get(name) for name in found}
 
 
