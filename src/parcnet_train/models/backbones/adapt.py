@@ -104,7 +104,8 @@ def adapted_weights(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str
     """Return a state dict in which weights for RGB fit a backbone for other images, as timm does.
 
     The weights of a single channel are the sum over RGB, so that a gray image gives what it gave as
-    RGB, apart from the averaged normalization of a backbone with `Normalize`. Those of more channels are repeated, and scaled by 3 / channels.
+    RGB, apart from the averaged normalization of a backbone with `Normalize`. Those of more
+    channels are repeated, and scaled by 3 / channels.
 
     Args:
         state: State dict of the backbone for RGB, or for the backbone's own number of channels.
