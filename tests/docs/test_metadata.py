@@ -27,6 +27,13 @@ def test_changelog_has_the_form_of_keep_a_changelog():
     assert {*re.findall(r"^### (.*)$", text, re.MULTILINE)} <= KINDS
 
 
+def test_table_of_extras_has_all_of_them():
+    text = (ROOT / "docs" / "start" / "install.md").read_text("utf-8")
+    table = text.partition("| extra | for |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert set(re.findall("`([a-z]+)`", "".join(cells))) == {*PROJECT["optional-dependencies"]}
+
+
 def test_workflows_run_the_commands_of_the_makefile():
     (file,) = (ROOT / ".github" / "workflows").glob("*.yaml")
     jobs = yaml.safe_load(file.read_text("utf-8"))["jobs"]

@@ -16,7 +16,7 @@ from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_norm_after
 from parcnet_train.models.backbones.parcnet import ChannelAttention, MetaFormerBlock
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
 
-WRAPPED_WIDTH = 24  # from this width on wrapping is faster; measured in docs/guides/deployment.md
+WRAPPED_WIDTH = 24  # from this width on wrapping is faster; measured in docs/benchmarks.md
 
 
 def along_height(kernel: Tensor, bias: Tensor | None, groups: int) -> nn.Conv2d:
