@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 
 import pytest
 
@@ -67,6 +68,32 @@ def test_faults(trained, tmp_path):
         *("input", "predict.top", "predict.score_threshold")
     }
     assert configure([action, f"ckpt={trained[0]}", "input=-", "backbone=mobilevit_xs"])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "absent", "missing"),
+    [
+        ("export.format=mnn", ["MNN"], "MNN"),
+        ("export.format=openvino", ["openvino", "onnx"], "openvino, onnx"),
+        ("export.format=coreml export.verify=none", ["coremltools"], "coremltools"),
+        ("export.format=onnx", ["onnxruntime"], "onnxruntime"),
+        ("export.format=onnx export.verify=none", ["onnxruntime"], None),
+        ("export.format=torch_export", ["onnx", "onnxruntime", "MNN"], None),
+    ],
+)
+def test_missing_packages_of_a_format_are_faults(settings, absent, missing, trained, monkeypatch):
+    for name in absent:
+        monkeypatch.setitem(sys.modules, name, None)
+    _, faults = configure([*EXPORT, f"ckpt={best(trained[0])}", *settings.split()])
+    form = settings.split()[0]
+    assert faults == (
+        [
+            f"{form}: this format needs packages that are not installed ({missing}). Fix: "
+            f"pip install 'parcnet-train[{form.partition('=')[2]}]'"
+        ]
+        if missing
+        else []
+    )
 
 
 @pytest.mark.parametrize(("system", "is_refused"), [("Linux", True), ("Darwin", False)])

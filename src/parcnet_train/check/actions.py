@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,23 @@ def wrong_export(config: Config) -> Iterator[Fault]:
             )
         )
     yield from wrong_precision(settings)
+
+
+def wrong_packages(config: Config) -> Iterator[Fault]:
+    """Report packages that the format of an export needs and that are not installed."""
+    if config["action"] != "export":
+        return
+    settings = config["export"]
+    form, is_int8 = settings["format"], settings["precision"] == "int8"
+    needed = FORMATS[form].packages
+    if is_int8 or settings["verify"] != "none":
+        needed += FORMATS[form].runtime
+    if missing := [name for name in needed if find_spec(name) is None]:
+        yield Fault(
+            "export.format",
+            f"export.format={form}: this format needs packages that are not installed "
+            f"({', '.join(missing)}). Fix: pip install 'parcnet-train[{form}]'",
+        )
 
 
 def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:

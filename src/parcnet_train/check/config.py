@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from parcnet_train.check.actions import (
     wrong_export,
     wrong_input,
+    wrong_packages,
     wrong_paths,
     wrong_target,
 )
@@ -150,6 +151,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_channels: ("data", "recipe", "action", "benchmark", "export"),
     wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),
+    wrong_packages: ("action", "export"),
     wrong_target: ("action", "benchmark", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_evaluated_classes: ("action", "task"),
@@ -168,5 +170,5 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_start: ("trainer", "action"),
 }
 
-OF_THIS_MACHINE = (wrong_device, wrong_start)
+OF_THIS_MACHINE = (wrong_device, wrong_start, wrong_packages)
 OF_FILES = (wrong_data, wrong_classes)

@@ -72,6 +72,9 @@ class Format:
         quantizable: Class that quantizes a file; its arguments are the path, the calibration images
             and an empty folder. None if the format has no int8.
         knows_layers: Whether single layers can be kept in float32.
+        packages: Optional packages that write a file; the extra that installs them is called as the
+            format.
+        runtime: Further optional packages that run or quantize a file.
     """
 
     suffixes: tuple[str, ...]
@@ -84,6 +87,8 @@ class Format:
     macos_only: bool = False
     quantizable: Callable[[Path, Images, Path], Quantizable] | None = None
     knows_layers: bool = False
+    packages: tuple[str, ...] = ()
+    runtime: tuple[str, ...] = ()
 
     def parts(self, path: Path) -> list[Path]:
         """Return the paths of all parts of an export, given the path that is opened."""
@@ -100,6 +105,8 @@ FORMATS = {
         tolerance=1e-4,
         quantizable=QuantizableOnnx,
         knows_layers=True,
+        packages=("onnx",),
+        runtime=("onnxruntime",),
     ),
     "mnn": Format(
         (".mnn",),
@@ -109,6 +116,7 @@ FORMATS = {
         decodes=False,
         tolerance=1e-3,
         quantizable=QuantizableMnn,
+        packages=("MNN", "onnx"),
     ),
     "openvino": Format(
         (".xml", ".bin"),
@@ -117,6 +125,7 @@ FORMATS = {
         count_openvino,
         decodes=True,
         tolerance=1e-4,
+        packages=("openvino", "onnx"),
     ),
     "torch_export": Format(
         (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
@@ -130,6 +139,7 @@ FORMATS = {
         tolerance=1e-3,
         batches=False,
         macos_only=True,
+        packages=("coremltools",),
     ),
 }
 
