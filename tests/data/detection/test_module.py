@@ -177,6 +177,16 @@ def test_evaluation_needs_no_training_set(coco_folder):
     assert len(data.val_set) == 3
 
 
+@pytest.mark.parametrize("name", ["a.xml", "a.txt"])
+def test_files_of_voc_are_named_if_those_of_coco_are_missing(tmp_path, name):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / name).touch()
+    with pytest.raises(DataError) as raised:
+        make_data(tmp_path).check_files("fit")
+    words = f"action=prepare prepare.source=voc_xml prepare.input={tmp_path} prepare.output=READY"
+    assert (words in str(raised.value)) == (name == "a.xml")
+
+
 def test_benchmark_needs_no_validation_set(coco_folder):
     shutil.rmtree(coco_folder / "val2017")
     (coco_folder / "annotations" / "instances_val2017.json").unlink()

@@ -91,8 +91,18 @@ def read_annotations(file: Path) -> CocoAnnotations:
         raise DataError(
             f"{file} cannot be read ({reason_of(error)}{hint(file.parent, file.name)}); expected "
             "an annotation file in COCO's format. Fix: set data.root, data.train_annotations, "
-            "data.val_annotations or data.test_annotations"
+            f"data.val_annotations or data.test_annotations{way_from_voc(file.parent.parent)}"
         ) from error
+
+
+def way_from_voc(root: Path) -> str:
+    """Return how to convert a data set that has VOC's XML files; empty if it has none there."""
+    if next((root / "Annotations").glob("*.xml"), None) is None:
+        return ""
+    return (
+        f"; {root / 'Annotations'} has XML files, which action=prepare prepare.source=voc_xml "
+        f"prepare.input={root} prepare.output=READY converts"
+    )
 
 
 @functools.lru_cache(maxsize=3)  # training, validation and test set
