@@ -9,11 +9,16 @@ from running import composed
 @pytest.mark.parametrize(
     ("action", "fix"), [("prepare", "prepare.input=PATH"), ("watch", "leave it out")]
 )
-def test_keys_that_the_action_does_not_read_are_faults(action, fix):
+def test_keys_that_the_action_does_not_read_are_faults(action, fix, tmp_path):
     config = composed() | {"action": action, "ckpt": "last", "input": "x"}
-    faults = {fault.key: fault.message for fault in wrong_action(config)}
-    assert faults["ckpt"] == f"ckpt=last: action={action} does not read it. Fix: leave it out"
-    assert faults["input"] == f"input=x: action={action} does not read it. Fix: {fix}"
+    if action == "prepare":
+        config["prepare"] |= {"source": "split", "input": str(tmp_path), "output": "out"}
+    else:
+        config["report"]["runs"] = str(tmp_path)
+    assert [(fault.key, fault.message) for fault in wrong_action(config)] == [
+        ("ckpt", f"ckpt=last: action={action} does not read it. Fix: leave it out"),
+        ("input", f"input=x: action={action} does not read it. Fix: {fix}"),
+    ]
 
 
 def test_a_missing_folder_of_runs_is_a_fault(tmp_path):
