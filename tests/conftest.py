@@ -1,6 +1,7 @@
 """Shared setup and fixtures: one thread, small data sets, a small training."""
 
 import gc
+import logging
 import os
 import shutil
 import sys
@@ -177,4 +178,9 @@ def call_here(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["parcnet_train", *arguments])
         entry.main()
 
-    return call_main
+    yield call_main
+    root = logging.getLogger()
+    for handler in root.handlers[:]:  # Hydra's write to the captured output of this test
+        if type(handler) in (logging.StreamHandler, logging.FileHandler):
+            root.removeHandler(handler)
+            handler.close()
