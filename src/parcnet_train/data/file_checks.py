@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.threads import in_threads
+from parcnet_train.distributed.threads import in_threads
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.files import read_regular
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.decoding import decode
-from parcnet_train.data.threads import in_threads
+from parcnet_train.distributed.threads import in_threads
 from parcnet_train.errors import UnreadableError
 
 WIDTH, HEIGHT = 9, 8  # of the gray image that is hashed

@@ -20,7 +20,7 @@ from parcnet_train.data.near_duplicates import (
     near_pairs,
     thumbnail_of,
 )
-from parcnet_train.data.threads import in_threads
+from parcnet_train.distributed.threads import in_threads
 from parcnet_train.doctor.findings import Drawing, Finding
 from parcnet_train.doctor.images import Limits, Read
 from parcnet_train.doctor.pictures import MOST, draw, image_of

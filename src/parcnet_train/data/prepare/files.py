@@ -17,7 +17,7 @@ from parcnet_train.data.decoding import JPEG, ORIENTATION, PILLOW, SUFFIXES, dec
 from parcnet_train.data.folders import is_file, walk
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import Split, split_named
-from parcnet_train.data.threads import in_threads
+from parcnet_train.distributed.threads import in_threads
 from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 from parcnet_train.sizes import Size

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from parcnet_train.data.threads import BLOCK, in_threads
+from parcnet_train.distributed.threads import BLOCK, in_threads
 
 
 def test_results_are_in_order():
