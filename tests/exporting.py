@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from lively import lively
-from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.exportable import DEFAULTS, Exportable, as_input
 from parcnet_train.deploy.formats.formats import FORMATS
 from running import TINY
 
 NAMES = ["background", *(f"class {n}" for n in range(1, 10))]
 
 
-def written(form, model, size, path, dynamic_batch=True, **options):
+def written(form, model, size, path, file_options=DEFAULTS, **options):
     network = Exportable(model, size, **options)
-    FORMATS[form].write(network, path, network.description(NAMES), dynamic_batch)
+    FORMATS[form].write(network, path, network.description(NAMES), file_options)
     return FORMATS[form].open(path)
 
 
@@ -28,9 +28,12 @@ def outputs_of(model, images):
     return outputs[:2] if isinstance(outputs, tuple) else (outputs,)
 
 
-def assert_equal_to_torch(form, backbone, task, size, path):
+def assert_equal_to_torch(form, backbone, task, size, path, file_options=DEFAULTS, **options):
     model, images = lively(backbone, task), images_of(size)
-    found = written(form, model, size, path).run(images.numpy())
+    if options.get("preprocess"):
+        images = (255 * images).round() / 255
+    file = written(form, model, size, path, file_options, **options)
+    found = file.run(as_input(images.numpy(), file.metadata))
     for expected, ours in zip(outputs_of(model, images), found.values(), strict=True):
         spread = float(expected.std())
         np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=1e-4 * spread)

@@ -38,7 +38,11 @@ PositiveShare = Annotated[float, Gt(0), Le(1)]
 UpTo10 = Annotated[float, Gt(0), Le(10)]
 UpTo100 = Annotated[float, Gt(0), Le(100)]
 
+Percentile = Annotated[float, Gt(50), Lt(100)]
+
 Count = Annotated[int, Ge(1)]
+# From the oldest one that int8 with a scale per channel needs to the newest of torch's exporter.
+Opset = Annotated[int, Ge(13), Le(20)]
 AtLeast100 = Annotated[int, Ge(100)]
 Whole = Annotated[int, Ge(0)]
 Odd = Annotated[

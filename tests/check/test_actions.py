@@ -130,13 +130,53 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
             ["export.precision=int8", "export.format=mnn", "export.sensitivity=true"],
             "export.sensitivity=true: expected export.precision=int8 and export.format=onnx",
         ),
-        (["export.precision=int4"], "export.precision=int4: expected one of float32, int8"),
+        (
+            ["export.precision=int4"],
+            "export.precision=int4: expected one of float32, float16, int8…",
+        ),
         (["export.float_layers=head"], "export.float_layers=head: expected a list"),
+        (["export.symmetric=true"], "export.symmetric=true: expected export.precision=int8 and"),
+        (
+            ["export.precision=int8", "export.format=mnn", "export.percentile=99.9"],
+            "export.percentile=99.9: expected export.precision=int8 and export.format=onnx",
+        ),
+        (["export.percentile=40"], "export.percentile=40: expected null or a number"),
+        (["export.calibration=photos"], "export.calibration=photos: only int8 measures ranges"),
+        (
+            ["export.precision=float16", "export.format=torch_export"],
+            "export.precision=float16: … expected export.format=onnx|mnn|openvino|coreml",
+        ),
+        (["export.opset=12"], "export.opset=12: expected a whole number"),
+        (
+            ["export.opset=13", "export.format=torch_export"],
+            "export.opset=13: … expected export.format=onnx|mnn|openvino",
+        ),
+        (
+            ["export.preprocess=true", "export.format=mnn", "export.precision=int8"],
+            "export.preprocess=true: … expected export.precision=float32",
+        ),
     ],
 )
 def test_what_is_refused_of_int8(overrides, message, trained):
     _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *overrides])
     assert_one_is(message, faults)
+
+
+NO_DATA = ("data=imagefolder", "data.root=/nowhere")
+
+
+@pytest.mark.parametrize("given", [["export.verify=outputs"], ["export.precision=int8"]])
+def test_missing_data_are_reported_with_the_way_to_do_without(given, trained):
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *NO_DATA, *given])
+    assert_one_is("/nowhere…export.verify=none", faults)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[], ["export.precision=float16"], ["export.precision=int8", "export.calibration=photos"]],
+)
+def test_an_export_needs_no_data(given, trained):
+    assert configure([*EXPORT, f"ckpt={trained[0]}", *NO_DATA, *given])[1] == []
 
 
 def test_what_is_refused(trained):

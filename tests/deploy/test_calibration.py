@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from parcnet_train.deploy.calibration import calibration_images
+from parcnet_train.deploy.calibration import calibration_images, drawn_from, read_from
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.predict.tasks import ClassPredictor, PixelPredictor
 
@@ -40,7 +41,7 @@ class Network(nn.Module):
 def calibrated(dataset, count, predictor=None, may_skip=False):
     predictor = predictor or ClassPredictor(NAMES, (8, 16))
     network = Network(isinstance(predictor, PixelPredictor))
-    return calibration_images(dataset, predictor, network, count, may_skip)
+    return calibration_images(drawn_from(dataset, may_skip), predictor, network, count)
 
 
 def colors(found):
@@ -73,8 +74,21 @@ def test_unreadable_images_are_skipped_or_an_error():
 
 
 def test_data_set_without_readable_images_is_an_error():
-    with pytest.raises(DataError, match=r"export\.precision=int8: no training image can be read"):
+    with pytest.raises(DataError, match=r"export\.precision=int8: no image can be read"):
         calibrated(Images(3, (30, 40), unreadable=(0, 1, 2)), 6, may_skip=True)
+
+
+def test_images_of_a_folder(tmp_path):
+    predictor = ClassPredictor(NAMES, (8, 16))
+    for gray in range(0, 200, 10):
+        Image.new("RGB", (40, 30), (gray,) * 3).save(tmp_path / f"{gray:03}.png")
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8torn")
+    images = list(read_from(str(tmp_path), predictor))
+    grays = [int(image[0, 0, 0]) for image in images]
+    assert sorted(grays) == list(range(0, 200, 10))
+    assert grays != sorted(grays)
+    with pytest.raises(DataError, match=r"^export\.calibration=.*none: the path does not exist"):
+        next(read_from(str(tmp_path / "none"), predictor))
 
 
 def test_windows_are_cut_out_of_images_at_their_own_size():

@@ -25,6 +25,7 @@ from parcnet_train.deploy.formats.openvino import write_openvino
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model, pinned, summary, take_turns
 from parcnet_train.files import scratch_folder, write_whole
+from parcnet_train.models.base import channels_of
 
 Size = tuple[int, int]
 Images = npt.NDArray[np.float32]
@@ -170,7 +171,8 @@ def quantize(path: Path, form: type[QuantizableOnnx | QuantizableMnn], images: I
 
 def write_network(network: nn.Module, size: Size, path: Path, is_baked: bool = True) -> None:
     """Write a classifier as an ONNX file for one image of one size."""
-    model = record(network, size, [OUTPUT], dynamo=not is_baked)
+    images = torch.zeros(1, channels_of(network), *size)
+    model = record(network, images, [OUTPUT], dynamo=not is_baked)
     write_whole(path, model.SerializeToString())
 
 

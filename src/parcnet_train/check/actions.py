@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.config.keys import show, value_of
+from parcnet_train.deploy.exportable import OPSET
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
 from parcnet_train.errors import DataError, Fault
 from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
@@ -125,10 +126,12 @@ def wrong_packages(config: Config) -> Iterator[Fault]:
     if config["action"] != "export":
         return
     settings = config["export"]
-    form, is_int8 = settings["format"], settings["precision"] == "int8"
+    form, precision = settings["format"], settings["precision"]
     needed = FORMATS[form].packages
-    if is_int8 or settings["verify"] != "none":
+    if precision != "float32" or settings["verify"] != "none":
         needed += FORMATS[form].runtime
+    if precision == "int8":
+        needed += FORMATS[form].quantizer
     if missing := [name for name in needed if find_spec(name) is None]:
         yield Fault(
             "export.format",
@@ -138,23 +141,45 @@ def wrong_packages(config: Config) -> Iterator[Fault]:
 
 
 def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
-    """Report formats that do not support int8, and settings that need int8."""
-    form, is_int8 = settings["format"], settings["precision"] == "int8"
-    quantizing = [name for name, each in FORMATS.items() if each.quantizable is not None]
-    if is_int8 and form not in quantizing:
-        allowed = "|".join(quantizing)
+    """Report formats that lack a precision or an opset, and settings that need another one."""
+    form, precision = settings["format"], settings["precision"]
+    able = {
+        "int8": [name for name, each in FORMATS.items() if each.quantizable is not None],
+        "float16": [name for name, each in FORMATS.items() if each.halves],
+    }.get(precision, list(FORMATS))
+    if form not in able:
         yield Fault(
             "export.precision",
-            f"export.precision=int8: export.format={form} does not support it; expected "
-            f"export.format={allowed}",
+            f"export.precision={precision}: export.format={form} does not support it; expected "
+            f"export.format={'|'.join(able)}",
         )
-    knowing = [name for name, each in FORMATS.items() if each.knows_layers]
-    for key in ("sensitivity", "float_layers"):
-        if settings[key] and not (is_int8 and form in knowing):
-            yield (
-                Fault(
-                    f"export.{key}",
-                    f"{show(f'export.{key}', settings[key])}: expected export.precision=int8 and "
-                    f"export.format={'|'.join(knowing)}",
-                )
+    converted = [name for name, each in FORMATS.items() if each.from_onnx]
+    if settings["opset"] != OPSET and form not in converted:
+        yield Fault(
+            "export.opset",
+            f"export.opset={settings['opset']}: export.format={form} has no ONNX operators; "
+            f"expected export.format={'|'.join(converted)}",
+        )
+    if settings["preprocess"] and (form, precision) == ("mnn", "int8"):
+        yield Fault(
+            "export.preprocess",
+            "export.preprocess=true: MNN's quantizer needs float32 images; expected "
+            "export.precision=float32 or export.format=onnx",
+        )
+    layers = [name for name, each in FORMATS.items() if each.knows_layers]
+    ranges = [name for name, each in FORMATS.items() if each.knows_ranges]
+    needed = {"sensitivity": layers, "float_layers": layers}
+    needed |= {"percentile": ranges, "symmetric": ranges}
+    for key, knowing in needed.items():
+        if settings[key] and not (precision == "int8" and form in knowing):
+            yield Fault(
+                f"export.{key}",
+                f"{show(f'export.{key}', settings[key])}: expected export.precision=int8 and "
+                f"export.format={'|'.join(knowing)}",
             )
+    if settings["calibration"] is not None and precision != "int8":
+        yield Fault(
+            "export.calibration",
+            f"export.calibration={settings['calibration']}: only int8 measures ranges; expected "
+            "export.precision=int8",
+        )

@@ -20,6 +20,7 @@ from parcnet_train.build import (
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.config.typed import reads_data
 from parcnet_train.data.channels import RGB
+from parcnet_train.deploy.formats.formats import data_is_optional
 from parcnet_train.detection.evaluators import MOST
 from parcnet_train.errors import CheckpointError, ConfigError, DataError, Fault, first_line
 from parcnet_train.runs.actions import ACTIONS
@@ -27,6 +28,7 @@ from parcnet_train.targets import locate
 
 Config = dict[str, Any]
 
+WITHOUT_DATA = "; or export without data, by export.verify=none and without export.precision=int8"
 OF_COLORS = ("randaugment", "color_jitter")  # augmentation that exists only for RGB
 OF_RGB = ("train_step", "detection", "distillation", "latency")  # benchmarks of random RGB images
 
@@ -287,7 +289,14 @@ def wrong_data(config: Config) -> Iterator[Fault]:
     if config["task"].get("evaluated_classes") is not None and config["ckpt"] is None:
         return  # the classes are those of the checkpoint, whose absence `wrong_checkpoint` reports
     # action=check checks the data of a training; int8 needs images of both sets.
-    is_int8 = config["action"] == "export" and value_of(config, "export.precision") == "int8"
+    is_export = config["action"] == "export"
+    if is_export and data_is_optional(config["export"]):
+        return
+    is_int8 = (
+        is_export
+        and value_of(config, "export.precision") == "int8"
+        and value_of(config, "export.calibration") is None
+    )
     is_training = config["action"] == "check" or is_int8
     action = "fit" if is_training else config["action"]
     try:
@@ -298,4 +307,5 @@ def wrong_data(config: Config) -> Iterator[Fault]:
     except CheckpointError:  # `wrong_checkpoint` reports it
         return
     except (DataError, ConfigError) as error:
-        yield from (Fault("data", line) for line in str(error).splitlines())
+        way_out = WITHOUT_DATA if is_export else ""
+        yield from (Fault("data", f"{line}{way_out}") for line in str(error).splitlines())

@@ -10,7 +10,18 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt, MinLen
 
-from parcnet_train.bounds import BatchSize, Count, Each, Pixels, Port, Share, Text, Words
+from parcnet_train.bounds import (
+    BatchSize,
+    Count,
+    Each,
+    Opset,
+    Percentile,
+    Pixels,
+    Port,
+    Share,
+    Text,
+    Words,
+)
 
 
 @dataclass(frozen=True)
@@ -139,11 +150,19 @@ class Export:
         format: Format of the file.
         size: Image size in pixels; null: the size of the training.
         dynamic_batch: Whether the file accepts any number of images.
-        precision: Precision of weights and activations.
-        calibration_images: Number of training images on which the ranges of int8 are measured.
+        opset: Version of ONNX's operators; also of mnn and openvino, which are converted from it.
+        preprocess: Whether the file takes uint8 images, (B, H, W, C) from 0 to 255.
+        precision: Precision of weights and activations; float16: of the weights.
+        calibration: Folder of images on which the ranges of int8 are measured; null: the training
+            set.
+        calibration_images: Number of images on which the ranges of int8 are measured.
+        percentile: Share of an activation's values, in percent, that its range covers (int8; onnx
+            and openvino); null: all of them.
+        symmetric: Whether the zero point of every activation is 0 (int8; onnx and openvino).
         float_layers: Names or patterns of layers that stay in float32 (int8, onnx).
         sensitivity: Whether the effect of each layer on the outputs is measured (int8, onnx).
-        verify: Verification against PyTorch; null: metric for int8 files with logits, else outputs.
+        verify: Verification against PyTorch; null: metric for int8 and float16 files with logits,
+            else outputs; on generated images if the data are missing.
         decode: Whether the file returns objects instead of logits and offsets (detection).
         argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
@@ -151,8 +170,13 @@ class Export:
     format: Literal["onnx", "mnn", "openvino", "torch_export", "coreml"]
     size: Pixels | None
     dynamic_batch: bool
-    precision: Literal["float32", "int8"]
+    opset: Opset
+    preprocess: bool
+    precision: Literal["float32", "float16", "int8"]
+    calibration: Text | None
     calibration_images: Count
+    percentile: Percentile | None
+    symmetric: bool
     float_layers: Words
     sensitivity: bool
     verify: Literal["outputs", "metric", "none"] | None

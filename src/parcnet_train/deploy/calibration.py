@@ -1,16 +1,20 @@
-"""Calibration images for int8: training images, preprocessed as in an evaluation."""
+"""Calibration images for int8, preprocessed as in an evaluation."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from parcnet_train.data.decoding import Image
 from parcnet_train.data.protocols import DataSet
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.models.model import Model, scaled
+from parcnet_train.predict.inputs import find_images, read_file
 from parcnet_train.predict.predictor import Options, Predictor
 
 
@@ -38,22 +42,43 @@ class Recording(nn.Module):
 
 
 def calibration_images(
-    dataset: DataSet, predictor: Predictor, model: Model, count: int, may_skip: bool
+    images: Iterable[Image], predictor: Predictor, model: Model, count: int
 ) -> list[npt.NDArray[np.float32]]:
-    """Return images of a data set, drawn at random and preprocessed for the network.
+    """Return images preprocessed for the network.
 
     Args:
-        dataset: Training data set.
+        images: Decoded images.
         predictor: Predictor that resizes images, or cuts windows out of them, as an evaluation
             does.
         model: Model on the CPU, in evaluation mode.
-        count: Number of images, or of windows. A smaller data set gives all that it has.
+        count: Number of images, or of windows. Fewer images give all that they have.
+
+    Raises:
+        DataError: If there is no image, or one cannot be read.
+    """
+    recording = Recording(model)
+    for image in images:
+        predictor.predict_all(recording, [predictor.prepare(image)], Options())
+        if len(recording.images) >= count:
+            break
+    if not recording.images:
+        raise DataError(
+            "export.precision=int8: no image can be read; expected some to calibrate on. "
+            "Fix: repair the files, or set export.precision=float32"
+        )
+    return recording.images[:count]
+
+
+def drawn_from(dataset: DataSet, may_skip: bool) -> Iterator[Image]:
+    """Yield the images of a data set in random order.
+
+    Args:
+        dataset: Training data set.
         may_skip: Whether unreadable images are left out; otherwise they raise an error.
 
     Raises:
-        DataError: If an image is unreadable and `may_skip` is false, or if no image is readable.
+        UnreadableError: If an image is unreadable and `may_skip` is false.
     """
-    recording = Recording(model)
     for sample in np.random.default_rng(0).permutation(len(dataset)).tolist():
         try:
             image = dataset.original(sample)
@@ -61,12 +86,20 @@ def calibration_images(
             if not may_skip:
                 raise
             continue
-        predictor.predict_all(recording, [predictor.prepare(image)], Options())
-        if len(recording.images) >= count:
-            break
-    if not recording.images:
-        raise DataError(
-            "export.precision=int8: no training image can be read; expected some to calibrate on. "
-            "Fix: repair the files, or set export.precision=float32"
-        )
-    return recording.images[:count]
+        yield image
+
+
+def read_from(folder: str, predictor: Predictor) -> Iterator[Image]:
+    """Yield the images of a folder in random order; unreadable ones are left out.
+
+    Args:
+        folder: Folder, or whatever else `find_images` takes.
+        predictor: Predictor of the network, which decides how files are decoded.
+
+    Raises:
+        DataError: If there is no image.
+    """
+    paths = find_images(folder, key="export.calibration").paths
+    for place in np.random.default_rng(0).permutation(len(paths)).tolist():
+        with contextlib.suppress(UnreadableError):
+            yield read_file(paths[place], predictor.max_pixels, predictor.channels)

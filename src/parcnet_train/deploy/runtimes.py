@@ -62,7 +62,7 @@ def open_onnx(path: Path, threads: int) -> Run:
     names = [output.name for output in session.get_outputs()]
 
     def run(images: Any) -> Arrays:
-        return dict(zip(names, session.run(names, {INPUT: images})))  # noqa: B905  for Python 3.9
+        return dict(zip(names, session.run(names, {INPUT: images})))
 
     return run
 
@@ -97,13 +97,14 @@ def open_mnn(path: Path, threads: int) -> Run:
     module = MNN.nn.load_module_from_file(str(path), [INPUT], names, runtime_manager=manager)
 
     def run(images: Any) -> Arrays:
-        variable = MNN.expr.placeholder(list(images.shape), MNN.expr.NCHW)
+        kind = MNN.expr.uint8 if images.dtype == np.uint8 else MNN.expr.float
+        variable = MNN.expr.placeholder(list(images.shape), MNN.expr.NCHW, kind)
         variable.write(images)
         outputs = module.onForward([variable])
         return {
             # A copy, because MNN frees the memory together with the variable.
             name: np.array(MNN.expr.convert(output, MNN.expr.NCHW).read())
-            for name, output in zip(names, outputs)  # noqa: B905  for Python 3.9
+            for name, output in zip(names, outputs)
         }
 
     return run

@@ -49,7 +49,7 @@ class Inputs(NamedTuple):
     left_out: list[LeftOut]
 
 
-def find_images(given: str, skipped: Path) -> Inputs:
+def find_images(given: str, skipped: Path | None = None, key: str = "input") -> Inputs:
     """Find the files that an input selects.
 
     Folders and patterns select the files with a suffix of an image. Folders are searched
@@ -59,6 +59,7 @@ def find_images(given: str, skipped: Path) -> Inputs:
     Args:
         given: Image, folder, `glob` pattern, or `-` for names on stdin, one per line.
         skipped: Subfolder that is not searched, since it holds pictures of earlier runs.
+        key: Key of the configuration that has the input.
 
     Raises:
         DataError: If there is no such file.
@@ -67,16 +68,16 @@ def find_images(given: str, skipped: Path) -> Inputs:
         return Inputs(names_on_stdin(), [])
     path = Path(given).expanduser()
     if path.is_dir():
-        inputs = images_below(path, skipped.expanduser())
-        problem = f"input={given}: the folder contains no image"
+        inputs = images_below(path, skipped and skipped.expanduser())
+        problem = f"{key}={given}: the folder contains no image"
     elif path.exists():
         return Inputs([path], [])
     elif glob.has_magic(given):
         inputs = images_like(str(path))
-        problem = f"input={given}: no image matches the pattern"
+        problem = f"{key}={given}: no image matches the pattern"
     else:
         near = hint(path.parent, path.name)
-        raise DataError(f"input={given}: the path does not exist{near}; {EXPECTED}")
+        raise DataError(f"{key}={given}: the path does not exist{near}; {EXPECTED}")
     if not inputs.paths:
         there = f", but {describe(inputs.left_out)}" if inputs.left_out else ""
         raise DataError(f"{problem} ({' '.join(SUFFIXES)}){there}; {EXPECTED}")
@@ -97,7 +98,7 @@ def names_on_stdin() -> list[Path]:
     return paths
 
 
-def images_below(folder: Path, skipped: Path) -> Inputs:
+def images_below(folder: Path, skipped: Path | None) -> Inputs:
     """Return all images in a folder and its subfolders."""
     found = contents_of(folder, skipped)
     return Inputs(

@@ -57,6 +57,17 @@ class Predictor:
         self.max_pixels = MAX_PIXELS
         self.channels = RGB
 
+    def about(self) -> dict[str, Any]:
+        """Return how an image becomes the network's input, as an exported file tells it.
+
+        Returns:
+            `resize`: height and width to resize to, None if images are not resized. `keep_aspect`:
+            whether the aspect ratio is kept; the image then covers `resize` if there is a `crop`,
+            and fits into it otherwise. `crop`: height and width of the part that is cut out of the
+            center, or of the windows. `fill`: value of the pixels that no image covers.
+        """
+        raise NotImplementedError
+
     def transform(self, image: Image) -> tuple[Image, Any]:
         """Return the network's input, and the placement `(4,)` of the original image in it."""
         raise NotImplementedError

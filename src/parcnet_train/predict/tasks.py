@@ -13,6 +13,7 @@ from parcnet_train.data.classification.transforms import EvalTransform
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.detection.transforms import DetectionEvalTransform, View
 from parcnet_train.data.headers import MAX_PIXELS
+from parcnet_train.data.resizing import LETTERBOX_COLOR
 from parcnet_train.data.segmentation.transforms import (
     MaskedView,
     SegmentationEvalTransform,
@@ -23,13 +24,18 @@ from parcnet_train.detection.postprocess import detect
 from parcnet_train.models.model import scaled
 from parcnet_train.predict.predictions import Classified, Detected, Prediction, Segmented
 from parcnet_train.predict.predictor import Options, Predictor, Prepared
-from parcnet_train.segmentation.inference import classes_of_windows, logits_of_scales
+from parcnet_train.segmentation.inference import OVERLAP, classes_of_windows, logits_of_scales
 from parcnet_train.segmentation.upsample import Mode, classes_at, covered
 from parcnet_train.sizes import Size
 
 
 class ClassPredictor(Predictor):
     """Predictor of the most probable classes of an image."""
+
+    def about(self) -> dict[str, Any]:
+        """Return how an image becomes the network's input, see `Predictor.about`."""
+        cover = [*EvalTransform.cover(self.key.size)]
+        return {"resize": cover, "keep_aspect": True, "crop": [*self.key.size], "fill": None}
 
     def transform(self, image: Image) -> tuple[Image, Any]:
         """Return the center crop of the image; its placement is not needed."""
@@ -69,8 +75,15 @@ class ObjectPredictor(Predictor):
         detections_per_image: int = 200,
     ) -> None:
         super().__init__(class_names, size)
+        self.keep_aspect = keep_aspect
         self.resize = DetectionEvalTransform(keep_aspect)
         self.suppression = (nms_iou, candidates, detections_per_image)
+
+    def about(self) -> dict[str, Any]:
+        """Return how an image becomes the network's input, and how boxes become objects."""
+        names = ("nms_iou", "candidates", "detections_per_image")
+        suppression = dict(zip(names, self.suppression, strict=True))
+        return {**whole(self.key.size, self.keep_aspect), **suppression}
 
     def transform(self, image: Image) -> tuple[Image, Any]:
         """Return the whole image, resized."""
@@ -124,11 +137,20 @@ class PixelPredictor(Predictor):
         mirror: bool = False,
     ) -> None:
         super().__init__(class_names, size)
+        self.keep_aspect = evaluation == "keep_aspect"
         self.takes_one = evaluation == "windows"
-        self.resize = SegmentationEvalTransform(evaluation == "keep_aspect")
+        self.resize = SegmentationEvalTransform(self.keep_aspect)
         self.enlarge: Mode = enlarge
         self.scales = scales
         self.mirror = mirror
+
+    def about(self) -> dict[str, Any]:
+        """Return how an image becomes the network's input, and how logits become a mask."""
+        if self.takes_one:
+            size = [*self.key.size]
+            windows = {"crop": size, "fill": LETTERBOX_COLOR, "overlap": OVERLAP}
+            return {"resize": None, "keep_aspect": True, **windows}
+        return {**whole(self.key.size, self.keep_aspect), "enlarge": self.enlarge}
 
     def transform(self, image: Image) -> tuple[Image, Any]:
         """Return the whole image: resized, or unchanged if it is evaluated in windows."""
@@ -153,6 +175,12 @@ class PixelPredictor(Predictor):
                 rows, columns = covered(image.size, image.placement)
                 masks.append(classes_at(each[:, rows, columns], image.size, self.enlarge))
         return [Segmented(mask.cpu().numpy(), self.class_names) for mask in masks]
+
+
+def whole(size: Size, keep_aspect: bool) -> dict[str, Any]:
+    """Return how a whole image becomes the network's input, see `Predictor.about`."""
+    fill = LETTERBOX_COLOR if keep_aspect else None
+    return {"resize": [*size], "keep_aspect": keep_aspect, "crop": None, "fill": fill}
 
 
 def predictor_of(

@@ -37,7 +37,8 @@ def examines(section: Section | None) -> bool:
 def compares_or_calibrates(section: Section | None) -> bool:
     """Return whether an export reads data: for verification, or to calibrate int8."""
     return section is not None and (
-        section.get("verify") != "none" or section.get("precision") == "int8"
+        section.get("verify") != "none"
+        or (section.get("precision") == "int8" and section.get("calibration") is None)
     )
 
 

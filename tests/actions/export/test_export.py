@@ -1,6 +1,7 @@
 """`action=export`: a checkpoint as a file of another runtime."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ import torch
 import parcnet_train
 from exporting import EXPORT
 from parcnet_train.deploy.formats.onnx import OnnxFile
+from parcnet_train.deploy.formats.verify import Difference
+from parcnet_train.errors import ExportError
 from parcnet_train.runs.directories import RESULTS
 from running import run
+from standalone import answers, pictures
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,35 @@ def test_without_data(trained, tmp_path):
     results = run((*EXPORT, *overrides), tmp_path)
     assert (tmp_path / "parcnet_xs-classification-32x32.onnx").is_file()
     assert "export/images" not in results
+
+
+def test_generated_images_where_the_data_are_missing(trained, tmp_path, caplog):
+    missing = (f"ckpt={trained[0]}", "data=imagefolder", "data.root=/nowhere")
+    with caplog.at_level("INFO"):
+        results = run((*EXPORT, *missing), tmp_path)
+    assert "compared with PyTorch on generated images" in caplog.text
+    assert "export.verify=none" in caplog.text
+    assert "/nowhere" in caplog.text
+    assert results["export/generated_images"] is True
+    assert results["export/images"] == 16
+    assert 0 < results["export/max_difference/logits"] <= 1e-4 * results["export/spread/logits"]
+
+
+def test_a_wrong_file_is_removed_also_without_data(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Difference, "is_within", lambda self, tolerance: False)
+    missing = (f"ckpt={trained[0]}", "data=imagefolder", "data.root=/nowhere")
+    with pytest.raises(ExportError, match=r"the file was removed: logits differs by"):
+        run((*EXPORT, *missing), tmp_path)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_the_script_beside_the_file_answers_as_predict_does(trained, exported, tmp_path):
+    paths = pictures(tmp_path)
+    network = parcnet_train.load(trained[0] / "checkpoints" / "best.ckpt")
+    found = answers(Path(exported[1]["export/script"]), paths, folder=tmp_path)
+    for path, ours in zip(paths, found, strict=True):
+        expected = network.predict(path)
+        assert [each["class"] for each in ours["predictions"]] == expected.names
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_int8_of_mnn(trained, tmp_path):
     [("onnx", "export.sensitivity=true lists them"), ("mnn", "try another format")],
 )
 def test_int8_that_loses_too_much_is_removed(form, way_out, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(verifying, "INT8_LOSS", -1.0)
+    monkeypatch.setattr(verifying, "LARGEST_LOSS", -1.0)
     given = (f"ckpt={trained[0]}", "export.calibration_images=4", f"export.format={form}")
     with pytest.raises(ExportError) as refusal:
         run((*INT8, *given), tmp_path)

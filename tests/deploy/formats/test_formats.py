@@ -16,7 +16,7 @@ def test_mnn_outputs_keep_their_names(tmp_path):
     """MNN reorders the outputs."""
     model = lively("parcnet_xs", "detection", classes=5)
     network = Exportable(model, (64, 96))
-    FORMATS["mnn"].write(network, tmp_path / "file.mnn", network.description(list("abcde")), True)
+    FORMATS["mnn"].write(network, tmp_path / "file.mnn", network.description(list("abcde")))
     file = FORMATS["mnn"].open(tmp_path / "file.mnn")
     images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -17,11 +17,12 @@ from exporting import (
 )
 from lively import lively
 from parcnet_train import __version__
-from parcnet_train.deploy.exportable import Decoding, Exportable
-from parcnet_train.deploy.formats.onnx import OPSET, OnnxFile, write_onnx
+from parcnet_train.deploy.exportable import OPSET, Decoding, Exportable, FileOptions
+from parcnet_train.deploy.formats.formats import FORMATS
+from parcnet_train.deploy.formats.onnx import OnnxFile, write_onnx
 from parcnet_train.deploy.formats.operator_counts import count_onnx
 from parcnet_train.deploy.formats.verify import missing
-from parcnet_train.detection.anchors import make_anchors
+from parcnet_train.deploy.standalone.detection import anchors_of
 from parcnet_train.detection.postprocess import detect
 from parcnet_train.errors import ConfigError
 from running import BACKBONES, is_dense
@@ -62,6 +63,50 @@ def test_outputs_match_pytorch_for_every_backbone_and_task(backbone, task, size,
     assert_equal_to_torch("onnx", backbone, task, size, tmp_path / "network.onnx")
 
 
+OLD = FileOptions(opset=13)  # what RKNN and older versions of TensorRT read
+OLD_SAMPLE = [("parcnet_s", "detection"), ("mobilevit_xxs", "classification")]
+
+
+def assert_is_of_opset_13(backbone, task, path):
+    assert_equal_to_torch("onnx", backbone, task, SIZES[0], path, OLD)
+    model = onnx.load(path)
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 13)]
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize(("backbone", "task"), OLD_SAMPLE)
+def test_opset_13(backbone, task, tmp_path):
+    assert_is_of_opset_13(backbone, task, tmp_path / "old.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_opset_13_of_every_backbone_and_task(backbone, task, tmp_path):
+    if task != "classification" and not is_dense(backbone):
+        return
+    assert_is_of_opset_13(backbone, task, tmp_path / "old.onnx")
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "mnn", "torch_export"])
+def test_files_take_pixels(form, tmp_path):
+    path = tmp_path / f"network{FORMATS[form].suffixes[0]}"
+    assert_equal_to_torch(form, "parcnet_xs", "classification", SIZES[0], path, preprocess=True)
+
+
+def test_float16_has_half_the_size_and_nearly_the_same_outputs(classifier, tmp_path):
+    model, path, file = classifier
+    half = tmp_path / "half.onnx"
+    found = written("onnx", model, SIZES[0], half, FileOptions(half=True))
+    assert half.stat().st_size < 0.55 * path.stat().st_size
+    assert inputs(half) == inputs(path)
+    images = images_of(SIZES[0]).numpy()
+    expected, logits = (each.run(images)["logits"] for each in (file, found))
+    assert logits.dtype == np.float32
+    difference = np.abs(logits - expected).max() / expected.std()
+    assert 1e-6 < difference < 1e-2  # float16 has 11 binary digits
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     """A classifier and its file."""
@@ -89,7 +134,7 @@ def test_batch_size_is_free(classifier):
 
 def test_batch_size_can_be_fixed_to_one(classifier, tmp_path):
     path = tmp_path / "one.onnx"
-    written("onnx", classifier[0], SIZES[0], path, dynamic_batch=False)
+    written("onnx", classifier[0], SIZES[0], path, FileOptions(dynamic_batch=False))
     assert inputs(path) == [("images", "tensor(float)", [1, 3, *SIZES[0]])]
 
 
@@ -136,10 +181,10 @@ def test_image_without_objects_gives_empty_outputs(detector, tmp_path):
 
 def test_metadata_of_a_detector_describes_its_anchors(detector, tmp_path):
     file = written("onnx", detector, SIZES[0], tmp_path / "offsets.onnx")
-    told = json.loads(file.metadata["anchors"])
-    anchors = make_anchors([tuple(each) for each in told["map_sizes"]], told["smallest"])
+    found = anchors_of({"anchors": json.loads(file.metadata["anchors"])})
     with torch.no_grad():
-        assert torch.equal(anchors, detector(images_of(SIZES[0])).anchors)
+        expected = detector(images_of(SIZES[0])).anchors
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_argmax_outputs_match_pytorch(tmp_path):

@@ -13,7 +13,7 @@ from torch import nn
 
 from exporting import NAMES, detector_of_all_scores
 from lively import lively
-from parcnet_train.deploy.exportable import Decoding, Exportable
+from parcnet_train.deploy.exportable import Decoding, Exportable, FileOptions, Scheme
 from parcnet_train.deploy.formats.onnx import OnnxFile, record, write_onnx
 from parcnet_train.deploy.formats.onnx_int8 import (
     SILENCE,
@@ -45,7 +45,7 @@ def chain():
 def quantizable(tmp_path_factory):
     """The chain as a float32 file, and a folder."""
     folder = tmp_path_factory.mktemp("chain")
-    model = record(chain(), SIZE, ["logits"])
+    model = record(chain(), torch.zeros(1, 3, *SIZE), ["logits"])
     onnx.helper.set_model_props(model, {"task": "none"})
     onnx.save(model, folder / "float.onnx")
     return QuantizableOnnx(folder / "float.onnx", images(4), folder), folder
@@ -75,12 +75,49 @@ def test_activations_are_uint8_over_the_range_of_the_images(quantizable):
     file, folder = quantizable
     file.write(folder / "int8.onnx")
     found = initializers(folder / "int8.onnx")
-    with torch.no_grad():
-        values = chain()[0](torch.from_numpy(np.concatenate(file.images))).numpy()
+    values = values_between(file)
     (between,) = (node.output[0] for node in nodes_of(folder / "float.onnx")[:1])
     assert found[f"{between}_zero_point"].dtype == np.uint8
     expected = (max(values.max(), 0) - min(values.min(), 0)) / 255
     np.testing.assert_allclose(found[f"{between}_scale"], expected, rtol=1e-3)
+
+
+def values_between(file):
+    """Outputs of the first layer for the calibration images."""
+    with torch.no_grad():
+        return chain()[0](torch.from_numpy(np.concatenate(file.images))).numpy()
+
+
+def test_symmetric_ranges_have_zero_points_of_0(quantizable, tmp_path):
+    file, folder = quantizable
+    symmetric = QuantizableOnnx(
+        folder / "float.onnx", file.images, tmp_path, Scheme(symmetric=True)
+    )
+    symmetric.write(tmp_path / "int8.onnx")
+    found = initializers(tmp_path / "int8.onnx")
+    points = {name: each for name, each in found.items() if name.endswith("_zero_point")}
+    assert len(points) > 4
+    assert {each.dtype.name for each in points.values()} == {"int8", "int32"}  # int32: biases
+    assert not any(each.any() for each in points.values())
+    (between,) = (node.output[0] for node in nodes_of(folder / "float.onnx")[:1])
+    expected = 2 * np.abs(values_between(file)).max() / 254
+    np.testing.assert_allclose(found[f"{between}_scale"], expected, rtol=1e-2)
+
+
+def test_percentile_leaves_the_largest_values_out(quantizable, tmp_path):
+    file, folder = quantizable
+    ranges = Scheme(percentile=90.0)
+    QuantizableOnnx(folder / "float.onnx", file.images, tmp_path, ranges).write(
+        tmp_path / "int8.onnx"
+    )
+    found = initializers(tmp_path / "int8.onnx")
+    (between,) = (node.output[0] for node in nodes_of(folder / "float.onnx")[:1])
+    values = values_between(file)
+    low, high = np.percentile(values, (5, 95))  # 90 % lie in between
+    # ONNX Runtime counts values in 2,048 bins.
+    tolerance = np.ptp(values) / 255 / 50
+    expected = (max(high, 0) - min(low, 0)) / 255
+    np.testing.assert_allclose(found[f"{between}_scale"], expected, rtol=0, atol=tolerance)
 
 
 def test_metadata_is_kept_and_says_int8(quantizable):
@@ -179,7 +216,7 @@ def test_int8_outputs_are_close_to_float32(backbone, task, floor, tmp_path):
 def test_convolutions_are_computed_in_int8(tmp_path):
     """ONNX Runtime fuses each convolution with the quantization around it."""
     network = Exportable(lively("parcnet_xs"), (64, 64))
-    write_onnx(network, tmp_path / "float.onnx", {}, dynamic_batch=False)
+    write_onnx(network, tmp_path / "float.onnx", {}, FileOptions(dynamic_batch=False))
     QuantizableOnnx(tmp_path / "float.onnx", images(2, (64, 64)), tmp_path).write(
         tmp_path / "int8.onnx"
     )
@@ -223,7 +260,7 @@ def test_layer_norms_stay_in_float32(tmp_path):
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.LayerNorm(SIZE[1] - 2), nn.Linear(SIZE[1] - 2, 5)
     )
-    onnx.save(record(network, SIZE, ["logits"]), tmp_path / "float.onnx")
+    onnx.save(record(network, torch.zeros(1, 3, *SIZE), ["logits"]), tmp_path / "float.onnx")
     file = QuantizableOnnx(tmp_path / "float.onnx", images(2), tmp_path)
     file.write(tmp_path / "int8.onnx")
     found = initializers(tmp_path / "int8.onnx")

@@ -21,7 +21,7 @@ from exporting import (
 )
 from lively import lively
 from parcnet_train import __version__
-from parcnet_train.deploy.exportable import Decoding, Exportable
+from parcnet_train.deploy.exportable import Decoding, Exportable, FileOptions
 from parcnet_train.deploy.formats.openvino import count_openvino, read, write_openvino_network
 from parcnet_train.deploy.formats.verify import missing
 from parcnet_train.detection.postprocess import detect
@@ -81,7 +81,7 @@ def test_batch_size_is_free(classifier):
 
 def test_batch_size_can_be_fixed_to_one(classifier, tmp_path):
     path = tmp_path / "one.xml"
-    written("openvino", classifier[0], SIZE, path, dynamic_batch=False)
+    written("openvino", classifier[0], SIZE, path, FileOptions(dynamic_batch=False))
     assert list(read(path).inputs[0].shape) == [1, 3, *SIZE]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.actions.export.int8 import quantize, training_images
-from parcnet_train.actions.export.verify import verify
+from parcnet_train.actions.export.int8 import quantize, ranges_from
+from parcnet_train.actions.export.verify import verify, verify_on_generated
 from parcnet_train.actions.fit import prepare
 from parcnet_train.actions.results import Results, about
 from parcnet_train.actions.starting import read_model
@@ -21,11 +21,21 @@ from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.action_sections import Export
 from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import reads_data, run_spec, section
-from parcnet_train.deploy.exportable import Decoding, Exportable, Images
-from parcnet_train.deploy.formats.formats import FORMATS, Format, verification_of
+from parcnet_train.deploy.exportable import (
+    PRECISION,
+    Decoding,
+    Exportable,
+    FileOptions,
+    Images,
+    as_text,
+)
+from parcnet_train.deploy.formats.formats import FORMATS, Format, data_is_optional, verification_of
+from parcnet_train.deploy.standalone.write import write_script
+from parcnet_train.errors import ConfigError, DataError, first_line
 from parcnet_train.files import bytes_of, remove, scratch_folder
 from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import count_parameters
+from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.report.console.operators import print_operators
 from parcnet_train.runs.directories import checkpoint_of, write_results
 from parcnet_train.tasks.base import Task
@@ -46,21 +56,28 @@ def export(config: Config) -> Results:
         ExportError: If the file's output does not match PyTorch; the file is then removed.
     """
     started = time.perf_counter()
+    may_lack_data = data_is_optional(config["export"])
     config = on_cpu(config)
     settings, output = section(Export, config), Path(section(Paths, config).output)
     form, size = FORMATS[settings.format], height_and_width(section(Recipe, config).image_size)
-    model, class_names, evaluation = read(config)
+    model, class_names, evaluation = read(config, may_lack_data)
     decoding = decoding_of(config["task"]) if settings.decode else None
-    network = Exportable(model, size, settings.argmax, decoding)
+    network = Exportable(model, size, settings.argmax, decoding, settings.preprocess)
     choices = config["choices"]
-    calibrate: Callable[[], Images] | None = None
-    if evaluation is not None:
-        names = (choices["task"], config["task"], config["data"])
-        count = settings.calibration_images
-        calibrate = partial(training_images, evaluation[0], model, count, *names)
+    names = (choices["task"], class_names, size, config["task"], config["data"])
+    predictor = predictor_of(*names)
+    about_file = network.about(class_names, None if predictor is None else predictor.about())
+    about_file[PRECISION] = settings.precision
     stem = stem_of(choices["backbone"], choices["task"], size, settings.precision)
     path = output / f"{stem}{form.suffixes[0]}"
-    about_int8 = write(settings, form, network, path, class_names, calibrate)
+    if settings.precision == "int8":
+        assert predictor is not None  # of all tasks that there are
+        data, may_skip = evaluation and evaluation[0], config["data"].get("on_error") == "skip"
+        calibrate = partial(ranges_from, settings, model, predictor, data, may_skip)
+        about_int8 = write_int8(settings, form, network, path, as_text(about_file), calibrate)
+    else:
+        about_int8 = {}
+        form.write(network, path, as_text(about_file), file_options(settings))
     counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
     print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
     results = {
@@ -73,54 +90,64 @@ def export(config: Config) -> Results:
         "export/bytes": size_on_disk,
         "export/size": list(size),
         "export/dynamic_batch": settings.dynamic_batch,
+        "export/opset": settings.opset,
+        "export/preprocess": settings.preprocess,
         "export/precision": settings.precision,
         **about_int8,
         "export/verify": settings.verify,
         **{f"export/operators/{name}": count for name, count in counts.items()},
     }
-    if evaluation is not None and settings.verify != "none":
+    if settings.verify != "none":
         try:
-            results |= verify(config, network, form.open(path, threads=1), form, *evaluation)
+            file = form.open(path, threads=1)
+            if evaluation is None:
+                results |= verify_on_generated(settings, model, network, file, form)
+            else:
+                results |= verify(config, network, file, form, *evaluation)
         except BaseException:  # a file that was not compared to the end is not there either
             for part in form.parts(path):
                 remove(part)
             raise
     log.info("wrote %s", path)
+    if form.has_script and predictor is not None:
+        script = write_script(path, about_file)
+        results["export/script"] = str(script)
+        log.info("wrote %s, which runs the file without this package", script)
     results["seconds"] = time.perf_counter() - started
     write_results(output, results)
     return results
 
 
-def write(
+def write_int8(
     settings: Export,
     form: Format,
     network: Exportable,
     path: Path,
-    class_names: Sequence[str],
-    calibrate: Callable[[], Images] | None,
+    description: dict[str, str],
+    calibrate: Callable[[], Images],
 ) -> Results:
-    """Write the file; an int8 file is made from one in float32.
+    """Write a file in int8, by way of one in float32.
 
     Args:
         settings: Section of the action.
-        form: Format of the file.
+        form: Format of both files.
         network: Network to write.
         path: File to write.
-        class_names: Names of the network's classes.
-        calibrate: Function that returns the calibration images; None if the run reads no data.
+        description: Metadata of the file.
+        calibrate: Function that returns the calibration images.
 
     Returns:
         How int8 was made of it.
     """
-    description = network.description(class_names)
-    if settings.precision == "float32":
-        form.write(network, path, description, settings.dynamic_batch)
-        return {}
-    assert calibrate is not None  # int8 always reads data
     with scratch_folder() as folder:
         source = folder / path.name
-        form.write(network, source, description, settings.dynamic_batch)
+        form.write(network, source, description, file_options(settings))
         return quantize(settings, form, source, path, calibrate())
+
+
+def file_options(settings: Export) -> FileOptions:
+    """Return the settings of the file that is written first."""
+    return FileOptions(settings.dynamic_batch, settings.opset, settings.precision == "float16")
 
 
 def on_cpu(config: Config) -> Config:
@@ -154,20 +181,38 @@ def on_cpu(config: Config) -> Config:
     return config
 
 
-def read(config: Config) -> tuple[Model, list[str], tuple[Any, Task] | None]:
-    """Return the network of the checkpoint and its classes, and data and task if needed."""
+def read(config: Config, may_lack_data: bool) -> tuple[Model, list[str], tuple[Any, Task] | None]:
+    """Return the network of the checkpoint and its classes, and data and task if there are any."""
     path, spec = checkpoint_of(run_spec(config)), network_spec(config)
-    if reads_data(config):
-        data, task = prepare(config)
+    evaluation = read_data(config, may_lack_data) if reads_data(config) else None
+    if evaluation is not None:
+        data, task = evaluation
         checkpoint = read_model(path, task, data, spec)
         model = task.model
-        evaluation = (data, task)
     else:
         checkpoint = read_checkpoint(path)
-        model, evaluation = build_model(config, len(checkpoint["class_names"])), None
+        model = build_model(config, len(checkpoint["class_names"]))
         check_same_model(checkpoint, model, spec, path)
     model.load_state_dict(model_state(checkpoint))
     return model.eval(), checkpoint["class_names"], evaluation
+
+
+def read_data(config: Config, may_lack: bool) -> tuple[Any, Task] | None:
+    """Return data and task; None if the data cannot be read and the export can do without."""
+    try:
+        data, task = prepare(config)
+        if may_lack:  # otherwise the check of the configuration has done it
+            data.check_files(config["action"])
+    except (ConfigError, DataError) as error:
+        if not may_lack:
+            raise
+        log.warning(
+            "the data cannot be read, so the file is compared with PyTorch on generated images, "
+            "without the metric (export.verify=none: not at all): %s",
+            first_line(error),
+        )
+        return None
+    return data, task
 
 
 def decoding_of(task: Mapping[str, Any]) -> Decoding:
@@ -180,5 +225,5 @@ def decoding_of(task: Mapping[str, Any]) -> Decoding:
 def stem_of(backbone: str, task: str, size: tuple[int, int], precision: str) -> str:
     """Return the name of the file without its suffix; it states the network and the size."""
     height, width = size
-    ending = "-int8" if precision == "int8" else ""
+    ending = "" if precision == "float32" else f"-{precision}"
     return f"{backbone}-{task}-{height}x{width}{ending}"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from parcnet_train.actions.results import Results
 from parcnet_train.config.action_sections import Export
-from parcnet_train.deploy.calibration import calibration_images
-from parcnet_train.deploy.exportable import Images
+from parcnet_train.deploy.calibration import calibration_images, drawn_from, read_from
+from parcnet_train.deploy.exportable import Images, Scheme
 from parcnet_train.deploy.formats.formats import Format
 from parcnet_train.files import scratch_folder
 from parcnet_train.models.model import Model
-from parcnet_train.predict.tasks import predictor_of
+from parcnet_train.predict.predictor import Predictor
 from parcnet_train.report.console.sensitivities import print_sensitivities
 from parcnet_train.terminal import progress
 
@@ -23,32 +22,26 @@ log = logging.getLogger(__name__)
 LISTENED = 16  # images on which a layer's share of the noise is measured
 
 
-def training_images(
-    data: Any,
-    model: Model,
-    count: int,
-    task: str,
-    task_arguments: Mapping[str, Any],
-    data_arguments: Mapping[str, Any],
+def ranges_from(
+    settings: Export, model: Model, predictor: Predictor, data: Any, may_skip: bool
 ) -> Images:
-    """Return the images that int8 takes its ranges from; see `calibration_images`.
+    """Return the images that int8 takes its ranges from, preprocessed for the network.
 
     Args:
-        data: Data module whose training images are read.
+        settings: Section of the action.
         model: Network in float32, in evaluation mode.
-        count: Number of images.
-        task: Name of the chosen task.
-        task_arguments: Arguments of the task; see `predictor_of`.
-        data_arguments: Arguments of the data module.
+        predictor: Predictor of the task.
+        data: Data module whose training images are read if the settings name no folder.
+        may_skip: Whether unreadable training images are left out.
 
     Raises:
-        DataError: If an image cannot be read.
+        DataError: If there is no image, or one cannot be read.
     """
-    names, size = data.class_names, data.image_size
-    predictor = predictor_of(task, names, size, task_arguments, data_arguments)
-    assert predictor is not None  # of all tasks that there are
-    may_skip = data_arguments.get("on_error") == "skip"
-    return calibration_images(data.make_train_set(), predictor, model, count, may_skip)
+    if settings.calibration is not None:
+        images = read_from(settings.calibration, predictor)
+    else:
+        images = drawn_from(data.make_train_set(), may_skip)
+    return calibration_images(images, predictor, model, settings.calibration_images)
 
 
 def quantize(settings: Export, form: Format, source: Path, path: Path, images: Images) -> Results:
@@ -59,7 +52,7 @@ def quantize(settings: Export, form: Format, source: Path, path: Path, images: I
         form: Format of both files.
         source: File in float32.
         path: File to write in int8.
-        images: Training images that give the ranges of values.
+        images: Images that give the ranges of values.
 
     Returns:
         How it was made, and the ratio of signal to noise of every layer where that is wanted.
@@ -70,13 +63,16 @@ def quantize(settings: Export, form: Format, source: Path, path: Path, images: I
     """
     assert form.quantizable is not None  # `check` looks after that
     with scratch_folder() as folder:
-        quantizable = form.quantizable(source, images, folder)
+        scheme = Scheme(settings.symmetric, settings.percentile)
+        quantizable = form.quantizable(source, images, folder, scheme)
         looked_at = len(quantizable.images)
-        log.info("int8: value ranges are calibrated on %d training images", looked_at)
+        log.info("int8: value ranges are calibrated on %d images", looked_at)
         quantizable.write(path, settings.float_layers)
         results: Results = {
             "export/calibration_images": looked_at,
             "export/float_layers": settings.float_layers,
+            "export/percentile": settings.percentile,
+            "export/symmetric": settings.symmetric,
         }
         if settings.sensitivity:
             noises = {}

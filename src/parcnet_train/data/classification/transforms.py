@@ -236,10 +236,15 @@ class TrainTransform:
 class EvalTransform:
     """Resizing to cover 9/8 of the input size, with the aspect ratio kept, then a center crop."""
 
+    @staticmethod
+    def cover(size: Size) -> Size:
+        """Return the height and width that an image is resized to cover, in pixels."""
+        return round(size[0] * RESIZE_RATIO), round(size[1] * RESIZE_RATIO)
+
     def __call__(self, image: Image, key: SampleKey) -> Image:
         """Map an image, `(H, W, C)`, to `(*key.size, C)`, without randomness."""
         height, width = key.size
-        cover_height, cover_width = (round(length * RESIZE_RATIO) for length in key.size)
+        cover_height, cover_width = self.cover(key.size)
         scale = max(cover_height / image.shape[0], cover_width / image.shape[1])
         # Without the tolerance, rounding could remove a pixel from a side that fits exactly.
         rows, columns = (math.floor(length * scale + 1e-6) for length in image.shape[:2])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.deploy.exportable import INPUT, Exportable
+from parcnet_train.deploy.exportable import DEFAULTS, INPUT, Exportable, FileOptions
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import Arrays
 from parcnet_train.files import scratch_folder, write_whole
@@ -21,9 +21,12 @@ LEFT_OUT = ("const",)  # operators that are not counted
 
 
 def write_coreml(
-    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = False
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
 ) -> None:
-    """Write a network as a Core ML package, an ML program in float32.
+    """Write a network as a Core ML package, an ML program.
 
     A package takes one image: Core ML runs models with free shapes on slower hardware, and can
     itself process single images in batches.
@@ -32,7 +35,7 @@ def write_coreml(
         network: Network to write.
         path: Path of the package, a folder.
         description: Metadata of the package.
-        dynamic_batch: Ignored.
+        options: Settings of the file; the batch size is always one.
 
     Raises:
         ConfigError: If coremltools is not installed.
@@ -42,10 +45,12 @@ def write_coreml(
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         images = network.example()
+        kinds = coremltools.precision
+        precision = kinds.FLOAT16 if options.half else kinds.FLOAT32
         model = coremltools.convert(
             torch.jit.trace(network.eval(), images),  # type: ignore[no-untyped-call]
             convert_to="mlprogram",
-            compute_precision=coremltools.precision.FLOAT32,
+            compute_precision=precision,
             inputs=[coremltools.TensorType(INPUT, images.shape)],
             outputs=[coremltools.TensorType(name) for name in network.names],
             skip_model_load=True,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from parcnet_train.deploy.exportable import INPUT, Exportable
+from parcnet_train.deploy.exportable import DEFAULTS, INPUT, Exportable, FileOptions
 from parcnet_train.deploy.runtimes import Arrays
 from parcnet_train.files import write_whole
 
@@ -19,7 +19,10 @@ NAMES = "outputs"  # key in the description
 
 
 def write_program(
-    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
 ) -> None:
     """Write a network as a file for `torch.export.load`; the arguments are those of `write_onnx`.
 
@@ -27,8 +30,8 @@ def write_program(
         TrainingError: If the file cannot be written.
     """
     images = network.example()
-    batch = {INPUT: {0: torch.export.Dim("batch", min=1)}} if dynamic_batch else None
-    if dynamic_batch:  # torch specializes a batch of one to that size
+    batch = {INPUT: {0: torch.export.Dim("batch", min=1)}} if options.dynamic_batch else None
+    if options.dynamic_batch:  # torch specializes a batch of one to that size
         images = images.expand(2, -1, -1, -1).contiguous()
     program = torch.export.export(network.eval(), (images,), dynamic_shapes=batch)
     words = json.dumps({**description, NAMES: list(network.names)})

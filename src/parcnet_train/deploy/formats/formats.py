@@ -5,15 +5,14 @@ A new format needs a row here and its name in `config/action_sections.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.deploy.exportable import Images
+from parcnet_train.deploy.exportable import Images, Scheme
 from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
 from parcnet_train.deploy.formats.mnn import MnnFile, count_mnn, write_mnn_network
@@ -25,6 +24,7 @@ from parcnet_train.deploy.formats.openvino import (
     count_openvino,
     write_openvino_network,
 )
+from parcnet_train.deploy.formats.openvino_int8 import QuantizableOpenvino
 from parcnet_train.deploy.formats.operator_counts import count_onnx, count_program
 
 
@@ -34,8 +34,8 @@ class File(Protocol):
     names: list[str]
     metadata: dict[str, str]
 
-    def run(self, images: npt.NDArray[np.float32], /) -> dict[str, npt.NDArray[Any]]:
-        """Return the outputs for `(B, 3, H, W)` RGB images in [0, 1], by name."""
+    def run(self, images: npt.NDArray[Any], /) -> dict[str, npt.NDArray[Any]]:
+        """Return the outputs by name, for images as the file takes them; see `as_input`."""
 
 
 class Quantizable(Protocol):
@@ -61,7 +61,7 @@ class Format:
     Attributes:
         suffixes: Suffixes of the written files or folder; the first one is opened.
         write: Function that writes an `Exportable`; further arguments are the path, the
-            description, and whether the batch size is free.
+            description, and `FileOptions`.
         open: Function that opens a path with a number of threads.
         count: Function that counts the operators of a file by name.
         decodes: Whether the graph can contain NMS and output objects.
@@ -69,12 +69,17 @@ class Format:
             the output.
         batches: Whether a file can take more than one image.
         macos_only: Whether the runtime exists only on macOS.
-        quantizable: Class that quantizes a file; its arguments are the path, the calibration images
-            and an empty folder. None if the format has no int8.
-        knows_layers: Whether single layers can be kept in float32.
+        quantizable: Class that quantizes a file; its arguments are the path, the calibration
+            images, an empty folder and the scheme. None if the format has no int8.
+        knows_layers: Whether int8 can keep single layers in float32.
+        knows_ranges: Whether int8 can choose the ranges by a `Scheme`.
+        from_onnx: Whether the file is an ONNX file or converted from one.
+        halves: Whether weights can be stored as float16.
+        has_script: Whether a script is written beside the file; see `standalone.write`.
         packages: Optional packages that write a file; the extra that installs them is called as the
             format.
-        runtime: Further optional packages that run or quantize a file.
+        runtime: Further optional packages that run a file, or write it with fewer bits.
+        quantizer: Further optional packages that write int8.
     """
 
     suffixes: tuple[str, ...]
@@ -85,10 +90,15 @@ class Format:
     tolerance: float
     batches: bool = True
     macos_only: bool = False
-    quantizable: Callable[[Path, Images, Path], Quantizable] | None = None
+    quantizable: Callable[[Path, Images, Path, Scheme], Quantizable] | None = None
     knows_layers: bool = False
+    knows_ranges: bool = False
+    from_onnx: bool = False
+    halves: bool = True
+    has_script: bool = False
     packages: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
+    quantizer: tuple[str, ...] = ()
 
     def parts(self, path: Path) -> list[Path]:
         """Return the paths of all parts of an export, given the path that is opened."""
@@ -105,6 +115,9 @@ FORMATS = {
         tolerance=1e-4,
         quantizable=QuantizableOnnx,
         knows_layers=True,
+        knows_ranges=True,
+        from_onnx=True,
+        has_script=True,
         packages=("onnx",),
         runtime=("onnxruntime",),
     ),
@@ -116,6 +129,8 @@ FORMATS = {
         decodes=False,
         tolerance=1e-3,
         quantizable=QuantizableMnn,
+        from_onnx=True,
+        has_script=True,
         packages=("MNN", "onnx"),
     ),
     "openvino": Format(
@@ -125,10 +140,21 @@ FORMATS = {
         count_openvino,
         decodes=True,
         tolerance=1e-4,
+        quantizable=QuantizableOpenvino,
+        knows_ranges=True,
+        from_onnx=True,
+        has_script=True,
         packages=("openvino", "onnx"),
+        quantizer=("nncf",),
     ),
     "torch_export": Format(
-        (".pt2",), write_program, ProgramFile, count_program, decodes=False, tolerance=1e-4
+        (".pt2",),
+        write_program,
+        ProgramFile,
+        count_program,
+        decodes=False,
+        tolerance=1e-4,
+        halves=False,
     ),
     "coreml": Format(
         (".mlpackage",),
@@ -147,8 +173,8 @@ FORMATS = {
 def verification_of(verify: str | None, precision: str, has_logits: bool) -> str:
     """Return the verification of an export: `outputs`, `metric` or `none`.
 
-    This is `export.verify`. If it is null, int8 files that output logits are verified by the metric
-    of the task, and all other files by their outputs.
+    This is `export.verify`. If it is null, int8 and float16 files that output logits are verified
+    by the metric of the task, and all other files by their outputs.
 
     Args:
         verify: Value of `export.verify`.
@@ -157,4 +183,14 @@ def verification_of(verify: str | None, precision: str, has_logits: bool) -> str
     """
     if verify is not None:
         return verify
-    return "metric" if precision == "int8" and has_logits else "outputs"
+    return "metric" if precision != "float32" and has_logits else "outputs"
+
+
+def data_is_optional(settings: Mapping[str, Any]) -> bool:
+    """Return whether an export can do without data: they are neither asked for nor needed.
+
+    Args:
+        settings: Section `export` of the configuration, as given.
+    """
+    needs_ranges = settings["precision"] == "int8" and settings["calibration"] is None
+    return settings["verify"] is None and not needs_ranges

@@ -6,9 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.exportable import DEFAULTS, Exportable, FileOptions
 from parcnet_train.deploy.formats.onnx import write_onnx
 from parcnet_train.deploy.formats.operator_counts import count_onnx
 from parcnet_train.deploy.formats.packages import needed
@@ -25,7 +26,10 @@ OUTPUTS, OPERATORS = "outputs", "onnx_operators"
 
 
 def write_mnn_network(
-    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
 ) -> None:
     """Write a network as an MNN file, by way of ONNX; the arguments are those of `write_onnx`.
 
@@ -35,10 +39,10 @@ def write_mnn_network(
     """
     with scratch_folder() as folder:
         onnx_file = folder / "network.onnx"
-        write_onnx(network, onnx_file, description, dynamic_batch)
+        write_onnx(network, onnx_file, description, replace(options, half=False))
         operators = json.dumps(count_onnx(onnx_file))
         metadata = {**description, OUTPUTS: json.dumps(list(network.names)), OPERATORS: operators}
-        write_mnn(onnx_file, path, metadata)
+        write_mnn(onnx_file, path, metadata, options.half)
 
 
 def count_mnn(path: Path) -> dict[str, int]:
@@ -63,13 +67,14 @@ class MnnFile:
         self.run = open_model("mnn", path, threads)
 
 
-def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
+def write_mnn(source: Path, path: Path, description: Mapping[str, str], half: bool = False) -> None:
     """Convert an ONNX file, or rewrite an MNN file, and add a description.
 
     Args:
         source: ONNX file whose input is named `images`, or MNN file.
         path: Path of the new file.
         description: Metadata of the new file; `read_description` returns it.
+        half: Whether the weights are stored as float16.
 
     Raises:
         ConfigError: If MNN is not installed.
@@ -88,6 +93,7 @@ def write_mnn(source: Path, path: Path, description: Mapping[str, str]) -> None:
             str(converted),
             "--bizCode",
             json.dumps(dict(description)),  # the only free text in a file
+            *(["--fp16"] if half else []),
         )
         if fault:
             raise TrainingError(

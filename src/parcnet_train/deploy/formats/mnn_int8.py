@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from parcnet_train.deploy.exportable import PRECISION, Images
+from parcnet_train.deploy.exportable import ALL_VALUES, PRECISION, Images, Scheme
 from parcnet_train.deploy.formats.mnn import read_description, run_tool, write_mnn
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
@@ -31,6 +31,7 @@ class QuantizableMnn:
         images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1]; those beyond the first
             `BATCH_PIXELS` pixels are not used.
         folder: Empty folder for temporary files.
+        scheme: Must be the default; the tool has its own.
 
     Attributes:
         images: Calibration images that are used.
@@ -39,7 +40,9 @@ class QuantizableMnn:
 
     layers: Sequence[str] = ()
 
-    def __init__(self, path: Path, images: Images, folder: Path) -> None:
+    def __init__(
+        self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
+    ) -> None:
         height, width = images[0].shape[-2:]
         self.images = images[: max(1, BATCH_PIXELS // (height * width))]
         self.path, self.folder = path, folder

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from parcnet_train.deploy.exportable import DECODED, INPUT, Decoding, Exportable, Size
+from parcnet_train.deploy.exportable import (
+    DECODED,
+    DEFAULTS,
+    INPUT,
+    OPSET,
+    Decoding,
+    Exportable,
+    FileOptions,
+)
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
 from parcnet_train.files import scratch_folder, write_whole
-from parcnet_train.models.base import channels_of
 
-# It has LayerNormalization (since 17) and HardSwish (14), and is old enough for most ONNX readers.
-OPSET = 18
 CANDIDATES = ("candidate_boxes", "candidate_scores")  # inputs of NMS in the graph
 
 
 def write_onnx(
-    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
 ) -> None:
     """Write a network as an ONNX file.
 
@@ -31,8 +41,7 @@ def write_onnx(
         network: Network to write.
         path: Path of the file.
         description: Metadata of the file.
-        dynamic_batch: Whether the batch size is free. A file that outputs objects always takes one
-            image.
+        options: Settings of the file.
 
     Raises:
         ConfigError: If onnx is not installed.
@@ -41,20 +50,24 @@ def write_onnx(
     onnx = needed("onnx", "onnx")
     decoding = network.decoding
     names = network.names if decoding is None else CANDIDATES
-    model = record(network, network.size, names, dynamic_batch and decoding is None)
+    dynamic_batch = options.dynamic_batch and decoding is None
+    model = record(network, network.example(), names, dynamic_batch, opset=options.opset)
     if decoding is not None:
         suppress_overlaps(model, decoding)
-    onnx.helper.set_model_props(model, {**description, "opset": str(OPSET)})
+    if options.half:
+        model = with_half_weights(model)
+    onnx.helper.set_model_props(model, {**description, "opset": str(options.opset)})
     onnx.checker.check_model(model, full_check=True)
     write_whole(path, model.SerializeToString())
 
 
 def record(
     network: nn.Module,
-    size: Size,
+    example: Tensor,
     names: Sequence[str],
     dynamic_batch: bool = False,
     dynamo: bool = False,
+    opset: int = OPSET,
 ) -> Any:
     """Convert a network to an ONNX model with torch's exporter.
 
@@ -64,10 +77,11 @@ def record(
 
     Args:
         network: Network to convert.
-        size: Height and width of the images, in pixels.
+        example: Batch of one image.
         names: Names of the outputs.
         dynamic_batch: Whether the batch size is free; otherwise it is one.
         dynamo: Whether to use the newer exporter.
+        opset: Version of the operators.
 
     Raises:
         ConfigError: If onnx is not installed.
@@ -81,17 +95,38 @@ def record(
         path = folder / "network.onnx"
         torch.onnx.export(
             network.eval(),
-            (torch.zeros(1, channels_of(network), *size),),
+            (example,),
             str(path),
             dynamo=dynamo,
             external_data=False,
             verbose=False,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=[INPUT],
             output_names=list(names),
             dynamic_axes=axes,
         )
         return onnx.load(str(path))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Silence ONNX Runtime's tools, which log to the root logger about constants and nodes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def with_half_weights(model: Any) -> Any:
+    """Return a model that computes in float16, with inputs and outputs as before."""
+    convert = needed("onnxruntime.transformers.float16", "onnx").convert_float_to_float16
+    sorting = needed("onnxruntime.transformers.onnx_model", "onnx").OnnxModel
+    with quietly():
+        halved = sorting(convert(model, keep_io_types=True))
+        halved.topological_sort()  # the conversions of the inputs come last otherwise
+    return halved.model
 
 
 def suppress_overlaps(model: Any, decoding: Decoding) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import logging
+import io
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.deploy.exportable import INPUT, PRECISION, Images
-from parcnet_train.deploy.formats.onnx import OnnxFile
+from parcnet_train.deploy.exportable import ALL_VALUES, INPUT, PRECISION, Images, Scheme, as_input
+from parcnet_train.deploy.formats.onnx import OnnxFile, quietly
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.errors import ConfigError
 from parcnet_train.files import write_whole
@@ -28,27 +28,36 @@ SILENCE = 200.0  # dB, beyond the precision of float32; stands for no noise at a
 class Reader:
     """Calibration images in the form that ONNX Runtime's quantizer reads them, one at a time."""
 
-    def __init__(self, images: Images) -> None:
-        self.images = iter(images)
+    def __init__(self, images: Images, metadata: Mapping[str, str]) -> None:
+        self.images, self.metadata = images, metadata
+        self.set_range(0, len(images))
 
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.images)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Start anew with a part of the images; the quantizer names the arguments."""
+        self.range = iter(range(start_index, end_index))
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """Return the next image by the input's name, None after the last one."""
-        image = next(self.images, None)
-        return None if image is None else {INPUT: image}
+        place = next(self.range, None)
+        return None if place is None else {INPUT: as_input(self.images[place], self.metadata)}
 
 
 class QuantizableOnnx:
     """ONNX file in float32 that can be quantized, once or several times.
 
-    Weights become int8, symmetric, with one scale per output channel. Activations become uint8;
-    their ranges extend from the smallest to the largest value over all calibration images, and are
-    computed only once. Operators after the last layer stay in float32: softmax, boxes, upsampled
-    maps.
+    Weights become int8, symmetric, with one scale per output channel. Activations become uint8, or
+    symmetric int8; their ranges are computed only once. Operators after the last layer stay in
+    float32: softmax, boxes, upsampled maps.
 
     Args:
         path: Path of the file.
         images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1].
         folder: Empty folder for temporary files.
+        scheme: How the ranges of the activations are chosen.
 
     Attributes:
         layers: Names of the convolutions and matrix products, in the order of the graph.
@@ -57,9 +66,11 @@ class QuantizableOnnx:
         ConfigError: If onnx or onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, images: Images, folder: Path) -> None:
+    def __init__(
+        self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
+    ) -> None:
         onnx = needed("onnx", "onnx")
-        self.images = images
+        self.images, self.scheme = images, scheme
         self.prepared, self.ranges = folder / "prepared.onnx", folder / "ranges.json"
         self.quantized = folder / "quantized.onnx"
         self.metadata = {each.key: each.value for each in onnx.load(str(path)).metadata_props}
@@ -98,22 +109,36 @@ class QuantizableOnnx:
             The layer's name and the signal-to-noise ratio in dB: 10 log10 of the outputs' variance
             divided by the mean square of their change. With several outputs, the smallest ratio.
         """
-        expected = outputs_of(self.prepared, images)
+        expected = outputs_of(self.prepared, images, self.metadata)
         for layer in self.layers:
             self.quantize({layer})
-            found = outputs_of(self.quantized, images)
+            found = outputs_of(self.quantized, images, self.metadata)
             yield layer, min(map(signal_to_noise, expected, found))
 
     def quantize(self, names: Collection[str]) -> None:
         """Write the file `quantized`, with the given operators in int8."""
         onnxruntime = needed("onnxruntime.quantization", "onnx")
-        with quietly():
+        kinds, methods = onnxruntime.QuantType, onnxruntime.CalibrationMethod
+        options: dict[str, Any] = {"ActivationSymmetric": self.scheme.symmetric}
+        if self.scheme.percentile is not None:
+            options |= {
+                "CalibPercentile": self.scheme.percentile,
+                # The symmetric ranges of ONNX Runtime 1.32 depend on the positive values alone.
+                "CalibTensorRangeSymmetric": False,
+                # One image at a time: otherwise all values of all images are kept in memory.
+                "CalibStridedMinMax": 1,
+            }
+        with quietly(), contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.quantize_static(
                 str(self.prepared),
                 str(self.quantized),
-                Reader(self.images),
-                activation_type=onnxruntime.QuantType.QUInt8,
-                weight_type=onnxruntime.QuantType.QInt8,
+                Reader(self.images, self.metadata),
+                activation_type=kinds.QInt8 if self.scheme.symmetric else kinds.QUInt8,
+                weight_type=kinds.QInt8,
+                calibrate_method=methods.MinMax
+                if self.scheme.percentile is None
+                else methods.Percentile,
+                extra_options=options,
                 per_channel=True,
                 nodes_to_quantize=sorted(names),
                 calibration_cache_path=self.ranges,
@@ -134,17 +159,6 @@ class QuantizableOnnx:
         return names
 
 
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Silence the quantizer, which logs a message about many constants to the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def layers_and_inputs(nodes: Sequence[Any], layers: Collection[str]) -> set[str]:
     """Return the names of some layers and of all operators whose outputs reach one of them.
 
@@ -161,10 +175,12 @@ def layers_and_inputs(nodes: Sequence[Any], layers: Collection[str]) -> set[str]
     return names
 
 
-def outputs_of(path: Path, images: Images) -> list[npt.NDArray[np.float64]]:
+def outputs_of(
+    path: Path, images: Images, metadata: Mapping[str, str]
+) -> list[npt.NDArray[np.float64]]:
     """Return every output of a file, for all images."""
     file = OnnxFile(path)
-    runs = [file.run(image) for image in images]
+    runs = [file.run(as_input(image, metadata)) for image in images]
     return [np.concatenate([each[name] for each in runs]).astype(np.float64) for name in file.names]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.exportable import DEFAULTS, Exportable, FileOptions
 from parcnet_train.deploy.formats.onnx import write_onnx
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
@@ -18,7 +19,10 @@ LEFT_OUT = ("Constant", "Parameter", "Result")  # not counted, since they comput
 
 
 def write_openvino_network(
-    network: Exportable, path: Path, description: dict[str, str], dynamic_batch: bool = True
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
 ) -> None:
     """Write a network for OpenVINO, by way of ONNX; the arguments are those of `write_onnx`.
 
@@ -29,8 +33,8 @@ def write_openvino_network(
     needed("openvino", "openvino")
     with scratch_folder() as folder:
         onnx_file = folder / "network.onnx"
-        write_onnx(network, onnx_file, description, dynamic_batch)
-        write_openvino(onnx_file, path, description)
+        write_onnx(network, onnx_file, description, replace(options, half=False))
+        write_openvino(onnx_file, path, description, options.half)
 
 
 def count_openvino(path: Path) -> dict[str, int]:
@@ -56,8 +60,10 @@ class OpenvinoFile:
         self.run = open_model("openvino", path, threads)
 
 
-def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) -> None:
-    """Convert an ONNX file, with weights in float32.
+def write_openvino(
+    onnx_file: Path, path: Path, description: Mapping[str, str], half: bool = False
+) -> None:
+    """Convert an ONNX file.
 
     The result is that of `openvino.convert_model`, which is not used because it reports every
     conversion to its developers.
@@ -66,20 +72,29 @@ def write_openvino(onnx_file: Path, path: Path, description: Mapping[str, str]) 
         onnx_file: Path of the ONNX file.
         path: Path of the new `.xml` file; the weights are written to a `.bin` file beside it.
         description: Metadata of the new file; `read_description` returns it.
+        half: Whether the weights are stored as float16.
 
     Raises:
         ConfigError: If OpenVINO is not installed.
         TrainingError: If a file cannot be written.
     """
-    openvino = needed("openvino", "openvino")
     transformations = needed("openvino._offline_transformations", "openvino")
     model = read(onnx_file)
     transformations.apply_moc_transformations(model, cf=False, smart_reshape=True)
+    save(model, path, description, half)
+
+
+def save(model: Any, path: Path, description: Mapping[str, str], half: bool = False) -> None:
+    """Write a model of OpenVINO with a description; see `write_openvino`.
+
+    Raises:
+        TrainingError: If a file cannot be written.
+    """
     for name, value in description.items():
         model.set_rt_info(value, [OURS, name])
     with scratch_folder() as folder:
         written = folder / path.name
-        openvino.save_model(model, written, compress_to_fp16=False)
+        needed("openvino", "openvino").save_model(model, written, compress_to_fp16=half)
         for suffix in (".bin", ".xml"):  # the graph last, since it needs the weights
             write_whole(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
 

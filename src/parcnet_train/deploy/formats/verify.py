@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.exportable import Exportable, as_input
 from parcnet_train.deploy.formats.formats import File
 from parcnet_train.detection.postprocess import detect
 from parcnet_train.detection.types import DetectionOutputs, Detections
@@ -138,7 +138,7 @@ class Comparing(nn.Module):
             decoding.per_image,
         )
         for image, objects in zip(images, found, strict=True):
-            theirs = self.file.run(image[None].numpy())
+            theirs = self.file.run(as_input(image[None].numpy(), self.file.metadata))
             others.others += missing(objects, theirs) + abs(
                 len(theirs["scores"]) - len(objects.scores)
             )
@@ -191,7 +191,7 @@ class FileModel(nn.Module):
 
 def run(file: File, images: Tensor, batch: bool) -> Sequence[Array]:
     """Return the outputs of a file, in the order of `file.names`."""
-    array = np.ascontiguousarray(images.numpy())
+    array = as_input(np.ascontiguousarray(images.numpy()), file.metadata)
     parts = [array] if batch else np.split(array, len(array))
     results = [file.run(each) for each in parts]
     return [np.concatenate([each[name] for each in results]) for name in file.names]

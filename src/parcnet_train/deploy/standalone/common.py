@@ -1,0 +1,127 @@
+"""Part of every script beside an exported file: reads images, and prints one answer per image.
+
+The text of this module is copied into the scripts, so it must run with Python 3.9, NumPy and OpenCV
+alone. `about` is the file's metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+Arrays = dict[str, Any]  # NumPy arrays by name
+Run = Callable[[Any], Arrays]
+About = Mapping[str, Any]
+Answer = Callable[[Run, Any, About, argparse.Namespace, str], dict[str, Any]]
+
+
+def read_image(path: Path, channels: int) -> Any:
+    """Return an image, upright, as `(height, width, channels)` uint8: gray, RGB, or a .npy array.
+
+    Raises:
+        ValueError: If the file is not such an image.
+        OSError: If the file cannot be read.
+    """
+    if path.suffix == ".npy":
+        image = np.load(path)
+    elif channels in (1, 3):
+        flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        content = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(content, flag) if len(content) else None
+        if image is None:
+            raise ValueError("OpenCV cannot read it as an image")
+        image = image[..., None] if channels == 1 else image[..., ::-1]  # OpenCV has BGR
+    else:
+        raise ValueError(f"expected a .npy array of {channels} channels")
+    if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
+        raise ValueError(f"expected (height, width, {channels}) uint8")
+    return np.ascontiguousarray(image)
+
+
+def resized(image: Any, size: Any) -> Any:
+    """Resize `(h, w, channels)` to `(*size, channels)`: bilinear, not antialiased."""
+    height, width = size
+    pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return pixels.reshape(height, width, image.shape[2])  # OpenCV drops the axis of one channel
+
+
+def fit(image: Any, about: About) -> Any:
+    """Resize a whole image to the size of the file's images.
+
+    Returns:
+        The pixels, and the part of them that the image covers: height, width, top, left.
+    """
+    height, width = about["image_size"]
+    inner, top, left = (height, width), 0, 0
+    if about["keep_aspect"]:
+        scale = min(height / image.shape[0], width / image.shape[1])
+        inner = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+        top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    pixels = np.full((height, width, image.shape[2]), about["fill"] or 0, np.uint8)
+    pixels[top : top + inner[0], left : left + inner[1]] = resized(image, inner)
+    return pixels, (*inner, top, left)
+
+
+def as_input(pixels: Any, about: About) -> Any:
+    """Turn `(height, width, channels)` uint8 into the file's input, a batch of one."""
+    batch = pixels[None] if about["layout"] == "NHWC" else pixels.transpose(2, 0, 1)[None]
+    if about["type"] == "float32":
+        batch = batch.astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(batch)
+
+
+def arguments(about: About) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=f"Run {about['file']} on images and print one line of JSON for each."
+    )
+    parser.add_argument("images", nargs="+", type=Path, help="image files")
+    parser.add_argument("--file", type=Path, help="default: the file beside this script")
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    if about["task"] == "classification":
+        parser.add_argument(
+            "--top", type=int, default=5, help="classes per image, default: %(default)s"
+        )
+    if about["task"] == "detection":
+        parser.add_argument(
+            "--score-threshold",
+            type=float,
+            default=0.3,
+            help="probability that an object has to exceed, default: %(default)s",
+        )
+    if about["task"] == "segmentation":
+        parser.add_argument(
+            "--output", type=Path, default=Path("masks"), help="folder, default: %(default)s"
+        )
+    return parser.parse_args()
+
+
+def main(open_file: Callable[[Path, int], Run], answer: Answer, about: About) -> None:
+    """Answer for every image of the command line; exit with 1 if one cannot be read."""
+    given = arguments(about)
+    # Some runtimes print to stdout, where only answers belong: their lines go to stderr.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    run = open_file(given.file or Path(__file__).with_name(about["file"]), given.threads)
+    unreadable = 0
+    names: dict[str, int] = {}  # how often each was used
+    for path in given.images:
+        try:
+            image = read_image(path, about["channels"])
+        except (OSError, ValueError) as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        names[path.stem] = names.get(path.stem, 0) + 1
+        name = path.stem if names[path.stem] == 1 else f"{path.stem}_{names[path.stem]}"
+        found = answer(run, image, about, given, name)
+        print(json.dumps({"file": str(path), **found}), file=answers, flush=True)
+    sys.exit(unreadable > 0)

@@ -1,0 +1,119 @@
+"""Scripts beside exported files: assembled from the modules of this folder."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pprint
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from parcnet_train.deploy import runtimes
+from parcnet_train.deploy.standalone import classification, common, detection, segmentation
+from parcnet_train.files import write_whole
+
+OURS = "parcnet_train"
+OTHERS = ("cv2", "numpy")  # imports that are not of the standard library
+
+ANSWERS: dict[str, tuple[ModuleType, Callable[..., Any]]] = {
+    "classification": (classification, classification.classes_of),
+    "detection": (detection, detection.objects_of),
+    "segmentation": (segmentation, segmentation.mask_of),
+}
+
+HEADER = '''#!/usr/bin/env python3
+"""Run {file} on images, without parcnet_train and PyTorch.
+
+    pip install numpy opencv-python-headless {package}
+    python {script} photo.jpg ...
+
+The script prints one line of JSON per image:
+{answer}.
+Written by parcnet-train {version}.
+"""
+
+'''
+PRINTED = {
+    "classification": "the most probable classes",
+    "detection": "the objects, with boxes as left, top, right, bottom in pixels of the image",
+    "segmentation": "a mask of class indices of the size of the image (a PNG file in masks/)",
+}
+
+
+def write_script(path: Path, about: Mapping[str, Any]) -> Path:
+    """Write `run_<name>.py` beside an exported file.
+
+    Args:
+        path: Exported file.
+        about: Metadata of the file, see `Exportable.about`.
+
+    Returns:
+        Path of the script.
+
+    Raises:
+        TrainingError: If the script cannot be written.
+    """
+    script = path.with_name(f"run_{path.stem}.py")
+    write_whole(script, script_of(path.name, script.name, about).encode())
+    return script
+
+
+def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
+    """Return the text of a script; see `write_script`."""
+    task = about["task"]
+    module, answer = ANSWERS[task]
+    runtime = runtimes.SUFFIXES[Path(file).suffix]
+    opener = runtimes.OPENERS[runtime]
+    imports, parts = set(), []
+    for each in (common, module):
+        its_imports, body = split(each)
+        imports |= its_imports
+        parts.append(body)
+    head = HEADER.format(
+        file=file,
+        script=script,
+        package=runtimes.PACKAGES[runtime],
+        answer=PRINTED[task],
+        version=about["parcnet_train_version"],
+    )
+    return "\n\n\n".join(
+        [
+            head + "\n".join(in_order(imports)),
+            f"INPUT = {runtimes.INPUT!r}\nABOUT = {literal({'file': file, **about})}",
+            *parts,
+            inspect.getsource(opener).strip(),
+            f'if __name__ == "__main__":\n    main({opener.__name__}, {answer.__name__}, ABOUT)\n',
+        ]
+    )
+
+
+def split(module: ModuleType) -> tuple[set[str], str]:
+    """Return the imports of a module, except this package's, and the text after them."""
+    text = inspect.getsource(module)
+    imports, last = set(), 0
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            last = node.end_lineno or node.lineno
+            if not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS)):
+                imports.add(ast.unparse(node))
+    return imports, "\n".join(text.splitlines()[last:]).strip()
+
+
+def in_order(imports: set[str]) -> list[str]:
+    """Return import lines as a reader expects them: `__future__`, standard library, the others."""
+    future = [each for each in imports if "__future__" in each]
+    others = [each for each in imports if each.split()[1] in OTHERS]
+    standard = imports.difference(future, others)
+
+    def sorting(line: str) -> tuple[bool, str]:
+        return line.startswith("from"), line
+
+    groups = (future, standard, others)
+    return "\n\n".join("\n".join(sorted(group, key=sorting)) for group in groups).split("\n")
+
+
+def literal(about: Mapping[str, Any]) -> str:
+    """Return the settings as Python text, short lines first."""
+    return pprint.pformat(dict(about), width=100, compact=True, sort_dicts=False)

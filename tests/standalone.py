@@ -1,0 +1,115 @@
+"""Scripts beside exported files, run as their users run them, and compared with `predict`."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+
+from exporting import NAMES
+from lively import lively
+from parcnet_train.deploy.exportable import Exportable
+from parcnet_train.deploy.formats.formats import FORMATS
+from parcnet_train.deploy.standalone.write import write_script
+from parcnet_train.predict.tasks import predictor_of
+
+THRESHOLD = 0.12  # a lively detector has 10 classes that are about equally probable
+
+# Refuses to import what a device does not have.
+ALONE = """
+import runpy, sys
+for name in ("torch", "torchvision", "parcnet_train"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def pictures(folder, number=4):
+    """Files of several sizes and formats with soft shapes in them; one is turned by its EXIF."""
+    random, paths = np.random.default_rng(0), []
+    for index in range(number):
+        size = tuple(int(each) for each in random.integers(60, 180, 2))
+        coarse = random.integers(0, 256, (6, 8, 3), np.uint8)
+        image = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        path = folder / f"photo {index}.{('jpg', 'png', 'bmp', 'webp')[index % 4]}"
+        path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+        paths.append(path)
+    content = paths[0].read_bytes()
+    # Orientation 6 in an EXIF segment after the start of the file.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    paths[0].write_bytes(content[:2] + segment + content[2:])
+    return paths
+
+
+def exported(form, backbone, task, size, folder, data=None, **options):
+    """A network, its predictor, its file and the script beside it."""
+    model = lively(backbone, task)
+    predictor = predictor_of(task, NAMES, size, {}, data or {})
+    network = Exportable(model, size, **options)
+    path = folder / f"network{FORMATS[form].suffixes[0]}"
+    about = (NAMES, predictor.about())
+    FORMATS[form].write(network, path, network.description(*about))
+    script = write_script(path, network.about(*about))
+    return SimpleNamespace(model=model, predictor=predictor, path=path, script=script)
+
+
+def answers(script, paths, *options, folder):
+    """What the script prints for each image, run where neither torch nor this package is."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    finished = subprocess.run(
+        [sys.executable, "-c", ALONE, str(script), *map(str, paths), *options],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+def assert_equal_to_predict(made, task, paths, folder):
+    """Compare the answers of the script with those of PyTorch, by the limits of the docs."""
+    options = ("--score-threshold", str(THRESHOLD)) if task == "detection" else ()
+    found = answers(made.script, paths, *options, folder=folder)
+    assert [each["file"] for each in found] == list(map(str, paths))
+    for path, ours in zip(paths, found, strict=True):
+        expected = made.predictor.predict(made.model, path, 3, THRESHOLD)
+        COMPARISONS[task](ours, expected, folder)
+
+
+def compare_classes(ours, expected, folder):
+    best = ours["predictions"][:3]
+    assert [each["index"] for each in best] == expected.labels
+    assert [each["class"] for each in best] == expected.names
+    found = [each["probability"] for each in best]
+    np.testing.assert_allclose(found, expected.probabilities, atol=1e-3)
+
+
+def compare_objects(ours, expected, folder):
+    objects = ours["objects"]
+    assert len(objects) == len(expected.names) > 0
+    scores = [each["score"] for each in objects]
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-3)
+    for name, box in zip(expected.names, expected.boxes, strict=True):
+        distances = [np.abs(box - each["box"]).max() for each in objects if each["class"] == name]
+        assert min(distances) < 0.5
+
+
+def compare_masks(ours, expected, folder):
+    mask = cv2.imread(folder / ours["mask"], cv2.IMREAD_UNCHANGED)
+    assert mask.shape == expected.mask.shape
+    assert (mask == expected.mask).mean() >= 0.999
+    assert ours["classes"].keys() <= set(NAMES)
+
+
+COMPARISONS = {
+    "classification": compare_classes,
+    "detection": compare_objects,
+    "segmentation": compare_masks,
+}
