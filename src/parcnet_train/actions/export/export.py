@@ -64,50 +64,24 @@ def export(config: Config) -> Results:
     decoding = decoding_of(config["task"]) if settings.decode else None
     network = Exportable(model, size, settings.argmax, decoding, settings.preprocess)
     choices = config["choices"]
-    names = (choices["task"], class_names, size, config["task"], config["data"])
-    predictor = predictor_of(*names)
+    predictor = predictor_of(choices["task"], class_names, size, config["task"], config["data"])
     about_file = network.about(class_names, None if predictor is None else predictor.about())
     about_file[PRECISION] = settings.precision
     stem = stem_of(choices["backbone"], choices["task"], size, settings.precision)
     path = output / f"{stem}{form.suffixes[0]}"
+    calibrate: Callable[[], Images] | None = None
     if settings.precision == "int8":
         assert predictor is not None  # of all tasks that there are
         data, may_skip = evaluation and evaluation[0], config["data"].get("on_error") == "skip"
         calibrate = partial(ranges_from, settings, model, predictor, data, may_skip)
-        about_int8 = write_int8(settings, form, network, path, as_text(about_file), calibrate)
-    else:
-        about_int8 = {}
-        form.write(network, path, as_text(about_file), file_options(settings))
-    counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
-    print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
     results = {
         **about(config),
         **choices,
         "parameters": count_parameters(model),
         "checkpoint": str(checkpoint_of(run_spec(config))),
-        "export/file": str(path),
-        "export/format": settings.format,
-        "export/bytes": size_on_disk,
-        "export/size": list(size),
-        "export/dynamic_batch": settings.dynamic_batch,
-        "export/opset": settings.opset,
-        "export/preprocess": settings.preprocess,
-        "export/precision": settings.precision,
-        **about_int8,
-        "export/verify": settings.verify,
-        **{f"export/operators/{name}": count for name, count in counts.items()},
+        **write(settings, form, network, path, as_text(about_file), calibrate),
+        **compare(config, model, network, path, evaluation),
     }
-    if settings.verify != "none":
-        try:
-            file = form.open(path, threads=1)
-            if evaluation is None:
-                results |= verify_on_generated(settings, model, network, file, form)
-            else:
-                results |= verify(config, network, file, form, *evaluation)
-        except BaseException:  # a file that was not compared to the end is not there either
-            for part in form.parts(path):
-                remove(part)
-            raise
     log.info("wrote %s", path)
     if form.has_script and predictor is not None:
         script = write_script(path, about_file)
@@ -118,36 +92,88 @@ def export(config: Config) -> Results:
     return results
 
 
-def write_int8(
+def write(
     settings: Export,
     form: Format,
     network: Exportable,
     path: Path,
     description: dict[str, str],
-    calibrate: Callable[[], Images],
+    calibrate: Callable[[], Images] | None,
 ) -> Results:
-    """Write a file in int8, by way of one in float32.
+    """Write the file, and print its operators; an int8 file is made from one in float32.
 
     Args:
         settings: Section of the action.
-        form: Format of both files.
+        form: Format of the file.
         network: Network to write.
         path: File to write.
         description: Metadata of the file.
-        calibrate: Function that returns the calibration images.
+        calibrate: Function that returns the calibration images of int8.
 
     Returns:
-        How int8 was made of it.
+        What the file is, and how it was made.
     """
-    with scratch_folder() as folder:
-        source = folder / path.name
-        form.write(network, source, description, file_options(settings))
-        return quantize(settings, form, source, path, calibrate())
+    is_half = settings.precision == "float16"
+    options = FileOptions(settings.dynamic_batch, settings.opset, is_half)
+    about_int8: Results = {}
+    if calibrate is None:
+        form.write(network, path, description, options)
+    else:
+        with scratch_folder() as folder:
+            source = folder / path.name
+            form.write(network, source, description, options)
+            about_int8 = quantize(settings, form, source, path, calibrate())
+    counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
+    print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
+    return {
+        "export/file": str(path),
+        "export/format": settings.format,
+        "export/bytes": size_on_disk,
+        "export/size": list(network.size),
+        "export/dynamic_batch": settings.dynamic_batch,
+        "export/opset": settings.opset,
+        "export/preprocess": settings.preprocess,
+        "export/precision": settings.precision,
+        **about_int8,
+        **{f"export/operators/{name}": count for name, count in counts.items()},
+    }
 
 
-def file_options(settings: Export) -> FileOptions:
-    """Return the settings of the file that is written first."""
-    return FileOptions(settings.dynamic_batch, settings.opset, settings.precision == "float16")
+def compare(
+    config: Config,
+    model: Model,
+    network: Exportable,
+    path: Path,
+    evaluation: tuple[Any, Task] | None,
+) -> Results:
+    """Compare a file with PyTorch as the configuration says; a wrong file is removed.
+
+    Args:
+        config: Whole configuration.
+        model: Network as it was trained.
+        network: Network that was written.
+        path: File to compare.
+        evaluation: Data and task; None if there are no data.
+
+    Returns:
+        The differences.
+
+    Raises:
+        ExportError: If the file does not match.
+    """
+    settings = section(Export, config)
+    form, results = FORMATS[settings.format], {"export/verify": settings.verify}
+    if settings.verify == "none":
+        return results
+    try:
+        file = form.open(path, threads=1)
+        if evaluation is None:
+            return results | verify_on_generated(settings, model, network, file, form)
+        return results | verify(config, network, file, form, *evaluation)
+    except BaseException:  # a file that was not compared to the end is not there either
+        for part in form.parts(path):
+            remove(part)
+        raise
 
 
 def on_cpu(config: Config) -> Config:
