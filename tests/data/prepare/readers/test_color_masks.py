@@ -8,7 +8,7 @@ from parcnet_train.data.prepare.annotated import Palette
 from parcnet_train.data.prepare.masks import indices_of
 from parcnet_train.data.prepare.readers.color_masks import VOID, read_palette
 from parcnet_train.errors import DataError
-from preparing import picture, read, text
+from preparing import masked, picture, read, text
 
 LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:220,40,40::\ndog:0,128,64::\n"
 
@@ -63,6 +63,30 @@ def test_ignored_color_is_no_class(tmp_path):
     names, palette = read_palette(file)
     assert names == ["cat", "dog"]
     assert palette.indices == {0: 255, 1: 0, 2: 1, VOID: 255}
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize(
+    ("names", "indices"),
+    [
+        (["background", "__ignore__", "cat", "dog"], {0: 0, 1: 255, 2: 1, 3: 2, 255: 255}),
+        (["__ignore__", "background", "cat", "dog"], {0: 0, 1: 1, 2: 2, 255: 255}),
+    ],
+    ids=["second", "first"],
+)
+def test_ignored_class_of_index_masks_keeps_the_meaning_of_the_values(
+    tmp_path, names, indices, has_file
+):
+    root = masked(tmp_path, names=names)  # the values 1 and 2
+    if not has_file:
+        (root / "classes.txt").unlink()
+    found = read("split", root, classes=None if has_file else names)
+    assert found.classes == ["background", "cat", "dog"]
+    assert found.palette.indices == indices
+    found.images[0].size = (48, 64)
+    mask = indices_of(found.images[0], found.palette)
+    assert (mask[:20] == indices[1]).all()
+    assert (mask[20:] == indices[2]).all()
 
 
 def test_background_comes_first(tmp_path):

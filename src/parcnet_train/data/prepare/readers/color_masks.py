@@ -59,6 +59,9 @@ def read_color_masks(folder: Path, palette: Path | None, faults: Faults) -> Anno
 def read_index_masks(folder: Path, classes: Sequence[str] | None, faults: Faults) -> AnnotatedSet:
     """Read a set in VOC's layout, whose masks contain class indices.
 
+    A first name `__ignore__` is labelme's name for pixels with the value 255; the name after it has
+    index 0. A later one has an index, as every other name, whose pixels are ignored.
+
     Args:
         folder: Folder of the set.
         classes: Names of the classes, index 0 first, if there is no `classes.txt`.
@@ -73,9 +76,13 @@ def read_index_masks(folder: Path, classes: Sequence[str] | None, faults: Faults
             f"prepare.input={folder}: {CLASSES} does not exist, so the classes are unknown; "
             "expected one name per line, index 0 first. Fix: prepare.classes=[...]"
         )
-    given = lines_of(file) if file.is_file() else classes or ()
-    names = [name for name in given if name != IGNORE]
-    indices = {IGNORED: IGNORED, **{index: index for index in range(len(names))}}
+    given = list(lines_of(file) if file.is_file() else classes or ())
+    listed = given[1:] if given[:1] == [IGNORE] else given
+    names = [name for name in listed if name != IGNORE]
+    indices = {
+        index: IGNORED if name == IGNORE else names.index(name) for index, name in enumerate(listed)
+    }
+    indices[IGNORED] = IGNORED
     return AnnotatedSet(names, read_masked(folder, faults), Palette(indices, is_colored=False))
 
 
