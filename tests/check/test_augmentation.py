@@ -72,13 +72,14 @@ def composition(name, *transforms, **arguments):
     [
         composition("OneOf", *[{"_target_": BLUR, "p": 1.0}] * 9, CROP | {"p": 1e-9}),
         composition("SomeOf", *[{"_target_": BLUR}] * 9, CROP, n=1),
+        composition("OneOrOther", {"_target_": BLUR}, CROP, p=1 - 1e-9),
         composition("OneOf", {"_target_": BLUR}, composition("Sequential", PAD, CROP, p=1e-9)),
         composition(
             *("Sequential", {"_target_": BLUR}),
             composition("OneOf", *[{"_target_": BLUR}] * 9, CROP | {"p": 1e-9}),
         ),
     ],
-    ids=["rare", "some", "sequence within a choice", "choice within a sequence"],
+    ids=["rare", "some", "other", "sequence within a choice", "choice within a sequence"],
 )
 def test_every_member_of_a_choice_is_tried(node):
     (fault,) = faults_of_nodes([node])
@@ -88,6 +89,26 @@ def test_every_member_of_a_choice_is_tried(node):
 def test_members_of_a_sequence_are_tried_together():
     sequence = composition("Sequential", PAD, BACK)
     assert faults_of_nodes([sequence, composition("OneOf", sequence, {"_target_": BLUR})]) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "channels"),
+    [
+        (
+            composition(
+                "SelectiveChannelTransform",
+                {"_target_": "albumentations.HueSaturationValue"},
+                channels=[0, 1, 2],
+            ),
+            5,
+        ),
+        (composition("SomeOf", PAD, BACK, n=2, replace=False), 3),
+        (composition("Sequential", composition("OneOf"), {"_target_": BLUR}), 3),
+    ],
+    ids=["channels", "several", "empty"],
+)
+def test_only_members_of_a_choice_are_tried_one_by_one(node, channels):
+    assert faults_of_nodes([node], f"data.channels={channels}") == []
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])

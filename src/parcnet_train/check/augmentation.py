@@ -69,7 +69,7 @@ def arguments_of(name: str) -> Mapping[str, Any]:
 def wrong_transform(node: Mapping[str, Any], place: str, config: Config) -> Iterator[Fault]:
     """Report a transform that cannot be built, or that fails on an image of the network's size.
 
-    Every member of a choice is tried, however rarely it is drawn.
+    Every member of a choice of one is tried, however rarely it is drawn.
     """
     name = node["_target_"]
     try:
@@ -91,18 +91,29 @@ def wrong_transform(node: Mapping[str, Any], place: str, config: Config) -> Iter
 
 
 def chains(transform: Any) -> list[list[Any]]:
-    """Return chains of single transforms in which every member of a choice comes at least once."""
-    if not isinstance(transform, albumentations.BaseCompose):
-        return [[transform]]
-    members = [chains(each) for each in transform.transforms]
+    """Return chains of transforms in which every member of a choice of one comes at least once.
+
+    Other compositions are links as a whole: their members depend on each other, or see only a part
+    of the image, as those of `SelectiveChannelTransform`.
+    """
+    if is_choice(transform):
+        return list(itertools.chain(*map(chains, transform.transforms)))
     if not isinstance(transform, albumentations.Sequential | albumentations.Compose):
-        return list(itertools.chain(*members))
+        return [[transform]]
     # The members of a sequence are used together: one may crop what an earlier one has padded.
+    members = [found for found in map(chains, transform.transforms) if found]
     longest = max(map(len, members), default=0)
     return [
         list(itertools.chain(*(each[number % len(each)] for each in members)))
         for number in range(longest)
     ]
+
+
+def is_choice(transform: Any) -> bool:
+    """Return whether a transform is a composition that applies one of its members."""
+    if isinstance(transform, albumentations.SomeOf):
+        return bool(transform.n == 1)
+    return isinstance(transform, albumentations.OneOf | albumentations.OneOrOther)
 
 
 def try_out(transforms: Sequence[Transform], config: Config) -> None:
