@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,6 +13,9 @@ import PIL.ImageOps
 from PIL.ImageFile import ImageFile
 
 from parcnet_train.errors import UnreadableError, first_line
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 Pixels = npt.NDArray[Any]  # (H, W, C) uint8
 
@@ -60,7 +63,7 @@ def read_tiff(content: bytes) -> Pixels:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             series = file.series[0]
             axes, pixels = series.axes, series.asarray()
-            orientation = file.pages.first.tags.valueof(ORIENTATION)
+            orientation = orientation_of(file)
     except Exception as error:  # tifffile raises nearly anything for a damaged file
         raise UnreadableError(first_line(error)) from error
     if "Y" not in axes or "X" not in axes:
@@ -69,16 +72,31 @@ def read_tiff(content: bytes) -> Pixels:
     return with_8_bits(upright(image.reshape(*image.shape[:2], -1), orientation))
 
 
-def upright(image: Pixels, orientation: Any) -> Pixels:
+def orientation_of(file: TiffFile) -> int:
+    """Return the orientation of the first page of a TIFF file, 1 to 8; 1 if it has no valid one."""
+    value = file.pages.first.tags.valueof(ORIENTATION)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def tiff_orientation(content: bytes) -> int:
+    """Return the orientation by which `read_tiff` turns a TIFF file; 1 if it cannot read it."""
+    try:
+        import tifffile
+
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            return orientation_of(file)
+    except Exception:  # tifffile raises nearly anything for a damaged file
+        return 1
+
+
+def upright(image: Pixels, orientation: int) -> Pixels:
     """Turn an image as its orientation says.
 
     Args:
         image: Image `(H, W, C)`.
         orientation: Value of the tag, 1 to 8 (TIFF 6.0, section 8), which says where the first row
-            and the first column of the file are in the upright image; others leave it unchanged.
+            and the first column of the file are in the upright image.
     """
-    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
-        return image
     turned = image.swapaxes(0, 1) if orientation > 4 else image
     rows, columns = DIRECTIONS[(orientation - 1) % 4]
     return turned[::rows, ::columns]

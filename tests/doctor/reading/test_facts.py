@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 
 from doctor_trees import photo, png_of, save, truncated, turned
+from parcnet_train.data.decoding import decode
 from parcnet_train.data.headers import read_header
 from parcnet_train.doctor.reading.facts import (
     Facts,
@@ -94,6 +96,21 @@ def test_orientation_turns_size(orientation, tmp_path):
     facts = facts_of_file(tmp_path / "a.jpg")
     assert facts.turned == (orientation != 1)
     assert (facts.height, facts.width) == ((160, 120) if orientation >= 5 else (120, 160))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("channels", [4, 6])
+def test_orientation_turns_size_of_a_tiff_with_several_channels(channels, orientation, tmp_path):
+    path = tmp_path / "a.tif"
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, channels), np.uint8)
+    tag = (274, "H", 1, orientation, True)
+    settings = {"photometric": "minisblack", "planarconfig": "contig", "extratags": [tag]}
+    tifffile.imwrite(path, image, **settings)
+    height, width = decode(path.read_bytes(), channels=channels).shape[:2]
+    for decodes in (True, False):
+        facts = facts_of_file(path, decodes=decodes, channels=channels)
+        assert facts.turned == (orientation != 1)
+        assert (facts.height, facts.width) == (height, width)
 
 
 def test_pixels_without_a_file_have_facts():

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from parcnet_train.data.channels import GRAY, RGB, to_gray
+from parcnet_train.data.channels import GRAY, RGB, tiff_orientation, to_gray
 from parcnet_train.data.decoding import (
     ORIENTATION,
     PILLOW,
@@ -94,7 +94,7 @@ def facts_of_file(
             header = find_header(content)
             if header is None or header.kind in ("AVIF", "TIFF"):  # whose header may be elsewhere
                 content += file.read()
-        return facts_of_content(content, max_pixels, decodes=False)
+        return facts_of_content(content, max_pixels, False, channels)
     except OSError as error:
         return Facts(MISSING, reason_of(error))
 
@@ -110,6 +110,8 @@ def facts_of_content(
     if header is None:
         return Facts("unreadable", UNKNOWN, digest=digest)
     mode, orientation = mode_of(content, header)
+    if header.kind == "TIFF" and channels not in (GRAY, RGB):  # Pillow opens only some of them
+        orientation = tiff_orientation(content)
     height, width = header.size
     if orientation >= 5:
         height, width = width, height

@@ -29,7 +29,7 @@ from parcnet_train.distributed.processes import PR_SET_PDEATHSIG, own_cores
 from parcnet_train.doctor.reading.facts import MISSING, PROBLEMS, Facts
 from parcnet_train.terminal import progress
 
-VERSION = 2  # of the facts; a change makes older caches useless
+VERSION = 3  # of the facts; a change makes older caches useless
 CHUNK = 64  # files that a process reads at a time
 FEW = 512  # files that are read faster than processes start
 
