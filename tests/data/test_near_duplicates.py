@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from doctor_trees import photo
+from parcnet_train.data import near_duplicates as module
 from parcnet_train.data.near_duplicates import (
+    CORRELATION,
+    DIFFERENCE,
+    alike_pairs,
     difference_hash,
     groups_of,
     look_alike,
@@ -62,7 +66,7 @@ def test_many_equal_hashes_give_few_pairs():
 
 
 def gray_of(image):
-    return thumbnail_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return thumbnail_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[None]
 
 
 def test_pictures_look_alike_up_to_brightness():
@@ -107,6 +111,50 @@ def test_pictures_that_share_their_hash_with_another_picture_are_compared():
     assert near_duplicates([other, first, copy]) == [(1, 2)]
     assert near_duplicates([other, first, near]) == [(1, 2)]
     assert groups_of(near_duplicates([near, other, copy, first])) == [[0, 2, 3]]
+
+
+def noise(count):
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32), np.uint8)
+
+
+def test_look_alike_is_correlation_and_difference_of_every_pair():
+    first, base = noise(6), noise(30)[20:]
+    weights = np.linspace(0, 1, 10)[:, None, None]
+    second = (weights * first[:1] + (1 - weights) * base).astype(np.uint8)
+    second[:2] //= 16  # of the same picture, but with much less contrast
+    first[1] = first[0] // 16
+    expected = [
+        [
+            np.corrcoef(one.ravel(), other.ravel())[0, 1] >= CORRELATION
+            and np.abs((one - one.mean()) - (other - other.mean())).mean() <= DIFFERENCE
+            for other in second
+        ]
+        for one in first
+    ]
+    assert look_alike(first, second).tolist() == expected
+    assert 1 <= np.sum(expected) < 6
+
+
+def test_comparisons_of_many_pictures_with_near_hashes_are_few(monkeypatch):
+    calls, original = [], module.look_alike
+
+    def counted(first, second):
+        calls.append(len(first) * len(second))
+        return original(first, second)
+
+    monkeypatch.setattr(module, "look_alike", counted)
+    hashes = np.repeat(np.array([0, 1, 3, 7], np.uint64), 25)
+    thumbnails = noise(100)
+    thumbnails[[30, 80]] = thumbnails[3]
+    candidates = near_pairs(hashes, 6)
+    pairs = alike_pairs(candidates, hashes, dict(enumerate(thumbnails)))
+    assert groups_of(pairs) == [[3, 30, 80]]
+    assert len(calls) <= 100  # at most one per image
+    monkeypatch.setattr(module, "NEIGHBORS", 30)
+    calls.clear()
+    pairs = alike_pairs(candidates, hashes, dict(enumerate(thumbnails)))
+    assert groups_of(pairs) == [[3, 30]]  # the nearest hash comes first
+    assert sum(calls) <= 100 * (25 + 30)
 
 
 def test_unreadable_small_and_uniform_images_are_near_to_none():

@@ -12,7 +12,6 @@ decodes with Pillow, ignores the EXIF orientation, and compares hashes one by on
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from parcnet_train.data.decoding import decode
 from parcnet_train.distributed.threads import in_threads
 from parcnet_train.errors import UnreadableError
+from parcnet_train.terminal import progress
 
 WIDTH, HEIGHT = 9, 8  # of the gray image that is hashed
 BITS = 64
@@ -34,11 +34,13 @@ CORRELATION, DIFFERENCE = 0.93, 20.0
 LEAST_SIDE = 24  # pixels; smaller images resemble each other too easily
 FLAT = 4.0  # standard deviation of a uniform image's gray values; it resembles all of its kind
 PICTURES = 100  # different pictures of one hash with which others are compared
+NEIGHBORS = 1000  # pictures of near hashes, the nearest first, with which a picture is compared
 
 Hashes = npt.NDArray[np.uint64]
 Pairs = npt.NDArray[np.int64]
 Pair = tuple[int, int]
-Thumbnail = npt.NDArray[np.uint8]
+Thumbnail = npt.NDArray[np.uint8]  # (32, 32)
+Thumbnails = npt.NDArray[np.uint8]  # (n, 32, 32)
 
 
 class Look(NamedTuple):
@@ -119,30 +121,40 @@ def thumbnail_of(gray: npt.NDArray[np.uint8]) -> Thumbnail:
     return np.asarray(small, np.uint8)
 
 
-def look_alike(first: Thumbnail, second: Thumbnail) -> bool:
-    """Return whether two thumbnails show the same picture, brighter or darker."""
-    one, other = (each - each.mean(dtype=np.float64) for each in (first, second))
-    product = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return (
-        product > 0
-        and float((one * other).sum()) / product >= CORRELATION
-        and float(np.abs(one - other).mean()) <= DIFFERENCE
-    )
+def look_alike(first: Thumbnails, second: Thumbnails) -> npt.NDArray[np.bool_]:
+    """Return which thumbnails show the same picture, brighter or darker.
+
+    Args:
+        first: Thumbnails `(n, 32, 32)`.
+        second: Others, `(m, 32, 32)`.
+
+    Returns:
+        Whether each pair is alike, `(n, m)`.
+    """
+    # Float64 holds these numbers exactly, so the result does not depend on the processor.
+    one, other = (each.reshape(len(each), -1).astype(np.float64) for each in (first, second))
+    one -= one.mean(axis=1, keepdims=True)
+    other -= other.mean(axis=1, keepdims=True)
+    squares = np.outer((one * one).sum(axis=1), (other * other).sum(axis=1))
+    found = (squares > 0) & (one @ other.T >= CORRELATION * np.sqrt(squares))
+    for row in np.flatnonzero(found.any(axis=1)):
+        places = np.flatnonzero(found[row])
+        found[row, places] = np.abs(one[row] - other[places]).mean(axis=1) <= DIFFERENCE
+    return found
 
 
-def near_duplicates(images: Sequence[Callable[[], bytes]], title: str = "compared") -> list[Pair]:
+def near_duplicates(images: Sequence[Callable[[], bytes]]) -> list[Pair]:
     """Find the near-duplicates among images, which are decoded in threads.
 
     An unreadable, small or uniform image is near to none.
 
     Args:
         images: Functions that return the content of each image file.
-        title: Title of the progress bar.
 
     Returns:
         Pairs of positions, the smaller one first, sorted.
     """
-    looks = list(in_threads(look_of, images, title))
+    looks = list(in_threads(look_of, images, "decoded"))
     numbers = [number for number, look in enumerate(looks) if look is not None]
     seen = [look for look in looks if look is not None]
     hashes = np.array([look.hash for look in seen], np.uint64)
@@ -157,7 +169,8 @@ def alike_pairs(
     """Return the pairs that look alike, among images whose hashes are near.
 
     Different pictures may have one hash. Therefore an image is compared with the first one of each
-    picture of its hash, up to a limit, and all pictures of one hash with those of a near one.
+    picture of its hash, and all pictures of one hash with those of near ones, up to limits, so that
+    the time grows with the number of images and not with that of pairs.
 
     Args:
         candidates: Result of `near_pairs`.
@@ -169,26 +182,40 @@ def alike_pairs(
         Pairs of positions, the smaller one first, sorted. An image is only paired with the first
         one of its picture.
     """
-
-    def alike(first: int, second: int) -> bool:
-        one, other = thumbnails.get(first), thumbnails.get(second)
-        return one is not None and other is not None and look_alike(one, other)
-
     is_equal = hashes[candidates[:, 0]] == hashes[candidates[:, 1]]
+    equal = candidates[is_equal].tolist()
+    near: dict[int, list[int]] = {}
+    for first, second in candidates[~is_equal].tolist():
+        near.setdefault(first, []).append(second)
     pictures: dict[int, list[int]] = {}  # first image of each picture, by the first of the hash
     found: list[Pair] = []
-    for first, image in candidates[is_equal].tolist():
-        known = pictures.setdefault(first, [first])
-        same = next((each for each in known if alike(each, image)), None)
-        if same is not None:
-            found.append((same, image))
-        elif len(known) < PICTURES:
-            known.append(image)
-    for pair in candidates[~is_equal].tolist():
-        for first, second in itertools.product(*(pictures.get(each, [each]) for each in pair)):
-            if alike(first, second):
-                found.append((min(first, second), max(first, second)))
+    with progress("compared", len(equal) + len(near)) as bar:
+        for first, image in equal:
+            known = pictures.setdefault(first, [first])
+            same = alike(known, [image], thumbnails)
+            if same:
+                found.append(same[0])
+            elif len(known) < PICTURES:
+                known.append(image)
+            bar.update()
+        for first, others in near.items():
+            nearest = sorted(others, key=lambda other: int(hashes[first] ^ hashes[other]).bit_count())
+            around = [image for other in nearest for image in pictures.get(other, [other])]
+            found += alike(pictures.get(first, [first]), around[:NEIGHBORS], thumbnails)
+            bar.update()
     return sorted(found)
+
+
+def alike(
+    first: Sequence[int], second: Sequence[int], thumbnails: Mapping[int, Thumbnail]
+) -> list[Pair]:
+    """Return the pairs of an image of each list that look alike, the smaller position first."""
+    one, other = ([each for each in images if each in thumbnails] for images in (first, second))
+    if not (one and other):
+        return []
+    looks = (np.stack([thumbnails[each] for each in images]) for images in (one, other))
+    pairs = np.argwhere(look_alike(*looks)).tolist()
+    return [(min(one[i], other[j]), max(one[i], other[j])) for i, j in pairs]
 
 
 def look_of(image: Callable[[], bytes]) -> Look | None:

@@ -79,7 +79,8 @@ def duplicate_findings(reads: Sequence[Read], limits: Limits) -> Iterator[Findin
             "Possible near-duplicates that were not compared",
             left,
             "pairs",
-            f"The hashes of {CANDIDATES + left:,} pairs of images are nearly equal; only the first "
+            f"The hashes of {CANDIDATES + left:,} pairs of images are nearly equal, where images of "
+            "one hash are counted only with the first of them; only the images of the first "
             f"{CANDIDATES:,} pairs were compared by their pixels.",
             "Remove the duplicates that were found, then check again.",
         )
@@ -118,7 +119,7 @@ def near_duplicates(
         return None if image is None else thumbnail_of(np.asarray(to_gray(image), np.uint8))
 
     needed = np.unique(pairs).tolist()
-    read = zip(needed, in_threads(thumbnail, needed, "compared"), strict=True)
+    read = zip(needed, in_threads(thumbnail, needed, "decoded"), strict=True)
     thumbnails = {place: small for place, small in read if small is not None}
     groups = groups_of(alike_pairs(pairs, hashes, thumbnails))
     return [numbers[group].tolist() for group in groups], len(candidates) - len(pairs)
