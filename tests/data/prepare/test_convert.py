@@ -186,7 +186,8 @@ def test_masks_follow_the_order_of_given_classes(tmp_path, source):
     with pytest.raises(DataError, match=r"prepare\.classes lacks: 1 \(first: dog\)"):
         converted(source, root, tmp_path / "out", classes=["background", "cat"])
     names = ["cow", "dog", "background", "cat"]
-    done = converted(source, root, tmp_path / "out", classes=names)
+    given = ["cow", "dog", "_background_", "cat", "__ignore__"]
+    done = converted(source, root, tmp_path / "out", classes=given)
     assert (done.root / "classes.txt").read_text().split() == names
     mask = read_mask(done.root / "SegmentationClass" / "0.png")
     assert (np.unique(mask[:20]), np.unique(mask[20:])) == (3, 1)
@@ -227,19 +228,24 @@ def test_names_of_background_and_ignored_regions_are_no_classes(tmp_path, given)
     assert sum(len(content["annotations"]) for content in written) == 12
 
 
-def test_set_without_a_class_is_refused(tmp_path):
+@pytest.mark.parametrize("given", [None, ["cat", "dog"]], ids=str)
+def test_set_without_an_object_of_a_class_is_refused(tmp_path, given):
     source = yolo(tmp_path / "in", line=POLYGON)
     text(source / "classes.txt", "\n".join(SPECIAL_NAMES))
     for task in ("segmentation", "detection"):
-        with pytest.raises(DataError, match="no class"):
-            converted("yolo", source, tmp_path / "out", task)
+        with pytest.raises(DataError) as caught:
+            converted("yolo", source, tmp_path / "out", task, given)
+        assert is_like(str(caught.value), "no object has a class… expected at least one. Fix: ")
 
 
-def test_class_folders_may_have_special_names(tmp_path):
+@pytest.mark.parametrize("special", SPECIAL_NAMES)
+def test_class_folders_may_have_special_names(tmp_path, special):
     for number in range(8):
-        picture(tmp_path / "in" / ("background", "dog")[number % 2] / f"{number}.jpg", number)
+        picture(tmp_path / "in" / (special, "dog")[number % 2] / f"{number}.jpg", number)
     done = converted("split", tmp_path / "in", tmp_path / "out")
-    assert (done.root / "classes.txt").read_text() == "background\ndog\n"
+    assert (done.root / "classes.txt").read_text() == f"{special}\ndog\n"
+    with pytest.raises(DataError, match=f"class '{special}', which prepare.classes lacks: 4"):
+        converted("split", tmp_path / "in", tmp_path / "other", classes=["cat", "dog"])
 
 
 def test_images_in_several_sets_are_refused_unless_split_anew(tmp_path):

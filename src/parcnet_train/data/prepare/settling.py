@@ -51,7 +51,7 @@ def content_of(image: AnnotatedImage) -> bytes:
 
 
 def set_apart_special(found: AnnotatedSet, task: Task, where: str) -> None:
-    """Make objects that stand for the background or for ignored pixels no class.
+    """Remove the names of the background and of ignored regions from the classes.
 
     Drawn into masks, they remain. Boxes cannot stand for them, so these are left out.
 
@@ -61,12 +61,14 @@ def set_apart_special(found: AnnotatedSet, task: Task, where: str) -> None:
         where: Beginning of messages, `prepare.input=PATH`.
 
     Raises:
-        DataError: If there is no other class.
+        DataError: If no object has another class.
     """
     found.classes = [name for name in found.classes if name not in SPECIAL]
-    if not found.classes:
+    names = {shape.name for image in found.images for shape in image.objects}
+    if not names.intersection(found.classes):
         raise DataError(
-            f"{where}: it has no class beside the background and {IGNORE}; expected at least one"
+            f"{where}: no object has a class beside the background and {IGNORE}; expected at "
+            "least one. Fix: annotate objects of a class"
         )
     notes = Faults(where)
     for image in found.images:
@@ -85,7 +87,7 @@ def set_apart_special(found: AnnotatedSet, task: Task, where: str) -> None:
 
 
 def renamed(shape: AnnotatedObject) -> AnnotatedObject:
-    """Return an object as masks show it: all of the background by one name, ignored ones so."""
+    """Return an object as masks show it: background by its usual name, ignored regions as crowd."""
     if shape.name in BACKGROUNDS:
         return replace(shape, name=BACKGROUND_NAME)
     return replace(shape, is_crowd=True) if shape.name == IGNORE else shape
@@ -217,8 +219,9 @@ def apply_classes(found: AnnotatedSet, given: Sequence[str] | None, faults: Faul
         arrange(found, found.palette, given, faults)
         return
     for image in found.images:
-        for name in {each.name for each in image.objects} | {image.label} - {None}:
-            if name not in given and name not in SPECIAL:
+        names = {each.name for each in image.objects} - {*SPECIAL} | {image.label} - {None}
+        for name in names:
+            if name not in given:
                 faults.add(
                     f"images with the class {name!r}, which prepare.classes lacks",
                     f"expected one of {', '.join(given)}. Fix: add it to prepare.classes",
@@ -229,7 +232,11 @@ def apply_classes(found: AnnotatedSet, given: Sequence[str] | None, faults: Faul
 
 def arrange(found: AnnotatedSet, palette: Palette, given: Sequence[str], faults: Faults) -> None:
     """Set the classes of a set with masks, whose pixels get the indices of the given order."""
-    names = [name for name in given if name != IGNORE]
+    names = [
+        BACKGROUND_NAME if name in BACKGROUNDS and name not in found.classes else name
+        for name in given
+        if name != IGNORE
+    ]
     lacking = [name for name in found.classes if name not in names]
     for name in lacking:
         faults.add(

@@ -96,6 +96,17 @@ def test_background_comes_first(tmp_path):
     assert read_palette(file)[0] == ["void", "cat"]
 
 
+def test_every_name_of_the_background_is_the_background(tmp_path):
+    file = text(tmp_path / "labelmap.txt", "cat:1,2,3::\n_background_:0,0,0::\n")
+    assert read_palette(file)[0] == ["background", "cat"]
+    file = text(
+        tmp_path / "labelmap.txt", "_background_:0,0,10::\ncat:0,0,1::\n__background__:0,0,0::\n"
+    )
+    names, palette = read_palette(file)
+    assert names == ["background", "cat"]
+    assert palette.indices == {0: 0, 1: 1, 10: 0, VOID: 255}
+
+
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [

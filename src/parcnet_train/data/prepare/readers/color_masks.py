@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from parcnet_train.data.batches import BACKGROUND_NAME, IGNORED
 from parcnet_train.data.prepare.annotated import (
+    BACKGROUNDS,
     IGNORE,
     AnnotatedImage,
     AnnotatedSet,
@@ -89,7 +90,8 @@ def read_index_masks(folder: Path, classes: Sequence[str] | None, faults: Faults
 def read_palette(file: Path, key: str = "prepare.input") -> tuple[list[str], Palette]:
     """Return the names of the classes, and the meaning of the colors.
 
-    The background comes first: its line, or black if no line has this name or color.
+    The background comes first: the lines with one of its names (`BACKGROUNDS`), or black if no line
+    has such a name or this color.
 
     Args:
         file: File of the palette.
@@ -106,10 +108,11 @@ def read_palette(file: Path, key: str = "prepare.input") -> tuple[list[str], Pal
             f"{key}: {file}: {twice[0]} occurs twice; expected a name and a color of its own in "
             "every line"
         )
-    if BACKGROUND_NAME not in names and (0, 0, 0) not in colors:
+    rows = [(BACKGROUND_NAME if name in BACKGROUNDS else name, color) for name, color in rows]
+    if not set(BACKGROUNDS).intersection(names) and (0, 0, 0) not in colors:
         rows.insert(0, (BACKGROUND_NAME, (0, 0, 0)))
     rows.sort(key=lambda row: row[0] != BACKGROUND_NAME)  # stable
-    names = [name for name, _ in rows if name != IGNORE]
+    names = list(dict.fromkeys(name for name, _ in rows if name != IGNORE))
     indices = {VOID: IGNORED}
     for name, (red, green, blue) in rows:
         color = red << 16 | green << 8 | blue
