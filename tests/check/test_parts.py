@@ -92,11 +92,12 @@ from running import faults_of
         (
             ["recipe.sampler=balanced", "~data.sampler"],
             "recipe.sampler=balanced: data=demo does not get this value; expected sampler: "
-            "${recipe.sampler} in its config. Fix: add this line",
+            "${recipe.sampler} in its config. Fix: add this line…, or set recipe.sampler=null",
         ),
         (
             ["recipe.sampler=balanced", "data.sampler=null"],
-            "recipe.sampler=balanced: data=demo does not get this value; … leave data.sampler out",
+            "recipe.sampler=balanced: data=demo does not get this value; … leave data.sampler out, "
+            "or set recipe.sampler=null",
         ),
         (
             ["recipe=imagenet_300e", "data.multi_scale=null"],

@@ -3,6 +3,7 @@
 import itertools
 import os
 
+import numpy as np
 import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
@@ -54,6 +55,20 @@ def test_processes_count_the_classes_together(image_folder, monkeypatch):
     # As if the other process had counted the same.
     monkeypatch.setattr(base, "total", lambda counts: 2 * counts)
     assert data.class_counts(3).tolist() == (2 * wanted).tolist()
+
+
+def test_data_set_that_counts_all_labels_is_not_added_up(image_folder, monkeypatch):
+    class Whole(list):
+        """A data set whose method has no rank and world size."""
+
+        def class_counts(self, num_classes):
+            return np.arange(num_classes)
+
+    data = make_data(image_folder)
+    data.train_set = Whole([0])
+    monkeypatch.setattr(data, "_place", lambda: (1, 2))
+    monkeypatch.setattr(base, "total", lambda counts: 2 * counts)
+    assert data.class_counts(3).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ def wrong_passing(config: Config) -> Iterator[Fault]:
             yield Fault(
                 f"recipe.{key}",
                 f"{show(f'recipe.{key}', recipe[key])}: data={choices['data']} does not get this "
-                f"value; expected {own} in its config. Fix: add this line to your config, or leave "
-                f"data.{key} out",
+                f"value; expected {own} in its config. Fix: add this line to your config, leave "
+                f"data.{key} out, or set recipe.{key}=null",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import functools
 import hashlib
 import os
@@ -260,14 +261,18 @@ class TaskData(pl.LightningDataModule):
     def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
         """Return the number of training labels of every class, `(num_classes,)`.
 
-        Every process counts its share of the samples.
+        Every process counts its share of the samples, or all if the method of the training set has
+        no argument `rank`.
 
         Raises:
             ConfigError: If the training set does not count its labels.
         """
         if not isinstance(self.train_set, Counted):
             raise lacking("recipe.class_weights", self.train_set, "method class_counts")
-        counts = torch.from_numpy(self.train_set.class_counts(num_classes, *self._place()))
+        count = self.train_set.class_counts
+        if "rank" not in inspect.signature(count).parameters:
+            return count(num_classes)
+        counts = torch.from_numpy(count(num_classes, *self._place()))
         device = self.trainer.strategy.root_device if self.trainer else None
         return total(counts.to(device)).cpu().numpy()
 

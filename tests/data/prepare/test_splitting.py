@@ -75,6 +75,16 @@ def test_too_few_images_of_each_class_are_named():
     assert "val" in splits_of(found, val=0.26)
 
 
+@pytest.mark.parametrize("count", [6, 7, 30, 601])
+def test_suggested_share_leaves_an_image(count):
+    found = labeled(*[None] * count)
+    with pytest.raises(DataError) as caught:
+        splits_of(found, val=1e-5)
+    share = float(str(caught.value).rpartition("above ")[2])
+    assert 0.5 < count * share < 0.6
+    assert "val" in splits_of(labeled(*[None] * count), val=share)
+
+
 def test_near_duplicates_stay_on_one_side(tmp_path):
     images = []
     for number in range(12):

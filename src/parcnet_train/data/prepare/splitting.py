@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def cause_of_empty(
         return (
             f"the most frequent of {len(counts):,} classes ({name}) has {count:,} images, of which "
             f"a share of {share:g} rounds to none; expected more images per class. Fix: a share "
-            f"above {0.5 / count:.2g}"
+            f"above {math.ceil(5000 / count) / 10_000:g}"  # rounded down, it would be too small
         )
     largest = Counter(groups).most_common(1)[0][1]
     return (

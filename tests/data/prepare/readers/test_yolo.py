@@ -2,6 +2,8 @@
 
 import itertools
 
+import math
+
 import pytest
 
 from faults import is_like
@@ -51,18 +53,24 @@ def test_lines_with_keypoints_are_boxes(tmp_path, shape, line):
     assert found.tasks == ["detection"]
     assert [each.box for each in found.images[0].objects] == [(0.25, 0.0, 0.75, 0.5)] * 2
     text(file, "1 0.1 0.1 0.9 0.1 0.9 0.9\n")
-    with pytest.raises(DataError, match=r"wrong number of numbers: 1 \(first: labels/a\.txt:1\)"):
+    numbers = math.prod(shape)
+    with pytest.raises(DataError) as caught:
         read("yolo", tmp_path)
+    assert is_like(
+        str(caught.value),
+        "lines of labels with a wrong number of numbers: 1 (first: labels/a.txt:1); expected 5 or "
+        f"{5 + numbers}, since kpt_shape gives {numbers} to the keypoints of an object",
+    )
 
 
-@pytest.mark.parametrize("shape", ["17", "[a, b]", "[0, 2]", "[1, 2, 3]", "[true, 2]"])
+@pytest.mark.parametrize("shape", ["17", "[a, b]", "[0, 2]", "[3, 17]", "[1, 2, 3]", "[true, 2]"])
 def test_shape_of_keypoints_is_checked(tmp_path, shape):
     text(tmp_path / "data.yaml", f"train: images\nnames: [cat, dog]\nkpt_shape: {shape}\n")
     labeled(tmp_path, "images/a.jpg", BOX)
     with pytest.raises(DataError) as caught:
         read("yolo", tmp_path)
     assert is_like(
-        str(caught.value), "data.yaml: kpt_shape is no pair of numbers; expected [number, 2 or 3]"
+        str(caught.value), "data.yaml: kpt_shape: expected [N, 2] or [N, 3] with N > 0 keypoints"
     )
 
 

@@ -185,7 +185,7 @@ def keypoints_of(document: dict[str, Any], file: Path) -> int:
     """Return how many numbers of keypoints follow each box; 0 for a set without keypoints.
 
     Raises:
-        DataError: If the shape of the keypoints is no pair of numbers.
+        DataError: If the shape of the keypoints is not `[N, 2]` or `[N, 3]`.
     """
     shape = document.get("kpt_shape")
     if shape is None:
@@ -194,9 +194,10 @@ def keypoints_of(document: dict[str, Any], file: Path) -> int:
         isinstance(shape, list)
         and len(shape) == 2
         and all(type(each) is int and each > 0 for each in shape)
+        and shape[1] in (2, 3)
     ):
         raise DataError(
-            f"prepare.input: {file}: kpt_shape is no pair of numbers; expected [number, 2 or 3]"
+            f"prepare.input: {file}: kpt_shape: expected [N, 2] or [N, 3] with N > 0 keypoints"
         )
     return math.prod(shape)
 
@@ -292,6 +293,12 @@ def read_labels(
         root: Folder of the set.
         faults: Collects what is wrong.
     """
+    expected = (
+        f"expected {BOX} or {BOX + keypoints}, since kpt_shape gives {keypoints} to the keypoints of "
+        "an object"
+        if keypoints
+        else LINE
+    )
     for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if not words:
@@ -309,7 +316,7 @@ def read_labels(
         else:
             is_fit = count == BOX or (count >= 7 and count % 2 == 1)
         if not (is_fit and all(map(math.isfinite, values))):
-            faults.add("lines of labels with a wrong number of numbers", LINE, where)
+            faults.add("lines of labels with a wrong number of numbers", expected, where)
             continue
         index, *shares = values
         if index != int(index) or not 0 <= index < len(names):
