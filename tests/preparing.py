@@ -90,7 +90,7 @@ def contents(folder):
 
 
 def yolo(root, count=12, line="{} 0.5 0.5 0.5 0.25\n"):
-    """Write images of cats and dogs by turns."""
+    """Write images that show a cat and a dog alternately."""
     text(root / "classes.txt", "cat\ndog\n")
     for number in range(count):
         picture(root / "images" / f"{number:02d}.jpg", number)

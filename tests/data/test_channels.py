@@ -19,7 +19,7 @@ from coco_files import write_coco
 from faults import is_like
 from parcnet_train import load
 from parcnet_train.data import channels as module
-from parcnet_train.data.channels import to_gray, to_rgb
+from parcnet_train.data.channels import to_gray, to_rgb, upright
 from parcnet_train.data.decoding import decode, decode_whole
 from parcnet_train.data.photometric import PhotometricDistortion
 from parcnet_train.data.resizing import border
@@ -94,6 +94,15 @@ def test_channels_of_a_tiff_are_turned_upright(layout, orientation):
         single = Image.fromarray(image[..., channel])
         single.getexif()[0x0112] = orientation
         assert np.array_equal(found[..., channel], PIL.ImageOps.exif_transpose(single))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_gray_pixels_turn_as_pillow_turns_them(orientation):
+    image = Image.fromarray(noise(9, 7))
+    image.getexif()[0x0112] = orientation
+    found = upright(np.asarray(image), orientation)
+    assert np.array_equal(found, PIL.ImageOps.exif_transpose(image))
+    assert found.flags.c_contiguous
 
 
 @pytest.mark.parametrize("tag", [(274, "H", 1, 9), (274, "H", 2, (6, 6))])

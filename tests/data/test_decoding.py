@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
-from parcnet_train.data.decoding import decode, decode_whole, read_image, turned_upright
+from parcnet_train.data.decoding import decode, decode_whole, read_image
 from parcnet_train.errors import UnreadableError
 
 
@@ -189,11 +189,3 @@ def test_palette_and_16_bit_files_become_rgb_bytes():
     assert np.abs(decode(stream.getvalue()).astype(int) - rgb).max() <= 2
     deep = cv2.imencode(".png", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
     assert np.array_equal(decode(deep), rgb)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_gray_pixels_turn_as_pillow_turns_them(orientation):
-    image = Image.fromarray(photo()[:, :, 0])
-    image.getexif()[0x0112] = orientation
-    expected = np.asarray(ImageOps.exif_transpose(image))
-    assert (turned_upright(np.asarray(image), orientation) == expected).all()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import functools
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property

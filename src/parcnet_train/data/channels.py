@@ -21,7 +21,7 @@ Pixels = npt.NDArray[Any]  # (H, W, C) uint8
 
 GRAY, RGB = 1, 3  # channels of ordinary images, to which others are converted
 
-ORIENTATION = 274  # tag of a TIFF file
+ORIENTATION = 274  # tag of TIFF and EXIF
 DIRECTIONS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # of rows and columns, for 1 to 4 and for 5 to 8
 
 
@@ -90,16 +90,16 @@ def tiff_orientation(content: bytes) -> int:
 
 
 def upright(image: Pixels, orientation: int) -> Pixels:
-    """Turn an image as its orientation says.
+    """Turn an image as its orientation says, and return it contiguous in memory.
 
     Args:
-        image: Image `(H, W, C)`.
+        image: Image `(H, W, C)`, or gray values or a mask `(H, W)`.
         orientation: Value of the tag, 1 to 8 (TIFF 6.0, section 8), which says where the first row
             and the first column of the file are in the upright image.
     """
     turned = image.swapaxes(0, 1) if orientation > 4 else image
     rows, columns = DIRECTIONS[(orientation - 1) % 4]
-    return turned[::rows, ::columns]
+    return np.ascontiguousarray(turned[::rows, ::columns])
 
 
 def read_bands(content: bytes, reader: Callable[[io.BytesIO], ImageFile]) -> Pixels:

@@ -35,7 +35,6 @@ Image = npt.NDArray[Any]  # (H, W, C) uint8, RGB unless data.channels is another
 JPEG = b"\xff\xd8"  # first bytes of the file
 APP1 = b"\xff\xe1"  # segment of EXIF data
 SCAN = b"\xff\xda"  # end of the header
-ORIENTATION = 0x0112  # EXIF tag
 
 # Suffixes of images; if several files have the same name, the first suffix wins. HEIC, JPEG XL, raw
 # photos and vector graphics are missing because neither OpenCV nor Pillow decodes them.
@@ -243,14 +242,3 @@ def may_be_turned(content: bytes) -> bool:
             return True
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     return False
-
-
-def turned_upright(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Apply an EXIF orientation, 1 to 8, to `(H, W)` gray values or a mask."""
-    if orientation >= 5:
-        pixels = pixels.T
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)

@@ -199,7 +199,9 @@ def alike_pairs(
                 known.append(image)
             bar.update()
         for first, others in near.items():
-            nearest = sorted(others, key=lambda other: int(hashes[first] ^ hashes[other]).bit_count())
+            nearest = sorted(
+                others, key=lambda other: int(hashes[first] ^ hashes[other]).bit_count()
+            )
             around = [image for other in nearest for image in pictures.get(other, [other])]
             found += alike(pictures.get(first, [first]), around[:NEIGHBORS], thumbnails)
             bar.update()

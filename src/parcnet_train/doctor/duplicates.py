@@ -79,8 +79,8 @@ def duplicate_findings(reads: Sequence[Read], limits: Limits) -> Iterator[Findin
             "Possible near-duplicates that were not compared",
             left,
             "pairs",
-            f"The hashes of {CANDIDATES + left:,} pairs of images are nearly equal, where images of "
-            "one hash are counted only with the first of them; only the images of the first "
+            f"The hashes of {CANDIDATES + left:,} pairs of images are nearly equal, where images "
+            "of one hash are counted only with the first of them; only the images of the first "
             f"{CANDIDATES:,} pairs were compared by their pixels.",
             "Remove the duplicates that were found, then check again.",
         )

@@ -66,7 +66,7 @@ def predicted(
     size: int,
     results_of: Callable[[Batch], Iterable[Item]],
 ) -> Iterator[list[Item]]:
-    """Yield what a function makes of the images of a set, in lists of at most a size.
+    """Run a network on all images of a set, and yield the results in lists of at most `size`.
 
     Each list is of images from all over the set: in a part of class folders, whole classes are
     missing, and without a label of a class, no image counts as one of that class.

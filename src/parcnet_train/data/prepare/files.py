@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
-from parcnet_train.data.decoding import JPEG, ORIENTATION, PILLOW, SUFFIXES, decode, may_be_turned
+from parcnet_train.data.channels import ORIENTATION
+from parcnet_train.data.decoding import JPEG, PILLOW, SUFFIXES, decode, may_be_turned
 from parcnet_train.data.folders import is_file, walk
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import Split, split_named

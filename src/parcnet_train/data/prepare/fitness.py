@@ -1,4 +1,4 @@
-"""Whether a set can be converted: its names, its task, and what the task needs."""
+"""Checks that a set can be converted: its names, its task, and what the task needs."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.batches import IGNORED
-from parcnet_train.data.decoding import PILLOW, turned_upright
+from parcnet_train.data.channels import upright
+from parcnet_train.data.decoding import PILLOW
 from parcnet_train.data.headers import read_header
 from parcnet_train.data.prepare.annotated import UNKNOWN, AnnotatedImage, Palette
 from parcnet_train.data.prepare.files import measure
@@ -41,7 +42,7 @@ def indices_of(image: AnnotatedImage, palette: Palette) -> Mask:
     if mask.shape != image.size:
         measured = measure(content_of(image))
         if mask.shape == measured.stored and measured.orientation in TURNS:
-            return turned_upright(mask, measured.orientation)
+            return upright(mask, measured.orientation)
         height, width = measured.shown
         raise DataError(
             f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels, but its image {image.name} has "

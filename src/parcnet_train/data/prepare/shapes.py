@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parcnet_train.data.decoding import turned_upright
+from parcnet_train.data.channels import upright
 from parcnet_train.data.prepare.annotated import AnnotatedObject, Box, Polygon, Runs
 from parcnet_train.sizes import Size
 
@@ -226,7 +226,7 @@ def turned(shape: AnnotatedObject, stored: Size, orientation: int) -> AnnotatedO
         polygons.append(tuple(np.stack([x, y], axis=1).ravel().tolist()))
     runs = None
     if shape.runs is not None:
-        runs = encode(turned_upright(draw(shape, stored), orientation))
+        runs = encode(upright(draw(shape, stored), orientation))
     return replace(
         shape,
         box=(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)),

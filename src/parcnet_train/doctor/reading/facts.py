@@ -16,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from parcnet_train.data.channels import GRAY, RGB, tiff_orientation, to_gray
+from parcnet_train.data.channels import GRAY, ORIENTATION, RGB, tiff_orientation, to_gray, upright
 from parcnet_train.data.decoding import (
-    ORIENTATION,
     PILLOW,
     damage,
     decode,
     decode_whole,
-    turned_upright,
 )
 from parcnet_train.data.headers import MAX_PIXELS, UNKNOWN, Header, find_header, too_large
 from parcnet_train.data.near_duplicates import difference_hash
@@ -174,7 +172,7 @@ def measured(
     if known.kind == "JPEG":
         try:
             gray = simplejpeg.decode_jpeg(content, "GRAY", min_height=THUMB, min_width=THUMB)
-            return with_statistics(known, turned_upright(gray[:, :, 0], orientation))
+            return with_statistics(known, upright(gray[:, :, 0], orientation))
         except ValueError as error:
             reason = None if known.mode == "CMYK" else first_line(error)
     try:

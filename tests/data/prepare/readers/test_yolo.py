@@ -1,7 +1,6 @@
 """YOLO's text files of Ultralytics, Roboflow, CVAT, labelImg and label-studio."""
 
 import itertools
-
 import math
 
 import pytest

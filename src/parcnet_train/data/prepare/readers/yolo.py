@@ -294,8 +294,8 @@ def read_labels(
         faults: Collects what is wrong.
     """
     expected = (
-        f"expected {BOX} or {BOX + keypoints}, since kpt_shape gives {keypoints} to the keypoints of "
-        "an object"
+        f"expected {BOX} or {BOX + keypoints}, since kpt_shape gives {keypoints} to the keypoints "
+        "of an object"
         if keypoints
         else LINE
     )
