@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from parcnet_train.build import build_model
 from running import composed
@@ -14,6 +15,18 @@ def lively(backbone, task="classification", *overrides, classes=10):
     model = build_model(config, classes).eval()
     enliven(model)
     return model
+
+
+def used_to_images(network, size, channels=3):
+    """Set BatchNorm statistics from some images, so that the outputs depend on the image."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(8, channels, 4, 4, generator=generator)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.inference_mode():
+        network.train()(functional.interpolate(coarse, size))
+    return network.eval()
 
 
 def enliven(model):

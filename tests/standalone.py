@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 
 from exporting import NAMES
-from lively import lively
+from lively import lively, used_to_images
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.formats import FORMATS
 from parcnet_train.deploy.standalone.write import write_script
 from parcnet_train.predict.tasks import predictor_of
 
-THRESHOLD = 0.12  # a lively detector has 10 classes that are about equally probable
+THRESHOLD = 0.3
 
 # Refuses to import what a device does not have.
 ALONE = """
@@ -28,16 +28,19 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def pictures(folder, number=4):
+def pictures(folder, number=8, channels=3):
     """Files of several sizes and formats with soft shapes in them; one is turned by its EXIF."""
+    formats = ("jpg", "png", "bmp", "webp") if channels != 4 else ("png",)
     random, paths = np.random.default_rng(0), []
     for index in range(number):
         size = tuple(int(each) for each in random.integers(60, 180, 2))
-        coarse = random.integers(0, 256, (6, 8, 3), np.uint8)
+        coarse = random.integers(0, 256, (6, 8, max(3, channels)), np.uint8)
         image = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
-        path = folder / f"photo {index}.{('jpg', 'png', 'bmp', 'webp')[index % 4]}"
+        path = folder / f"photo {index}.{formats[index % len(formats)]}"
         path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
         paths.append(path)
+    if channels == 4:
+        return paths
     content = paths[0].read_bytes()
     # Orientation 6 in an EXIF segment after the start of the file.
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -48,28 +51,31 @@ def pictures(folder, number=4):
 
 def exported(form, backbone, task, size, folder, data=None, **options):
     """A network, its predictor, its file and the script beside it."""
-    model = lively(backbone, task)
-    predictor = predictor_of(task, NAMES, size, {}, data or {})
+    data = data or {}
+    channels = data.get("channels", 3)
+    overrides = () if channels == 3 else (f"data.channels={channels}",)
+    model = used_to_images(lively(backbone, task, *overrides), size, channels)
+    predictor = predictor_of(task, NAMES, size, {}, data)
     network = Exportable(model, size, **options)
     path = folder / f"network{FORMATS[form].suffixes[0]}"
     about = (NAMES, predictor.about())
     FORMATS[form].write(network, path, network.description(*about))
-    script = write_script(path, network.about(*about))
+    script = write_script(path, "network", network.about(*about))
     return SimpleNamespace(model=model, predictor=predictor, path=path, script=script)
 
 
-def answers(script, paths, *options, folder):
-    """What the script prints for each image, run where neither torch nor this package is."""
+def run_script(script, arguments, folder):
+    """Run a script where neither torch nor this package is."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    finished = subprocess.run(
-        [sys.executable, "-c", ALONE, str(script), *map(str, paths), *options],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [sys.executable, "-c", ALONE, str(script), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def answers(script, paths, *options, folder):
+    """What the script prints for each image."""
+    finished = run_script(script, [*paths, *options], folder)
+    assert finished.returncode == 0, finished.stderr
     return [json.loads(line) for line in finished.stdout.splitlines()]
 
 
@@ -78,12 +84,15 @@ def assert_equal_to_predict(made, task, paths, folder):
     options = ("--score-threshold", str(THRESHOLD)) if task == "detection" else ()
     found = answers(made.script, paths, *options, folder=folder)
     assert [each["file"] for each in found] == list(map(str, paths))
-    for path, ours in zip(paths, found, strict=True):
-        expected = made.predictor.predict(made.model, path, 3, THRESHOLD)
-        COMPARISONS[task](ours, expected, folder)
+    expected = [made.predictor.predict(made.model, path, 3, THRESHOLD) for path in paths]
+    if task == "segmentation":
+        compare_masks(found, expected, folder)
+        return
+    for ours, theirs in zip(found, expected, strict=True):
+        (compare_classes if task == "classification" else compare_objects)(ours, theirs)
 
 
-def compare_classes(ours, expected, folder):
+def compare_classes(ours, expected):
     best = ours["predictions"][:3]
     assert [each["index"] for each in best] == expected.labels
     assert [each["class"] for each in best] == expected.names
@@ -91,7 +100,7 @@ def compare_classes(ours, expected, folder):
     np.testing.assert_allclose(found, expected.probabilities, atol=1e-3)
 
 
-def compare_objects(ours, expected, folder):
+def compare_objects(ours, expected):
     objects = ours["objects"]
     assert len(objects) == len(expected.names) > 0
     scores = [each["score"] for each in objects]
@@ -101,15 +110,12 @@ def compare_objects(ours, expected, folder):
         assert min(distances) < 0.5
 
 
-def compare_masks(ours, expected, folder):
-    mask = cv2.imread(folder / ours["mask"], cv2.IMREAD_UNCHANGED)
-    assert mask.shape == expected.mask.shape
-    assert (mask == expected.mask).mean() >= 0.999
-    assert ours["classes"].keys() <= set(NAMES)
-
-
-COMPARISONS = {
-    "classification": compare_classes,
-    "detection": compare_objects,
-    "segmentation": compare_masks,
-}
+def compare_masks(found, expected, folder):
+    equal = []
+    for ours, theirs in zip(found, expected, strict=True):
+        mask = cv2.imread(folder / ours["mask"], cv2.IMREAD_UNCHANGED)
+        assert mask.shape == theirs.mask.shape
+        assert ours["classes"].keys() <= set(NAMES)
+        equal.append((mask == theirs.mask).ravel())
+    # Of all images: in an untrained network, rounding decides some pixels of an image.
+    assert np.concatenate(equal).mean() >= 0.999

@@ -77,8 +77,10 @@ def test_fit_leaves_results_checkpoints_curves_and_metrics(trained):
 
 
 def test_classes_are_counted_without_the_background():
-    assert training.counted_classes(["background", "cat", "dog"]) == "2 classes and the background"
-    assert training.counted_classes(["cat"]) == "1 class"
+    names = ["background", "cat", "dog"]
+    assert training.counted_classes(names, "detection") == "2 classes and the background"
+    assert training.counted_classes(names, "classification") == "3 classes"
+    assert training.counted_classes(["cat"], "classification") == "1 class"
 
 
 def test_every_results_key_is_documented():

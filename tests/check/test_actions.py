@@ -144,7 +144,15 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         (["export.calibration=photos"], "export.calibration=photos: only int8 measures ranges"),
         (
             ["export.precision=float16", "export.format=torch_export"],
-            "export.precision=float16: … expected export.format=onnx|mnn|openvino|coreml",
+            "export.precision=float16: … expected export.format=onnx|mnn|openvino|ncnn|coreml",
+        ),
+        (
+            ["export.precision=int8", "export.calibration=/nowhere"],
+            "export.calibration=/nowhere: the path does not exist",
+        ),
+        (
+            ["export.preprocess=true", "export.format=coreml", "export.verify=none"],
+            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
         ),
         (["export.opset=12"], "export.opset=12: expected a whole number"),
         (
@@ -153,7 +161,15 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=mnn", "export.precision=int8"],
-            "export.preprocess=true: … expected export.precision=float32",
+            "export.preprocess=true: MNN's quantizer … expected export.precision=float32",
+        ),
+        (
+            ["export.preprocess=true", "export.format=ncnn"],
+            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
+        ),
+        (
+            ["export.argmax=true", "export.format=ncnn"],
+            "export.argmax=true: … expected export.format=onnx|mnn|openvino|torch_export",
         ),
     ],
 )
@@ -165,17 +181,25 @@ def test_what_is_refused_of_int8(overrides, message, trained):
 NO_DATA = ("data=imagefolder", "data.root=/nowhere")
 
 
-@pytest.mark.parametrize("given", [["export.verify=outputs"], ["export.precision=int8"]])
-def test_missing_data_are_reported_with_the_way_to_do_without(given, trained):
-    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *NO_DATA, *given])
-    assert_one_is("/nowhere…export.verify=none", faults)
+@pytest.mark.parametrize(
+    ("given", "way_out"),
+    [
+        ("export.verify=outputs", "leave out export.verify, or set export.verify=none"),
+        ("export.precision=int8", "calibrate on other images: export.calibration=FOLDER"),
+    ],
+)
+def test_missing_data_are_reported_with_the_way_to_do_without(given, way_out, trained):
+    _, faults = configure([*EXPORT, f"ckpt={trained[0]}", *NO_DATA, given])
+    assert_one_is(f"/nowhere…{way_out}", faults)
 
 
 @pytest.mark.parametrize(
     "given",
-    [[], ["export.precision=float16"], ["export.precision=int8", "export.calibration=photos"]],
+    [[], ["export.precision=float16"], ["export.precision=int8", "export.calibration=PHOTOS"]],
 )
-def test_an_export_needs_no_data(given, trained):
+def test_an_export_needs_no_data(given, trained, tmp_path):
+    (tmp_path / "a.jpg").touch()
+    given = [each.replace("PHOTOS", str(tmp_path)) for each in given]
     assert configure([*EXPORT, f"ckpt={trained[0]}", *NO_DATA, *given])[1] == []
 
 
@@ -199,7 +223,7 @@ def test_objects_need_a_format_with_suppression():
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
     assert (
         "export.decode=true: export.format=torch_export does not support it; expected "
-        "export.format=onnx|openvino" in faults
+        "export.format=onnx|mnn|openvino" in faults
     )
     assert any(line.startswith("export.verify=metric: the metric needs logits") for line in faults)
 

@@ -7,6 +7,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 import golden
@@ -75,13 +76,24 @@ def world(tmp_path_factory, request):
     import timm
 
     root = tmp_path_factory.mktemp("world")
-    for name in ("flowers", "cifar10"):
+    for name in ("flowers", "cifar10", "xrays"):
         write_folders(root / name)
-    for name in ("cells", "bccd_coco", "READY"):
+    for name in ("ant", "bee"):  # as ImageNet-A has some of ImageNet's classes
+        shutil.copytree(root / "flowers" / "val" / name, root / "flowers" / "imagenet-a" / name)
+    for name in ("cells", "bccd_coco", "READY", "shelves"):
         write_coco(root / name)
     write_roboflow(root / "roboflow")
-    for name in ("streets", "camvid", "ade20k", "camvid_voc"):
+    for name in ("streets", "camvid", "ade20k", "camvid_voc", "fields"):
         write_voc(root / name)
+    for file in list((root / "fields" / "JPEGImages").iterdir()):  # of six channels
+        height, width, _ = cv2.imread(str(file)).shape
+        tifffile.imwrite(
+            file.with_suffix(".tif"),
+            np.zeros((height, width, 6), np.uint8),
+            photometric="minisblack",
+            planarconfig="contig",
+        )
+        file.unlink()
     (root / "beans").symlink_to(request.getfixturevalue("huggingface_folder"))
     (root / "photos").mkdir()
     for file in (root / "photo.jpg", root / "photos" / "a.jpg"):
@@ -127,6 +139,7 @@ def overrides_here(command):
         if key == "data.root" and papers:
             continue
         each = each.replace("RUN/checkpoints/best.ckpt", "RUN").replace("/data/pets", "flowers")
+        each = "data.root=flowers" if each == "data.root=/data" else each
         found.append(each.replace("RUN", run_of_page))
     actions = [each.partition("=")[2] for each in found if each.startswith("action=")] or ["fit"]
     if actions[0] == "test":

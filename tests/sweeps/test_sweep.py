@@ -95,7 +95,7 @@ def test_killed_sweep_skips_finished_jobs_resumes_and_reports_failures(tmp_path)
     before = times(first)
 
     printed = finish(start(tmp_path, *jobs), 1)
-    assert "seed=0: already finished, epoch 2/2, val/top1" in printed
+    assert "seed=0: already finished, epoch 2/2, top1" in printed
     assert times(first) == before
     assert "seed=1: resuming" in printed
     assert "seed=1: finished, epoch 2/2" in printed

@@ -282,15 +282,15 @@ def prepare(config: Config) -> tuple[Any, Task]:
         "%s with %s parameters, %s; writing into %s",
         config["choices"]["backbone"],
         f"{count_parameters(task.model):,}",
-        counted_classes(data.class_names),
+        counted_classes(data.class_names, config["choices"]["task"]),
         section(Paths, config).output,
     )
     return data, task
 
 
-def counted_classes(names: Sequence[str]) -> str:
+def counted_classes(names: Sequence[str], task: str) -> str:
     """Return the number of classes in words; the background of dense tasks is none."""
-    has_background = names[0] == BACKGROUND_NAME
+    has_background = task != "classification" and names[0] == BACKGROUND_NAME
     count = len(names) - has_background
     words = f"{count} class{'es' if count != 1 else ''}"
     return f"{words} and the background" if has_background else words

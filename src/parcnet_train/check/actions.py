@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.config.keys import show, value_of
-from parcnet_train.deploy.exportable import OPSET
+from parcnet_train.deploy.exportable import OPSET, OUTPUTS
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
 from parcnet_train.errors import DataError, Fault
 from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
@@ -73,6 +73,13 @@ def wrong_export(config: Config) -> Iterator[Fault]:
     settings, task = config["export"], config["choices"]["task"]
     if config["action"] != "export":
         return
+    if task not in OUTPUTS:
+        yield Fault(
+            "task",
+            f"task={task}: action=export does not know the outputs of this task; expected "
+            f"task={'|'.join(OUTPUTS)}",
+        )
+        return
     if settings["argmax"] and task != "segmentation":
         yield Fault(
             "export.argmax",
@@ -89,6 +96,13 @@ def wrong_export(config: Config) -> Iterator[Fault]:
             "export.decode",
             f"export.decode=true: export.format={form} does not support it; expected "
             f"export.format={'|'.join(decoding)}",
+        )
+    graphs = [k for k, v in FORMATS.items() if v.argmaxes]
+    if settings["argmax"] and form not in graphs:
+        yield Fault(
+            "export.argmax",
+            f"export.argmax=true: export.format={form} does not support it; expected "
+            f"export.format={'|'.join(graphs)}",
         )
     system = platform.system()
     has_logits = not settings["argmax"] and not settings["decode"]
@@ -160,12 +174,21 @@ def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
             f"export.opset={settings['opset']}: export.format={form} has no ONNX operators; "
             f"expected export.format={'|'.join(converted)}",
         )
-    if settings["preprocess"] and (form, precision) == ("mnn", "int8"):
+    pixels = [name for name, each in FORMATS.items() if each.takes_pixels]
+    if settings["preprocess"] and form not in pixels:
         yield Fault(
             "export.preprocess",
-            "export.preprocess=true: MNN's quantizer needs float32 images; expected "
-            "export.precision=float32 or export.format=onnx",
+            f"export.preprocess=true: export.format={form} does not support it; expected "
+            f"export.format={'|'.join(pixels)}",
         )
+    if (form, precision) == ("mnn", "int8"):
+        for key in ("preprocess", "decode"):
+            if settings[key]:
+                yield Fault(
+                    f"export.{key}",
+                    f"export.{key}=true: MNN's quantizer does not support it; expected "
+                    "export.precision=float32 or export.format=onnx",
+                )
     layers = [name for name, each in FORMATS.items() if each.knows_layers]
     ranges = [name for name, each in FORMATS.items() if each.knows_ranges]
     needed = {"sensitivity": layers, "float_layers": layers}
@@ -177,9 +200,19 @@ def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
                 f"{show(f'export.{key}', settings[key])}: expected export.precision=int8 and "
                 f"export.format={'|'.join(knowing)}",
             )
-    if settings["calibration"] is not None and precision != "int8":
+    if settings["calibration"] is not None:
+        yield from wrong_calibration(settings["calibration"], precision)
+
+
+def wrong_calibration(folder: str, precision: str) -> Iterator[Fault]:
+    """Report images for ranges that are missing, or that no precision needs."""
+    key = "export.calibration"
+    if precision != "int8":
         yield Fault(
-            "export.calibration",
-            f"export.calibration={settings['calibration']}: only int8 measures ranges; expected "
-            "export.precision=int8",
+            key, f"{key}={folder}: only int8 measures ranges; expected export.precision=int8"
         )
+        return
+    try:
+        find_images(folder, key=key)
+    except DataError as error:
+        yield Fault(key, str(error))

@@ -28,7 +28,8 @@ from parcnet_train.targets import locate
 
 Config = dict[str, Any]
 
-WITHOUT_DATA = "; or export without data, by export.verify=none and without export.precision=int8"
+WITHOUT_DATA = "; or export without data: leave out export.verify, or set export.verify=none"
+WITHOUT_TRAINING_SET = "; or calibrate on other images: export.calibration=FOLDER"
 OF_COLORS = ("randaugment", "color_jitter")  # augmentation that exists only for RGB
 OF_RGB = ("train_step", "detection", "distillation", "latency")  # benchmarks of random RGB images
 
@@ -179,7 +180,7 @@ def wrong_passing(config: Config) -> Iterator[Fault]:
     if choices["task"] == "classification":  # `wrong_weighting` reports a sampler of another task
         keys.append("sampler")
     for key in keys:
-        if recipe.get(key) is not None and config["data"].get(key) != recipe[key]:
+        if recipe.get(key) is not None and config["data"].get(key) is None:
             own = f"{key}: ${{recipe.{key}}}"
             yield Fault(
                 f"recipe.{key}",
@@ -308,4 +309,5 @@ def wrong_data(config: Config) -> Iterator[Fault]:
         return
     except (DataError, ConfigError) as error:
         way_out = WITHOUT_DATA if is_export else ""
+        way_out = WITHOUT_TRAINING_SET if is_int8 else way_out
         yield from (Fault("data", f"{line}{way_out}") for line in str(error).splitlines())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +16,8 @@ from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.models.model import Model, scaled
 from parcnet_train.predict.inputs import find_images, read_file
 from parcnet_train.predict.predictor import Options, Predictor
+
+log = logging.getLogger(__name__)
 
 
 class Recording(nn.Module):
@@ -90,7 +92,7 @@ def drawn_from(dataset: DataSet, may_skip: bool) -> Iterator[Image]:
 
 
 def read_from(folder: str, predictor: Predictor) -> Iterator[Image]:
-    """Yield the images of a folder in random order; unreadable ones are left out.
+    """Yield the images of a folder in random order; unreadable ones are left out with a warning.
 
     Args:
         folder: Folder, or whatever else `find_images` takes.
@@ -101,5 +103,9 @@ def read_from(folder: str, predictor: Predictor) -> Iterator[Image]:
     """
     paths = find_images(folder, key="export.calibration").paths
     for place in np.random.default_rng(0).permutation(len(paths)).tolist():
-        with contextlib.suppress(UnreadableError):
-            yield read_file(paths[place], predictor.max_pixels, predictor.channels)
+        try:
+            image = read_file(paths[place], predictor.max_pixels, predictor.channels)
+        except UnreadableError as error:
+            log.warning("export.calibration: an image is left out: %s", error)
+            continue
+        yield image

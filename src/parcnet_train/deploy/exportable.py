@@ -47,7 +47,8 @@ class FileOptions:
         dynamic_batch: Whether the batch size is free. A file that outputs objects always takes one
             image.
         opset: Version of ONNX's operators, also of files that are converted from ONNX.
-        half: Whether the weights are float16; inputs and outputs stay float32.
+        half: Whether the weights are float16, in ONNX and Core ML also what is computed; inputs and
+            outputs stay float32.
     """
 
     dynamic_batch: bool = True

@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +30,8 @@ Run = Callable[[Any], Arrays]
 INPUT = "images"
 WARMUP = 10  # rounds that are not timed
 ITERATIONS = 100  # as in the paper's Table 3
-SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn"}
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN"}
+SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn", ".param": "ncnn"}
+PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN", "ncnn": "ncnn"}
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
@@ -100,12 +101,38 @@ def open_mnn(path: Path, threads: int) -> Run:
         kind = MNN.expr.uint8 if images.dtype == np.uint8 else MNN.expr.float
         variable = MNN.expr.placeholder(list(images.shape), MNN.expr.NCHW, kind)
         variable.write(images)
-        outputs = module.onForward([variable])
-        return {
-            # A copy, because MNN frees the memory together with the variable.
-            name: np.array(MNN.expr.convert(output, MNN.expr.NCHW).read())
-            for name, output in zip(names, outputs)
-        }
+        return dict(zip(names, map(values_of, module.onForward([variable]))))
+
+    def values_of(output: Any) -> Any:
+        if 0 in output.shape:  # no object was found; MNN cannot read empty outputs
+            return np.zeros(output.shape, np.float32)
+        # A copy, because MNN frees the memory together with the variable.
+        return np.array(MNN.expr.convert(output, MNN.expr.NCHW).read())
+
+    return run
+
+
+def open_ncnn(path: Path, threads: int) -> Run:
+    """Open a file with ncnn, in float32: its default is float16 where the CPU supports it."""
+    import ncnn
+
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(network.opt, f"use_{name}", False)
+    weights = str(path)[: -len(".param")] + ".bin"
+    if network.load_param(str(path)) or network.load_model(weights):
+        raise RuntimeError(f"ncnn cannot load {path}")
+    (source,) = network.input_names()
+    names = network.output_names()
+
+    def run(images: Any) -> Arrays:
+        extractor = network.create_extractor()
+        extractor.input(source, ncnn.Mat(images[0]).clone())  # without the axis of the batch
+        outputs = {name: extractor.extract(name) for name in names}
+        if any(code for code, _ in outputs.values()):
+            raise RuntimeError(f"ncnn cannot run {path}")
+        return {name: np.array(output)[None] for name, (_, output) in outputs.items()}
 
     return run
 
@@ -114,6 +141,7 @@ OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "onnxruntime": open_onnx,
     "openvino": open_openvino,
     "mnn": open_mnn,
+    "ncnn": open_ncnn,
 }
 
 
@@ -302,6 +330,13 @@ def main() -> None:
         for file in given.files:
             images = generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
             model = open_model(SUFFIXES[file.suffix], file, given.threads)
+            try:
+                model(images)
+            except Exception as error:  # each runtime has errors of its own
+                sys.exit(
+                    f"error: {file}: it does not take float32 images {images.shape}: {error}. Fix: "
+                    "export it with export.preprocess=false and data.channels=3"
+                )
             runs[file.name] = lambda model=model, images=images: model(images)  # type: ignore[misc]
         times = take_turns(runs, given.iterations, given.warmup)
     results = {**machine(given.threads, cores), "iterations": given.iterations}

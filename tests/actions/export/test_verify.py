@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import signal
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ def test_a_package_over_a_tolerance_is_removed(trained, tmp_path, monkeypatch):
 
     class Other:
         names = ("logits",)
+        metadata: ClassVar[dict[str, str]] = {}
 
         def run(self, images):
             return {"logits": np.zeros((len(images), 10), np.float32)}

@@ -6,29 +6,19 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
-from lively import lively
+from exporting import detector_of_all_scores, images_of, written
+from lively import lively, used_to_images
 from parcnet_train.benchmarks.latency import write_network
 from parcnet_train.deploy.bake.bake import bake
+from parcnet_train.deploy.exportable import Decoding
 from parcnet_train.deploy.formats.mnn import read_description, write_mnn
+from parcnet_train.deploy.formats.verify import missing
 from parcnet_train.deploy.runtimes import open_model
+from parcnet_train.detection.postprocess import detect
 from parcnet_train.errors import ConfigError, TrainingError
 
 PUBLISHED = (256, 256)
-
-
-def used_to_images(network, size):
-    """Set BatchNorm statistics from some images, so that the outputs depend on the image."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(8, 3, 4, 4, generator=generator)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.inference_mode():
-        network.train()(functional.interpolate(coarse, size))
-    return network.eval()
 
 
 @pytest.mark.parametrize("backbone", ["parcnet_s", "mobilevit_s"])
@@ -64,3 +54,16 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "MNN", None)
     with pytest.raises(ConfigError, match=r"MNN is not installed.*pip install 'parcnet-train\[mnn"):
         write_mnn(tmp_path / "network.onnx", tmp_path / "network.mnn", {})
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0.05, 40), (0.9999, 0)])
+def test_objects_match_pytorch(threshold, count, tmp_path):
+    detector, size = detector_of_all_scores(), (64, 96)
+    decoding = Decoding(threshold, 0.45, 50, 40)
+    file = written("mnn", detector, size, tmp_path / "objects.mnn", decoding=decoding)
+    (image,) = images_of(size, 1)
+    found = file.run(image[None].numpy())
+    with torch.no_grad():
+        (expected,) = detect(detector(image[None]), threshold, 0.45, 50, 40)
+    assert len(found["scores"]) == len(expected.scores) == count
+    assert missing(expected, found) == 0

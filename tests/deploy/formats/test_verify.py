@@ -145,3 +145,19 @@ def test_objects_match_only_with_equal_class_score_and_box():
     assert missing(expected, found) == 2
     assert missing(expected, {**found, "labels": np.array([2, 2, 3])}) == 3
     assert missing(expected, {name: each[:0] for name, each in found.items()}) == 3
+
+
+def test_fewer_bits_may_differ_but_must_be_finite():
+    comparing = Comparing(
+        torch.nn.Identity(), Exportable(lively("parcnet_xs"), (32, 32)), None, True
+    )
+    difference = comparing.differences.setdefault("logits", Difference())
+    expected = np.random.default_rng(0).normal(size=1000)
+    difference.add(expected, expected + 0.001)
+    assert comparing.faults(1e-4)
+    assert [comparing.faults(1e-4, each) for each in ("float16", "int8")] == [[], []]
+    difference.add(expected, expected + 1)
+    assert comparing.faults(1e-4, "float16")
+    assert not comparing.faults(1e-4, "int8")
+    difference.add(expected, expected * np.nan)
+    assert comparing.faults(1e-4, "int8")

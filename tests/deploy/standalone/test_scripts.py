@@ -1,28 +1,85 @@
 """The scripts beside exported files give the answers of `action=predict`, without this package."""
 
 import itertools
+import json
 
+import numpy as np
 import pytest
+import torch
 
-from standalone import assert_equal_to_predict, exported, pictures
+from lively import lively, used_to_images
+from parcnet_train.deploy.exportable import Decoding
+from standalone import answers, assert_equal_to_predict, exported, pictures, run_script
 
 SIZES = ((64, 64), (96, 64))
+KEEP = {"evaluation": "keep_aspect"}
 TASKS = ("classification", "detection", "segmentation")
-FORMS = ("onnx", "openvino", "mnn")
+FORMS = ("onnx", "openvino", "mnn", "ncnn")
 
 SAMPLE = [
-    ("onnx", "parcnet_xs", "detection", SIZES[0], None),
-    ("openvino", "mobilevit_xxs", "segmentation", SIZES[1], {"evaluation": "keep_aspect"}),
-    ("mnn", "parcnet_xs", "classification", SIZES[1], None),
-    ("openvino", "parcnet_xs", "detection", SIZES[1], {"keep_aspect": True}),
-    ("onnx", "parcnet_xs", "segmentation", SIZES[0], {"evaluation": "windows"}),
+    ("onnx", "parcnet_xs", "detection", SIZES[0], {}, {"decoding": Decoding()}),
+    ("openvino", "mobilevit_xxs", "segmentation", SIZES[1], KEEP, {"argmax": True}),
+    ("mnn", "parcnet_xs", "classification", SIZES[1], {}, {"preprocess": True}),
+    ("openvino", "parcnet_xs", "detection", SIZES[1], {"keep_aspect": True}, {}),
+    ("onnx", "parcnet_xs", "segmentation", SIZES[0], {"evaluation": "windows", "channels": 4}, {}),
+    ("ncnn", "mobilevit_xxs", "detection", SIZES[1], {"channels": 1}, {}),
 ]
 
 
-@pytest.mark.parametrize(("form", "backbone", "task", "size", "data"), SAMPLE)
-def test_a_script_answers_as_predict_does(form, backbone, task, size, data, tmp_path):
-    made = exported(form, backbone, task, size, tmp_path, data)
-    assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)
+@pytest.mark.parametrize(("form", "backbone", "task", "size", "data", "options"), SAMPLE)
+def test_a_script_answers_as_predict_does(form, backbone, task, size, data, options, tmp_path):
+    made = exported(form, backbone, task, size, tmp_path, data, **options)
+    paths = pictures(tmp_path, channels=data.get("channels", 3))
+    assert_equal_to_predict(made, task, paths, tmp_path)
+
+
+def test_networks_of_these_tests_see_their_images():
+    """Otherwise, images that are prepared wrongly would give the same answers."""
+    network = used_to_images(lively("parcnet_xs"), SIZES[0])
+    with torch.no_grad():
+        logits = network(torch.stack([torch.zeros(3, *SIZES[0]), torch.rand(3, *SIZES[0])]))
+    assert (logits[0] - logits[1]).abs().max() > 0.5 * logits.std()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    return exported("onnx", "parcnet_xs", "classification", SIZES[0], folder)
+
+
+def test_unreadable_images_are_named_and_the_others_answered(classifier, tmp_path):
+    good, *_ = pictures(tmp_path, 1)
+    empty, torn, array = (tmp_path / name for name in ("empty.png", "torn.jpg", "array.npy"))
+    empty.touch()
+    torn.write_bytes(b"\xff\xd8torn")
+    np.save(array, np.zeros((0, 8, 3), np.uint8))
+    missing = tmp_path / "missing.jpg"
+    finished = run_script(classifier.script, [empty, torn, array, missing, good], folder=tmp_path)
+    assert finished.returncode == 1
+    (answer,) = finished.stdout.splitlines()
+    assert json.loads(answer)["file"] == str(good)
+    errors = finished.stderr.splitlines()
+    for path in (empty, torn, array, missing):
+        assert any(line.startswith(f"error: {path}: ") for line in errors), path
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_missing_file_is_one_line(classifier, tmp_path):
+    finished = run_script(classifier.script, ["a.jpg", "--file", "none.onnx"], folder=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: none.onnx does not exist. Fix: ")
+
+
+def test_masks_of_equal_names_do_not_overwrite_each_other(tmp_path):
+    made = exported("onnx", "parcnet_xs", "segmentation", SIZES[0], tmp_path)
+    content = pictures(tmp_path, 1)[0].read_bytes()
+    paths = [tmp_path / name for name in ("a.jpg", "other/A.jpg", "a_2.jpg")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    found = answers(made.script, paths, folder=tmp_path)
+    assert len({each["mask"].casefold() for each in found}) == 3
+    assert all((tmp_path / each["mask"]).is_file() for each in found)
 
 
 @pytest.mark.slow

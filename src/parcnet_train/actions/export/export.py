@@ -15,7 +15,7 @@ from parcnet_train.actions.export.verify import verify, verify_on_generated
 from parcnet_train.actions.fit import prepare
 from parcnet_train.actions.results import Results, about
 from parcnet_train.actions.starting import read_model
-from parcnet_train.build import Config, build_model, height_and_width, network_spec
+from parcnet_train.build import Config, build_data, build_model, height_and_width, network_spec
 from parcnet_train.checkpoints.checkpoints import check_same_model, model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.action_sections import Export
@@ -30,7 +30,7 @@ from parcnet_train.deploy.exportable import (
     as_text,
 )
 from parcnet_train.deploy.formats.formats import FORMATS, Format, data_is_optional, verification_of
-from parcnet_train.deploy.standalone.write import write_script
+from parcnet_train.deploy.standalone.write import can_be_answered, write_script
 from parcnet_train.errors import ConfigError, DataError, first_line
 from parcnet_train.files import bytes_of, remove, scratch_folder
 from parcnet_train.models.model import Model
@@ -65,13 +65,15 @@ def export(config: Config) -> Results:
     network = Exportable(model, size, settings.argmax, decoding, settings.preprocess)
     choices = config["choices"]
     predictor = predictor_of(choices["task"], class_names, size, config["task"], config["data"])
-    about_file = network.about(class_names, None if predictor is None else predictor.about())
-    about_file[PRECISION] = settings.precision
+    assert predictor is not None  # `check` refuses other tasks
+    about_file = network.about(class_names, predictor.about())
+    about_file |= {PRECISION: settings.precision, "task": choices["task"]}
+    if form.from_onnx:
+        about_file["opset"] = settings.opset
     stem = stem_of(choices["backbone"], choices["task"], size, settings.precision)
     path = output / f"{stem}{form.suffixes[0]}"
     calibrate: Callable[[], Images] | None = None
     if settings.precision == "int8":
-        assert predictor is not None  # of all tasks that there are
         data, may_skip = evaluation and evaluation[0], config["data"].get("on_error") == "skip"
         calibrate = partial(ranges_from, settings, model, predictor, data, may_skip)
     results = {
@@ -83,8 +85,8 @@ def export(config: Config) -> Results:
         **compare(config, model, network, path, evaluation),
     }
     log.info("wrote %s", path)
-    if form.has_script and predictor is not None:
-        script = write_script(path, about_file)
+    if form.has_script and can_be_answered(about_file):
+        script = write_script(path, stem, about_file)
         results["export/script"] = str(script)
         log.info("wrote %s, which runs the file without this package", script)
     results["seconds"] = time.perf_counter() - started
@@ -168,6 +170,7 @@ def compare(
     try:
         file = form.open(path, threads=1)
         if evaluation is None:
+            results["export/verify"] = "outputs"
             return results | verify_on_generated(settings, model, network, file, form)
         return results | verify(config, network, file, form, *evaluation)
     except BaseException:  # a file that was not compared to the end is not there either
@@ -225,20 +228,18 @@ def read(config: Config, may_lack_data: bool) -> tuple[Model, list[str], tuple[A
 
 def read_data(config: Config, may_lack: bool) -> tuple[Any, Task] | None:
     """Return data and task; None if the data cannot be read and the export can do without."""
+    if not may_lack:  # the check of the configuration has read them
+        return prepare(config)
     try:
-        data, task = prepare(config)
-        if may_lack:  # otherwise the check of the configuration has done it
-            data.check_files(config["action"])
+        build_data(config).check_files(config["action"])
     except (ConfigError, DataError) as error:
-        if not may_lack:
-            raise
         log.warning(
             "the data cannot be read, so the file is compared with PyTorch on generated images, "
             "without the metric (export.verify=none: not at all): %s",
             first_line(error),
         )
         return None
-    return data, task
+    return prepare(config)
 
 
 def decoding_of(task: Mapping[str, Any]) -> Decoding:

@@ -52,19 +52,17 @@ def verify(
     """
     settings = section(Export, config)
     is_whole, takes_batches = settings.verify == "metric", settings.dynamic_batch
-    is_exact = settings.precision == "float32"
     comparing = Comparing(task.model, network, file, takes_batches)
     before = evaluate(config, comparing, data, task, None if is_whole else COMPARED)
     results = comparing.results()
-    # Rounded to 8 or 16 bits, other numbers are right too: only the metric tells if they are good.
-    faults = comparing.faults(form.tolerance) if is_exact else []
+    faults = comparing.faults(form.tolerance, settings.precision)
     if is_whole:
         anchors = getattr(network.network.head, "anchors", None)
         after = evaluate(config, FileModel(file, anchors, takes_batches), data, task, None)
         for name in before:
             results[f"export/before/{name}"] = before[name]
             results[f"export/after/{name}"] = after[name]
-        faults += faults_of_metric(is_exact, task.monitor, before, after)
+        faults += faults_of_metric(settings.precision == "float32", task.monitor, before, after)
     refuse(faults, settings, form)
     tell(comparing)
     return results
@@ -92,8 +90,7 @@ def verify_on_generated(
     with torch.inference_mode():
         for pixels in generated_images(network.in_channels, network.size):
             comparing(pixels[None])
-    if settings.precision == "float32":
-        refuse(comparing.faults(form.tolerance), settings, form)
+    refuse(comparing.faults(form.tolerance, settings.precision), settings, form)
     tell(comparing)
     return {**comparing.results(), "export/generated_images": True}
 
@@ -129,9 +126,9 @@ def faults_of_metric(
     log.info("%s is %.4f, PyTorch has %.4f", name, found, expected)
     told = f"{name} is {found:.4f}, PyTorch has {expected:.4f}; expected a"
     if is_exact:
-        if abs(found - expected) > METRIC_TOLERANCE:
+        if not abs(found - expected) <= METRIC_TOLERANCE:  # NaN too
             yield f"{told} difference of {METRIC_TOLERANCE:g}"
-    elif expected - found > LARGEST_LOSS:
+    elif not expected - found <= LARGEST_LOSS:
         yield f"{told} loss of {LARGEST_LOSS:g}"
 
 

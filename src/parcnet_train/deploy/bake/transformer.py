@@ -86,12 +86,24 @@ class FixedMobileViTStage(nn.Module):
         features = self.local(x)
         if self.even != self.size:
             features = functional.interpolate(features, self.even, mode="bilinear")
-        rows, columns = self.even[0] // PATCH, self.even[1] // PATCH
-        patches = features.reshape(-1, self.width, rows, PATCH, columns, PATCH)
-        sequences = patches.permute(0, 3, 5, 2, 4, 1).reshape(-1, self.length, self.width)
-        sequences = self.blocks(sequences)
-        patches = sequences.reshape(-1, PATCH, PATCH, rows, columns, self.width)
-        features = patches.permute(0, 5, 3, 1, 4, 2).reshape(-1, self.width, *self.even)
+        sequences = self.blocks(self.unfolded(features))
+        features = self.folded(sequences)
         if self.even != self.size:
             features = functional.interpolate(features, self.size, mode="bilinear")
         return self.fuse(torch.cat([x, self.project(features)], dim=1))
+
+    # Several runtimes transpose at most four axes, hence two steps.
+
+    def unfolded(self, features: Tensor) -> Tensor:
+        """Split `(B, C, H, W)` into a sequence per position within a patch: `(N, L, C)`."""
+        columns = self.even[1] // PATCH
+        split = features.reshape(-1, PATCH, columns, PATCH).permute(1, 3, 0, 2)
+        maps = split.reshape(PATCH**2, -1, self.width, self.length)
+        return maps.permute(0, 1, 3, 2).reshape(-1, self.length, self.width)
+
+    def folded(self, sequences: Tensor) -> Tensor:
+        """Put the sequences of `unfolded` together again."""
+        maps = sequences.reshape(PATCH**2, -1, self.length, self.width).permute(0, 1, 3, 2)
+        columns = self.even[1] // PATCH
+        split = maps.reshape(PATCH, PATCH, -1, columns).permute(2, 0, 3, 1)
+        return split.reshape(-1, self.width, *self.even)

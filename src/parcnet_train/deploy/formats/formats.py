@@ -17,6 +17,7 @@ from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
 from parcnet_train.deploy.formats.mnn import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.formats.mnn_int8 import QuantizableMnn
+from parcnet_train.deploy.formats.ncnn import SUFFIXES, NcnnFile, count_ncnn, write_ncnn
 from parcnet_train.deploy.formats.onnx import OnnxFile, write_onnx
 from parcnet_train.deploy.formats.onnx_int8 import QuantizableOnnx
 from parcnet_train.deploy.formats.openvino import (
@@ -68,6 +69,8 @@ class Format:
         tolerance: Largest accepted difference from torch, as a share of the standard deviation of
             the output.
         batches: Whether a file can take more than one image.
+        takes_pixels: Whether a file can take uint8 images.
+        argmaxes: Whether the graph can contain the choice of the class of a pixel.
         macos_only: Whether the runtime exists only on macOS.
         quantizable: Class that quantizes a file; its arguments are the path, the calibration
             images, an empty folder and the scheme. None if the format has no int8.
@@ -89,6 +92,8 @@ class Format:
     decodes: bool
     tolerance: float
     batches: bool = True
+    takes_pixels: bool = True
+    argmaxes: bool = True
     macos_only: bool = False
     quantizable: Callable[[Path, Images, Path, Scheme], Quantizable] | None = None
     knows_layers: bool = False
@@ -102,7 +107,8 @@ class Format:
 
     def parts(self, path: Path) -> list[Path]:
         """Return the paths of all parts of an export, given the path that is opened."""
-        return [path.with_suffix(suffix) for suffix in self.suffixes]
+        stem = path.name.removesuffix(self.suffixes[0])
+        return [path.with_name(f"{stem}{suffix}") for suffix in self.suffixes]
 
 
 FORMATS = {
@@ -126,7 +132,7 @@ FORMATS = {
         write_mnn_network,
         MnnFile,
         count_mnn,
-        decodes=False,
+        decodes=True,
         tolerance=1e-3,
         quantizable=QuantizableMnn,
         from_onnx=True,
@@ -147,6 +153,19 @@ FORMATS = {
         packages=("openvino", "onnx"),
         quantizer=("nncf",),
     ),
+    "ncnn": Format(
+        SUFFIXES,
+        write_ncnn,
+        NcnnFile,
+        count_ncnn,
+        decodes=False,
+        tolerance=1e-4,
+        batches=False,
+        takes_pixels=False,
+        argmaxes=False,
+        packages=("ncnn", "pnnx"),
+        has_script=True,
+    ),
     "torch_export": Format(
         (".pt2",),
         write_program,
@@ -164,6 +183,7 @@ FORMATS = {
         decodes=False,
         tolerance=1e-3,
         batches=False,
+        takes_pixels=False,
         macos_only=True,
         packages=("coremltools",),
     ),

@@ -24,6 +24,7 @@ from parcnet_train.deploy.exportable import (
 )
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
+from parcnet_train.errors import ConfigError, first_line
 from parcnet_train.files import scratch_folder, write_whole
 
 CANDIDATES = ("candidate_boxes", "candidate_scores")  # inputs of NMS in the graph
@@ -44,7 +45,7 @@ def write_onnx(
         options: Settings of the file.
 
     Raises:
-        ConfigError: If onnx is not installed.
+        ConfigError: If onnx is not installed, or the opset lacks an operator.
         TrainingError: If the file cannot be written.
     """
     onnx = needed("onnx", "onnx")
@@ -56,7 +57,7 @@ def write_onnx(
         suppress_overlaps(model, decoding)
     if options.half:
         model = with_half_weights(model)
-    onnx.helper.set_model_props(model, {**description, "opset": str(options.opset)})
+    onnx.helper.set_model_props(model, description)
     onnx.checker.check_model(model, full_check=True)
     write_whole(path, model.SerializeToString())
 
@@ -84,7 +85,7 @@ def record(
         opset: Version of the operators.
 
     Raises:
-        ConfigError: If onnx is not installed.
+        ConfigError: If onnx is not installed, or the opset lacks an operator.
     """
     onnx = needed("onnx", "onnx")
     axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
@@ -93,18 +94,23 @@ def record(
         # constant.
         warnings.simplefilter("ignore")
         path = folder / "network.onnx"
-        torch.onnx.export(
-            network.eval(),
-            (example,),
-            str(path),
-            dynamo=dynamo,
-            external_data=False,
-            verbose=False,
-            opset_version=opset,
-            input_names=[INPUT],
-            output_names=list(names),
-            dynamic_axes=axes,
-        )
+        try:
+            torch.onnx.export(
+                network.eval(),
+                (example,),
+                str(path),
+                dynamo=dynamo,
+                external_data=False,
+                verbose=False,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=list(names),
+                dynamic_axes=axes,
+            )
+        except (
+            torch.onnx.errors.UnsupportedOperatorError
+        ) as error:  # its message names the operator
+            raise ConfigError(f"export.opset={opset}: {first_line(error)}") from error
         return onnx.load(str(path))
 
 

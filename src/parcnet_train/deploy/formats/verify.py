@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 OTHERS = 1e-3
 OTHER_OBJECTS = 1e-2
 DIFFER = {"classes": "pixels get a different class", "objects": "objects differ"}
+HALF = 1e-2  # mean difference in float16, as a share of the standard deviation
 NEAR = 1e-3  # two objects match if scores and relative coordinates differ by less than this
 
 
@@ -144,8 +145,24 @@ class Comparing(nn.Module):
             )
             others.count += len(objects.scores)
 
-    def faults(self, tolerance: float) -> list[str]:
-        """Return one line for everything that exceeds its tolerance."""
+    def faults(self, tolerance: float, precision: str = "float32") -> list[str]:
+        """Return one line for everything that exceeds its tolerance.
+
+        Rounded to fewer bits, other numbers are right too. Then only the metric tells whether they
+        are good; here, values that are not finite, and large mean differences of float16, are
+        faults.
+
+        Args:
+            tolerance: Largest difference in float32, as a share of the output's standard deviation.
+            precision: Value of `export.precision`.
+        """
+        if precision != "float32":
+            return [
+                f"{name} differs by {each.mean:.3g} on average"
+                for name, each in self.differences.items()
+                if not math.isfinite(each.maximum)
+                or (precision == "float16" and each.mean > HALF * each.spread)
+            ]
         lines = [
             f"{name} differs by {each.maximum:.3g} (limit {tolerance * each.spread:.3g}, which is "
             f"{tolerance:g} of the output's standard deviation)"

@@ -7,6 +7,7 @@ alone. `about` is the file's metadata.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -20,30 +21,35 @@ import numpy as np
 Arrays = dict[str, Any]  # NumPy arrays by name
 Run = Callable[[Any], Arrays]
 About = Mapping[str, Any]
+# Ordinary images are gray or RGB; with four channels, only files that have as many are read.
+FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}
 Answer = Callable[[Run, Any, About, argparse.Namespace, str], dict[str, Any]]
 
 
 def read_image(path: Path, channels: int) -> Any:
-    """Return an image, upright, as `(height, width, channels)` uint8: gray, RGB, or a .npy array.
+    """Return an image, upright, as `(height, width, channels)` uint8: gray, RGB, RGBA, or any .npy.
 
     Raises:
         ValueError: If the file is not such an image.
         OSError: If the file cannot be read.
     """
+    content = path.read_bytes()
+    image: Any = None
     if path.suffix == ".npy":
-        image = np.load(path)
-    elif channels in (1, 3):
-        flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, flag) if len(content) else None
-        if image is None:
-            raise ValueError("OpenCV cannot read it as an image")
-        image = image[..., None] if channels == 1 else image[..., ::-1]  # OpenCV has BGR
+        image = np.load(io.BytesIO(content)) if content else None
+    elif channels in FLAGS:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), FLAGS[channels]) if content else None
+        if image is not None:
+            image = image.reshape(*image.shape[:2], -1)
+            image = image >> 8 if image.dtype == np.uint16 else image
+            order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(image.shape[2])  # OpenCV has BGR
+            image = image if order is None else image[..., order]
     else:
-        raise ValueError(f"expected a .npy array of {channels} channels")
-    if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
-        raise ValueError(f"expected (height, width, {channels}) uint8")
-    return np.ascontiguousarray(image)
+        raise ValueError(f"expected a .npy file with {channels} channels")
+    is_image = isinstance(image, np.ndarray) and image.ndim == 3 and image.size > 0
+    if not is_image or image.shape[2] != channels or image.dtype != np.uint8:
+        raise ValueError(f"expected an image with {channels} channels of 8 bits")
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def resized(image: Any, size: Any) -> Any:
@@ -110,18 +116,22 @@ def main(open_file: Callable[[Path, int], Run], answer: Answer, about: About) ->
     # Some runtimes print to stdout, where only answers belong: their lines go to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    run = open_file(given.file or Path(__file__).with_name(about["file"]), given.threads)
-    unreadable = 0
-    names: dict[str, int] = {}  # how often each was used
+    file = given.file or Path(__file__).with_name(about["file"])
+    if not file.is_file():
+        sys.exit(f"error: {file} does not exist. Fix: copy it to this folder, or name it by --file")
+    run = open_file(file, given.threads)
+    unreadable, names = 0, set()
     for path in given.images:
+        name, number = path.stem, 1
+        while name.casefold() in names:  # some file systems do not distinguish upper case
+            number += 1
+            name = f"{path.stem}_{number}"
+        names.add(name.casefold())
         try:
-            image = read_image(path, about["channels"])
-        except (OSError, ValueError) as error:
+            found = answer(run, read_image(path, about["channels"]), about, given, name)
+        except (OSError, ValueError, cv2.error) as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             unreadable += 1
             continue
-        names[path.stem] = names.get(path.stem, 0) + 1
-        name = path.stem if names[path.stem] == 1 else f"{path.stem}_{names[path.stem]}"
-        found = answer(run, image, about, given, name)
         print(json.dumps({"file": str(path), **found}), file=answers, flush=True)
     sys.exit(unreadable > 0)

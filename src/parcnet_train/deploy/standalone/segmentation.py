@@ -17,10 +17,11 @@ def enlarged(outputs: Any, size: Any, about: About) -> Any:
     if outputs.ndim == 2 or about["enlarge"] == "nearest":
         classes = outputs if outputs.ndim == 2 else outputs.argmax(axis=0)
         rows, columns = (
-            np.minimum(np.arange(long) * (short / long), short - 1).astype(int)
+            # In float32, as torch does: at borders of pixels, rounding decides.
+            np.minimum(np.arange(long, dtype=np.float32) * np.float32(short / long), short - 1)
             for long, short in zip(size, classes.shape)
         )
-        return classes[rows[:, None], columns].astype(np.uint8)
+        return classes[rows.astype(int)[:, None], columns.astype(int)].astype(np.uint8)
     best = np.full(size, -np.inf, np.float32)
     classes = np.zeros(size, np.uint8)
     for label, logits in enumerate(outputs):  # one at a time: all of them may not fit into memory

@@ -27,7 +27,7 @@ HEADER = '''#!/usr/bin/env python3
 """Run {file} on images, without parcnet_train and PyTorch.
 
     pip install numpy opencv-python-headless {package}
-    python {script} photo.jpg ...
+    python {script} {example} ...
 
 The script prints one line of JSON per image:
 {answer}.
@@ -42,11 +42,23 @@ PRINTED = {
 }
 
 
-def write_script(path: Path, about: Mapping[str, Any]) -> Path:
-    """Write `run_<name>.py` beside an exported file.
+def can_be_answered(about: Mapping[str, Any]) -> bool:
+    """Return whether a script can turn the outputs of a file into answers.
+
+    Another head than SSDLite may have anchors that the metadata do not describe.
+
+    Args:
+        about: Metadata of the file, see `Exportable.about`.
+    """
+    return about["task"] != "detection" or "boxes" in about or "anchors" in about
+
+
+def write_script(path: Path, stem: str, about: Mapping[str, Any]) -> Path:
+    """Write `run_<stem>.py` beside an exported file.
 
     Args:
         path: Exported file.
+        stem: Name of the file without its suffix.
         about: Metadata of the file, see `Exportable.about`.
 
     Returns:
@@ -55,7 +67,7 @@ def write_script(path: Path, about: Mapping[str, Any]) -> Path:
     Raises:
         TrainingError: If the script cannot be written.
     """
-    script = path.with_name(f"run_{path.stem}.py")
+    script = path.with_name(f"run_{stem}.py")
     write_whole(script, script_of(path.name, script.name, about).encode())
     return script
 
@@ -76,6 +88,7 @@ def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
         script=script,
         package=runtimes.PACKAGES[runtime],
         answer=PRINTED[task],
+        example="photo.jpg" if about["channels"] in (1, 3, 4) else "image.npy",
         version=about["parcnet_train_version"],
     )
     return "\n\n\n".join(
