@@ -89,6 +89,7 @@ def test_several_values_without_multirun_are_refused(call_here, tmp_path, capsys
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_profile_reads_no_data_and_gives_no_warnings(tmp_path):
     settings = ["action=profile", "backbone=mobilevit_xxs", "data=imagenet", "paths.cache=cache"]
     done = call(*settings, cwd=tmp_path)

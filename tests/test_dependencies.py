@@ -20,6 +20,7 @@ OF_EXTRAS = {
     "cleanlab": "cleanlab",
     "datasets": "huggingface",
     "pyarrow": "huggingface",
+    "ncnn": "ncnn",
     "onnxruntime": "onnx",
     "openvino": "openvino",
     "tifffile": "tiff",

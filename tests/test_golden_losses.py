@@ -129,7 +129,14 @@ def losses_of(overrides, output):
     return [float(value) for value in column if value]
 
 
-@pytest.mark.parametrize("task", RUNS)
+# The classifier takes half a minute.
+SOME_SLOWLY = [
+    pytest.param(task, marks=pytest.mark.slow) if task == "classification" else task
+    for task in RUNS
+]
+
+
+@pytest.mark.parametrize("task", SOME_SLOWLY)
 def test_losses_match_golden_file(task, tmp_path, float64, monkeypatch):
     monkeypatch.setattr(cv2, "resize", nearest)
     root = [f"data.root={SETS[task](tmp_path / 'set')}"] if task in SETS else []

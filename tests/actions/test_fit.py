@@ -441,6 +441,7 @@ def test_recipe_finetune_counts_its_epochs_and_resumes_the_same(image_folder, tm
     assert " is " not in "".join(r.message for r in caplog.records if r.levelname == "WARNING")
 
 
+@pytest.mark.slow
 def test_test_split_is_evaluated_with_the_configuration_of_the_checkpoint(image_folder, tmp_path):
     shutil.copytree(image_folder / "train", image_folder / "test")
     (image_folder / "test" / "ant" / "0.png").unlink()

@@ -28,7 +28,13 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+SOME_SLOWLY = [
+    "segmentation",
+    *(pytest.param(task, marks=pytest.mark.slow) for task in ("classification", "detection")),
+]
+
+
+@pytest.mark.parametrize("task", SOME_SLOWLY)
 def test_a_run_is_evaluated_and_exported_as_it_was_trained(task, request, tmp_path):
     fixture, size, overrides = TASKS[task]
     root = request.getfixturevalue(fixture)

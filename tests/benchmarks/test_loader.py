@@ -109,6 +109,7 @@ def test_file_that_pillow_cannot_read_is_named(image_folder, workers):
     assert message.endswith("data.root")
 
 
+@pytest.mark.slow
 def test_every_exception_of_pillow_becomes_a_data_error(image_folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)  # as for a decompression bomb
     with pytest.raises(DataError, match="cannot be read by Pillow"):

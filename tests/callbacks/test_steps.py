@@ -159,9 +159,9 @@ def kill_after(monkeypatch, step):
     ("overrides", "killed_after", "resumes_at"),
     [
         (["trainer.val_check_interval=2", "checkpoint.every_n_steps=1"], 4, 4),
-        (["trainer.val_check_interval=4", "checkpoint.every_n_steps=4"], 5, 4),
-        (["trainer.max_steps=9", "checkpoint.every_n_steps=2"], 8, 8),
         *slowly(
+            (["trainer.val_check_interval=4", "checkpoint.every_n_steps=4"], 5, 4),
+            (["trainer.max_steps=9", "checkpoint.every_n_steps=2"], 8, 8),
             (["trainer.val_check_interval=2", "checkpoint.every_n_steps=1"], 3, 3),
             (["trainer.val_check_interval=0.5", "checkpoint.every_n_steps=2"], 10, 10),
             (["trainer.val_check_interval=3", "checkpoint.keep_best=3"], 8, 6),

@@ -41,6 +41,7 @@ def test_early_stopping_ends_evaluates_and_logs_the_reason(tmp_path, caplog):
     assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["position"]["epoch"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
 def test_a_stopped_run_is_evaluated_again_and_resumes_with_more_patience(tmp_path):
     first = run(STOPPING, tmp_path)

@@ -38,7 +38,12 @@ RESUMED = {
 }
 
 
-@pytest.fixture(params=HEADS)
+@pytest.fixture(
+    params=[
+        task if task == "classification" else pytest.param(task, marks=pytest.mark.slow)
+        for task in HEADS
+    ]
+)
 def old(request, tmp_path):
     """Return a task and the path of its checkpoint."""
     path = tmp_path / "last.ckpt"

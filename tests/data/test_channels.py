@@ -223,7 +223,12 @@ SETS = {"classification": classes, "detection": boxes, "segmentation": masks}
 
 
 @pytest.mark.parametrize(
-    ("task", "channels"), [("classification", 6), ("detection", 1), ("segmentation", 6)]
+    ("task", "channels"),
+    [
+        pytest.param("classification", 6, marks=pytest.mark.slow),
+        pytest.param("detection", 1, marks=pytest.mark.slow),
+        ("segmentation", 6),
+    ],
 )
 def test_a_training_reads_evaluates_and_predicts(task, channels, tmp_path, caplog):
     root = tmp_path / "set"

@@ -34,6 +34,6 @@ def command_lines(draw):
     return draw(st.permutations(line))
 
 
-@fuzz(12, command_lines())
+@fuzz(8, command_lines())
 def test_combinations_of_configs_are_checked_or_explained(line):
     ends_well(lambda: parcnet_train.compose(*line, "paths.cache=/nowhere"), "=")

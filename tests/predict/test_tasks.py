@@ -66,7 +66,7 @@ def test_non_finite_probabilities_fail_only_their_image(trained, tmp_path, monke
     assert row["file"] == f"{tmp_path}/a.png"
 
 
-@pytest.mark.parametrize("keep_aspect", [False, True])
+@pytest.mark.parametrize("keep_aspect", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_objects_match_the_evaluation(keep_aspect, detector, tmp_path):
     data, folder = detector
     ckpt = changed(folder, tmp_path / "it.ckpt", keep_aspect=keep_aspect)

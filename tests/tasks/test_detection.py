@@ -208,7 +208,8 @@ def in_originals_of_truth(task, found, batch):
     return IN_ORIGINALS(task, ground_truth(task.seen), batch)
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
 def test_an_evaluation_does_not_depend_on_the_number_of_processes(
     processes, trained, folder, tmp_path
 ):

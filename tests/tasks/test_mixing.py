@@ -110,6 +110,7 @@ def test_mixing_can_be_turned_off(mixing):
     assert make_task(mixing).mixing is None
 
 
+@pytest.mark.slow
 def test_a_run_with_every_option_is_reproducible(image_folder, tmp_path):
     options = [
         *TINY,

@@ -28,7 +28,7 @@ def written(model, size, path):
     ("backbone", "task", "size"),
     [
         pytest.param("parcnet_xs", "detection", SIZE, marks=pytest.mark.slow),
-        ("mobilevit_xxs", "segmentation", (128, 64)),
+        pytest.param("mobilevit_xxs", "segmentation", (128, 64), marks=pytest.mark.slow),
     ],
 )
 def test_program_computes_the_network(backbone, task, size, tmp_path):

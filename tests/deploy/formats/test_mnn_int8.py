@@ -36,10 +36,10 @@ def written(path, task="classification"):
     return path
 
 
-SLOWLY = pytest.param("detection", marks=pytest.mark.slow)
+SLOWLY = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation")]
 
 
-@pytest.mark.parametrize("task", ["classification", SLOWLY, "segmentation"])
+@pytest.mark.parametrize("task", ["classification", *SLOWLY])
 def test_int8_file_is_smaller_and_close_and_keeps_the_metadata(task, tmp_path):
     source, target, images = written(tmp_path / "float.mnn", task), tmp_path / "8.mnn", pictures(8)
     quantize(source, target, images)

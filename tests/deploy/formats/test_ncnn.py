@@ -49,6 +49,7 @@ def test_metadata_and_layers(tmp_path):
     assert text[2].split() == ["Input", "images", "0", "1", "images"]
 
 
+@pytest.mark.slow
 def test_weights_are_stored_as_float16(tmp_path):
     model = lively("parcnet_xs")
     sizes = []

@@ -1,5 +1,7 @@
 """OpenVINO files in int8: ranges, zero points and metadata."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,13 @@ def network(tmp_path_factory):
     exportable = Exportable(model, SIZE)
     write_openvino_network(exportable, path, exportable.description(NAMES))
     return model, path, [each[None].numpy() for each in images_of(SIZE, 8)]
+
+
+def test_nncf_leaves_the_loggers_of_others_alone(network, tmp_path, caplog):
+    QuantizableOpenvino(network[1], network[2], tmp_path)
+    assert logging.getLoggerClass() is logging.Logger
+    logging.getLogger("parcnet_train").warning("heard")
+    assert "heard" in caplog.text
 
 
 def ranges_of(path):

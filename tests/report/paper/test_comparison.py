@@ -68,6 +68,7 @@ def test_table_2_parameters_and_multiply_adds():
     assert round(rows[13].counts.multiply_adds / 1e6) == 9754
 
 
+@pytest.mark.slow
 def test_table_3_parameters_and_flops():
     rows = check_rows("table3", PARAMETERS_3)
     assert round(rows[1].flops / 1e9, 1) == 4.0

@@ -90,6 +90,9 @@ def tools() -> Any:
         ConfigError: If it is not installed.
     """
     os.environ.setdefault("NNCF_CI", "1")
+    logger_class = logging.getLoggerClass()
     nncf = needed("nncf", "openvino")
-    nncf.set_log_level(logging.ERROR)
+    logging.setLoggerClass(logger_class)  # NNCF sets its own for all loggers to come
+    # `set_log_level` would also change the handlers of others.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
