@@ -90,20 +90,8 @@ def wrong_export(config: Config) -> Iterator[Fault]:
             "export.decode",
             f"export.decode=true: task={task} does not detect objects; expected task=detection",
         )
-    form, decoding = settings["format"], [k for k, v in FORMATS.items() if v.decodes]
-    if settings["decode"] and form not in decoding:
-        yield Fault(
-            "export.decode",
-            f"export.decode=true: export.format={form} does not support it; expected "
-            f"export.format={'|'.join(decoding)}",
-        )
-    graphs = [k for k, v in FORMATS.items() if v.argmaxes]
-    if settings["argmax"] and form not in graphs:
-        yield Fault(
-            "export.argmax",
-            f"export.argmax=true: export.format={form} does not support it; expected "
-            f"export.format={'|'.join(graphs)}",
-        )
+    form = settings["format"]
+    yield from wrong_graph(settings)
     system = platform.system()
     has_logits = not settings["argmax"] and not settings["decode"]
     verification = verification_of(settings["verify"], settings["precision"], has_logits)
@@ -154,6 +142,22 @@ def wrong_packages(config: Config) -> Iterator[Fault]:
         )
 
 
+def wrong_graph(settings: dict[str, Any]) -> Iterator[Fault]:
+    """Report parts of a graph that the format of the file cannot have."""
+    able = {
+        "decode": [name for name, each in FORMATS.items() if each.decodes],
+        "argmax": [name for name, each in FORMATS.items() if each.argmaxes],
+        "preprocess": [name for name, each in FORMATS.items() if each.takes_pixels],
+    }
+    for key, formats in able.items():
+        if settings[key] and settings["format"] not in formats:
+            yield Fault(
+                f"export.{key}",
+                f"export.{key}=true: export.format={settings['format']} does not support it; "
+                f"expected export.format={'|'.join(formats)}",
+            )
+
+
 def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
     """Report formats that lack a precision or an opset, and settings that need another one."""
     form, precision = settings["format"], settings["precision"]
@@ -173,13 +177,6 @@ def wrong_precision(settings: dict[str, Any]) -> Iterator[Fault]:
             "export.opset",
             f"export.opset={settings['opset']}: export.format={form} has no ONNX operators; "
             f"expected export.format={'|'.join(converted)}",
-        )
-    pixels = [name for name, each in FORMATS.items() if each.takes_pixels]
-    if settings["preprocess"] and form not in pixels:
-        yield Fault(
-            "export.preprocess",
-            f"export.preprocess=true: export.format={form} does not support it; expected "
-            f"export.format={'|'.join(pixels)}",
         )
     if (form, precision) == ("mnn", "int8"):
         for key in ("preprocess", "decode"):
