@@ -17,10 +17,10 @@ from torch import nn
 
 from parcnet_train.deploy import runtimes
 from parcnet_train.deploy.bake.bake import bake
+from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn
+from parcnet_train.deploy.formats.int8.onnx import QuantizableOnnx
 from parcnet_train.deploy.formats.mnn import write_mnn
-from parcnet_train.deploy.formats.mnn_int8 import QuantizableMnn
 from parcnet_train.deploy.formats.onnx import record
-from parcnet_train.deploy.formats.onnx_int8 import QuantizableOnnx
 from parcnet_train.deploy.formats.openvino import write_openvino
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model, pinned, summary, take_turns

@@ -15,17 +15,17 @@ import numpy.typing as npt
 from parcnet_train.deploy.exportable import Images, Scheme
 from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
+from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn
+from parcnet_train.deploy.formats.int8.onnx import QuantizableOnnx
+from parcnet_train.deploy.formats.int8.openvino import QuantizableOpenvino
 from parcnet_train.deploy.formats.mnn import MnnFile, count_mnn, write_mnn_network
-from parcnet_train.deploy.formats.mnn_int8 import QuantizableMnn
 from parcnet_train.deploy.formats.ncnn import SUFFIXES, NcnnFile, count_ncnn, write_ncnn
 from parcnet_train.deploy.formats.onnx import OnnxFile, write_onnx
-from parcnet_train.deploy.formats.onnx_int8 import QuantizableOnnx
 from parcnet_train.deploy.formats.openvino import (
     OpenvinoFile,
     count_openvino,
     write_openvino_network,
 )
-from parcnet_train.deploy.formats.openvino_int8 import QuantizableOpenvino
 from parcnet_train.deploy.formats.operator_counts import count_onnx, count_program
 
 

@@ -14,14 +14,14 @@ from torch import nn
 from exporting import NAMES, detector_of_all_scores
 from lively import lively
 from parcnet_train.deploy.exportable import Decoding, Exportable, FileOptions, Scheme
-from parcnet_train.deploy.formats.onnx import OnnxFile, record, write_onnx
-from parcnet_train.deploy.formats.onnx_int8 import (
+from parcnet_train.deploy.formats.int8.onnx import (
     SILENCE,
     QuantizableOnnx,
     layers_and_inputs,
     quietly,
     signal_to_noise,
 )
+from parcnet_train.deploy.formats.onnx import OnnxFile, record, write_onnx
 from parcnet_train.errors import ConfigError
 
 SIZE = (32, 64)

@@ -9,13 +9,13 @@ import torch
 from exporting import NAMES, images_of, outputs_of
 from lively import lively
 from parcnet_train.deploy.exportable import Exportable, Scheme
+from parcnet_train.deploy.formats.int8.openvino import QuantizableOpenvino
 from parcnet_train.deploy.formats.openvino import (
     OpenvinoFile,
     count_openvino,
     read,
     write_openvino_network,
 )
-from parcnet_train.deploy.formats.openvino_int8 import QuantizableOpenvino
 
 SIZE = (64, 64)
 
