@@ -12,7 +12,7 @@ from torch import nn
 from lively import lively
 from parcnet_train.benchmarks.latency import write_network
 from parcnet_train.deploy.exportable import Exportable
-from parcnet_train.deploy.formats import mnn_int8
+from parcnet_train.deploy.formats.int8 import mnn as mnn_int8
 from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn
 from parcnet_train.deploy.formats.mnn import MnnFile, write_mnn, write_mnn_network
 from parcnet_train.errors import ConfigError, TrainingError
