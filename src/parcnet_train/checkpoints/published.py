@@ -9,8 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from parcnet_train.checkpoints.checkpoints import PRETRAINED, WEIGHTS
-from parcnet_train.checkpoints.published_files import read_published
+from parcnet_train.checkpoints.checkpoints import BACKBONE, PRETRAINED, WEIGHTS
+from parcnet_train.checkpoints.published_files import (
+    OwnCheckpointError,
+    Published,
+    read_published,
+)
+from parcnet_train.checkpoints.safetensors_files import weights_in
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.adapt import adapted_weights
@@ -22,7 +27,7 @@ from parcnet_train.models.model import Model
 log = logging.getLogger(__name__)
 
 
-def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str, Tensor] | None:
+def published_state(settings: Mapping[str, Any], backbone: Backbone) -> Published | None:
     """Return the state dict of the library's network that a training starts from.
 
     Args:
@@ -34,14 +39,14 @@ def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str
         and `backbone.pretrained` name no weights of a library.
 
     Raises:
-        CheckpointError: If the library cannot load its weights.
+        CheckpointError: If the library cannot load its weights, or the file cannot be read.
     """
     if not isinstance(backbone, LibraryNetwork):
         return None
     if settings.get(WEIGHTS) is not None:
-        return backbone.library_state()
+        return Published(backbone.library_state())
     path = settings.get(PRETRAINED)
-    return None if path is None else state_of_file(path)
+    return None if path is None else published_pretrained(path, backbone)
 
 
 def origin_of(settings: Mapping[str, Any]) -> str:
@@ -50,28 +55,43 @@ def origin_of(settings: Mapping[str, Any]) -> str:
     return f"backbone.{key}={settings[key]}"
 
 
-def state_of_file(path: str) -> dict[str, Tensor] | None:
-    """Read a state dict; None if the file is another one, such as a checkpoint of this package."""
+def published_pretrained(path: str, backbone: LibraryNetwork) -> Published | None:
+    """Read the weights of a library that `backbone.pretrained` names.
+
+    Returns:
+        The weights; None if it names a checkpoint or a run of this package.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir() and weights_in(folder) is None:  # a run
+        return None
     try:
-        return read_published(Path(path).expanduser())[0]
-    except CheckpointError:
+        return published_weights(path, backbone, f"{BACKBONE}{PRETRAINED}")
+    except OwnCheckpointError:
         return None
 
 
-def published_weights(path: str, key: str) -> dict[str, Tensor]:
-    """Read a state dict.
+def published_weights(path: str, backbone: LibraryNetwork, key: str) -> Published:
+    """Read weights of a library.
 
     Args:
         path: File of a library.
+        backbone: Backbone that they are for.
         key: Config key that names the file, for the message.
 
     Raises:
+        OwnCheckpointError: If the file is a checkpoint of this package.
         CheckpointError: If the file is no state dict.
     """
+    names = backbone.state_dict().keys()
     try:
-        return read_published(Path(path).expanduser())[0]
+        return read_published(
+            Path(path).expanduser(), lambda state: len(backbone.adopt(state)[0].keys() & names)
+        )
     except CheckpointError as error:
-        raise CheckpointError(f"{key}={error}") from error
+        raise type(error)(f"{key}={error}") from error
 
 
 def fitting_state(
@@ -96,15 +116,27 @@ def fitting_state(
     return own, classifier
 
 
-def load_published(model: Model, state: Mapping[str, Tensor], origin: str) -> None:
+def log_taken(published: Published, origin: str) -> None:
+    """Log which weights of a file were taken, unless it contains no others."""
+    if str(published):
+        log.info("%s: %s", origin, published)
+
+
+def load_published(model: Model, published: Published, origin: str) -> None:
     """Load a library's state dict into a model; the classifier too, if the model has its own.
+
+    Args:
+        model: Model of this run.
+        published: State dict of the library's whole network.
+        origin: Key and value that name the weights, for the messages.
 
     Raises:
         CheckpointError: If it is not that of the backbone.
     """
     backbone: Any = model.backbone
-    own, classifier = fitting_state(state, backbone, origin)
+    own, classifier = fitting_state(published.state, backbone, origin)
     backbone.load_state_dict(own)
+    log_taken(published, origin)
     log.info("the backbone starts from %s: %s", origin, backbone.preprocessing())
     if not isinstance(model.head, Native):
         return
