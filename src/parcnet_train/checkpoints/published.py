@@ -18,6 +18,7 @@ from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
+from parcnet_train.runs.releases import is_ours, is_weights, located, weights_in
 
 log = logging.getLogger(__name__)
 
@@ -50,26 +51,52 @@ def origin_of(settings: Mapping[str, Any]) -> str:
     return f"backbone.{key}={settings[key]}"
 
 
+def published_file(path: str, key: str) -> Path:
+    """Return the file of a library's weights.
+
+    Args:
+        path: The file itself, a folder in the layout of timm, or the name of one on the hub.
+        key: Config key that has this value, for the message.
+
+    Raises:
+        CheckpointError: If the hub's folder is neither in the cache nor can be downloaded.
+    """
+    found = located(path, key)
+    return (weights_in(found) if found.is_dir() else None) or found
+
+
 def state_of_file(path: str) -> dict[str, Tensor] | None:
-    """Read a state dict; None if the file is another one, such as a checkpoint of this package."""
-    try:
-        return read_published(Path(path).expanduser())[0]
-    except CheckpointError:
-        return None
+    """Read a state dict; None if the file is a checkpoint or a release of this package.
+
+    Args:
+        path: See `published_file`.
+
+    Raises:
+        CheckpointError: If the weights of a library's release cannot be read.
+    """
+    key = f"backbone.{PRETRAINED}"
+    file = published_file(path, key)
+    if not is_weights(file):
+        try:
+            return read_published(file)[0]
+        except CheckpointError:
+            return None
+    return None if is_ours(file) else published_weights(path, key)
 
 
 def published_weights(path: str, key: str) -> dict[str, Tensor]:
     """Read a state dict.
 
     Args:
-        path: File of a library.
+        path: See `published_file`.
         key: Config key that names the file, for the message.
 
     Raises:
         CheckpointError: If the file is no state dict.
     """
+    file = published_file(path, key)
     try:
-        return read_published(Path(path).expanduser())[0]
+        return read_published(file)[0]
     except CheckpointError as error:
         raise CheckpointError(f"{key}={error}") from error
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from parcnet_train.checkpoints.releases import read_release
 from parcnet_train.checkpoints.renamed import renamed
 from parcnet_train.errors import CheckpointError, reason_of
+from parcnet_train.runs.releases import is_weights
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 
@@ -21,12 +23,14 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     """Read a checkpoint of this package onto the CPU, without executing anything in it.
 
     Args:
-        path: File to read.
+        path: File to read; the weights of a release are read with the `config.json` beside them.
         key: Config key that names the file, for the message.
 
     Raises:
         CheckpointError: If the file is not a checkpoint of this package.
     """
+    if is_weights(path):
+        return read_release(path, key)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
