@@ -75,7 +75,9 @@ def read_config(folder: Path, key: str = "ckpt") -> dict[str, Any]:
             "action=release has written"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{key}={folder}: {CONFIG} is not JSON: {first_line(error)}") from error
+        raise CheckpointError(
+            f"{key}={folder}: {CONFIG} is not JSON: {first_line(error)}"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{key}={folder}: {CONFIG} is not a JSON object")
     return content

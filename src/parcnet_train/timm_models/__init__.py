@@ -25,7 +25,6 @@ except ModuleNotFoundError as error:
 
 from parcnet_train.timm_models.network import Features, TimmNetwork, own_names
 
-
 default_cfgs = generate_default_cfgs({name: cfg_of(name) for name in NETWORKS})
 
 

@@ -67,30 +67,34 @@ def card(described: Mapping[str, Any], license_name: str | None) -> str:
     dataset = ours["dataset"]
     title = f"{backbone} on {dataset}" if dataset else f"{backbone} for {task}"
     trained = (ours["provenance"]["trained"] or {}).get("data") or {}
-    return environment().get_template("card.md.jinja").render(
-        front=front_matter(described, title, license_name),
-        title=plain(title),
-        kind=KINDS[task],
-        network=f"backbone={backbone} head={choices['head']}",
-        backbone=backbone,
-        task=task,
-        license=license_name,
-        classes_in_words=count_of(described["num_classes"], task),
-        parameters=f"{ours['parameters']:,}",
-        converted=ours.get("converted"),
-        metrics=list(shown_metrics(metrics)) if metrics else [],
-        split=SPLITS.get((metrics or {}).get("split", "val")),
-        images=f"{metrics['images']:,}" if metrics and metrics["images"] else None,
-        epoch=(metrics or {}).get("epoch"),
-        evaluator=(metrics or {}).get("evaluator"),
-        chosen=chosen_by(metrics),
-        dataset=code(dataset) if dataset else "a data set that is not recorded",
-        in_timm="pretrained_cfg" in described,
-        fine_tuning=fine_tuning_of(ours),
-        preprocessing=list(preprocessing_of(ours["preprocessing"])),
-        classes=classes_of(described["label_names"], ours),
-        training=list(training_of(ours, trained)),
-        sha256=ours["sha256"],
+    return (
+        environment()
+        .get_template("card.md.jinja")
+        .render(
+            front=front_matter(described, title, license_name),
+            title=plain(title),
+            kind=KINDS[task],
+            network=f"backbone={backbone} head={choices['head']}",
+            backbone=backbone,
+            task=task,
+            license=license_name,
+            classes_in_words=count_of(described["num_classes"], task),
+            parameters=f"{ours['parameters']:,}",
+            converted=ours.get("converted"),
+            metrics=list(shown_metrics(metrics)) if metrics else [],
+            split=SPLITS.get((metrics or {}).get("split", "val")),
+            images=f"{metrics['images']:,}" if metrics and metrics["images"] else None,
+            epoch=(metrics or {}).get("epoch"),
+            evaluator=(metrics or {}).get("evaluator"),
+            chosen=chosen_by(metrics),
+            dataset=code(dataset) if dataset else "a data set that is not recorded",
+            in_timm="pretrained_cfg" in described,
+            fine_tuning=fine_tuning_of(ours),
+            preprocessing=list(preprocessing_of(ours["preprocessing"])),
+            classes=classes_of(described["label_names"], ours),
+            training=list(training_of(ours, trained)),
+            sha256=ours["sha256"],
+        )
     )
 
 
@@ -99,7 +103,12 @@ def front_matter(described: Mapping[str, Any], title: str, license_name: str | N
     ours = described[OURS]
     task, backbone = ours["task"], ours["choices"]["backbone"]
     pipeline = PIPELINES[task]
-    tags = [pipeline, *(["timm"] if "pretrained_cfg" in described else []), "parcnet-train", backbone]
+    tags = [
+        pipeline,
+        *(["timm"] if "pretrained_cfg" in described else []),
+        "parcnet-train",
+        backbone,
+    ]
     values: dict[str, Any] = {
         **({} if license_name is None else {"license": license_name}),
         "library_name": "parcnet-train",
@@ -156,9 +165,7 @@ def chosen_by(metrics: Mapping[str, Any] | None) -> str | None:
 def fine_tuning_of(ours: Mapping[str, Any]) -> str:
     """Return the overrides of a training that starts from a release."""
     choices = ours["choices"]
-    more = [
-        f"backbone.{name}={word_of(value)}" for name, value in other_arguments(ours).items()
-    ]
+    more = [f"backbone.{name}={word_of(value)}" for name, value in other_arguments(ours).items()]
     data = {"classification": "imagefolder", "detection": "coco_format"}
     words = [f"task={choices['task']}", f"backbone={choices['backbone']}", *more]
     words += ["backbone.pretrained=PATH", f"data={data.get(choices['task'], 'voc_format')}"]
@@ -232,10 +239,8 @@ def training_of(ours: Mapping[str, Any], images: Mapping[str, Any]) -> Iterator[
     )
     optimizer = recipe.get("optimizer") or {}
     name = str(optimizer.get("_target_")).rpartition(".")[2]
-    yield (
-        "optimizer",
-        f"{name}, learning rate {optimizer.get('lr')}, weight decay {optimizer.get('weight_decay')}",
-    )
+    rate, decay = (optimizer.get(key) for key in ("lr", "weight_decay"))
+    yield "optimizer", f"{name}, learning rate {rate}, weight decay {decay}"
     if ours["ema"]:
         yield "weights", "exponential moving average of the training"
     if averaged := ours.get("averaged"):
@@ -248,5 +253,5 @@ def training_of(ours: Mapping[str, Any], images: Mapping[str, Any]) -> Iterator[
         revision = trained["revision"]
         changes = " with uncommitted changes" if trained["uncommitted_changes"] else ""
         torch = (trained["packages"] or {}).get("torch")
-        code = f"commit `{revision}`{changes}, " if revision else ""
-        yield "code", f"parcnet-train {ours.get('parcnet_train_version')}, {code}torch {torch}"
+        commit = f"commit `{revision}`{changes}, " if revision else ""
+        yield "code", f"parcnet-train {ours.get('parcnet_train_version')}, {commit}torch {torch}"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from parcnet_train.build import height_and_width
 from parcnet_train.checkpoints.checkpoints import PRETRAINED
 from parcnet_train.checkpoints.releases import FORMAT
 from parcnet_train.config.compose import CONF, compose_choice
 from parcnet_train.config.stored import OF_THE_COMMAND
 from parcnet_train.data.channels import RGB
 from parcnet_train.deploy.exportable import about_input
-from parcnet_train.build import height_and_width
 from parcnet_train.models.backbones.registered import NETWORKS, cfg_of
 from parcnet_train.models.heads.classifier import Classifier
 from parcnet_train.models.model import Model
@@ -23,7 +23,6 @@ from parcnet_train.runs.directories import PROVENANCE, read_values
 from parcnet_train.runs.environment import packages, python_version
 from parcnet_train.runs.git import find_revision
 from parcnet_train.runs.releases import OURS
-from parcnet_train.targets import locate
 from parcnet_train.tasks.detection import TRAINING_IMAGES
 
 # Entries of a checkpoint that its evaluation needs, beside the weights and the configuration.
