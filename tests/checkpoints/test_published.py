@@ -1,5 +1,6 @@
 """Weights of libraries: files and caches in the libraries' formats."""
 
+import functools
 import logging
 
 import huggingface_hub.constants
@@ -14,10 +15,12 @@ from faults import assert_one_is
 from parcnet_train.build import build_model
 from parcnet_train.checkpoints.checkpoints import pretrained_state
 from parcnet_train.checkpoints.published import (
+    fitting_state,
     load_published,
     origin_of,
+    published_pretrained,
     published_state,
-    state_of_file,
+    published_weights,
 )
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
@@ -67,7 +70,7 @@ def test_classifier_of_other_classes_is_left_out(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     theirs = timm.create_model("test_efficientnet")
     torch.save(
-        {"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}},
+        {"state_dict_ema": {f"module.{k}": v for k, v in theirs.state_dict().items()}},
         file := tmp_path / "a.pth",
     )
     values = composed(*TIMM, "head=native")
@@ -75,6 +78,7 @@ def test_classifier_of_other_classes_is_left_out(tmp_path, caplog):
     assert torch.equal(model.backbone.network.conv_stem.weight, theirs.conv_stem.weight)
     assert model.head.classifier.weight.shape[0] == 7
     assert "its classifier is left out" in caplog.text
+    assert "FILE: taken from state_dict_ema of the training checkpoint, prefix mod" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "densenet121"])
@@ -87,6 +91,28 @@ def test_maps_take_the_weights_of_the_whole_network(name):
     assert {key: value.shape for key, value in own.items()} == expected
     names = [key.partition(".")[2].removeprefix("model.").replace(".", "_") for key in own]
     assert set(names) <= {key.replace(".", "_") for key in state}
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model.", "backbone."])
+def test_prefixes_of_a_librarys_names_are_removed(tmp_path, name, native, prefix):
+    # For its feature maps, timm gives the names of test_vit the prefix `model.` itself.
+    backbone = Timm(name, native=native)
+    state = {f"{prefix}{n}": v for n, v in timm.create_model(name).state_dict().items()}
+    torch.save({"model": state}, tmp_path / "a.pth")
+    published = published_weights(str(tmp_path / "a.pth"), backbone, "key")
+    own, _ = fitting_state(published.state, backbone, "key=FILE")
+    assert own.keys() == backbone.state_dict().keys()
+
+
+def test_weights_of_a_feature_network_are_read(tmp_path):
+    backbone = Timm("test_vit", native=False)
+    assert all(name.startswith("model.") for name in backbone.network.state_dict())
+    torch.save(backbone.network.state_dict(), tmp_path / "a.pth")
+    published = published_weights(str(tmp_path / "a.pth"), backbone, "key")
+    own, _ = fitting_state(published.state, backbone, "key=FILE")
+    assert own.keys() == backbone.state_dict().keys()
 
 
 def test_training_from_a_file_starts_other_trainings(tmp_path, caplog):
@@ -103,13 +129,12 @@ def test_training_from_a_file_starts_other_trainings(tmp_path, caplog):
     assert others == []
 
 
-def test_files_of_other_formats_are_no_state_dicts(tmp_path):
-    (tmp_path / "words.pth").write_text("no weights")
-    (tmp_path / "words.safetensors").write_text("no weights")
-    torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    torch.save({"a": 1}, tmp_path / "number.pth")
-    for file in (*tmp_path.iterdir(), tmp_path / "missing.pth"):
-        assert state_of_file(str(file)) is None
+def test_checkpoints_and_runs_of_this_package_are_not_read_as_published(tmp_path):
+    own = dict.fromkeys(("state_dict", "config", "choices", "class_names", "epoch"), {})
+    torch.save(own, tmp_path / "own.ckpt")
+    backbone = Timm("test_efficientnet")
+    assert published_pretrained(str(tmp_path / "own.ckpt"), backbone) is None
+    assert published_pretrained(str(tmp_path), backbone) is None  # may be a run
 
 
 @pytest.mark.parametrize(
@@ -121,7 +146,7 @@ def test_files_of_other_formats_are_no_state_dicts(tmp_path):
         ),
         (
             [*TIMM, "backbone.pretrained=/nowhere.pth"],
-            "backbone.pretrained=/nowhere.pth: … No such",
+            "backbone.pretrained=/nowhere.pth … does not exist",
         ),
         (
             [*TIMM, "backbone.pretrained=FILE", "backbone.weights=library"],
@@ -131,13 +156,20 @@ def test_files_of_other_formats_are_no_state_dicts(tmp_path):
             [*TIMM[:1], "backbone.name=lcnet_035", "backbone.weights=library"],
             "backbone.weights=library: there are no weights of timm's lcnet_035",
         ),
+        (
+            [*TIMM, "backbone.pretrained=DIVERGED"],
+            "backbone.pretrained=… 1 of 1 tensors have … NaN or infinite: a; … Fix: use weights …",
+        ),
         ([*TIMM, "backbone.weights=mine"], "backbone.weights=mine: expected … library"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_each_fault_is_named(tmp_path, overrides, message):
     torch.save(created(TORCHVISION).state_dict(), file := tmp_path / "other.pth")
-    faults = configure([*FAST, *(each.replace("FILE", str(file)) for each in overrides)])[1]
+    torch.save({"a": torch.tensor([torch.nan])}, diverged := tmp_path / "diverged.pth")
+    given = {"FILE": str(file), "DIVERGED": str(diverged)}
+    overrides = (functools.reduce(lambda s, k: s.replace(k, given[k]), given, o) for o in overrides)
+    faults = configure([*FAST, *overrides])[1]
     assert_one_is(message, faults)
 
 

@@ -1,5 +1,6 @@
 """Folders of published weights, and names of the hub: without network, from a made-up cache."""
 
+import json
 import sys
 
 import huggingface_hub.constants
@@ -10,8 +11,9 @@ import torch
 
 import parcnet_train
 from faults import is_like
-from parcnet_train.checkpoints.published import state_of_file
+from parcnet_train.checkpoints.published import published_pretrained
 from parcnet_train.errors import CheckpointError
+from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.runs import releases
 from releasing import release, write_checkpoint
 from running import configure, faults_of, run
@@ -130,13 +132,29 @@ def test_missing_package_is_named(cache, monkeypatch):
         releases.located(NAME)
 
 
-@pytest.mark.parametrize("given", ["folder", "hub", "file"])
+def split(folder):
+    """Replace the weights of a folder by two shards and their index."""
+    state = safetensors.torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    shards = {f"model-0000{number + 1}-of-00002.safetensors": [] for number in (0, 1)}
+    for number, name in enumerate(state):
+        shards[list(shards)[number % 2]].append(name)
+    for shard, names in shards.items():
+        safetensors.torch.save_file({name: state[name] for name in names}, folder / shard)
+    weight_map = {name: shard for shard, names in shards.items() for name in names}
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("given", ["folder", "hub", "file", "shards"])
 def test_networks_of_timm_start_from_folders_of_timm(given, of_timm, cache):
-    if given == "hub":
-        fill(cache, of_timm)
-    path = {"folder": of_timm, "hub": NAME, "file": of_timm / "model.safetensors"}[given]
     expected = safetensors.torch.load_file(of_timm / "model.safetensors")
-    found = state_of_file(str(path))
+    if given == "shards":
+        split(of_timm)
+    if given in ("hub", "shards"):
+        fill(cache, of_timm)
+    path = {"folder": of_timm, "file": of_timm / "model.safetensors"}.get(given, NAME)
+    found = published_pretrained(str(path), Timm("test_efficientnet")).state
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert faults_of(*TIMM, f"backbone.pretrained={path}") == []
@@ -162,6 +180,6 @@ def test_own_release_of_a_network_of_timm(tmp_path):
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(parcnet_train.load(folder)(images), parcnet_train.load(path)(images))
-    assert state_of_file(str(folder)) is None
+    assert published_pretrained(str(folder), Timm("test_efficientnet")) is None
     assert faults_of(*TIMM, f"backbone.pretrained={folder}") == []
     assert "backbone.name=test_efficientnet" in (folder / "README.md").read_text()

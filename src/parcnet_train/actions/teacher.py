@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from parcnet_train.build import Config, height_and_width
-from parcnet_train.checkpoints.published import fitting_state, published_weights
+from parcnet_train.checkpoints.published import fitting_state, log_taken, published_weights
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.config.sections import Distillation as Settings
@@ -114,9 +114,10 @@ def load_published_teacher(
     origin = f"recipe.distillation.weights={weights}"
     is_compared = settings.kind == "feature"
     backbone = Timm(settings.teacher, native=not is_compared, in_channels=channels)
-    state = published_weights(weights, "recipe.distillation.weights")
-    own, classifier = fitting_state(state, backbone, origin)
+    published = published_weights(weights, backbone, "recipe.distillation.weights")
+    own, classifier = fitting_state(published.state, backbone, origin)
     backbone.load_state_dict(own)
+    log_taken(published, origin)
     if is_compared:
         return Model(backbone, nn.Identity()), backbone.published_size
     head = Native(backbone.levels, num_classes, backbone.classifier(num_classes))

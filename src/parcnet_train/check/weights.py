@@ -26,8 +26,8 @@ from parcnet_train.checkpoints.checkpoints import (
 from parcnet_train.checkpoints.published import (
     fitting_state,
     origin_of,
+    published_pretrained,
     published_weights,
-    state_of_file,
 )
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import value_of
@@ -146,8 +146,10 @@ def wrong_pretrained(config: Config) -> Iterator[Fault]:
             backbone = build_backbone(config)
         if weights is not None:
             yield from no_library_weights(backbone)
-        elif isinstance(backbone, LibraryNetwork) and (state := state_of_file(path)) is not None:
-            fitting_state(state, backbone, origin_of(config["backbone"]))
+        elif isinstance(backbone, LibraryNetwork) and (
+            published := published_pretrained(path, backbone)
+        ):
+            fitting_state(published.state, backbone, origin_of(config["backbone"]))
         else:
             pretrained_state(path, backbone, config["choices"], config["backbone"])
     except CheckpointError as error:
@@ -221,6 +223,6 @@ def backbone_of_teacher(given: Distillation, channels: int) -> Backbone:
         return backbone
     with meta_device():
         backbone = Timm(given.teacher, native=given.kind != "feature", in_channels=channels)
-    state = published_weights(given.weights, f"{TEACHER}.weights")
-    fitting_state(state, backbone, f"{TEACHER}.weights={given.weights}")
+    published = published_weights(given.weights, backbone, f"{TEACHER}.weights")
+    fitting_state(published.state, backbone, f"{TEACHER}.weights={given.weights}")
     return backbone

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parcnet_train.checkpoints.finite import refuse_non_finite
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
@@ -214,8 +215,8 @@ def pretrained_state(
         The state dict, and the values of the file's backbone that differ from this run's.
 
     Raises:
-        CheckpointError: If the file is not a checkpoint, or its backbone does not fit; the message
-            names every entry that differs.
+        CheckpointError: If the file is not a checkpoint, or its backbone does not fit or has values
+            that are not finite; the message names every entry that differs.
     """
     key = "backbone.pretrained"
     checkpoint = read_checkpoint(checkpoint_in(path, key=key), key)
@@ -224,6 +225,7 @@ def pretrained_state(
         for name, value in model_state(checkpoint).items()
         if name.startswith(BACKBONE)
     }
+    refuse_non_finite(state, f"{BACKBONE}{PRETRAINED}={path}")
     own = backbone.state_dict()
     state = {
         name: value

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from parcnet_train.checkpoints.checkpoints import PRETRAINED, WEIGHTS
-from parcnet_train.checkpoints.published_files import read_published
+from parcnet_train.checkpoints.checkpoints import BACKBONE, PRETRAINED, WEIGHTS
+from parcnet_train.checkpoints.published_files import (
+    OwnCheckpointError,
+    Published,
+    read_published,
+)
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.adapt import adapted_weights
@@ -18,12 +21,13 @@ from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
-from parcnet_train.runs.releases import is_ours, is_weights, located, weights_in
+from parcnet_train.runs.directories import checkpoint_in
+from parcnet_train.runs.releases import is_ours, is_weights, located
 
 log = logging.getLogger(__name__)
 
 
-def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str, Tensor] | None:
+def published_state(settings: Mapping[str, Any], backbone: Backbone) -> Published | None:
     """Return the state dict of the library's network that a training starts from.
 
     Args:
@@ -35,14 +39,14 @@ def published_state(settings: Mapping[str, Any], backbone: Backbone) -> dict[str
         and `backbone.pretrained` name no weights of a library.
 
     Raises:
-        CheckpointError: If the library cannot load its weights.
+        CheckpointError: If the library cannot load its weights, or the file cannot be read.
     """
     if not isinstance(backbone, LibraryNetwork):
         return None
     if settings.get(WEIGHTS) is not None:
-        return backbone.library_state()
+        return Published(backbone.library_state())
     path = settings.get(PRETRAINED)
-    return None if path is None else state_of_file(path)
+    return None if path is None else published_pretrained(path, backbone)
 
 
 def origin_of(settings: Mapping[str, Any]) -> str:
@@ -51,54 +55,47 @@ def origin_of(settings: Mapping[str, Any]) -> str:
     return f"backbone.{key}={settings[key]}"
 
 
-def published_file(path: str, key: str) -> Path:
-    """Return the file of a library's weights.
+def published_pretrained(path: str, backbone: LibraryNetwork) -> Published | None:
+    """Read the weights of a library that `backbone.pretrained` names.
 
     Args:
-        path: The file itself, a folder in the layout of timm, or the name of one on the hub.
-        key: Config key that has this value, for the message.
+        path: See `published_weights`.
+        backbone: Backbone that they are for.
+
+    Returns:
+        The weights; None if it names a checkpoint, a run or a release of this package.
 
     Raises:
-        CheckpointError: If the hub's folder is neither in the cache nor can be downloaded.
+        CheckpointError: If the file cannot be read.
     """
-    found = located(path, key)
-    return (weights_in(found) if found.is_dir() else None) or found
+    key = f"{BACKBONE}{PRETRAINED}"
+    file = checkpoint_in(path, key=key)
+    is_run = located(path, key).is_dir() and not is_weights(file)
+    if is_run or is_ours(file):
+        return None
+    try:
+        return published_weights(path, backbone, key)
+    except OwnCheckpointError:
+        return None
 
 
-def state_of_file(path: str) -> dict[str, Tensor] | None:
-    """Read a state dict; None if the file is a checkpoint or a release of this package.
+def published_weights(path: str, backbone: LibraryNetwork, key: str) -> Published:
+    """Read weights of a library.
 
     Args:
-        path: See `published_file`.
-
-    Raises:
-        CheckpointError: If the weights of a library's release cannot be read.
-    """
-    key = f"backbone.{PRETRAINED}"
-    file = published_file(path, key)
-    if not is_weights(file):
-        try:
-            return read_published(file)[0]
-        except CheckpointError:
-            return None
-    return None if is_ours(file) else published_weights(path, key)
-
-
-def published_weights(path: str, key: str) -> dict[str, Tensor]:
-    """Read a state dict.
-
-    Args:
-        path: See `published_file`.
+        path: File of a library, folder in the layout of the Hugging Face hub, or its name there.
+        backbone: Backbone that they are for.
         key: Config key that names the file, for the message.
 
     Raises:
+        OwnCheckpointError: If the file is a checkpoint of this package.
         CheckpointError: If the file is no state dict.
     """
-    file = published_file(path, key)
+    file, names = checkpoint_in(path, key=key), backbone.state_dict().keys()
     try:
-        return read_published(file)[0]
+        return read_published(file, lambda state: len(backbone.adopt(state)[0].keys() & names))
     except CheckpointError as error:
-        raise CheckpointError(f"{key}={error}") from error
+        raise type(error)(f"{key}={error}") from error
 
 
 def fitting_state(
@@ -123,15 +120,27 @@ def fitting_state(
     return own, classifier
 
 
-def load_published(model: Model, state: Mapping[str, Tensor], origin: str) -> None:
+def log_taken(published: Published, origin: str) -> None:
+    """Log which weights of a file were taken, unless it contains no others."""
+    if str(published):
+        log.info("%s: %s", origin, published)
+
+
+def load_published(model: Model, published: Published, origin: str) -> None:
     """Load a library's state dict into a model; the classifier too, if the model has its own.
+
+    Args:
+        model: Model of this run.
+        published: State dict of the library's whole network.
+        origin: Key and value that name the weights, for the messages.
 
     Raises:
         CheckpointError: If it is not that of the backbone.
     """
     backbone: Any = model.backbone
-    own, classifier = fitting_state(state, backbone, origin)
+    own, classifier = fitting_state(published.state, backbone, origin)
     backbone.load_state_dict(own)
+    log_taken(published, origin)
     log.info("the backbone starts from %s: %s", origin, backbone.preprocessing())
     if not isinstance(model.head, Native):
         return

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from parcnet_train.checkpoints.releases import read_release
 from parcnet_train.checkpoints.renamed import renamed
+from parcnet_train.checkpoints.safe_loading import load_safely
 from parcnet_train.errors import CheckpointError, reason_of
 from parcnet_train.runs.releases import is_weights
 
@@ -32,14 +31,14 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     if is_weights(path):
         return read_release(path, key)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_safely(path)
     except OSError as error:
         raise CheckpointError(
             f"{key}={path}: the file cannot be read: {reason_of(error)}; expected a checkpoint "
             "file, such as RUN/checkpoints/best.ckpt"
         ) from error
-    except Exception as error:  # on other files, the unpickler raises nearly any exception
-        raise CheckpointError(f"{key}={path}: the file is not a checkpoint of PyTorch") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}={path}: {error}") from error
     lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
     if lacking:
         raise CheckpointError(

@@ -47,8 +47,7 @@ def convert(
     """Convert a published file to a checkpoint of this package.
 
     Args:
-        source: File with a state dict or training checkpoint; `.safetensors`, or a file written by
-            `torch.save`.
+        source: File or folder with a state dict or training checkpoint, see `read_published`.
         target: Path of the checkpoint; the file must not exist.
         publisher: Key of `LAYOUTS`.
         backbone: Backbone config of the same network.
@@ -77,8 +76,10 @@ def convert(
         raise CheckpointError(
             f"{target} {reason}, and nothing is overwritten. Fix: name another target"
         )
-    published, taken = read_published(source)
-    entries = translate(published, layout)
+    with meta_device():
+        known = build_model(config, 2).state_dict().keys()  # names do not depend on the classes
+    published = read_published(source, lambda state: len(translate(state, layout).keys() & known))
+    entries = translate(published.state, layout)
     first_class = FIRST_CLASSES.get(task)
     names = read_classes(classes, first_class) if classes else None
     count = count_classes(entries, choices["task"], has_native_head(config), source)
@@ -100,13 +101,13 @@ def convert(
             "names_classes": names is not None,
             "epoch": -1,  # no epoch was trained by this package
             "global_step": 0,
-            "converted": {"from": publisher, "file": source.name, "entry": taken},
+            "converted": {"from": publisher, "file": source.name, "entry": published.entry},
             "parcnet_train_version": __version__,
         },
     )
     return (
         f"{target}: {backbone} for {task}, {count} classes, {len(state)} tensors"
-        f"{f', taken from {taken} of the training checkpoint' if taken else ''}"
+        f"{f', {published}' if str(published) else ''}"
         f"{'' if layout.bgr_stem is None else '; first convolution converted from BGR to RGB'}"
     )
 

@@ -16,7 +16,8 @@ from parcnet_train.files import read_regular
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+INDEX_SUFFIX = ".safetensors.index.json"
+INDEX = f"model{INDEX_SUFFIX}"
 CARD = "README.md"
 OURS = "parcnet_train"  # section of `config.json` that timm does not know
 
@@ -49,13 +50,13 @@ def weights_in(folder: Path) -> Path | None:
 
 def is_weights(path: Path) -> bool:
     """Return whether a file has the name of a release's weights."""
-    return path.suffix == ".safetensors" or path.name == INDEX
+    return path.name.endswith((".safetensors", INDEX_SUFFIX))
 
 
-def is_ours(weights: Path) -> bool:
-    """Return whether `action=release` has written the folder of a file of weights."""
+def is_ours(path: Path) -> bool:
+    """Return whether a file is the weights of a release that `action=release` has written."""
     try:
-        return OURS in read_config(weights.parent)
+        return is_weights(path) and OURS in read_config(path.parent)
     except CheckpointError:
         return False
 

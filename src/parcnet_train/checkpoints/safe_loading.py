@@ -1,0 +1,56 @@
+"""Reading of files written by `torch.save`, without executing anything in them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from parcnet_train.errors import CheckpointError
+
+# What a file may contain besides tensors and plain values: the arguments of a command line, as in
+# timm's checkpoints, and NumPy's numbers and arrays of numbers, as metrics often are. The functions
+# that rebuild them have one module in NumPy 1 and another one in NumPy 2. Data types of objects and
+# records are left out.
+NUMBERS = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
+REBUILDERS = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+ALLOWED: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.ndarray,
+    *NUMBERS,
+    *(
+        (function, f"{module}.multiarray.{function.__name__}")
+        for function in REBUILDERS
+        for module in ("numpy.core", "numpy._core")
+    ),
+]
+
+
+def load_safely(path: Path) -> Any:
+    """Read a file written by `torch.save` onto the CPU.
+
+    Returns:
+        Tensors and plain values; besides these, the file may contain what `ALLOWED` lists.
+
+    Raises:
+        OSError: If the file cannot be read.
+        CheckpointError: If it is no such file, or it contains anything else; the message is the
+            reason, and names the first class or function that is not allowed.
+    """
+    try:
+        with torch.serialization.safe_globals(ALLOWED):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # on other files, the unpickler raises nearly any exception
+        if found := re.search(r"(GLOBAL |got <class ')([\w.]+)", str(error)):
+            raise CheckpointError(
+                f"the file contains {found[2]}; expected tensors, plain values, NumPy's numbers or "
+                "argparse.Namespace, since nothing in a file is executed"
+            ) from error
+        raise CheckpointError("the file is not a checkpoint of PyTorch") from error

@@ -1,0 +1,137 @@
+"""Files with code are refused, wherever weights are read, and nothing in them is executed."""
+
+import argparse
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import parcnet_train
+from converting import SETTINGS
+from faults import assert_one_is
+from parcnet_train.checkpoints.published import published_weights
+from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.checkpoints.safe_loading import load_safely
+from parcnet_train.conversion.convert import convert
+from parcnet_train.errors import CheckpointError
+from parcnet_train.models.backbones.timm import Timm
+from running import TINY, faults_of
+
+PLANTED = "executed"  # file that executed code would write
+
+
+class Call:
+    """Pickled as the call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Arguments(argparse.Namespace):
+    """A namespace with code of its own."""
+
+    def __setstate__(self, state):
+        Path(PLANTED).touch()
+
+
+SYSTEM = Call(os.system, f"touch {PLANTED}")
+EVAL = Call(eval, f"open({PLANTED!r}, 'w')")
+HOSTILE = {
+    "system": (SYSTEM, f"{os.system.__module__}.system"),
+    "eval": (EVAL, "contains eval"),
+    "method": (Call(Path.touch, Path(PLANTED)), "getattr"),
+    "subclass": (Arguments(lr=0.1), "test_safe_loading.Arguments"),
+    "inside": (argparse.Namespace(lr=EVAL), "contains eval"),
+    "array": (np.array([SYSTEM], dtype=object), "numpy.dtypes.ObjectDType"),
+    "record": (np.zeros(1, "V8"), "numpy.dtypes.VoidDType"),
+    "loading": (Call(torch.load, PLANTED), "torch.serialization.load"),
+    "pickle": (Call(pickle.loads, pickle.dumps(EVAL)), "pickle.loads"),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not Path(PLANTED).exists()
+
+
+def test_the_planted_code_works():
+    pickle.loads(pickle.dumps(SYSTEM, protocol=2))
+    assert Path(PLANTED).exists()
+    Path(PLANTED).unlink()
+
+
+def crafted(kind):
+    """Write a file that is a checkpoint of this package and a state dict, but for one value."""
+    network = {"a": torch.zeros(1)}
+    own = {"config": {}, "choices": {}, "class_names": [], "epoch": 1}
+    torch.save({"state_dict": network, **own, "args": HOSTILE[kind][0]}, "crafted.pt")
+    return Path("crafted.pt")
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_values_are_refused_by_their_names(kind):
+    with pytest.raises(CheckpointError) as caught:
+        load_safely(crafted(kind))
+    assert HOSTILE[kind][1] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(SYSTEM),
+        pickle.dumps(SYSTEM, protocol=0),
+        pickle.dumps(SYSTEM, protocol=2),
+        # Attributes of what is allowed are not.
+        b"\x80\x02cargparse\nNamespace.__init__.__globals__\n.",
+        b"\x80\x02cargparse\n_sys\n.",
+        b"\x80\x02cnumpy\nload\nX\x01\x00\x00\x00a\x85R.",
+    ],
+)
+def test_bare_pickles_are_refused(content):
+    Path("bare.bin").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a checkpoint of PyTorch|the file contains"):
+        load_safely(Path("bare.bin"))
+
+
+@pytest.mark.parametrize("kind", ["system", "subclass"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: convert(path, Path("never.ckpt"), **SETTINGS),
+        lambda path: published_weights(str(path), Timm("test_efficientnet"), "key"),
+        parcnet_train.load,
+        read_checkpoint,
+    ],
+    ids=["converter", "published", "load", "checkpoint"],
+)
+def test_every_reader_refuses_hostile_files(read, kind):
+    with pytest.raises(CheckpointError, match=HOSTILE[kind][1]):
+        read(crafted(kind))
+    assert not Path("never.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("backbone=timm", "backbone.name=test_efficientnet", "backbone.pretrained=crafted.pt"),
+        ("backbone.pretrained=crafted.pt",),
+        ("recipe.distillation={teacher: test_efficientnet, weights: crafted.pt}",),
+        ("recipe.distillation={teacher: crafted.pt}",),
+        ("action=test", "ckpt=crafted.pt"),
+        ("ckpt=crafted.pt",),
+    ],
+    ids=["pretrained of timm", "pretrained", "teacher of timm", "teacher", "test", "resume"],
+)
+def test_every_key_that_names_weights_refuses_hostile_files(overrides):
+    crafted("system")
+    faults = faults_of(*TINY, *overrides)
+    assert_one_is(f"crafted.pt … the file contains {HOSTILE['system'][1]}; expected …", faults)
