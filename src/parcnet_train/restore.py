@@ -22,8 +22,12 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
     """Load the model of a checkpoint, ready to be called on images.
 
     Args:
-        path: Checkpoint file of this package, or run directory, whose best checkpoint is loaded.
+        path: Checkpoint file of this package; run directory, whose best checkpoint is loaded; or
+            folder that `action=release` has written, also `hf-hub:OWNER/NAME` or
+            `hf-hub:OWNER/NAME@REVISION`: such a folder on the Hugging Face hub, from its cache if
+            it is there.
         ema: Whether to load the EMA weights if the run has them; false loads the trained weights.
+            A release has only one of them.
         packages: Names of the packages whose classes a checkpoint may use as backbone and head; add
             your own.
 
@@ -35,7 +39,8 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
 
     Raises:
         CheckpointError: If the file cannot be read, names anything but classes of those packages,
-            or its weights do not fit the network that it names.
+            or its weights do not fit the network that it names; also if those of a release have
+            another checksum than its `config.json` says.
     """
     file = checkpoint_in(path)
     return restore(read_checkpoint(file), file, ema, packages)
@@ -48,14 +53,7 @@ def restore(
     packages: Sequence[str] = ("parcnet_train",),
 ) -> Model:
     """Return the model of a checkpoint that has been read; see `load`."""
-    for part in ("backbone", "head"):
-        for target in named_targets(checkpoint["config"][part]):
-            if not is_class_of(target, packages):
-                raise CheckpointError(
-                    f"ckpt={path}: its {part} is {target}; expected a class of "
-                    f"{', '.join(packages)}. Fix: if you trust the file, use load(..., "
-                    f"packages=[...]), or on the command line add its {part}=..."
-                )
+    refuse_other_classes(checkpoint, f"ckpt={path}", packages)
     model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
     state = model_state(checkpoint, ema)
     if lines := weight_differences(state, model.state_dict()):
@@ -71,6 +69,29 @@ def restore(
     name, names = config["choices"]["task"], checkpoint["class_names"]
     model.predictor = predictor_of(name, names, size, config["task"], config.get("data") or {})
     return model.eval()
+
+
+def refuse_other_classes(
+    checkpoint: Mapping[str, Any], origin: str, packages: Sequence[str] = ("parcnet_train",)
+) -> None:
+    """Check that backbone and head of a checkpoint name only classes of some packages.
+
+    Args:
+        checkpoint: Checkpoint as read from its file, which is not trusted.
+        origin: Key and value that name the file, for the message.
+        packages: Names of the packages.
+
+    Raises:
+        CheckpointError: If they name anything else.
+    """
+    for part in ("backbone", "head"):
+        for target in named_targets(checkpoint["config"][part]):
+            if not is_class_of(target, packages):
+                raise CheckpointError(
+                    f"{origin}: its {part} is {target}; expected a class of "
+                    f"{', '.join(packages)}. Fix: if you trust the file, use load(..., "
+                    f"packages=[...]), or on the command line add its {part}=..."
+                )
 
 
 def restore_for(path: Path, targets: Sequence[str]) -> tuple[Model, dict[str, Any]]:

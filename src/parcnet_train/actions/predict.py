@@ -6,8 +6,9 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,12 +55,7 @@ def predict(config: Config) -> Results:
     settings, paths = section(Predict, config), section(Paths, config)
     output, ckpt = Path(paths.output), checkpoint_of(run_spec(config))
     model, checkpoint = restore_for(ckpt, named_classes(config))
-    predictor = model.predictor
-    if not isinstance(predictor, Predictor):
-        raise CheckpointError(
-            f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; expected "
-            "classification, detection or segmentation"
-        )
+    predictor = predictor_in(model, checkpoint, ckpt)
     refuse_not_finite(model, ckpt)
     if any(text.lstrip("+").startswith(f"{MAX_PIXELS}=") for text in config["overrides"]):
         predictor.max_pixels = value_of(config, MAX_PIXELS)
@@ -108,6 +104,25 @@ def predict(config: Config) -> Results:
             print(f"error: {failure}", file=sys.stderr)
         sys.exit(1)
     return results
+
+
+def predictor_in(model: Model, checkpoint: Mapping[str, Any], ckpt: Path) -> Predictor:
+    """Return the predictor of a model.
+
+    Args:
+        model: Network of the checkpoint.
+        checkpoint: Content of its file.
+        ckpt: The file.
+
+    Raises:
+        CheckpointError: If its task is a custom one, which has no predictor.
+    """
+    if not isinstance(model.predictor, Predictor):
+        raise CheckpointError(
+            f"ckpt={ckpt}: its task is {checkpoint['choices']['task']}; expected "
+            "classification, detection or segmentation"
+        )
+    return model.predictor
 
 
 def refuse_not_finite(model: Model, ckpt: Path) -> None:

@@ -83,7 +83,7 @@ def load_teacher(settings: Settings, class_names: Sequence[str]) -> tuple[Model,
     Raises:
         CheckpointError: If it cannot be read, or has other classes than the student.
     """
-    path = checkpoint_in(settings.teacher)
+    path = checkpoint_in(settings.teacher, key=KEY)
     checkpoint = read_checkpoint(path, KEY)
     if settings.kind != "feature":
         refuse_other_outputs(checkpoint, class_names, settings)

@@ -47,6 +47,7 @@ from parcnet_train.check.weights import (
     wrong_checkpoint,
     wrong_classes,
     wrong_pretrained,
+    wrong_results,
     wrong_teacher,
 )
 from parcnet_train.config.compose import RECORDED, SCHEMA, schema_of_target
@@ -163,6 +164,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_checkpoint: ("backbone", "head", "paths", "ckpt", "action"),
     wrong_classes: ("data", "recipe", "task", "paths", "ckpt", "action"),
     wrong_pretrained: ("backbone", "ckpt", "action"),
+    wrong_results: ("action", "ckpt", "paths", "release"),
     wrong_teacher: ("backbone", "recipe", "task", "action"),
     wrong_device: ("trainer",),
     wrong_strategy: ("trainer",),

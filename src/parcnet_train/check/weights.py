@@ -37,7 +37,7 @@ from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.base import Backbone
-from parcnet_train.restore import restore_for
+from parcnet_train.restore import refuse_other_classes, restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
     NEWEST,
@@ -46,6 +46,7 @@ from parcnet_train.runs.directories import (
     evaluated_by,
     reads_checkpoint,
 )
+from parcnet_train.runs.evaluations import evaluation_of
 from parcnet_train.targets import locate
 from parcnet_train.tasks.distillation import compared_levels
 
@@ -76,7 +77,7 @@ def wrong_checkpoint(config: Config) -> Iterator[Fault]:
         return
     try:
         spec = run_spec(config)
-        if config["action"] == "predict":
+        if not ACTIONS[config["action"]].network:
             restore_for(checkpoint_of(spec), named_classes(config))
             return
         for path in evaluated_by(spec):
@@ -108,6 +109,22 @@ def wrong_classes(config: Config) -> Iterator[Fault]:
         check_same_classes(checkpoint, class_names, path)
     except CheckpointError as error:
         yield Fault("ckpt", str(error))
+
+
+def wrong_results(config: Config) -> Iterator[Fault]:
+    """Report results that are not those of the released checkpoint."""
+    run, ckpt = config["release"]["results"], config["ckpt"]
+    if config["action"] != "release" or run is None or ckpt in (None, NEWEST):
+        return
+    try:
+        path = checkpoint_of(run_spec(config))
+        epoch = read_checkpoint(path)["epoch"] + 1
+    except CheckpointError:  # `wrong_checkpoint` reports it
+        return
+    try:
+        evaluation_of(run, path, epoch)
+    except CheckpointError as error:
+        yield Fault("release.results", str(error))
 
 
 def wrong_pretrained(config: Config) -> Iterator[Fault]:
@@ -188,12 +205,14 @@ def backbone_of_teacher(given: Distillation, channels: int) -> Backbone:
         channels: Number of channels of the student's images.
 
     Raises:
-        CheckpointError: If its checkpoint or its weights cannot be read, or it was trained with
-            images of other channels.
+        CheckpointError: If its checkpoint or its weights cannot be read, it names classes of other
+            packages, or it was trained with images of other channels.
         ConfigError: If timm has no network of that name.
     """
     if given.weights is None:
-        checkpoint = read_checkpoint(checkpoint_in(given.teacher), f"{TEACHER}.teacher")
+        key = f"{TEACHER}.teacher"
+        checkpoint = read_checkpoint(checkpoint_in(given.teacher, key=key), key)
+        refuse_other_classes(checkpoint, f"{key}={given.teacher}")
         with meta_device():
             backbone = build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
         if backbone.in_channels != channels:

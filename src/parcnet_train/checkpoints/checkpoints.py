@@ -205,8 +205,8 @@ def pretrained_state(
     """Return the weights that `backbone.pretrained` names; EMA weights if the file has them.
 
     Args:
-        path: Checkpoint of this package, trained or converted, with any head and any classes; or
-            run directory, whose best checkpoint is used.
+        path: Checkpoint of this package, trained or converted, with any head and any classes; run
+            directory, whose best checkpoint is used; or release.
         backbone: Backbone of this run.
         choices: Name of the chosen config of every group of this run, for the message.
         arguments: Arguments of the backbone in the configuration of this run.
@@ -218,7 +218,8 @@ def pretrained_state(
         CheckpointError: If the file is not a checkpoint, or its backbone does not fit or has values
             that are not finite; the message names every entry that differs.
     """
-    checkpoint = read_checkpoint(checkpoint_in(path), key="backbone.pretrained")
+    key = "backbone.pretrained"
+    checkpoint = read_checkpoint(checkpoint_in(path, key=key), key)
     state = {
         name.removeprefix(BACKBONE): value
         for name, value in model_state(checkpoint).items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +14,6 @@ from parcnet_train.checkpoints.published_files import (
     Published,
     read_published,
 )
-from parcnet_train.checkpoints.safetensors_files import weights_in
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.adapt import adapted_weights
@@ -23,6 +21,8 @@ from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
+from parcnet_train.runs.directories import checkpoint_in
+from parcnet_train.runs.releases import is_ours, is_weights, located
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +58,23 @@ def origin_of(settings: Mapping[str, Any]) -> str:
 def published_pretrained(path: str, backbone: LibraryNetwork) -> Published | None:
     """Read the weights of a library that `backbone.pretrained` names.
 
+    Args:
+        path: See `published_weights`.
+        backbone: Backbone that they are for.
+
     Returns:
-        The weights; None if it names a checkpoint or a run of this package.
+        The weights; None if it names a checkpoint, a run or a release of this package.
 
     Raises:
         CheckpointError: If the file cannot be read.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir() and weights_in(folder) is None:  # a run
+    key = f"{BACKBONE}{PRETRAINED}"
+    file = checkpoint_in(path, key=key)
+    is_run = located(path, key).is_dir() and not is_weights(file)
+    if is_run or is_ours(file):
         return None
     try:
-        return published_weights(path, backbone, f"{BACKBONE}{PRETRAINED}")
+        return published_weights(path, backbone, key)
     except OwnCheckpointError:
         return None
 
@@ -77,7 +83,7 @@ def published_weights(path: str, backbone: LibraryNetwork, key: str) -> Publishe
     """Read weights of a library.
 
     Args:
-        path: File of a library.
+        path: File of a library, folder in the layout of the Hugging Face hub, or its name there.
         backbone: Backbone that they are for.
         key: Config key that names the file, for the message.
 
@@ -85,11 +91,9 @@ def published_weights(path: str, backbone: LibraryNetwork, key: str) -> Publishe
         OwnCheckpointError: If the file is a checkpoint of this package.
         CheckpointError: If the file is no state dict.
     """
-    names = backbone.state_dict().keys()
+    file, names = checkpoint_in(path, key=key), backbone.state_dict().keys()
     try:
-        return read_published(
-            Path(path).expanduser(), lambda state: len(backbone.adopt(state)[0].keys() & names)
-        )
+        return read_published(file, lambda state: len(backbone.adopt(state)[0].keys() & names))
     except CheckpointError as error:
         raise type(error)(f"{key}={error}") from error
 

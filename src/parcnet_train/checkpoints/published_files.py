@@ -13,13 +13,9 @@ from torch import Tensor
 from parcnet_train.checkpoints.finite import refuse_non_finite
 from parcnet_train.checkpoints.reading import KEYS
 from parcnet_train.checkpoints.safe_loading import load_safely
-from parcnet_train.checkpoints.safetensors_files import (
-    INDEX_SUFFIX,
-    read_safetensors,
-    read_sharded,
-    weights_in,
-)
+from parcnet_train.checkpoints.safetensors_files import read_safetensors, read_sharded
 from parcnet_train.errors import CheckpointError, reason_of, shortened
+from parcnet_train.runs.releases import INDEX_SUFFIX, weights_in
 
 State = Mapping[str, Tensor]
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from parcnet_train.checkpoints.releases import read_release
 from parcnet_train.checkpoints.renamed import renamed
 from parcnet_train.checkpoints.safe_loading import load_safely
 from parcnet_train.errors import CheckpointError, reason_of
+from parcnet_train.runs.releases import is_weights
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 
@@ -20,12 +22,14 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     """Read a checkpoint of this package onto the CPU, without executing anything in it.
 
     Args:
-        path: File to read.
+        path: File to read; the weights of a release are read with the `config.json` beside them.
         key: Config key that names the file, for the message.
 
     Raises:
         CheckpointError: If the file is not a checkpoint of this package.
     """
+    if is_weights(path):
+        return read_release(path, key)
     try:
         checkpoint = load_safely(path)
     except OSError as error:

@@ -9,15 +9,6 @@ from torch import Tensor
 
 from parcnet_train.errors import CheckpointError, first_line, listed, reason_of
 
-INDEX_SUFFIX = ".safetensors.index.json"
-# Files of a folder that have its weights, the first one that exists.
-IN_FOLDER = (f"model{INDEX_SUFFIX}", "model.safetensors")
-
-
-def weights_in(folder: Path) -> Path | None:
-    """Return the file with the weights of a folder, in the layout of the Hugging Face hub."""
-    return next((folder / name for name in IN_FOLDER if (folder / name).is_file()), None)
-
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a `.safetensors` file onto the CPU.

@@ -35,6 +35,7 @@ from parcnet_train.config.action_sections import (
     Predict,
     Prepare,
     Profile,
+    Release,
     Report,
     Watch,
 )
@@ -252,6 +253,7 @@ class Config:
         report: Section of action=report, action=compare and action=watch.
         watch: Section of action=watch.
         export: Section of action=export.
+        release: Section of action=release.
         prepare: Section of action=prepare.
         paths: Folders that a run writes into.
     """
@@ -280,5 +282,6 @@ class Config:
     report: Report
     watch: Watch
     export: Export
+    release: Release
     prepare: Prepare
     paths: Paths

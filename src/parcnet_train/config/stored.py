@@ -80,10 +80,10 @@ def read_stored(ckpt: str) -> Stored | None:
     """Read a checkpoint's configuration; None if it is unreadable, which `check` reports.
 
     Args:
-        ckpt: Checkpoint file or run directory.
+        ckpt: Checkpoint file, run directory or release.
     """
-    path = checkpoint_in(ckpt)
     try:
+        path = checkpoint_in(ckpt)
         state = path.stat()
         return _read(path, state.st_mtime_ns, state.st_size)
     except (OSError, CheckpointError):

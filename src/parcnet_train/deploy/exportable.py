@@ -165,19 +165,8 @@ class Exportable(nn.Module):
             PRECISION: "float32",
             "task": self.task,
             "class_names": list(class_names),
-            "image_size": list(self.size),
-            "input": f"{words_of(self.in_channels)}, {INPUTS[self.preprocess]}",
-            "channels": self.in_channels,
-            LAYOUT: "NHWC" if self.preprocess else "NCHW",
-            "type": "uint8" if self.preprocess else "float32",
-            # The input is (pixel * scale - mean) / std; mean and deviation of the network's own are
-            # applied in the file.
-            "scale": 1 if self.preprocess else 1 / 255,
-            "mean": [0.0] * self.in_channels,
-            "std": [1.0] * self.in_channels,
+            **about_input(self.size, self.in_channels, preparation, self.preprocess),
         }
-        if preparation is not None:
-            words |= {**preparation, "interpolation": "bilinear, not antialiased"}
         if self.decoding is not None:
             words["boxes"] = "left, top, right, bottom as shares of the input, best first"
         elif isinstance(head := getattr(self.network, "head", None), FixedSSDLite):
@@ -189,6 +178,37 @@ class Exportable(nn.Module):
     ) -> dict[str, str]:
         """Return the metadata of a file as text, see `about`."""
         return as_text(self.about(class_names, preparation))
+
+
+def about_input(
+    size: Size,
+    channels: int,
+    preparation: Mapping[str, Any] | None = None,
+    preprocess: bool = False,
+) -> dict[str, Any]:
+    """Return how a network is fed, as the metadata of a file and of a release say.
+
+    Args:
+        size: Height and width of the images, in pixels.
+        channels: Number of channels of the images.
+        preparation: How an image becomes the network's input; see `Predictor.about`.
+        preprocess: Whether the network takes pixels as cameras deliver them.
+    """
+    words: dict[str, Any] = {
+        "image_size": list(size),
+        "input": f"{words_of(channels)}, {INPUTS[preprocess]}",
+        "channels": channels,
+        LAYOUT: "NHWC" if preprocess else "NCHW",
+        "type": "uint8" if preprocess else "float32",
+        # The input is (pixel * scale - mean) / std; mean and deviation of the network's own are
+        # applied in the network.
+        "scale": 1 if preprocess else 1 / 255,
+        "mean": [0.0] * channels,
+        "std": [1.0] * channels,
+    }
+    if preparation is not None:
+        words |= {**preparation, "interpolation": "bilinear, not antialiased"}
+    return words
 
 
 def as_text(about: Mapping[str, Any]) -> dict[str, str]:

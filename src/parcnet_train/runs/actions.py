@@ -110,6 +110,14 @@ ACTIONS = {
             reads_data=compares_or_calibrates,
         ),
         Action(
+            "release",
+            f"{A}.release.release.release",
+            section="release",
+            reads_data=never,
+            folder=True,
+            network=False,
+        ),
+        Action(
             "profile",
             f"{A}.profile.profile",
             section="profile",

@@ -28,6 +28,7 @@ from parcnet_train.distributed.processes import is_restarted, place
 from parcnet_train.errors import CheckpointError
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.runs.actions import ACTIONS, SECTIONS, action_of
+from parcnet_train.runs.releases import located, weights_in
 
 LAST = Path("checkpoints") / "last.ckpt"
 RESULTS = "results.json"
@@ -130,7 +131,7 @@ def find_checkpoint(
     """Return the checkpoint file that `ckpt=` refers to.
 
     Args:
-        ckpt: Value of `ckpt`: `last`, a checkpoint file, or a run directory.
+        ckpt: Value of `ckpt`: `last`, or as in `checkpoint_in`.
         runs: Root folder of all runs, which is searched for `last`.
         action: Name of the action. Trainings use the last checkpoint of a run, others the best.
         task: Task of the run that `last` refers to; None: any.
@@ -185,10 +186,21 @@ def newest_run(
     return next(reversed(by_start(trained)), None)
 
 
-def checkpoint_in(path: str | Path, wanted: Path = BEST) -> Path:
-    """Return a checkpoint file: the path itself, or the wanted file of a run directory."""
-    path = Path(path).expanduser()
-    return path / wanted if path.is_dir() else path
+def checkpoint_in(path: str | Path, wanted: Path = BEST, key: str = "ckpt") -> Path:
+    """Return a checkpoint file.
+
+    Args:
+        path: The file itself, a run directory, the folder of a release, or its name on the hub.
+        wanted: File of a run directory.
+        key: Config key that has this value, for the message.
+
+    Raises:
+        CheckpointError: If the hub's folder is neither in the cache nor can be downloaded.
+    """
+    found = located(path, key)
+    if not found.is_dir():
+        return found
+    return weights_in(found) or found / wanted
 
 
 def by_start(folders: Iterable[Path]) -> list[Path]:

@@ -1,0 +1,1 @@
+"""`action=release`: a checkpoint as a folder to publish."""
