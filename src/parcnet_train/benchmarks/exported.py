@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from parcnet_train.deploy.exportable import ALL_VALUES, Exportable, FileOptions, Images, Scheme
 from parcnet_train.deploy.formats.formats import FORMATS, Format
+from parcnet_train.deploy.formats.onnx import quietly
 from parcnet_train.deploy.runtimes import SUFFIXES
 from parcnet_train.deploy.standalone.workers import WorkerError, footprint_of
 from parcnet_train.errors import ConfigError, TrainingError, first_line
@@ -26,7 +28,9 @@ FORMAT_OF = {
     for name, form in FORMATS.items()
     if (suffix := Path(f"file{form.suffixes[0]}").suffix) in SUFFIXES
 }
-INT8 = "int8"  # baked and quantized; of the other forms, `plain` has all parts as they are trained
+# Forms besides `baked`: all parts as they are trained; baked and quantized.
+PLAIN, INT8 = "plain", "int8"
+NEW_EXPORTER = "onnxscript"  # needed by torch's newer ONNX exporter, which unbaked networks need
 INT8_RUNTIMES = [name for name, each in FORMAT_OF.items() if FORMATS[each].quantizable is not None]
 OPTIONS = FileOptions(dynamic_batch=False)
 
@@ -82,6 +86,11 @@ def refuse_missing(candidates: Sequence[Candidate]) -> None:
                 f"benchmark.runtimes={each.runtime}: {', '.join(missing)} is not installed. Fix: "
                 f"pip install 'parcnet-train[{FORMAT_OF[each.runtime]}]'"
             )
+        if each.form == PLAIN and form.from_onnx and find_spec(NEW_EXPORTER) is None:
+            raise ConfigError(
+                f"benchmark.forms={PLAIN}: {NEW_EXPORTER} is not installed, which writes files of "
+                f"benchmark.runtimes={each.runtime}. Fix: pip install {NEW_EXPORTER}"
+            )
 
 
 def write_files(
@@ -111,14 +120,16 @@ def write_files(
     """
     paths, exportables = {}, {}
     for each in candidates:
-        key = (each.backbone, each.form != "plain")
+        key = (each.backbone, each.form != PLAIN)
         if key not in exportables:
             exportables[key] = Exportable(networks[each.backbone], size, is_baked=key[1])
         ending = "" if each.form == "baked" else f"-{each.form}"
         name = f"{each.backbone}-{exportables[key].task}{ending}-{size[0]}x{size[1]}"
         path = folder / f"{name}{each.format.suffixes[0]}"
         try:
-            write_file(each, exportables[key], path, calibration, scheme)
+            with quietly(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of networks as they were trained, tracing warns
+                write_file(each, exportables[key], path, calibration, scheme)
         except RuntimeError as error:  # torch's errors are RuntimeErrors too
             log.warning("%s is left out, since it cannot be written: %s", each, first_line(error))
         else:

@@ -212,7 +212,7 @@ def serve() -> None:
     """Answer the requests of a `Worker` until it is gone; this is its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which ends us
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    with open(os.devnull, "wb") as nothing:
+    with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 1)  # what runtimes print is no answer
     runtime, threads = sys.argv[2:]
     models = Models(runtime, int(threads))
