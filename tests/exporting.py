@@ -6,6 +6,7 @@ import torch
 from lively import lively, used_to_images
 from parcnet_train.deploy.exportable import DEFAULTS, Exportable, as_input
 from parcnet_train.deploy.formats.formats import FORMATS
+from parcnet_train.deploy.formats.onnx import record
 from running import TINY
 
 NAMES = ["background", *(f"class {n}" for n in range(1, 10))]
@@ -15,6 +16,12 @@ def written(form, model, size, path, file_options=DEFAULTS, **options):
     network = Exportable(model, size, **options)
     FORMATS[form].write(network, path, network.description(NAMES), file_options)
     return FORMATS[form].open(path)
+
+
+def write_network(network, size, path):
+    """Write any network of torch as an ONNX file for one image, with the output `logits`."""
+    model = record(network, torch.zeros(1, 3, *size), ["logits"])
+    path.write_bytes(model.SerializeToString())
 
 
 def images_of(size, number=2):

@@ -2,47 +2,75 @@
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from parcnet_train.benchmarks.latency import (
-    Candidate,
-    Latencies,
-    difference,
-    time_networks,
-    torch_threads,
-)
+from bundles import make_bundle
+from lively import lively
+from parcnet_train.benchmarks import latency
+from parcnet_train.benchmarks.exported import Candidate, Footprint
+from parcnet_train.benchmarks.latency import Latencies, difference, fastest, time_networks
+from parcnet_train.errors import TrainingError
 
-
-class Network(nn.Module):
-    def forward(self, images):
-        return images.mean(dim=(2, 3))
+FOOTPRINT = Footprint(1000, 2.5, None)
 
 
-def test_every_candidate_is_timed_as_often_as_asked(tmp_path):
-    candidate = Candidate("mean", "plain", "pytorch")
-    found = time_networks({"mean": Network()}, (8, 16), [candidate], tmp_path, 1, 3, 1)
-    assert len(found.milliseconds[candidate]) == 3
-    assert found.differences == {candidate: 0}
-    assert [each.name for each in tmp_path.iterdir()] == ["time_models.py"]
+@pytest.fixture
+def of_bundle(tmp_path, monkeypatch):
+    """Time files of a made-up runtime, by the words in them."""
+
+    def measure(**files):
+        _, paths = make_bundle(tmp_path, **files)
+        candidates = {Candidate(name, "baked", "onnxruntime"): paths[name] for name in files}
+        monkeypatch.setattr(latency, "write_files", lambda *_: candidates)
+        network = lively("parcnet_xs", "classification", "backbone.depths=[1,1,1]", classes=3)
+        networks = dict.fromkeys(files, network)
+        return time_networks(networks, (32, 32), list(candidates), tmp_path, 1, 3, 1)
+
+    return measure
 
 
-def test_results_have_a_key_for_each_candidate_and_number():
+def test_every_candidate_is_timed_as_often_as_asked(of_bundle):
+    found = of_bundle(first="", second="")
+    assert [len(times) for times in found.milliseconds.values()] == [3, 3]
+    assert found.differences.keys() == found.footprints.keys() == found.milliseconds.keys()
+    assert found.footprints[Candidate("first", "baked", "onnxruntime")].bytes == 0
+
+
+def test_a_process_that_ends_is_an_error_of_one_line(of_bundle):
+    with pytest.raises(
+        TrainingError, match=r"^onnxruntime: its process ended with signal 9.*dying"
+    ):
+        of_bundle(good="", dying="dies")
+
+
+def test_results_have_a_key_for_each_candidate_and_value():
     candidate = Candidate("parcnet_s", "baked", "mnn")
-    found = Latencies((8, 8), {candidate: [1.0, 3.0, 2.0]}, {candidate: 1e-6}, None)
+    found = Latencies(
+        (8, 8), {candidate: [1.0, 3.0, 2.0]}, {candidate: 1e-6}, {candidate: FOOTPRINT}, None
+    )
     results = dict(found.results())
-    assert results["latency/parcnet_s/baked/mnn/milliseconds"] == 2
-    assert results["latency/parcnet_s/baked/mnn/difference"] == 1e-6
+    key = "latency/parcnet_s/baked/mnn"
+    assert results[f"{key}/milliseconds"] == 2
+    assert results[f"{key}/difference"] == 1e-6
+    assert results[f"{key}/bytes"] == 1000
+    assert results[f"{key}/load_milliseconds"] == 2.5
+    assert results[f"{key}/peak_memory_bytes"] is None
+    assert results["best/parcnet_s/float32"] == "baked/mnn"
+
+
+def test_fastest_runtime_of_each_precision():
+    times = {
+        ("a", "baked", "mnn"): [1.0, 1.0, 9.0],
+        ("a", "plain", "ncnn"): [2.0, 2.0, 2.0],
+        ("a", "int8", "mnn"): [5.0],
+        ("b", "baked", "mnn"): [7.0],
+    }
+    given = {Candidate(*each): value for each, value in times.items()}
+    by_median = {key: each.runtime for key, each in fastest(given).items()}
+    assert by_median == {("a", "float32"): "mnn", ("a", "int8"): "mnn", ("b", "float32"): "mnn"}
+    assert fastest(given, 90)["a", "float32"].runtime == "ncnn"
 
 
 def test_differences_are_in_units_of_the_standard_deviation():
     expected = np.array([[1.0, 3.0]])  # whose standard deviation is 1
     found = np.array([[1.0, 3.25]])
     assert difference(found, expected) == pytest.approx(0.25)
-
-
-def test_torch_has_its_threads_back():
-    before = torch.get_num_threads()
-    with torch_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-    assert torch.get_num_threads() == before

@@ -1,6 +1,7 @@
 """Parts of pages that a command writes."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,9 @@ def test_pages_have_the_parts_of_the_scripts(script):
     (part,) = re.findall(r'^PART = "(\w+)"$', text, re.MULTILINE)
     (page,) = set(re.findall(r"--write (docs/[\w/]+\.md)", text))
     assert f"<!-- {part}: begin -->\n" in (ROOT / page).read_text("utf-8")
+
+
+def test_the_page_has_the_parts_of_the_latencies():
+    parts = runpy.run_path(str(ROOT / "scripts" / "measure_latency.py"))["PARTS"]
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    assert [part for part in parts if f"<!-- {part}: begin -->\n" not in page] == []

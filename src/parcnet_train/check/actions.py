@@ -14,6 +14,7 @@ from parcnet_train.deploy.exportable import OPSET, OUTPUTS
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
 from parcnet_train.errors import DataError, Fault
 from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
+from parcnet_train.runs.actions import times_images
 
 Config = dict[str, Any]
 
@@ -59,12 +60,37 @@ def wrong_input(config: Config) -> Iterator[Fault]:
 
 def wrong_target(config: Config) -> Iterator[Fault]:
     """Report a benchmark that does not support the task."""
-    target, task = config["benchmark"]["target"], config["choices"]["task"]
+    if config["action"] != "benchmark":
+        return
+    settings, task = config["benchmark"], config["choices"]["task"]
+    target = settings["target"]
     measured = TASK_OF.get(target, task)
-    if config["action"] == "benchmark" and task != measured:
+    if times_images(settings):
+        yield from wrong_stream(config)
+    elif task != measured:
         yield Fault(
             "benchmark.target",
             f"benchmark.target={target}: it does not support task={task}; expected task={measured}",
+        )
+
+
+def wrong_stream(config: Config) -> Iterator[Fault]:
+    """Report what MLPerf's protocol lacks, or does not use."""
+    key, task = "benchmark.protocol=mlperf_mobile", config["choices"]["task"]
+    if config["ckpt"] is None:
+        yield Fault(
+            "ckpt", f"{key}: it times a trained network, whose accuracy it measures. Fix: ckpt=RUN"
+        )
+    if task not in OUTPUTS:
+        yield Fault(
+            "task",
+            f"{key}: it does not know the outputs of task={task}; expected "
+            f"task={'|'.join(OUTPUTS)}",
+        )
+    if config["benchmark"]["backbones"] is not None:
+        yield Fault(
+            "benchmark.backbones",
+            f"{key}: it times the network of ckpt; expected benchmark.backbones=null",
         )
 
 

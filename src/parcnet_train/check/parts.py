@@ -23,7 +23,7 @@ from parcnet_train.data.channels import RGB
 from parcnet_train.deploy.formats.formats import data_is_optional
 from parcnet_train.detection.evaluators import MOST
 from parcnet_train.errors import CheckpointError, ConfigError, DataError, Fault, first_line
-from parcnet_train.runs.actions import ACTIONS
+from parcnet_train.runs.actions import ACTIONS, times_images
 from parcnet_train.targets import locate
 
 Config = dict[str, Any]
@@ -293,13 +293,13 @@ def wrong_data(config: Config) -> Iterator[Fault]:
     is_export = config["action"] == "export"
     if is_export and data_is_optional(config["export"]):
         return
-    is_int8 = (
-        is_export
-        and value_of(config, "export.precision") == "int8"
-        and value_of(config, "export.calibration") is None
+    is_stream = config["action"] == "benchmark" and times_images(config["benchmark"])
+    is_int8 = value_of(config, "export.calibration") is None and (
+        (is_export and value_of(config, "export.precision") == "int8")
+        or (is_stream and "int8" in config["benchmark"]["forms"])
     )
     is_training = config["action"] == "check" or is_int8
-    action = "fit" if is_training else config["action"]
+    action = "fit" if is_training else "test" if is_stream else config["action"]
     try:
         data = build_data(config)
         data.check_files(action)

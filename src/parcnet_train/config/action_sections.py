@@ -85,10 +85,12 @@ class Benchmark:
         image_size: Image size in pixels; null: 256, or the size of the checkpoint's training.
         keep_memory: Whether freed memory is reused on CPUs, as in training.
         backbones: Backbones to time (latency); null: those of Table 3, or the checkpoint's own.
+        protocol: Rules of the latency: those of the paper's Table 3, or of MLPerf Mobile's single
+            stream, which needs a trained network.
         runtimes: Runtimes to time (latency).
         forms: Forms of the networks to time (latency).
         threads: Threads of one inference, each pinned to a core (latency).
-        iterations: Number of inferences of each network (latency).
+        iterations: Number of inferences of each network (latency by the paper's protocol).
         compile: Whether train_step is also timed under torch.compile.
         teacher: Backbone of the teacher (distillation).
     """
@@ -110,7 +112,10 @@ class Benchmark:
     image_size: Pixels | None
     keep_memory: bool
     backbones: Annotated[Words, MinLen(1), Each] | None
-    runtimes: Annotated[list[Literal["pytorch", "onnxruntime", "openvino", "mnn"]], MinLen(1), Each]
+    protocol: Literal["paper", "mlperf_mobile"]
+    runtimes: Annotated[
+        list[Literal["pytorch", "onnxruntime", "openvino", "mnn", "ncnn"]], MinLen(1), Each
+    ]
     forms: Annotated[list[Literal["baked", "plain", "int8"]], MinLen(1), Each]
     threads: Count
     iterations: Count

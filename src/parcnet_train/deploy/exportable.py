@@ -104,6 +104,8 @@ class Exportable(nn.Module):
             offsets. This module then outputs the candidates of every class except the background,
             `(C, K, 4)` boxes and `(C, K)` scores; NMS is added in the file.
         preprocess: Whether the network takes pixels as cameras deliver them, `(B, H, W, C)` uint8.
+        is_baked: Whether the network is baked; otherwise its parts are as they were trained, only
+            to see what baking gives.
 
     Attributes:
         names: Names of the file's outputs.
@@ -116,13 +118,14 @@ class Exportable(nn.Module):
         argmax: bool = False,
         decoding: Decoding | None = None,
         preprocess: bool = False,
+        is_baked: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.argmax, self.decoding = size, argmax, decoding
-        self.preprocess = preprocess
+        self.preprocess, self.is_baked = preprocess, is_baked
         self.in_channels = model.in_channels
         self.task: str = getattr(model.head, "task", "classification")
-        self.network = bake(model, size)
+        self.network = bake(model, size) if is_baked else model
         self.names = OUTPUTS[self.task]
         if argmax:
             self.names = CLASSES

@@ -1,24 +1,13 @@
-"""Inference and timing of exported files in their own runtimes.
+"""Inference of exported files in their own runtimes.
 
-This module needs only NumPy and a runtime. It is also a script: copied beside the files, it times
-them on a Raspberry Pi or a phone, where this package is not installed:
-
-    python time_models.py *.onnx --threads 1 --iterations 100
+The text of this module is copied into the scripts beside exported files, so it must run with Python
+3.9, NumPy and one of the runtimes alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib.metadata
 import json
-import os
-import platform
-import random
-import re
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +17,28 @@ Arrays = dict[str, Any]  # NumPy arrays by name
 Run = Callable[[Any], Arrays]
 
 INPUT = "images"
-WARMUP = 10  # rounds that are not timed
-ITERATIONS = 100  # as in the paper's Table 3
-SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn", ".param": "ncnn"}
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN", "ncnn": "ncnn"}
+SUFFIXES = {
+    ".pt2": "pytorch",
+    ".onnx": "onnxruntime",
+    ".xml": "openvino",
+    ".mnn": "mnn",
+    ".param": "ncnn",
+}
+PACKAGES = {
+    "pytorch": "torch",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+}
+DESCRIPTION = "description.json"  # inside a file of torch.export
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
     """Open a file for inference on the CPU, in float32.
 
     Args:
-        runtime: Name of the runtime: onnxruntime, openvino or mnn.
+        runtime: Name of the runtime, a key of `OPENERS`.
         path: Path of the file.
         threads: Number of threads per inference.
 
@@ -49,6 +49,25 @@ def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
         ModuleNotFoundError: If the runtime is not installed.
     """
     return OPENERS[runtime](path, threads)
+
+
+def open_program(path: Path, threads: int) -> Run:
+    """Open a file of torch.export with torch, whose processes have one number of threads for all.
+
+    It is that of `OMP_NUM_THREADS`, which is set for the process; `threads` changes nothing.
+    """
+    import torch
+
+    texts = {DESCRIPTION: ""}
+    module = torch.export.load(path, extra_files=texts).module()
+    names = json.loads(texts[DESCRIPTION])["outputs"]
+
+    def run(images: Any) -> Arrays:
+        with torch.inference_mode():
+            outputs = module(torch.from_numpy(images))
+        return {name: output.numpy() for name, output in zip(names, outputs)}
+
+    return run
 
 
 def open_onnx(path: Path, threads: int) -> Run:
@@ -138,217 +157,9 @@ def open_ncnn(path: Path, threads: int) -> Run:
 
 
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
+    "pytorch": open_program,
     "onnxruntime": open_onnx,
     "openvino": open_openvino,
     "mnn": open_mnn,
     "ncnn": open_ncnn,
 }
-
-
-def take_turns(
-    runs: Mapping[Any, Callable[[], object]], iterations: int, warmup: int = WARMUP
-) -> dict[Any, list[float]]:
-    """Time several inferences, interleaved: every round runs all of them in a new random order.
-
-    Other work on the machine then affects all of them alike. Each timed run follows an untimed one
-    of the same inference, so that the caches are as in a loop of only this inference, and no
-    threads of the previous one are still active.
-
-    Args:
-        runs: Inferences by name.
-        iterations: Number of timed rounds.
-        warmup: Number of untimed rounds before them.
-
-    Returns:
-        The milliseconds of every iteration, by name.
-    """
-    times: dict[Any, list[float]] = {name: [] for name in runs}
-    for turn in range(warmup + iterations):
-        for name, run in random.sample(list(runs.items()), len(runs)):
-            run()
-            start = time.perf_counter()
-            run()
-            if turn >= warmup:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def summary(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Return the statistics of a model's times that are reported."""
-    median, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
-    return {
-        "milliseconds": median,
-        "milliseconds_p90": p90,
-        "milliseconds_p99": p99,
-        "milliseconds_min": min(milliseconds),
-    }
-
-
-@contextlib.contextmanager
-def pinned(threads: int) -> Iterator[list[int] | None]:
-    """Pin this process to as many of its cores as it has threads, if the system supports it.
-
-    The last cores are used: the first one handles the interrupts, and on processors with different
-    kinds of cores the last ones are the fast ones.
-
-    Yields:
-        The indices of the cores; None if pinning is not supported.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield None
-        return
-    before = os.sched_getaffinity(0)
-    cores = sorted(before)[-threads:]
-    keep_on(cores)
-    try:
-        yield cores
-    finally:
-        keep_on(before)
-
-
-def keep_on(cores: Any) -> None:
-    """Bind every existing thread to these cores; new threads inherit the setting."""
-    tasks = Path("/proc/self/task")
-    for thread in [int(each.name) for each in tasks.glob("*")] or [0]:
-        with contextlib.suppress(OSError):  # the thread has ended
-            os.sched_setaffinity(thread, cores)
-
-
-def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
-    """Return the hardware and software that a measured time depends on.
-
-    Args:
-        threads: Number of threads per inference.
-        cores: Indices of the cores that the process was pinned to.
-    """
-    first = cores[0] if cores else 0
-    frequency = Path(f"/sys/devices/system/cpu/cpu{first}/cpufreq")
-    return {
-        "hardware/cpu": cpu_model(),
-        "hardware/board": words_of(Path("/proc/device-tree/model")),
-        "hardware/cores": os.cpu_count(),
-        "hardware/threads": threads,
-        "hardware/pinned_to": None if cores is None else list(cores),
-        "hardware/governor": words_of(frequency / "scaling_governor"),
-        "hardware/largest_khz": words_of(frequency / "cpuinfo_max_freq"),
-        "system": platform.platform(),
-        "python_version": platform.python_version(),
-        "numpy_version": np.__version__,
-        **{f"{name}_version": version_of(package) for name, package in PACKAGES.items()},
-    }
-
-
-def cpu_model() -> str:
-    """Return the processor's name, as the system reports it."""
-    # As in runs/environment.py: this file is copied to devices without the rest of the package.
-    for line in (words_of(Path("/proc/cpuinfo")) or "").splitlines():
-        if line.startswith(("model name", "Hardware")):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def words_of(path: Path) -> str | None:
-    """Return the text of a system file, None if there is no such file."""
-    try:
-        return path.read_text(errors="replace").strip("\0\n ")
-    except OSError:
-        return None
-
-
-def version_of(package: str) -> str | None:
-    """Return the version of a package, None if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def size_of(path: Path, otherwise: Sequence[int]) -> tuple[int, int]:
-    """Return the image height and width at the end of a file's name, `...-256x192.onnx`."""
-    found = re.findall(r"(\d+)x(\d+)", path.stem)
-    height, width = found[-1] if found else otherwise
-    return int(height), int(width)
-
-
-def arguments() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Time exported models, interleaved, batch size 1.")
-    parser.add_argument(
-        "files", nargs="+", type=Path, help=f"exported files ({', '.join(SUFFIXES)})"
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="threads per inference, default: %(default)s"
-    )
-    parser.add_argument(
-        "--iterations", type=int, default=ITERATIONS, help="timed rounds, default: %(default)s"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=WARMUP, help="untimed first rounds, default: %(default)s"
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        default=(256, 256),
-        metavar=("HEIGHT", "WIDTH"),
-        help="image size of files whose names do not end in it (-256x192), default: 256 256",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("latency.json"),
-        help="JSON file to write, default: %(default)s",
-    )
-    given = parser.parse_args()
-    for file in given.files:
-        if file.suffix not in SUFFIXES or not file.is_file():
-            parser.error(f"{file}: expected an existing file that ends in {', '.join(SUFFIXES)}")
-        if version_of(package := PACKAGES[SUFFIXES[file.suffix]]) is None:
-            parser.error(f"{file}: {package} is not installed. Fix: pip install {package}")
-    if min(given.threads, given.iterations) < 1 or given.warmup < 0:
-        parser.error("--threads and --iterations must be at least 1, --warmup at least 0")
-    return given
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically: it gets its name only when all of it is on disk."""
-    # As in files.py, which is not on a device either.
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def main() -> None:
-    """Time the files, print one line for each, and write a JSON file."""
-    given = arguments()
-    generator = np.random.default_rng(0)
-    runs: dict[str, Callable[[], object]] = {}
-    with pinned(given.threads) as cores:
-        for file in given.files:
-            images = generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
-            model = open_model(SUFFIXES[file.suffix], file, given.threads)
-            try:
-                model(images)
-            except Exception as error:  # each runtime has errors of its own
-                sys.exit(
-                    f"error: {file}: it does not take float32 images {images.shape}: {error}. Fix: "
-                    "export it with export.preprocess=false and data.channels=3"
-                )
-            runs[file.name] = lambda model=model, images=images: model(images)  # type: ignore[misc]
-        times = take_turns(runs, given.iterations, given.warmup)
-    results = {**machine(given.threads, cores), "iterations": given.iterations}
-    print(f"{results['hardware/cpu']}, threads: {given.threads}, times in milliseconds")
-    print(f"{'median':>9} {'p90':>9} {'p99':>9}  file")
-    for name, each in times.items():
-        statistics = summary(each)
-        print(" ".join(f"{value:9.3f}" for value in list(statistics.values())[:3]), f" {name}")
-        results.update({f"latency/{name}/{key}": value for key, value in statistics.items()})
-    write_whole(given.output, json.dumps(results, indent=2) + "\n")
-    print(f"results written to {given.output}")
-
-
-if __name__ == "__main__":
-    main()

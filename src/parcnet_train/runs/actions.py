@@ -24,7 +24,14 @@ def never(section: Section | None) -> bool:
 
 def times_data(section: Section | None) -> bool:
     """Return whether a benchmark reads data."""
-    return section is not None and section.get("target") in ("loader", "overhead")
+    if section is None:
+        return False
+    return section.get("target") in ("loader", "overhead") or times_images(section)
+
+
+def times_images(section: Section) -> bool:
+    """Return whether a benchmark times a trained network on images of its validation set."""
+    return section.get("target") == "latency" and section.get("protocol") == "mlperf_mobile"
 
 
 def examines(section: Section | None) -> bool:

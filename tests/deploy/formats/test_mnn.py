@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from exporting import detector_of_all_scores, images_of, written
+from exporting import detector_of_all_scores, images_of, write_network, written
 from lively import lively, used_to_images
-from parcnet_train.benchmarks.latency import write_network
 from parcnet_train.deploy.bake.bake import bake
 from parcnet_train.deploy.exportable import Decoding
 from parcnet_train.deploy.formats.mnn import read_description, write_mnn

@@ -2,7 +2,8 @@
 
 import pytest
 
-from parcnet_train.benchmarks.latency import Candidate, Latencies
+from parcnet_train.benchmarks.exported import Candidate, Footprint
+from parcnet_train.benchmarks.latency import Latencies
 from parcnet_train.report.console.latency import (
     beside_table3,
     draw_latencies,
@@ -22,7 +23,9 @@ def latencies():
         Candidate("parcnet_s", *MNN): [7.0, 8.0, 9.0],
         Candidate("mobilevit_xs", *ONNX): [1.0, 2.0, 3.0],
     }
-    return Latencies((256, 192), times, dict.fromkeys(times, 2e-6), [1])
+    differences = dict.fromkeys(times, 2e-6)
+    footprints = dict.fromkeys(times, Footprint(17_300_000, 120.4, 65_000_000))
+    return Latencies((256, 192), times, differences, footprints, [1])
 
 
 def test_speedup_is_the_median_over_interleaved_rounds(latencies):
@@ -34,6 +37,17 @@ def test_speedup_is_the_median_over_interleaved_rounds(latencies):
         assert (ours[first + 1][MNN].milliseconds, ours[first + 1][MNN].times_faster) == (8, None)
         assert MNN not in ours[first]
     assert ours[5] == ours[6] == {}
+
+
+def test_best_column_compares_the_fastest_runtimes(latencies):
+    ours = beside_table3(latencies)
+    slower, faster = (ours[row]["best", "float32"] for row in (1, 2))
+    assert (slower.milliseconds, slower.runtime) == (50, "baked/onnxruntime")
+    assert (faster.milliseconds, faster.runtime) == (8, "baked/mnn")
+    assert faster.times_faster == pytest.approx(40 / 7)  # median of 40/7, 90/8 and 50/9
+    results = dict(table3_results(latencies))
+    assert results["table3/row2/best/float32/runtime"] == "baked/mnn"
+    assert "table3/row2/best/int8/milliseconds" not in results
 
 
 def test_results_contain_paper_and_measured_values(latencies):
@@ -50,14 +64,16 @@ def test_tables_show_what_was_not_run(latencies, capsys):
     print_latencies("title", latencies)
     print_table3(latencies)
     lines = capsys.readouterr().out.splitlines()
-    (mnn,) = [line for line in lines if " mnn " in line and "8.00" in line]
-    assert all(number in mnn for number in ("parcnet_s", "8.80", "8.98", "2e-06"))
+    (mnn,) = [line for line in lines if " mnn " in line and "8.98" in line]
+    assert all(number in mnn for number in ("parcnet_s", "8.80", "8.98", "2e-06", "17.3", "120"))
+    assert max(map(len, lines[: lines.index(mnn)])) <= 100
+    assert "parcnet_s: fastest in float32: mnn (baked), 8.00 ms" in lines
     parc = [line for line in lines if "ParC-Net-S" in line]
     papers = ("353 (1.29x)", "98 (3.76x)")
     assert all(paper in line for paper, line in zip(papers, parc, strict=True))
     assert all("40.0 (1.50x)" in line and "8.00 " in line for line in parc)
     (resnet,) = [line for line in lines if " ResNet50 " in line]
-    assert resnet.count("not run") == 2
+    assert resnet.count("not run") == 3  # two runtimes, and the best one
 
 
 def test_latencies_are_drawn_as_png(latencies, tmp_path):

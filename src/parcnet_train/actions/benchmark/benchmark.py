@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from parcnet_train.actions.benchmark.latency import composed, latencies
+from parcnet_train.actions.benchmark.mlperf import streams
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks import (
     detection,
@@ -45,14 +46,16 @@ def benchmark(config: Config) -> Results:
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs. It may
-            be that of a checkpoint, whose weights are not read: no time depends on them. Data are
-            read to time the loader and the overhead only.
+            be that of a checkpoint, whose weights are read only for MLPerf's protocol: no other
+            time depends on them. Data are read to time the loader and the overhead, and for that
+            protocol.
 
     Returns:
         What `results.json` holds.
     """
     pl.seed_everything(config["seed"], verbose=False)
     settings = section(Benchmark, config)
+    is_stream = settings.protocol == "mlperf_mobile"
     # Latencies are those of devices without a GPU, and no evaluator uses one.
     on_cpu = settings.target in ("latency", "evaluation")
     device = device_of("cpu" if on_cpu else config["trainer"]["accelerator"])
@@ -67,7 +70,7 @@ def benchmark(config: Config) -> Results:
         "detection": partial(detectors, config, device),
         "evaluation": partial(evaluators, settings),
         "distillation": partial(teachers, config, device),
-        "latency": partial(latencies, config),
+        "latency": partial(streams if is_stream else latencies, config),
     }
     results = {
         **about(config),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.benchmarks.latency import INT8_RUNTIMES, Candidate, time_networks
+from parcnet_train.benchmarks.exported import INT8, INT8_RUNTIMES, Candidate
+from parcnet_train.benchmarks.latency import time_networks
 from parcnet_train.build import Config, benchmarked_size, build_model, height_and_width
 from parcnet_train.check.config import check
 from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.compose import compose_plain
 from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
-from parcnet_train.deploy.runtimes import machine
+from parcnet_train.deploy.standalone.timing import machine
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.report.console.latency import (
@@ -24,6 +26,8 @@ from parcnet_train.report.console.latency import (
     print_table3,
     table3_results,
 )
+
+log = logging.getLogger(__name__)
 
 CLASSES = 1000
 # Backbones of the paper's Table 3.
@@ -43,10 +47,7 @@ def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     """
     settings, output = section(Benchmark, config), Path(section(Paths, config).output)
     size, threads = height_and_width(benchmarked_size(config)[1]), settings.threads
-    if threads > own_cores():
-        raise ConfigError(
-            f"benchmark.threads={threads}: expected 1 to {own_cores()}, the cores of this process"
-        )
+    refuse_threads(threads)
     if settings.backbones is None and config["ckpt"] is not None:
         configs = {config["choices"]["backbone"]: config}
     else:
@@ -67,10 +68,23 @@ def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     draw_latencies(title, found, output / PICTURE)
     print(f"files, and a script that times them elsewhere: {output / FOLDER}")
     yield from about.items()
+    yield "protocol", settings.protocol
     yield "iterations", settings.iterations
     yield "image_size", list(size)
     yield from found.results()
     yield from table3_results(found)
+
+
+def refuse_threads(threads: int) -> None:
+    """Refuse more threads than this process has cores.
+
+    Raises:
+        ConfigError: If there are more.
+    """
+    if threads > own_cores():
+        raise ConfigError(
+            f"benchmark.threads={threads}: expected 1 to {own_cores()}, the cores of this process"
+        )
 
 
 def candidates_of(
@@ -78,18 +92,23 @@ def candidates_of(
 ) -> list[Candidate]:
     """Return what is timed: every combination, but int8 only in runtimes that have it.
 
+    The runtimes without int8 are logged.
+
     Raises:
         ConfigError: If int8 is wanted and no runtime has it.
     """
-    if "int8" in forms and not set(INT8_RUNTIMES).intersection(runtimes):
+    if INT8 in forms and not set(INT8_RUNTIMES).intersection(runtimes):
         raise ConfigError(
             f"benchmark.forms: int8 is timed in {', '.join(INT8_RUNTIMES)}. Fix: add one to "
             "benchmark.runtimes"
         )
+    others = [each for each in runtimes if each not in INT8_RUNTIMES]
+    if INT8 in forms and others:
+        log.info("benchmark.forms: int8 is not timed in %s", ", ".join(others))
     return [
         Candidate(*each)
         for each in product(names, forms, runtimes)
-        if each[1] != "int8" or each[2] in INT8_RUNTIMES
+        if each[1] != INT8 or each[2] in INT8_RUNTIMES
     ]
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from parcnet_train.deploy.exportable import DEFAULTS, INPUT, Exportable, FileOptions
-from parcnet_train.deploy.runtimes import Arrays
+from parcnet_train.deploy.runtimes import DESCRIPTION, open_model
 from parcnet_train.files import write_whole
 
-DESCRIPTION = "description.json"  # inside the file
 NAMES = "outputs"  # key in the description
 
 
@@ -41,16 +40,22 @@ def write_program(
 
 
 class ProgramFile:
-    """A file of torch.export, run by torch on the CPU."""
+    """A file of torch.export, run by torch on the CPU.
+
+    Args:
+        path: Path of the file.
+        threads: Not used; the threads are those of this process.
+    """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        texts = {DESCRIPTION: ""}
-        self.module = torch.export.load(path, extra_files=texts).module()
-        self.metadata: dict[str, str] = json.loads(texts[DESCRIPTION])
+        self.metadata = read_description(path)
         self.names: list[str] = list(self.metadata[NAMES])
+        self.run = open_model("pytorch", path, threads)
 
-    def run(self, images: npt.NDArray[np.float32]) -> Arrays:
-        """Return the outputs for `(B, 3, H, W)` images, by name."""
-        with torch.no_grad():
-            outputs = self.module(torch.from_numpy(images))
-        return {name: each.numpy() for name, each in zip(self.names, outputs, strict=True)}
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read the description that `write_program` stored in a file, which is a ZIP archive."""
+    with zipfile.ZipFile(path) as archive:
+        (member,) = (name for name in archive.namelist() if name.endswith(f"/{DESCRIPTION}"))
+        description: dict[str, Any] = json.loads(archive.read(member))
+    return description

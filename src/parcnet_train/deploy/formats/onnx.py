@@ -52,7 +52,9 @@ def write_onnx(
     decoding = network.decoding
     names = network.names if decoding is None else CANDIDATES
     dynamic_batch = options.dynamic_batch and decoding is None
-    model = record(network, network.example(), names, dynamic_batch, opset=options.opset)
+    model = record(
+        network, network.example(), names, dynamic_batch, not network.is_baked, options.opset
+    )
     if decoding is not None:
         suppress_overlaps(model, decoding)
     if options.half:

@@ -1,4 +1,4 @@
-"""Scripts beside exported files: assembled from the modules of this folder."""
+"""Scripts beside exported files: assembled from the modules of this folder and `runtimes.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from parcnet_train.deploy import runtimes
-from parcnet_train.deploy.standalone import classification, common, detection, segmentation
+from parcnet_train.deploy.standalone import (
+    classification,
+    common,
+    detection,
+    segmentation,
+    timing,
+    workers,
+)
 from parcnet_train.files import write_whole
 
 OURS = "parcnet_train"
@@ -35,6 +42,20 @@ Written by parcnet-train {version}.
 """
 
 '''
+TIMER = "time_models.py"
+TIMER_HEADER = '''#!/usr/bin/env python3
+"""Time the exported files beside this script, without parcnet_train.
+
+    pip install numpy onnxruntime
+    python time_models.py --threads 1
+
+It times what the installed runtimes can run (onnxruntime, openvino, MNN, ...), and names the rest.
+"""
+
+'''
+TIMER_END = """if __name__ == "__main__":
+    serve() if sys.argv[1:2] == [SERVE] else main()
+"""
 PRINTED = {
     "classification": "the most probable classes",
     "detection": "the objects, with boxes as left, top, right, bottom in pixels of the image",
@@ -78,11 +99,7 @@ def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
     module, answer = ANSWERS[task]
     runtime = runtimes.SUFFIXES[Path(file).suffix]
     opener = runtimes.OPENERS[runtime]
-    imports, parts = set(), []
-    for each in (common, module):
-        its_imports, body = split(each)
-        imports |= its_imports
-        parts.append(body)
+    imports, parts = joined(common, module)
     head = HEADER.format(
         file=file,
         script=script,
@@ -100,6 +117,29 @@ def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
             f'if __name__ == "__main__":\n    main({opener.__name__}, {answer.__name__}, ABOUT)\n',
         ]
     )
+
+
+def write_timer(folder: Path) -> Path:
+    """Write the script that times the files of a folder, `time_models.py`.
+
+    Raises:
+        TrainingError: If the script cannot be written.
+    """
+    script = folder / TIMER
+    imports, parts = joined(runtimes, workers, timing)
+    text = [TIMER_HEADER + "\n".join(in_order(imports)), *parts, TIMER_END]
+    write_whole(script, "\n\n\n".join(text).encode())
+    return script
+
+
+def joined(*modules: ModuleType) -> tuple[set[str], list[str]]:
+    """Return all imports of some modules, and their texts; see `split`."""
+    imports, parts = set(), []
+    for each in modules:
+        its_imports, body = split(each)
+        imports |= its_imports
+        parts.append(body)
+    return imports, parts
 
 
 def split(module: ModuleType) -> tuple[set[str], str]:

@@ -10,15 +10,23 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from parcnet_train.benchmarks.latency import Candidate, Latencies
+from parcnet_train.benchmarks.exported import Candidate, Footprint
+from parcnet_train.benchmarks.latency import Latencies, fastest
 from parcnet_train.benchmarks.timing import Timing, in_digits
-from parcnet_train.deploy.runtimes import summary
+from parcnet_train.deploy.standalone.timing import summary
 from parcnet_train.files import write_whole
 from parcnet_train.report.paper.tables import TABLE_3, Row
 from parcnet_train.terminal import wide_console
 
-WIDTH = 120  # characters; the table of times needs them
+WIDTH = 100  # characters; the table of times needs them
+MB = 1e6
+BEST = "best"  # column of the fastest form and runtime of each network, in one precision
 TABLE_3_WIDTH, COLUMN_WIDTH = 75, 16  # characters of the paper's columns, of each of ours
+FOOTPRINT = ("MB", "load", "memory")  # columns
+FOOTPRINT_WORDS = (
+    "MB: size of the file; load: milliseconds to open it and to run it once; memory: peak of both "
+    "in MB, beyond the imported runtime"
+)
 BAR = 0.8  # height of a backbone's bars, relative to the distance between backbones
 PICTURE = "latency.png"
 
@@ -30,10 +38,12 @@ class Ours:
     Attributes:
         milliseconds: Median time of an image.
         times_faster: Speedup over the row above, the same network without ParC; None without one.
+        runtime: Form and runtime, if another row of the column has another one.
     """
 
     milliseconds: float
     times_faster: float | None
+    runtime: str | None = None
 
 
 def backbone_of(row: Row) -> str:
@@ -55,17 +65,32 @@ def beside_table3(latencies: Latencies) -> dict[int, dict[tuple[str, str], Ours]
     """Return our times of each row of Table 3, by form and runtime."""
     found: dict[int, dict[tuple[str, str], Ours]] = {row.number: {} for row in TABLE_3}
     timings = {each: Timing(tuple(t)) for each, t in latencies.milliseconds.items()}
-    for without, with_parc in pairs():
-        for column in columns_of(latencies):
-            first = timings.get(Candidate(backbone_of(without), *column))
-            second = timings.get(Candidate(backbone_of(with_parc), *column))
-            if first is not None:
-                found[without.number][column] = Ours(first.median, None)
-            if second is not None:
-                # Ratio within each interleaved round: other load on the machine affects both.
-                ratio = None if first is None else first.relative_to(second)
-                found[with_parc.number][column] = Ours(second.median, ratio)
+    best = {
+        (each.backbone, BEST, precision): each
+        for (_, precision), each in fastest(latencies.milliseconds).items()
+    }
+    for rows in pairs():
+        for column in (*columns_of(latencies), *best_columns(latencies)):
+            first, second = (
+                best.get((name, *column)) or Candidate(name, *column)
+                for name in map(backbone_of, rows)
+            )
+            for row, each in zip(rows, (first, second), strict=True):
+                if each not in timings:
+                    continue
+                ratio = None
+                if each is second and first in timings:
+                    # Within each interleaved round: other load on the machine affects both.
+                    ratio = timings[first].relative_to(timings[second])
+                name = f"{each.form}/{each.runtime}" if column[0] == BEST else None
+                found[row.number][column] = Ours(timings[each].median, ratio, name)
     return found
+
+
+def best_columns(latencies: Latencies) -> list[tuple[str, str]]:
+    """Return the columns of the fastest runtimes: one per precision that was timed."""
+    precisions = dict.fromkeys(each.precision for each in latencies.milliseconds)
+    return [(BEST, precision) for precision in precisions]
 
 
 def table3_results(latencies: Latencies) -> Iterator[tuple[str, float | str | None]]:
@@ -83,6 +108,8 @@ def table3_results(latencies: Latencies) -> Iterator[tuple[str, float | str | No
                 yield f"{key}/{'/'.join(column)}/milliseconds", each.milliseconds
                 if each.times_faster is not None:
                     yield f"{key}/{'/'.join(column)}/times_faster", each.times_faster
+                if each.runtime is not None:
+                    yield f"{key}/{'/'.join(column)}/runtime", each.runtime
 
 
 def paper_ratio(without: Row, with_parc: Row) -> float:
@@ -93,7 +120,7 @@ def paper_ratio(without: Row, with_parc: Row) -> float:
 
 
 def print_latencies(title: str, latencies: Latencies) -> None:
-    """Print one line per network, form and runtime.
+    """Print one line per network, form and runtime, and the fastest ones of each network.
 
     Args:
         title: Title of the table.
@@ -102,18 +129,37 @@ def print_latencies(title: str, latencies: Latencies) -> None:
     table = Table(title=f"{title}; milliseconds per image", title_justify="left")
     for heading in ("backbone", "form", "runtime"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("median", "p90", "p99", "differs"):
+    for heading in ("median", "p90", "p99", "differs", *FOOTPRINT):
         table.add_column(heading, justify="right", no_wrap=True)
     for each, times in latencies.milliseconds.items():
         median, p90, p99, _ = map(in_digits, summary(times).values())
         away = f"{latencies.differences[each]:.0e}"
-        table.add_row(each.backbone, each.form, each.runtime, median, p90, p99, away)
+        costs = footprint_cells(latencies.footprints[each])
+        table.add_row(each.backbone, each.form, each.runtime, median, p90, p99, away, *costs)
     console = wide_console(WIDTH)
     console.print(table)
     console.print(
         "differs: the largest difference of a logit to the trained network in PyTorch, in standard "
-        "deviations of the logits",
+        f"deviations of the logits; {FOOTPRINT_WORDS}",
         highlight=False,
+    )
+    for (backbone, precision), best in fastest(latencies.milliseconds).items():
+        median = in_digits(summary(latencies.milliseconds[best])["milliseconds"])
+        console.print(best_line(backbone, precision, best, f"{median} ms"), highlight=False)
+
+
+def best_line(backbone: str, precision: str, best: Candidate, time: str) -> str:
+    """Return the line that names the fastest form and runtime of a network."""
+    return f"{backbone}: fastest in {precision}: {best.runtime} ({best.form}), {time}"
+
+
+def footprint_cells(footprint: Footprint) -> tuple[str, str, str]:
+    """Return the cells of the columns `FOOTPRINT`."""
+    peak = footprint.peak_memory_bytes
+    return (
+        f"{footprint.bytes / MB:.1f}",
+        f"{footprint.load_milliseconds:.0f}",
+        "" if peak is None else f"{peak / MB:.0f}",
     )
 
 
@@ -126,7 +172,7 @@ def print_table3(latencies: Latencies) -> None:
         "above",
         title_justify="left",
     )
-    columns = columns_of(latencies)
+    columns = [*columns_of(latencies), *best_columns(latencies)]
     for heading in ("row", "network", "paper on", "size", "ms"):
         table.add_column(heading, no_wrap=True)
     for form, runtime in columns:

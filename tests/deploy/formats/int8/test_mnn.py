@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from exporting import write_network
 from lively import lively
-from parcnet_train.benchmarks.latency import write_network
 from parcnet_train.deploy.exportable import Exportable
 from parcnet_train.deploy.formats.int8 import mnn as mnn_int8
 from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn

@@ -1,0 +1,148 @@
+"""Turn latency benchmarks into their parts of docs/benchmarks.md: figures are never typed.
+
+A run by the paper's protocol becomes the part `latency`, those by MLPerf's protocol the part
+`mlperf`:
+
+    python -m parcnet_train action=benchmark benchmark.target=latency hydra.run.dir=RUN
+    python scripts/measure_latency.py RUN --write docs/benchmarks.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parcnet_train.report.console.latency import BEST, backbone_of
+from parcnet_train.report.measured import replace_part
+from parcnet_train.report.paper.tables import TABLE_3
+from parcnet_train.runs.directories import RESULTS
+
+Values = Mapping[str, Any]  # results.json
+MB = 1e6
+FOOTPRINT = "| file, MB | load, ms | memory, MB |"
+FOOTPRINT_LINE = "---:|---:|---:|"
+
+
+def main() -> None:
+    """Print the parts, and write them into a page if requested."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run of a benchmark")
+    parser.add_argument(
+        "--write", type=Path, help="Markdown file whose measured parts are replaced"
+    )
+    arguments = parser.parse_args()
+    found = [json.loads((run / RESULTS).read_text()) for run in arguments.runs]
+    if any("protocol" not in each for each in found):
+        parser.error(f"expected runs of benchmark.target=latency, with {RESULTS}")
+    for part, write in PARTS.items():
+        if runs := [each for each in found if each["protocol"] == PROTOCOLS[part]]:
+            text = "\n".join(line for run in runs for line in write(run))
+            print(text)
+            if arguments.write is not None:
+                replace_part(arguments.write, part, text)
+
+
+def about(run: Values) -> str:
+    """Return the machine and the versions of a run, as a sentence."""
+    runtimes = dict.fromkeys(runtime for _, _, runtime in candidates(run))
+    versions = ", ".join(f"{name} {run[f'{name}_version']}" for name in runtimes)
+    height, width = run["image_size"]
+    return (
+        f"{height}x{width}, {run['hardware/cpu']}, threads: {run['hardware/threads']}; "
+        f"{versions}; Python {run['python_version']}."
+    )
+
+
+def candidates(run: Values) -> list[tuple[str, str, str]]:
+    """Return backbone, form and runtime of everything that was timed."""
+    ends = "/milliseconds"
+    keys = [key.removesuffix(ends).split("/") for key in run if key.endswith(ends)]
+    return [(key[1], key[2], key[3]) for key in keys if key[0] == "latency"]
+
+
+def table_3(run: Values) -> Iterator[str]:
+    """Yield the lines of a run by the paper's protocol: times, then what the files cost."""
+    timed = candidates(run)
+    yield f"{about(run)} Medians of {run['iterations']} rounds in milliseconds."
+    rows = {backbone_of(row): row for row in reversed(TABLE_3)}  # of two devices, the first one
+    rows = {backbone: row for backbone, row in reversed(rows.items()) if backbone in names(timed)}
+    columns = dict.fromkeys((form, runtime) for _, form, runtime in timed)
+    for is_int8, precision in ((False, "float32"), (True, "int8")):
+        shown = [each for each in columns if (each[0] == "int8") == is_int8]
+        if not shown:
+            continue
+        titles = [f"{runtime}, {form}" for form, runtime in shown]
+        yield from ("", f"| {precision} | {' | '.join(titles)} | fastest |")
+        yield "|---" * (len(shown) + 2) + "|"
+        for row in rows.values():
+            keys = [*("/".join(each) for each in shown), f"{BEST}/{precision}"]
+            cells = [cell(run, f"table3/row{row.number}/{key}") for key in keys]
+            yield f"| {row.model} | {' | '.join(cells)} |"
+    yield from ("", f"| network | form | runtime {FOOTPRINT}", f"|---|---|---|{FOOTPRINT_LINE}")
+    for backbone, form, runtime in timed:
+        yield f"| {backbone} | {form} | {runtime} {footprint(run, (backbone, form, runtime))}"
+
+
+def names(timed: Sequence[tuple[str, str, str]]) -> set[str]:
+    """Return the backbones that were timed."""
+    return {backbone for backbone, _, _ in timed}
+
+
+def cell(run: Values, key: str) -> str:
+    """Return a time of Table 3 with the speedup over the row above, and the runtime if it varies.
+
+    Args:
+        run: Results of the run.
+        key: Key of the time without its last part.
+    """
+    if f"{key}/milliseconds" not in run:
+        return "not run"
+    text = f"{run[f'{key}/milliseconds']:.3g}"
+    if (ratio := run.get(f"{key}/times_faster")) is not None:
+        text += f" ({ratio:.2f}x)"
+    return text + (f", {run[f'{key}/runtime']}" if f"{key}/runtime" in run else "")
+
+
+def footprint(run: Values, candidate: tuple[str, str, str]) -> str:
+    """Return the cells of the columns `FOOTPRINT`."""
+    key = f"latency/{'/'.join(candidate)}"
+    peak = run[f"{key}/peak_memory_bytes"]
+    memory = "" if peak is None else f"{peak / MB:.0f}"
+    return f"| {run[f'{key}/bytes'] / MB:.1f} | {run[f'{key}/load_milliseconds']:.0f} | {memory} |"
+
+
+def mlperf(run: Values) -> Iterator[str]:
+    """Yield the lines of a run by MLPerf's protocol."""
+    metric, task = run["metric"], run["task"]
+    yield f"**{task.capitalize()}**: {run['backbone']}, {metric} {run['accuracy_pytorch']:.4f} in "
+    yield f"float32 in PyTorch. {run['images']:,} images of {about(run)}"
+    yield from ("", f"| runtime | form | p90, ms | median, ms | {metric} | share {FOOTPRINT}")
+    yield f"|---|---|---:|---:|---:|---:|{FOOTPRINT_LINE}"
+    for candidate in candidates(run):
+        key, (_, form, runtime) = f"latency/{'/'.join(candidate)}", candidate
+        share = run[f"{key}/accuracy_share"]
+        cells = [
+            f"{run[f'{key}/milliseconds_p90']:.3g}",
+            f"{run[f'{key}/milliseconds']:.3g}",
+            f"{run[f'{key}/accuracy']:.4f}",
+            ("" if share is None else f"{100 * share:.1f} %")
+            + ("" if run[f"{key}/accuracy_passed"] else ", too low"),
+        ]
+        yield f"| {runtime} | {form} | {' | '.join(cells)} {footprint(run, candidate)}"
+    best = [
+        f"{precision}: {run[key]}"
+        for precision in ("float32", "int8")
+        if (key := f"best/{run['backbone']}/{precision}") in run
+    ]
+    yield from ("", f"Fastest, of those that are accurate enough: {', '.join(best)}.", "")
+
+
+PARTS: dict[str, Callable[[Values], Iterator[str]]] = {"latency": table_3, "mlperf": mlperf}
+PROTOCOLS = {"latency": "paper", "mlperf": "mlperf_mobile"}
+
+
+if __name__ == "__main__":
+    main()

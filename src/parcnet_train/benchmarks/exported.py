@@ -1,0 +1,174 @@
+"""Files that are timed: networks in several forms, written for several runtimes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from parcnet_train.deploy.exportable import ALL_VALUES, Exportable, FileOptions, Images, Scheme
+from parcnet_train.deploy.formats.formats import FORMATS, Format
+from parcnet_train.deploy.formats.onnx import quietly
+from parcnet_train.deploy.runtimes import SUFFIXES
+from parcnet_train.deploy.standalone.workers import WorkerError, footprint_of
+from parcnet_train.errors import ConfigError, TrainingError, first_line
+from parcnet_train.files import scratch_folder
+from parcnet_train.models.model import Model
+from parcnet_train.sizes import Size
+
+log = logging.getLogger(__name__)
+
+# Export format of each runtime: the one whose files it opens.
+FORMAT_OF = {
+    SUFFIXES[suffix]: name
+    for name, form in FORMATS.items()
+    if (suffix := Path(f"file{form.suffixes[0]}").suffix) in SUFFIXES
+}
+# Forms besides `baked`: all parts as they are trained; baked and quantized.
+PLAIN, INT8 = "plain", "int8"
+NEW_EXPORTER = "onnxscript"  # needed by torch's newer ONNX exporter, which unbaked networks need
+INT8_RUNTIMES = [name for name, each in FORMAT_OF.items() if FORMATS[each].quantizable is not None]
+OPTIONS = FileOptions(dynamic_batch=False)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network in one form and one runtime.
+
+    Attributes:
+        backbone: Name of the backbone's config.
+        form: `baked`, `plain` or `int8`.
+        runtime: Name of the runtime, a key of `FORMAT_OF`.
+    """
+
+    backbone: str
+    form: str
+    runtime: str
+
+    def __str__(self) -> str:
+        return f"{self.backbone}/{self.form}/{self.runtime}"
+
+    @property
+    def format(self) -> Format:
+        """Export format of the file."""
+        return FORMATS[FORMAT_OF[self.runtime]]
+
+    @property
+    def precision(self) -> str:
+        """Value of `export.precision` that writes such a file: float32 or int8."""
+        return INT8 if self.form == INT8 else "float32"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Size, load time and memory of a file; see `standalone.workers.Models.footprint`."""
+
+    bytes: int
+    load_milliseconds: float
+    peak_memory_bytes: int | None
+
+
+def refuse_missing(candidates: Sequence[Candidate]) -> None:
+    """Refuse runtimes that are not installed, with what writes their files.
+
+    Raises:
+        ConfigError: If a package is missing.
+    """
+    for each in candidates:
+        form = each.format
+        wanted = form.packages + form.runtime + (form.quantizer if each.form == INT8 else ())
+        if missing := [name for name in wanted if find_spec(name) is None]:
+            raise ConfigError(
+                f"benchmark.runtimes={each.runtime}: {', '.join(missing)} is not installed. Fix: "
+                f"pip install 'parcnet-train[{FORMAT_OF[each.runtime]}]'"
+            )
+        if each.form == PLAIN and form.from_onnx and find_spec(NEW_EXPORTER) is None:
+            raise ConfigError(
+                f"benchmark.forms={PLAIN}: {NEW_EXPORTER} is not installed, which writes files of "
+                f"benchmark.runtimes={each.runtime}. Fix: pip install {NEW_EXPORTER}"
+            )
+
+
+def write_files(
+    networks: Mapping[str, Model],
+    size: Size,
+    candidates: Sequence[Candidate],
+    folder: Path,
+    calibration: Images,
+    scheme: Scheme = ALL_VALUES,
+) -> dict[Candidate, Path]:
+    """Write a file for each candidate; one that cannot be written is logged, and left out.
+
+    Args:
+        networks: Networks in evaluation mode, by name of their backbone.
+        size: Height and width of the images, in pixels.
+        candidates: Networks, forms and runtimes.
+        folder: Folder for the files.
+        calibration: Images that give the ranges of values of int8.
+        scheme: How int8 chooses them, in formats that know it.
+
+    Returns:
+        The path that a runtime opens, by candidate.
+
+    Raises:
+        ConfigError: If a package is not installed.
+        TrainingError: If no file can be written.
+    """
+    paths, exportables = {}, {}
+    for each in candidates:
+        key = (each.backbone, each.form != PLAIN)
+        if key not in exportables:
+            exportables[key] = Exportable(networks[each.backbone], size, is_baked=key[1])
+        ending = "" if each.form == "baked" else f"-{each.form}"
+        name = f"{each.backbone}-{exportables[key].task}{ending}-{size[0]}x{size[1]}"
+        path = folder / f"{name}{each.format.suffixes[0]}"
+        try:
+            with quietly(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of networks as they were trained, tracing warns
+                write_file(each, exportables[key], path, calibration, scheme)
+        except RuntimeError as error:  # torch's errors are RuntimeErrors too
+            log.warning("%s is left out, since it cannot be written: %s", each, first_line(error))
+        else:
+            paths[each] = path
+    if not paths:
+        raise TrainingError("no file can be written. Fix: try another of benchmark.runtimes")
+    return paths
+
+
+def write_file(
+    candidate: Candidate, network: Exportable, path: Path, calibration: Images, scheme: Scheme
+) -> None:
+    """Write one file as `action=export` does; see `write_files`."""
+    form, description = candidate.format, network.description([])
+    if candidate.form != INT8:
+        form.write(network, path, description, OPTIONS)
+        return
+    assert form.quantizable is not None  # `INT8_RUNTIMES` have it
+    with scratch_folder() as folder:
+        source = folder / path.name
+        form.write(network, source, description, OPTIONS)
+        form.quantizable(source, calibration, folder, scheme).write(path)
+
+
+@contextmanager
+def worker_faults() -> Iterator[None]:
+    """Turn an error of a worker into one of this package.
+
+    Raises:
+        TrainingError: If a file cannot be run, or its process has ended.
+    """
+    try:
+        yield
+    except WorkerError as error:
+        raise TrainingError(str(error)) from error
+
+
+def measure_footprint(
+    script: Path, candidate: Candidate, threads: int, path: Path, images: object
+) -> Footprint:
+    """Measure size, load time and memory of a file in a process of its own."""
+    return Footprint(**footprint_of(script, candidate.runtime, threads, path, images))

@@ -1,0 +1,117 @@
+"""`benchmark.protocol=mlperf_mobile`: what it measures, leaves and refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from parcnet_train.benchmarks import mlperf
+from running import TINY, configure, run
+
+MLPERF = ("action=benchmark", "benchmark.target=latency", "benchmark.protocol=mlperf_mobile")
+RUNTIMES = {
+    "onnxruntime": ("onnxruntime", ".onnx"),
+    "openvino": ("openvino", ".xml"),
+    "mnn": ("MNN", ".mnn"),
+    "ncnn": ("ncnn", ".ncnn.param"),
+    "pytorch": ("torch", ".pt2"),
+}
+# Refuses to import what a device does not have, in every process that is started with it.
+EMPTY = "import sys\nfor name in {}:\n    sys.modules[name] = None\n"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(mlperf, "LEAST_IMAGES", 64)
+    monkeypatch.setattr(mlperf, "LEAST_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((), "benchmark.protocol=mlperf_mobile: it times a trained network, whose accuracy it mea"),
+        (
+            ("benchmark.backbones=[parcnet_s]",),
+            "benchmark.protocol=mlperf_mobile: it times the network of ckpt; expected benchmark.ba",
+        ),
+        (("benchmark.protocol=mlperf",), "benchmark.protocol=mlperf: expected one of paper, mlper"),
+    ],
+)
+def test_what_does_not_fit_is_refused(overrides, message):
+    _, faults = configure([*MLPERF, *overrides])
+    assert any(fault.startswith(message) for fault in faults)
+
+
+def test_a_missing_validation_set_is_named(trained):
+    missing = ("data=imagefolder", "data.root=/nowhere")
+    _, faults = configure([*MLPERF, f"ckpt={trained[0]}", *missing])
+    assert any("/nowhere" in fault for fault in faults)
+
+
+@pytest.mark.slow
+def test_accuracy_and_latency_of_a_trained_classifier(trained, tmp_path, short):
+    settings = ("benchmark.runtimes=[onnxruntime,ncnn]", "benchmark.forms=[baked,int8]")
+    results = run((*TINY, *MLPERF, f"ckpt={trained[0]}", *settings), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert (results["protocol"], results["metric"]) == ("mlperf_mobile", "val/top1")
+    timed = ("baked/onnxruntime", "baked/ncnn", "int8/onnxruntime")
+    for each in timed:
+        key = f"latency/parcnet_xs/{each}"
+        assert results[f"{key}/inferences"] == 64
+        assert results[f"{key}/milliseconds_p90"] >= results[f"{key}/milliseconds"] > 0
+    exact = results["latency/parcnet_xs/baked/onnxruntime/accuracy"]
+    assert exact == pytest.approx(results["accuracy_pytorch"], abs=1e-6)
+    keys = {key for key in results if key.endswith("/milliseconds")}
+    assert keys == {f"latency/parcnet_xs/{each}/milliseconds" for each in timed}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_dense_tasks(task, tmp_path, short):
+    network = ("backbone=parcnet_xs", "backbone.depths=[1,1,1]", f"task={task}")
+    tiny = ("debug=tiny", *network, "recipe.image_size=64", "recipe.batch_size=2")
+    run(tiny, tmp_path / "trained")
+    settings = (f"ckpt={tmp_path / 'trained'}", "benchmark.runtimes=[onnxruntime]")
+    results = run((*tiny, *MLPERF, *settings), tmp_path / "stream")
+    assert results["metric"] == {"detection": "val/map", "segmentation": "val/miou"}[task]
+    # Rounding may change the order of nearly equal scores.
+    found = results["latency/parcnet_xs/baked/onnxruntime/accuracy"]
+    assert found == pytest.approx(results["accuracy_pytorch"], abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Files of a network for all runtimes, as a benchmark leaves them."""
+    folder = tmp_path_factory.mktemp("bundle")
+    settings = ("benchmark.backbones=[parc_mobilenetv2]", "benchmark.image_size=[32,64]")
+    runtimes = f"benchmark.runtimes=[{','.join(RUNTIMES)}]"
+    run((*MLPERF[:2], *settings, runtimes, "benchmark.iterations=1"), folder)
+    return folder / "models"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_device_with_one_runtime_times_its_files(runtime, bundle, tmp_path):
+    """The folder is used where there are NumPy, one runtime, and nothing else of these packages."""
+    copied = shutil.copytree(bundle, tmp_path / "copied")
+    package, suffix = RUNTIMES[runtime]
+    others = {name for name, _ in RUNTIMES.values()} - {package}
+    refused = sorted({*others, "torchvision", "cv2", "parcnet_train"})
+    (tmp_path / "sitecustomize.py").write_text(EMPTY.format(refused))
+    finished = subprocess.run(
+        [sys.executable, "time_models.py", "--iterations", "2", "--warmup", "0"],
+        cwd=copied,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    (name,) = [each.name for each in copied.iterdir() if each.name.endswith(suffix)]
+    results = json.loads((copied / "latency.json").read_text())
+    assert {key.split("/")[1] for key in results if key.startswith("latency/")} == {name}
+    assert results[f"latency/{name}/bytes"] > 10e6
+    for other in others:
+        assert f"{other} is not installed. Fix: pip install {other}" in finished.stdout

@@ -1,0 +1,215 @@
+"""The script that times exported files without this package."""
+
+import ast
+import itertools
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import make_bundle
+from parcnet_train.deploy.runtimes import OPENERS, PACKAGES, SUFFIXES
+from parcnet_train.deploy.standalone import timing
+from parcnet_train.deploy.standalone.timing import (
+    pinned,
+    single_stream,
+    size_of,
+    summary,
+    take_turns,
+)
+from parcnet_train.deploy.standalone.write import write_timer
+
+NEEDS_AFFINITY = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="the system cannot bind processes to cores"
+)
+
+
+def test_rounds_are_shuffled():
+    calls = []
+    runs = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
+    random.seed(0)
+    times = take_turns(runs, iterations=7, warmup=3)
+    turns = ["".join(calls[start : start + 3]) for start in range(0, len(calls), 3)]
+    assert len(turns) == 10
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(turns)) > 2
+    assert sorted(itertools.chain(*times.values())) == list(
+        range(10, 31)
+    )  # the first three rounds are not
+
+
+def test_a_stream_ends_when_both_minimums_are_reached():
+    """5 ms: 200 inferences in a second. 50 ms: 20 of them, so that the number of images counts."""
+    blocks = []
+
+    def run(name, milliseconds, places):
+        blocks.append((name, len(places)))
+        assert all(0 <= place < 7 for place in places)
+        return [milliseconds] * len(places)
+
+    runs = {
+        "fast": lambda places: run("fast", 5, places),
+        "slow": lambda places: run("slow", 50, places),
+    }
+    random.seed(0)
+    times = single_stream(runs, 7, least_images=100, least_seconds=1.0, block=10)
+    assert {name: len(each) for name, each in times.items()} == {"fast": 200, "slow": 100}
+    assert {size for _, size in blocks} == {10}
+    names = [name for name, _ in blocks]
+    assert all(sorted(names[at : at + 2]) == ["fast", "slow"] for at in range(0, 20, 2))
+    assert len({tuple(names[at : at + 2]) for at in range(0, 20, 2)}) == 2
+    assert names[20:] == ["fast"] * 10
+
+
+def test_a_stream_draws_its_images():
+    seen = []
+    single_stream({"a": lambda places: seen.extend(places) or [1.0] * len(places)}, 10, 640, 0)
+    assert len(seen) == 640
+    assert set(seen) == set(range(10))
+    assert seen[:10] != sorted(seen[:10])
+
+
+def test_percentiles_match_the_standard_library():
+    times = np.random.default_rng(0).exponential(size=100).tolist()
+    cuts = statistics.quantiles(times, n=100, method="inclusive")
+    assert summary(times) == pytest.approx(
+        {
+            "milliseconds": statistics.median(times),
+            "milliseconds_p90": cuts[89],
+            "milliseconds_p99": cuts[98],
+            "milliseconds_min": min(times),
+        }
+    )
+
+
+@NEEDS_AFFINITY
+def test_threads_are_pinned_to_the_last_cores_and_released():
+    before = os.sched_getaffinity(0)
+    done = threading.Event()
+    older = threading.Thread(target=done.wait)
+    older.start()
+    try:
+        with pinned(1) as cores:
+            assert cores == [max(before)]
+            assert os.sched_getaffinity(0) == os.sched_getaffinity(older.native_id) == set(cores)
+        assert os.sched_getaffinity(0) == os.sched_getaffinity(older.native_id) == before
+    finally:
+        done.set()
+        older.join()
+
+
+def test_pinning_yields_none_on_systems_without_support(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    with pinned(1) as cores:
+        assert cores is None
+    assert timing.machine(1, None)["hardware/pinned_to"] is None
+
+
+def test_machine_is_described(monkeypatch):
+    told = {"/proc/device-tree/model": "Raspberry Pi 5", "/proc/cpuinfo": "Hardware\t: BCM2835\n"}
+    told["/sys/devices/system/cpu/cpu3/cpufreq/scaling_governor"] = "ondemand"
+    monkeypatch.setattr(timing, "words_of", lambda path: told.get(str(path)))
+    found = timing.machine(2, [3, 4])
+    assert found["hardware/cpu"] == "BCM2835"
+    assert found["hardware/board"] == "Raspberry Pi 5"
+    assert found["hardware/governor"] == "ondemand"
+    assert found["hardware/largest_khz"] is None
+    assert (found["hardware/threads"], found["hardware/pinned_to"]) == (2, [3, 4])
+    assert found["numpy_version"] == np.__version__
+    assert found["mnn_version"]
+
+
+def test_image_size_is_read_from_file_names():
+    assert size_of(Path("parcnet_s-classification-256x192.onnx"), (1, 2)) == (256, 192)
+    assert size_of(Path("8x8/net.onnx"), (1, 2)) == (1, 2)
+
+
+def test_every_runtime_has_all_its_rows():
+    assert OPENERS.keys() == PACKAGES.keys() == set(SUFFIXES.values())
+
+
+def run_timer(script, *arguments):
+    """Run the script in its folder, as its users do."""
+    command = [sys.executable, script.name, *arguments]
+    return subprocess.run(command, cwd=script.parent, capture_output=True, text=True)
+
+
+def test_all_files_beside_the_script_are_timed(tmp_path):
+    script, _ = make_bundle(tmp_path, first="", second="")
+    finished = run_timer(script, "--iterations", "3", "--warmup", "1", "--output", "times.json")
+    assert finished.returncode == 0, finished.stderr
+    assert "talks" not in finished.stdout
+    results = json.loads((tmp_path / "times.json").read_text())
+    assert (results["hardware/threads"], results["iterations"]) == (1, 3)
+    for name in ("first-8x16.onnx", "second-8x16.onnx"):
+        assert f" {name}\n" in finished.stdout
+        median, p99 = (results[f"latency/{name}/milliseconds{end}"] for end in ("", "_p99"))
+        assert 0 < median <= p99
+        assert results[f"latency/{name}/bytes"] == 0
+        assert results[f"latency/{name}/load_milliseconds"] > 0
+        assert f"latency/{name}/peak_memory_bytes" in results
+
+
+def test_a_file_that_cannot_be_run_is_an_error_of_one_line(tmp_path):
+    script, _ = make_bundle(tmp_path, good="", bad="broken")
+    finished = run_timer(script)
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert re.search(r"^error: onnxruntime cannot run .*bad-8x16.*no such op.*preprocess=f", line)
+    assert not (tmp_path / "latency.json").exists()
+
+
+def test_files_of_missing_runtimes_are_named_and_the_others_timed(tmp_path, monkeypatch, capsys):
+    script, paths = make_bundle(tmp_path, good="")
+    others = [tmp_path / f"other{suffix}" for suffix in (".mnn", ".param")]
+    for file in others:
+        file.touch()
+    find = timing.importlib.util.find_spec
+
+    def find_spec(name):
+        return None if name in ("MNN", "ncnn") else find(name)
+
+    monkeypatch.setattr(timing.importlib.util, "find_spec", find_spec)
+    monkeypatch.setattr(timing, "__file__", str(script))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert timing.arguments().files == [paths["good"]]
+    said = capsys.readouterr().out
+    assert [f"skipped {file}: " in said for file in others] == [True, True]
+    assert "Fix: pip install MNN" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x.txt"], r"x\.txt: .*\.onnx, \.xml, \.mnn"),
+        (["absent.onnx"], r"absent\.onnx: expected an existing file"),
+        (["small.onnx", "--threads", "0"], r"--threads .*at least 1"),
+        ([], "no file that can be timed"),
+    ],
+)
+def test_wrong_arguments_are_rejected(arguments, message, tmp_path, monkeypatch, capsys):
+    for name in ("x.txt", "small.onnx"):
+        (tmp_path / name).touch()
+    script = tmp_path / "script" / "time_models.py"
+    script.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(timing, "__file__", str(script))
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        timing.arguments()
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_script_needs_python_3_9_and_numpy_only(tmp_path):
+    text = write_timer(tmp_path).read_text()
+    imports = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
+    assert imports - sys.stdlib_module_names == {"numpy"}
+    ast.parse(text, feature_version=(3, 9))

@@ -1,0 +1,104 @@
+"""Processes that run the files of one runtime."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import make_bundle
+from parcnet_train.deploy.standalone import workers as module
+from parcnet_train.deploy.standalone.workers import (
+    Models,
+    Worker,
+    WorkerError,
+    footprint_of,
+    image_of,
+    parts_of,
+    workers,
+)
+
+IMAGES = np.full((1, 3, 8, 16), 0.5, np.float32)
+RUNTIME = "onnxruntime"
+
+
+def test_a_file_runs_in_the_process_of_its_runtime(tmp_path):
+    script, paths = make_bundle(tmp_path, first="", second="")
+    with workers(script, [RUNTIME, RUNTIME], threads=3) as running:
+        (worker,) = running.values()
+        for path in paths.values():
+            assert worker.ask("open", path, IMAGES) is None
+            ((process, threads, total),) = worker.ask("outputs", path)["logits"]
+            assert (process, threads, total) == (worker.process.pid, 3, IMAGES.sum())
+        assert len(worker.ask("time", paths["first"], [0, 0])) == 2
+        assert worker.process.pid != os.getpid()
+    assert worker.process.poll() is not None
+
+
+def test_the_end_of_a_process_names_runtime_and_file(tmp_path):
+    script, paths = make_bundle(tmp_path, dying="dies")
+    with Worker(script, RUNTIME, 1) as worker:
+        worker.ask("open", paths["dying"], IMAGES)
+        for _ in range(2):  # also when it has ended before
+            with pytest.raises(WorkerError, match=r"onnxruntime: .*signal 9.*dying-8x16\.onnx"):
+                worker.ask("outputs", paths["dying"])
+
+
+def test_a_broken_file_does_not_end_the_process(tmp_path):
+    script, paths = make_bundle(tmp_path, broken="broken", good="")
+    with Worker(script, RUNTIME, 1) as worker:
+        with pytest.raises(WorkerError, match=r"run .*broken-8x16\.onnx: ValueError: no such oper"):
+            worker.ask("open", paths["broken"], IMAGES)
+        os.kill(worker.process.pid, signal.SIGINT)  # Ctrl-C reaches it too
+        worker.ask("open", paths["good"], IMAGES)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the memory is not reported")
+def test_memory_and_size_are_those_of_the_file(tmp_path):
+    script, paths = make_bundle(tmp_path, small="", large="large")
+    small, large = (footprint_of(script, RUNTIME, 1, path, IMAGES) for path in paths.values())
+    assert (small["bytes"], large["bytes"]) == (0, len("large"))
+    assert 64e6 <= large["peak_memory_bytes"] < 80e6
+    assert small["peak_memory_bytes"] < 16e6
+    assert large["load_milliseconds"] > 0
+
+
+def test_memory_is_unknown_on_other_systems(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CLEAR", tmp_path / "missing" / "clear_refs")
+    assert module.memory_now() is None
+
+
+def test_an_untimed_inference_comes_first(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(module, "open_model", lambda runtime, path, threads: seen.append)
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((3, 3, 4, 5), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    models = Models(RUNTIME, 1)
+    models.open("file", str(tmp_path / "images.npy"))
+    times = models.time("file", [2, 0, 1])
+    assert len(times) == 3
+    assert min(times) >= 0
+    assert [round(255 * float(image.mean())) for image in seen] == [2, 2, 0, 1]
+    assert {(image.shape, image.dtype) for image in seen} == {((1, 3, 4, 5), np.dtype("float32"))}
+
+
+def test_bytes_become_what_a_file_takes():
+    images = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1)
+    np.testing.assert_array_equal(image_of(images, 1), np.full((1, 1, 1, 1), np.float32(0.2)))
+    same = image_of(IMAGES, 0)
+    np.testing.assert_array_equal(same, IMAGES)
+
+
+def test_weights_beside_a_graph_belong_to_it():
+    assert parts_of(Path("a.xml")) == [Path("a.xml"), Path("a.bin")]
+    assert parts_of(Path("a.ncnn.param")) == [Path("a.ncnn.param"), Path("a.ncnn.bin")]
+    assert parts_of(Path("a.onnx")) == [Path("a.onnx")]
+
+
+def test_workers_do_not_import_torch(tmp_path):
+    script, paths = make_bundle(tmp_path, file="")
+    (tmp_path / "torch.py").write_text("raise RuntimeError('torch is imported')")
+    (tmp_path / "parcnet_train.py").write_text("raise RuntimeError('this package is imported')")
+    with Worker(script, RUNTIME, 1) as worker:
+        worker.ask("open", paths["file"], IMAGES)
