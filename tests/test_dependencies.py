@@ -17,6 +17,7 @@ OWN = ("parcnet_train", "hydra_plugins")
 # Modules that only an extra installs.
 OF_EXTRAS = {
     "MNN": "mnn",
+    "ai_edge_litert": "litert",
     "cleanlab": "cleanlab",
     "datasets": "huggingface",
     "pyarrow": "huggingface",

@@ -30,8 +30,20 @@ Run = Callable[[Any], Arrays]
 INPUT = "images"
 WARMUP = 10  # rounds that are not timed
 ITERATIONS = 100  # as in the paper's Table 3
-SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn", ".param": "ncnn"}
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN", "ncnn": "ncnn"}
+SUFFIXES = {
+    ".onnx": "onnxruntime",
+    ".xml": "openvino",
+    ".mnn": "mnn",
+    ".param": "ncnn",
+    ".tflite": "litert",
+}
+PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+    "litert": "ai-edge-litert",
+}
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
@@ -137,11 +149,26 @@ def open_ncnn(path: Path, threads: int) -> Run:
     return run
 
 
+def open_litert(path: Path, threads: int) -> Run:
+    """Open a file with LiteRT, which computes in float32 with XNNPACK."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()  # otherwise done in the first inference
+    runner = interpreter.get_signature_runner()
+
+    def run(images: Any) -> Arrays:
+        return dict(runner(**{INPUT: images}))
+
+    return run
+
+
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "onnxruntime": open_onnx,
     "openvino": open_openvino,
     "mnn": open_mnn,
     "ncnn": open_ncnn,
+    "litert": open_litert,
 }
 
 
