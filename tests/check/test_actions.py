@@ -149,7 +149,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         (["export.calibration=photos"], "export.calibration=photos: only int8 measures ranges"),
         (
             ["export.precision=float16", "export.format=torch_export"],
-            "export.precision=float16: … expected export.format=onnx|mnn|openvino|ncnn|litert|coreml",
+            "export.precision=float16: … export.format=onnx|mnn|openvino|ncnn|litert|coreml",
         ),
         (
             ["export.precision=int8", "export.calibration=/nowhere"],
@@ -157,7 +157,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=coreml", "export.verify=none"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|litert|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
         ),
         (["export.opset=12"], "export.opset=12: expected a whole number"),
         (
@@ -170,7 +170,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=ncnn"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|litert|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
         ),
         (
             ["export.argmax=true", "export.format=ncnn"],
@@ -228,7 +228,7 @@ def test_objects_need_a_format_with_suppression():
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
     assert (
         "export.decode=true: export.format=torch_export does not support it; expected "
-        "export.format=onnx|mnn|openvino" in faults
+        "export.format=onnx|mnn|openvino|litert" in faults
     )
     assert any(line.startswith("export.verify=metric: the metric needs logits") for line in faults)
 
