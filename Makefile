@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all check format schema docs install install-dev clean
+.PHONY: train test test-all check format schema docs install install-dev runtimes clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -12,8 +12,9 @@ train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.ma
 test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev  ## also run the slow tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m ""
+test-all: install-dev runtimes  ## also run the slow tests, and in .venv-runtimes those of its runtimes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes"
+	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy
 
 check: install-dev  ## format, lint, type check
 	$(BIN)/ruff format --check .
@@ -38,6 +39,7 @@ docs: .venv-docs/.installed  ## build the documentation site into build/site; a 
 
 install: .venv/.installed
 install-dev: .venv/.installed-dev
+runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime of exported files
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -50,6 +52,15 @@ install-dev: .venv/.installed-dev
 	$(INSTALL) '.[dev]'
 	touch $@
 
+# The packages that convert for LiteRT need older versions than the tests: an environment of its own,
+# with what tests/deploy imports. Pins of constraints-runtimes.txt replace those of constraints.txt.
+.venv-runtimes/.installed: pyproject.toml constraints.txt constraints-runtimes.txt
+	$(PYTHON) -m venv .venv-runtimes
+	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-runtimes.txt constraints.txt > .venv-runtimes/constraints.txt
+	.venv-runtimes/bin/python -m pip install --quiet --constraint .venv-runtimes/constraints.txt \
+		--editable '.[onnx,openvino,mnn,ncnn,litert,executorch,timm]' pytest pytest-xdist
+	touch $@
+
 # The site needs only the packages of the extra `docs`: not torch, and not this package.
 .venv-docs/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
@@ -58,4 +69,4 @@ install-dev: .venv/.installed-dev
 	touch $@
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf .venv .venv-docs build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-runtimes build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,6 +17,7 @@ OWN = ("parcnet_train", "hydra_plugins")
 # Modules that only an extra installs.
 OF_EXTRAS = {
     "MNN": "mnn",
+    "ai_edge_litert": "litert",
     "cleanlab": "cleanlab",
     "datasets": "huggingface",
     "pyarrow": "huggingface",
@@ -33,6 +34,12 @@ def named(requirements):
     """Return the requirements of a list by the names of their distributions."""
     found = map(Requirement, requirements)
     return {canonicalize_name(each.name): each for each in found}
+
+
+def pinned(name):
+    """Return the pins of a constraints file as they are spelled, by the names of packages."""
+    lines = (ROOT / name).read_text().splitlines()
+    return named(line for line in lines if line and not line.startswith("#"))
 
 
 def imported(file):
@@ -66,8 +73,7 @@ def test_lightning_release_loads_checkpoints_safely():
 
 @pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
 def test_unsafe_lightning_releases_are_excluded_by_constraints(version):
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = named(line for line in lines if line and not line.startswith("#"))
+    pins = pinned("constraints.txt")
     assert not pins["lightning"].specifier.contains(version)
     assert pins["lightning"].specifier.contains("2.6.6")
     lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
@@ -76,10 +82,23 @@ def test_unsafe_lightning_releases_are_excluded_by_constraints(version):
     )  # otherwise they must exclude the releases, too
 
 
-def test_pinned_versions_meet_the_requirements():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = named(line for line in lines if line and not line.startswith("#"))
-    for requirement in named(PROJECT["dependencies"]).values():
+def assert_met(requirements, pins):
+    for requirement in named(requirements).values():
         pin = pins[canonicalize_name(requirement.name)]
         (version,) = re.findall(r"^==(.+)$", str(pin.specifier))
         assert requirement.specifier.contains(version), requirement
+
+
+def test_pinned_versions_meet_the_requirements():
+    assert_met(PROJECT["dependencies"], pinned("constraints.txt"))
+
+
+def test_pinned_versions_of_the_runtimes_meet_the_requirements():
+    """Pins of constraints-runtimes.txt replace those of constraints.txt, by their spelling."""
+    pins, own = pinned("constraints.txt"), pinned("constraints-runtimes.txt")
+    for name in pins.keys() & own.keys():
+        assert pins[name].name == own[name].name
+        assert pins[name].specifier != own[name].specifier
+    extras = PROJECT["optional-dependencies"]
+    lists = [PROJECT["dependencies"], extras["litert"], extras["executorch"]]
+    assert_met([each for requirements in lists for each in requirements], pins | own)

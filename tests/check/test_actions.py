@@ -75,6 +75,11 @@ def test_faults(trained, tmp_path):
     [
         ("export.format=mnn", ["MNN"], "MNN"),
         ("export.format=openvino", ["openvino", "onnx"], "openvino, onnx"),
+        (
+            "export.format=litert",
+            ["litert_torch", "ai_edge_litert"],
+            "litert_torch, ai_edge_litert",
+        ),
         ("export.format=coreml export.verify=none", ["coremltools"], "coremltools"),
         ("export.format=onnx", ["onnxruntime"], "onnxruntime"),
         ("export.format=onnx export.verify=none", ["onnxruntime"], None),
@@ -144,7 +149,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         (["export.calibration=photos"], "export.calibration=photos: only int8 measures ranges"),
         (
             ["export.precision=float16", "export.format=torch_export"],
-            "export.precision=float16: … expected export.format=onnx|mnn|openvino|ncnn|coreml",
+            "export.precision=float16: … export.format=onnx|mnn|openvino|ncnn|litert|coreml",
         ),
         (
             ["export.precision=int8", "export.calibration=/nowhere"],
@@ -152,7 +157,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=coreml", "export.verify=none"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
         ),
         (["export.opset=12"], "export.opset=12: expected a whole number"),
         (
@@ -165,11 +170,11 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=ncnn"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
         ),
         (
             ["export.argmax=true", "export.format=ncnn"],
-            "export.argmax=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.argmax=true: … expected export.format=onnx|mnn|openvino|litert|torch_export",
         ),
     ],
 )
@@ -223,7 +228,7 @@ def test_objects_need_a_format_with_suppression():
     _, faults = configure([*task, "export.format=torch_export", "export.verify=metric"])
     assert (
         "export.decode=true: export.format=torch_export does not support it; expected "
-        "export.format=onnx|mnn|openvino" in faults
+        "export.format=onnx|mnn|openvino|litert" in faults
     )
     assert any(line.startswith("export.verify=metric: the metric needs logits") for line in faults)
 

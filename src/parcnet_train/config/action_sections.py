@@ -157,8 +157,8 @@ class Export:
         dynamic_batch: Whether the file accepts any number of images.
         opset: Version of ONNX's operators; also of mnn and openvino, which are converted from it.
         preprocess: Whether the file takes uint8 images, (B, H, W, C) from 0 to 255.
-        precision: Precision of weights and activations; float16 of mnn, openvino and ncnn: of the
-            weights only.
+        precision: Precision of weights and activations; float16 of mnn, openvino, ncnn and
+            litert: of the weights only.
         calibration: Folder of images on which the ranges of int8 are measured; null: the training
             set.
         calibration_images: Number of images on which the ranges of int8 are measured.
@@ -173,7 +173,7 @@ class Export:
         argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
 
-    format: Literal["onnx", "mnn", "openvino", "ncnn", "torch_export", "coreml"]
+    format: Literal["onnx", "mnn", "openvino", "ncnn", "litert", "torch_export", "coreml"]
     size: Pixels | None
     dynamic_batch: bool
     opset: Opset

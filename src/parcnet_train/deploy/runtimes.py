@@ -23,6 +23,7 @@ SUFFIXES = {
     ".xml": "openvino",
     ".mnn": "mnn",
     ".param": "ncnn",
+    ".tflite": "litert",
 }
 PACKAGES = {
     "pytorch": "torch",
@@ -30,6 +31,7 @@ PACKAGES = {
     "openvino": "openvino",
     "mnn": "MNN",
     "ncnn": "ncnn",
+    "litert": "ai-edge-litert",
 }
 DESCRIPTION = "description.json"  # inside a file of torch.export
 
@@ -156,10 +158,25 @@ def open_ncnn(path: Path, threads: int) -> Run:
     return run
 
 
+def open_litert(path: Path, threads: int) -> Run:
+    """Open a file with LiteRT, which computes in float32 with XNNPACK."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()  # otherwise done in the first inference
+    runner = interpreter.get_signature_runner()
+
+    def run(images: Any) -> Arrays:
+        return dict(runner(**{INPUT: images}))
+
+    return run
+
+
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "pytorch": open_program,
     "onnxruntime": open_onnx,
     "openvino": open_openvino,
     "mnn": open_mnn,
     "ncnn": open_ncnn,
+    "litert": open_litert,
 }

@@ -90,3 +90,29 @@ def test_masks_of_equal_names_do_not_overwrite_each_other(tmp_path):
 def test_every_script_answers_as_predict_does(form, backbone, task, size, tmp_path):
     made = exported(form, backbone, task, size, tmp_path)
     assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize(
+    ("form", "backbone", "task", "size"),
+    list(itertools.product(("litert",), ("parcnet_xs", "mobilevit_xxs"), TASKS, SIZES)),
+)
+def test_every_script_of_other_runtimes_answers_as_predict_does(
+    form, backbone, task, size, tmp_path
+):
+    made = exported(form, backbone, task, size, tmp_path)
+    assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize(
+    ("backbone", "task", "options"),
+    [
+        ("parcnet_xs", "classification", {"preprocess": True}),
+        ("parcnet_xs", "detection", {"preprocess": True, "decoding": Decoding()}),
+        ("mobilevit_xxs", "segmentation", {"preprocess": True, "argmax": True}),
+    ],
+)
+def test_scripts_of_litert_feed_pixels(backbone, task, options, tmp_path):
+    made = exported("litert", backbone, task, SIZES[1], tmp_path, **options)
+    assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)

@@ -15,9 +15,11 @@ import numpy.typing as npt
 from parcnet_train.deploy.exportable import Images, Scheme
 from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
+from parcnet_train.deploy.formats.int8.litert import QuantizableLitert
 from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn
 from parcnet_train.deploy.formats.int8.onnx import QuantizableOnnx
 from parcnet_train.deploy.formats.int8.openvino import QuantizableOpenvino
+from parcnet_train.deploy.formats.litert import LitertFile, count_litert, write_litert
 from parcnet_train.deploy.formats.mnn import MnnFile, count_mnn, write_mnn_network
 from parcnet_train.deploy.formats.ncnn import SUFFIXES, NcnnFile, count_ncnn, write_ncnn
 from parcnet_train.deploy.formats.onnx import OnnxFile, write_onnx
@@ -164,6 +166,19 @@ FORMATS = {
         takes_pixels=False,
         argmaxes=False,
         packages=("ncnn", "pnnx"),
+        has_script=True,
+    ),
+    "litert": Format(
+        (".tflite",),
+        write_litert,
+        LitertFile,
+        count_litert,
+        decodes=True,
+        tolerance=1e-4,
+        batches=False,
+        quantizable=QuantizableLitert,
+        packages=("litert_torch", "ai_edge_litert"),
+        quantizer=("ai_edge_quantizer",),
         has_script=True,
     ),
     "torch_export": Format(

@@ -1,0 +1,100 @@
+"""LiteRT files in int8, quantized by the AI Edge Quantizer and calibrated on images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from parcnet_train.deploy.exportable import (
+    ALL_VALUES,
+    INPUT,
+    PRECISION,
+    Images,
+    Scheme,
+    as_input,
+)
+from parcnet_train.deploy.formats.litert import silent
+from parcnet_train.deploy.formats.litert_graph import described, description_of
+from parcnet_train.deploy.formats.packages import needed
+from parcnet_train.errors import TrainingError, first_line
+from parcnet_train.files import write_whole
+
+SIGNATURE = "serving_default"
+
+
+class QuantizableLitert:
+    """LiteRT file in float32 that can be quantized: weights, and activations of all layers.
+
+    Weights become int8, symmetric, with one scale per output channel. The ranges of activations go
+    from the smallest to the largest value. Inputs and outputs stay float32.
+
+    Args:
+        path: Path of the file, written by `write_litert`.
+        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1].
+        folder: Not used.
+        scheme: Must be the default; the quantizer has its own.
+
+    Attributes:
+        layers: Empty, since no layer can be excluded.
+    """
+
+    layers: Sequence[str] = ()
+
+    def __init__(
+        self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
+    ) -> None:
+        self.path, self.images = path, images
+
+    def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
+        """Write the file in int8, with the same description.
+
+        Args:
+            path: Path of the new file.
+            float_layers: Must be empty.
+
+        Raises:
+            ConfigError: If the quantizer is not installed.
+            TrainingError: If it fails, or the file cannot be written.
+        """
+        assert not float_layers  # `check` rejects them
+        content = self.path.read_bytes()
+        description = description_of(content)
+        with silent():
+            try:
+                quantized = self.quantized(content)
+            except (RuntimeError, ValueError) as error:
+                raise TrainingError(
+                    f"{self.path}: LiteRT cannot quantize the file: {first_line(error)}. Fix: set "
+                    "export.precision=float32"
+                ) from error
+            write_whole(path, described(quantized, {**description, PRECISION: "int8"}))
+
+    def quantized(self, content: bytes) -> bytes:
+        """Return a file in int8, given one in float32."""
+        quantizer = needed("ai_edge_quantizer.quantizer", "litert")
+        calibrator = needed("ai_edge_quantizer.calibrator", "litert")
+        recipes = needed("ai_edge_quantizer.recipe_manager", "litert")
+        updates = needed("ai_edge_quantizer.utils.qsv_utils", "litert")
+        operations = needed("ai_edge_quantizer.qtyping", "litert").TFLOperationName
+        recipe = recipes.RecipeManager()
+        recipe.add_static_config(".*", operations.ALL_SUPPORTED, 8, 8)
+        for each in (operations.INPUT, operations.OUTPUT):
+            recipe.add_quantization_config(
+                ".*", each, algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE
+            )
+        # The quantizer's own calibration takes a moving average, in which the last images count
+        # most.
+        calibration = calibrator.Calibrator(
+            content, num_threads=1, qsv_update_func=updates.min_max_update
+        )
+        metadata = description_of(content)
+        inputs = [{INPUT: as_input(image, metadata)} for image in self.images]
+        calibration.calibrate({SIGNATURE: inputs}, recipe)
+        result = quantizer.Quantizer(content, recipe.get_quantization_recipe()).quantize(
+            calibration.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
+        )
+        return bytes(result.quantized_model)
+
+    def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
+        """Return nothing, since `layers` is empty."""
+        return iter(())
