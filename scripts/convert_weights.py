@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors")
+    parser.add_argument("source", type=Path, help="file of torch.save, .safetensors or their index")
     parser.add_argument("target", type=Path, help="checkpoint to write; must not exist")
     parser.add_argument("--from", dest="publisher", choices=LAYOUTS, required=True)
     parser.add_argument("--backbone", required=True, help="a config of conf/backbone")

@@ -217,7 +217,8 @@ def hostile_json(draw, document, most=3):
             place = place[key]
         how = draw(st.sampled_from(["replace", "replace", "replace", "remove", "repeat", "swap"]))
         if how == "replace":
-            place[last] = draw(values)
+            # A copy: later changes would also change the value that other cases draw.
+            place[last] = json.loads(json.dumps(draw(values)))
         elif how == "remove":
             del place[last]
         elif how == "repeat" and isinstance(place, list):

@@ -104,8 +104,9 @@ def printable(text: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names of a list."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    """Return the first names of a list, on one line of readable length."""
+    first = ", ".join(printable(shortened(name)) for name in names[:3])
+    return first + (", ..." if len(names) > 3 else "")
 
 
 def shortened(name: object) -> str:

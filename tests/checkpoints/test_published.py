@@ -22,6 +22,7 @@ from parcnet_train.checkpoints.published import (
     published_state,
     published_weights,
 )
+from parcnet_train.checkpoints.reading import KEYS
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
 from running import composed, configure, run
@@ -130,7 +131,7 @@ def test_training_from_a_file_starts_other_trainings(tmp_path, caplog):
 
 
 def test_checkpoints_and_runs_of_this_package_are_not_read_as_published(tmp_path):
-    own = dict.fromkeys(("state_dict", "config", "choices", "class_names", "epoch"), {})
+    own = dict.fromkeys(KEYS)
     torch.save(own, tmp_path / "own.ckpt")
     backbone = Timm("test_efficientnet")
     assert published_pretrained(str(tmp_path / "own.ckpt"), backbone) is None

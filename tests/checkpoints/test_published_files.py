@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from documentation import DOCS
 from faults import is_like
 from parcnet_train.checkpoints.published_files import PREFIXES, WRAPPERS, read_published
 from parcnet_train.errors import CheckpointError
@@ -242,3 +243,8 @@ def test_weights_that_are_not_finite_are_an_error(bad, names, suffix, tmp_path):
 )
 def test_files_without_a_state_dict_of_plain_tensors_are_errors(content, message, tmp_path):
     assert message in refused(saved(content, tmp_path))
+
+
+def test_wrappers_and_prefixes_are_documented():
+    page = (DOCS / "guides" / "weights.md").read_text("utf-8")
+    assert [name for name in (*WRAPPERS, *PREFIXES) if f"`{name}`" not in page] == []

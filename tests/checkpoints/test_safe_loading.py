@@ -98,7 +98,7 @@ def test_hostile_values_are_refused_by_their_names(kind):
 )
 def test_bare_pickles_are_refused(content):
     Path("bare.bin").write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a checkpoint of PyTorch|the file contains"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of PyTorch|the file contains"):
         load_safely(Path("bare.bin"))
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 import golden
 import parcnet_train
 from converting import SCRIPT, SETTINGS, refused
+from faults import is_like
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.conversion.convert import convert
 from parcnet_train.errors import ConfigError
@@ -144,6 +145,21 @@ def test_summary_names_the_entry_that_was_taken(reference, tmp_path):
     torch.save({"model_state_dict": {}, "ema_state_dict": state}, tmp_path / "published.pt")
     told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **SETTINGS)
     assert "taken from ema_state_dict of the training checkpoint" in told
+
+
+def test_prefixes_are_removed_before_the_translation(reference, tmp_path):
+    state = {f"model.module.{name}": value for name, value in reference.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "published.pt")
+    told = convert(tmp_path / "published.pt", tmp_path / "converted.ckpt", **SETTINGS)
+    assert "taken from state_dict of the training checkpoint, prefix model.module. removed" in told
+    assert "311 tensors" in told
+
+
+def test_weights_that_are_not_finite_are_not_converted(reference, tmp_path):
+    state = {**reference.state_dict(), "stem.conv.weight": torch.tensor([float("nan")])}
+    torch.save(state, tmp_path / "diverged.pt")
+    message = refused(tmp_path / "diverged.pt")
+    assert is_like(message, f"{tmp_path}/diverged.pt: 1 of 311 tensors … stem.conv.weight; … Fix:")
 
 
 def test_batch_counts_may_be_missing(reference, tmp_path):

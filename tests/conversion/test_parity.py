@@ -1,5 +1,7 @@
 """Outputs of converted weights, compared with those of the published networks."""
 
+import zlib
+
 import pytest
 import timm
 import torch
@@ -7,6 +9,7 @@ from torchvision import models
 
 import golden
 import parcnet_train
+from authors_networks import ParCConvNeXt, parc_mobilenetv2
 from parcnet_train.conversion.convert import convert
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet
@@ -110,6 +113,44 @@ def test_converted_networks_match_torchvision(backbone, make, overrides, tmp_pat
         turned = model(images.flip(1))
     assert (got - expected).abs().max() < 1e-4 * expected.std()
     assert (turned - expected).abs().max() > 0.01 * expected.std()  # the image matters
+
+
+def listing(state):
+    """Return the checksum of the names, shapes and dtypes of a state dict, in any order."""
+    lines = (
+        f"{name} {'x'.join(map(str, value.shape)) or 'scalar'} "
+        f"{str(value.dtype).removeprefix('torch.')}"
+        for name, value in state.items()
+    )
+    return zlib.crc32("\n".join(sorted(lines)).encode())
+
+
+# The checksums are those of listings of the authors' state dicts. Their code is not at hand: the
+# reference computes what the paper says, under their names.
+@pytest.mark.parametrize(
+    ("backbone", "make", "checksum"),
+    [
+        ("parc_mobilenetv2", parc_mobilenetv2, 3635253116),
+        ("parc_convnext_xt", ParCConvNeXt, 460364224),
+    ],
+)
+def test_converted_parc_convnets_match_a_reference_with_the_authors_names(
+    backbone, make, checksum, tmp_path
+):
+    reference = make().eval()
+    state = golden.weights_of(reference)
+    assert listing(state) == checksum
+    reference.load_state_dict(state)
+    model = converted(state, tmp_path, "parcnet-official", backbone)
+    assert len(model.state_dict()) == len(state)
+    assert model.predictor.key.size == (224, 224)
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        got, expected = model(images), reference((images - MEAN) / STD)
+        changes = [model(images.flip(axis)) for axis in (1, 2, 3)]
+    assert (got - expected).abs().max() < 1e-4 * expected.std()
+    for changed in changes:  # the image matters
+        assert (changed - expected).abs().max() > 0.1 * expected.std()
 
 
 def check_outputs(found, wanted, tolerance):

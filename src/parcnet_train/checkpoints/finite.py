@@ -6,9 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from parcnet_train.errors import CheckpointError
-
-NAMED = 3  # entries that a message names
+from parcnet_train.errors import CheckpointError, listed
 
 
 def refuse_non_finite(state: Mapping[str, Tensor], origin: str) -> None:
@@ -29,8 +27,8 @@ def refuse_non_finite(state: Mapping[str, Tensor], origin: str) -> None:
         and not (value.float() if value.itemsize == 1 else value).isfinite().all()
     ]
     if found:
-        names = ", ".join(found[:NAMED]) + (", …" if len(found) > NAMED else "")
         raise CheckpointError(
             f"{origin}: {len(found)} of {len(state)} tensors have values that are NaN or infinite: "
-            f"{names}; expected finite weights. Fix: use weights from before the training diverged"
+            f"{listed(found)}; expected finite weights. Fix: use weights from before the training "
+            "diverged"
         )

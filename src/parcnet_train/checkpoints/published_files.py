@@ -14,7 +14,7 @@ from parcnet_train.checkpoints.finite import refuse_non_finite
 from parcnet_train.checkpoints.reading import KEYS
 from parcnet_train.checkpoints.safe_loading import load_safely
 from parcnet_train.checkpoints.safetensors_files import read_safetensors, read_sharded
-from parcnet_train.errors import CheckpointError, reason_of
+from parcnet_train.errors import CheckpointError, reason_of, shortened
 from parcnet_train.runs.releases import INDEX_SUFFIX, weights_in
 
 State = Mapping[str, Tensor]
@@ -143,16 +143,17 @@ def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
         )
     found = {}
     for key, value in state.items():
+        name = shortened(repr(key))
         if isinstance(key, str) and key.rpartition(".")[2] in BOOKKEEPING:
             continue
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{path}: the entry {key!r} is {describe(value)}; expected names and tensors, "
+                f"{path}: the entry {name} is {describe(value)}; expected names and tensors, "
                 f"{there}"
             )
         if not is_plain(value):
             raise CheckpointError(
-                f"{path}: the entry {key!r} is {describe_tensor(value)}; expected dense tensors of "
+                f"{path}: the entry {name} is {describe_tensor(value)}; expected dense tensors of "
                 "real numbers"
             )
         found[key] = value
@@ -167,14 +168,14 @@ def without_prefix(
     A network may have names that begin with a prefix itself, so that removing it is only tried.
     """
     averaged = {name: value for name, value in state.items() if name.startswith(AVERAGED)}
-    tried = [*shortened(averaged), *shortened(state)]
+    tried = [*stripped(averaged), *stripped(state)]
     if len(tried) == 1:
         return state, ""
     counts = [matching(each) for each, _ in tried]
     return tried[counts.index(max(counts))] if max(counts) else (state, "")
 
 
-def shortened(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
+def stripped(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
     """Yield a state dict as it is, and without the prefixes that all of its names have."""
     removed = ""
     while state:

@@ -17,7 +17,7 @@ from parcnet_train.errors import CheckpointError
 # that rebuild them have one module in NumPy 1 and another one in NumPy 2. Data types of objects and
 # records are left out.
 NUMBERS = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
-REBUILDERS = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+REBUILDERS: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
 ALLOWED: list[Any] = [
     argparse.Namespace,
     np.dtype,

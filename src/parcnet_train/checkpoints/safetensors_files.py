@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from parcnet_train.errors import CheckpointError, first_line, reason_of
+from parcnet_train.errors import CheckpointError, first_line, listed, reason_of
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -46,19 +46,20 @@ def read_sharded(index: Path) -> dict[str, Tensor]:
     # Any path but a plain name could lead to a file that the publisher does not own.
     if outside := [name for name in shards if name in (".", "..", "") or name != Path(name).name]:
         raise CheckpointError(
-            f"{index}: the index names shards in other folders: {', '.join(outside)}; expected "
+            f"{index}: the index names shards in other folders: {listed(outside)}; expected "
             "names of files in its own folder"
         )
-    if missing := [name for name in shards if not (index.parent / name).is_file()]:
+    there = {file.name for file in index.parent.iterdir()}
+    if missing := [name for name in shards if name not in there]:
         raise CheckpointError(
-            f"{index}: {len(missing)} of {len(shards)} shards are missing: {', '.join(missing)}. "
+            f"{index}: {len(missing)} of {len(shards)} shards are missing: {listed(missing)}. "
             "Fix: copy them into the folder of the index"
         )
     contents = {name: read_safetensors(index.parent / name) for name in shards}
     if lacking := [name for name, shard in shard_of.items() if name not in contents[shard]]:
         raise CheckpointError(
             f"{index}: {len(lacking)} of {len(shard_of)} entries are not in the shard that the "
-            f"index names, first {lacking[0]} in {shard_of[lacking[0]]}"
+            f"index names: {listed(lacking)}"
         )
     return {name: contents[shard][name] for name, shard in shard_of.items()}
 

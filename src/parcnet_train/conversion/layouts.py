@@ -27,6 +27,7 @@ class Layout:
         native: Whether the published classifier is the network's own, which `head=native` takes.
         class_rows: Our names of the position embeddings whose first row, in the file, belongs to
             the class token; and of the entries that have this row here.
+        per_channel: Last parts of our names of factors `(C, 1, 1)` that are `(C,)` in the file.
     """
 
     renames: Renames
@@ -35,6 +36,7 @@ class Layout:
     image_size: int | None = None
     native: bool = False
     class_rows: Renames = ()
+    per_channel: tuple[str, ...] = ()
 
 
 # The authors' ParC-Net ("EdgeFormer", December 2022) and MobileViT of apple/ml-cvnets v0.1, from
@@ -243,22 +245,71 @@ TORCHVISION_CONVNEXT = Layout(
     image_size=224,
 )
 
-# The authors' ParC-ResNet-50: torchvision's names except for ParC, and RGB images as in
-# torchvision.
+# Both halves of ParC in the authors' ParC-ResNet-50, ParC-MobileNetV2 and ParC-ConvNeXt, below our
+# name of the convolution that it replaces. These networks take RGB images, as torchvision's do.
+PARC_HALVES = (
+    (r"\.(?:parc|gcc)_H\.pe$", r".height.0.weight"),
+    (r"\.(?:parc|gcc)_W\.pe$", r".width.0.weight"),
+    (r"\.(?:parc|gcc)_H\.gcc_conv\.", r".height.1."),
+    (r"\.(?:parc|gcc)_W\.gcc_conv\.", r".width.1."),
+)
+
+# The authors' ParC-ResNet-50: torchvision's names except for ParC.
 PARC_RESNET = Layout(
     (
-        (r"\.parc_H\.pe$", r".conv2.height.0.weight"),
-        (r"\.parc_W\.pe$", r".conv2.width.0.weight"),
-        (r"\.parc_H\.gcc_conv\.", r".conv2.height.1."),
-        (r"\.parc_W\.gcc_conv\.", r".conv2.width.1."),
+        (r"\.(parc_[HW])\.", r".conv2.\1."),
+        *PARC_HALVES,
         *TORCHVISION_RESNET.renames,
     ),
     image_size=224,
 )
 
+# The authors' ParC-MobileNetV2: torchvision's names except for the blocks with ParC.
+PARC_MOBILENETV2 = Layout(
+    (
+        (r"\.pw_expand\.", r".conv.0."),
+        (r"\.(gcc_[HW])\.", r".conv.1.0.\1."),
+        (r"\.bn\.", r".conv.1.1."),
+        (r"\.pw_linear\.0\.", r".conv.2."),
+        (r"\.pw_linear\.1\.", r".conv.3."),
+        *PARC_HALVES,
+        *TORCHVISION_MOBILENETV2.renames,
+    ),
+    image_size=224,
+)
+
+# The authors' ParC-ConvNeXt, with the names of ConvNeXt's own authors. torchvision counts the
+# downsampling layers and the stages as one sequence.
+PARC_CONVNEXT = Layout(
+    (
+        *(
+            (rf"^downsample_layers\.{k}\.", rf"backbone.network.features.{2 * k}.")
+            for k in range(4)
+        ),
+        *((rf"^stages\.{k}\.", rf"backbone.network.features.{2 * k + 1}.") for k in range(4)),
+        (r"^norm\.", r"head.norm."),
+        (r"^head\.(?!norm\.)", r"head.linear."),
+        (r"\.gamma$", r".layer_scale"),
+        (r"\.dwconv\.", r".block.0."),
+        (r"\.(gcc_[HW])\.", r".block.0.\1."),
+        (r"^(backbone\.network\.features\.[1357]\.\d+)\.norm\.", r"\1.block.2."),
+        (r"\.pwconv1\.", r".block.3."),
+        (r"\.pwconv2\.", r".block.5."),
+        *PARC_HALVES,
+    ),
+    image_size=224,
+    per_channel=("layer_scale",),
+)
+
 # By publisher, then by the class of the backbone.
 LAYOUTS = {
-    "parcnet-official": {"ParCNet": CVNETS, "MobileViT": CVNETS, "ResNet": PARC_RESNET},
+    "parcnet-official": {
+        "ParCNet": CVNETS,
+        "MobileViT": CVNETS,
+        "ResNet": PARC_RESNET,
+        "MobileNetV2": PARC_MOBILENETV2,
+        "ConvNeXt": PARC_CONVNEXT,
+    },
     "cvnets": {"MobileViT": CVNETS},
     "t2t-vit-official": {"T2TViT": T2T_VIT},
     "timm": {"MobileViT": TIMM_MOBILEVIT},

@@ -35,6 +35,8 @@ def translate(published: Mapping[str, Tensor], layout: Layout) -> dict[str, Entr
         if key.startswith(layout.aliases):
             continue
         name = rename(key, layout)
+        if name.rpartition(".")[2] in layout.per_channel and value.dim() == 1:
+            value = value[:, None, None]
         # A second entry of the same name gets a name that no network has, so that it is reported as
         # unexpected.
         entries[f"{key}, again" if name in entries else name] = Entry(value, key)
