@@ -13,7 +13,18 @@ GROUPS = {
     for group in sorted(CONF.iterdir())
     if group.is_dir() and group.name not in ("hydra", "schema")
 }
-ACTIONS = ("fit", "test", "predict", "average", "export", "profile", "benchmark", "report", "check")
+ACTIONS = (
+    "fit",
+    "test",
+    "predict",
+    "average",
+    "export",
+    "release",
+    "profile",
+    "benchmark",
+    "report",
+    "check",
+)
 SOMETIMES = sorted(GROUPS.keys() - {"task", "backbone"})
 
 
