@@ -9,7 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.deploy.standalone.workers import in_status, memory_now
 from parcnet_train.detection.evaluation import FoundObjects, coco_metrics
 from parcnet_train.detection.evaluators import Evaluator, installed, version_of
 from parcnet_train.distributed.processes import own_cores
@@ -28,7 +28,6 @@ OBJECTS = 7  # mean number of objects per image, about that of COCO
 SIDE = 600  # of the images, in pixels
 SIDES = (8, 400)  # range of an object's sides, in pixels; all of COCO's sizes occur
 TOLERANCE = 1e-12  # faster_coco_eval omits a summand of 2e-16
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -178,16 +177,6 @@ def peak_memory(evaluator: Evaluator, images: int, detections: int) -> int | Non
 def _peak_memory(evaluator: Evaluator, images: int, detections: int) -> int | None:
     coco_metrics(*make_detections(2, 2), evaluator)  # imports the library
     annotations, found = make_detections(images, detections)
-    try:
-        CLEAR.write_text("5")  # the peak becomes what is in use now (man 5 proc)
-        before = in_status("VmRSS")
-        coco_metrics(annotations, found, evaluator)
-        return in_status("VmHWM") - before
-    except OSError:  # other systems than Linux
-        return None
-
-
-def in_status(name: str) -> int:
-    """Return an entry of this process's status in bytes, such as `VmRSS`, its memory."""
-    (line,) = (each for each in STATUS.read_text().splitlines() if each.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
+    before = memory_now()
+    coco_metrics(annotations, found, evaluator)
+    return None if before is None else in_status("VmHWM") - before

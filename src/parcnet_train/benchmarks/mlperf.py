@@ -94,14 +94,14 @@ class Accuracy:
     least: float
 
     @property
-    def share(self) -> float:
-        """Metric as a share of that in float32."""
-        return self.value / self.expected if self.expected else float("nan")
+    def share(self) -> float | None:
+        """Metric as a share of that in float32; None if the latter is 0."""
+        return self.value / self.expected if self.expected else None
 
     @property
     def passed(self) -> bool:
         """Whether the share is large enough."""
-        return self.share >= self.least
+        return self.share is not None and self.share >= self.least
 
 
 @dataclass(frozen=True)

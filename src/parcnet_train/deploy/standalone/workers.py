@@ -25,6 +25,11 @@ from parcnet_train.deploy.runtimes import PACKAGES, Arrays, Run, open_model
 
 SERVE = "--serve"  # first argument of the script in a worker
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+# Module that loads the code of a runtime, if that is not the package itself.
+LIBRARIES = {
+    "litert": "ai_edge_litert.interpreter",
+    "executorch": "executorch.extension.pybindings.portable_lib",
+}
 PARTS = (".xml", ".param")  # graphs whose weights are in a `.bin` file beside them
 Images = Any  # (N, C, H, W), float32 in [0, 1] or uint8; or the path of a .npy file of them
 
@@ -160,7 +165,7 @@ class Models:
             of the first inference, the runtime having been imported. `peak_memory_bytes`: largest
             memory of both beyond that of the imported runtime; None on other systems than Linux.
         """
-        importlib.import_module(PACKAGES[self.runtime].replace("-", "_"))
+        importlib.import_module(LIBRARIES.get(self.runtime, PACKAGES[self.runtime]))
         image = image_of(in_memory(images), 0)
         before = memory_now()
         start = time.perf_counter()

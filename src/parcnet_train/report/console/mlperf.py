@@ -40,7 +40,7 @@ def print_streams(title: str, metric: str, streams: Streams) -> None:
             in_digits(statistics["milliseconds_p90"]),
             in_digits(statistics["milliseconds"]),
             f"{accuracy.value:.4f}",
-            f"{accuracy.share:.1%}{MARKS[accuracy.passed]}",
+            ("" if accuracy.share is None else f"{accuracy.share:.1%}") + MARKS[accuracy.passed],
             *footprint_cells(streams.footprints[each]),
         )
     console = wide_console(WIDTH)
