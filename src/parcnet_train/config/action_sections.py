@@ -168,7 +168,7 @@ class Export:
         argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
 
-    format: Literal["onnx", "mnn", "openvino", "ncnn", "torch_export", "coreml"]
+    format: Literal["onnx", "mnn", "openvino", "ncnn", "executorch", "torch_export", "coreml"]
     size: Pixels | None
     dynamic_batch: bool
     opset: Opset

@@ -30,15 +30,27 @@ Run = Callable[[Any], Arrays]
 INPUT = "images"
 WARMUP = 10  # rounds that are not timed
 ITERATIONS = 100  # as in the paper's Table 3
-SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".mnn": "mnn", ".param": "ncnn"}
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "mnn": "MNN", "ncnn": "ncnn"}
+SUFFIXES = {
+    ".onnx": "onnxruntime",
+    ".xml": "openvino",
+    ".mnn": "mnn",
+    ".param": "ncnn",
+    ".pte": "executorch",
+}
+PACKAGES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "mnn": "MNN",
+    "ncnn": "ncnn",
+    "executorch": "executorch",
+}
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
     """Open a file for inference on the CPU, in float32.
 
     Args:
-        runtime: Name of the runtime: onnxruntime, openvino or mnn.
+        runtime: Name of the runtime, a key of `OPENERS`.
         path: Path of the file.
         threads: Number of threads per inference.
 
@@ -137,11 +149,39 @@ def open_ncnn(path: Path, threads: int) -> Run:
     return run
 
 
+def open_executorch(path: Path, threads: int) -> Run:
+    """Open a file with ExecuTorch.
+
+    Its threads are those of the process: files that were opened before with another number of
+    threads must not run any more.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls itself experimental
+        import torch  # the runtime's Python binding takes and returns its tensors
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+    if portable_lib._threadpool_get_thread_count() != threads:
+        portable_lib._unsafe_reset_threadpool(threads)
+    program = Runtime.get().load_program(path)
+    (names,) = program.load_method("outputs").execute(())
+    network = program.load_method("forward")
+
+    def run(images: Any) -> Arrays:
+        outputs = network.execute((torch.from_numpy(images),))
+        return {name: each.numpy() for name, each in zip(json.loads(names), outputs)}
+
+    return run
+
+
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "onnxruntime": open_onnx,
     "openvino": open_openvino,
     "mnn": open_mnn,
     "ncnn": open_ncnn,
+    "executorch": open_executorch,
 }
 
 
