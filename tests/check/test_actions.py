@@ -76,6 +76,7 @@ def test_faults(trained, tmp_path):
         ("export.format=mnn", ["MNN"], "MNN"),
         ("export.format=openvino", ["openvino", "onnx"], "openvino, onnx"),
         ("export.format=coreml export.verify=none", ["coremltools"], "coremltools"),
+        ("export.format=executorch", ["executorch"], "executorch"),
         ("export.format=onnx", ["onnxruntime"], "onnxruntime"),
         ("export.format=onnx export.verify=none", ["onnxruntime"], None),
         ("export.format=torch_export", ["onnx", "onnxruntime", "MNN"], None),
@@ -152,7 +153,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=coreml", "export.verify=none"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|executorch|torch",
         ),
         (["export.opset=12"], "export.opset=12: expected a whole number"),
         (
@@ -165,11 +166,11 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=ncnn"],
-            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.preprocess=true: … expected export.format=onnx|mnn|openvino|executorch|torch",
         ),
         (
             ["export.argmax=true", "export.format=ncnn"],
-            "export.argmax=true: … expected export.format=onnx|mnn|openvino|torch_export",
+            "export.argmax=true: … expected export.format=onnx|mnn|openvino|executorch|torch",
         ),
     ],
 )

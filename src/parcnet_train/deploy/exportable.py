@@ -132,7 +132,8 @@ class Exportable(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network on `(B, C, *size)` images in [0, 1], or on pixels if it takes those."""
         if self.preprocess:
-            images = images.permute(0, 3, 1, 2).float() / 255
+            # In this memory format, or ExecuTorch would copy every map.
+            images = images.permute(0, 3, 1, 2).float(memory_format=torch.contiguous_format) / 255
         outputs = self.network(images)
         if self.task != "detection":
             return (outputs.argmax(dim=1) if self.argmax else outputs,)

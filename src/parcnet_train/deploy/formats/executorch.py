@@ -68,9 +68,11 @@ def write_lowered(
     with silently():
         exir = needed("executorch.exir", "executorch")
         partition = needed(f"{XNNPACK}.partition.xnnpack_partitioner", "executorch")
+        passes = needed(f"{XNNPACK}.utils.configs", "executorch").get_transform_passes()
         with reported(path), scratch_folder() as folder:
             program = exir.to_edge_transform_and_lower(
                 torch.export.export(module, (images,)),
+                transform_passes=passes,
                 partitioner=[partition.XnnpackPartitioner()],
                 constant_methods=dict(metadata),
             ).to_executorch()
