@@ -19,6 +19,7 @@ OF_EXTRAS = {
     "MNN": "mnn",
     "cleanlab": "cleanlab",
     "datasets": "huggingface",
+    "executorch": "executorch",
     "pyarrow": "huggingface",
     "ncnn": "ncnn",
     "onnxruntime": "onnx",

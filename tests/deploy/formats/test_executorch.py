@@ -63,7 +63,7 @@ def test_metadata_is_read_by_the_runtime_alone(classifier):
 
 
 def test_convolutions_run_in_xnnpack(classifier):
-    model, _, path = classifier
+    _, _, path = classifier
     counts = count_executorch(path)
     assert counts["XNNConv2d"] + counts["XNNDepthwiseConv2d"] > 40
     assert counts["XNNFullyConnected"] == 1
