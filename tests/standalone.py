@@ -18,12 +18,13 @@ from parcnet_train.predict.tasks import predictor_of
 
 THRESHOLD = 0.3
 
-# Refuses to import what a device does not have.
+# Refuses to import what a device does not have; ExecuTorch itself needs torch.
 ALONE = """
-import runpy, sys
-for name in ("torch", "torchvision", "parcnet_train"):
-    sys.modules[name] = None
+import pathlib, runpy, sys
 sys.argv = sys.argv[1:]
+for name in ("torch", "torchvision", "parcnet_train"):
+    if name != "torch" or "executorch" not in pathlib.Path(sys.argv[0]).read_text():
+        sys.modules[name] = None
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -81,6 +81,7 @@ def test_faults(trained, tmp_path):
             "litert_torch, ai_edge_litert",
         ),
         ("export.format=coreml export.verify=none", ["coremltools"], "coremltools"),
+        ("export.format=executorch", ["executorch"], "executorch"),
         ("export.format=onnx", ["onnxruntime"], "onnxruntime"),
         ("export.format=onnx export.verify=none", ["onnxruntime"], None),
         ("export.format=torch_export", ["onnx", "onnxruntime", "MNN"], None),
@@ -157,7 +158,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=coreml", "export.verify=none"],
-            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|executorch|torch",
         ),
         (["export.opset=12"], "export.opset=12: expected a whole number"),
         (
@@ -170,11 +171,11 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.preprocess=true", "export.format=ncnn"],
-            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|torch_export",
+            "export.preprocess=true: … export.format=onnx|mnn|openvino|litert|executorch|torch",
         ),
         (
             ["export.argmax=true", "export.format=ncnn"],
-            "export.argmax=true: … expected export.format=onnx|mnn|openvino|litert|torch_export",
+            "export.argmax=true: … expected export.format=onnx|mnn|openvino|litert|executorch|torch",
         ),
     ],
 )

@@ -173,7 +173,7 @@ class Export:
         argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
 
-    format: Literal["onnx", "mnn", "openvino", "ncnn", "litert", "torch_export", "coreml"]
+    format: Literal["onnx", "mnn", "openvino", "ncnn", "litert", "executorch", "torch_export", "coreml"]
     size: Pixels | None
     dynamic_batch: bool
     opset: Opset

@@ -135,7 +135,8 @@ class Exportable(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network on `(B, C, *size)` images in [0, 1], or on pixels if it takes those."""
         if self.preprocess:
-            images = images.permute(0, 3, 1, 2).float() / 255
+            layout = torch.contiguous_format  # otherwise, ExecuTorch copies every map
+            images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout) / 255
         outputs = self.network(images)
         if self.task != "detection":
             return (outputs.argmax(dim=1) if self.argmax else outputs,)

@@ -24,6 +24,7 @@ SUFFIXES = {
     ".mnn": "mnn",
     ".param": "ncnn",
     ".tflite": "litert",
+    ".pte": "executorch",
 }
 PACKAGES = {
     "pytorch": "torch",
@@ -32,6 +33,7 @@ PACKAGES = {
     "mnn": "MNN",
     "ncnn": "ncnn",
     "litert": "ai-edge-litert",
+    "executorch": "executorch",
 }
 DESCRIPTION = "description.json"  # inside a file of torch.export
 
@@ -172,6 +174,33 @@ def open_litert(path: Path, threads: int) -> Run:
     return run
 
 
+def open_executorch(path: Path, threads: int) -> Run:
+    """Open a file with ExecuTorch.
+
+    Its threads are those of the process: files that were opened before with another number of
+    threads must not run any more.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls itself experimental
+        import torch  # the runtime's Python binding takes and returns its tensors
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+    if portable_lib._threadpool_get_thread_count() != threads:
+        portable_lib._unsafe_reset_threadpool(threads)
+    program = Runtime.get().load_program(path)
+    (names,) = program.load_method("outputs").execute(())
+    network = program.load_method("forward")
+
+    def run(images: Any) -> Arrays:
+        outputs = network.execute((torch.from_numpy(images),))
+        return {name: each.numpy() for name, each in zip(json.loads(names), outputs)}
+
+    return run
+
+
 OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "pytorch": open_program,
     "onnxruntime": open_onnx,
@@ -179,4 +208,5 @@ OPENERS: dict[str, Callable[[Path, int], Run]] = {
     "mnn": open_mnn,
     "ncnn": open_ncnn,
     "litert": open_litert,
+    "executorch": open_executorch,
 }

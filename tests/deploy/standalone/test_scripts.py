@@ -14,7 +14,10 @@ from standalone import answers, assert_equal_to_predict, exported, pictures, run
 SIZES = ((64, 64), (96, 64))
 KEEP = {"evaluation": "keep_aspect"}
 TASKS = ("classification", "detection", "segmentation")
-FORMS = ("onnx", "openvino", "mnn", "ncnn")
+FORMS = (
+    *("onnx", "openvino", "mnn", "ncnn"),
+    pytest.param("executorch", marks=pytest.mark.runtimes),
+)
 
 SAMPLE = [
     ("onnx", "parcnet_xs", "detection", SIZES[0], {}, {"decoding": Decoding()}),
@@ -83,9 +86,10 @@ def test_masks_of_equal_names_do_not_overwrite_each_other(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("form", "backbone", "task", "size"),
-    list(itertools.product(FORMS, ("parcnet_xs", "mobilevit_xxs"), TASKS, SIZES)),
+    ("backbone", "task", "size"),
+    list(itertools.product(("parcnet_xs", "mobilevit_xxs"), TASKS, SIZES)),
 )
 def test_every_script_answers_as_predict_does(form, backbone, task, size, tmp_path):
     made = exported(form, backbone, task, size, tmp_path)

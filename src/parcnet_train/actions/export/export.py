@@ -121,9 +121,10 @@ def write(
     if calibrate is None:
         form.write(network, path, description, options)
     else:
+        before = FORMATS[form.quantized_from or settings.format]
         with scratch_folder() as folder:
-            source = folder / path.name
-            form.write(network, source, description, options)
+            source = folder / f"network{before.suffixes[0]}"
+            before.write(network, source, description, options)
             about_int8 = quantize(settings, form, source, path, calibrate())
     counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
     print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)

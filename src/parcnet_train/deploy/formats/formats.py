@@ -14,7 +14,13 @@ import numpy.typing as npt
 
 from parcnet_train.deploy.exportable import Images, Scheme
 from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_coreml
+from parcnet_train.deploy.formats.executorch import (
+    ExecutorchFile,
+    count_executorch,
+    write_executorch,
+)
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
+from parcnet_train.deploy.formats.int8.executorch import QuantizableExecutorch
 from parcnet_train.deploy.formats.int8.litert import QuantizableLitert
 from parcnet_train.deploy.formats.int8.mnn import QuantizableMnn
 from parcnet_train.deploy.formats.int8.onnx import QuantizableOnnx
@@ -76,6 +82,7 @@ class Format:
         macos_only: Whether the runtime exists only on macOS.
         quantizable: Class that quantizes a file; its arguments are the path, the calibration
             images, an empty folder and the scheme. None if the format has no int8.
+        quantized_from: Format of the float32 file that `quantizable` takes; None: this format.
         knows_layers: Whether int8 can keep single layers in float32.
         knows_ranges: Whether int8 can choose the ranges by a `Scheme`.
         from_onnx: Whether the file is an ONNX file or converted from one.
@@ -98,6 +105,7 @@ class Format:
     argmaxes: bool = True
     macos_only: bool = False
     quantizable: Callable[[Path, Images, Path, Scheme], Quantizable] | None = None
+    quantized_from: str | None = None
     knows_layers: bool = False
     knows_ranges: bool = False
     from_onnx: bool = False
@@ -180,6 +188,20 @@ FORMATS = {
         packages=("litert_torch", "ai_edge_litert"),
         quantizer=("ai_edge_quantizer",),
         has_script=True,
+    ),
+    "executorch": Format(
+        (".pte",),
+        write_executorch,
+        ExecutorchFile,
+        count_executorch,
+        decodes=False,
+        tolerance=1e-4,
+        batches=False,
+        quantizable=QuantizableExecutorch,
+        quantized_from="torch_export",
+        halves=False,
+        has_script=True,
+        packages=("executorch",),
     ),
     "torch_export": Format(
         (".pt2",),

@@ -1,1 +1,1 @@
-"""Scripts that are written beside exported files and need neither this package nor PyTorch."""
+"""Scripts that are written beside exported files and do not need this package."""

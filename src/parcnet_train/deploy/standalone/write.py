@@ -23,6 +23,8 @@ from parcnet_train.files import write_whole
 
 OURS = "parcnet_train"
 OTHERS = ("cv2", "numpy")  # imports that are not of the standard library
+# Its Python binding imports torch, but does not require it.
+ALSO = {"executorch": " torch"}
 
 ANSWERS: dict[str, tuple[ModuleType, Callable[..., Any]]] = {
     "classification": (classification, classification.classes_of),
@@ -31,7 +33,7 @@ ANSWERS: dict[str, tuple[ModuleType, Callable[..., Any]]] = {
 }
 
 HEADER = '''#!/usr/bin/env python3
-"""Run {file} on images, without parcnet_train and PyTorch.
+"""Run {file} on images, without parcnet_train.
 
     pip install numpy opencv-python-headless {package}
     python {script} {example} ...
@@ -103,7 +105,7 @@ def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
     head = HEADER.format(
         file=file,
         script=script,
-        package=runtimes.PACKAGES[runtime],
+        package=runtimes.PACKAGES[runtime] + ALSO.get(runtime, ""),
         answer=PRINTED[task],
         example="photo.jpg" if about["channels"] in (1, 3, 4) else "image.npy",
         version=about["parcnet_train_version"],
