@@ -114,7 +114,9 @@ class Benchmark:
     backbones: Annotated[Words, MinLen(1), Each] | None
     protocol: Literal["paper", "mlperf_mobile"]
     runtimes: Annotated[
-        list[Literal["pytorch", "onnxruntime", "openvino", "mnn", "ncnn"]], MinLen(1), Each
+        list[Literal["pytorch", "onnxruntime", "openvino", "mnn", "ncnn", "litert", "executorch"]],
+        MinLen(1),
+        Each,
     ]
     forms: Annotated[list[Literal["baked", "plain", "int8"]], MinLen(1), Each]
     threads: Count
@@ -173,7 +175,9 @@ class Export:
         argmax: Whether the file returns the class of every pixel instead of logits (segmentation).
     """
 
-    format: Literal["onnx", "mnn", "openvino", "ncnn", "litert", "executorch", "torch_export", "coreml"]
+    format: Literal[
+        "onnx", "mnn", "openvino", "ncnn", "litert", "executorch", "torch_export", "coreml"
+    ]
     size: Pixels | None
     dynamic_batch: bool
     opset: Opset
