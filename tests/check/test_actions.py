@@ -175,7 +175,7 @@ def test_only_macos_verifies_coreml(system, is_refused, trained, monkeypatch):
         ),
         (
             ["export.argmax=true", "export.format=ncnn"],
-            "export.argmax=true: … expected export.format=onnx|mnn|openvino|litert|executorch|torch",
+            "export.argmax=true: … export.format=onnx|mnn|openvino|litert|executorch|torch_export",
         ),
     ],
 )

@@ -148,9 +148,10 @@ def write_file(
         form.write(network, path, description, OPTIONS)
         return
     assert form.quantizable is not None  # `INT8_RUNTIMES` have it
+    before = FORMATS[form.quantized_from or FORMAT_OF[candidate.runtime]]
     with scratch_folder() as folder:
-        source = folder / path.name
-        form.write(network, source, description, OPTIONS)
+        source = folder / f"network{before.suffixes[0]}"
+        before.write(network, source, description, OPTIONS)
         form.quantizable(source, calibration, folder, scheme).write(path)
 
 

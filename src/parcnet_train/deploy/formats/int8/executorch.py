@@ -16,7 +16,7 @@ from parcnet_train.deploy.formats.executorch import (
     silently,
     write_lowered,
 )
-from parcnet_train.deploy.formats.exported_program import ProgramFile
+from parcnet_train.deploy.formats.exported_program import NAMES, read_description
 from parcnet_train.deploy.formats.packages import needed
 
 
@@ -42,7 +42,7 @@ class QuantizableExecutorch:
     def __init__(
         self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
     ) -> None:
-        self.file, self.images = ProgramFile(path), images
+        self.path, self.images = path, images
 
     def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
         """Write an ExecuTorch file in int8, with the description of the float32 file.
@@ -56,16 +56,16 @@ class QuantizableExecutorch:
             TrainingError: If the network cannot be converted, or the file cannot be written.
         """
         assert not float_layers  # `check` rejects them
-        metadata = {**self.file.metadata, PRECISION: "int8", OUTPUTS: json.dumps(self.file.names)}
+        about = read_description(self.path)
+        metadata = {**about, PRECISION: "int8", OUTPUTS: json.dumps(about[NAMES])}
         inputs = [torch.from_numpy(as_input(image, metadata)) for image in self.images]
         with silently():
             pt2e = needed("torchao.quantization.pt2e.quantize_pt2e", "executorch")
             rules = needed(f"{XNNPACK}.quantizer.xnnpack_quantizer", "executorch")
             scheme = rules.get_symmetric_quantization_config(is_per_channel=True)
             with reported(path), torch.no_grad():
-                prepared = pt2e.prepare_pt2e(
-                    self.file.module, rules.XNNPACKQuantizer().set_global(scheme)
-                )
+                module = torch.export.load(self.path).module()
+                prepared = pt2e.prepare_pt2e(module, rules.XNNPACKQuantizer().set_global(scheme))
                 for each in inputs:
                     prepared(each)
                 quantized = pt2e.convert_pt2e(prepared)
