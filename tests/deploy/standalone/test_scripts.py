@@ -16,6 +16,7 @@ KEEP = {"evaluation": "keep_aspect"}
 TASKS = ("classification", "detection", "segmentation")
 FORMS = (
     *("onnx", "openvino", "mnn", "ncnn"),
+    pytest.param("litert", marks=pytest.mark.runtimes),
     pytest.param("executorch", marks=pytest.mark.runtimes),
 )
 
@@ -92,18 +93,6 @@ def test_masks_of_equal_names_do_not_overwrite_each_other(tmp_path):
     list(itertools.product(("parcnet_xs", "mobilevit_xxs"), TASKS, SIZES)),
 )
 def test_every_script_answers_as_predict_does(form, backbone, task, size, tmp_path):
-    made = exported(form, backbone, task, size, tmp_path)
-    assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)
-
-
-@pytest.mark.runtimes
-@pytest.mark.parametrize(
-    ("form", "backbone", "task", "size"),
-    list(itertools.product(("litert",), ("parcnet_xs", "mobilevit_xxs"), TASKS, SIZES)),
-)
-def test_every_script_of_other_runtimes_answers_as_predict_does(
-    form, backbone, task, size, tmp_path
-):
     made = exported(form, backbone, task, size, tmp_path)
     assert_equal_to_predict(made, task, pictures(tmp_path), tmp_path)
 
