@@ -20,6 +20,7 @@ OF_EXTRAS = {
     "ai_edge_litert": "litert",
     "cleanlab": "cleanlab",
     "datasets": "huggingface",
+    "huggingface_hub": "huggingface",
     "executorch": "executorch",
     "pyarrow": "huggingface",
     "ncnn": "ncnn",

@@ -101,7 +101,7 @@ def hub_folder(name: str, key: str) -> Path:
     except ImportError as error:
         raise CheckpointError(
             f"{key}={name}: the package huggingface_hub is not installed. "
-            "Fix: pip install huggingface_hub"
+            "Fix: pip install 'parcnet-train[huggingface]'"
         ) from error
     repository, _, revision = name.removeprefix(HUB).partition("@")
     reason = "the hub has no such files"
