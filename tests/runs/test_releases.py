@@ -128,7 +128,7 @@ def test_missing_files_are_downloaded(cache, folder, monkeypatch):
 
 def test_missing_package_is_named(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(CheckpointError, match=r"not installed\. Fix: pip install huggingface_hub"):
+    with pytest.raises(CheckpointError, match=r"not installed\. Fix: pip install 'parcnet"):
         releases.located(NAME)
 
 
