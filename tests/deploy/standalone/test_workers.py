@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,48 @@ def test_memory_and_size_are_those_of_the_file(tmp_path):
     assert 64e6 <= large["peak_memory_bytes"] < 80e6
     assert small["peak_memory_bytes"] < 16e6
     assert large["load_milliseconds"] > 0
+
+
+def test_footprints_are_medians_of_three_processes(tmp_path, monkeypatch):
+    loads, memories = iter([9.0, 1.0, 2.0, 9.0, 1.0, 2.0]), iter([30, 10, 40, 30, None, 40])
+
+    def ask(worker, request, path, images):
+        return {"load_milliseconds": next(loads), "peak_memory_bytes": next(memories)}
+
+    monkeypatch.setattr(Worker, "ask", ask)
+    script, paths = make_bundle(tmp_path, file="")
+    found = [footprint_of(script, RUNTIME, 1, paths["file"], IMAGES) for _ in range(2)]
+    assert found == [
+        {"load_milliseconds": 2.0, "peak_memory_bytes": 30},
+        {"load_milliseconds": 2.0, "peak_memory_bytes": None},
+    ]
+
+
+OPENS = """
+import importlib, sys, torch
+from pathlib import Path
+from parcnet_train.deploy.standalone.workers import LIBRARIES, Models
+
+network = torch.nn.ReLU()
+images = torch.zeros(1, 3, 8, 8)
+if sys.argv[2] == "write":
+    program = torch.export.export(network, (images,))
+    torch.export.save(program, sys.argv[1], extra_files={"description.json": '{"outputs": ["a"]}'})
+else:
+    importlib.import_module(LIBRARIES["pytorch"])
+    before = len(sys.modules)
+    Models("pytorch", 1).footprint(sys.argv[1], images.numpy())
+    print(len(sys.modules) - before)
+"""
+
+
+@pytest.mark.slow
+def test_load_times_are_without_imports(tmp_path):
+    """Without the import of the serializer, opening a file imports over 800 modules."""
+    for what in ("write", "open"):
+        command = [sys.executable, "-c", OPENS, str(tmp_path / "file.pt2"), what]
+        finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(finished.stdout) < 100
 
 
 def test_memory_is_unknown_on_other_systems(tmp_path, monkeypatch):

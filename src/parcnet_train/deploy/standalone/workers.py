@@ -11,6 +11,7 @@ import importlib
 import os
 import pickle
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -27,9 +28,11 @@ SERVE = "--serve"  # first argument of the script in a worker
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 # Module that loads the code of a runtime, if that is not the package itself.
 LIBRARIES = {
+    "pytorch": "torch._export.serde.serialize",  # otherwise imported when a file is opened
     "litert": "ai_edge_litert.interpreter",
     "executorch": "executorch.extension.pybindings.portable_lib",
 }
+PROCESSES = 3  # that measure the load time and memory of a file; the median counts
 PARTS = (".xml", ".param")  # graphs whose weights are in a `.bin` file beside them
 Images = Any  # (N, C, H, W), float32 in [0, 1] or uint8; or the path of a .npy file of them
 
@@ -114,10 +117,13 @@ def workers(script: Path, runtimes: Iterable[str], threads: int) -> Iterator[dic
 def footprint_of(
     script: Path, runtime: str, threads: int, path: Path, images: Images
 ) -> dict[str, Any]:
-    """Measure size, load time and memory of a file in a process of its own; see `Models`."""
-    with Worker(script, runtime, threads) as worker:
-        footprint: dict[str, Any] = worker.ask("footprint", path, images)
-    return footprint
+    """Measure size, load time and memory of a file: medians of three processes; see `Models`."""
+    found: list[dict[str, Any]] = []
+    for _ in range(PROCESSES):
+        with Worker(script, runtime, threads) as worker:
+            found.append(worker.ask("footprint", path, images))
+    values = {key: [each[key] for each in found] for key in found[0]}
+    return {key: None if None in each else statistics.median(each) for key, each in values.items()}
 
 
 class Models:
