@@ -1,15 +1,18 @@
 """The script that times exported files without this package."""
 
+import argparse
 import ast
 import itertools
 import json
 import os
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,13 @@ from bundles import make_bundle
 from parcnet_train.deploy.runtimes import OPENERS, PACKAGES, SUFFIXES
 from parcnet_train.deploy.standalone import timing
 from parcnet_train.deploy.standalone.timing import (
+    in_rounds,
     pinned,
     single_stream,
     size_of,
     summary,
-    take_turns,
 )
+from parcnet_train.deploy.standalone.workers import WorkerError
 from parcnet_train.deploy.standalone.write import write_timer
 
 NEEDS_AFFINITY = pytest.mark.skipif(
@@ -32,11 +36,15 @@ NEEDS_AFFINITY = pytest.mark.skipif(
 )
 
 
+def unexpected(name, error):
+    raise AssertionError(name) from error
+
+
 def test_rounds_are_shuffled():
     calls = []
     runs = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
     random.seed(0)
-    times = take_turns(runs, iterations=7, warmup=3)
+    times = in_rounds(runs, unexpected, iterations=7, warmup=3)
     turns = ["".join(calls[start : start + 3]) for start in range(0, len(calls), 3)]
     assert len(turns) == 10
     assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
@@ -60,7 +68,7 @@ def test_a_stream_ends_when_both_minimums_are_reached():
         "slow": lambda places: run("slow", 50, places),
     }
     random.seed(0)
-    times = single_stream(runs, 7, least_images=100, least_seconds=1.0, block=10)
+    times = single_stream(runs, unexpected, 7, least_images=100, least_seconds=1.0, block=10)
     assert {name: len(each) for name, each in times.items()} == {"fast": 200, "slow": 100}
     assert {size for _, size in blocks} == {10}
     names = [name for name, _ in blocks]
@@ -71,10 +79,36 @@ def test_a_stream_ends_when_both_minimums_are_reached():
 
 def test_a_stream_draws_its_images():
     seen = []
-    single_stream({"a": lambda places: seen.extend(places) or [1.0] * len(places)}, 10, 640, 0)
+    runs = {"a": lambda places: seen.extend(places) or [1.0] * len(places)}
+    single_stream(runs, unexpected, 10, 640, 0)
     assert len(seen) == 640
     assert set(seen) == set(range(10))
     assert seen[:10] != sorted(seen[:10])
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_files_that_fail_while_they_are_timed_are_left_out(is_stream):
+    given, left_out = [], {}
+
+    def run(name, count):
+        given.append(name)
+        if name == "bad" and given.count("bad") == 3:
+            raise WorkerError("gone")
+        return [1.0] * count
+
+    def timed(*names):
+        leave_out = left_out.__setitem__
+        if is_stream:
+            runs = {name: lambda places, name=name: run(name, len(places)) for name in names}
+            return single_stream(runs, leave_out, 7, least_images=100, least_seconds=0, block=10)
+        runs = {name: lambda name=name: run(name, 1)[0] for name in names}
+        return in_rounds(runs, leave_out, iterations=100, warmup=0)
+
+    assert timed("good", "bad") == {"good": [1.0] * 100}
+    assert (given.count("bad"), list(left_out)) == (3, ["bad"])
+    given.clear()
+    with pytest.raises(WorkerError, match="no file is left"):
+        timed("bad")
 
 
 def test_percentiles_match_the_standard_library():
@@ -158,32 +192,97 @@ def test_all_files_beside_the_script_are_timed(tmp_path):
         assert f"latency/{name}/peak_memory_bytes" in results
 
 
-def test_a_file_that_cannot_be_run_is_an_error_of_one_line(tmp_path):
-    script, _ = make_bundle(tmp_path, good="", bad="broken")
+def test_files_that_cannot_be_run_are_left_out(tmp_path):
+    script, _ = make_bundle(tmp_path, good="", bad="broken", dying="dies")
+    finished = run_timer(script, "--iterations", "2")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert re.search(
+        r"^left out bad-8x16\.onnx: .*no such operator$", finished.stdout, re.MULTILINE
+    )
+    assert re.search(
+        r"^left out dying-8x16\.onnx: .*signal 9 .* Fix: ", finished.stdout, re.MULTILINE
+    )
+    results = json.loads((tmp_path / "latency.json").read_text())
+    timed = {key.split("/")[1] for key in results if key.startswith("latency/")}
+    assert timed == {"good-8x16.onnx"}
+
+
+def test_without_a_file_that_runs_there_is_an_error_of_one_line(tmp_path):
+    script, _ = make_bundle(tmp_path, bad="broken")
     finished = run_timer(script)
     assert finished.returncode == 1
-    (line,) = finished.stderr.splitlines()
-    assert re.search(r"^error: onnxruntime cannot run .*bad-8x16.*no such op.*preprocess=f", line)
+    assert re.search(r"^error: no file is left that can be run\. Fix: .*\n$", finished.stderr)
     assert not (tmp_path / "latency.json").exists()
+
+
+def test_files_of_equal_names_do_not_overwrite_each_other(tmp_path):
+    script, _ = make_bundle(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x-8x16.onnx").touch()
+    names = ["a/x-8x16.onnx", "b/x-8x16.onnx"]
+    finished = run_timer(script, *names, f"./{names[0]}", "--iterations", "1")
+    assert finished.returncode == 0, finished.stderr
+    results = json.loads((tmp_path / "latency.json").read_text())
+    assert [name for name in names if f"latency/{name}/bytes" in results] == names
+    assert [finished.stdout.count(f" {name}\n") for name in names] == [1, 1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no signals of this kind")
+def test_ctrl_c_ends_the_script_and_its_workers(tmp_path):
+    script, _ = make_bundle(tmp_path, file="waits")
+    command = [sys.executable, script.name]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    waiting = tmp_path / "waiting"
+    while not (waiting.exists() and waiting.read_text()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, b"")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(waiting.read_text()), 0)
+
+
+def test_a_failed_write_is_an_error_of_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def fail(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(timing.os, "fsync", fail)
+    monkeypatch.setattr(timing, "measured", lambda _: ([], timing.machine(1, None)))
+    monkeypatch.setattr(timing, "arguments", lambda: argparse.Namespace(output=tmp_path / "a.json"))
+    with pytest.raises(SystemExit, match=r"^error: .*No space left on device$"):
+        timing.main()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_missing_runtimes_are_named_and_the_others_timed(tmp_path, monkeypatch, capsys):
     script, paths = make_bundle(tmp_path, good="")
-    others = [tmp_path / f"other{suffix}" for suffix in (".mnn", ".param")]
+    others = [tmp_path / f"other{suffix}" for suffix in (".mnn", ".param", ".pte")]
     for file in others:
         file.touch()
     find = timing.importlib.util.find_spec
 
     def find_spec(name):
-        return None if name in ("MNN", "ncnn") else find(name)
+        if name == "executorch":
+            return object()
+        return None if name in ("MNN", "ncnn", "torch") else find(name)
 
     monkeypatch.setattr(timing.importlib.util, "find_spec", find_spec)
     monkeypatch.setattr(timing, "__file__", str(script))
     monkeypatch.setattr(sys, "argv", [str(script)])
-    assert timing.arguments().files == [paths["good"]]
+    monkeypatch.chdir(tmp_path)
+    assert timing.arguments().files == [Path(paths["good"].name)]
     said = capsys.readouterr().out
-    assert [f"skipped {file}: " in said for file in others] == [True, True]
-    assert "Fix: pip install MNN" in said
+    missing = [re.search(f"skipped {each.name}: missing .* Fix: (.*)", said)[1] for each in others]
+    assert missing == [f"pip install {name}" for name in ("MNN", "ncnn", "torch")]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +291,11 @@ def test_files_of_missing_runtimes_are_named_and_the_others_timed(tmp_path, monk
         (["x.txt"], r"x\.txt: .*\.onnx, \.xml, \.mnn"),
         (["absent.onnx"], r"absent\.onnx: expected an existing file"),
         (["small.onnx", "--threads", "0"], r"--threads .*at least 1"),
-        ([], "no file that can be timed"),
+        (["small.onnx", "--threads", "99999"], r"--threads 99999: this process has \d+ cores"),
+        (["small.onnx", "--size", "-1", "8"], r"--size: .*at least 1"),
+        (["small.onnx", "--output", "absent/a.json"], r"--output absent/a\.json: expected"),
+        (["small.onnx", "--output", "script"], r"--output script: expected a file"),
+        ([], r"no file that can be timed\. Fix: "),
     ],
 )
 def test_wrong_arguments_are_rejected(arguments, message, tmp_path, monkeypatch, capsys):
@@ -212,4 +315,9 @@ def test_the_script_needs_python_3_9_and_numpy_only(tmp_path):
     text = write_timer(tmp_path).read_text()
     imports = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
     assert imports - sys.stdlib_module_names == {"numpy"}
-    ast.parse(text, feature_version=(3, 9))
+    tree = ast.parse(text, feature_version=(3, 9))
+    names = [each.name for each in tree.body if isinstance(each, ast.FunctionDef | ast.ClassDef)]
+    assigned = [each for each in tree.body if isinstance(each, ast.Assign | ast.AnnAssign)]
+    parts = [node for each in assigned for node in ast.walk(each) if isinstance(node, ast.Name)]
+    names += [node.id for node in parts if isinstance(node.ctx, ast.Store)]
+    assert len(names) == len(set(names))  # the modules that it is made of do not collide
