@@ -20,12 +20,12 @@ import pytest
 
 from bundles import make_bundle
 from parcnet_train.deploy.runtimes import OPENERS, PACKAGES, SUFFIXES
-from parcnet_train.deploy.standalone import timing
+from parcnet_train.deploy.standalone import command, timing
+from parcnet_train.deploy.standalone.command import size_of
 from parcnet_train.deploy.standalone.timing import (
     in_rounds,
     pinned,
     single_stream,
-    size_of,
     summary,
 )
 from parcnet_train.deploy.standalone.workers import WorkerError
@@ -255,11 +255,13 @@ def test_a_failed_write_is_an_error_of_one_line_and_leaves_nothing(tmp_path, mon
     def fail(number):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(timing.os, "fsync", fail)
-    monkeypatch.setattr(timing, "measured", lambda _: ([], timing.machine(1, None)))
-    monkeypatch.setattr(timing, "arguments", lambda: argparse.Namespace(output=tmp_path / "a.json"))
+    monkeypatch.setattr(command.os, "fsync", fail)
+    monkeypatch.setattr(command, "measured", lambda _: ([], timing.machine(1, None)))
+    monkeypatch.setattr(
+        command, "arguments", lambda: argparse.Namespace(output=tmp_path / "a.json")
+    )
     with pytest.raises(SystemExit, match=r"^error: .*No space left on device$"):
-        timing.main()
+        command.main()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -268,18 +270,18 @@ def test_files_of_missing_runtimes_are_named_and_the_others_timed(tmp_path, monk
     others = [tmp_path / f"other{suffix}" for suffix in (".mnn", ".param", ".pte")]
     for file in others:
         file.touch()
-    find = timing.importlib.util.find_spec
+    find = command.importlib.util.find_spec
 
     def find_spec(name):
         if name == "executorch":
             return object()
         return None if name in ("MNN", "ncnn", "torch") else find(name)
 
-    monkeypatch.setattr(timing.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(timing, "__file__", str(script))
+    monkeypatch.setattr(command.importlib.util, "find_spec", find_spec)
+    monkeypatch.setattr(command, "__file__", str(script))
     monkeypatch.setattr(sys, "argv", [str(script)])
     monkeypatch.chdir(tmp_path)
-    assert timing.arguments().files == [Path(paths["good"].name)]
+    assert command.arguments().files == [Path(paths["good"].name)]
     said = capsys.readouterr().out
     missing = [re.search(f"skipped {each.name}: missing .* Fix: (.*)", said)[1] for each in others]
     assert missing == [f"pip install {name}" for name in ("MNN", "ncnn", "torch")]
@@ -304,10 +306,10 @@ def test_wrong_arguments_are_rejected(arguments, message, tmp_path, monkeypatch,
     script = tmp_path / "script" / "time_models.py"
     script.parent.mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "__file__", str(script))
+    monkeypatch.setattr(command, "__file__", str(script))
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     with pytest.raises(SystemExit, match="2"):
-        timing.arguments()
+        command.arguments()
     assert re.search(message, capsys.readouterr().err)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from parcnet_train.deploy import runtimes
 from parcnet_train.deploy.standalone import (
     classification,
+    command,
     common,
     detection,
     memory,
@@ -129,7 +130,7 @@ def write_timer(folder: Path) -> Path:
         TrainingError: If the script cannot be written.
     """
     script = folder / TIMER
-    imports, parts = joined(runtimes, memory, workers, timing)
+    imports, parts = joined(runtimes, memory, workers, timing, command)
     text = [TIMER_HEADER + "\n".join(in_order(imports)), *parts, TIMER_END]
     write_whole(script, "\n\n\n".join(text).encode())
     return script
