@@ -23,8 +23,9 @@ class InferenceSession:
     def __init__(self, path, options, providers):
         with open(path) as file:
             self.words = file.read().split()
+        self.runs = 0
         if "broken" in self.words:
-            raise ValueError("no such operator")
+            raise ValueError("\\n  no such operator\\nin line 3")
         if "large" in self.words:
             self.weights = np.ones(8_000_000)  # 64 MB
 
@@ -33,6 +34,15 @@ class InferenceSession:
 
     def run(self, names, inputs):
         print("a runtime that talks")
+        self.runs += 1
+        if "bytes" in self.words:
+            raise ValueError("expected uint8")
+        if "waits" in self.words:
+            with open("waiting", "w") as file:
+                file.write(str(os.getpid()))
+            time.sleep(600)
+        if "tires" in self.words and self.runs > 2:
+            os.kill(os.getpid(), 9)
         if "dies" in self.words:
             os.kill(os.getpid(), 9)
         (images,) = inputs.values()

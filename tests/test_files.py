@@ -10,7 +10,7 @@ import pytest
 from parcnet_train.callbacks.saving import WholeFiles
 from parcnet_train.checkpoints.checkpoints import write_checkpoint
 from parcnet_train.data.prepare.sources import write_lines
-from parcnet_train.deploy.standalone import timing
+from parcnet_train.deploy.standalone import command
 from parcnet_train.errors import CheckpointError, TrainingError
 from parcnet_train.files import read_regular, scratch_folder, to_json, write_once, write_whole
 from parcnet_train.runs.directories import write_results
@@ -22,7 +22,7 @@ WRITERS = {
     "checkpoints of a training": lambda path, text: WholeFiles().save_checkpoint({text: 1}, path),
     "other checkpoints": lambda path, text: write_checkpoint(path, {text: 1}),
     "lists of a data set": lambda path, text: write_lines(path, [text]),
-    "latencies of a device": timing.write_whole,
+    "latencies of a device": command.write_whole,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from documentation import RESULTS
 from parcnet_train.benchmarks import evaluation
 from parcnet_train.benchmarks.evaluation import CLASSES, compare, make_detections
-from parcnet_train.deploy.standalone.workers import CLEAR
+from parcnet_train.deploy.standalone.memory import CLEAR
 from parcnet_train.detection.evaluation import coco_metrics
 from parcnet_train.detection.evaluators import installed
 from parcnet_train.errors import TrainingError

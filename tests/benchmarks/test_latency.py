@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bundles import make_bundle
+from faults import is_like
 from lively import lively
 from parcnet_train.benchmarks import latency
 from parcnet_train.benchmarks.exported import Candidate, Footprint
@@ -35,11 +36,25 @@ def test_every_candidate_is_timed_as_often_as_asked(of_bundle):
     assert found.footprints[Candidate("first", "baked", "onnxruntime")].bytes == 0
 
 
-def test_a_process_that_ends_is_an_error_of_one_line(of_bundle):
-    with pytest.raises(
-        TrainingError, match=r"^onnxruntime: its process ended with signal 9.*dying"
-    ):
-        of_bundle(good="", dying="dies")
+def test_files_that_cannot_be_run_are_left_out(of_bundle, caplog):
+    found = of_bundle(good="", broken="broken", dying="dies")
+    good = Candidate("good", "baked", "onnxruntime")
+    assert list(found.milliseconds) == list(found.footprints) == list(found.differences) == [good]
+    first, second = (each.getMessage() for each in caplog.records)
+    assert is_like(first, "broken/baked/onnxruntime is left out: …no such operator")
+    assert is_like(second, "dying/baked/onnxruntime is left out: …signal 9…")
+
+
+def test_without_a_file_that_runs_there_is_an_error_of_one_line(of_bundle):
+    with pytest.raises(TrainingError, match=r"^no file is left that can be run\. Fix: "):
+        of_bundle(dying="dies")
+
+
+def test_a_process_that_ends_while_it_is_timed_is_left_out(of_bundle, caplog):
+    """It survives its footprint, and `outputs`: the third inference of a process ends it."""
+    with pytest.raises(TrainingError, match="no file is left"):
+        of_bundle(tired="tires")
+    assert is_like(caplog.messages[0], "tired/baked/onnxruntime is left out: …signal 9…")
 
 
 def test_results_have_a_key_for_each_candidate_and_value():

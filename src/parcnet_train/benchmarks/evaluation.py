@@ -16,7 +16,7 @@ import torch
 
 from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.data.detection.coco import CocoAnnotations
-from parcnet_train.deploy.standalone.workers import in_status, memory_now
+from parcnet_train.deploy.standalone.memory import in_status, memory_now
 from parcnet_train.detection.evaluation import FoundObjects, coco_metrics
 from parcnet_train.detection.evaluators import Evaluator, installed, version_of
 from parcnet_train.distributed.processes import own_cores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,15 +25,18 @@ from parcnet_train.deploy.exportable import OUTPUTS
 from parcnet_train.deploy.standalone.timing import (
     ITERATIONS,
     WARMUP,
+    in_rounds,
+    of_working,
     pinned,
     summary,
-    take_turns,
     time_once,
 )
-from parcnet_train.deploy.standalone.workers import workers
+from parcnet_train.deploy.standalone.workers import WorkerError, workers
 from parcnet_train.deploy.standalone.write import write_timer
 from parcnet_train.models.model import Model
 from parcnet_train.sizes import Size
+
+log = logging.getLogger(__name__)
 
 (LOGITS,) = OUTPUTS["classification"]
 
@@ -109,7 +113,7 @@ def time_networks(
 
     Raises:
         ConfigError: If a runtime is not installed.
-        TrainingError: If a file cannot be written, or cannot be run.
+        TrainingError: If no file can be written, or none can be run; one that cannot is logged.
     """
     refuse_missing(candidates)
     images = np.random.default_rng(0).random((1, 3, *size), dtype=np.float32)
@@ -118,20 +122,35 @@ def time_networks(
     paths = write_files(networks, size, candidates, folder, [images])
     script = write_timer(folder)
     with worker_faults(), pinned(threads) as cores:
-        footprints = {
-            each: measure_footprint(script, each, threads, path, images)
-            for each, path in paths.items()
-        }
-        runs, differences = {}, {}
-        with workers(script, [each.runtime for each in paths], threads) as running:
-            for each, path in paths.items():
+        footprints = of_working(
+            paths,
+            lambda each: measure_footprint(script, each, threads, paths[each], images),
+            leave_out,
+        )
+        differences = {}
+        with workers(script, [each.runtime for each in footprints], threads) as running:
+
+            def opened(each: Candidate) -> Callable[[], float]:
                 worker = running[each.runtime]
-                worker.ask("open", path, images)
-                logits = worker.ask("outputs", path)[LOGITS]
+                worker.ask("open", paths[each], images)
+                logits = worker.ask("outputs", paths[each])[LOGITS]
                 differences[each] = difference(logits, expected[each.backbone])
-                runs[each] = partial(time_once, worker, path)
-            milliseconds = take_turns(runs, iterations, warmup)
-    return Latencies(size, milliseconds, differences, footprints, cores)
+                return partial(time_once, worker, paths[each])
+
+            runs = of_working(footprints, opened, leave_out)
+            times = in_rounds(runs, leave_out, iterations, warmup)
+    return Latencies(
+        size,
+        times,
+        {each: differences[each] for each in times},
+        {each: footprints[each] for each in times},
+        cores,
+    )
+
+
+def leave_out(candidate: Candidate, error: WorkerError) -> None:
+    """Log that a file is left out, since it cannot be run."""
+    log.warning("%s is left out: %s", candidate, error)
 
 
 def run_network(network: Model, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ therefore not MLPerf results.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,8 @@ from parcnet_train.benchmarks.exported import (
     measure_footprint,
     worker_faults,
 )
-from parcnet_train.benchmarks.latency import fastest
-from parcnet_train.deploy.standalone.timing import pinned, single_stream, summary
+from parcnet_train.benchmarks.latency import fastest, leave_out
+from parcnet_train.deploy.standalone.timing import of_working, pinned, single_stream, summary
 from parcnet_train.deploy.standalone.workers import workers
 from parcnet_train.deploy.standalone.write import write_timer
 from parcnet_train.detection.types import DetectionOutputs
@@ -164,21 +164,25 @@ def time_files(
         accuracy: Accuracy of the files.
 
     Raises:
-        TrainingError: If a file cannot be run, or a process ends.
+        TrainingError: If no file can be run; one that cannot is logged.
     """
     script = write_timer(folder)
     with worker_faults(), scratch_folder() as scratch, pinned(threads) as cores:
         library = scratch / "images.npy"
         np.save(library, images)
-        footprints = {
-            each: measure_footprint(script, each, threads, path, str(library))
-            for each, path in paths.items()
-        }
-        log.info("timing %d files, interleaved, at least %g s each", len(paths), LEAST_SECONDS)
-        runs: dict[Candidate, Any] = {}
-        with workers(script, [each.runtime for each in paths], threads) as running:
-            for each, path in paths.items():
-                running[each.runtime].ask("open", path, str(library))
-                runs[each] = partial(running[each.runtime].ask, "time", path)
-            times = single_stream(runs, len(images), LEAST_IMAGES, LEAST_SECONDS)
-    return Streams(times, accuracy, footprints, len(images), cores)
+        footprints = of_working(
+            paths,
+            lambda each: measure_footprint(script, each, threads, paths[each], str(library)),
+            leave_out,
+        )
+        log.info("timing %d files, interleaved, at least %g s each", len(footprints), LEAST_SECONDS)
+        with workers(script, [each.runtime for each in footprints], threads) as running:
+
+            def opened(each: Candidate) -> Callable[[Sequence[int]], Sequence[float]]:
+                running[each.runtime].ask("open", paths[each], str(library))
+                return partial(running[each.runtime].ask, "time", paths[each])
+
+            runs = of_working(footprints, opened, leave_out)
+            times = single_stream(runs, leave_out, len(images), LEAST_IMAGES, LEAST_SECONDS)
+    kept = {each: footprints[each] for each in times}
+    return Streams(times, accuracy, kept, len(images), cores)

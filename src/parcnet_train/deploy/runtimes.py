@@ -1,7 +1,7 @@
 """Inference of exported files in their own runtimes.
 
 The text of this module is copied into the scripts beside exported files, so it must run with Python
-3.9, NumPy and one of the runtimes alone.
+3.9, NumPy and only one of the runtimes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ SUFFIXES = {
     ".tflite": "litert",
     ".pte": "executorch",
 }
+# Packages that a runtime needs; the first one is the runtime itself.
 PACKAGES = {
-    "pytorch": "torch",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "mnn": "MNN",
-    "ncnn": "ncnn",
-    "litert": "ai-edge-litert",
-    "executorch": "executorch",
+    "pytorch": ("torch",),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "mnn": ("MNN",),
+    "ncnn": ("ncnn",),
+    "litert": ("ai-edge-litert",),
+    "executorch": ("executorch", "torch"),  # which its Python binding imports, but does not require
 }
 DESCRIPTION = "description.json"  # inside a file of torch.export
 

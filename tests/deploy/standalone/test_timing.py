@@ -1,42 +1,37 @@
-"""The script that times exported files without this package."""
+"""Timed rounds, and the machine that they run on."""
 
-import ast
 import itertools
-import json
 import os
 import random
-import re
 import statistics
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bundles import make_bundle
-from parcnet_train.deploy.runtimes import OPENERS, PACKAGES, SUFFIXES
 from parcnet_train.deploy.standalone import timing
 from parcnet_train.deploy.standalone.timing import (
+    in_rounds,
     pinned,
     single_stream,
-    size_of,
     summary,
-    take_turns,
 )
-from parcnet_train.deploy.standalone.write import write_timer
+from parcnet_train.deploy.standalone.workers import WorkerError
 
 NEEDS_AFFINITY = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="the system cannot bind processes to cores"
 )
 
 
+def unexpected(name, error):
+    raise AssertionError(name) from error
+
+
 def test_rounds_are_shuffled():
     calls = []
     runs = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
     random.seed(0)
-    times = take_turns(runs, iterations=7, warmup=3)
+    times = in_rounds(runs, unexpected, iterations=7, warmup=3)
     turns = ["".join(calls[start : start + 3]) for start in range(0, len(calls), 3)]
     assert len(turns) == 10
     assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
@@ -60,7 +55,7 @@ def test_a_stream_ends_when_both_minimums_are_reached():
         "slow": lambda places: run("slow", 50, places),
     }
     random.seed(0)
-    times = single_stream(runs, 7, least_images=100, least_seconds=1.0, block=10)
+    times = single_stream(runs, unexpected, 7, least_images=100, least_seconds=1.0, block=10)
     assert {name: len(each) for name, each in times.items()} == {"fast": 200, "slow": 100}
     assert {size for _, size in blocks} == {10}
     names = [name for name, _ in blocks]
@@ -71,10 +66,36 @@ def test_a_stream_ends_when_both_minimums_are_reached():
 
 def test_a_stream_draws_its_images():
     seen = []
-    single_stream({"a": lambda places: seen.extend(places) or [1.0] * len(places)}, 10, 640, 0)
+    runs = {"a": lambda places: seen.extend(places) or [1.0] * len(places)}
+    single_stream(runs, unexpected, 10, 640, 0)
     assert len(seen) == 640
     assert set(seen) == set(range(10))
     assert seen[:10] != sorted(seen[:10])
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_files_that_fail_while_they_are_timed_are_left_out(is_stream):
+    given, left_out = [], {}
+
+    def run(name, count):
+        given.append(name)
+        if name == "bad" and given.count("bad") == 3:
+            raise WorkerError("gone")
+        return [1.0] * count
+
+    def timed(*names):
+        leave_out = left_out.__setitem__
+        if is_stream:
+            runs = {name: lambda places, name=name: run(name, len(places)) for name in names}
+            return single_stream(runs, leave_out, 7, least_images=100, least_seconds=0, block=10)
+        runs = {name: lambda name=name: run(name, 1)[0] for name in names}
+        return in_rounds(runs, leave_out, iterations=100, warmup=0)
+
+    assert timed("good", "bad") == {"good": [1.0] * 100}
+    assert (given.count("bad"), list(left_out)) == (3, ["bad"])
+    given.clear()
+    with pytest.raises(WorkerError, match="no file is left"):
+        timed("bad")
 
 
 def test_percentiles_match_the_standard_library():
@@ -125,91 +146,3 @@ def test_machine_is_described(monkeypatch):
     assert (found["hardware/threads"], found["hardware/pinned_to"]) == (2, [3, 4])
     assert found["numpy_version"] == np.__version__
     assert found["mnn_version"]
-
-
-def test_image_size_is_read_from_file_names():
-    assert size_of(Path("parcnet_s-classification-256x192.onnx"), (1, 2)) == (256, 192)
-    assert size_of(Path("8x8/net.onnx"), (1, 2)) == (1, 2)
-
-
-def test_every_runtime_has_all_its_rows():
-    assert OPENERS.keys() == PACKAGES.keys() == set(SUFFIXES.values())
-
-
-def run_timer(script, *arguments):
-    """Run the script in its folder, as its users do."""
-    command = [sys.executable, script.name, *arguments]
-    return subprocess.run(command, cwd=script.parent, capture_output=True, text=True)
-
-
-def test_all_files_beside_the_script_are_timed(tmp_path):
-    script, _ = make_bundle(tmp_path, first="", second="")
-    finished = run_timer(script, "--iterations", "3", "--warmup", "1", "--output", "times.json")
-    assert finished.returncode == 0, finished.stderr
-    assert "talks" not in finished.stdout
-    results = json.loads((tmp_path / "times.json").read_text())
-    assert (results["hardware/threads"], results["iterations"]) == (1, 3)
-    for name in ("first-8x16.onnx", "second-8x16.onnx"):
-        assert f" {name}\n" in finished.stdout
-        median, p99 = (results[f"latency/{name}/milliseconds{end}"] for end in ("", "_p99"))
-        assert 0 < median <= p99
-        assert results[f"latency/{name}/bytes"] == 0
-        assert results[f"latency/{name}/load_milliseconds"] > 0
-        assert f"latency/{name}/peak_memory_bytes" in results
-
-
-def test_a_file_that_cannot_be_run_is_an_error_of_one_line(tmp_path):
-    script, _ = make_bundle(tmp_path, good="", bad="broken")
-    finished = run_timer(script)
-    assert finished.returncode == 1
-    (line,) = finished.stderr.splitlines()
-    assert re.search(r"^error: onnxruntime cannot run .*bad-8x16.*no such op.*preprocess=f", line)
-    assert not (tmp_path / "latency.json").exists()
-
-
-def test_files_of_missing_runtimes_are_named_and_the_others_timed(tmp_path, monkeypatch, capsys):
-    script, paths = make_bundle(tmp_path, good="")
-    others = [tmp_path / f"other{suffix}" for suffix in (".mnn", ".param")]
-    for file in others:
-        file.touch()
-    find = timing.importlib.util.find_spec
-
-    def find_spec(name):
-        return None if name in ("MNN", "ncnn") else find(name)
-
-    monkeypatch.setattr(timing.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(timing, "__file__", str(script))
-    monkeypatch.setattr(sys, "argv", [str(script)])
-    assert timing.arguments().files == [paths["good"]]
-    said = capsys.readouterr().out
-    assert [f"skipped {file}: " in said for file in others] == [True, True]
-    assert "Fix: pip install MNN" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["x.txt"], r"x\.txt: .*\.onnx, \.xml, \.mnn"),
-        (["absent.onnx"], r"absent\.onnx: expected an existing file"),
-        (["small.onnx", "--threads", "0"], r"--threads .*at least 1"),
-        ([], "no file that can be timed"),
-    ],
-)
-def test_wrong_arguments_are_rejected(arguments, message, tmp_path, monkeypatch, capsys):
-    for name in ("x.txt", "small.onnx"):
-        (tmp_path / name).touch()
-    script = tmp_path / "script" / "time_models.py"
-    script.parent.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "__file__", str(script))
-    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
-    with pytest.raises(SystemExit, match="2"):
-        timing.arguments()
-    assert re.search(message, capsys.readouterr().err)
-
-
-def test_the_script_needs_python_3_9_and_numpy_only(tmp_path):
-    text = write_timer(tmp_path).read_text()
-    imports = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
-    assert imports - sys.stdlib_module_names == {"numpy"}
-    ast.parse(text, feature_version=(3, 9))

@@ -1,13 +1,15 @@
 """Processes that run the files of one runtime."""
 
 import os
-import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bundles import make_bundle
+from parcnet_train.deploy.standalone import memory
 from parcnet_train.deploy.standalone import workers as module
 from parcnet_train.deploy.standalone.workers import (
     Models,
@@ -50,11 +52,50 @@ def test_a_broken_file_does_not_end_the_process(tmp_path):
     with Worker(script, RUNTIME, 1) as worker:
         with pytest.raises(WorkerError, match=r"run .*broken-8x16\.onnx: ValueError: no such oper"):
             worker.ask("open", paths["broken"], IMAGES)
-        os.kill(worker.process.pid, signal.SIGINT)  # Ctrl-C reaches it too
         worker.ask("open", paths["good"], IMAGES)
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the memory is not reported")
+def test_errors_have_one_line(tmp_path):
+    script, paths = make_bundle(tmp_path, broken="broken")
+    with pytest.raises(WorkerError, match=r"ValueError: no such operator$"):
+        footprint_of(script, RUNTIME, 1, paths["broken"], IMAGES)
+
+
+def test_only_a_failed_inference_is_blamed_on_the_images(tmp_path):
+    script, paths = make_bundle(tmp_path, bytes="bytes", broken="broken", dying="dies")
+    messages = {}
+    for name, path in paths.items():
+        with pytest.raises(WorkerError) as caught:
+            footprint_of(script, RUNTIME, 1, path, IMAGES)
+        messages[name] = str(caught.value)
+    assert "expected uint8. Fix: it must take float32 images (1, 3, 8, 16)" in messages["bytes"]
+    assert "Fix" not in messages["broken"]
+    assert messages["dying"].endswith("lack of memory. Fix: time fewer files at once")
+
+
+def test_what_the_interpreter_prints_first_is_no_answer(tmp_path, monkeypatch):
+    """As pickle, the text is a string of 1.7 GB, for which a reader would wait forever."""
+    script, paths = make_bundle(tmp_path, file="")
+    (tmp_path / "sitecustomize.py").write_text("print('Tvery talkative', end='', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Worker(script, RUNTIME, 1) as worker:
+        assert worker.ask("open", paths["file"], IMAGES) is None
+
+
+def test_unreadable_answers_end_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.stdout.buffer.write({module.ANSWER + bytes([255])!r})\n"
+        "sys.stdout.flush(); sys.stdin.read()"
+    )
+    with Worker(script, RUNTIME, 1) as worker:
+        with pytest.raises(WorkerError, match=r"onnxruntime: .*unreadable answer .*a\.onnx"):
+            worker.ask("open", Path("a.onnx"), IMAGES)
+        assert worker.process.poll() is not None
+
+
+@pytest.mark.skipif(memory.memory_now() is None, reason="the memory is not reported")
 def test_memory_and_size_are_those_of_the_file(tmp_path):
     script, paths = make_bundle(tmp_path, small="", large="large")
     small, large = (footprint_of(script, RUNTIME, 1, path, IMAGES) for path in paths.values())
@@ -64,9 +105,51 @@ def test_memory_and_size_are_those_of_the_file(tmp_path):
     assert large["load_milliseconds"] > 0
 
 
+def test_footprints_are_medians_of_three_processes(tmp_path, monkeypatch):
+    loads, memories = iter([9.0, 1.0, 2.0, 9.0, 1.0, 2.0]), iter([30, 10, 40, 30, None, 40])
+
+    def ask(worker, request, path, images):
+        return {"load_milliseconds": next(loads), "peak_memory_bytes": next(memories)}
+
+    monkeypatch.setattr(Worker, "ask", ask)
+    script, paths = make_bundle(tmp_path, file="")
+    found = [footprint_of(script, RUNTIME, 1, paths["file"], IMAGES) for _ in range(2)]
+    assert found == [
+        {"load_milliseconds": 2.0, "peak_memory_bytes": 30},
+        {"load_milliseconds": 2.0, "peak_memory_bytes": None},
+    ]
+
+
+OPENS = """
+import importlib, sys, torch
+from pathlib import Path
+from parcnet_train.deploy.standalone.workers import LIBRARIES, Models
+
+network = torch.nn.ReLU()
+images = torch.zeros(1, 3, 8, 8)
+if sys.argv[2] == "write":
+    program = torch.export.export(network, (images,))
+    torch.export.save(program, sys.argv[1], extra_files={"description.json": '{"outputs": ["a"]}'})
+else:
+    importlib.import_module(LIBRARIES["pytorch"])
+    before = len(sys.modules)
+    Models("pytorch", 1).footprint(sys.argv[1], images.numpy())
+    print(len(sys.modules) - before)
+"""
+
+
+@pytest.mark.slow
+def test_load_times_are_without_imports(tmp_path):
+    """Without the import of the serializer, opening a file imports over 800 modules."""
+    for what in ("write", "open"):
+        command = [sys.executable, "-c", OPENS, str(tmp_path / "file.pt2"), what]
+        finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(finished.stdout) < 100
+
+
 def test_memory_is_unknown_on_other_systems(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CLEAR", tmp_path / "missing" / "clear_refs")
-    assert module.memory_now() is None
+    monkeypatch.setattr(memory, "CLEAR", tmp_path / "missing" / "clear_refs")
+    assert memory.memory_now() is None
 
 
 def test_an_untimed_inference_comes_first(monkeypatch, tmp_path):

@@ -1,47 +1,66 @@
-"""The script that times exported files where this package is not installed.
+"""Part of the script that times files: the timed rounds, and the machine that they run on.
 
-`write_timer` joins this module with `runtimes.py` and `workers.py`. The text must run with Python
-3.9, NumPy and one of the runtimes alone.
+The text of this module is copied into the script, so it must run with Python 3.9, NumPy and only
+one runtime.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
-import json
 import os
 import platform
 import random
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parcnet_train.deploy.runtimes import PACKAGES, SUFFIXES
-from parcnet_train.deploy.standalone.workers import Worker, WorkerError, footprint_of, workers
+from parcnet_train.deploy.runtimes import PACKAGES
+from parcnet_train.deploy.standalone.workers import Worker, WorkerError
 
 WARMUP = 10  # rounds that are not timed
 ITERATIONS = 100  # as in the paper's Table 3
-BLOCK = 64  # images of a single stream until another file has its turn
-# Columns of the printed table: the key, and what its values are divided by.
-COLUMNS = {
-    "median": ("milliseconds", 1),
-    "p90": ("milliseconds_p90", 1),
-    "p99": ("milliseconds_p99", 1),
-    "load": ("load_milliseconds", 1),
-    "file": ("bytes", 1e6),
-    "memory": ("peak_memory_bytes", 1e6),
-}
+BLOCK = 64  # images of a single stream until another file runs
+LeaveOut = Callable[[Any, WorkerError], None]  # takes the name of a file, and why it cannot run
 
 
-def take_turns(
-    runs: Mapping[Any, Callable[[], float]], iterations: int, warmup: int = WARMUP
+def of_working(
+    names: Iterable[Any], work: Callable[[Any], Any], leave_out: LeaveOut
+) -> dict[Any, Any]:
+    """Do something with each of several files, and return the results of those that can be run.
+
+    Args:
+        names: Names of the files.
+        work: Function of a name.
+        leave_out: Function that reports a file that cannot be run.
+    """
+    results = {}
+    for name in names:
+        try:
+            results[name] = work(name)
+        except WorkerError as error:
+            leave_out(name, error)
+    return results
+
+
+def of_any(times: dict[Any, list[float]]) -> dict[Any, list[float]]:
+    """Return the times of files.
+
+    Raises:
+        WorkerError: If there are none.
+    """
+    if not times:
+        raise WorkerError("no file is left that can be run. Fix: see why they are left out, above")
+    return times
+
+
+def in_rounds(
+    runs: Mapping[Any, Callable[[], float]],
+    leave_out: LeaveOut,
+    iterations: int,
+    warmup: int = WARMUP,
 ) -> dict[Any, list[float]]:
     """Time several inferences, interleaved: every round runs all of them in a new random order.
 
@@ -49,23 +68,30 @@ def take_turns(
 
     Args:
         runs: Functions that time one inference, in milliseconds, by name.
+        leave_out: Function that reports a file that cannot be run any more.
         iterations: Number of timed rounds.
         warmup: Number of rounds before them that do not count.
 
     Returns:
         The milliseconds of every iteration, by name.
+
+    Raises:
+        WorkerError: If no file can be run.
     """
     times: dict[Any, list[float]] = {name: [] for name in runs}
-    for turn in range(warmup + iterations):
-        for name, run in random.sample(list(runs.items()), len(runs)):
-            milliseconds = run()
-            if turn >= warmup:
+    for index in range(warmup + iterations):
+        shuffled = random.sample(list(times), len(times))
+        found = of_working(shuffled, lambda name: runs[name](), leave_out)
+        times = {name: times[name] for name in times if name in found}
+        if index >= warmup:
+            for name, milliseconds in found.items():
                 times[name].append(milliseconds)
-    return times
+    return of_any(times)
 
 
 def single_stream(
     runs: Mapping[Any, Callable[[Sequence[int]], Sequence[float]]],
+    leave_out: LeaveOut,
     images: int,
     least_images: int,
     least_seconds: float,
@@ -78,6 +104,7 @@ def single_stream(
 
     Args:
         runs: Functions that time the inference of some images, in milliseconds, by name.
+        leave_out: Function that reports a file that cannot be run any more.
         images: Number of images to draw from.
         least_images: Smallest number of inferences of each.
         least_seconds: Smallest sum of their durations, in seconds.
@@ -85,18 +112,29 @@ def single_stream(
 
     Returns:
         The milliseconds of every inference, by name.
+
+    Raises:
+        WorkerError: If no file can be run.
     """
     times: dict[Any, list[float]] = {name: [] for name in runs}
     unfinished, generator = list(runs), np.random.default_rng(0)
+
+    def run(name: Any) -> Sequence[float]:
+        return runs[name](generator.integers(images, size=block).tolist())
+
     while unfinished:
-        for name in random.sample(unfinished, len(unfinished)):
-            times[name] += runs[name](generator.integers(images, size=block).tolist())
+        found = of_working(random.sample(unfinished, len(unfinished)), run, leave_out)
+        for name in unfinished:
+            if name in found:
+                times[name] += found[name]
+            else:
+                del times[name]
         unfinished = [
             name
             for name, each in times.items()
             if len(each) < least_images or sum(each) < 1e3 * least_seconds
         ]
-    return times
+    return of_any(times)
 
 
 def summary(milliseconds: Sequence[float]) -> dict[str, float]:
@@ -115,7 +153,8 @@ def pinned(threads: int) -> Iterator[list[int] | None]:
     """Pin this process to as many of its cores as it has threads, if the system supports it.
 
     The last cores are used: the first one handles the interrupts, and on processors with different
-    kinds of cores the last ones are the fast ones.
+    kinds of cores the last ones are the fast ones. On processors whose neighboring indices are
+    threads of one core, two threads may share the last core; `hardware/pinned_to` has the indices.
 
     Yields:
         The indices of the cores; None if pinning is not supported.
@@ -160,7 +199,7 @@ def machine(threads: int, cores: Sequence[int] | None) -> dict[str, Any]:
         "system": platform.platform(),
         "python_version": platform.python_version(),
         "numpy_version": np.__version__,
-        **{f"{name}_version": version_of(package) for name, package in PACKAGES.items()},
+        **{f"{name}_version": version_of(package) for name, (package, *_) in PACKAGES.items()},
     }
 
 
@@ -187,129 +226,6 @@ def version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def size_of(path: Path, otherwise: Sequence[int]) -> tuple[int, int]:
-    """Return the image height and width at the end of a file's name, `...-256x192.onnx`."""
-    found = re.findall(r"(\d+)x(\d+)", path.stem)
-    height, width = found[-1] if found else otherwise
-    return int(height), int(width)
-
-
-def arguments() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Time exported models, interleaved, batch size 1.")
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        help=f"exported files ({', '.join(SUFFIXES)}), default: all beside this script",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="threads per inference, default: %(default)s"
-    )
-    parser.add_argument(
-        "--iterations", type=int, default=ITERATIONS, help="timed rounds, default: %(default)s"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=WARMUP, help="untimed first rounds, default: %(default)s"
-    )
-    parser.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        default=(256, 256),
-        metavar=("HEIGHT", "WIDTH"),
-        help="image size of files whose names do not end in it (-256x192), default: 256 256",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("latency.json"),
-        help="JSON file to write, default: %(default)s",
-    )
-    given = parser.parse_args()
-    if min(given.threads, given.iterations) < 1 or given.warmup < 0:
-        parser.error("--threads and --iterations must be at least 1, --warmup at least 0")
-    beside = sorted(each for each in Path(__file__).parent.iterdir() if each.suffix in SUFFIXES)
-    for file in given.files:
-        if file.suffix not in SUFFIXES or not file.is_file():
-            parser.error(f"{file}: expected an existing file that ends in {', '.join(SUFFIXES)}")
-    given.files = [each for each in given.files or beside if can_run(each)]
-    if not given.files:
-        parser.error("there is no file that can be timed")
-    return given
-
-
-def can_run(file: Path) -> bool:
-    """Return whether the runtime of a file is installed; if it is not, report it."""
-    package = PACKAGES[SUFFIXES[file.suffix]]
-    if importlib.util.find_spec(package.replace("-", "_")) is not None:
-        return True
-    print(f"skipped {file}: {package} is not installed. Fix: pip install {package}", flush=True)
-    return False
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically: it gets its name only when all of it is on disk."""
-    # As in files.py, which is not on a device either.
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def main() -> None:
-    """Time the files, print one line for each, and write a JSON file."""
-    given = arguments()
-    try:
-        results = measured(given)
-    except WorkerError as error:
-        sys.exit(f"error: {error}")
-    print(f"{results['hardware/cpu']}, threads: {given.threads}; times in milliseconds, MB")
-    print(" ".join(f"{heading:>9}" for heading in COLUMNS), " file")
-    for file in given.files:
-        for key, unit in COLUMNS.values():
-            value = results[f"latency/{file.name}/{key}"]
-            print("        -" if value is None else f"{value / unit:9.3f}", end=" ")
-        print(f" {file.name}")
-    write_whole(given.output, json.dumps(results, indent=2) + "\n")
-    print(f"results written to {given.output}")
-
-
-def measured(given: argparse.Namespace) -> dict[str, Any]:
-    """Return the entries of the JSON file.
-
-    Raises:
-        WorkerError: If a file cannot be run.
-    """
-    script, generator, results = Path(__file__), np.random.default_rng(0), {}
-    with pinned(given.threads) as cores:
-        images = {
-            file: generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
-            for file in given.files
-        }
-        runtimes = {file: SUFFIXES[file.suffix] for file in given.files}
-        for file in given.files:
-            try:
-                footprint = footprint_of(script, runtimes[file], given.threads, file, images[file])
-            except WorkerError as error:
-                raise WorkerError(
-                    f"{error}. Fix: it must take float32 images {images[file].shape}; export it "
-                    "with export.preprocess=false and data.channels=3"
-                ) from error
-            results.update({f"latency/{file.name}/{key}": each for key, each in footprint.items()})
-        with workers(script, runtimes.values(), given.threads) as running:
-            runs = {}
-            for file, runtime in runtimes.items():
-                running[runtime].ask("open", file, images[file])
-                runs[file.name] = partial(time_once, running[runtime], file)
-            times = take_turns(runs, given.iterations, given.warmup)
-    for name, each in times.items():
-        results.update({f"latency/{name}/{key}": value for key, value in summary(each).items()})
-    return {**machine(given.threads, cores), "iterations": given.iterations, **results}
 
 
 def time_once(worker: Worker, file: Path) -> float:

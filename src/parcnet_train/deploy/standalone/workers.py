@@ -1,7 +1,7 @@
 """Part of the script that times files: a process for each runtime, which runs its files on request.
 
-No runtime's threads, allocator or memory affects another one then. The text of this module is
-copied into the script, so it must run with Python 3.9, NumPy and one of the runtimes alone.
+The threads, allocator and memory of a runtime therefore do not affect the others. The text of this
+module is copied into the script, so it must run with Python 3.9, NumPy and only one runtime.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import os
 import pickle
-import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -22,14 +22,18 @@ from typing import Any
 import numpy as np
 
 from parcnet_train.deploy.runtimes import PACKAGES, Arrays, Run, open_model
+from parcnet_train.deploy.standalone.memory import in_status, memory_now
 
 SERVE = "--serve"  # first argument of the script in a worker
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+ANSWER = b"answer of a worker\n"  # line before each answer: a process may print other things first
+GRACE = 10  # seconds in which a process that has closed its pipe ends
 # Module that loads the code of a runtime, if that is not the package itself.
 LIBRARIES = {
+    "pytorch": "torch._export.serde.serialize",  # otherwise imported when a file is opened
     "litert": "ai_edge_litert.interpreter",
     "executorch": "executorch.extension.pybindings.portable_lib",
 }
+PROCESSES = 3  # that measure the load time and memory of a file; the median counts
 PARTS = (".xml", ".param")  # graphs whose weights are in a `.bin` file beside them
 Images = Any  # (N, C, H, W), float32 in [0, 1] or uint8; or the path of a .npy file of them
 
@@ -54,6 +58,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C reaches only the first process, which ends this one
         )
 
     def __enter__(self) -> Worker:
@@ -75,17 +80,28 @@ class Worker:
         try:
             pickle.dump((request, str(path), *arguments), self.process.stdin)
             self.process.stdin.flush()
+            if not any(line == ANSWER for line in self.process.stdout):
+                raise EOFError
             is_fine, answer = pickle.load(self.process.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            code = self.process.wait()
-            end = f"exit code {code}" if code >= 0 else f"signal {-code}"
-            raise WorkerError(
-                f"{self.runtime}: its process ended with {end} while it ran {path}; "
-                "most often for lack of memory"
-            ) from error
+        except Exception as error:  # half an answer can raise anything
+            raise WorkerError(self.end_while(path)) from error
         if not is_fine:
             raise WorkerError(f"{self.runtime} cannot run {path}: {answer}")
         return answer
+
+    def end_while(self, path: Path) -> str:
+        """Return how the process ended while it ran a file; it is killed if it has not ended."""
+        try:
+            code = self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"{self.runtime}: its process sent an unreadable answer while it ran {path}"
+        end = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return (
+            f"{self.runtime}: its process ended with {end} while it ran {path}, most often for "
+            "lack of memory. Fix: time fewer files at once"
+        )
 
     def __exit__(
         self,
@@ -114,10 +130,17 @@ def workers(script: Path, runtimes: Iterable[str], threads: int) -> Iterator[dic
 def footprint_of(
     script: Path, runtime: str, threads: int, path: Path, images: Images
 ) -> dict[str, Any]:
-    """Measure size, load time and memory of a file in a process of its own; see `Models`."""
-    with Worker(script, runtime, threads) as worker:
-        footprint: dict[str, Any] = worker.ask("footprint", path, images)
-    return footprint
+    """Return size, load time and peak memory of a file: medians of three processes; see `Models`.
+
+    Raises:
+        WorkerError: If the file cannot be run, or a process has ended.
+    """
+    found: list[dict[str, Any]] = []
+    for _ in range(PROCESSES):
+        with Worker(script, runtime, threads) as worker:
+            found.append(worker.ask("footprint", path, images))
+    values = {key: [each[key] for each in found] for key in found[0]}
+    return {key: None if None in each else statistics.median(each) for key, each in values.items()}
 
 
 class Models:
@@ -142,16 +165,16 @@ class Models:
         model, images = self.opened[path]
         return model(image_of(images, 0))
 
-    def time(self, path: str, places: Sequence[int]) -> list[float]:
+    def time(self, path: str, indices: Sequence[int]) -> list[float]:
         """Return the duration of an inference of each of some images, in milliseconds.
 
         An untimed inference comes first, so that the caches are as in a loop of only this file.
         """
         model, images = self.opened[path]
-        model(image_of(images, places[0]))
+        model(image_of(images, indices[0]))
         times = []
-        for place in places:
-            image = image_of(images, place)
+        for index in indices:
+            image = image_of(images, index)
             start = time.perf_counter()
             model(image)
             times.append(1e3 * (time.perf_counter() - start))
@@ -165,12 +188,18 @@ class Models:
             of the first inference, the runtime having been imported. `peak_memory_bytes`: largest
             memory of both beyond that of the imported runtime; None on other systems than Linux.
         """
-        importlib.import_module(LIBRARIES.get(self.runtime, PACKAGES[self.runtime]))
+        importlib.import_module(LIBRARIES.get(self.runtime, PACKAGES[self.runtime][0]))
         image = image_of(in_memory(images), 0)
         before = memory_now()
         start = time.perf_counter()
         model = open_model(self.runtime, Path(path), self.threads)
-        model(image)
+        try:
+            model(image)
+        except Exception as error:  # each runtime has errors of its own
+            raise WorkerError(
+                f"{described(error)}. Fix: it must take float32 images {image.shape}; export "
+                "it with export.preprocess=false and data.channels=3"
+            ) from error
         milliseconds = 1e3 * (time.perf_counter() - start)
         return {
             "bytes": sum(each.stat().st_size for each in parts_of(Path(path))),
@@ -184,9 +213,9 @@ def in_memory(images: Images) -> Any:
     return np.load(images, mmap_mode="r") if isinstance(images, str) else images
 
 
-def image_of(images: Any, place: int) -> Any:
+def image_of(images: Any, index: int) -> Any:
     """Return one image as files take it: `(1, C, H, W)` float32 in [0, 1]."""
-    image = np.array(images[place : place + 1])
+    image = np.array(images[index : index + 1])
     return image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
 
 
@@ -195,27 +224,14 @@ def parts_of(path: Path) -> list[Path]:
     return [path, path.with_suffix(".bin")] if path.suffix in PARTS else [path]
 
 
-def memory_now() -> int | None:
-    """Return the memory of this process in bytes, which becomes its peak until now too.
-
-    None on other systems than Linux.
-    """
-    try:
-        CLEAR.write_text("5")  # man 5 proc
-        return in_status("VmRSS")
-    except OSError:
-        return None
-
-
-def in_status(name: str) -> int:
-    """Return an entry of this process's status in bytes, such as `VmRSS`, its memory."""
-    (line,) = (each for each in STATUS.read_text().splitlines() if each.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
+def described(error: Exception) -> str:
+    """Return the kind of an error, and the first line of its text that is not empty."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ": ".join([type(error).__name__, *lines[:1]])
 
 
 def serve() -> None:
     """Answer the requests of a `Worker` until it is gone; this is its process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which ends us
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 1)  # what runtimes print is no answer
@@ -228,7 +244,10 @@ def serve() -> None:
             return
         try:
             answer = (True, getattr(models, request)(*arguments))
-        except Exception as error:  # each runtime has errors of its own
-            answer = (False, f"{type(error).__name__}: {error}")
+        except WorkerError as error:
+            answer = (False, str(error))
+        except Exception as error:
+            answer = (False, described(error))
+        answers.write(b"\n" + ANSWER)
         pickle.dump(answer, answers)
         answers.flush()

@@ -13,8 +13,10 @@ from typing import Any
 from parcnet_train.deploy import runtimes
 from parcnet_train.deploy.standalone import (
     classification,
+    command,
     common,
     detection,
+    memory,
     segmentation,
     timing,
     workers,
@@ -23,8 +25,6 @@ from parcnet_train.files import write_whole
 
 OURS = "parcnet_train"
 OTHERS = ("cv2", "numpy")  # imports that are not of the standard library
-# Its Python binding imports torch, but does not require it.
-ALSO = {"executorch": " torch"}
 
 ANSWERS: dict[str, tuple[ModuleType, Callable[..., Any]]] = {
     "classification": (classification, classification.classes_of),
@@ -35,7 +35,7 @@ ANSWERS: dict[str, tuple[ModuleType, Callable[..., Any]]] = {
 HEADER = '''#!/usr/bin/env python3
 """Run {file} on images, without parcnet_train.
 
-    pip install numpy opencv-python-headless {package}
+    pip install numpy opencv-python-headless {packages}
     python {script} {example} ...
 
 The script prints one line of JSON per image:
@@ -51,7 +51,9 @@ TIMER_HEADER = '''#!/usr/bin/env python3
     pip install numpy onnxruntime
     python time_models.py --threads 1
 
-It times what the installed runtimes can run (onnxruntime, openvino, MNN, ...), and names the rest.
+It times what the installed runtimes can run (onnxruntime, openvino, MNN, ...), names the rest, and
+writes latency.json. --iterations is the number of timed rounds, --size the image size of files
+whose names do not end in it; python time_models.py --help lists all settings.
 """
 
 '''
@@ -105,7 +107,7 @@ def script_of(file: str, script: str, about: Mapping[str, Any]) -> str:
     head = HEADER.format(
         file=file,
         script=script,
-        package=runtimes.PACKAGES[runtime] + ALSO.get(runtime, ""),
+        packages=" ".join(runtimes.PACKAGES[runtime]),
         answer=PRINTED[task],
         example="photo.jpg" if about["channels"] in (1, 3, 4) else "image.npy",
         version=about["parcnet_train_version"],
@@ -128,7 +130,7 @@ def write_timer(folder: Path) -> Path:
         TrainingError: If the script cannot be written.
     """
     script = folder / TIMER
-    imports, parts = joined(runtimes, workers, timing)
+    imports, parts = joined(runtimes, memory, workers, timing, command)
     text = [TIMER_HEADER + "\n".join(in_order(imports)), *parts, TIMER_END]
     write_whole(script, "\n\n\n".join(text).encode())
     return script
