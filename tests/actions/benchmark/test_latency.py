@@ -79,7 +79,7 @@ def test_int8_is_timed_where_it_runs(tmp_path, caplog):
     files = {each.name: each.stat().st_size for each in (tmp_path / "models").glob("mobile*")}
     for suffix in (".onnx", ".mnn"):
         stem = "mobilenetv2-classification"
-        assert files[f"{stem}-int8-32x64{suffix}"] < 0.4 * files[f"{stem}-32x64{suffix}"]
+        assert files[f"{stem}-32x64-int8{suffix}"] < 0.4 * files[f"{stem}-32x64{suffix}"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from parcnet_train.actions.benchmark.mlperf import of_export
 from parcnet_train.benchmarks import mlperf
 from running import TINY, configure, run
 
@@ -49,6 +50,15 @@ def test_a_missing_validation_set_is_named(trained):
     missing = ("data=imagefolder", "data.root=/nowhere")
     _, faults = configure([*MLPERF, f"ckpt={trained[0]}", *missing])
     assert any("/nowhere" in fault for fault in faults)
+
+
+def test_the_whole_validation_set_is_evaluated():
+    config, _ = configure([*TINY, *MLPERF, "benchmark.image_size=48", "export.decode=true"])
+    assert config["trainer"]["limit_val_batches"] == 2  # of debug=tiny
+    wanted = of_export(config)
+    assert wanted["trainer"]["limit_val_batches"] == 1.0
+    assert wanted["recipe"]["image_size"] == 48
+    assert wanted["export"]["decode"] is False
 
 
 @pytest.mark.slow
