@@ -20,7 +20,7 @@ from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.deploy.exportable import ALL_VALUES
 from parcnet_train.deploy.formats.formats import FORMATS
 from parcnet_train.deploy.standalone.workers import WorkerError, parts_of
-from parcnet_train.errors import ConfigError, TrainingError
+from parcnet_train.errors import ConfigError, TrainingError, UnwritableError
 from parcnet_train.predict.tasks import ClassPredictor
 
 SIZE = (32, 64)
@@ -98,6 +98,25 @@ def test_a_file_that_cannot_be_written_is_left_out(network, tmp_path, monkeypatc
     assert "xs/baked/mnn is left out, since it cannot be written: MNN cannot" in caplog.text
     with pytest.raises(TrainingError, match=r"no file can be written.*benchmark\.runtimes"):
         write_files({"xs": network}, SIZE, [other], tmp_path, IMAGES)
+
+
+def test_a_full_disk_ends_the_run(network, tmp_path, monkeypatch):
+    def write(*_):
+        raise UnwritableError("a.onnx cannot be written: No space left on device")
+
+    monkeypatch.setattr(exported, "write_file", write)
+    candidates = [Candidate("xs", "baked", runtime) for runtime in ("ncnn", "mnn")]
+    with pytest.raises(UnwritableError, match="No space left"):
+        write_files({"xs": network}, SIZE, candidates, tmp_path, IMAGES)
+
+
+def test_files_of_an_earlier_run_are_removed(network, tmp_path, monkeypatch):
+    for name in ("old.onnx", "old.ncnn.param", "old.bin", "time_models.py"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(exported, "write_file", lambda each, network, path, *_: path.touch())
+    write_files({"xs": network}, SIZE, [Candidate("xs", "baked", "mnn")], tmp_path, IMAGES)
+    names = {each.name for each in tmp_path.iterdir()}
+    assert names == {"xs-classification-32x64.mnn", "time_models.py"}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from parcnet_train.deploy.formats.formats import FORMATS, Format
 from parcnet_train.deploy.formats.onnx import quietly
 from parcnet_train.deploy.runtimes import SUFFIXES
 from parcnet_train.deploy.standalone.workers import WorkerError, footprint_of
-from parcnet_train.errors import ConfigError, TrainingError, first_line
+from parcnet_train.errors import ConfigError, TrainingError, UnwritableError, first_line
 from parcnet_train.files import scratch_folder
 from parcnet_train.models.model import Model
 from parcnet_train.sizes import Size
@@ -113,13 +113,13 @@ def write_files(
     class_names: Sequence[str] = (),
     preparation: Mapping[str, Any] | None = None,
 ) -> dict[Candidate, Path]:
-    """Write a file for each candidate; one that cannot be written is logged, and left out.
+    """Write a file for each candidate; one that cannot be converted is logged, and left out.
 
     Args:
         networks: Networks in evaluation mode, by name of their backbone.
         size: Height and width of the images, in pixels.
         candidates: Networks, forms and runtimes.
-        folder: Folder for the files.
+        folder: Folder for the files; exported files in it are removed first.
         calibration: Images that give the ranges of values of int8.
         scheme: How int8 chooses them, in formats that know it.
         class_names: Names of the classes, for the metadata.
@@ -130,8 +130,10 @@ def write_files(
 
     Raises:
         ConfigError: If a package is not installed.
-        TrainingError: If no file can be written.
+        UnwritableError: If the disk is full, or the like.
+        TrainingError: If no network can be converted.
     """
+    remove_files(folder)
     paths, exportables = {}, {}
     for each in candidates:
         key = (each.backbone, each.form != PLAIN)
@@ -145,6 +147,8 @@ def write_files(
             with quietly(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of networks as they were trained, tracing warns
                 write_file(each, network, path, description, calibration, scheme)
+        except UnwritableError:  # on a full disk, no other file can be written either
+            raise
         except RuntimeError as error:  # torch's errors are RuntimeErrors too
             log.warning("%s is left out, since it cannot be written: %s", each, first_line(error))
         else:
@@ -152,6 +156,13 @@ def write_files(
     if not paths:
         raise TrainingError("no file can be written. Fix: try another of benchmark.runtimes")
     return paths
+
+
+def remove_files(folder: Path) -> None:
+    """Remove the exported files of an earlier run, which the script would time too."""
+    for suffix in {each for name in FORMAT_OF.values() for each in FORMATS[name].suffixes}:
+        for file in folder.glob(f"*{suffix}"):
+            file.unlink(missing_ok=True)
 
 
 def write_file(

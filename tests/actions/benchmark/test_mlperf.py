@@ -38,12 +38,42 @@ def short(monkeypatch):
             ("benchmark.backbones=[parcnet_s]",),
             "benchmark.protocol=mlperf_mobile: it times the network of ckpt; expected benchmark.ba",
         ),
+        (
+            ("benchmark.iterations=50",),
+            "benchmark.iterations=50: benchmark.protocol=mlperf_mobile does not use this key; expe",
+        ),
+        (("export.preprocess=true",), "export.preprocess=true: benchmark.protocol=mlperf_mobile"),
+        (("export.float_layers=[a]",), "export.float_layers=['a']: benchmark.protocol=mlperf_mobi"),
+        (("export.symmetric=true",), "export.symmetric=true: expected int8 in benchmark.forms"),
+        (
+            (
+                "export.percentile=99.9",
+                "benchmark.forms=[int8]",
+                "benchmark.runtimes=[openvino,mnn]",
+            ),
+            "export.percentile=99.9: expected int8 in benchmark.forms, and of the runtimes with",
+        ),
         (("benchmark.protocol=mlperf",), "benchmark.protocol=mlperf: expected one of paper, mlper"),
     ],
 )
 def test_what_does_not_fit_is_refused(overrides, message):
     _, faults = configure([*MLPERF, *overrides])
     assert any(fault.startswith(message) for fault in faults)
+
+
+def test_ranges_are_accepted_if_all_runtimes_use_them():
+    settings = ("benchmark.forms=[int8]", "benchmark.runtimes=[onnxruntime,openvino,ncnn]")
+    _, faults = configure([*MLPERF, "export.percentile=99.9", *settings])
+    assert not [fault for fault in faults if "percentile" in fault]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "faults"), [("onnxruntime", 0), ("mnn", 1)], ids=["onnxruntime", "mnn"]
+)
+def test_images_of_more_channels_are_timed_where_int8_takes_them(runtime, faults):
+    own = ("data.channels=4", "benchmark.forms=[int8]", f"benchmark.runtimes=[{runtime}]")
+    _, found = configure([*MLPERF, *own])
+    assert len([each for each in found if "RGB" in each]) == faults
 
 
 def test_a_missing_validation_set_is_named(trained):

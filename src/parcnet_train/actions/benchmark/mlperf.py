@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def streams(config: Config) -> Iterator[tuple[str, Any]]:
     """Time a trained network in all runtimes by the rules of MLPerf Mobile.
 
-    Detectors are timed without their decoding, as they are exported unless `export.decode` is set.
+    Detectors are timed without their decoding.
 
     Raises:
         ConfigError: If a runtime is not installed or lacks a wanted form, or there are fewer cores
