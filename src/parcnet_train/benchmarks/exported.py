@@ -31,11 +31,8 @@ from parcnet_train.sizes import Size
 log = logging.getLogger(__name__)
 
 # Export format of each runtime: the one whose files it opens.
-FORMAT_OF = {
-    SUFFIXES[suffix]: name
-    for name, form in FORMATS.items()
-    if (suffix := Path(f"file{form.suffixes[0]}").suffix) in SUFFIXES
-}
+ENDINGS = {Path(f"file{form.suffixes[0]}").suffix: name for name, form in FORMATS.items()}
+FORMAT_OF = {runtime: ENDINGS[suffix] for suffix, runtime in SUFFIXES.items()}
 # Forms: baked; all parts as they are trained; baked and quantized.
 BAKED, PLAIN, INT8 = "baked", "plain", "int8"
 NEW_EXPORTER = "onnxscript"  # needed by torch's newer ONNX exporter, which unbaked networks need

@@ -110,7 +110,7 @@ def test_values_out_of_range_are_refused(override, message):
         (["benchmark.backbones=[parcnet_q]"], r"benchmark.backbones=parcnet_q: .*parcnet_q"),
         (
             ["benchmark.forms=[int8]", "benchmark.runtimes=[pytorch]"],
-            r"benchmark.forms: int8 is timed in onnxruntime, mnn, openvino.*Fix: add one to bench",
+            r"benchmark.forms: int8 is timed in onnxruntime, openvino, mnn.*Fix: add one to bench",
         ),
         (["benchmark.threads=4096"], r"benchmark.threads=4096: expected 1 to \d+, the cores"),
     ],
