@@ -160,7 +160,7 @@ class Exportable(nn.Module):
 
         Args:
             backbone: Name of the backbone's config.
-            variant: What distinguishes the file from a baked one in float32, such as `int8`.
+            variant: Ending of the name, such as `int8`; baked files in float32 have none.
         """
         height, width = self.size
         ending = f"-{variant}" if variant else ""
