@@ -14,7 +14,7 @@ test: install-dev  ## run the tests that CI runs
 
 test-all: install-dev runtimes  ## also run the slow tests, and in .venv-runtimes those of its runtimes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes"
-	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy
+	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
 
 check: install-dev  ## format, lint, type check
 	$(BIN)/ruff format --check .
@@ -53,7 +53,7 @@ runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime 
 	touch $@
 
 # The packages that convert for LiteRT need older versions than the tests: an environment of its own,
-# with what tests/deploy imports. Pins of constraints-runtimes.txt replace those of constraints.txt.
+# with what these tests import. Pins of constraints-runtimes.txt replace those of constraints.txt.
 .venv-runtimes/.installed: pyproject.toml constraints.txt constraints-runtimes.txt
 	$(PYTHON) -m venv .venv-runtimes
 	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-runtimes.txt constraints.txt > .venv-runtimes/constraints.txt

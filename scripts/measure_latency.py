@@ -12,16 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.report.console.latency import BEST, backbone_of
+from parcnet_train.benchmarks.exported import Footprint
+from parcnet_train.benchmarks.timing import in_digits
+from parcnet_train.report.console.latency import BEST, backbone_of, footprint_cells
+from parcnet_train.report.console.mlperf import percent_of
 from parcnet_train.report.measured import replace_part
-from parcnet_train.report.paper.tables import TABLE_3
+from parcnet_train.report.paper.tables import TABLE_3, Row
 from parcnet_train.runs.directories import RESULTS
 
 Values = Mapping[str, Any]  # results.json
-MB = 1e6
 FOOTPRINT = "| file, MB | load, ms | memory, MB |"
 FOOTPRINT_LINE = "---:|---:|---:|"
 
@@ -34,6 +37,8 @@ def main() -> None:
         "--write", type=Path, help="Markdown file whose measured parts are replaced"
     )
     arguments = parser.parse_args()
+    if missing := [run for run in arguments.runs if not (run / RESULTS).is_file()]:
+        parser.error(f"{missing[0]}: expected the directory of a run, with {RESULTS}")
     found = [json.loads((run / RESULTS).read_text()) for run in arguments.runs]
     if any("protocol" not in each for each in found):
         parser.error(f"expected runs of benchmark.target=latency, with {RESULTS}")
@@ -67,8 +72,10 @@ def table_3(run: Values) -> Iterator[str]:
     """Yield the lines of a run by the paper's protocol: times, then what the files cost."""
     timed = candidates(run)
     yield f"{about(run)} Medians of {run['iterations']} rounds in milliseconds."
-    rows = {backbone_of(row): row for row in reversed(TABLE_3)}  # of two devices, the first one
-    rows = {backbone: row for backbone, row in reversed(rows.items()) if backbone in names(timed)}
+    rows: dict[str, Row] = {}
+    for row in TABLE_3:
+        if backbone_of(row) in names(timed):
+            rows.setdefault(backbone_of(row), row)  # of two devices, the first one
     columns = dict.fromkeys((form, runtime) for _, form, runtime in timed)
     for is_int8, precision in ((False, "float32"), (True, "int8")):
         shown = [each for each in columns if (each[0] == "int8") == is_int8]
@@ -100,7 +107,7 @@ def cell(run: Values, key: str) -> str:
     """
     if f"{key}/milliseconds" not in run:
         return "not run"
-    text = f"{run[f'{key}/milliseconds']:.3g}"
+    text = in_digits(run[f"{key}/milliseconds"])
     if (ratio := run.get(f"{key}/times_faster")) is not None:
         text += f" ({ratio:.2f}x)"
     return text + (f", {run[f'{key}/runtime']}" if f"{key}/runtime" in run else "")
@@ -109,9 +116,8 @@ def cell(run: Values, key: str) -> str:
 def footprint(run: Values, candidate: tuple[str, str, str]) -> str:
     """Return the cells of the columns `FOOTPRINT`."""
     key = f"latency/{'/'.join(candidate)}"
-    peak = run[f"{key}/peak_memory_bytes"]
-    memory = "" if peak is None else f"{peak / MB:.0f}"
-    return f"| {run[f'{key}/bytes'] / MB:.1f} | {run[f'{key}/load_milliseconds']:.0f} | {memory} |"
+    measured = Footprint(**{each.name: run[f"{key}/{each.name}"] for each in fields(Footprint)})
+    return f"| {' | '.join(footprint_cells(measured))} |"
 
 
 def mlperf(run: Values) -> Iterator[str]:
@@ -125,11 +131,10 @@ def mlperf(run: Values) -> Iterator[str]:
         key, (_, form, runtime) = f"latency/{'/'.join(candidate)}", candidate
         share = run[f"{key}/accuracy_share"]
         cells = [
-            f"{run[f'{key}/milliseconds_p90']:.3g}",
-            f"{run[f'{key}/milliseconds']:.3g}",
+            in_digits(run[f"{key}/milliseconds_p90"]),
+            in_digits(run[f"{key}/milliseconds"]),
             f"{run[f'{key}/accuracy']:.4f}",
-            ("" if share is None else f"{100 * share:.1f} %")
-            + ("" if run[f"{key}/accuracy_passed"] else ", too low"),
+            percent_of(share) + ("" if run[f"{key}/accuracy_passed"] else ", too low"),
         ]
         yield f"| {runtime} | {form} | {' | '.join(cells)} {footprint(run, candidate)}"
     best = [
@@ -137,7 +142,12 @@ def mlperf(run: Values) -> Iterator[str]:
         for precision in ("float32", "int8")
         if (key := f"best/{run['backbone']}/{precision}") in run
     ]
-    yield from ("", f"Fastest, of those that are accurate enough: {', '.join(best)}.", "")
+    yield ""
+    if best:
+        yield f"Fastest, of those that are accurate enough: {', '.join(best)}."
+    else:
+        yield "No file is accurate enough."
+    yield ""
 
 
 PARTS: dict[str, Callable[[Values], Iterator[str]]] = {"latency": table_3, "mlperf": mlperf}

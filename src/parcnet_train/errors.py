@@ -72,6 +72,10 @@ class TrainingError(UserError, RuntimeError):
     """A training cannot continue."""
 
 
+class UnwritableError(TrainingError):
+    """A file cannot be written, for example because the disk is full."""
+
+
 class ProcessError(UserError, RuntimeError):
     """One of the processes of a run has failed; it has printed why.
 

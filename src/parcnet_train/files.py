@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from parcnet_train.errors import TrainingError, first_line, reason_of
+from parcnet_train.errors import UnwritableError, first_line, reason_of
 
 
 @contextlib.contextmanager
@@ -59,14 +59,14 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file atomically, see `whole_file`.
 
     Raises:
-        TrainingError: If the file cannot be written to the disk; an existing file of that name is
+        UnwritableError: If the file cannot be written to the disk; an existing file of that name is
             unchanged.
     """
     try:
         with whole_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise TrainingError(
+        raise UnwritableError(
             f"{path} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
             "elsewhere with paths.runs=PATH"
         ) from error
@@ -126,7 +126,7 @@ def scratch_folder() -> Iterator[Path]:
     """Make an empty folder for temporary files, which is removed at the end.
 
     Raises:
-        TrainingError: If the disk is full.
+        UnwritableError: If the disk is full.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +134,7 @@ def scratch_folder() -> Iterator[Path]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(
+        raise UnwritableError(
             f"{tempfile.gettempdir()}: the folder for temporary files is full: {reason_of(error)}. "
             "Fix: free some disk space, or set TMPDIR=PATH"
         ) from error

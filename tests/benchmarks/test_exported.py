@@ -1,5 +1,6 @@
 """Files that are timed: which format a runtime opens, and what is left out."""
 
+import json
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -16,9 +17,11 @@ from parcnet_train.benchmarks.exported import (
     write_files,
 )
 from parcnet_train.config.action_sections import Benchmark
+from parcnet_train.deploy.exportable import ALL_VALUES
 from parcnet_train.deploy.formats.formats import FORMATS
 from parcnet_train.deploy.standalone.workers import WorkerError, parts_of
-from parcnet_train.errors import ConfigError, TrainingError
+from parcnet_train.errors import ConfigError, TrainingError, UnwritableError
+from parcnet_train.predict.tasks import ClassPredictor
 
 SIZE = (32, 64)
 IMAGES = [np.full((1, 3, *SIZE), 0.5, np.float32)]
@@ -30,11 +33,16 @@ def network():
 
 
 def test_runtimes_open_the_files_of_their_formats():
-    expected = {"onnxruntime": "onnx", "openvino": "openvino", "mnn": "mnn", "ncnn": "ncnn"}
-    assert expected.items() <= FORMAT_OF.items()
-    assert FORMAT_OF["pytorch"] == "torch_export"
-    assert {"onnxruntime", "openvino", "mnn"} <= set(INT8_RUNTIMES)
-    assert not {"pytorch", "ncnn"}.intersection(INT8_RUNTIMES)
+    assert FORMAT_OF == {
+        "onnxruntime": "onnx",
+        "openvino": "openvino",
+        "mnn": "mnn",
+        "ncnn": "ncnn",
+        "litert": "litert",
+        "executorch": "executorch",
+        "pytorch": "torch_export",
+    }
+    assert set(INT8_RUNTIMES) == {"onnxruntime", "openvino", "mnn", "litert", "executorch"}
 
 
 def test_the_configuration_knows_all_runtimes():
@@ -45,7 +53,7 @@ def test_the_configuration_knows_all_runtimes():
 def test_files_are_named_by_network_form_and_size(network, tmp_path):
     candidates = [Candidate("xs", form, "onnxruntime") for form in ("baked", "int8")]
     paths = write_files({"xs": network}, SIZE, candidates, tmp_path, IMAGES)
-    names = ["xs-classification-32x64.onnx", "xs-classification-int8-32x64.onnx"]
+    names = ["xs-classification-32x64.onnx", "xs-classification-32x64-int8.onnx"]
     assert [path.name for path in paths.values()] == names
     assert [Candidate(*each).precision for each in (("", "int8", ""), ("", "plain", ""))] == [
         "int8",
@@ -53,6 +61,20 @@ def test_files_are_named_by_network_form_and_size(network, tmp_path):
     ]
     in_float, in_int8 = (path.stat().st_size for path in paths.values())
     assert in_int8 < 0.5 * in_float
+
+
+def test_files_have_the_metadata_of_an_export(network, tmp_path):
+    classes = [f"class {i}" for i in range(10)]
+    about = ClassPredictor(classes, SIZE).about()
+    candidates = [Candidate("xs", form, "onnxruntime") for form in ("baked", "int8")]
+    paths = write_files(
+        {"xs": network}, SIZE, candidates, tmp_path, IMAGES, ALL_VALUES, classes, about
+    )
+    for candidate, path in paths.items():
+        metadata = candidate.format.open(path, 1).metadata
+        assert json.loads(metadata["class_names"]) == classes
+        assert json.loads(metadata["resize"]) == about["resize"]
+        assert (metadata["precision"], metadata["opset"]) == (candidate.precision, "18")
 
 
 def test_networks_as_trained_are_not_baked(network, tmp_path, monkeypatch):
@@ -76,6 +98,25 @@ def test_a_file_that_cannot_be_written_is_left_out(network, tmp_path, monkeypatc
     assert "xs/baked/mnn is left out, since it cannot be written: MNN cannot" in caplog.text
     with pytest.raises(TrainingError, match=r"no file can be written.*benchmark\.runtimes"):
         write_files({"xs": network}, SIZE, [other], tmp_path, IMAGES)
+
+
+def test_a_full_disk_ends_the_run(network, tmp_path, monkeypatch):
+    def write(*_):
+        raise UnwritableError("a.onnx cannot be written: No space left on device")
+
+    monkeypatch.setattr(exported, "write_file", write)
+    candidates = [Candidate("xs", "baked", runtime) for runtime in ("ncnn", "mnn")]
+    with pytest.raises(UnwritableError, match="No space left"):
+        write_files({"xs": network}, SIZE, candidates, tmp_path, IMAGES)
+
+
+def test_files_of_an_earlier_run_are_removed(network, tmp_path, monkeypatch):
+    for name in ("old.onnx", "old.ncnn.param", "old.bin", "time_models.py"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(exported, "write_file", lambda each, network, path, *_: path.touch())
+    write_files({"xs": network}, SIZE, [Candidate("xs", "baked", "mnn")], tmp_path, IMAGES)
+    names = {each.name for each in tmp_path.iterdir()}
+    assert names == {"xs-classification-32x64.mnn", "time_models.py"}
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,15 @@ def test_results_are_documented(streams):
 
 def test_files_that_can_be_run_are_streamed(tmp_path, monkeypatch):
     monkeypatch.setattr(mlperf, "LEAST_IMAGES", 100)
-    monkeypatch.setattr(mlperf, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(mlperf, "LEAST_SECONDS", 0.005)
     _, paths = make_bundle(tmp_path, first="", second="", broken="broken")
     files = {Candidate(name, "baked", "onnxruntime"): path for name, path in paths.items()}
     accuracy = dict.fromkeys(files, Accuracy(1, 1, 0.98))
     images = np.zeros((5, 3, 8, 16), np.uint8)
     found = time_files(files, images, tmp_path, 1, accuracy)
-    assert [len(times) for times in found.milliseconds.values()] == [128, 128]  # blocks of 64
+    for times in found.milliseconds.values():
+        assert len(times) >= 128  # blocks of 64
+        assert sum(times) >= 5
+        assert len(times) == 128 or sum(times[:-64]) < 5
     assert found.images == 5
     assert found.footprints.keys() == found.milliseconds.keys() < files.keys()

@@ -59,16 +59,33 @@ def test_results_become_tables(runs, tmp_path, monkeypatch):
     for line in (
         "64x32, Some CPU, threads: 1; mnn 3.6.1; Python 3.11.7. Medians of 100 rounds in "
         "milliseconds.",
-        "| MobileViT-S | 60 | 60, baked/mnn |",
-        "| ParC-Net-S | 40 (1.50x) | 40 (1.50x), baked/mnn |",
+        "| MobileViT-S | 60.0 | 60.0, baked/mnn |",
+        "| ParC-Net-S | 40.0 (1.50x) | 40.0 (1.50x), baked/mnn |",
         "| MobileViT-S | not run | not run |",
-        "| ParC-Net-S | 20 | 20, int8/mnn |",
+        "| ParC-Net-S | 20.0 | 20.0, int8/mnn |",
         "| parcnet_s | int8 | mnn | 17.3 | 120 |  |",
-        "| mnn | baked | 20 | 20 | 0.9000 | 100.0 % | 17.3 | 120 |  |",
-        "| mnn | int8 | 20 | 20 | 0.8000 | 88.9 %, too low | 17.3 | 120 |  |",
+        "| mnn | baked | 20.0 | 20.0 | 0.9000 | 100.0 % | 17.3 | 120 |  |",
+        "| mnn | int8 | 20.0 | 20.0 | 0.8000 | 88.8 %, too low | 17.3 | 120 |  |",
         "Fastest, of those that are accurate enough: float32: baked/mnn.",
     ):
         assert f"{line}\n" in text
+
+
+def test_no_file_is_accurate_enough(runs, tmp_path, monkeypatch):
+    page, results = tmp_path / "page.md", runs[1] / "results.json"
+    page.write_text("<!-- mlperf: begin -->\n<!-- mlperf: end -->\n")
+    values = json.loads(results.read_text())
+    del values["best/parcnet_s/float32"]
+    results.write_text(json.dumps(values))
+    text = write(monkeypatch, page, runs[1])
+    assert "\nNo file is accurate enough.\n" in text
+    assert "Fastest" not in text
+
+
+def test_a_folder_without_results_is_refused(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        write(monkeypatch, tmp_path / "page.md", tmp_path)
+    assert "expected the directory of a run, with results.json" in capsys.readouterr().err
 
 
 def test_other_runs_are_refused(tmp_path, monkeypatch, capsys):

@@ -9,9 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from parcnet_train.benchmarks.exported import FORMAT_OF, INT8, INT8_RUNTIMES
 from parcnet_train.config.keys import show, value_of
 from parcnet_train.deploy.exportable import OPSET, OUTPUTS
 from parcnet_train.deploy.formats.formats import FORMATS, verification_of
+from parcnet_train.deploy.standalone.timing import ITERATIONS
 from parcnet_train.errors import DataError, Fault
 from parcnet_train.predict.inputs import EXPECTED, STDIN, find_images
 from parcnet_train.runs.actions import times_images
@@ -26,6 +28,20 @@ TASK_OF = {
     "loader": "classification",
     "overhead": "classification",
     "train_step": "classification",
+}
+
+# Keys that MLPerf's protocol does not use, with their defaults.
+UNUSED = {
+    "benchmark.iterations": ITERATIONS,
+    "export.format": "onnx",
+    "export.size": None,
+    "export.opset": OPSET,
+    "export.preprocess": False,
+    "export.precision": "float32",
+    "export.float_layers": [],
+    "export.sensitivity": False,
+    "export.decode": False,
+    "export.argmax": False,
 }
 
 
@@ -92,6 +108,28 @@ def wrong_stream(config: Config) -> Iterator[Fault]:
             "benchmark.backbones",
             f"{key}: it times the network of ckpt; expected benchmark.backbones=null",
         )
+    for name, unused in UNUSED.items():
+        if (given := value_of(config, name)) != unused:
+            yield Fault(
+                name,
+                f"{show(name, given)}: {key} does not use this key; expected {show(name, unused)}",
+            )
+    yield from wrong_ranges(config)
+
+
+def wrong_ranges(config: Config) -> Iterator[Fault]:
+    """Report settings of int8 that a runtime of MLPerf's protocol does not use."""
+    settings = config["benchmark"]
+    quantizing = [each for each in settings["runtimes"] if each in INT8_RUNTIMES]
+    knowing = [each for each in INT8_RUNTIMES if FORMATS[FORMAT_OF[each]].knows_ranges]
+    for key in ("percentile", "symmetric"):
+        given = config["export"][key]
+        if given and not (INT8 in settings["forms"] and set(quantizing) <= set(knowing)):
+            yield Fault(
+                f"export.{key}",
+                f"{show(f'export.{key}', given)}: expected {INT8} in benchmark.forms, and of the "
+                f"runtimes with int8 only {' and '.join(knowing)} in benchmark.runtimes",
+            )
 
 
 def wrong_export(config: Config) -> Iterator[Fault]:

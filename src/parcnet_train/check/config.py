@@ -153,7 +153,7 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_optimizer: ("recipe", "action"),
     wrong_export: ("action", "export", "task"),
     wrong_packages: ("action", "export"),
-    wrong_target: ("action", "benchmark", "task"),
+    wrong_target: ("action", "benchmark", "export", "task"),
     wrong_report: ("action", "paths", "report"),
     wrong_evaluated_classes: ("action", "task"),
     wrong_task: ("data", "head", "task"),

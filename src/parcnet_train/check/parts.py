@@ -201,16 +201,28 @@ def wrong_channels(config: Config) -> Iterator[Fault]:
         if action.trains and config["recipe"]["augmentation"].get(name) is not None:
             key = f"recipe.augmentation.{name}"
             yield Fault(key, f"{key}: it changes colors, but {given}. Fix: {key}=null")
-    if config["action"] == "benchmark" and target in OF_RGB:
+    is_benchmark, times_own = config["action"] == "benchmark", times_images(config["benchmark"])
+    if is_benchmark and target in OF_RGB and not times_own:
         yield Fault(
             "benchmark.target",
             f"benchmark.target={target}: its images are RGB, but {given}; expected data.channels=3",
         )
-    export = config["export"]
+    export, benchmark = config["export"], config["benchmark"]
     if (config["action"], export["format"], export["precision"]) == ("export", "mnn", "int8"):
         yield Fault(
             "export.precision",
             f"export.precision=int8: MNN's tool reads RGB images, but {given}; expected float32",
+        )
+    if (
+        is_benchmark
+        and times_own
+        and "mnn" in benchmark["runtimes"]
+        and "int8" in benchmark["forms"]
+    ):
+        yield Fault(
+            "benchmark.forms",
+            f"benchmark.forms: MNN's tool for int8 reads RGB images, but {given}. Fix: leave int8 "
+            "out, or mnn out of benchmark.runtimes",
         )
 
 

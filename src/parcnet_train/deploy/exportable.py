@@ -155,6 +155,17 @@ class Exportable(nn.Module):
             return torch.zeros(1, *self.size, self.in_channels, dtype=torch.uint8)
         return torch.zeros(1, self.in_channels, *self.size)
 
+    def file_name(self, backbone: str, variant: str = "") -> str:
+        """Return the name of a file of this network, without its suffix.
+
+        Args:
+            backbone: Name of the backbone's config.
+            variant: Ending of the name, such as `int8`; baked files in float32 have none.
+        """
+        height, width = self.size
+        ending = f"-{variant}" if variant else ""
+        return f"{backbone}-{self.task}-{height}x{width}{ending}"
+
     def about(
         self, class_names: Sequence[str], preparation: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:

@@ -9,13 +9,18 @@ import torch
 from exporting import NAMES, images_of, outputs_of, written
 from lively import lively, used_to_images
 from parcnet_train.deploy.exportable import Exportable, as_input
-from parcnet_train.deploy.formats.executorch import count_executorch, write_executorch
-from parcnet_train.errors import TrainingError
+from parcnet_train.deploy.formats.executorch import count_executorch, reported, write_executorch
+from parcnet_train.errors import TrainingError, UnwritableError
 
 pytestmark = pytest.mark.runtimes
 
 SIZE = (64, 96)
 SHORT = "backbone.depths=[1,1,1]"
+
+
+def test_a_full_disk_is_no_fault_of_the_network(tmp_path):
+    with pytest.raises(UnwritableError, match="No space left"), reported(tmp_path / "a.pte"):
+        raise UnwritableError("a.pte cannot be written: No space left on device")
 
 
 @pytest.fixture(scope="module")

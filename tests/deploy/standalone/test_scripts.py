@@ -1,7 +1,9 @@
 """The scripts beside exported files give the answers of `action=predict`, without this package."""
 
+import ast
 import itertools
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from lively import lively, used_to_images
 from parcnet_train.deploy.exportable import Decoding
+from parcnet_train.deploy.standalone.write import write_script, write_timer
 from standalone import answers, assert_equal_to_predict, exported, pictures, run_script
 
 SIZES = ((64, 64), (96, 64))
@@ -35,6 +38,23 @@ def test_a_script_answers_as_predict_does(form, backbone, task, size, data, opti
     made = exported(form, backbone, task, size, tmp_path, data, **options)
     paths = pictures(tmp_path, channels=data.get("channels", 3))
     assert_equal_to_predict(made, task, paths, tmp_path)
+
+
+def test_joined_modules_define_no_name_twice(tmp_path):
+    """The later definition would replace the other one for all modules of a script."""
+    about = {"channels": 3, "parcnet_train_version": "1"}
+    scripts = [write_timer(tmp_path)]
+    scripts += [write_script(tmp_path / "a.onnx", task, {"task": task, **about}) for task in TASKS]
+    for script in scripts:
+        found = Counter()
+        for node in ast.parse(script.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found[node.name] += 1
+            elif isinstance(node, ast.Assign):
+                names = (each for target in node.targets for each in ast.walk(target))
+                found.update(each.id for each in names if isinstance(each, ast.Name))
+        assert len(found) > 10, script
+        assert [name for name, count in found.items() if count > 1] == [], script
 
 
 def test_networks_of_these_tests_see_their_images():

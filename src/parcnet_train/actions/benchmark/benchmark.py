@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from parcnet_train.compat.malloc import keep_freed_memory
 from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import section
+from parcnet_train.deploy.standalone.timing import version_of
 from parcnet_train.report.console.timings import (
     print_detection,
     print_distillation,
@@ -78,7 +78,7 @@ def benchmark(config: Config) -> Results:
         "repeats": settings.repeats,
         "keeps_memory": keeps_memory,
         **hardware(device),
-        "timm_version": installed_version("timm"),
+        "timm_version": version_of("timm"),
         **dict(targets[settings.target]()),
     }
     write_results(Path(section(Paths, config).output), results)
@@ -183,11 +183,3 @@ def teachers(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     yield "batch_size", settings.batch_size
     yield "image_size", list(size)
     yield from cost.results()
-
-
-def installed_version(package: str) -> str | None:
-    """Return the version of a package; None if it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -23,10 +23,9 @@ from parcnet_train.build import Config, height_and_width
 from parcnet_train.config.action_sections import Benchmark, Export
 from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import run_spec, section
-from parcnet_train.deploy.exportable import Images, Scheme
+from parcnet_train.deploy.exportable import Scheme
 from parcnet_train.deploy.formats.verify import FileModel
 from parcnet_train.deploy.standalone.timing import machine
-from parcnet_train.models.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.report.console.mlperf import print_streams
 from parcnet_train.runs.directories import checkpoint_of
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 def streams(config: Config) -> Iterator[tuple[str, Any]]:
     """Time a trained network in all runtimes by the rules of MLPerf Mobile.
 
-    Detectors are timed without their decoding, as they are exported unless `export.decode` is set.
+    Detectors are timed without their decoding.
 
     Raises:
         ConfigError: If a runtime is not installed or lacks a wanted form, or there are fewer cores
@@ -56,12 +55,19 @@ def streams(config: Config) -> Iterator[tuple[str, Any]]:
     model, class_names, evaluation = read(config, may_lack_data=False)
     assert evaluation is not None  # this protocol reads data
     data, task = evaluation
-    calibration = (
-        calibrate(config, model, class_names, size, data) if INT8 in settings.forms else []
+    predictor = predictor_of(task_name, class_names, size, config["task"], config["data"])
+    assert predictor is not None  # `check` refuses other tasks
+    export, may_skip = section(Export, config), config["data"].get("on_error") == "skip"
+    paths = write_files(
+        {backbone: model},
+        size,
+        candidates,
+        output / FOLDER,
+        ranges_from(export, model, predictor, data, may_skip) if INT8 in settings.forms else [],
+        Scheme(export.symmetric, export.percentile),
+        class_names,
+        predictor.about(),
     )
-    export = section(Export, config)
-    scheme = Scheme(export.symmetric, export.percentile)
-    paths = write_files({backbone: model}, size, candidates, output / FOLDER, calibration, scheme)
     keeping = Keeping(model, IMAGES[task_name])
     expected = evaluate(config, keeping, data, task, None)[task.monitor]
     found = accuracies(config, paths, keeping, data, task, expected)
@@ -83,22 +89,14 @@ def streams(config: Config) -> Iterator[tuple[str, Any]]:
 
 
 def of_export(config: Config) -> Config:
-    """Return the configuration that `action=export` would have, at the benchmark's image size."""
+    """Return the configuration of an export at the benchmark's image size.
+
+    An evaluation reads the whole validation set: the rules count no part of it.
+    """
     config = copy.deepcopy(config)
+    config["trainer"]["limit_val_batches"] = 1.0
     config["export"].update(size=config["benchmark"]["image_size"], decode=False, argmax=False)
     return on_cpu(config)
-
-
-def calibrate(
-    config: Config, model: Model, class_names: list[str], size: tuple[int, int], data: Any
-) -> Images:
-    """Return the images that int8 takes its ranges from, as in `action=export`."""
-    predictor = predictor_of(
-        config["choices"]["task"], class_names, size, config["task"], config["data"]
-    )
-    assert predictor is not None  # `check` refuses other tasks
-    may_skip = config["data"].get("on_error") == "skip"
-    return ranges_from(section(Export, config), model, predictor, data, may_skip)
 
 
 def accuracies(

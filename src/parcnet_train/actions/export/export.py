@@ -32,7 +32,7 @@ from parcnet_train.deploy.exportable import (
 from parcnet_train.deploy.formats.formats import FORMATS, Format, data_is_optional, verification_of
 from parcnet_train.deploy.standalone.write import can_be_answered, write_script
 from parcnet_train.errors import ConfigError, DataError, first_line
-from parcnet_train.files import bytes_of, remove, scratch_folder
+from parcnet_train.files import bytes_of, remove
 from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.predict.tasks import predictor_of
@@ -70,7 +70,8 @@ def export(config: Config) -> Results:
     about_file |= {PRECISION: settings.precision, "task": choices["task"]}
     if form.from_onnx:
         about_file["opset"] = settings.opset
-    stem = stem_of(choices["backbone"], choices["task"], size, settings.precision)
+    variant = "" if settings.precision == "float32" else settings.precision
+    stem = network.file_name(choices["backbone"], variant)
     path = output / f"{stem}{form.suffixes[0]}"
     calibrate: Callable[[], Images] | None = None
     if settings.precision == "int8":
@@ -121,10 +122,7 @@ def write(
     if calibrate is None:
         form.write(network, path, description, options)
     else:
-        before = FORMATS[form.quantized_from or settings.format]
-        with scratch_folder() as folder:
-            source = folder / f"network{before.suffixes[0]}"
-            before.write(network, source, description, options)
+        with form.in_float32(network, description, options) as source:
             about_int8 = quantize(settings, form, source, path, calibrate())
     counts, size_on_disk = form.count(path), sum(map(bytes_of, form.parts(path)))
     print_operators(f"{path.name}: {size_on_disk / 2**20:.1f} MiB", counts)
@@ -248,10 +246,3 @@ def decoding_of(task: Mapping[str, Any]) -> Decoding:
     return Decoding(
         task["score_threshold"], task["nms_iou"], task["candidates"], task["detections_per_image"]
     )
-
-
-def stem_of(backbone: str, task: str, size: tuple[int, int], precision: str) -> str:
-    """Return the name of the file without its suffix; it states the network and the size."""
-    height, width = size
-    ending = "" if precision == "float32" else f"-{precision}"
-    return f"{backbone}-{task}-{height}x{width}{ending}"

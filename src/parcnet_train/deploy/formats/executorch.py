@@ -18,7 +18,7 @@ from parcnet_train.deploy.exportable import DEFAULTS, Exportable, FileOptions
 from parcnet_train.deploy.formats.onnx import quietly
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
-from parcnet_train.errors import TrainingError, first_line
+from parcnet_train.errors import TrainingError, UnwritableError, first_line
 from parcnet_train.files import scratch_folder, write_whole
 
 OUTPUTS = "outputs"  # key of the metadata: a file numbers its outputs
@@ -77,7 +77,7 @@ def write_lowered(
                 constant_methods=dict(metadata),
             ).to_executorch()
             content = bytes(program.buffer)
-            # The conversion does not tell whether the runtime has all operators.
+            # The conversion succeeds even if the runtime lacks an operator.
             tried = folder / "network.pte"
             write_whole(tried, content)
             open_model("executorch", tried)(images.numpy())
@@ -89,11 +89,14 @@ def reported(path: Path) -> Iterator[None]:
     """Turn an error of a conversion into one line.
 
     Raises:
-        TrainingError: If anything is raised: the passes of torch and ExecuTorch have no common
+        UnwritableError: If a file cannot be written.
+        TrainingError: If anything else is raised: the passes of torch and ExecuTorch have no common
             error.
     """
     try:
         yield
+    except UnwritableError:
+        raise
     except Exception as error:
         raise TrainingError(
             f"{path}: ExecuTorch cannot convert the network: {first_line(error)}. Fix: use another "

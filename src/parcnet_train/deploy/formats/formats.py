@@ -6,13 +6,14 @@ A new format needs a row here and its name in `config/action_sections.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from parcnet_train.deploy.exportable import Images, Scheme
+from parcnet_train.deploy.exportable import Exportable, FileOptions, Images, Scheme
 from parcnet_train.deploy.formats.coreml import CoremlFile, count_coreml, write_coreml
 from parcnet_train.deploy.formats.executorch import (
     ExecutorchFile,
@@ -35,6 +36,7 @@ from parcnet_train.deploy.formats.openvino import (
     write_openvino_network,
 )
 from parcnet_train.deploy.formats.operator_counts import count_onnx, count_program
+from parcnet_train.files import scratch_folder
 
 
 class File(Protocol):
@@ -119,6 +121,23 @@ class Format:
         """Return the paths of all parts of an export, given the path that is opened."""
         stem = path.name.removesuffix(self.suffixes[0])
         return [path.with_name(f"{stem}{suffix}") for suffix in self.suffixes]
+
+    @contextmanager
+    def in_float32(
+        self, network: Exportable, description: dict[str, str], options: FileOptions
+    ) -> Iterator[Path]:
+        """Yield a temporary float32 file of a network, which `quantizable` takes.
+
+        Args:
+            network: Network to write.
+            description: Metadata of the file.
+            options: Settings of the file.
+        """
+        source = self if self.quantized_from is None else FORMATS[self.quantized_from]
+        with scratch_folder() as folder:
+            path = folder / f"network{source.suffixes[0]}"
+            source.write(network, path, description, options)
+            yield path
 
 
 FORMATS = {

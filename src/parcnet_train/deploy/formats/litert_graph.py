@@ -77,8 +77,8 @@ def with_suppression(content: bytes, decoding: Decoding, classes: int) -> bytes:
     """
     model = tools().read_model_from_bytearray(bytearray(content))
     (signature,) = model.signatureDefs
-    places = {each.name.decode(): each.tensorIndex for each in signature.outputs}
-    boxes, apart, scores = (places[name] for name in CANDIDATES)
+    indices = {each.name.decode(): each.tensorIndex for each in signature.outputs}
+    boxes, apart, scores = (indices[name] for name in CANDIDATES)
     graph, count = Graph(model), decoding.per_image
     candidates = model.subgraphs[0].tensors[scores].shape[0]
     labels = np.arange(candidates, dtype=np.int32) // (candidates // classes) + 1
@@ -106,8 +106,8 @@ def with_suppression(content: bytes, decoding: Decoding, classes: int) -> bytes:
     ]
     model.subgraphs[0].outputs = outputs
     signature.outputs = [
-        schema().TensorMapT(name.encode(), place)
-        for name, place in zip(DECODED, outputs, strict=True)
+        schema().TensorMapT(name.encode(), index)
+        for name, index in zip(DECODED, outputs, strict=True)
     ]
     return bytes(tools().convert_object_to_bytearray(model))
 
@@ -166,12 +166,12 @@ class Graph:
         self.model.operatorCodes.append(
             tables.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
         )
-        places = [self.tensor(*each) for each in outputs]
+        indices = [self.tensor(*each) for each in outputs]
         operator = tables.OperatorT(
-            opcodeIndex=len(self.model.operatorCodes) - 1, inputs=list(inputs), outputs=places
+            opcodeIndex=len(self.model.operatorCodes) - 1, inputs=list(inputs), outputs=indices
         )
         if options is not None:
             operator.builtinOptionsType = getattr(tables.BuiltinOptions, options)
             operator.builtinOptions = getattr(tables, f"{options}T")()
         self.graph.operators.append(operator)
-        return places
+        return indices

@@ -69,21 +69,22 @@ def beside_table3(latencies: Latencies) -> dict[int, dict[tuple[str, str], Ours]
         (each.backbone, BEST, precision): each
         for (_, precision), each in fastest(latencies.milliseconds).items()
     }
-    for rows in pairs():
-        for column in (*columns_of(latencies), *best_columns(latencies)):
-            first, second = (
-                best.get((name, *column)) or Candidate(name, *column)
-                for name in map(backbone_of, rows)
-            )
-            for row, each in zip(rows, (first, second), strict=True):
-                if each not in timings:
-                    continue
-                ratio = None
-                if each is second and first in timings:
-                    # Within each interleaved round: other load on the machine affects both.
-                    ratio = timings[first].relative_to(timings[second])
-                name = f"{each.form}/{each.runtime}" if column[0] == BEST else None
-                found[row.number][column] = Ours(timings[each].median, ratio, name)
+
+    def candidate_of(row: Row, column: tuple[str, str]) -> Candidate:
+        name = backbone_of(row)
+        return best.get((name, *column)) or Candidate(name, *column)
+
+    for column in (*columns_of(latencies), *best_columns(latencies)):
+        for without, with_parc in pairs():
+            first, second = candidate_of(without, column), candidate_of(with_parc, column)
+            ratio = None
+            if first in timings and second in timings:
+                # Within each interleaved round: other load on the machine affects both.
+                ratio = timings[first].relative_to(timings[second])
+            for row, each, faster in ((without, first, None), (with_parc, second, ratio)):
+                if each in timings:
+                    name = f"{each.form}/{each.runtime}" if column[0] == BEST else None
+                    found[row.number][column] = Ours(timings[each].median, faster, name)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_FLOOR, Decimal
+
 from rich.table import Table
 
 from parcnet_train.benchmarks.mlperf import Streams
@@ -40,14 +42,25 @@ def print_streams(title: str, metric: str, streams: Streams) -> None:
             in_digits(statistics["milliseconds_p90"]),
             in_digits(statistics["milliseconds"]),
             f"{accuracy.value:.4f}",
-            ("" if accuracy.share is None else f"{accuracy.share:.1%}") + MARKS[accuracy.passed],
+            percent_of(accuracy.share) + MARKS[accuracy.passed],
             *footprint_cells(streams.footprints[each]),
         )
     console = wide_console(WIDTH)
     console.print(table)
-    for least in sorted({each.least for each in streams.accuracy.values()}):
-        line = f"share: of {metric} in float32, in PyTorch; *: below {least:.0%}; {FOOTPRINT_WORDS}"
-        console.print(line, highlight=False)
+    least = next(iter(streams.accuracy.values())).least  # one for all files of a task
+    line = f"share: of {metric} in float32, in PyTorch; *: below {least:.0%}; {FOOTPRINT_WORDS}"
+    console.print(line, highlight=False)
     for (backbone, precision), best in streams.fastest().items():
         p90 = in_digits(summary(streams.milliseconds[best])["milliseconds_p90"])
         console.print(best_line(backbone, precision, best, f"p90 {p90} ms"), highlight=False)
+
+
+def percent_of(share: float | None) -> str:
+    """Return a share of an accuracy in percent; empty if it is unknown.
+
+    It is rounded down, so that a share below a limit is never shown as that limit.
+    """
+    if share is None:
+        return ""
+    percent = (100 * Decimal(str(share))).quantize(Decimal("0.1"), rounding=ROUND_FLOOR)
+    return f"{percent} %"

@@ -7,10 +7,24 @@ from exporting import images_of, outputs_of, written
 from lively import lively, used_to_images
 from parcnet_train.deploy.exportable import as_input
 from parcnet_train.deploy.formats.formats import FORMATS
+from parcnet_train.deploy.formats.int8 import litert
 from parcnet_train.deploy.formats.int8.litert import QuantizableLitert
 from parcnet_train.deploy.formats.litert import count_litert
+from parcnet_train.errors import TrainingError
 
 SIZE = (64, 96)
+
+
+def test_a_failed_quantization_names_the_new_file(tmp_path, monkeypatch):
+    source, path = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    source.touch()
+    monkeypatch.setattr(litert, "description_of", lambda _: {})
+    monkeypatch.setattr(QuantizableLitert, "quantized", lambda *_: {}["INPUT"])
+    with pytest.raises(
+        TrainingError, match=r"int8\.tflite: LiteRT cannot quantize.*'INPUT'"
+    ) as found:
+        QuantizableLitert(source, [], tmp_path).write(path)
+    assert str(source) not in str(found.value)
 
 
 @pytest.mark.runtimes

@@ -16,7 +16,7 @@ from parcnet_train.deploy.exportable import (
 from parcnet_train.deploy.formats.litert import silent
 from parcnet_train.deploy.formats.litert_graph import described, description_of
 from parcnet_train.deploy.formats.packages import needed
-from parcnet_train.errors import TrainingError, first_line
+from parcnet_train.errors import ConfigError, TrainingError, first_line
 from parcnet_train.files import write_whole
 
 SIGNATURE = "serving_default"
@@ -62,9 +62,11 @@ class QuantizableLitert:
         with silent():
             try:
                 quantized = self.quantized(content)
-            except (RuntimeError, ValueError) as error:
+            except ConfigError:
+                raise
+            except Exception as error:  # the quantizer has no errors of its own
                 raise TrainingError(
-                    f"{self.path}: LiteRT cannot quantize the file: {first_line(error)}. Fix: set "
+                    f"{path}: LiteRT cannot quantize the file: {first_line(error)}. Fix: set "
                     "export.precision=float32"
                 ) from error
             write_whole(path, described(quantized, {**description, PRECISION: "int8"}))
