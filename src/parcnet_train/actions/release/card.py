@@ -84,7 +84,7 @@ def card(described: Mapping[str, Any], license_name: str | None) -> str:
             license=license_name,
             classes_in_words=counted_classes(described["label_names"], task),
             parameters=f"{ours['parameters']:,}",
-            converted={name: code(each) for name, each in (ours["converted"] or {}).items()},
+            converted={name: code(each) for name, each in ours.get("converted", {}).items()},
             metrics=list(shown_metrics(metrics)) if metrics else [],
             measured=" ".join(measured_on(metrics, described["num_classes"])) if metrics else "",
             dataset=code(dataset) if dataset else UNKNOWN,
@@ -292,7 +292,7 @@ def training_of(ours: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     if ours["ema"]:
         yield "weights", "exponential moving average of the training"
-    if averaged := ours["averaged"]:
+    if averaged := ours.get("averaged"):
         yield "weights", f"average of {len(averaged)} epochs"
     if teacher := ours["distillation"]:
         yield "distillation", f"{code(teacher['kind'])}, teacher {code(teacher['teacher'])}"

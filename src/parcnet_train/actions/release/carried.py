@@ -60,8 +60,11 @@ TRAINED = mapping(
 SCHEMA = mapping(
     metrics=METRICS,
     provenance=mapping(trained=TRAINED, released=maybe("object")),
-    converted=mapping("from", "file", **{"from": TEXT, "file": TEXT, "entry": maybe("string")}),
-    averaged=maybe("array", items=TEXT),
+    converted={
+        **mapping("from", "file", **{"from": TEXT, "file": TEXT, "entry": maybe("string")}),
+        "type": "object",
+    },
+    averaged={"type": "array", "items": TEXT},
     dataset=maybe("string"),
     distillation=mapping("kind", "teacher", kind=maybe("string"), teacher=maybe("string")),
     ema=maybe("boolean"),

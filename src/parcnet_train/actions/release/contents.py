@@ -86,8 +86,6 @@ def config_of(source: Source, model: Model, preparation: Mapping[str, Any]) -> d
         "config": published_config(config),
         **{name: checkpoint[name] for name in KEPT if name in checkpoint},
         "ema": "current_model_state" in checkpoint,
-        "converted": None,
-        "averaged": None,
         "parcnet_train_version": None,
         "dataset": dataset_of(choices.get("data"), config.get("data") or {}),
         "distillation": teacher_of(config),
