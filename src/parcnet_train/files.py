@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -188,6 +189,12 @@ def refuse_endless(path: Path) -> None:
         raise OSError(
             errno.EINVAL, "it is a FIFO, a device or a socket, not a regular file", str(path)
         )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 checksum of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bytes_of(path: Path) -> int:

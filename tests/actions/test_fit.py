@@ -45,7 +45,14 @@ KEYS = {
         "seed",
         "run_dir",
     ),
-    *("parcnet_train_version", "torch_version", "checkpoint", "checkpoint_epoch", "seconds"),
+    *(
+        "parcnet_train_version",
+        "torch_version",
+        "checkpoint",
+        "checkpoint_epoch",
+        "seconds",
+        "checkpoint_sha256",
+    ),
     *("val/top1", "val/top5", "val/loss", "val/skipped"),
 }
 

@@ -56,6 +56,7 @@ from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.distributed.processes import USR1, place
 from parcnet_train.doctor.anchors import warn_of_missed
 from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.files import sha256_of
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.pages.batches import FIRST_BATCHES, FirstBatches
 from parcnet_train.pages.parts import MOST_IMAGES, start_again
@@ -69,6 +70,7 @@ from parcnet_train.runs.directories import (
     checkpoint_of,
     goes_on_from,
 )
+from parcnet_train.runs.evaluations import CHECKSUM
 from parcnet_train.runs.provenance import Provenance
 from parcnet_train.tasks.base import Task
 from parcnet_train.version import __version__
@@ -330,6 +332,7 @@ def evaluate(
         **compared,
         **extent(data),
         "checkpoint": str(path),
+        CHECKSUM: sha256_of(path),
         "checkpoint_epoch": checkpoint["epoch"] + 1,
     }
 

@@ -199,10 +199,10 @@ class Release:
     """Settings of `action=release`.
 
     Attributes:
-        license: License of the weights, as the Hugging Face hub names it (`apache-2.0`); null: the
-            model card has none.
-        results: Run directory of an evaluation of the same checkpoint, whose metrics are published;
-            null: the metrics of the checkpoint's own run, if it is in a run directory.
+        license: License of the weights, as the Hugging Face hub names it (`apache-2.0`), or another
+            name; null: the model card has none.
+        results: Run directory of an evaluation of the same file, whose metrics are published; null:
+            the metrics of the checkpoint's own run, if it is in a run directory.
     """
 
     license: Text | None

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from parcnet_train.actions.fit import counted_classes
 from parcnet_train.actions.release.contents import other_arguments
-from parcnet_train.errors import printable
+from parcnet_train.actions.release.licenses import LICENSES
+from parcnet_train.checkpoints.checkpoints import WEIGHTS
+from parcnet_train.config.overrides import quoted
+from parcnet_train.config.stored import PACKAGE
+from parcnet_train.data.channels import RGB
 from parcnet_train.runs.releases import OURS
 
 PIPELINES = {  # of the hub
@@ -37,8 +42,10 @@ METRICS = {
     "pixel_accuracy": ("accuracy", "pixel accuracy"),
 }
 SPLITS = {"val": "validation set", "test": "test set"}
+UNKNOWN = "a data set that is not recorded"
 SHOWN_CLASSES = 100
-MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, surrogate, line ends
+MOVING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # write the rest elsewhere
 
 
 @cache
@@ -62,46 +69,46 @@ def card(described: Mapping[str, Any], license_name: str | None) -> str:
         license_name: License of the weights; None: it is not known.
     """
     ours = described[OURS]
-    choices, metrics = ours["choices"], ours["metrics"]
+    choices, metrics, dataset = ours["choices"], ours["metrics"], ours["dataset"]
     backbone, task = choices["backbone"], ours["task"]
-    dataset = ours["dataset"]
-    title = f"{backbone} on {dataset}" if dataset else f"{backbone} for {task}"
-    trained = (ours["provenance"]["trained"] or {}).get("data") or {}
     return (
         environment()
         .get_template("card.md.jinja")
         .render(
-            front=front_matter(described, title, license_name),
-            title=plain(title),
+            front=front_matter(described, license_name),
+            title=title_of(ours, code),
             kind=KINDS[task],
-            network=f"backbone={backbone} head={choices['head']}",
-            backbone=backbone,
+            network=code(f"backbone={backbone} head={choices['head']}"),
+            backbone=one_line(backbone),
             task=task,
             license=license_name,
-            classes_in_words=count_of(described["num_classes"], task),
+            classes_in_words=counted_classes(described["label_names"], task),
             parameters=f"{ours['parameters']:,}",
-            converted=ours.get("converted"),
+            converted={name: code(each) for name, each in ours.get("converted", {}).items()},
             metrics=list(shown_metrics(metrics)) if metrics else [],
-            split=SPLITS.get((metrics or {}).get("split", "val")),
-            images=f"{metrics['images']:,}" if metrics and metrics["images"] else None,
-            epoch=(metrics or {}).get("epoch"),
-            evaluator=(metrics or {}).get("evaluator"),
-            chosen=chosen_by(metrics),
-            dataset=code(dataset) if dataset else "a data set that is not recorded",
+            measured=" ".join(measured_on(metrics, described["num_classes"])) if metrics else "",
+            dataset=code(dataset) if dataset else UNKNOWN,
+            load=load_of(ours["config"]),
             in_timm="pretrained_cfg" in described,
             fine_tuning=fine_tuning_of(ours),
             preprocessing=list(preprocessing_of(ours["preprocessing"])),
             classes=classes_of(described["label_names"], ours),
-            training=list(training_of(ours, trained)),
+            training=list(training_of(ours)),
             sha256=ours["sha256"],
         )
     )
 
 
-def front_matter(described: Mapping[str, Any], title: str, license_name: str | None) -> str:
+def title_of(ours: Mapping[str, Any], shown: Callable[[str], str]) -> str:
+    """Return the title of a card; names are written by a function."""
+    backbone, dataset = ours["choices"]["backbone"], ours["dataset"]
+    return f"{shown(backbone)} {f'on {shown(dataset)}' if dataset else 'for ' + ours['task']}"
+
+
+def front_matter(described: Mapping[str, Any], license_name: str | None) -> str:
     """Return the YAML that the hub reads."""
     ours = described[OURS]
-    task, backbone = ours["task"], ours["choices"]["backbone"]
+    task, backbone = ours["task"], one_line(ours["choices"]["backbone"])
     pipeline = PIPELINES[task]
     tags = [
         pipeline,
@@ -110,15 +117,15 @@ def front_matter(described: Mapping[str, Any], title: str, license_name: str | N
         backbone,
     ]
     values: dict[str, Any] = {
-        **({} if license_name is None else {"license": license_name}),
+        **license_of(license_name),
         "library_name": "parcnet-train",
         "pipeline_tag": pipeline,
         "tags": tags,
     }
     if metrics := ours["metrics"]:
         set_of = {
-            "name": ours["dataset"] or "unknown",
-            "type": str(metrics["data"]),
+            "name": one_line(metrics["dataset"] or "unknown"),
+            "type": one_line(metrics["data"]),
             "split": {"val": "validation"}.get(metrics["split"], metrics["split"]),
         }
         measured = [
@@ -127,25 +134,33 @@ def front_matter(described: Mapping[str, Any], title: str, license_name: str | N
             if key in metrics["values"]
         ]
         result = {"task": {"type": pipeline}, "dataset": set_of, "metrics": measured}
-        values["model-index"] = [{"name": title, "results": [result]}]
+        values["model-index"] = [{"name": title_of(ours, one_line), "results": [result]}]
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def plain(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    return MARKUP.sub(r"\\\1", printable(text))
+def license_of(name: str | None) -> dict[str, str]:
+    """Return a license as the hub names it: one of its own list, or `other` with a name."""
+    if name is None:
+        return {}
+    known = name.lower() in LICENSES
+    return (
+        {"license": name.lower()} if known else {"license": "other", "license_name": one_line(name)}
+    )
 
 
-def code(text: str) -> str:
-    """Return text that Markdown shows as code."""
-    return f"`{printable(text).replace('`', '')}`"
+def code(text: Any) -> str:
+    """Return text that Markdown shows as code, on one line."""
+    return f"`{one_line(text).replace('`', '')}`"
 
 
-def count_of(classes: int, task: str) -> str:
-    """Return a number of classes in words."""
-    if task == "detection":  # the first one is the background
-        return f"{classes - 1:,} classes and the background"
-    return f"{classes:,} classes"
+def one_line(text: Any) -> str:
+    """Return text with escapes for characters that end a line, or change the direction of it."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(char) in UNPRINTABLE or unicodedata.bidirectional(char) in MOVING
+        else char
+        for char in str(text)
+    )
 
 
 def shown_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -155,26 +170,60 @@ def shown_metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, f"{100 * metrics['values'][key]:.2f} %"
 
 
-def chosen_by(metrics: Mapping[str, Any] | None) -> str | None:
-    """Return the name of the metric by which the epoch was chosen on the evaluated images."""
-    if not metrics or not metrics["chosen"] or not metrics["epoch"]:
-        return None
-    return METRICS.get(metrics["metric"], ("", metrics["metric"]))[1]
+def measured_on(metrics: Mapping[str, Any], classes: int) -> Iterator[str]:
+    """Yield what metrics were measured on, in sentences.
+
+    Args:
+        metrics: Metrics, see `runs.evaluations.measured`.
+        classes: Number of classes of the network.
+    """
+    name, size, evaluator = (metrics[key] for key in ("dataset", "image_size", "evaluator"))
+    count = f"{metrics['images']:,} images" if metrics["images"] else None
+    pixels = f"{size[0]}x{size[1]} pixels" if size else None
+    counted = ", ".join(filter(None, [count, pixels]))
+    words = f"Measured on the {SPLITS[metrics['split']]} of {code(name) if name else UNKNOWN}"
+    words += f" ({counted})" if counted else ""
+    words += f", with the weights of epoch {metrics['epoch']}" if metrics["epoch"] else ""
+    yield f"{words}, by {code(evaluator)}." if evaluator else f"{words}."
+    if metrics["evaluated_classes"]:
+        yield f"Only {metrics['evaluated_classes']:,} of {classes:,} classes were evaluated."
+    averaged = [f"scales {metrics['scales']}"] if (metrics["scales"] or [1]) != [1] else []
+    averaged += ["the image and its mirror image"] if metrics["mirror"] else []
+    if averaged:
+        yield f"The probabilities are averages over {' and '.join(averaged)}."
+    if metrics["chosen"] and metrics["epoch"]:
+        metric = METRICS.get(metrics["metric"], ("", code(metrics["metric"])))[1]
+        yield (
+            f"This epoch was chosen by its {metric} on the same images, so expect a slightly lower "
+            "value on others."
+        )
+
+
+def load_of(config: Mapping[str, Any]) -> str:
+    """Return the call that loads a release; packages of your own must be named."""
+    used = {str(config[part]["_target_"]).partition(".")[0] for part in ("backbone", "head")}
+    names = sorted(used - {PACKAGE})
+    packages = f", packages={json.dumps([PACKAGE, *names])}" if names else ""
+    return f'parcnet_train.load("PATH"{packages})'
 
 
 def fine_tuning_of(ours: Mapping[str, Any]) -> str:
     """Return the overrides of a training that starts from a release."""
-    choices = ours["choices"]
-    more = [f"backbone.{name}={word_of(value)}" for name, value in other_arguments(ours).items()]
+    choices, channels = ours["choices"], ours["preprocessing"]["channels"]
+    own = {name: each for name, each in other_arguments(ours).items() if name != WEIGHTS}
     data = {"classification": "imagefolder", "detection": "coco_format"}
-    words = [f"task={choices['task']}", f"backbone={choices['backbone']}", *more]
+    words = [f"task={choices['task']}", f"backbone={choices['backbone']}"]
+    words += [f"backbone.{name}={word_of(value)}" for name, value in own.items()]
     words += ["backbone.pretrained=PATH", f"data={data.get(choices['task'], 'voc_format')}"]
-    return shlex.join([*words, "data.root=DATA", "recipe=finetune"])
+    words += ["data.root=DATA", *([] if channels == RGB else [f"data.channels={channels}"])]
+    return one_line(shlex.join([*words, "recipe=finetune"]))
 
 
 def word_of(value: Any) -> str:
     """Return a value as it is typed."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str) and value.isidentifier():
+        return value
+    return quoted(value) if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def preprocessing_of(about: Mapping[str, Any]) -> Iterator[str]:
@@ -211,47 +260,46 @@ def preprocessing_of(about: Mapping[str, Any]) -> Iterator[str]:
 def classes_of(names: list[str], ours: Mapping[str, Any]) -> str:
     """Return the names of the classes as a sentence."""
     if ours.get("names_classes") is False:
-        return f"The {len(names)} classes have no names."
-    shown = ", ".join(map(plain, names[:SHOWN_CLASSES]))
+        return f"There are no names: {counted_classes(names, ours['task'])}."
+    shown = ", ".join(map(code, names[:SHOWN_CLASSES]))
     rest = len(names) - SHOWN_CLASSES
     more = f", and {rest:,} more in `config.json`" if rest > 0 else ""
     return f"In the order of the outputs: {shown}{more}."
 
 
-def training_of(ours: Mapping[str, Any], images: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield how the network was trained, by names.
-
-    Args:
-        ours: Our section of `config.json`.
-        images: Numbers of images that the provenance of the training has.
-    """
+def training_of(ours: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield how the network was trained, by names; see `config_of`."""
     if ours["epoch"] < 0:  # converted
         yield "by", "the publisher of the converted file"
         return
     recipe, choices = ours["config"]["recipe"], ours["choices"]
-    count = images.get("train_images")
-    yield "data", code(str(ours["dataset"])) + (f", {count:,} training images" if count else "")
+    trained = ours["provenance"]["trained"] or {}
+    count = (trained.get("data") or {}).get("train_images")
+    name = code(ours["dataset"]) if ours["dataset"] else UNKNOWN
+    yield "data", name + (f", {count:,} training images" if count else "")
     height, width = ours["preprocessing"]["image_size"]
     yield (
         "recipe",
-        f"`recipe={choices.get('recipe')}`, {ours['epoch'] + 1} of {recipe.get('epochs')} epochs, "
-        f"{height}x{width} pixels (height x width), batch size {recipe.get('batch_size')}",
+        f"{code('recipe={}'.format(choices.get('recipe')))}, {ours['epoch'] + 1} of "
+        f"{code(recipe.get('epochs'))} epochs, {height}x{width} pixels (height x width), "
+        f"batch size {code(recipe.get('batch_size'))}",
     )
     optimizer = recipe.get("optimizer") or {}
-    name = str(optimizer.get("_target_")).rpartition(".")[2]
-    rate, decay = (optimizer.get(key) for key in ("lr", "weight_decay"))
-    yield "optimizer", f"{name}, learning rate {rate}, weight decay {decay}"
+    yield (
+        "optimizer",
+        f"{code(str(optimizer.get('_target_')).rpartition('.')[2])}, learning rate "
+        f"{code(optimizer.get('lr'))}, weight decay {code(optimizer.get('weight_decay'))}",
+    )
     if ours["ema"]:
         yield "weights", "exponential moving average of the training"
     if averaged := ours.get("averaged"):
         yield "weights", f"average of {len(averaged)} epochs"
     if teacher := ours["distillation"]:
-        yield "distillation", f"{teacher['kind']}, teacher {plain(teacher['teacher'])}"
-    yield "seed", str(ours["config"].get("seed"))
-    trained = ours["provenance"]["trained"]
+        yield "distillation", f"{code(teacher['kind'])}, teacher {code(teacher['teacher'])}"
+    yield "seed", code(ours["config"].get("seed"))
     if trained:
-        revision = trained["revision"]
         changes = " with uncommitted changes" if trained["uncommitted_changes"] else ""
+        commit = f"commit {code(trained['revision'])}{changes}, " if trained["revision"] else ""
         torch = (trained["packages"] or {}).get("torch")
-        commit = f"commit `{revision}`{changes}, " if revision else ""
-        yield "code", f"parcnet-train {ours.get('parcnet_train_version')}, {commit}torch {torch}"
+        version = code(ours["parcnet_train_version"])
+        yield "code", f"parcnet-train {version}, {commit}torch {code(torch)}"

@@ -5,14 +5,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from parcnet_train.actions.release.carried import carried
+from parcnet_train.actions.release.private import (
+    published_choices,
+    published_config,
+    teacher_of,
+)
 from parcnet_train.build import height_and_width
 from parcnet_train.checkpoints.checkpoints import PRETRAINED
 from parcnet_train.checkpoints.releases import FORMAT
 from parcnet_train.config.compose import CONF, compose_choice
-from parcnet_train.config.stored import OF_THE_COMMAND
 from parcnet_train.data.channels import RGB
 from parcnet_train.deploy.exportable import about_input
 from parcnet_train.models.backbones.registered import NETWORKS, cfg_of
@@ -21,6 +27,7 @@ from parcnet_train.models.model import Model
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.runs.directories import PROVENANCE, read_values
 from parcnet_train.runs.environment import packages, python_version
+from parcnet_train.runs.evaluations import dataset_of
 from parcnet_train.runs.git import find_revision
 from parcnet_train.runs.releases import OURS
 from parcnet_train.tasks.detection import TRAINING_IMAGES
@@ -28,12 +35,8 @@ from parcnet_train.tasks.detection import TRAINING_IMAGES
 # Entries of a checkpoint that its evaluation needs, beside the weights and the configuration.
 KEPT = (
     *("class_names", "category_ids", "names_classes", TRAINING_IMAGES),
-    *("epoch", "global_step", "converted", "averaged", "parcnet_train_version"),
+    *("epoch", "global_step"),
 )
-# Data modules for any set, which say nothing about it; the name of its folder does.
-GENERIC = ("imagefolder", "huggingface", "coco_format", "voc_format")
-# Keys of the configuration that name files of the training only.
-OF_FILES = {"backbone": (PRETRAINED,), "recipe": ("distillation",), "data": ("root",)}
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,12 @@ def config_of(source: Source, model: Model, preparation: Mapping[str, Any]) -> d
         source: Checkpoint and its metrics.
         model: Its network.
         preparation: How an image becomes the network's input; see `Predictor.about`.
+
+    Raises:
+        CheckpointError: If the checkpoint is described in another form than this package writes.
     """
     checkpoint = source.checkpoint
+    earlier = carried(checkpoint, source.path)
     config, names = checkpoint["config"], list(checkpoint["class_names"])
     size = size_of(config)
     choices = checkpoint["choices"]
@@ -75,16 +82,21 @@ def config_of(source: Source, model: Model, preparation: Mapping[str, Any]) -> d
         "format": FORMAT,
         "task": choices["task"],
         "parameters": count_parameters(model),
-        "ema": checkpoint.get("ema", "current_model_state" in checkpoint),
-        "choices": dict(choices),
+        "choices": published_choices(choices),
         "config": published_config(config),
         **{name: checkpoint[name] for name in KEPT if name in checkpoint},
-        "dataset": checkpoint.get("dataset", dataset_of(config, choices)),
-        "distillation": checkpoint.get("distillation", teacher_of(config)),
+        "ema": "current_model_state" in checkpoint,
+        "parcnet_train_version": None,
+        "dataset": dataset_of(choices.get("data"), config.get("data") or {}),
+        "distillation": teacher_of(config),
+        "metrics": None,
+        **earlier,
         "preprocessing": about_input(size, model.in_channels, preparation),
-        "metrics": source.evaluation or checkpoint.get("metrics"),
-        "provenance": provenance_of(source),
+        "provenance": provenance_of(source, earlier.get("provenance")),
     }
+    if source.evaluation is not None:
+        described[OURS]["metrics"] = source.evaluation
+    described[OURS] |= carried(described[OURS], source.path)
     return described
 
 
@@ -142,75 +154,28 @@ def composed(backbone: str) -> dict[str, Any]:
     return compose_choice("backbone", backbone) if is_ours else {}
 
 
-def published_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a checkpoint without the machine and the files of its training.
-
-    Args:
-        config: Configuration of the checkpoint.
-    """
-    found = {name: value for name, value in config.items() if name not in OF_THE_COMMAND}
-    for part, keys in OF_FILES.items():
-        if isinstance(found.get(part), Mapping):
-            found[part] = {name: value for name, value in found[part].items() if name not in keys}
-    return {name: without_files(value) for name, value in found.items() if not is_local(value)}
-
-
-def without_files(value: Any) -> Any:
-    """Return a value without the keys whose values name files of this machine."""
-    if isinstance(value, Mapping):
-        return {k: without_files(v) for k, v in value.items() if not is_local(v)}
-    if isinstance(value, list | tuple):
-        return [without_files(each) for each in value]
-    return value
-
-
-def is_local(value: Any) -> bool:
-    """Return whether a value is a path on this machine, or a list with one."""
-    if isinstance(value, list | tuple):
-        return any(map(is_local, value))
-    if not isinstance(value, str):
-        return False
-    return value.startswith(("/", "~", "file:")) or ".." in PurePath(value).parts
-
-
-def dataset_of(config: Mapping[str, Any], choices: Mapping[str, Any]) -> str | None:
-    """Return the name of the data of a training: of its folder, if `data=` is for any set."""
-    data = choices.get("data")
-    if data not in GENERIC:
-        return data
-    return PurePath(str(config["data"].get("root"))).name or data
-
-
-def teacher_of(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the teacher of a training, without the folder of its file."""
-    given = config["recipe"].get("distillation")
-    if given is None:
-        return None
-    return {"kind": given.get("kind"), "teacher": PurePath(str(given.get("teacher"))).name}
-
-
-def provenance_of(source: Source) -> dict[str, Any]:
+def provenance_of(source: Source, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the code and the versions of a training and of this release.
 
     `provenance.json` beside the checkpoint also has the host and the hardware, which are left out.
 
     Args:
         source: Checkpoint.
+        earlier: Provenance in the checkpoint, if it is that of a release.
     """
     known = read_values(source.path.parent.parent / PROVENANCE)
     git, sessions = known.get("git") or {}, known.get("sessions") or [{}]
     trained = {
-        "ended": sessions[-1].get("ended"),
+        "ended": in_utc(sessions[-1].get("ended")),
         "revision": git.get("revision"),
         "uncommitted_changes": git.get("dirty"),
         "python": known.get("python"),
         "packages": known.get("packages"),
         "data": known.get("data"),
     }
-    earlier = (source.checkpoint.get("provenance") or {}).get("trained")
     revision = find_revision()
     return {
-        "trained": trained if known else earlier,
+        "trained": trained if known else (earlier or {}).get("trained"),
         "released": {
             "revision": revision and revision.name,
             "uncommitted_changes": revision and revision.described()["dirty"],
@@ -218,3 +183,8 @@ def provenance_of(source: Source) -> dict[str, Any]:
             "packages": packages(),
         },
     }
+
+
+def in_utc(moment: str | None) -> str | None:
+    """Return a moment in UTC, since its time zone tells where the machine is."""
+    return moment and datetime.fromisoformat(moment).astimezone(UTC).isoformat()

@@ -56,8 +56,10 @@ def release(config: Config) -> Results:
     files = {
         WEIGHTS: weights,
         CARD: card(described, settings.license).encode(),
-        CONFIG: to_json(described, indent=2),  # the last one: without it, the folder is no release
+        CONFIG: to_json(described, indent=2),
     }
+    # Last, and none while the weights are replaced: a checksum of other weights says "damaged".
+    (folder / CONFIG).unlink(missing_ok=True)
     for name, content in files.items():
         write_whole(folder / name, content)
     log.info("wrote %s", folder)
