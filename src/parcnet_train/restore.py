@@ -14,7 +14,7 @@ from parcnet_train.errors import CheckpointError
 from parcnet_train.models.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.runs.directories import checkpoint_in
-from parcnet_train.targets import is_class_of, named_targets
+from parcnet_train.targets import may_be, named_targets
 from parcnet_train.version import __version__
 
 
@@ -28,8 +28,8 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
             it is there.
         ema: Whether to load the EMA weights if the run has them; false loads the trained weights.
             A release has only one of them.
-        packages: Names of the packages whose classes a checkpoint may use as backbone and head; add
-            your own.
+        packages: Names of the packages whose subclasses of `torch.nn.Module` a checkpoint may use
+            in backbone and head; add your own.
 
     Returns:
         The model in evaluation mode on the CPU. It takes `(B, 3, H, W)` RGB images, uint8 or float
@@ -38,7 +38,7 @@ def load(path: str | Path, ema: bool = True, packages: Sequence[str] = ("parcnet
         names.
 
     Raises:
-        CheckpointError: If the file cannot be read, names anything but classes of those packages,
+        CheckpointError: If the file cannot be read, names anything but modules of those packages,
             or its weights do not fit the network that it names; also if those of a release have
             another checksum than its `config.json` says.
     """
@@ -74,7 +74,7 @@ def restore(
 def refuse_other_classes(
     checkpoint: Mapping[str, Any], origin: str, packages: Sequence[str] = ("parcnet_train",)
 ) -> None:
-    """Check that backbone and head of a checkpoint name only classes of some packages.
+    """Check that backbone and head of a checkpoint name only modules of some packages.
 
     Args:
         checkpoint: Checkpoint as read from its file, which is not trusted.
@@ -85,10 +85,10 @@ def refuse_other_classes(
         CheckpointError: If they name anything else.
     """
     for part in ("backbone", "head"):
-        for target in named_targets(checkpoint["config"][part]):
-            if not is_class_of(target, packages):
+        for key, target in named_targets(checkpoint["config"][part], part):
+            if not may_be(key, target, packages):
                 raise CheckpointError(
-                    f"{origin}: its {part} is {target}; expected a class of "
+                    f"{origin}: its {part} is {target}; expected a class of a network in "
                     f"{', '.join(packages)}. Fix: if you trust the file, use load(..., "
                     f"packages=[...]), or on the command line add its {part}=..."
                 )

@@ -134,30 +134,69 @@ def test_planted_class_is_refused_by_every_action(part, action, folder, tmp_path
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
-@pytest.mark.parametrize("part", ["backbone", "head"])
-@pytest.mark.parametrize(
-    "planted",
-    [
-        {"_target_": "os.system", "command": "touch planted.txt"},
-        {
-            "_target_": "parcnet_train.models.heads.classifier.Classifier",
-            "dropout": {"_target_": "os.system", "command": "touch planted.txt"},
-        },
-        {"_target_": "parcnet_train.build.torch.hub.load", "repo": "owner/name"},
-    ],
-    ids=["itself", "inside", "import"],
-)
-def test_planted_class_is_refused_in_python_and_as_a_teacher(
-    part, planted, folder, tmp_path, monkeypatch
+WORKER = {
+    "_target_": "parcnet_train.deploy.standalone.workers.Worker",
+    "script": "-copen('planted.txt', 'w')",
+    "runtime": "any",
+    "threads": 1,
+}
+PLANTED = {
+    "function": {"_target_": "os.system", "command": "touch planted.txt"},
+    "import": {"_target_": "parcnet_train.build.torch.hub.load", "repo": "owner/name"},
+    "worker": WORKER,
+    "provenance": {"_target_": "parcnet_train.runs.provenance.Provenance", "output": "planted"},
+    "data": {"_target_": "parcnet_train.data.demo.classification.DigitsData", "root": "planted"},
+    "task": {"_target_": "parcnet_train.tasks.classification.ClassificationTask"},
+}
+INSIDE = {
+    "backbone": "parcnet_train.models.backbones.parcnet.ParCNet",
+    "head": "parcnet_train.models.heads.classifier.Classifier",
+}
+
+
+def inside(part, node):
+    """A part of a network that is allowed, and has a node as an argument."""
+    return {"_target_": INSIDE[part], "dropout": node}
+
+
+@pytest.mark.parametrize("part", INSIDE)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["itself", "inside"])
+@pytest.mark.parametrize("planted", PLANTED)
+def test_planted_class_of_a_network_is_refused(
+    part, is_inside, planted, folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    change(folder, config={part: planted})
-    assert is_like(refused(folder), f"ckpt={folder} … its {part} is … expected a class of")
+    node = PLANTED[planted]
+    change(folder, config={part: inside(part, node) if is_inside else node})
+    assert is_like(refused(folder), f"ckpt={folder}… its {part} is … expected a class of a network")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("planted", ["function", "worker"])
+def test_planted_class_of_a_network_is_refused_by_every_reader(
+    planted, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    change(folder, config={"head": inside("head", PLANTED[planted])})
     faults = faults_of(f"recipe.distillation={{kind: soft, teacher: '{folder}'}}")
     assert any(
-        is_like(each, f"recipe.distillation.teacher={folder}: its {part} is … expected a class of")
+        is_like(each, f"recipe.distillation.teacher={folder}: its head is … expected a class of")
         for each in faults
     )
+    for action in ("export", "test"):
+        (message,) = everything_about(action, folder)
+        assert is_like(message, f"ckpt={folder}… its head.dropout is … expected a class of")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("part", ["data", "task"])
+@pytest.mark.parametrize("is_inside", [False, True], ids=["itself", "inside"])
+def test_planted_class_of_data_and_task_is_refused(part, is_inside, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = {"mine": WORKER} if is_inside else WORKER
+    change(folder, config={part: {"image_size": 32, **node}})
+    (message,) = everything_about("test", folder)
+    assert is_like(message, f"ckpt={folder}… its {part}… is … expected a class of")
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
