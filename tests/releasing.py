@@ -54,6 +54,6 @@ def change(folder, **values):
     content = config_of(folder)
     for key, value in values.items():
         ours = content[OURS]
-        ours[key] = ours[key] | value if isinstance(value, dict) else value
+        ours[key] = ours.get(key, {}) | value if isinstance(value, dict) else value
     (folder / CONFIG).write_text(json.dumps(content))
     return folder

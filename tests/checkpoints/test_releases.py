@@ -1,5 +1,6 @@
 """Reading of releases: damaged and planted ones are refused with one line."""
 
+import functools
 import json
 
 import pytest
@@ -31,6 +32,9 @@ def folder(whole, tmp_path):
     for file in whole.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     return copy
+
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(100), [])
 
 
 def refused(folder):
@@ -78,22 +82,58 @@ def test_config_that_is_no_json_object_is_refused(folder, text):
     ("values", "message"),
     [
         ({"class_names": ["ant", "bee"]}, "class_names has 2 names, but num_classes is 3"),
-        ({"class_names": ["ant", "bee", 3]}, "class_names has entries that are no text"),
+        ({"class_names": ["ant", "bee", 3]}, "class_names has entries that are no str"),
         ({"format": 99}, "format is 99; expected 1. Fix: update parcnet-train"),
         ({"sha256": None}, "sha256 is missing"),
-        ({"epoch": "first"}, "epoch is missing or invalid; expected a int"),
+        ({"epoch": "first"}, "epoch is missing or invalid; expected int"),
         ({"config": {"backbone": None}}, "config.backbone is missing; expected a mapping"),
         ({"config": {"head": {}}}, "config.head._target_ is missing"),
         ({"config": {"data": "imagenet"}}, "config.data is invalid"),
         ({"config": {"data": {"image_size": [32]}}}, "config has no valid image_size"),
         ({"config": {"data": {"image_size": "32"}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": True}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": 10**9}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": 32, "channels": None}}}, "config.data.channels is"),
+        ({"config": {"data": {"image_size": 32, "channels": 10**30}}}, "config.data.channels is"),
+        ({"config": {"seed": "${oc.env:HOME}"}}, "config has an interpolation, ${...}; expected"),
+        ({"config": {"task": {"${a}": [1]}}}, "config has an interpolation, ${...}; expected"),
+        ({"config": {"seed": NESTED}}, "config is nested more than 50 levels deep"),
+        ({"epoch": True}, "epoch is missing or invalid; expected int"),
+        ({"epoch": 10**30}, "epoch is not from -1 to"),
+        ({"ema": 1}, "ema is missing or invalid; expected bool"),
+        ({"category_ids": ["a"]}, "category_ids has entries that are no int"),
+        ({"metrics": [1]}, "metrics is missing or invalid; expected dict | None"),
         ({"choices": {"task": None}}, "choices lacks task, backbone or head"),
+        ({"choices": {"backbone": "a=["}}, "choices.backbone is missing or invalid"),
+        ({"choices": {"backbone": "a,b"}}, "choices.backbone is missing or invalid"),
+        ({"choices": {"data": {"a": 1}}}, "choices.data is missing or invalid"),
+        ({"choices": {"recipe": ["demo"]}}, "choices.recipe is missing or invalid"),
     ],
     ids=str,
 )
 def test_invalid_section_is_refused(folder, values, message):
     change(folder, **values)
     assert is_like(refused(folder), f"ckpt={folder}: config.json: parcnet_train.{message}")
+
+
+def test_release_that_does_not_name_its_data_is_refused(folder):
+    content = config_of(folder)
+    del content[OURS]["choices"]["data"]
+    (folder / CONFIG).write_text(json.dumps(content))
+    (fault,) = faults_of("debug=tiny", "backbone=parcnet_s", f"backbone.pretrained={folder}")
+    assert is_like(fault, f"backbone.pretrained={folder}: config.json: … choices.data is missing")
+
+
+def test_entries_of_a_training_are_not_taken_over(folder):
+    change(folder, optimizer_states=[{}], current_model_state=[1], loops={})
+    assert (
+        read_release(folder / WEIGHTS)
+        .keys()
+        .isdisjoint({"optimizer_states", "current_model_state", "loops", "format", "sha256"})
+    )
+    parcnet_train.load(folder, ema=False)
+    faults = faults_of("action=fit", f"ckpt={folder}", "debug=tiny", "task=classification")
+    assert any(is_like(each, f"ckpt={folder}… contains only weights; expected") for each in faults)
 
 
 def test_classes_that_do_not_fit_the_weights_are_refused(folder):
