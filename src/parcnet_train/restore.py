@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from parcnet_train.build import build_model, height_and_width
 from parcnet_train.checkpoints.checkpoints import model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
-from parcnet_train.errors import CheckpointError
+from parcnet_train.errors import CheckpointError, UserError, first_line
 from parcnet_train.models.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.runs.directories import checkpoint_in
@@ -53,8 +54,7 @@ def restore(
     packages: Sequence[str] = ("parcnet_train",),
 ) -> Model:
     """Return the model of a checkpoint that has been read; see `load`."""
-    refuse_other_classes(checkpoint, f"ckpt={path}", packages)
-    model = build_model(checkpoint["config"], len(checkpoint["class_names"]))
+    model = network_in(checkpoint, f"ckpt={path}", packages)
     state = model_state(checkpoint, ema)
     if lines := weight_differences(state, model.state_dict()):
         first = (
@@ -67,8 +67,49 @@ def restore(
     data = config.get("data") or config["recipe"]  # converted checkpoints have no data
     size = height_and_width(data["image_size"])
     name, names = config["choices"]["task"], checkpoint["class_names"]
-    model.predictor = predictor_of(name, names, size, config["task"], config.get("data") or {})
+    with refusing(f"ckpt={path}"):
+        model.predictor = predictor_of(name, names, size, config["task"], config.get("data") or {})
     return model.eval()
+
+
+def network_in(
+    checkpoint: Mapping[str, Any], origin: str, packages: Sequence[str] = ("parcnet_train",)
+) -> Model:
+    """Build the network of a checkpoint, with initial weights.
+
+    Args:
+        checkpoint: Checkpoint as read from its file, which is not trusted.
+        origin: Key and value that name the file, for the message.
+        packages: Names of the packages whose modules it may consist of.
+
+    Raises:
+        CheckpointError: If it names anything else, or the network cannot be built.
+        ConfigError: If a class refuses its arguments.
+    """
+    refuse_other_classes(checkpoint, origin, packages)
+    with refusing(origin):
+        return build_model(checkpoint["config"], len(checkpoint["class_names"]))
+
+
+@contextlib.contextmanager
+def refusing(origin: str) -> Iterator[None]:
+    """Turn any error of a stored configuration into one line: its values may be of any type.
+
+    Args:
+        origin: Key and value that name the file.
+
+    Raises:
+        CheckpointError: If anything but a `UserError` is raised.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{origin}: its configuration does not fit the network: {first_line(error)}. Fix: use "
+            "the parcnet_train that wrote it, or download the file again"
+        ) from error
 
 
 def refuse_other_classes(

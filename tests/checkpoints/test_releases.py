@@ -116,6 +116,34 @@ def test_invalid_section_is_refused(folder, values, message):
     assert is_like(refused(folder), f"ckpt={folder}: config.json: parcnet_train.{message}")
 
 
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("head", {"dropout": "x"}),
+        ("backbone", {"depths": "x"}),
+        ("backbone", {"depths": 3}),
+        ("backbone", {"no_such_argument": 1}),
+        ("head", {"_partial_": -1}),
+        ("head", {"_args_": 3}),
+    ],
+    ids=str,
+)
+def test_arguments_of_any_type_are_one_line(part, values, folder):
+    change(folder, config={part: config_of(folder)[OURS]["config"][part] | values})
+    refused(folder)
+
+
+def test_argument_of_a_wrong_type_names_the_file(folder):
+    head = config_of(folder)[OURS]["config"]["head"]
+    change(folder, config={"head": head | {"dropout": "x"}})
+    message = "its configuration does not fit the network: … Fix: use the parcnet_train that"
+    assert is_like(refused(folder), f"ckpt={folder}… {message}")
+    (fault,) = faults_of(
+        "debug=tiny", f"recipe.distillation={{kind: feature, teacher: '{folder}'}}"
+    )
+    assert is_like(fault, f"recipe.distillation.teacher={folder}: {message}")
+
+
 def test_release_that_does_not_name_its_data_is_refused(folder):
     content = config_of(folder)
     del content[OURS]["choices"]["data"]

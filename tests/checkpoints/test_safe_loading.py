@@ -146,6 +146,15 @@ def test_numbers_of_numpy_are_skipped():
     assert {type(each) for each in found["b"]} == {Ignored}
 
 
+@pytest.mark.parametrize("kind", ["empty", "TorchScript"])
+def test_other_files_are_named_for_what_they_are(kind):
+    Path("a.pt").touch()
+    if kind == "TorchScript":
+        torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), "a.pt")
+    with pytest.raises(CheckpointError, match=rf"not a checkpoint of PyTorch: it is {kind}\. Fix"):
+        read_checkpoint(Path("a.pt"))
+
+
 @pytest.mark.parametrize("kind", ["system", "subclass"])
 @pytest.mark.parametrize(
     "read",

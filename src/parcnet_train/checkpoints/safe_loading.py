@@ -63,4 +63,8 @@ def load_safely(path: Path) -> Any:
                 f"the file contains {found[2]}; expected tensors, plain values, NumPy's numbers or "
                 "argparse.Namespace, since nothing in a file is executed"
             ) from error
-        raise CheckpointError("the file is not a checkpoint of PyTorch") from error
+        kind = "TorchScript" if "TorchScript" in str(error) else "empty"
+        is_known = kind == "TorchScript" or path.stat().st_size == 0
+        raise CheckpointError(
+            "the file is not a checkpoint of PyTorch" + f": it is {kind}" * is_known
+        ) from error

@@ -29,6 +29,7 @@ from parcnet_train.runs.directories import (
     checkpoint_in,
     find_checkpoint,
 )
+from parcnet_train.runs.releases import CONFIG, is_weights
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -84,14 +85,16 @@ def read_stored(ckpt: str) -> Stored | None:
     """
     try:
         path = checkpoint_in(ckpt)
-        state = path.stat()
-        return _read(path, state.st_mtime_ns, state.st_size)
+        files = [path, path.parent / CONFIG] if is_weights(path) else [path]
+        states = [file.stat() for file in files]
+        return _read(path, *((state.st_mtime_ns, state.st_size) for state in states))
     except (OSError, CheckpointError):
         return None
 
 
 @lru_cache(maxsize=8)  # a command asks more than once
-def _read(path: Path, modified: int, size: int) -> Stored:
+def _read(path: Path, *states: tuple[int, int]) -> Stored:
+    """Read a checkpoint whose files have these times and sizes."""
     from parcnet_train.checkpoints.reading import read_checkpoint  # torch takes seconds to import
 
     checkpoint = read_checkpoint(path)
