@@ -123,9 +123,9 @@ def fault_of(ours: Mapping[str, Any], num_classes: Any) -> str | None:
     """
     if ours.get("format") != FORMAT:
         return f"format is {ours.get('format')}; expected {FORMAT}. Fix: update parcnet-train"
-    config, names = ours.get("config"), ours.get("class_names")
     if fault := fault_of_types(ours):
         return fault
+    config, names = ours["config"], ours["class_names"]
     if not isinstance(ours.get("sha256"), str):
         return "sha256 is missing; expected the checksum of the weights"
     if not -1 <= ours["epoch"] < LAST:  # -1: converted
