@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 
 from parcnet_train.models.backbones.parcnet import ParCNet
-from parcnet_train.targets import is_class_of, locate, named_targets
+from parcnet_train.targets import locate, may_be, named_targets
 
 
 @pytest.mark.parametrize(
@@ -27,17 +27,54 @@ def test_locate_returns_the_target_or_none(name, found):
 
 def test_named_targets_are_found_at_any_depth():
     node = {"_target_": "a.B", "x": [{"_target_": "c.D"}, {"y": {"_target_": "e.F"}}], "z": "${g}"}
-    assert list(named_targets(node)) == ["a.B", "c.D", "e.F", "${g}"]
+    assert list(named_targets(node, "head")) == [
+        ("head", "a.B"),
+        ("head.x.", "c.D"),
+        ("head.x..y", "e.F"),
+        ("head.z", "${g}"),
+    ]
+
+
+NETWORK = "parcnet_train.models.backbones.parcnet.ParCNet"
+DATA = "parcnet_train.data.demo.classification.DigitsData"
+TASK = "parcnet_train.tasks.classification.ClassificationTask"
+TRANSFORM = "parcnet_train.data.classification.transforms.Augmentation"
 
 
 @pytest.mark.parametrize(
-    ("target", "is_ours"),
+    ("key", "target", "is_allowed"),
     [
-        ("parcnet_train.models.backbones.parcnet.ParCNet", True),
-        ("parcnet_train.build.build_model", False),  # a function
-        ("parcnet_train.build.torch.nn.Linear", False),  # a class that our module imports
-        ("torch.nn.Linear", False),
+        ("backbone", NETWORK, True),
+        ("head", "parcnet_train.models.heads.classifier.Classifier", True),
+        ("head.norm", NETWORK, True),
+        ("head", "parcnet_train.models.model.Model.forward", False),  # a function
+        ("head", "parcnet_train.models.base.Level", False),  # a class that is no module
+        ("head", "parcnet_train.models.model.nn.Linear", False),  # an import
+        ("head", "torch.nn.Linear", False),
+        ("head", "parcnet_train.deploy.standalone.workers.Worker", False),
+        ("head.norm", "parcnet_train.runs.provenance.Provenance", False),
+        ("head", DATA, False),
+        ("head", TASK, False),
+        ("data", DATA, True),
+        ("data", TRANSFORM, False),
+        ("data", "parcnet_train.data.prepare.convert.Converted", False),
+        ("data.augmentation", TRANSFORM, True),
+        ("data.augmentation", DATA, False),
+        ("recipe.augmentation", TRANSFORM, True),
+        ("recipe.multi_scale", "parcnet_train.data.samplers.MultiScale", True),
+        ("recipe.ema", "parcnet_train.callbacks.averaging.EMA", True),
+        ("recipe.optimizer", DATA, False),
+        ("task", TASK, True),
+        ("task.metric", TASK, False),
+        ("seed", NETWORK, False),
     ],
 )
-def test_only_classes_defined_in_the_packages_count(target, is_ours):
-    assert is_class_of(target, ["parcnet_train"]) == is_ours
+def test_every_part_has_its_classes(key, target, is_allowed):
+    assert may_be(key, target) == is_allowed
+
+
+def test_modules_of_trusted_packages_are_allowed_in_networks_alone():
+    assert may_be("head", "torch.nn.Linear", ["torch"])
+    assert may_be("head", "torch.nn.modules.linear.Linear", ["torch"])
+    assert not may_be("head", "torch.utils.data.DataLoader", ["torch"])
+    assert not may_be("data", "torch.nn.modules.linear.Linear", ["torch"])

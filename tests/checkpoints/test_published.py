@@ -135,7 +135,9 @@ def test_checkpoints_and_runs_of_this_package_are_not_read_as_published(tmp_path
     torch.save(own, tmp_path / "own.ckpt")
     backbone = Timm("test_efficientnet")
     assert published_pretrained(str(tmp_path / "own.ckpt"), backbone) is None
-    assert published_pretrained(str(tmp_path), backbone) is None  # may be a run
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(own, tmp_path / "checkpoints" / "best.ckpt")
+    assert published_pretrained(str(tmp_path), backbone) is None  # a run
 
 
 @pytest.mark.parametrize(
@@ -203,8 +205,8 @@ def test_library_weights_of_timm_come_from_its_cache(tmp_path, monkeypatch):
     safetensors.torch.save_file(theirs.state_dict(), snapshot / "model.safetensors")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_OFFLINE", True)
-    overrides = (f"backbone.options={{cache_dir: {tmp_path}}}", "backbone.weights=library")
-    values = composed(*TIMM, *overrides, "head=native")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    values = composed(*TIMM, "backbone.weights=library", "head=native")
     model = build_model(values, 1000).eval()
     load_published(
         model, published_state(values["backbone"], model.backbone), "backbone.weights=library"

@@ -72,6 +72,8 @@ def test_weights_are_found_under_every_wrapper(key, tmp_path):
         ({"model": OTHER, "model_ema": {"module": STATE, "decay": 0.99}}, "model_ema.module"),
         ({"model": OTHER, "ema": {"module": STATE}}, "ema.module"),
         ({"model": {"state_dict": STATE, "name": "x"}}, "model.state_dict"),
+        ({"ema": {"decay": torch.tensor(0.9)}, "model": STATE}, "model"),
+        ({"ema": {"decay": torch.tensor(0.9), "updates": 7}, "model": STATE}, "model"),
         ({"state_dict": {"model": OTHER, "ema": {"model": STATE}}}, "state_dict.ema.model"),
     ],
 )
@@ -118,11 +120,25 @@ def test_prefixes_in_any_order_are_removed(prefix, tmp_path):
     assert published.prefix == prefix
 
 
-def test_prefix_that_some_names_lack_stays(tmp_path):
-    state = {**under("model."), "loss.weight": torch.zeros(1)}
-    published = read(saved(state, tmp_path))
-    assert_is_found(published, state)
-    assert published.prefix == ""
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [("backbone.", "head.fc.weight"), ("model.", "criterion.weight"), ("net.", "a.scale")],
+)
+def test_entries_that_belong_to_no_network_are_left_out(prefix, other, tmp_path):
+    published = read(saved({**under(prefix), other: torch.zeros(1)}, tmp_path))
+    assert_is_found(published)
+    assert str(published) == f"prefix {prefix} removed from the names, 1 of 3 entries left out"
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+@pytest.mark.parametrize("inner", ["_orig_mod.", "module.", "_orig_mod.module."])
+def test_parts_that_were_wrapped_one_by_one_are_read(prefix, inner, tmp_path):
+    expected = {"stem.a": torch.ones(1), "tail.b": torch.zeros(1)}
+    state = {name.replace(".", f".{inner}"): value for name, value in expected.items()}
+    path = saved(under(prefix, state), tmp_path)
+    published = read_published(path, lambda state: len(state.keys() & expected.keys()))
+    assert_is_found(published, expected)
+    assert "removed within the names" in str(published)
 
 
 @pytest.mark.parametrize("own", ["backbone.", "model.", "model.backbone.", "net.", "module."])
@@ -163,7 +179,7 @@ def test_average_inside_a_lightning_module_is_preferred(tmp_path):
     assert_is_found(published)
     assert str(published) == (
         "taken from state_dict of the training checkpoint, "
-        "prefix model_ema.module. removed from the names"
+        "prefix model_ema.module. removed from the names, 2 of 4 entries left out"
     )
 
 
@@ -218,6 +234,17 @@ def test_weights_that_are_not_finite_are_an_error(bad, names, suffix, tmp_path):
     path = tmp_path / f"published.{suffix}"
     (torch.save if suffix == "pt" else save_file)({**STATE, **bad}, path)
     assert is_like(refused(path), f"{path}: … {names}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": STATE, "net": {"a.weight": torch.tensor([float("nan")])}},
+        {**under("model_ema."), "model.a.weight": torch.tensor([float("nan")])},
+    ],
+)
+def test_copies_that_are_not_taken_may_be_not_finite(content, tmp_path):
+    assert read(saved(content, tmp_path)).state["a.weight"].isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Reading of releases: damaged and planted ones are refused with one line."""
 
+import functools
 import json
 
 import pytest
@@ -31,6 +32,9 @@ def folder(whole, tmp_path):
     for file in whole.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
     return copy
+
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(100), [])
 
 
 def refused(folder):
@@ -78,22 +82,86 @@ def test_config_that_is_no_json_object_is_refused(folder, text):
     ("values", "message"),
     [
         ({"class_names": ["ant", "bee"]}, "class_names has 2 names, but num_classes is 3"),
-        ({"class_names": ["ant", "bee", 3]}, "class_names has entries that are no text"),
+        ({"class_names": ["ant", "bee", 3]}, "class_names has entries that are no str"),
         ({"format": 99}, "format is 99; expected 1. Fix: update parcnet-train"),
         ({"sha256": None}, "sha256 is missing"),
-        ({"epoch": "first"}, "epoch is missing or invalid; expected a int"),
+        ({"epoch": "first"}, "epoch is missing or invalid; expected int"),
         ({"config": {"backbone": None}}, "config.backbone is missing; expected a mapping"),
         ({"config": {"head": {}}}, "config.head._target_ is missing"),
         ({"config": {"data": "imagenet"}}, "config.data is invalid"),
         ({"config": {"data": {"image_size": [32]}}}, "config has no valid image_size"),
         ({"config": {"data": {"image_size": "32"}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": True}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": 10**9}}}, "config has no valid image_size"),
+        ({"config": {"data": {"image_size": 32, "channels": None}}}, "config.data.channels is"),
+        ({"config": {"data": {"image_size": 32, "channels": 10**30}}}, "config.data.channels is"),
+        ({"config": {"seed": "${oc.env:HOME}"}}, "config has an interpolation, ${...}; expected"),
+        ({"config": {"task": {"${a}": [1]}}}, "config has an interpolation, ${...}; expected"),
+        ({"config": {"seed": NESTED}}, "config is nested more than 50 levels deep"),
+        ({"epoch": True}, "epoch is missing or invalid; expected int"),
+        ({"epoch": 10**30}, "epoch is not from -1 to"),
+        ({"ema": 1}, "ema is missing or invalid; expected bool"),
+        ({"category_ids": ["a"]}, "category_ids has entries that are no int"),
+        ({"metrics": [1]}, "metrics is missing or invalid; expected dict | None"),
         ({"choices": {"task": None}}, "choices lacks task, backbone or head"),
+        ({"choices": {"backbone": "a=["}}, "choices.backbone is missing or invalid"),
+        ({"choices": {"backbone": "a,b"}}, "choices.backbone is missing or invalid"),
+        ({"choices": {"data": {"a": 1}}}, "choices.data is missing or invalid"),
+        ({"choices": {"recipe": ["demo"]}}, "choices.recipe is missing or invalid"),
     ],
     ids=str,
 )
 def test_invalid_section_is_refused(folder, values, message):
     change(folder, **values)
     assert is_like(refused(folder), f"ckpt={folder}: config.json: parcnet_train.{message}")
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("head", {"dropout": "x"}),
+        ("backbone", {"depths": "x"}),
+        ("backbone", {"depths": 3}),
+        ("backbone", {"no_such_argument": 1}),
+        ("head", {"_partial_": -1}),
+        ("head", {"_args_": 3}),
+    ],
+    ids=str,
+)
+def test_arguments_of_any_type_are_one_line(part, values, folder):
+    change(folder, config={part: config_of(folder)[OURS]["config"][part] | values})
+    refused(folder)
+
+
+def test_argument_of_a_wrong_type_names_the_file(folder):
+    head = config_of(folder)[OURS]["config"]["head"]
+    change(folder, config={"head": head | {"dropout": "x"}})
+    message = "its configuration does not fit the network: … Fix: use the parcnet_train that"
+    assert is_like(refused(folder), f"ckpt={folder}… {message}")
+    (fault,) = faults_of(
+        "debug=tiny", f"recipe.distillation={{kind: feature, teacher: '{folder}'}}"
+    )
+    assert is_like(fault, f"recipe.distillation.teacher={folder}: {message}")
+
+
+def test_release_that_does_not_name_its_data_is_refused(folder):
+    content = config_of(folder)
+    del content[OURS]["choices"]["data"]
+    (folder / CONFIG).write_text(json.dumps(content))
+    (fault,) = faults_of("debug=tiny", "backbone=parcnet_s", f"backbone.pretrained={folder}")
+    assert is_like(fault, f"backbone.pretrained={folder}: config.json: … choices.data is missing")
+
+
+def test_entries_of_a_training_are_not_taken_over(folder):
+    change(folder, optimizer_states=[{}], current_model_state=[1], loops={})
+    assert (
+        read_release(folder / WEIGHTS)
+        .keys()
+        .isdisjoint({"optimizer_states", "current_model_state", "loops", "format", "sha256"})
+    )
+    parcnet_train.load(folder, ema=False)
+    faults = faults_of("action=fit", f"ckpt={folder}", "debug=tiny", "task=classification")
+    assert any(is_like(each, f"ckpt={folder}… contains only weights; expected") for each in faults)
 
 
 def test_classes_that_do_not_fit_the_weights_are_refused(folder):
@@ -140,30 +208,69 @@ def test_planted_class_is_refused_by_every_action(part, action, folder, tmp_path
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
-@pytest.mark.parametrize("part", ["backbone", "head"])
-@pytest.mark.parametrize(
-    "planted",
-    [
-        {"_target_": "os.system", "command": "touch planted.txt"},
-        {
-            "_target_": "parcnet_train.models.heads.classifier.Classifier",
-            "dropout": {"_target_": "os.system", "command": "touch planted.txt"},
-        },
-        {"_target_": "parcnet_train.build.torch.hub.load", "repo": "owner/name"},
-    ],
-    ids=["itself", "inside", "import"],
-)
-def test_planted_class_is_refused_in_python_and_as_a_teacher(
-    part, planted, folder, tmp_path, monkeypatch
+WORKER = {
+    "_target_": "parcnet_train.deploy.standalone.workers.Worker",
+    "script": "-copen('planted.txt', 'w')",
+    "runtime": "any",
+    "threads": 1,
+}
+PLANTED = {
+    "function": {"_target_": "os.system", "command": "touch planted.txt"},
+    "import": {"_target_": "parcnet_train.build.torch.hub.load", "repo": "owner/name"},
+    "worker": WORKER,
+    "provenance": {"_target_": "parcnet_train.runs.provenance.Provenance", "output": "planted"},
+    "data": {"_target_": "parcnet_train.data.demo.classification.DigitsData", "root": "planted"},
+    "task": {"_target_": "parcnet_train.tasks.classification.ClassificationTask"},
+}
+INSIDE = {
+    "backbone": "parcnet_train.models.backbones.parcnet.ParCNet",
+    "head": "parcnet_train.models.heads.classifier.Classifier",
+}
+
+
+def inside(part, node):
+    """A part of a network that is allowed, and has a node as an argument."""
+    return {"_target_": INSIDE[part], "dropout": node}
+
+
+@pytest.mark.parametrize("part", INSIDE)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["itself", "inside"])
+@pytest.mark.parametrize("planted", PLANTED)
+def test_planted_class_of_a_network_is_refused(
+    part, is_inside, planted, folder, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    change(folder, config={part: planted})
-    assert is_like(refused(folder), f"ckpt={folder} … its {part} is … expected a class of")
+    node = PLANTED[planted]
+    change(folder, config={part: inside(part, node) if is_inside else node})
+    assert is_like(refused(folder), f"ckpt={folder}… its {part} is … expected a class of a network")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("planted", ["function", "worker"])
+def test_planted_class_of_a_network_is_refused_by_every_reader(
+    planted, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    change(folder, config={"head": inside("head", PLANTED[planted])})
     faults = faults_of(f"recipe.distillation={{kind: soft, teacher: '{folder}'}}")
     assert any(
-        is_like(each, f"recipe.distillation.teacher={folder}: its {part} is … expected a class of")
+        is_like(each, f"recipe.distillation.teacher={folder}: its head is … expected a class of")
         for each in faults
     )
+    for action in ("export", "test"):
+        (message,) = everything_about(action, folder)
+        assert is_like(message, f"ckpt={folder}… its head.dropout is … expected a class of")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("part", ["data", "task"])
+@pytest.mark.parametrize("is_inside", [False, True], ids=["itself", "inside"])
+def test_planted_class_of_data_and_task_is_refused(part, is_inside, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = {"mine": WORKER} if is_inside else WORKER
+    change(folder, config={part: {"image_size": 32, **node}})
+    (message,) = everything_about("test", folder)
+    assert is_like(message, f"ckpt={folder}… its {part}… is … expected a class of")
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 

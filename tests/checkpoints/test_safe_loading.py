@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from converting import SETTINGS
 from faults import assert_one_is
 from parcnet_train.checkpoints.published import published_weights
 from parcnet_train.checkpoints.reading import read_checkpoint
-from parcnet_train.checkpoints.safe_loading import load_safely
+from parcnet_train.checkpoints.safe_loading import Ignored, load_safely
 from parcnet_train.conversion.convert import convert
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
@@ -48,8 +50,7 @@ HOSTILE = {
     "method": (Call(Path.touch, Path(PLANTED)), "getattr"),
     "subclass": (Arguments(lr=0.1), "test_safe_loading.Arguments"),
     "inside": (argparse.Namespace(lr=EVAL), "contains eval"),
-    "array": (np.array([SYSTEM], dtype=object), "numpy.dtypes.ObjectDType"),
-    "record": (np.zeros(1, "V8"), "numpy.dtypes.VoidDType"),
+    "array": (np.array([SYSTEM], dtype=object), f"{os.system.__module__}.system"),
     "loading": (Call(torch.load, PLANTED), "torch.serialization.load"),
     "pickle": (Call(pickle.loads, pickle.dumps(EVAL)), "pickle.loads"),
 }
@@ -100,6 +101,58 @@ def test_bare_pickles_are_refused(content):
     Path("bare.bin").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"not a checkpoint of PyTorch|the file contains"):
         load_safely(Path("bare.bin"))
+
+
+def text(value):
+    """Pickle an ASCII text."""
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def crafted_array():
+    """Pickle a set of an array whose data type claims to hold objects at chosen addresses.
+
+    NumPy would follow the eight bytes of the array as a pointer, and crash.
+    """
+    none, false, true = b"N", b"\x89", b"\x88"
+    objects = b"cnumpy\ndtype\n(" + text("O") + b"tR"
+    dtype = b"cnumpy\ndtype\n(" + text("f8") + false + true + b"tR"
+    size = b"K\x08"
+    subarray = b"(" + objects + b"(K\x01tt"
+    dtype += b"(K\x03" + text("<") + subarray + none + none + size + size + b"K\x00tb"
+    content = b"c_codecs\nencode\n(" + text("A" * 8) + text("latin1") + b"tR"
+    array = b"cnumpy\nndarray\n()" + dtype + content + b"tR"
+    return b"\x80\x02c__builtin__\nset\n(" + array + b"tR."
+
+
+def test_no_data_type_of_a_file_reaches_numpy():
+    Path("crash.pt").write_bytes(crafted_array())
+    # In a process of its own, which a failure would end.
+    script = (
+        "from pathlib import Path\n"
+        "from parcnet_train.checkpoints.safe_loading import Ignored, load_safely\n"
+        "from parcnet_train.errors import CheckpointError\n"
+        "try: load_safely(Path('crash.pt'))\n"
+        "except CheckpointError as error: print('refused:', error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (found.returncode, found.stdout[:8]) == (0, "refused:"), found.stderr
+
+
+def test_numbers_of_numpy_are_skipped():
+    values = [np.float64(1), np.bool_(True), np.arange(6.0), np.dtype("f4"), np.zeros(2, "V8")]
+    torch.save({"a": torch.ones(1), "b": values}, "numbers.pt")
+    found = load_safely(Path("numbers.pt"))
+    assert found["a"].item() == 1
+    assert {type(each) for each in found["b"]} == {Ignored}
+
+
+@pytest.mark.parametrize("kind", ["empty", "TorchScript"])
+def test_other_files_are_named_for_what_they_are(kind):
+    Path("a.pt").touch()
+    if kind == "TorchScript":
+        torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), "a.pt")
+    with pytest.raises(CheckpointError, match=rf"not a checkpoint of PyTorch: it is {kind}\. Fix"):
+        read_checkpoint(Path("a.pt"))
 
 
 @pytest.mark.parametrize("kind", ["system", "subclass"])

@@ -1,7 +1,6 @@
 """`.safetensors` files: single ones, and those that are split into shards."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -114,11 +113,3 @@ def test_file_that_is_no_index_is_an_error(content, folder):
 def test_index_without_entries_is_an_error(folder):
     write_index(folder, {})
     assert "the content is empty; expected a state dict" in refused(folder / INDEX)
-
-
-def test_missing_safetensors_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    (tmp_path / "a.safetensors").write_bytes(b"")
-    fault = refused(tmp_path / "a.safetensors")
-    assert "not installed" in fault
-    assert "pip install safetensors" in fault

@@ -9,6 +9,8 @@ from parcnet_train.actions.command import plain_of_job
 from parcnet_train.config.compose import choices, compose_config, compose_plain
 from parcnet_train.config.stored import read_stored, typed_differences
 from parcnet_train.errors import ConfigError
+from parcnet_train.runs.releases import OURS
+from releasing import change, config_of, release, write_checkpoint
 from running import composed, configure
 
 SEGMENTATION = (
@@ -299,3 +301,12 @@ def test_a_checkpoint_of_another_task_than_was_typed_is_refused(checkpoint):
     path = checkpoint(*DETECTION)
     _, faults = configure(["action=test", "task=segmentation", f"ckpt={path}"])
     assert any("task=detection" in fault and str(path) in fault for fault in faults)
+
+
+def test_a_release_is_read_again_when_only_its_configuration_changed(tmp_path):
+    path = write_checkpoint(tmp_path / "a.ckpt", "classification", "recipe.image_size=32")
+    _, folder = release(path, tmp_path / "run")
+    assert read_stored(str(folder)).config["seed"] != 123456
+    config = config_of(folder)[OURS]["config"]
+    change(folder, config={**config, "seed": 123456})
+    assert read_stored(str(folder)).config["seed"] == 123456

@@ -1,16 +1,22 @@
 """Files of weights that are cut, changed or hold anything are read, or refused."""
 
 import argparse
+import functools
 import io
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+import parcnet_train
 from fuzzing import ends_well, folder, fuzz, hostile_bytes, hostile_json, values
 from parcnet_train.checkpoints.published_files import PREFIXES, WRAPPERS, read_published
+from parcnet_train.runs.releases import CONFIG, WEIGHTS
+from releasing import release, write_checkpoint
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 CONTENT = {
@@ -52,6 +58,24 @@ def test_changed_indices_are_read_or_refused(index):
         (home / "model.safetensors").write_bytes(FILES["model.safetensors"])
         (home / "model.safetensors.index.json").write_text(json.dumps(index))
         ends_well(lambda: read(home), home)
+
+
+@functools.cache
+def released():
+    """Files of a release: its configuration, and its weights."""
+    with tempfile.TemporaryDirectory() as home:
+        path = write_checkpoint(Path(home) / "a.ckpt", "classification", "recipe.image_size=32")
+        _, found = release(path, Path(home) / "run")
+        return json.loads((found / CONFIG).read_text()), (found / WEIGHTS).read_bytes()
+
+
+@fuzz(10, st.data())
+def test_changed_releases_are_loaded_or_refused(data):
+    config, weights = released()
+    with folder() as home:
+        (home / WEIGHTS).write_bytes(weights)
+        (home / CONFIG).write_text(json.dumps(data.draw(hostile_json(config))))
+        ends_well(lambda: parcnet_train.load(home), home)
 
 
 keys = st.one_of(

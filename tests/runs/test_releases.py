@@ -2,6 +2,7 @@
 
 import json
 import sys
+from fnmatch import fnmatch
 
 import huggingface_hub.constants
 import pytest
@@ -27,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     """Empty cache of huggingface_hub, without network."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    releases.hub_folder.cache_clear()
+    releases.snapshot_of.cache_clear()
     return tmp_path / "hub" / "models--owner--name"
 
 
@@ -124,6 +125,73 @@ def test_missing_files_are_downloaded(cache, folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert releases.located(f"{NAME}@v1") == folder
     assert asked == [("owner/name", "v1", True), ("owner/name", "v1", False)]
+
+
+def test_variants_and_other_files_are_not_downloaded():
+    names = ["model.safetensors", "model.fp16.safetensors", "model_old.safetensors", "config.json"]
+    names += ["model-00001-of-00002.safetensors", "model.safetensors.index.json", "pickled.bin"]
+    wanted = [name for name in names if any(fnmatch(name, each) for each in releases.WANTED)]
+    assert wanted == [names[0], *names[3:6]]
+
+
+def test_copy_in_the_cache_that_lacks_a_shard_is_downloaded_again(
+    cache, folder, monkeypatch, tmp_path
+):
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    for file in folder.iterdir():
+        (partial / file.name).write_bytes(file.read_bytes())
+    split(partial)
+    (partial / "model-00002-of-00002.safetensors").unlink()
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda *_, local_files_only, **__: str(partial if local_files_only else folder),
+    )
+    assert releases.located(NAME) == folder
+
+
+def test_the_hub_is_asked_once_for_a_missing_name(cache, monkeypatch):
+    asked = []
+
+    def download(repository, local_files_only, **_):
+        asked.append(local_files_only)
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    for key in ("ckpt", "backbone.pretrained", "ckpt"):
+        with pytest.raises(CheckpointError, match=rf"^{key}=.*no network"):
+            releases.located(NAME, key)
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "~no_such_user_of_this_machine/a"])
+def test_path_that_cannot_be_one_is_one_line(path):
+    with pytest.raises(CheckpointError, match=r"^ckpt=.*: the path cannot be read: [^\n]+$"):
+        parcnet_train.load(path)
+
+
+def test_folder_without_known_names_suggests_its_file(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    for content in (None, "{}"):
+        if content:
+            (tmp_path / "config.json").write_text(content)
+        (fault,) = faults_of(*TIMM, f"backbone.pretrained={tmp_path}")
+        assert is_like(
+            fault,
+            f"backbone.pretrained={tmp_path}: … no model.safetensors, … Fix: … "
+            f"{tmp_path}/pytorch_model.bin",
+        )
+
+
+def test_weights_without_configuration_are_no_release(tmp_path):
+    path = tmp_path / "foo.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        parcnet_train.load(path)
+    assert is_like(
+        str(caught.value), f"ckpt={path}: … Fix: … backbone.pretrained={path}, … convert_weights.py"
+    )
 
 
 def test_missing_package_is_named(cache, monkeypatch):

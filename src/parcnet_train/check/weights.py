@@ -37,7 +37,7 @@ from parcnet_train.errors import CheckpointError, ConfigError, Fault, UserError
 from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.backbones.timm import Timm
 from parcnet_train.models.base import Backbone
-from parcnet_train.restore import refuse_other_classes, restore_for
+from parcnet_train.restore import network_in, restore_for
 from parcnet_train.runs.actions import ACTIONS
 from parcnet_train.runs.directories import (
     NEWEST,
@@ -212,9 +212,8 @@ def backbone_of_teacher(given: Distillation, channels: int) -> Backbone:
     if given.weights is None:
         key = f"{TEACHER}.teacher"
         checkpoint = read_checkpoint(checkpoint_in(given.teacher, key=key), key)
-        refuse_other_classes(checkpoint, f"{key}={given.teacher}")
         with meta_device():
-            backbone = build_model(checkpoint["config"], len(checkpoint["class_names"])).backbone
+            backbone = network_in(checkpoint, f"{key}={given.teacher}").backbone
         if backbone.in_channels != channels:
             raise CheckpointError(
                 f"{TEACHER}.teacher={given.teacher}: it was trained with "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -21,8 +22,12 @@ from parcnet_train.models.backbones.library import LibraryNetwork
 from parcnet_train.models.base import Backbone
 from parcnet_train.models.heads.native import Native
 from parcnet_train.models.model import Model
-from parcnet_train.runs.directories import checkpoint_in
-from parcnet_train.runs.releases import is_ours, is_weights, located
+from parcnet_train.runs.directories import BEST, checkpoint_in
+from parcnet_train.runs.releases import INDEX, is_ours, is_weights, located
+from parcnet_train.runs.releases import WEIGHTS as WEIGHTS_FILE
+
+# Of files that `read_published` may read.
+SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar")
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +74,25 @@ def published_pretrained(path: str, backbone: LibraryNetwork) -> Published | Non
         CheckpointError: If the file cannot be read.
     """
     key = f"{BACKBONE}{PRETRAINED}"
-    file = checkpoint_in(path, key=key)
-    is_run = located(path, key).is_dir() and not is_weights(file)
+    file, given = checkpoint_in(path, key=key), located(path, key)
+    if given.is_dir() and not file.is_file():
+        raise CheckpointError(f"{key}={path}: {lacking_weights(given)}")
+    is_run = given.is_dir() and not is_weights(file)
     if is_run or is_ours(file):
         return None
     try:
         return published_weights(path, backbone, key)
     except OwnCheckpointError:
         return None
+
+
+def lacking_weights(folder: Path) -> str:
+    """Describe a folder that has no weights under the names that are looked for."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    return (
+        f"the folder has no {WEIGHTS_FILE}, {INDEX} or {BEST}; expected one of them. "
+        f"Fix: name the file itself, such as {files[0] if files else folder / 'NAME.pth'}"
+    )
 
 
 def published_weights(path: str, backbone: LibraryNetwork, key: str) -> Published:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ DEEPEST = 4  # wrappers inside each other that are read
 # PyTorch, torch.compile, and the attributes of Lightning modules and other classes around it.
 AVERAGED = "model_ema."
 PREFIXES = ("module.", "_orig_mod.", AVERAGED, "model.", "backbone.", "net.", "network.")
+# The parts of a network may have been wrapped too, one by one.
+INNER = ("module", "_orig_mod")
+# Entries that are tried as the network: averaged ones, all, and those of one attribute.
+SELECTIONS = (AVERAGED, "", *(prefix for prefix in PREFIXES if prefix != AVERAGED))
 BOOKKEEPING = ("n_averaged",)  # last parts of names that belong to no network: of AveragedModel
 
 
@@ -59,16 +63,24 @@ class Published:
         entry: Keys of the training checkpoint that it was taken from, such as `ema.module`, or
             None.
         prefix: Prefix that its names had in the file.
+        inner: Parts of `INNER` that were removed within its names.
+        left_out: Number of entries of the file's state dict that belong to something else, such as
+            the loss.
     """
 
     state: dict[str, Tensor]
     entry: str | None = None
     prefix: str = ""
+    inner: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __str__(self) -> str:
         """Return what was taken from the file; empty if it was all of it."""
         parts = [f"taken from {self.entry} of the training checkpoint"] if self.entry else []
         parts += [f"prefix {self.prefix} removed from the names"] if self.prefix else []
+        parts += [f"{' and '.join(self.inner)} removed within the names"] if self.inner else []
+        count = self.left_out + len(self.state)
+        parts += [f"{self.left_out} of {count} entries left out"] if self.left_out else []
         return ", ".join(parts)
 
 
@@ -79,22 +91,26 @@ def read_published(path: Path, matching: Callable[[State], int]) -> Published:
         path: A `.safetensors` file, the index of several, a folder that has one of them under the
             name `model`, or a file written by `torch.save` with a state dict or a training
             checkpoint that has one under a key of `WRAPPERS`.
-        matching: Function that counts the entries of a state dict which the network has. A prefix
-            of `PREFIXES` is removed if all names have it and more entries match without it.
+        matching: Function that counts the entries of a state dict which the network has. Of all
+            state dicts in the file and the names that `forms` yields, those are taken that match
+            most; averaged ones if several do.
 
     Raises:
         OwnCheckpointError: If the file is a checkpoint of this package.
         CheckpointError: If it is missing or unreadable, contains anything but tensors, or has
-            values that are not finite.
+            values that are not finite where they are taken.
     """
     content = read_file(path)
     if isinstance(content, Mapping) and all(key in content for key in KEYS):
         raise OwnCheckpointError(f"{path} already is a checkpoint of parcnet_train")
-    state, keys = unwrap(content)
-    state = plain_tensors(state, path)
-    refuse_non_finite(state, str(path))
-    state, prefix = without_prefix(state, matching)
-    return Published(state, ".".join(keys) or None, prefix)
+    found = published_in(content, path)
+    tried = [form for each in found for form in forms(each)]
+    best = found[0]
+    if len(tried) > 1:
+        counts = [matching(each.state) for each in tried]
+        best = tried[counts.index(max(counts))] if max(counts) else best
+    refuse_non_finite(best.state, str(path))
+    return best
 
 
 def read_file(path: Path) -> Any:
@@ -120,14 +136,41 @@ def read_file(path: Path) -> Any:
         ) from error
 
 
-def unwrap(content: Any, depth: int = DEEPEST) -> tuple[Any, list[str]]:
-    """Return the weights of a training checkpoint, preferably averaged ones, and their keys."""
-    if isinstance(content, Mapping) and depth:
+def published_in(content: Any, path: Path) -> list[Published]:
+    """Return the state dicts in a file, averaged ones first; there is at least one.
+
+    Raises:
+        CheckpointError: If there is none of plain tensors.
+    """
+    found, refused = [], []
+    for state, keys in list(unwrapped(content, set())) or [(content, ())]:
+        try:
+            found.append(Published(plain_tensors(state, path), ".".join(keys) or None))
+        except CheckpointError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
+
+
+def unwrapped(
+    content: Any, seen: set[int], keys: tuple[str, ...] = ()
+) -> Iterator[tuple[Mapping[Any, Any], tuple[str, ...]]]:
+    """Yield every mapping with tensors in a training checkpoint, and its keys.
+
+    Args:
+        content: Content of the file, or of an entry.
+        seen: Mappings that were visited; a file may contain itself.
+        keys: Keys of the entry.
+    """
+    if not isinstance(content, Mapping) or id(content) in seen:
+        return
+    seen.add(id(content))
+    if len(keys) < DEEPEST:
         for key in WRAPPERS:
-            inner, keys = unwrap(content.get(key), depth - 1)
-            if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
-                return inner, [key, *keys]
-    return content, []
+            yield from unwrapped(content.get(key), seen, (*keys, key))
+    if any(isinstance(value, Tensor) for value in content.values()):
+        yield content, keys
 
 
 def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
@@ -160,31 +203,43 @@ def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
     return found
 
 
-def without_prefix(
-    state: dict[str, Tensor], matching: Callable[[State], int]
-) -> tuple[dict[str, Tensor], str]:
-    """Return the entries by the names of the network, and the prefix that the names had.
+def forms(found: Published) -> Iterator[Published]:
+    """Yield a state dict under all names that its network may have.
 
-    A network may have names that begin with a prefix itself, so that removing it is only tried.
+    A network may have names that begin with a prefix or contain `module` itself, so that nothing
+    is always removed.
     """
-    averaged = {name: value for name, value in state.items() if name.startswith(AVERAGED)}
-    tried = [*stripped(averaged), *stripped(state)]
-    if len(tried) == 1:
-        return state, ""
-    counts = [matching(each) for each, _ in tried]
-    return tried[counts.index(max(counts))] if max(counts) else (state, "")
+    for start in SELECTIONS:
+        state = {name: value for name, value in found.state.items() if name.startswith(start)}
+        if not state or (start and len(state) == len(found.state)):
+            continue
+        chosen = replace(found, state=state, left_out=len(found.state) - len(state))
+        yield from stripped(chosen)
+        if (clean := without_inner(chosen)) is not None:
+            yield from stripped(clean)
 
 
-def stripped(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
+def without_inner(found: Published) -> Published | None:
+    """Return a state dict without the parts of `INNER` in its names; None if that is the same."""
+    split = [name.split(".") for name in found.state]
+    inner = tuple(part for part in INNER if any(part in parts[1:] for parts in split))
+    names = [".".join(part for part in parts if part not in inner) for parts in split]
+    if not inner or len(set(names)) < len(names):
+        return None
+    state = dict(zip(names, found.state.values(), strict=True))
+    return replace(found, state=state, inner=inner)
+
+
+def stripped(found: Published) -> Iterator[Published]:
     """Yield a state dict as it is, and without the prefixes that all of its names have."""
-    removed = ""
-    while state:
-        yield state, removed
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
+    while True:
+        yield found
+        names = list(found.state)
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None)
         if prefix is None:
             return
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-        removed += prefix
+        state = {name.removeprefix(prefix): value for name, value in found.state.items()}
+        found = replace(found, state=state, prefix=found.prefix + prefix)
 
 
 def is_plain(value: Tensor) -> bool:

@@ -13,7 +13,7 @@ from parcnet_train.checkpoints.releases import read_release
 from parcnet_train.checkpoints.renamed import renamed
 from parcnet_train.checkpoints.safe_loading import load_safely
 from parcnet_train.errors import CheckpointError, reason_of
-from parcnet_train.runs.releases import is_weights
+from parcnet_train.runs.releases import CONFIG, INDEX, WEIGHTS, is_weights
 
 KEYS = ("state_dict", "config", "choices", "class_names", "epoch")
 
@@ -29,6 +29,12 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
         CheckpointError: If the file is not a checkpoint of this package.
     """
     if is_weights(path):
+        if path.name not in (WEIGHTS, INDEX):
+            raise CheckpointError(
+                f"{key}={path}: action=release writes {WEIGHTS} and {CONFIG}; expected a folder "
+                "with both. Fix: start a library's network from these weights with "
+                f"backbone.pretrained={path}, or convert them with scripts/convert_weights.py"
+            )
         return read_release(path, key)
     try:
         checkpoint = load_safely(path)
@@ -38,7 +44,11 @@ def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
             "file, such as RUN/checkpoints/best.ckpt"
         ) from error
     except CheckpointError as error:
-        raise CheckpointError(f"{key}={path}: {error}") from error
+        raise CheckpointError(
+            f"{key}={path}: {error}. Fix: use a checkpoint of parcnet_train, such as "
+            "RUN/checkpoints/best.ckpt, or convert published weights with "
+            "scripts/convert_weights.py"
+        ) from error
     lacking = [name for name in KEYS if not isinstance(checkpoint, dict) or name not in checkpoint]
     if lacking:
         raise CheckpointError(

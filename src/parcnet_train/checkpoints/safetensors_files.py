@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from safetensors.torch import load_file
 from torch import Tensor
 
 from parcnet_train.errors import CheckpointError, first_line, listed, reason_of
@@ -14,15 +15,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read a `.safetensors` file onto the CPU.
 
     Raises:
-        CheckpointError: If it cannot be read, or safetensors is not installed.
+        CheckpointError: If it cannot be read.
     """
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise CheckpointError(
-            f"{path}: reading the file needs safetensors, which is not installed. Fix: pip install "
-            "safetensors"
-        ) from error
     try:
         return load_file(path)
     except Exception as error:  # the classes of its errors differ between versions
@@ -49,7 +43,10 @@ def read_sharded(index: Path) -> dict[str, Tensor]:
             f"{index}: the index names shards in other folders: {listed(outside)}; expected "
             "names of files in its own folder"
         )
-    there = {file.name for file in index.parent.iterdir()}
+    try:
+        there = {file.name for file in index.parent.iterdir()}
+    except OSError as error:
+        raise CheckpointError(f"{index.parent} cannot be read: {reason_of(error)}") from error
     if missing := [name for name in shards if name not in there]:
         raise CheckpointError(
             f"{index}: {len(missing)} of {len(shards)} shards are missing: {listed(missing)}. "

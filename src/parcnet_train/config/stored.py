@@ -29,6 +29,7 @@ from parcnet_train.runs.directories import (
     checkpoint_in,
     find_checkpoint,
 )
+from parcnet_train.runs.releases import CONFIG, is_weights
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -84,14 +85,16 @@ def read_stored(ckpt: str) -> Stored | None:
     """
     try:
         path = checkpoint_in(ckpt)
-        state = path.stat()
-        return _read(path, state.st_mtime_ns, state.st_size)
+        files = [path, path.parent / CONFIG] if is_weights(path) else [path]
+        states = [file.stat() for file in files]
+        return _read(path, *((state.st_mtime_ns, state.st_size) for state in states))
     except (OSError, CheckpointError):
         return None
 
 
 @lru_cache(maxsize=8)  # a command asks more than once
-def _read(path: Path, modified: int, size: int) -> Stored:
+def _read(path: Path, *states: tuple[int, int]) -> Stored:
+    """Read a checkpoint whose files have these times and sizes."""
     from parcnet_train.checkpoints.reading import read_checkpoint  # torch takes seconds to import
 
     checkpoint = read_checkpoint(path)
@@ -265,23 +268,23 @@ class Trust:
 
     Attributes:
         path: Path of the checkpoint, for the message.
-        targets: Names in the configuration that the command line composes.
+        targets: Parts and names in the configuration that the command line composes.
     """
 
     path: Path
-    targets: frozenset[str]
+    targets: frozenset[tuple[str, str]]
 
-    def covers(self, target: str) -> bool:
-        """Return whether a name may be called."""
-        from parcnet_train.targets import is_class_of
+    def covers(self, key: str, target: str) -> bool:
+        """Return whether the node of a key may call a name."""
+        from parcnet_train.targets import may_be
 
-        return target in self.targets or is_class_of(target, [PACKAGE])
+        return (part_of(key), target) in self.targets or may_be(key, target)
 
-    def covers_all(self, node: Any) -> bool:
-        """Return whether all names in a value may be called."""
+    def covers_all(self, key: str, node: Any) -> bool:
+        """Return whether all names in the value of a key may be called."""
         from parcnet_train.targets import named_targets
 
-        return all(map(self.covers, named_targets(node)))
+        return all(self.covers(*each) for each in named_targets(node, key))
 
     def refuse_others(self, key: str, node: Any) -> None:
         """Check that a value names only trusted classes and functions.
@@ -291,21 +294,41 @@ class Trust:
         """
         from parcnet_train.targets import named_targets
 
-        for target in named_targets(node):
-            if not self.covers(target):
+        for inner, target in named_targets(node, key):
+            if not self.covers(inner, target):
                 raise CheckpointError(
-                    f"ckpt={self.path}: its {key} is {target}; expected a class of {PACKAGE}. "
+                    f"ckpt={self.path}: its {key} is {target}; expected a class of {PACKAGE} for "
+                    "this key. "
                     f"Fix: if you trust the file, name it yourself: {key}._target_={target}"
                 )
 
 
-def trusted_targets(known: DictConfig, typed: Sequence[Override]) -> frozenset[str]:
-    """Return the classes and functions that a command line composes or types itself."""
+def part_of(key: str) -> str:
+    """Return the part of the configuration that a dotted key is in.
+
+    The recipe provides values of the data, such as its augmentation, so that the two are one.
+    """
+    return key.partition(".")[0].replace("recipe", "data")
+
+
+def trusted_targets(known: DictConfig, typed: Sequence[Override]) -> frozenset[tuple[str, str]]:
+    """Return the classes and functions that a command line composes or types, with their parts."""
     from parcnet_train.targets import named_targets
 
     plain = OmegaConf.to_container(known, resolve=False)
-    words = [str(each.value()) for each in typed if each.key_or_group.endswith("._target_")]
-    return frozenset([*(each for each in named_targets(plain) if "${" not in each), *words])
+    assert isinstance(plain, dict)
+    composed = [
+        each
+        for name, node in plain.items()
+        for each in named_targets(node, str(name))
+        if "${" not in each[1]
+    ]
+    words = [
+        (each.key_or_group, str(each.value()))
+        for each in typed
+        if each.key_or_group.endswith("._target_")
+    ]
+    return frozenset((part_of(key), target) for key, target in [*composed, *words])
 
 
 def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Trust) -> Any:
@@ -327,12 +350,12 @@ def filled(key: str, base: Any, value: Any, stored: Mapping[str, Any], trust: Tr
     """
     of_training = key.startswith("recipe.")  # such as a user's optimizer; no evaluation calls it
     if not isinstance(value, Mapping):
-        if of_training and isinstance(value, list) and not trust.covers_all(value):
+        if of_training and isinstance(value, list) and not trust.covers_all(key, value):
             return base
         trust.refuse_others(key, value)
         return value
     target = value.get("_target_")
-    if target is not None and not trust.covers(str(target)):
+    if target is not None and not trust.covers(key, str(target)):
         if of_training:
             return base
         trust.refuse_others(key, {"_target_": target})

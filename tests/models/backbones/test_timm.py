@@ -248,3 +248,11 @@ def test_classifier_that_cannot_be_separated_is_refused():
     message = r"head=native: .* crossvit_9_240 .* head=classifier$"
     with pytest.raises(ConfigError, match=message), torch.device("meta"):
         Timm("crossvit_9_240", native=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"]
+)
+def test_options_that_name_files_are_refused(name):
+    with pytest.raises(ConfigError, match=rf"^backbone\.options\.{name}=.*backbone\.pretrained="):
+        Timm("test_efficientnet", options={name: "planted"})

@@ -30,6 +30,10 @@ RESERVED = {
     "num_classes": "leave it out; the data have the number of classes",
     "output_stride": "backbone.output_stride",
     "pretrained": "backbone.weights=library",
+    **dict.fromkeys(
+        ("cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"),
+        "backbone.pretrained=FILE",
+    ),
 }
 CACHE = "attention_bias_cache"  # attribute of timm's layers
 OTHER = 32  # pixels by which an image is larger that a network of a fixed size refuses
