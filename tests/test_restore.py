@@ -24,10 +24,10 @@ def test_load_rejects_classes_of_other_packages(trained, tmp_path):
     checkpoint = read_checkpoint(trained[0] / "checkpoints" / "last.ckpt")
     checkpoint["config"]["backbone"] = {"_target_": "pathlib.Path.touch", "self": "here"}
     torch.save(checkpoint, tmp_path / "crafted.ckpt")
-    with pytest.raises(CheckpointError, match=r"its backbone is pathlib\.Path\.touch; expected"):
+    with pytest.raises(CheckpointError) as caught:
         parcnet_train.load(tmp_path / "crafted.ckpt")
-    with pytest.raises(CheckpointError, match=r"packages=\[\.\.\.\]"):
-        parcnet_train.load(trained[0] / "checkpoints" / "last.ckpt", packages=["mine"])
+    assert "its backbone is pathlib.Path.touch; expected" in str(caught.value)
+    assert "packages=[...]" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def old(request, tmp_path):
 
 def test_renamed_classes_of_old_checkpoints_are_found(old):
     _, path = old
-    targets = list(named_targets(read_checkpoint(path)["config"]))
+    targets = [target for _, target in named_targets(read_checkpoint(path)["config"])]
     assert len(targets) > 5
     assert [target for target in targets if locate({"_target_": target}) is None] == []
 
