@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from parcnet_train.benchmarks.exported import Footprint
@@ -27,6 +28,8 @@ from parcnet_train.runs.directories import RESULTS
 Values = Mapping[str, Any]  # results.json
 FOOTPRINT = "| file, MB | load, ms | memory, MB |"
 FOOTPRINT_LINE = "---:|---:|---:|"
+
+WIDTH = 115  # characters of a line of prose
 
 
 def main() -> None:
@@ -71,7 +74,7 @@ def candidates(run: Values) -> list[tuple[str, str, str]]:
 def table_3(run: Values) -> Iterator[str]:
     """Yield the lines of a run by the paper's protocol: times, then what the files cost."""
     timed = candidates(run)
-    yield f"{about(run)} Medians of {run['iterations']} rounds in milliseconds."
+    yield from wrap(f"{about(run)} Medians of {run['iterations']} rounds in milliseconds.", WIDTH)
     rows: dict[str, Row] = {}
     for row in TABLE_3:
         if backbone_of(row) in names(timed):
@@ -123,8 +126,9 @@ def footprint(run: Values, candidate: tuple[str, str, str]) -> str:
 def mlperf(run: Values) -> Iterator[str]:
     """Yield the lines of a run by MLPerf's protocol."""
     metric, task = run["metric"], run["task"]
-    yield f"**{task.capitalize()}**: {run['backbone']}, {metric} {run['accuracy_pytorch']:.4f} in "
-    yield f"float32 in PyTorch. {run['images']:,} images of {about(run)}"
+    accuracy = f"{metric} {run['accuracy_pytorch']:.4f} in float32 in PyTorch"
+    text = f"**{task.capitalize()}**: {run['backbone']}, {accuracy}. {run['images']:,} images of "
+    yield from wrap(text + about(run), WIDTH)
     yield from ("", f"| runtime | form | p90, ms | median, ms | {metric} | share {FOOTPRINT}")
     yield f"|---|---|---:|---:|---:|---:|{FOOTPRINT_LINE}"
     for candidate in candidates(run):

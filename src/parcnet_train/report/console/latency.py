@@ -18,10 +18,9 @@ from parcnet_train.files import write_whole
 from parcnet_train.report.paper.tables import TABLE_3, Row
 from parcnet_train.terminal import wide_console
 
-WIDTH = 100  # characters; the table of times needs them
+WIDTH = 100  # characters; the tables need them
 MB = 1e6
 BEST = "best"  # column of the fastest form and runtime of each network, in one precision
-TABLE_3_WIDTH, COLUMN_WIDTH = 75, 16  # characters of the paper's columns, of each of ours
 FOOTPRINT = ("MB", "load", "memory")  # columns
 FOOTPRINT_WORDS = (
     "MB: size of the file; load: milliseconds to open it and to run it once; memory: peak of both "
@@ -165,33 +164,43 @@ def footprint_cells(footprint: Footprint) -> tuple[str, str, str]:
 
 
 def print_table3(latencies: Latencies) -> None:
-    """Print the paper's Table 3 beside our columns."""
+    """Print times and speedups of the networks with ParC: the paper's, and ours in each column."""
     ours = beside_table3(latencies)
+    timed = [pair for pair in pairs() if any(ours[row.number] for row in pair)]
+    if not timed:
+        return
     height, width = latencies.size
     table = Table(
-        title=f"Paper, Table 3, and ours at {height}x{width}; in brackets: speedup over the row "
-        "above",
+        title=f"Table 3, and ours at {height}x{width}: milliseconds per image with ParC; "
+        "in brackets: speedup over the same network without it",
         title_justify="left",
     )
-    columns = [*columns_of(latencies), *best_columns(latencies)]
-    for heading in ("row", "network", "paper on", "size", "ms"):
-        table.add_column(heading, no_wrap=True)
-    for form, runtime in columns:
-        table.add_column(f"{runtime}\n{form}", no_wrap=True)
-    for without, with_parc in pairs():
-        for row in (without, with_parc):
-            ratio = paper_ratio(without, with_parc) if row is with_parc else None
-            cells = [str(row.number), row.model, row.device or "", "x".join(map(str, row.size))]
-            cells.append(f"{row.milliseconds:.0f}" + bracketed(ratio))
-            for column in columns:
-                each = ours[row.number].get(column)
-                cells.append(
-                    "not run"
-                    if each is None
-                    else in_digits(each.milliseconds) + bracketed(each.times_faster)
-                )
-            table.add_row(*cells, end_section=row is with_parc)
-    wide_console(TABLE_3_WIDTH + COLUMN_WIDTH * len(columns)).print(table)
+    networks = {with_parc.model: with_parc.number for _, with_parc in timed}
+    for heading in ("", *networks):
+        table.add_column(heading)
+    for device in dict.fromkeys(with_parc.device for _, with_parc in timed):
+        cells = {
+            with_parc.model: f"{with_parc.milliseconds:.0f}"
+            + bracketed(paper_ratio(without, with_parc))
+            for without, with_parc in timed
+            if with_parc.device == device
+        }
+        table.add_row(f"paper, {device}", *(cells.get(name, "") for name in networks))
+    table.add_section()
+    for column in (*columns_of(latencies), *best_columns(latencies)):
+        found = [ours[number].get(column) for number in networks.values()]
+        form, runtime = column
+        label = f"fastest, {runtime}" if form == BEST else f"{runtime}, {form}"
+        table.add_row(
+            label,
+            *(
+                "not run"
+                if each is None
+                else in_digits(each.milliseconds) + bracketed(each.times_faster)
+                for each in found
+            ),
+        )
+    wide_console(WIDTH).print(table)
 
 
 def bracketed(ratio: float | None) -> str:
