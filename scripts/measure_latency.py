@@ -28,7 +28,6 @@ from parcnet_train.runs.directories import RESULTS
 Values = Mapping[str, Any]  # results.json
 FOOTPRINT = "| file, MB | load, ms | memory, MB |"
 FOOTPRINT_LINE = "---:|---:|---:|"
-
 WIDTH = 115  # characters of a line of prose
 
 
