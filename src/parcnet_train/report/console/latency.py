@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from parcnet_train.benchmarks.exported import Candidate, Footprint
+from parcnet_train.benchmarks.exported import INT8, Candidate, Footprint
 from parcnet_train.benchmarks.latency import Latencies, fastest
 from parcnet_train.benchmarks.timing import Timing, in_digits
 from parcnet_train.deploy.standalone.timing import summary
@@ -27,6 +27,7 @@ FOOTPRINT_WORDS = (
     "in MB, beyond the imported runtime"
 )
 BAR = 0.8  # height of a backbone's bars, relative to the distance between backbones
+INT8_ALPHA = 0.5  # opacity of int8's bars; the color is that of the runtime
 PICTURE = "latency.png"
 
 
@@ -218,6 +219,7 @@ def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
     """
     columns = columns_of(latencies)
     backbones = list(dict.fromkeys(each.backbone for each in latencies.milliseconds))
+    colors = {runtime: f"C{i}" for i, runtime in enumerate(dict.fromkeys(c[1] for c in columns))}
     height = BAR / len(columns)
     figure = Figure(
         figsize=(8, 1.5 + 0.25 * len(backbones) * (1 + len(columns))), layout="constrained"
@@ -237,12 +239,14 @@ def draw_latencies(title: str, latencies: Latencies, picture: Path) -> None:
             height,
             xerr=([0.0] * len(above), above),
             label=f"{runtime}, {form}",
+            color=colors[runtime],
+            alpha=INT8_ALPHA if form == INT8 else 1,
         )
         axes.bar_label(bars, [in_digits(each) for each in medians], padding=3, fontsize=7)
     axes.set_yticks([place + (BAR - height) / 2 for place in range(len(backbones))], backbones)
     axes.invert_yaxis()
     axes.set(title=title, xlabel="milliseconds per image: median, line up to the 90th percentile")
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.01)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend()
