@@ -164,6 +164,7 @@ def bake_mixer(mixer: Mixer, size: Size) -> FixedMixer:
         convolution(width.to(dtype), None, len(width), (0, columns)),
         convolution(height.to(dtype), None, len(height), (rows, 0)),
         constant.to(dtype),
+        size,
     )
 
 
@@ -176,6 +177,7 @@ def circular_mixer(
         along_wrapped_width(width.to(dtype)),
         along_height(height.to(dtype), bias, len(height)),
         remainder,
+        (height.shape[HEIGHT], width.shape[WIDTH]),
     )
 
 

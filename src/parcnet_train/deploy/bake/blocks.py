@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from parcnet_train.deploy.bake.folding import Affine, affine_of, fold_norm_after, fold_norm_before
 from parcnet_train.models.backbones.parcnet import ChannelAttention, MetaFormerBlock
 from parcnet_train.models.layers.circular import HEIGHT, WIDTH
+from parcnet_train.sizes import Size
 
 WRAPPED_WIDTH = 24  # from this width on wrapping is faster; measured in docs/benchmarks.md
 
@@ -96,15 +97,16 @@ class FixedMixer(nn.Module):
         along_width: Convolution along the width, the first one.
         along_height: Convolution along the height, the second one.
         constant: Map `(1, C, H, W)` that the position embeddings add, or None.
+        size: Height and width of the maps, in pixels.
     """
 
     constant: Tensor | None
 
     def __init__(
-        self, along_width: nn.Module, along_height: nn.Conv2d, constant: Tensor | None
+        self, along_width: nn.Module, along_height: nn.Module, constant: Tensor | None, size: Size
     ) -> None:
         super().__init__()
-        self.along_width, self.along_height = along_width, along_height
+        self.along_width, self.along_height, self.size = along_width, along_height, size
         self.register_buffer("constant", constant)
         self.has_skip = False  # whether the input is added to the output
 
@@ -117,6 +119,7 @@ class FixedMixer(nn.Module):
 
     def fold_norm_after(self, affine: Affine) -> None:
         """Fold a norm that follows this layer into it."""
+        assert isinstance(self.along_height, nn.Conv2d)  # `with_products` comes after folding
         fold_with_constant([self.along_height], self.constant, affine)
 
 

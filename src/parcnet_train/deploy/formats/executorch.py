@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.deploy.bake.products import with_products
 from parcnet_train.deploy.exportable import DEFAULTS, Exportable, FileOptions
+from parcnet_train.deploy.formats.exported_program import write_program
 from parcnet_train.deploy.formats.onnx import quietly
 from parcnet_train.deploy.formats.packages import needed
 from parcnet_train.deploy.runtimes import open_model
@@ -47,7 +49,23 @@ def write_executorch(
         TrainingError: If the network cannot be converted, or the file cannot be written.
     """
     metadata = {**description, OUTPUTS: json.dumps(list(network.names))}
-    write_lowered(network.eval(), network.example(), path, metadata)
+    write_lowered(with_products(network).eval(), network.example(), path, metadata)
+
+
+def write_quantizable(
+    network: Exportable,
+    path: Path,
+    description: dict[str, str],
+    options: FileOptions = DEFAULTS,
+) -> None:
+    """Write a network as a file of torch.export that can be quantized for ExecuTorch.
+
+    The arguments are those of `write_executorch`.
+
+    Raises:
+        TrainingError: If the file cannot be written.
+    """
+    write_program(with_products(network), path, description, options)
 
 
 def write_lowered(

@@ -19,6 +19,7 @@ from parcnet_train.deploy.formats.executorch import (
     ExecutorchFile,
     count_executorch,
     write_executorch,
+    write_quantizable,
 )
 from parcnet_train.deploy.formats.exported_program import ProgramFile, write_program
 from parcnet_train.deploy.formats.int8.executorch import QuantizableExecutorch
@@ -84,7 +85,8 @@ class Format:
         macos_only: Whether the runtime exists only on macOS.
         quantizable: Class that quantizes a file; its arguments are the path, the calibration
             images, an empty folder and the scheme. None if the format has no int8.
-        quantized_from: Format of the float32 file that `quantizable` takes; None: this format.
+        write_quantizable: Function that writes the float32 file that `quantizable` takes; None:
+            `write`.
         knows_layers: Whether int8 can keep single layers in float32.
         knows_ranges: Whether int8 can choose the ranges by a `Scheme`.
         from_onnx: Whether the file is an ONNX file or converted from one.
@@ -107,7 +109,7 @@ class Format:
     argmaxes: bool = True
     macos_only: bool = False
     quantizable: Callable[[Path, Images, Path, Scheme], Quantizable] | None = None
-    quantized_from: str | None = None
+    write_quantizable: Callable[..., None] | None = None
     knows_layers: bool = False
     knows_ranges: bool = False
     from_onnx: bool = False
@@ -133,10 +135,9 @@ class Format:
             description: Metadata of the file.
             options: Settings of the file.
         """
-        source = self if self.quantized_from is None else FORMATS[self.quantized_from]
         with scratch_folder() as folder:
-            path = folder / f"network{source.suffixes[0]}"
-            source.write(network, path, description, options)
+            path = folder / f"network{self.suffixes[0]}"
+            (self.write_quantizable or self.write)(network, path, description, options)
             yield path
 
 
@@ -217,7 +218,7 @@ FORMATS = {
         tolerance=1e-4,
         batches=False,
         quantizable=QuantizableExecutorch,
-        quantized_from="torch_export",
+        write_quantizable=write_quantizable,
         halves=False,
         has_script=True,
         packages=("executorch",),

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from parcnet_train.deploy.bake.products import with_products
 from parcnet_train.deploy.exportable import DEFAULTS, INPUT, Exportable, FileOptions
 from parcnet_train.deploy.formats.litert_graph import (
     CANDIDATES,
@@ -50,7 +51,7 @@ def write_litert(
     with silent():
         litert_torch = needed("litert_torch", "litert")
         litert_torch.config.show_progress = False
-        named, example = Named(network).eval(), {INPUT: network.example()}
+        named, example = Named(with_products(network)).eval(), {INPUT: network.example()}
         try:
             model = litert_torch.convert(named, sample_kwargs=example)
             content: bytes = model.model_content()
