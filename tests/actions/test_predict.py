@@ -130,7 +130,9 @@ def test_a_foreign_backbone_is_called_where_the_command_line_names_it_too(
     torch.save(checkpoint, tmp_path / "own.ckpt")
     command = ["action=predict", f"ckpt={tmp_path}/own.ckpt", "input=-"]
     _, (fault,) = configure(command)
-    assert "its backbone is own_networks.Net; expected a class of parcnet_train" in fault
+    assert (
+        "its backbone is own_networks.Net; expected a class of a network in parcnet_train" in fault
+    )
     assert fault.endswith("backbone=...")
     assert configure([*command, "backbone._target_=own_networks.Net"])[1] == []
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import types
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -164,7 +165,7 @@ def test_metrics_of_raw_weights_are_in_log_loggers_and_results(tmp_path, caplog)
     assert by_epoch[fitted["checkpoint_epoch"]] == pytest.approx(fitted["val/raw/top1"], rel=1e-6)
     test = ["action=test", "trainer.limit_val_batches=8", "data.num_workers=0"]
     file = tmp_path / "raw.ckpt"
-    checkpoint = read_checkpoint(fitted["checkpoint"])
+    checkpoint = read_checkpoint(Path(fitted["checkpoint"]))
     torch.save({**checkpoint, "state_dict": checkpoint["current_model_state"]}, file)
     raw = run([*test, "recipe.ema.compare=false", f"ckpt={file}"], tmp_path / "raw")
     assert fitted["val/raw/top1"] == raw["val/top1"]

@@ -11,7 +11,8 @@ from pycocotools.cocoeval import COCOeval
 
 from coco_files import METRICS
 from detection_problems import random_problem
-from parcnet_train.benchmarks.evaluation import CLEAR, make_detections, peak_memory
+from parcnet_train.benchmarks.evaluation import make_detections, peak_memory
+from parcnet_train.deploy.standalone.memory import CLEAR
 from parcnet_train.detection import evaluators
 from parcnet_train.detection.evaluation import problem_of, summary
 from parcnet_train.detection.evaluators import (
