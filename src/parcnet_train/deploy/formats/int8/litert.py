@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parcnet_train.deploy.exportable import (
-    ALL_VALUES,
     INPUT,
     PRECISION,
-    Images,
-    Scheme,
     as_input,
 )
+from parcnet_train.deploy.formats.int8.whole import WholeFile
 from parcnet_train.deploy.formats.litert import silent
 from parcnet_train.deploy.formats.litert_graph import described, description_of
 from parcnet_train.deploy.formats.packages import needed
@@ -22,41 +19,15 @@ from parcnet_train.files import write_whole
 SIGNATURE = "serving_default"
 
 
-class QuantizableLitert:
+class QuantizableLitert(WholeFile):
     """LiteRT file in float32 that can be quantized: weights, and activations of all layers.
 
     Weights become int8, symmetric, with one scale per output channel. The ranges of activations go
     from the smallest to the largest value. Inputs and outputs stay float32.
-
-    Args:
-        path: Path of the file, written by `write_litert`.
-        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1].
-        folder: Not used.
-        scheme: Must be the default; the quantizer has its own.
-
-    Attributes:
-        layers: Empty, since no layer can be excluded.
     """
 
-    layers: Sequence[str] = ()
-
-    def __init__(
-        self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
-    ) -> None:
-        self.path, self.images = path, images
-
-    def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
-        """Write the file in int8, with the same description.
-
-        Args:
-            path: Path of the new file.
-            float_layers: Must be empty.
-
-        Raises:
-            ConfigError: If the quantizer is not installed.
-            TrainingError: If it fails, or the file cannot be written.
-        """
-        assert not float_layers  # `check` rejects them
+    def write_int8(self, path: Path) -> None:
+        """Write the file; see `WholeFile.write`."""
         content = self.path.read_bytes()
         description = description_of(content)
         with silent():
@@ -96,7 +67,3 @@ class QuantizableLitert:
             calibration.get_model_qsvs(), enable_progress_bar=False, enable_progress_report=False
         )
         return bytes(result.quantized_model)
-
-    def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
-        """Return nothing, since `layers` is empty."""
-        return iter(())

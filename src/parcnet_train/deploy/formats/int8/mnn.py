@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from parcnet_train.deploy.exportable import ALL_VALUES, PRECISION, Images, Scheme
+from parcnet_train.deploy.formats.int8.whole import WholeFile
 from parcnet_train.deploy.formats.mnn import read_description, run_tool, write_mnn
 from parcnet_train.errors import TrainingError
 from parcnet_train.files import write_whole
@@ -20,45 +20,25 @@ from parcnet_train.files import write_whole
 BATCH_PIXELS = 64 * 256 * 256
 
 
-class QuantizableMnn:
+class QuantizableMnn(WholeFile):
     """MNN file in float32 that can be quantized: both its weights and its activations.
 
     Every layer that MNN supports in int8 is quantized. The tool's method EMA cannot exclude layers,
     and its other methods, which can, end with a segmentation fault (MNN 3.6.1).
 
-    Args:
-        path: Path of the file, written by `write_mnn_network`.
-        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1]; those beyond the first
-            `BATCH_PIXELS` pixels are not used.
-        folder: Empty folder for temporary files.
-        scheme: Must be the default; the tool has its own.
-
     Attributes:
-        images: Calibration images that are used.
-        layers: Empty, since no layer can be excluded.
+        images: Calibration images that are used: those within the first `BATCH_PIXELS` pixels.
     """
-
-    layers: Sequence[str] = ()
 
     def __init__(
         self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
     ) -> None:
         height, width = images[0].shape[-2:]
-        self.images = images[: max(1, BATCH_PIXELS // (height * width))]
-        self.path, self.folder = path, folder
+        used = images[: max(1, BATCH_PIXELS // (height * width))]
+        super().__init__(path, used, folder, scheme)
 
-    def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
-        """Write the file in int8, with the same description.
-
-        Args:
-            path: Path of the new file.
-            float_layers: Must be empty.
-
-        Raises:
-            ConfigError: If MNN is not installed.
-            TrainingError: If MNN's tool fails or a file cannot be written.
-        """
-        assert not float_layers  # `check` rejects them
+    def write_int8(self, path: Path) -> None:
+        """Write the file; see `WholeFile.write`."""
         pictures, settings = self.folder / "images", self.folder / "settings.json"
         quantized = self.folder / "quantized.mnn"
         for number, image in enumerate(self.images):
@@ -86,7 +66,3 @@ class QuantizableMnn:
             )
         # The tool does not keep the description.
         write_mnn(quantized, path, {**read_description(self.path), PRECISION: "int8"})
-
-    def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
-        """Return nothing, since `layers` is empty."""
-        return iter(())

@@ -4,53 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from parcnet_train.deploy.exportable import ALL_VALUES, PRECISION, Images, Scheme, as_input
+from parcnet_train.deploy.formats.int8.whole import WholeFile
 from parcnet_train.deploy.formats.openvino import read, read_description, save
 from parcnet_train.deploy.formats.packages import needed
 
 
-class QuantizableOpenvino:
+class QuantizableOpenvino(WholeFile):
     """OpenVINO file in float32 that can be quantized: weights, and activations of all layers.
 
     Weights become int8, symmetric, with one scale per output channel. NNCF also corrects the biases
     of the layers, so that the mean of every output stays what it was.
 
-    Args:
-        path: Path of the `.xml` file, written by `write_openvino_network`.
-        images: Calibration images, each `(1, 3, H, W)` RGB in [0, 1].
-        folder: Not used.
-        scheme: How the ranges of the activations are chosen.
-
-    Attributes:
-        layers: Empty, since no layer can be excluded.
-
     Raises:
         ConfigError: If OpenVINO or NNCF is not installed.
     """
 
-    layers: Sequence[str] = ()
-
     def __init__(
         self, path: Path, images: Images, folder: Path, scheme: Scheme = ALL_VALUES
     ) -> None:
+        super().__init__(path, images, folder, scheme)
         self.nncf = tools()
-        self.path, self.images, self.scheme = path, images, scheme
 
-    def write(self, path: Path, float_layers: Sequence[str] = ()) -> None:
-        """Write the file in int8, with the same description.
-
-        Args:
-            path: Path of the new `.xml` file.
-            float_layers: Must be empty.
-
-        Raises:
-            TrainingError: If a file cannot be written.
-        """
-        assert not float_layers  # `check` rejects them
+    def write_int8(self, path: Path) -> None:
+        """Write the file; see `WholeFile.write`."""
         description = read_description(self.path)
         presets = self.nncf.QuantizationPreset
         quantized = self.nncf.quantize(
@@ -77,10 +57,6 @@ class QuantizableOpenvino:
         return self.nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=parameters
         )
-
-    def sensitivities(self, images: Images) -> Iterator[tuple[str, float]]:
-        """Return nothing, since `layers` is empty."""
-        return iter(())
 
 
 def tools() -> Any:
