@@ -76,7 +76,9 @@ def convert(
         raise CheckpointError(
             f"{target} {reason}, and nothing is overwritten. Fix: name another target"
         )
-    published = read_published(source, lambda state: count_known(state, layout, config))
+    with meta_device():
+        known = build_model(config, 2).state_dict().keys()  # names do not depend on the classes
+    published = read_published(source, lambda state: len(translate(state, layout).keys() & known))
     entries = translate(published.state, layout)
     first_class = FIRST_CLASSES.get(task)
     names = read_classes(classes, first_class) if classes else None
@@ -176,13 +178,6 @@ def read_classes(path: Path, first: str | None = None) -> list[str]:
             "object, before all other classes"
         )
     return names
-
-
-def count_known(published: Mapping[str, Tensor], layout: Layout, config: Config) -> int:
-    """Return how many entries of a published state dict the network has."""
-    with meta_device():
-        known = build_model(config, 2).state_dict()  # names do not depend on the classes
-    return len(translate(published, layout).keys() & known.keys())
 
 
 def count_classes(entries: Mapping[str, Entry], task: str, is_native: bool, source: Path) -> int:
