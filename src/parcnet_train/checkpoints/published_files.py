@@ -206,8 +206,8 @@ def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
 def forms(found: Published) -> Iterator[Published]:
     """Yield a state dict under all names that its network may have.
 
-    A network may have names that begin with a prefix or contain `module` itself, so that nothing
-    is always removed.
+    The names of a network may themselves begin with a prefix or contain `module`. The names of the
+    file are therefore among those that are tried.
     """
     for start in SELECTIONS:
         state = {name: value for name, value in found.state.items() if name.startswith(start)}

@@ -12,9 +12,10 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def memory_now() -> int | None:
-    """Return the memory of this process in bytes, which becomes its peak until now too.
+    """Return the memory of this process in bytes, and forget its peak until now.
 
-    None on other systems than Linux.
+    Returns:
+        The memory; None on other systems than Linux, which do not report it.
     """
     try:
         CLEAR.write_text("5")  # man 5 proc

@@ -29,7 +29,7 @@ LeaveOut = Callable[[Any, WorkerError], None]  # takes the name of a file, and w
 def of_working(
     names: Iterable[Any], work: Callable[[Any], Any], leave_out: LeaveOut
 ) -> dict[Any, Any]:
-    """Do something with each of several files, and return the results of those that can be run.
+    """Call a function for each of several files, and return its results for those that can be run.
 
     Args:
         names: Names of the files.

@@ -181,7 +181,7 @@ class Models:
         return times
 
     def footprint(self, path: str, images: Images) -> dict[str, Any]:
-        """Return what a file costs before it is fast; this process must not have opened any other.
+        """Return size, load time and peak memory of a file, the first that this process opens.
 
         Returns:
             `bytes`: size of all parts of the file. `load_milliseconds`: duration of opening it and
