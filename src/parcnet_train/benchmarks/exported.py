@@ -22,7 +22,7 @@ from parcnet_train.deploy.exportable import (
 from parcnet_train.deploy.formats.formats import FORMATS, Format
 from parcnet_train.deploy.formats.onnx import quietly
 from parcnet_train.deploy.runtimes import SUFFIXES
-from parcnet_train.deploy.standalone.workers import WorkerError, footprint_of
+from parcnet_train.deploy.standalone.workers import WorkerError
 from parcnet_train.errors import ConfigError, TrainingError, UnwritableError, first_line
 from parcnet_train.files import scratch_folder
 from parcnet_train.models.model import Model
@@ -197,10 +197,3 @@ def worker_faults() -> Iterator[None]:
         yield
     except WorkerError as error:
         raise TrainingError(str(error)) from error
-
-
-def measure_footprint(
-    script: Path, candidate: Candidate, threads: int, path: Path, images: object
-) -> Footprint:
-    """Measure size, load time and memory of a file in a process of its own."""
-    return Footprint(**footprint_of(script, candidate.runtime, threads, path, images))

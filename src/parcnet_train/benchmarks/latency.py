@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch
 from parcnet_train.benchmarks.exported import (
     Candidate,
     Footprint,
-    measure_footprint,
     refuse_missing,
     worker_faults,
     write_files,
@@ -27,11 +25,11 @@ from parcnet_train.deploy.standalone.timing import (
     WARMUP,
     in_rounds,
     of_working,
+    opened,
     pinned,
     summary,
-    time_once,
 )
-from parcnet_train.deploy.standalone.workers import WorkerError, workers
+from parcnet_train.deploy.standalone.workers import WorkerError
 from parcnet_train.deploy.standalone.write import write_timer
 from parcnet_train.models.model import Model
 from parcnet_train.sizes import Size
@@ -121,29 +119,24 @@ def time_networks(
     # For the speed of int8, one calibration image suffices.
     paths = write_files(networks, size, candidates, folder, [images])
     script = write_timer(folder)
-    with worker_faults(), pinned(threads) as cores:
-        footprints = of_working(
-            paths,
-            lambda each: measure_footprint(script, each, threads, paths[each], images),
+    files = {each: (each.runtime, path, images) for each, path in paths.items()}
+    with (
+        worker_faults(),
+        pinned(threads) as cores,
+        opened(script, files, threads, leave_out) as working,
+    ):
+        differences = of_working(
+            working,
+            lambda each: difference(working[each].outputs()[LOGITS], expected[each.backbone]),
             leave_out,
         )
-        differences = {}
-        with workers(script, [each.runtime for each in footprints], threads) as running:
-
-            def opened(each: Candidate) -> Callable[[], float]:
-                worker = running[each.runtime]
-                worker.ask("open", paths[each], images)
-                logits = worker.ask("outputs", paths[each])[LOGITS]
-                differences[each] = difference(logits, expected[each.backbone])
-                return partial(time_once, worker, paths[each])
-
-            runs = of_working(footprints, opened, leave_out)
-            times = in_rounds(runs, leave_out, iterations, warmup)
+        runs = {each: working[each].time_once for each in differences}
+        times = in_rounds(runs, leave_out, iterations, warmup)
     return Latencies(
         size,
         times,
         {each: differences[each] for each in times},
-        {each: footprints[each] for each in times},
+        {each: Footprint(**working[each].footprint) for each in times},
         cores,
     )
 

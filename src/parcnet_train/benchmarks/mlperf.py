@@ -12,9 +12,8 @@ therefore not MLPerf results.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,10 @@ from torch import Tensor, nn
 from parcnet_train.benchmarks.exported import (
     Candidate,
     Footprint,
-    measure_footprint,
     worker_faults,
 )
 from parcnet_train.benchmarks.latency import fastest, leave_out
-from parcnet_train.deploy.standalone.timing import of_working, pinned, single_stream, summary
-from parcnet_train.deploy.standalone.workers import workers
+from parcnet_train.deploy.standalone.timing import opened, pinned, single_stream, summary
 from parcnet_train.deploy.standalone.write import write_timer
 from parcnet_train.detection.types import DetectionOutputs
 from parcnet_train.files import scratch_folder
@@ -170,19 +167,12 @@ def time_files(
     with worker_faults(), scratch_folder() as scratch, pinned(threads) as cores:
         library = scratch / "images.npy"
         np.save(library, images)
-        footprints = of_working(
-            paths,
-            lambda each: measure_footprint(script, each, threads, paths[each], str(library)),
-            leave_out,
-        )
-        log.info("timing %d files, interleaved, at least %g s each", len(footprints), LEAST_SECONDS)
-        with workers(script, [each.runtime for each in footprints], threads) as running:
-
-            def opened(each: Candidate) -> Callable[[Sequence[int]], Sequence[float]]:
-                running[each.runtime].ask("open", paths[each], str(library))
-                return partial(running[each.runtime].ask, "time", paths[each])
-
-            runs = of_working(footprints, opened, leave_out)
+        files = {each: (each.runtime, path, str(library)) for each, path in paths.items()}
+        with opened(script, files, threads, leave_out) as working:
+            log.info(
+                "timing %d files, interleaved, at least %g s each", len(working), LEAST_SECONDS
+            )
+            runs = {each: file.time for each, file in working.items()}
             times = single_stream(runs, leave_out, len(images), LEAST_IMAGES, LEAST_SECONDS)
-    kept = {each: footprints[each] for each in times}
+    kept = {each: Footprint(**working[each].footprint) for each in times}
     return Streams(times, accuracy, kept, len(images), cores)

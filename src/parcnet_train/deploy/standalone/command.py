@@ -13,8 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,11 @@ from parcnet_train.deploy.standalone.timing import (
     WARMUP,
     in_rounds,
     machine,
-    of_working,
+    opened,
     pinned,
     summary,
-    time_once,
 )
-from parcnet_train.deploy.standalone.workers import WorkerError, footprint_of, workers
+from parcnet_train.deploy.standalone.workers import WorkerError
 
 INTERRUPTED = 130  # exit status, as shells report Ctrl-C
 # Columns of the printed table: the key, and what its values are divided by.
@@ -185,28 +183,16 @@ def measured(given: argparse.Namespace) -> tuple[list[Path], dict[str, Any]]:
         WorkerError: If no file can be run.
     """
     script, generator = Path(__file__), np.random.default_rng(0)
-    images = {
-        file: generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
-        for file in given.files
-    }
-    runtimes = {file: SUFFIXES[file.suffix] for file in given.files}
-
-    def footprint(file: Path) -> dict[str, Any]:
-        return footprint_of(script, runtimes[file], given.threads, file, images[file])
-
-    with pinned(given.threads) as cores:
-        footprints = of_working(given.files, footprint, leave_out)
-        with workers(script, (runtimes[file] for file in footprints), given.threads) as running:
-
-            def opened(file: Path) -> Callable[[], float]:
-                running[runtimes[file]].ask("open", file, images[file])
-                return partial(time_once, running[runtimes[file]], file)
-
-            runs = of_working(footprints, opened, leave_out)
-            times = in_rounds(runs, leave_out, given.iterations, given.warmup)
+    files = {}
+    for file in given.files:
+        images = generator.random((1, 3, *size_of(file, given.size)), dtype=np.float32)
+        files[file] = (SUFFIXES[file.suffix], file, images)
+    with pinned(given.threads) as cores, opened(script, files, given.threads, leave_out) as working:
+        runs = {file: each.time_once for file, each in working.items()}
+        times = in_rounds(runs, leave_out, given.iterations, given.warmup)
     results = {**machine(given.threads, cores), "iterations": given.iterations}
-    for file, each in times.items():
-        for key, value in {**footprints[file], **summary(each)}.items():
+    for file, milliseconds in times.items():
+        for key, value in {**working[file].footprint, **summary(milliseconds)}.items():
             results[f"latency/{file}/{key}"] = value
     return list(times), results
 

@@ -17,8 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from parcnet_train.deploy.runtimes import PACKAGES
-from parcnet_train.deploy.standalone.workers import Worker, WorkerError
+from parcnet_train.deploy.runtimes import PACKAGES, Arrays
+from parcnet_train.deploy.standalone.workers import (
+    Images,
+    Worker,
+    WorkerError,
+    footprint_of,
+    workers,
+)
 
 WARMUP = 10  # rounds that are not timed
 ITERATIONS = 100  # as in the paper's Table 3
@@ -43,6 +49,65 @@ def of_working(
         except WorkerError as error:
             leave_out(name, error)
     return results
+
+
+class OpenFile:
+    """File that the process of its runtime has opened.
+
+    Args:
+        worker: The process.
+        path: Path of the file.
+        footprint: Size, load time and memory of the file; see `Models.footprint`.
+    """
+
+    def __init__(self, worker: Worker, path: Path, footprint: Mapping[str, Any]) -> None:
+        self.worker, self.path, self.footprint = worker, path, footprint
+
+    def outputs(self) -> Arrays:
+        """Return the outputs for the first image, by name."""
+        return dict(self.worker.ask("outputs", self.path))
+
+    def time(self, indices: Sequence[int]) -> list[float]:
+        """Return the duration of an inference of each of some images, in milliseconds."""
+        return list(self.worker.ask("time", self.path, indices))
+
+    def time_once(self) -> float:
+        """Return the duration of an inference of the first image, in milliseconds."""
+        return self.time([0])[0]
+
+
+@contextlib.contextmanager
+def opened(
+    script: Path,
+    files: Mapping[Any, tuple[str, Path, Images]],
+    threads: int,
+    leave_out: LeaveOut,
+) -> Iterator[dict[Any, OpenFile]]:
+    """Measure the footprints of files, and open them; each runtime has a process of its own.
+
+    Args:
+        script: Path of the script, which the processes run.
+        files: Runtime, path and images of each file, by name.
+        threads: Number of threads per inference.
+        leave_out: Function that reports a file that cannot be run.
+
+    Yields:
+        The open files by name, of those that can be run. The processes end afterwards.
+    """
+
+    def footprint(name: Any) -> dict[str, Any]:
+        runtime, path, images = files[name]
+        return footprint_of(script, runtime, threads, path, images)
+
+    footprints = of_working(files, footprint, leave_out)
+    with workers(script, (files[name][0] for name in footprints), threads) as running:
+
+        def open_file(name: Any) -> OpenFile:
+            runtime, path, images = files[name]
+            running[runtime].ask("open", path, images)
+            return OpenFile(running[runtime], path, footprints[name])
+
+        yield of_working(footprints, open_file, leave_out)
 
 
 def of_any(times: dict[Any, list[float]]) -> dict[Any, list[float]]:
@@ -226,9 +291,3 @@ def version_of(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def time_once(worker: Worker, file: Path) -> float:
-    """Return the duration of one inference of an open file, in milliseconds."""
-    (milliseconds,) = worker.ask("time", file, [0])
-    return float(milliseconds)
