@@ -90,9 +90,19 @@ def table_3(run: Values) -> Iterator[str]:
             keys = [*("/".join(each) for each in shown), f"{BEST}/{precision}"]
             cells = [cell(run, f"table3/row{row.number}/{key}") for key in keys]
             yield f"| {row.model} | {' | '.join(cells)} |"
-    yield from ("", f"| network | form | runtime {FOOTPRINT}", f"|---|---|---|{FOOTPRINT_LINE}")
-    for backbone, form, runtime in timed:
-        yield f"| {backbone} | {form} | {runtime} {footprint(run, (backbone, form, runtime))}"
+    rate = run["hardware/multiply_adds_per_second"]
+    yield ""
+    yield from wrap(
+        f"A float32 matrix product ran at {rate / 1e9:.0f} G multiply-adds a second. The column "
+        "rate has those of the networks; int8 has its own instructions.",
+        WIDTH,
+    )
+    yield from ("", f"| network | form | runtime | rate {FOOTPRINT}")
+    yield f"|---|---|---|---:|{FOOTPRINT_LINE}"
+    for each in timed:
+        count, key = run[f"multiply_adds/{each[0]}"], f"latency/{'/'.join(each)}/milliseconds"
+        speed = f"{count / run[key] / 1e6:.0f}"  # 1e3 milliseconds per second, 1e9 of them are a G
+        yield f"| {' | '.join(each)} | {speed} {footprint(run, each)}"
 
 
 def names(timed: Sequence[tuple[str, str, str]]) -> set[str]:

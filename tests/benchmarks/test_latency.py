@@ -8,7 +8,13 @@ from faults import is_like
 from lively import lively
 from parcnet_train.benchmarks import latency
 from parcnet_train.benchmarks.exported import Candidate, Footprint
-from parcnet_train.benchmarks.latency import Latencies, difference, fastest, time_networks
+from parcnet_train.benchmarks.latency import (
+    Latencies,
+    difference,
+    fastest,
+    product_rate,
+    time_networks,
+)
 from parcnet_train.errors import TrainingError
 
 FOOTPRINT = Footprint(1000, 2.5, None)
@@ -60,7 +66,13 @@ def test_a_process_that_ends_while_it_is_timed_is_left_out(of_bundle, caplog):
 def test_results_have_a_key_for_each_candidate_and_value():
     candidate = Candidate("parcnet_s", "baked", "mnn")
     found = Latencies(
-        (8, 8), {candidate: [1.0, 3.0, 2.0]}, {candidate: 1e-6}, {candidate: FOOTPRINT}, None
+        (8, 8),
+        {candidate: [1.0, 3.0, 2.0]},
+        {candidate: 1e-6},
+        {candidate: FOOTPRINT},
+        {"parcnet_s": 7},
+        1e9,
+        None,
     )
     results = dict(found.results())
     key = "latency/parcnet_s/baked/mnn"
@@ -70,6 +82,16 @@ def test_results_have_a_key_for_each_candidate_and_value():
     assert results[f"{key}/load_milliseconds"] == 2.5
     assert results[f"{key}/peak_memory_bytes"] is None
     assert results["best/parcnet_s/float32"] == "baked/mnn"
+    assert results["multiply_adds/parcnet_s"] == 7
+    assert results["hardware/multiply_adds_per_second"] == 1e9
+
+
+def test_rate_is_that_of_the_fastest_product(monkeypatch):
+    clock = iter([0, 9, 10, 12, 20, 29])
+    monkeypatch.setattr(latency, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(latency, "MATRIX", 10)
+    monkeypatch.setattr(latency, "PRODUCTS", 3)
+    assert product_rate(1) == 10**3 / 2
 
 
 def test_fastest_runtime_of_each_precision():

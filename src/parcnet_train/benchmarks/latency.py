@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,15 @@ from parcnet_train.deploy.standalone.timing import (
 from parcnet_train.deploy.standalone.workers import WorkerError
 from parcnet_train.deploy.standalone.write import write_timer
 from parcnet_train.models.model import Model
+from parcnet_train.models.profiling.counts import counts
 from parcnet_train.sizes import Size
 
 log = logging.getLogger(__name__)
 
 (LOGITS,) = OUTPUTS["classification"]
+# Rows and columns of the matrices whose product gives the processor's rate, and how often it is
+# computed: large enough to leave the caches, and less than a second for all of them.
+MATRIX, PRODUCTS = 2048, 5
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Latencies:
         differences: Largest difference between the logits and those of the network as it was
             trained, relative to the standard deviation of the latter.
         footprints: Size, load time and memory of the files.
+        multiply_adds: Multiply-adds of one image, by backbone.
+        multiply_adds_per_second: Rate of this processor in a float32 matrix product.
         cores: Indices of the cores that the processes were pinned to; None if they were not.
     """
 
@@ -56,6 +63,8 @@ class Latencies:
     milliseconds: dict[Candidate, list[float]]
     differences: dict[Candidate, float]
     footprints: dict[Candidate, Footprint]
+    multiply_adds: Mapping[str, int]
+    multiply_adds_per_second: float
     cores: list[int] | None
 
     def results(self) -> Iterator[tuple[str, Any]]:
@@ -67,6 +76,9 @@ class Latencies:
                 yield f"latency/{candidate}/{name}", value
         for (backbone, precision), best in fastest(self.milliseconds).items():
             yield f"best/{backbone}/{precision}", f"{best.form}/{best.runtime}"
+        for backbone, count in self.multiply_adds.items():
+            yield f"multiply_adds/{backbone}", count
+        yield "hardware/multiply_adds_per_second", self.multiply_adds_per_second
 
 
 def fastest(
@@ -132,13 +144,37 @@ def time_networks(
         )
         runs = {each: working[each].time_once for each in differences}
         times = in_rounds(runs, leave_out, iterations, warmup)
+        rate = product_rate(threads)
     return Latencies(
         size,
         times,
         {each: differences[each] for each in times},
         {each: Footprint(**working[each].footprint) for each in times},
+        {name: counts(each, size).multiply_adds for name, each in networks.items()},
+        rate,
         cores,
     )
+
+
+def product_rate(threads: int) -> float:
+    """Return the multiply-adds per second of a float32 matrix product, the best of several.
+
+    This is what a well-written kernel reaches on this processor, with which the times of whole
+    networks can be compared.
+
+    Args:
+        threads: Number of threads of the product.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    matrix = torch.ones(MATRIX, MATRIX)
+    seconds = []
+    for _ in range(PRODUCTS):
+        start = perf_counter()
+        matrix @ matrix
+        seconds.append(perf_counter() - start)
+    torch.set_num_threads(before)
+    return MATRIX**3 / min(seconds)
 
 
 def leave_out(candidate: Candidate, error: WorkerError) -> None:

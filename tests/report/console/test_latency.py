@@ -27,7 +27,7 @@ def latencies():
     }
     differences = dict.fromkeys(times, 2e-6)
     footprints = dict.fromkeys(times, Footprint(17_300_000, 120.4, 65_000_000))
-    return Latencies((256, 192), times, differences, footprints, [1])
+    return Latencies((256, 192), times, differences, footprints, {}, 1e9, [1])
 
 
 def test_speedup_is_the_median_over_interleaved_rounds(latencies):
