@@ -11,10 +11,14 @@ PNG = b"\x89PNG\r\n\x1a\n"
 BASELINE, BETTER = (0.50, 0.52, 0.51), (0.60, 0.62, 0.615)
 
 
-def report(folder, output):
+def report(folder, output, baseline=None):
     """Report on a folder, and return the results and the rows of the CSV table."""
     paths = {"runs": "unused", "cache": "unused", "output": str(output)}
-    config = {"action": "compare", "paths": paths, "report": {"runs": str(folder)}}
+    config = {
+        "action": "compare",
+        "paths": paths,
+        "report": {"runs": str(folder), "baseline": baseline},
+    }
     results = action.compare(config)
     assert results == json.loads((output / "results.json").read_text())
     with (output / "table.csv").open(newline="") as stream:

@@ -12,11 +12,11 @@ from parcnet_train.config.sections import Paths
 from parcnet_train.config.typed import section
 from parcnet_train.files import write_whole
 from parcnet_train.pages.compare import page_of
-from parcnet_train.report.ablation import Section, compare_table2, other_runs
+from parcnet_train.report.ablation import Section, compare_table2, other_runs, with_baseline
 from parcnet_train.report.collected import collect, folders_of
 from parcnet_train.report.documents import markdown, print_grids
 from parcnet_train.report.figures import figures_of
-from parcnet_train.report.grids import LEGEND, others_grid, raw_table, table2_grid
+from parcnet_train.report.grids import LEGEND, OTHERS_LEGEND, others_grid, raw_table, table2_grid
 from parcnet_train.runs.directories import write_results
 
 WIDTH = 150  # characters that the widest table needs
@@ -35,7 +35,8 @@ def compare(config: Config) -> Results:
         ConfigError: If there is no finished run below `report.runs`.
     """
     output = Path(section(Paths, config).output)
-    folders = folders_of(section(Report, config).runs)
+    settings = section(Report, config)
+    folders = folders_of(settings.runs)
     collected = collect(folders)
     sections, superseded = compare_table2(collected.runs)
     begun = [part for part in sections if any(line.group for line in part.lines)]
@@ -43,7 +44,10 @@ def compare(config: Config) -> Results:
         sections = []  # these runs are about something else
     others, repeated = other_runs(collected.runs)
     superseded += repeated
-    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())] if sections else []
+    if settings.baseline is not None:
+        others = with_baseline(others, settings.baseline)
+    legend = LEGEND if sections else OTHERS_LEGEND if settings.baseline else None
+    notes: list[tuple[str, Sequence[str]]] = [(legend, ())] if legend else []
     if superseded:
         notes.append(("Several runs of the same row and seed:", superseded))
     if collected.left_out:

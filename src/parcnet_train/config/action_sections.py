@@ -131,9 +131,12 @@ class Report:
 
     Attributes:
         runs: Folder of runs, or a list of folders.
+        baseline: Ablation, backbone, experiment or recipe of the runs that those outside Table 2
+            are compared with.
     """
 
     runs: Text | Annotated[list[Text], MinLen(1)]
+    baseline: Text | None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parcnet_train.config.keys import flatten
+from parcnet_train.errors import ConfigError
 from parcnet_train.report.collected import Run, newest_of_seeds, task_of
 from parcnet_train.report.paired import Difference, paired_difference
 from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
@@ -20,7 +21,10 @@ from parcnet_train.report.recipes import (
 )
 from parcnet_train.runs.directories import EVALUATIONS
 
-NOT_RUN = "not run"
+NOT_RUN, NO_BASELINE = "not run", "baseline not run"
+# Choices that can name a baseline, and those that it shares with the runs compared with it.
+NAMING = ("ablation", "backbone", "experiment", "recipe")
+SHARED = ("action", "task", "data", "monitor")
 # The data set that the paper evaluates on, and our data config of the same data set.
 PAPER_DATA = {
     "classification": ("ImageNet-1K", "imagenet"),
@@ -104,11 +108,17 @@ class Other:
         name: Chosen configs.
         differs: Values that differ from those of other groups with the same chosen configs.
         group: Runs of the configuration.
+        difference: Difference to the baseline on the same data in percentage points, None without
+            a baseline or a shared seed.
+        verdict: Whether the difference exceeds noise, or why this is unknown; empty without a
+            baseline.
     """
 
     name: str
     differs: str
     group: Group
+    difference: Difference | None = None
+    verdict: str = ""
 
     @property
     def metric_name(self) -> str:
@@ -159,9 +169,14 @@ def compare_line(row: Row, group: Group | None, baseline: Group | None) -> Line:
     if group is baseline:
         return Line(row, group, None, "baseline")
     if baseline is None:
-        return Line(row, group, None, "baseline not run")
+        return Line(row, group, None, NO_BASELINE)
+    return Line(row, group, *compared(group, baseline))
+
+
+def compared(group: Group, baseline: Group) -> tuple[Difference | None, str]:
+    """Return the difference of a group to its baseline, and the verdict."""
     difference = paired_difference(group.values, baseline.values)
-    return Line(row, group, difference, difference.verdict if difference else "no shared seed")
+    return difference, difference.verdict if difference else "no shared seed"
 
 
 def measured(task: str, runs: Sequence[Run]) -> list[str]:
@@ -199,6 +214,61 @@ def other_runs(runs: Iterable[Run]) -> tuple[list[Other], list[str]]:
         others.append(Other(choice, differs, Group(tuple(newest))))
         superseded += lines
     return others, superseded
+
+
+def with_baseline(others: Sequence[Other], baseline: str) -> list[Other]:
+    """Compare groups of runs with the baseline among them that has the same task and data.
+
+    Args:
+        others: Groups of runs.
+        baseline: Ablation, backbone, experiment or recipe of the baselines.
+
+    Raises:
+        ConfigError: If no group has this choice, or several on the same data have it.
+    """
+    baselines: dict[tuple[str, ...], Other] = {}
+    for other in others:
+        results, key = other.group.runs[0].results, shared(other)
+        if baseline in [results.get(each) for each in NAMING]:
+            if key in baselines:
+                raise ConfigError(
+                    f"report.baseline={baseline}: several groups of runs have it: "
+                    f"{described(baselines[key])}; {described(other)}. Fix: name a choice that "
+                    "only one of them has, or compare fewer runs"
+                )
+            baselines[key] = other
+    if not baselines:
+        names = dict.fromkeys(
+            str(other.group.runs[0].results[each])
+            for each in NAMING
+            for other in others
+            if other.group.runs[0].results.get(each)
+        )
+        raise ConfigError(
+            f"report.baseline={baseline}: no run outside Table 2 has this {', '.join(NAMING[:-1])} "
+            f"or {NAMING[-1]}. Fix: name one of {', '.join(names) or 'them, when there is one'}"
+        )
+
+    def line(other: Other) -> Other:
+        first = baselines.get(shared(other))
+        if first is None:
+            return replace(other, verdict=NO_BASELINE)
+        if first is other:
+            return replace(other, verdict="baseline")
+        difference, verdict = compared(other.group, first.group)
+        return replace(other, difference=difference, verdict=verdict)
+
+    return [line(other) for other in others]
+
+
+def shared(other: Other) -> tuple[str, ...]:
+    """Return the choices that a group shares with its baseline."""
+    return tuple(str(other.group.runs[0].results.get(each)) for each in SHARED)
+
+
+def described(other: Other) -> str:
+    """Return the name of a group, with the values in which it differs from its neighbors."""
+    return ", ".join(filter(None, (other.name, other.differs)))
 
 
 def choice_of(run: Run) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from parcnet_train.report.ablation import NOT_RUN, Group, Line, Other, Section
+from parcnet_train.report.paired import Difference
 from parcnet_train.report.paper.tables import Row
 
 MIXED = "MIXED RECIPES"
@@ -16,14 +17,22 @@ WHY_MIXED = (
     "only due to the networks."
 )
 SURROUNDINGS = "Other differences, which are not part of the recipe:"
-LEGEND = (
+METRICS = (
     "Metrics and differences are in percent; a difference is in percentage points. Ours: mean and "
-    "standard deviation of each run's best checkpoint over n seeds. Difference: relative to the "
-    "first row of the table, over the seeds that both rows have, with the 95 % interval of "
-    "Student's paired t in brackets. The verdict is 'higher' or 'lower' if that interval excludes "
-    "zero, which happens by chance in one of twenty intervals; if all seeds have the same "
-    "difference, the noise is unknown. Our parameters are those of the trained network, with the "
-    "classes of its data."
+    "standard deviation of each run's best checkpoint over n seeds."
+)
+VERDICT = (
+    "The verdict is 'higher' or 'lower' if that interval excludes zero, which happens by chance in "
+    "one of twenty intervals; if all seeds have the same difference, the noise is unknown."
+)
+LEGEND = (
+    f"{METRICS} Difference: relative to the first row of the table, over the seeds that both rows "
+    f"have, with the 95 % interval of Student's paired t in brackets. {VERDICT} Our parameters are "
+    "those of the trained network, with the classes of its data."
+)
+OTHERS_LEGEND = (
+    f"{METRICS} Difference: relative to the baseline on the same data, over the seeds that both "
+    f"have, with the 95 % interval of Student's paired t in brackets. {VERDICT}"
 )
 TOP1_DIGITS = 2  # Table 2 prints top-1 with two decimals, the other metrics with one
 
@@ -64,6 +73,7 @@ HEADINGS = (
     "verdict",
 )
 OTHER_HEADINGS = ("runs of", "differ in", "params", "metric", "ours", "n")
+BASELINE_HEADINGS = ("difference to baseline", "verdict")
 
 
 def table2_grid(section: Section) -> Grid:
@@ -87,12 +97,7 @@ def table2_grid(section: Section) -> Grid:
 
 def line_cells(line: Line) -> list[str]:
     """Return the cells of a row of Table 2."""
-    row, group, difference = line.row, line.group, line.difference
-    change = ""
-    if difference is not None:
-        change = f"{difference.mean:+.2f}"
-        if difference.low is not None:
-            change += f" [{difference.low:+.2f}, {difference.high:+.2f}]"
+    row, group = line.row, line.group
     return [
         str(row.number),
         *(value for _, value in row.columns),
@@ -101,9 +106,17 @@ def line_cells(line: Line) -> list[str]:
         paper_metric(row),
         metric_cell(group) if group else NOT_RUN,
         str(len(group.runs)) if group else "0",
-        change,
+        change_cell(line.difference),
         line.verdict if group else "",
     ]
+
+
+def change_cell(difference: Difference | None) -> str:
+    """Return a difference with its interval; empty without one."""
+    if difference is None:
+        return ""
+    interval = f" [{difference.low:+.2f}, {difference.high:+.2f}]"
+    return f"{difference.mean:+.2f}" + ("" if difference.low is None else interval)
 
 
 def parameters_cell(group: Group | None) -> str:
@@ -123,19 +136,30 @@ def metric_cell(group: Group) -> str:
 
 
 def others_grid(others: Sequence[Other]) -> Grid:
-    """Return the runs that belong to no row of Table 2 as a table."""
+    """Return the runs that belong to no row of Table 2 as a table.
+
+    The choices that all of them have are left out of the rows, and named above the table.
+    """
+    names = [other.name.split(" ") for other in others]
+    common = [each for each in names[0] if len(names) > 1 and all(each in name for name in names)]
     cells = [
         [
-            other.name,
+            " ".join(each for each in name if each not in common),
             other.differs,
             parameters_cell(other.group),
             other.metric_name,
             metric_cell(other.group),
             str(len(other.group.runs)),
+            change_cell(other.difference),
+            other.verdict,
         ]
-        for other in others
+        for name, other in zip(names, others, strict=True)
     ]
-    return Grid("Other runs", OTHER_HEADINGS, cells, numbers=frozenset({2, 4, 5}))
+    has_baseline = any(other.verdict for other in others)
+    headings = (*OTHER_HEADINGS, *(BASELINE_HEADINGS if has_baseline else ()))
+    title = ": ".join(filter(None, ("Other runs", " ".join(common))))
+    shown = [row[: len(headings)] for row in cells]
+    return Grid(title, headings, shown, numbers=frozenset({2, 4, 5, 6}))
 
 
 def raw_table(sections: Sequence[Section], others: Sequence[Other]) -> str:
@@ -152,7 +176,7 @@ def raw_lines(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
     """Yield the CSV lines of the rows of Table 2."""
     for section in sections:
         for line in section.lines:
-            row, difference = line.row, line.difference
+            row = line.row
             yield {
                 "table": f"table2_{section.task}",
                 "row": row.number,
@@ -163,10 +187,7 @@ def raw_lines(sections: Sequence[Section]) -> Iterator[dict[str, object]]:
                 "metric": row.metric_name,
                 "metric_paper": row.metric,
                 **raw_group(line.group),
-                "difference": difference and difference.mean,
-                "difference_low": difference and difference.low,
-                "difference_high": difference and difference.high,
-                "shared_seeds": " ".join(map(str, difference.seeds)) if difference else "",
+                **raw_difference(line.difference),
                 "verdict": line.verdict,
                 "mixed_recipes": bool(section.mixed),
                 "differs": "; ".join(section.mixed),
@@ -182,6 +203,8 @@ def raw_others(others: Sequence[Other]) -> Iterator[dict[str, object]]:
             **raw_parameters(other.group),
             "metric": other.metric_name,
             **raw_group(other.group),
+            **raw_difference(other.difference),
+            "verdict": other.verdict,
             "differs": other.differs,
         }
 
@@ -189,6 +212,16 @@ def raw_others(others: Sequence[Other]) -> Iterator[dict[str, object]]:
 def raw_parameters(group: Group | None) -> dict[str, object]:
     """Return the parameter count of a group, or all counts if its networks differ."""
     return {"parameters": " ".join(map(str, group.parameters)) if group else ""}
+
+
+def raw_difference(difference: Difference | None) -> dict[str, object]:
+    """Return a difference to the baseline with its interval; empty without one."""
+    return {
+        "difference": difference and difference.mean,
+        "difference_low": difference and difference.low,
+        "difference_high": difference and difference.high,
+        "shared_seeds": " ".join(map(str, difference.seeds)) if difference else "",
+    }
 
 
 def raw_group(group: Group | None) -> dict[str, object]:
