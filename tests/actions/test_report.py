@@ -13,7 +13,8 @@ def test_every_finished_run_gets_its_page(tmp_path, caplog, capsys):
     write_run(runs / "bad", "{")
     (tmp_path / "out").mkdir()
     paths = {"runs": "unused", "cache": "unused", "output": str(tmp_path / "out")}
-    results = report({"action": "report", "paths": paths, "report": {"runs": str(runs)}})
+    settings = {"runs": str(runs), "baseline": None}
+    results = report({"action": "report", "paths": paths, "report": settings})
     pages = [str(runs / name / "report.html") for name in ("a", "b")]
     assert results["pages"] == pages
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
