@@ -72,9 +72,10 @@ def test_other_runs_are_compared_with_a_baseline_on_the_same_data(two_sets, caps
     # The seeds differ by 10, 10 and 10.5 points.
     assert float(higher["difference"]) == pytest.approx(30.5 / 3)
     assert higher["shared_seeds"] == "0 1 2"
-    text = (two_sets / "report" / "table.md").read_text()
-    assert "difference to baseline" in text
-    assert "relative to the baseline on the same data" in text
+    for name in ("table.md", "compare.html"):
+        text = (two_sets / "report" / name).read_text()
+        assert "difference to baseline" in text
+        assert "relative to the baseline on the same data" in text
     assert "difference to baseline" in capsys.readouterr().out
 
 
@@ -88,3 +89,11 @@ def test_a_baseline_must_be_one_group_of_runs(two_sets):
     write_run(two_sets / "runs" / "again", results, again)
     with pytest.raises(ConfigError, match=r"^report\.baseline=mobilevit_s: several groups of runs"):
         report(two_sets / "runs", two_sets / "report", "mobilevit_s")
+
+
+def test_rows_of_table_2_need_no_baseline(tmp_path):
+    write_row(tmp_path / "runs", 1, BASELINE)
+    with pytest.raises(
+        ConfigError, match=r"^report\.baseline=mobilevit_s: all runs are rows of .* Fix"
+    ):
+        report(tmp_path / "runs", tmp_path / "report", "mobilevit_s")

@@ -32,7 +32,8 @@ def compare(config: Config) -> Results:
         What `results.json` holds.
 
     Raises:
-        ConfigError: If there is no finished run below `report.runs`.
+        ConfigError: If there is no finished run below `report.runs`, or `report.baseline` names no
+            group of them, or several on the same data.
     """
     output = Path(section(Paths, config).output)
     settings = section(Report, config)
@@ -46,8 +47,9 @@ def compare(config: Config) -> Results:
     superseded += repeated
     if settings.baseline is not None:
         others = with_baseline(others, settings.baseline)
-    legend = LEGEND if sections else OTHERS_LEGEND if settings.baseline else None
-    notes: list[tuple[str, Sequence[str]]] = [(legend, ())] if legend else []
+    notes: list[tuple[str, Sequence[str]]] = [(LEGEND, ())] if sections else []
+    if settings.baseline is not None:
+        notes.append((OTHERS_LEGEND, ()))
     if superseded:
         notes.append(("Several runs of the same row and seed:", superseded))
     if collected.left_out:
@@ -55,6 +57,8 @@ def compare(config: Config) -> Results:
     own = [others_grid(others)] if others else []
     table2 = [*map(table2_grid, sections)]
     grids = [*table2, *own]
+    # The page has its own table of all runs, but without differences.
+    on_page = table2 if settings.baseline is None else grids
     figures = figures_of(sections, others)
     paper = ", and Table 2 of the ParC-Net paper" if sections else ""
     count = len(collected.runs)
@@ -62,7 +66,7 @@ def compare(config: Config) -> Results:
     tables = {
         "table.md": markdown(title, grids, notes, figures).encode(),
         "table.csv": raw_table(sections, others).encode(),
-        "compare.html": page_of(title, sections, others, table2, notes, figures, folders),
+        "compare.html": page_of(title, sections, others, on_page, notes, figures, folders),
     }
     files = {**tables, **figures}
     for name, content in files.items():

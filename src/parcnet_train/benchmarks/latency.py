@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 (LOGITS,) = OUTPUTS["classification"]
 # Rows and columns of the matrices whose product gives the processor's rate, and how often it is
-# computed: large enough to leave the caches, and less than a second for all of them.
+# computed. A matrix has 17 MB, as the weights of ParC-Net-S have.
 MATRIX, PRODUCTS = 2048, 5
 
 
@@ -159,8 +159,7 @@ def time_networks(
 def product_rate(threads: int) -> float:
     """Return the multiply-adds per second of a float32 matrix product, the best of several.
 
-    This is what a well-written kernel reaches on this processor, with which the times of whole
-    networks can be compared.
+    A well-written kernel reaches this rate on this processor; that of a whole network is lower.
 
     Args:
         threads: Number of threads of the product.

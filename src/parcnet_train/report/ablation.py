@@ -237,6 +237,11 @@ def with_baseline(others: Sequence[Other], baseline: str) -> list[Other]:
                     "only one of them has, or compare fewer runs"
                 )
             baselines[key] = other
+    if not others:
+        raise ConfigError(
+            f"report.baseline={baseline}: all runs are rows of Table 2, which have a baseline of "
+            "their own. Fix: leave out report.baseline"
+        )
     if not baselines:
         names = dict.fromkeys(
             str(other.group.runs[0].results[each])
@@ -246,7 +251,7 @@ def with_baseline(others: Sequence[Other], baseline: str) -> list[Other]:
         )
         raise ConfigError(
             f"report.baseline={baseline}: no run outside Table 2 has this {', '.join(NAMING[:-1])} "
-            f"or {NAMING[-1]}. Fix: name one of {', '.join(names) or 'them, when there is one'}"
+            f"or {NAMING[-1]}. Fix: name one of {', '.join(names)}"
         )
 
     def line(other: Other) -> Other:

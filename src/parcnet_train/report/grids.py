@@ -31,7 +31,8 @@ LEGEND = (
     "those of the trained network, with the classes of its data."
 )
 OTHERS_LEGEND = (
-    f"{METRICS} Difference: relative to the baseline on the same data, over the seeds that both "
+    f"Runs outside Table 2: {METRICS} Difference: relative to the baseline on the same data, over "
+    "the seeds that both "
     f"have, with the 95 % interval of Student's paired t in brackets. {VERDICT}"
 )
 TOP1_DIGITS = 2  # Table 2 prints top-1 with two decimals, the other metrics with one
