@@ -95,7 +95,7 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
             ["backbone=null"],
             "backbone=null: there is no such config; expected one of … convnext_xt",
         ),
-        (["ablation=[]"], "ablation=[]: there is no such config; expected one of table2_row1"),
+        (["ablation=[]"], "ablation=[]: there is no such config; expected one of proof_big_kernel"),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
         (["a b=1"], "'a b=1' cannot be read"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
@@ -137,6 +137,20 @@ def test_a_file_with_a_byte_order_mark_is_named(encoding, tmp_path):
     assert str(file) in str(raised.value)
     file.write_text(file.read_text(encoding), "utf-8")
     assert running.configure(["experiment=mine"], config_dir=str(folder))[0]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a: {b: ${c}}\n", 1), ("a: 1\n\tb: 2\n", 2), ("a: [1\n", 2), ("a: 'b\n", 2)],
+)
+def test_config_file_that_is_not_yaml_is_named_with_its_line(text, line, tmp_path):
+    (tmp_path / "recipe").mkdir()
+    file = tmp_path / "recipe" / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        running.configure(["recipe=mine"], config_dir=str(tmp_path))
+    assert str(raised.value).startswith(f"{file}, line {line}: ")
+    assert str(raised.value).endswith("; expected YAML. Fix: correct the file")
 
 
 def test_composition_needs_no_torch():

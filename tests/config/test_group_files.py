@@ -26,7 +26,7 @@ def test_what_is_chosen_without_an_override_comes_first():
 
 
 def test_numbers_in_names_are_sorted_as_numbers():
-    names = [file.stem for file in files_of(CONF, "ablation")]
+    names = [file.stem for file in files_of(CONF, "ablation") if "table2" in file.stem]
     assert names == [f"table2_row{number}" for number in range(1, 14)]
 
 

@@ -26,6 +26,7 @@ from omegaconf.errors import (
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
+from yaml import MarkedYAMLError
 
 from parcnet_train.config.bounded import LACKING
 from parcnet_train.config.keys import value_of
@@ -131,6 +132,8 @@ def compose_config(
             return config, faults
         except CheckpointError as error:
             raise ConfigError([*faults, Fault("ckpt", str(error))]) from error
+        except MarkedYAMLError as error:
+            raise ConfigError([*faults, Fault("", not_yaml(error))]) from error
         except (HydraException, OmegaConfBaseException) as error:
             reason = first_line(error)
             if NO_PLUGIN in reason:
@@ -138,6 +141,14 @@ def compose_config(
                     "; this Hydra plugin is not installed; docs/guides/sweeps.md names its package"
                 )
             raise ConfigError([*faults, Fault("", reason)]) from error
+
+
+def not_yaml(error: MarkedYAMLError) -> str:
+    """Describe a config file that the YAML parser cannot read."""
+    mark = error.problem_mark or error.context_mark
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+    problem = " ".join(filter(None, (error.context, error.problem)))
+    return f"{where}: {problem}; expected YAML. Fix: correct the file"
 
 
 def schema_of_target(name: str) -> Mapping[str, Any] | None:

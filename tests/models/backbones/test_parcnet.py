@@ -15,6 +15,7 @@ from arithmetic import (
     values_of,
 )
 from parcnet_train.build import build_backbone, build_model, meta_device
+from parcnet_train.models.backbones.adapt import adapted_weights
 from parcnet_train.models.backbones.parcnet import (
     Design,
     MetaFormerBlock,
@@ -207,6 +208,24 @@ def test_kernels_longer_than_their_map_are_cropped_or_interpolated():
     assert not torch.equal(cropping(images)[-1], interpolating(images)[-1])
     with pytest.raises(ValueError, match="feature map of 12 pixels is longer"):
         cropping(torch.rand(2, 3, 96, 64))
+
+
+@pytest.mark.parametrize("resize", ["interpolate", "crop"])
+def test_weights_of_other_meta_lengths_compute_the_same_at_the_size_of_the_new_ones(resize):
+    torch.manual_seed(0)
+    old = tiny(meta_lengths=(16, 8, 4), kernel_resize=resize).eval().double()
+    new = tiny(meta_lengths=(8, 4, 2), kernel_resize=resize).eval().double()
+    new.load_state_dict(adapted_weights(old.state_dict(), new))
+    images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        for one, other in zip(old(images), new(images), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_cropped_kernels_of_shorter_meta_lengths_are_refused():
+    old, new = (tiny(meta_lengths=each, kernel_resize="crop") for each in ((4, 4, 2), (8, 4, 2)))
+    with pytest.raises(RuntimeError, match=r"size mismatch for stages\.2"):
+        new.load_state_dict(adapted_weights(old.state_dict(), new))
 
 
 def test_output_stride_changes_no_parameter():

@@ -10,6 +10,7 @@ from parcnet_train.errors import ConfigError
 from parcnet_train.models.backbones.parcify import plan, replace
 from parcnet_train.models.base import Backbone, StageSampling
 from parcnet_train.models.layers.circular import Algorithm
+from parcnet_train.models.layers.parc import CircularConv, PositionEmbedding, fit_length
 
 # For RGB images in [0, 1], as torchvision's and most of timm's weights expect them.
 Triple = tuple[float, float, float]
@@ -101,14 +102,16 @@ def adapt_input(backbone: Backbone, channels: int) -> None:
 
 
 def adapted_weights(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
-    """Return a state dict in which weights for RGB fit a backbone for other images, as timm does.
+    """Return a state dict that fits a backbone for other image channels or other meta lengths.
 
-    The weights of a single channel are the sum over RGB, so that a gray image gives what it gave as
-    RGB, apart from the averaged normalization of a backbone with `Normalize`. Those of more
-    channels are repeated, and scaled by 3 / channels.
+    Weights for RGB become those of another number of channels as in timm: the weights of a single
+    channel are the sum over RGB, so that a gray image gives what it gave as RGB, apart from the
+    averaged normalization of a backbone with `Normalize`. Those of more channels are repeated, and
+    scaled by 3 / channels. Kernels and position embeddings of ParC are fitted to the backbone's
+    meta lengths, as they would be to feature maps of these sizes; cropped ones cannot grow.
 
     Args:
-        state: State dict of the backbone for RGB, or for the backbone's own number of channels.
+        state: State dict of the backbone, for RGB or its own channels, of any meta lengths.
         backbone: Backbone that gets the weights.
     """
     own, channels, adapted = backbone.state_dict(), backbone.in_channels, dict(state)
@@ -120,7 +123,19 @@ def adapted_weights(state: Mapping[str, Tensor], backbone: Backbone) -> dict[str
             continue
         repeated = weight.repeat(1, -(-channels // RGB), 1, 1)[:, :channels] * (RGB / channels)
         adapted[name] = weight.sum(1, keepdim=True) if channels == 1 else repeated
+    for name, layer in backbone.named_modules():
+        key = f"{name}.weight"
+        if isinstance(layer, CircularConv | PositionEmbedding) and key in state:
+            adapted[key] = with_length_of(state[key], layer)
     return adapted
+
+
+def with_length_of(weight: Tensor, layer: CircularConv | PositionEmbedding) -> Tensor:
+    """Return weights fitted to the meta length of a layer; unchanged if that is impossible."""
+    axis, length = layer.axis, layer.weight.shape[layer.axis]
+    if weight.ndim != 4 or (layer.resize == "crop" and weight.shape[axis] < length):
+        return weight
+    return fit_length(weight, axis, length, layer.resize)
 
 
 def for_channels(values: Tensor, channels: int) -> Tensor:
