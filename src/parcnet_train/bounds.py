@@ -68,7 +68,8 @@ Channels = Annotated[
 PictureCount = Annotated[int, Ge(0), Le(1000)]
 
 Pixels = Annotated[
-    Count | tuple[Count, Count], Keywords(expected="a number of pixels, or [height, width]")
+    Count | tuple[Count, Count],
+    Keywords(expected="a positive number of pixels, or [height, width]"),
 ]
 ShareRange = Annotated[tuple[PositiveShare, PositiveShare], Keywords(ascending=True)]
 PositiveRange = Annotated[tuple[Positive, Positive], Keywords(ascending=True)]

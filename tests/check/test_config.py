@@ -40,7 +40,10 @@ from running import CONFIG_FILES, faults_of
         ),
         (["checkpoint.every_minutes=-1"], "every_minutes=-1: expected null or a number above 0"),
         (["checkpoint.keep_best=0"], "checkpoint.keep_best=0: expected a whole number of at lea"),
-        (["recipe.image_size=big"], "recipe.image_size=big: expected a number of pixels, or"),
+        (
+            ["recipe.image_size=big"],
+            "recipe.image_size=big: expected a positive number of pixels, or",
+        ),
         (
             ["action=fitt"],
             "action=fitt: expected one of fit, test, predict, average, … mean fit?",
@@ -94,7 +97,7 @@ from running import CONFIG_FILES, faults_of
         ),
         (["backbone=resnet50", "backbone.std=[1,1,0]"], "backbone.std=[1,1,0]: expected a list"),
         (["backbone=resnet50", "backbone.mean=[0.5]"], "backbone.mean=[0.5]: expected a list of"),
-        (["backbone=parc_resnet50", "backbone.meta_size=0"], "meta_size=0: expected a number of"),
+        (["backbone=parc_resnet50", "backbone.meta_size=0"], "meta_size=0: expected a positive"),
         (["backbone=convnext_xt", "backbone.stochastic_depth=1"], "expected a number from 0 to"),
         (["backbone=timm", "backbone.name=null"], "backbone.name=null: expected a string"),
         (["+backbone.depth=3"], "backbone.depth: ParCNet has no such argument; … depths?"),
@@ -119,7 +122,10 @@ from running import CONFIG_FILES, faults_of
         (["+logger.mine={a:1}"], "logger.mine={'a':1}: expected a mapping with a _target_"),
         (["paths.runs=null"], "paths.runs=null: expected a string"),
         (["profile.compare=table4"], "compare=table4: expected null or one of … mean table3?"),
-        (["profile.image_size=big"], "profile.image_size=big: expected a number of pixels, or"),
+        (
+            ["profile.image_size=big"],
+            "profile.image_size=big: expected a positive number of pixels, or",
+        ),
         (["profile.num_classes=0"], "profile.num_classes=0: expected a whole number of at least"),
         (["profile.batch_size=0"], "profile.batch_size=0: expected a whole number of at least 1"),
         (["benchmark.target=operators"], "benchmark.target=operators: … did you mean operator?"),
@@ -169,8 +175,8 @@ def test_each_fault_is_named(overrides, message):
 
 # Parts of configurations, as their names begin, that belong to one task.
 OF_TASKS = {
-    "detection": ("coco", "ssdlite", "demo_detection", "detection"),
-    "segmentation": ("voc", "deeplabv3", "demo_segmentation", "segmentation"),
+    "detection": ("coco", "proof_bccd", "ssdlite", "demo_detection", "detection"),
+    "segmentation": ("voc", "proof_camvid", "deeplabv3", "demo_segmentation", "segmentation"),
 }
 
 

@@ -153,6 +153,26 @@ def test_config_file_that_is_not_yaml_is_named_with_its_line(text, line, tmp_pat
     assert str(raised.value).endswith("; expected YAML. Fix: correct the file")
 
 
+@pytest.mark.parametrize("text", ["seed: 3\n", "", "- 3\n"])
+def test_experiment_without_its_package_line_is_told_so(text, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    _, faults = running.configure(["experiment=mine"], config_dir=str(tmp_path))
+    (fault,) = faults
+    assert fault.startswith("experiment=mine: ")
+    assert fault.endswith("Fix: let its file begin with the line # @package _global_")
+
+
+def test_config_dir_that_does_not_exist_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^--config-dir=\S+nowhere: there is no such folder$"):
+        running.configure([], config_dir=str(tmp_path / "nowhere"))
+
+
+def test_folder_with_the_name_of_a_config_is_ignored(tmp_path):
+    (tmp_path / "experiment" / "mine.yaml").mkdir(parents=True)
+    assert running.configure([], config_dir=str(tmp_path))[1] == []
+
+
 def test_composition_needs_no_torch():
     code = (
         "import sys; from parcnet_train.config.compose import compose_config;"

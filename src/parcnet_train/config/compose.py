@@ -66,6 +66,8 @@ GROUPS = (
     *("experiment", "ablation", "debug", "sweep"),
 )
 
+GLOBAL = ("experiment", "ablation", "debug", "sweep")  # groups whose files set values of any group
+
 RECORDED = ("choices", "overrides")  # stored in addition to the keys of a configuration
 
 NO_PLUGIN = "Could not find 'hydra/"  # in Hydra's message about a plugin that is not installed
@@ -92,6 +94,8 @@ def compose_config(
     Raises:
         ConfigError: If the configuration cannot be composed without the faulty overrides either.
     """
+    if config_dir is not None and not Path(config_dir).expanduser().is_dir():
+        raise ConfigError(f"--config-dir={config_dir}: there is no such folder")
     paths = searchpath(overrides, config_dir)
     if config_dir is not None:
         overrides = [*overrides, *paths]
@@ -199,7 +203,7 @@ def misread_files(paths: Sequence[str]) -> list[Fault]:
     folders = [each for override in overrides_of(paths) for each in override.value()]  # type: ignore[union-attr]  # of a list
     for folder in (str(each).removeprefix("file://") for each in folders):
         files = {file for group in GROUPS for file in Path(folder).glob(f"{group}/**/*.yaml")}
-        for file in sorted(files):
+        for file in sorted(each for each in files if each.is_file()):
             content = file.read_bytes()
             try:
                 content.decode("utf-8")
@@ -369,6 +373,15 @@ def to_plain(
         return values
 
     values = resolve(config, "", True)
+    for group in GLOBAL:
+        if values.pop(group, None) is not None:
+            plain.faults.append(
+                Fault(
+                    group,
+                    f"{group}={chosen.get(group)}: its values are under a key {group}, which does "
+                    "not exist. Fix: let its file begin with the line # @package _global_",
+                )
+            )
     if chosen.get("logger") is None and values.get("logger"):  # a list in a config file
         chosen = {**chosen, "logger": list(values["logger"])}
     plain.values = {**values, "choices": chosen, "overrides": list(overrides)}

@@ -73,17 +73,19 @@ def classifier(tmp_path_factory):
 
 def test_unreadable_images_are_named_and_the_others_answered(classifier, tmp_path):
     good, *_ = pictures(tmp_path, 1)
-    empty, torn, array = (tmp_path / name for name in ("empty.png", "torn.jpg", "array.npy"))
+    names = ("empty.png", "torn.jpg", "array.npy", "archive.npy")
+    empty, torn, array, archive = (tmp_path / name for name in names)
     empty.touch()
     torn.write_bytes(b"\xff\xd8torn")
     np.save(array, np.zeros((0, 8, 3), np.uint8))
-    missing = tmp_path / "missing.jpg"
-    finished = run_script(classifier.script, [empty, torn, array, missing, good], folder=tmp_path)
+    archive.write_bytes(b"PK\x03\x04torn")
+    unreadable = [empty, torn, array, archive, tmp_path / "missing.jpg"]
+    finished = run_script(classifier.script, [*unreadable, good], folder=tmp_path)
     assert finished.returncode == 1
     (answer,) = finished.stdout.splitlines()
     assert json.loads(answer)["file"] == str(good)
     errors = finished.stderr.splitlines()
-    for path in (empty, torn, array, missing):
+    for path in unreadable:
         assert any(line.startswith(f"error: {path}: ") for line in errors), path
     assert "Traceback" not in finished.stderr
 
@@ -92,6 +94,46 @@ def test_a_missing_file_is_one_line(classifier, tmp_path):
     finished = run_script(classifier.script, ["a.jpg", "--file", "none.onnx"], folder=tmp_path)
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: none.onnx does not exist. Fix: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--threads", "0"], "argument --threads: 0: expected at least 1"),
+        (["--threads", "100000"], "argument --threads: 100000: this machine has "),
+        (["--top", "-1"], "argument --top: -1: expected at least 1"),
+        (["--file", "broken.onnx"], "error: broken.onnx cannot be opened: "),
+        (["empty"], "empty: this folder has no image; expected files in .bmp .jpeg"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_wrong_arguments_are_one_line(arguments, problem, classifier, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.onnx").write_bytes(b"not a network")
+    named = [] if arguments == ["empty"] else pictures(tmp_path, 1)
+    done = run_script(classifier.script, [*named, *arguments], folder=tmp_path)
+    assert done.returncode != 0
+    assert problem in done.stderr.splitlines()[-1]
+    assert done.stdout == ""
+
+
+def test_images_of_a_folder_are_answered_in_order(classifier, tmp_path):
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    paths = sorted([*pictures(tmp_path / "images", 3), *pictures(tmp_path / "images" / "more", 1)])
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    done = run_script(classifier.script, [tmp_path / "images"], folder=tmp_path)
+    assert done.returncode == 0
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == list(map(str, paths))
+
+
+def test_masks_do_not_replace_images(tmp_path):
+    made = exported("onnx", "mobilenetv2", "segmentation", (64, 64), tmp_path)
+    image = next(path for path in pictures(tmp_path, 2) if path.suffix == ".png")
+    before = image.read_bytes()
+    done = run_script(made.script, [image, "--output", tmp_path], folder=tmp_path)
+    assert done.returncode == 1
+    assert "the mask would replace " in done.stderr
+    assert image.read_bytes() == before
 
 
 def test_masks_of_equal_names_do_not_overwrite_each_other(tmp_path):

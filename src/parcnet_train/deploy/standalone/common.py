@@ -23,6 +23,8 @@ Run = Callable[[Any], Arrays]
 About = Mapping[str, Any]
 # Ordinary images are gray or RGB; with four channels, only files that have as many are read.
 FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR, 4: cv2.IMREAD_UNCHANGED}
+# Of the files in folders; others can be named one by one.
+IMAGES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 Answer = Callable[[Run, Any, About, argparse.Namespace, str], dict[str, Any]]
 
 
@@ -36,7 +38,8 @@ def read_image(path: Path, channels: int) -> Any:
     content = path.read_bytes()
     image: Any = None
     if path.suffix == ".npy":
-        image = np.load(io.BytesIO(content)) if content else None
+        # np.load would also read archives and run pickled objects.
+        image = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     elif channels in FLAGS:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), FLAGS[channels]) if content else None
         if image is not None:
@@ -84,17 +87,24 @@ def as_input(pixels: Any, about: About) -> Any:
     return np.ascontiguousarray(batch)
 
 
+def positive(text: str) -> int:
+    """Return a number of at least 1 of the command line."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return number
+
+
 def arguments(about: About) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=f"Run {about['file']} on images and print one line of JSON for each."
     )
-    parser.add_argument("images", nargs="+", type=Path, help="image files")
+    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders")
     parser.add_argument("--file", type=Path, help="default: the file beside this script")
-    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--threads", type=positive, default=1, help="default: %(default)s")
     if about["task"] == "classification":
         parser.add_argument(
-            "--top", type=int, default=5, help="classes per image, default: %(default)s"
+            "--top", type=positive, default=5, help="classes per image, default: %(default)s"
         )
     if about["task"] == "detection":
         parser.add_argument(
@@ -107,7 +117,23 @@ def arguments(about: About) -> argparse.Namespace:
         parser.add_argument(
             "--output", type=Path, default=Path("masks"), help="folder, default: %(default)s"
         )
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.threads > (cores := os.cpu_count() or 1):
+        parser.error(f"argument --threads: {given.threads}: this machine has {cores} cores")
+    images = [image for path in given.images for image in images_in(path)]
+    if not images:
+        parser.error(
+            f"{given.images[0]}: this folder has no image; expected files in {' '.join(IMAGES)}"
+        )
+    given.images = images
+    return given
+
+
+def images_in(path: Path) -> list[Path]:
+    """Return the images below a folder, sorted; any other path is that of an image."""
+    if not path.is_dir():
+        return [path]
+    return sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGES)
 
 
 def main(open_file: Callable[[Path, int], Run], answer: Answer, about: About) -> None:
@@ -119,7 +145,11 @@ def main(open_file: Callable[[Path, int], Run], answer: Answer, about: About) ->
     file = given.file or Path(__file__).with_name(about["file"])
     if not file.is_file():
         sys.exit(f"error: {file} does not exist. Fix: copy it to this folder, or name it by --file")
-    run = open_file(file, given.threads)
+    try:
+        run = open_file(file, given.threads)
+    except Exception as error:  # each runtime has exceptions of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        sys.exit(f"error: {file} cannot be opened: {reason}. Fix: export it again, or copy it anew")
     unreadable, names = 0, set()
     for path in given.images:
         name, number = path.stem, 1

@@ -61,7 +61,16 @@ def classes_of_windows(run: Run, image: Any, about: About) -> Any:
 def mask_of(
     run: Run, image: Any, about: About, given: argparse.Namespace, name: str
 ) -> dict[str, Any]:
-    """Write the mask of an image, a PNG file of class indices, and return the classes' shares."""
+    """Write the mask of an image, a PNG file of class indices, and return the classes' shares.
+
+    Raises:
+        ValueError: If the mask would replace one of the images.
+    """
+    written = given.output / f"{name}.png"
+    if written.exists() and any(written.samefile(each) for each in given.images if each.exists()):
+        raise ValueError(
+            f"--output {given.output}: the mask would replace {written}. Fix: name another folder"
+        )
     if about["resize"] is None:
         mask = classes_of_windows(run, image, about)
     else:
@@ -70,7 +79,6 @@ def mask_of(
         covered = found[0][..., top : top + height, left : left + width]
         mask = enlarged(covered, image.shape[:2], about)
     given.output.mkdir(parents=True, exist_ok=True)
-    written = given.output / f"{name}.png"
     written.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
     counts = np.bincount(mask.ravel(), minlength=len(about["class_names"]))
     order = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
