@@ -38,6 +38,11 @@ ELSEWHERE = {
     "--help": "tests/test_cli.py",
     "input=-": "tests/actions/test_predict.py",
     "backbone.weights=library": "no network",
+    "export.format=litert": "tests/deploy/formats/, in .venv-runtimes",
+    "export.format=executorch": "tests/deploy/formats/, in .venv-runtimes",
+    "release.results=TEST_RUN": "tests/actions/release/",
+    "ckpt=release": "tests/actions/release/",
+    "backbone.pretrained=hf-hub:owner/name": "tests/actions/release/, from a cache",
     "ckpt=mobilevit_s.ckpt": "tests/conversion/test_convert.py, with a thousand classes",
     "trainer.max_epochs=0": "shown as faults",
     "backbone=parcnet_z": "shown as a fault",
@@ -166,12 +171,13 @@ def test_most_trainings_of_the_pages_run_here():
     assert len(RUN_HERE) > 35
 
 
-# Without examples of classes, and those that tests/timm_models/ runs.
+# Without examples of classes, those that tests/timm_models/ runs, and those for .venv-runtimes.
+ELSEWHERE_IN_PYTHON = re.compile(r"RUN/|hub|executorch")
 PYTHON = [
     block
     for page in PAGES
     for block in blocks(page)
-    if block.language == "python" and not block.title and not re.search(r"RUN/|hub", block.text)
+    if block.language == "python" and not block.title and not ELSEWHERE_IN_PYTHON.search(block.text)
 ]
 
 

@@ -58,7 +58,7 @@ def test_scripts_have_the_options_that_pages_name():
             if word.startswith("scripts/"):
                 options = {each for each in words[position:] if each.startswith("--")}
                 found.setdefault(word, set()).update(options)
-    assert found.keys() == {"scripts/convert_weights.py"}
+    assert "scripts/convert_weights.py" in found
     for script, options in found.items():
         done = subprocess.run(
             [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True
