@@ -101,6 +101,15 @@ def test_profile_reads_no_data_and_gives_no_warnings(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+def test_options_may_follow_overrides(call_here, tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: -1\n")
+    with pytest.raises(SystemExit) as caught:
+        call_here("action=check", f"--config-dir={tmp_path}", "experiment=mine")
+    assert caught.value.code == 2
+    assert "seed=-1" in capsys.readouterr().err
+
+
 def test_user_error_during_a_run_is_one_line(call_here, tmp_path, capsys):
     for split in ("train", "val"):
         for name in ("a", "b"):

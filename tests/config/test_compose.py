@@ -164,7 +164,7 @@ def test_experiment_without_its_package_line_is_told_so(text, tmp_path):
 
 
 def test_config_dir_that_does_not_exist_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"^--config-dir=\S+nowhere: there is no such folder$"):
+    with pytest.raises(ConfigError, match=r"^--config-dir=\S+nowhere: there is no such folder; "):
         running.configure([], config_dir=str(tmp_path / "nowhere"))
 
 

@@ -7,7 +7,6 @@ in `config/` do not import torch, so that `--help` and `--cfg` are fast.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError
 
 from parcnet_train.config.bounded import LACKING
+from parcnet_train.config.group_files import misread_files, not_yaml
 from parcnet_train.config.keys import value_of
 from parcnet_train.config.nearest import nearest
 from parcnet_train.config.overrides import (
@@ -60,20 +60,17 @@ _INSTALLED = Path(__file__).parents[1] / "conf"  # in a wheel
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "conf"
 SCHEMA = CONF / "schema" / "config.json"
 
-# Groups whose choices identify a run; they are stored in checkpoints and results.
-GROUPS = (
-    *("task", "backbone", "head", "data", "recipe", "trainer", "logger"),
-    *("experiment", "ablation", "debug", "sweep"),
-)
-
 GLOBAL = ("experiment", "ablation", "debug", "sweep")  # groups whose files set values of any group
+
+# Groups whose choices identify a run; they are stored in checkpoints and results.
+GROUPS = ("task", "backbone", "head", "data", "recipe", "trainer", "logger", *GLOBAL)
 
 RECORDED = ("choices", "overrides")  # stored in addition to the keys of a configuration
 
 NO_PLUGIN = "Could not find 'hydra/"  # in Hydra's message about a plugin that is not installed
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
 
-OPTIONAL = ("callbacks", "experiment", "ablation", "debug", "sweep")
+OPTIONAL = ("callbacks", *GLOBAL)
 # Groups with one choice per run; the other groups may have a list of choices.
 SINGLE = ("task", "backbone", "head", "data", "recipe", "trainer", "sweep")
 
@@ -95,11 +92,15 @@ def compose_config(
         ConfigError: If the configuration cannot be composed without the faulty overrides either.
     """
     if config_dir is not None and not Path(config_dir).expanduser().is_dir():
-        raise ConfigError(f"--config-dir={config_dir}: there is no such folder")
+        raise ConfigError(
+            f"--config-dir={config_dir}: there is no such folder; expected one with your own files "
+            "by group, as in FOLDER/experiment/NAME.yaml"
+        )
     paths = searchpath(overrides, config_dir)
     if config_dir is not None:
         overrides = [*overrides, *paths]
-    if misread := misread_files(paths):
+    folders = [each for override in overrides_of(paths) for each in override.value()]  # type: ignore[union-attr]  # of a list
+    if misread := misread_files(folders, GROUPS):
         raise ConfigError(misread)
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="parcnet_train"):
         parsed, faults = parse(overrides)
@@ -147,14 +148,6 @@ def compose_config(
             raise ConfigError([*faults, Fault("", reason)]) from error
 
 
-def not_yaml(error: MarkedYAMLError) -> str:
-    """Describe a config file that the YAML parser cannot read."""
-    mark = error.problem_mark or error.context_mark
-    where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
-    problem = " ".join(filter(None, (error.context, error.problem)))
-    return f"{where}: {problem}; expected YAML. Fix: correct the file"
-
-
 def schema_of_target(name: str) -> Mapping[str, Any] | None:
     """Return the schema of a `_target_` in `conf/`; None for any other one."""
     found: Mapping[str, Any] | None = read_schema(SCHEMA)["$defs"].get(name)
@@ -189,37 +182,6 @@ def as_meant(overrides: Sequence[Override], config: DictConfig) -> list[Override
         return fits(text, schema) and not fits(value, schema)
 
     return [at_home(meant(each, partial(wants_text, each.key_or_group))) for each in overrides]
-
-
-def misread_files(paths: Sequence[str]) -> list[Fault]:
-    """Return a fault for every config file of the user that Hydra would misread.
-
-    If a file begins with a byte order mark, Hydra ignores its first line, often `@package`.
-
-    Args:
-        paths: Overrides that name the folders.
-    """
-    faults = []
-    folders = [each for override in overrides_of(paths) for each in override.value()]  # type: ignore[union-attr]  # of a list
-    for folder in (str(each).removeprefix("file://") for each in folders):
-        files = {file for group in GROUPS for file in Path(folder).glob(f"{group}/**/*.yaml")}
-        for file in sorted(each for each in files if each.is_file()):
-            content = file.read_bytes()
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
-                faults.append(
-                    Fault(
-                        "",
-                        f"{file} is not in UTF-8. Fix: save it as UTF-8, without byte order mark",
-                    )
-                )
-            else:
-                if content.startswith(codecs.BOM_UTF8):
-                    faults.append(
-                        Fault("", f"{file} begins with a byte order mark. Fix: save it without one")
-                    )
-    return faults
 
 
 def is_option(options: Sequence[str], value: Any, text: Any) -> bool:

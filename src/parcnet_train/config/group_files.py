@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import re
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import MarkedYAMLError
+
+from parcnet_train.errors import Fault
 
 
 def files_of(conf: Path, group: str) -> list[Path]:
@@ -58,3 +63,42 @@ def summary_of(file: Path) -> str:
     lines = takewhile(lambda line: line.startswith("# "), file.read_text("utf-8").splitlines())
     words = [line[2:] for line in lines if not re.match(r"# (@package|yaml-language|  )", line)]
     return re.split(r"(?<=\.) (?=[A-Z])", " ".join(words))[0]
+
+
+def misread_files(folders: Iterable[Any], groups: Sequence[str]) -> list[Fault]:
+    """Return a fault for every config file of the user that Hydra would misread.
+
+    If a file begins with a byte order mark, Hydra ignores its first line, often `@package`.
+
+    Args:
+        folders: Folders of configs, with or without `file://`.
+        groups: Groups whose files are read.
+    """
+    faults = []
+    for folder in (str(each).removeprefix("file://") for each in folders):
+        files = {file for group in groups for file in Path(folder).glob(f"{group}/**/*.yaml")}
+        for file in sorted(each for each in files if each.is_file()):
+            content = file.read_bytes()
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                faults.append(
+                    Fault(
+                        "",
+                        f"{file} is not in UTF-8. Fix: save it as UTF-8, without byte order mark",
+                    )
+                )
+            else:
+                if content.startswith(codecs.BOM_UTF8):
+                    faults.append(
+                        Fault("", f"{file} begins with a byte order mark. Fix: save it without one")
+                    )
+    return faults
+
+
+def not_yaml(error: MarkedYAMLError) -> str:
+    """Describe a config file that the YAML parser cannot read."""
+    mark = error.problem_mark or error.context_mark
+    where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+    problem = " ".join(filter(None, (error.context, error.problem)))
+    return f"{where}: {problem}; expected YAML. Fix: correct the file"
