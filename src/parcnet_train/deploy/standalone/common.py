@@ -95,7 +95,7 @@ def positive(text: str) -> int:
 
 
 def arguments(about: About) -> argparse.Namespace:
-    """Parse the command line."""
+    """Parse the command line; `sources` has the images' absolute paths."""
     parser = argparse.ArgumentParser(
         description=f"Run {about['file']} on images and print one line of JSON for each."
     )
@@ -125,7 +125,7 @@ def arguments(about: About) -> argparse.Namespace:
         parser.error(
             f"{given.images[0]}: this folder has no image; expected files in {' '.join(IMAGES)}"
         )
-    given.images = images
+    given.images, given.sources = images, {image.resolve() for image in images}
     return given
 
 
@@ -148,8 +148,10 @@ def main(open_file: Callable[[Path, int], Run], answer: Answer, about: About) ->
     try:
         run = open_file(file, given.threads)
     except Exception as error:  # each runtime has exceptions of its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        sys.exit(f"error: {file} cannot be opened: {reason}. Fix: export it again, or copy it anew")
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        sys.exit(
+            f"error: {file} cannot be opened: {reason}. Fix: copy it again, or export it again"
+        )
     unreadable, names = 0, set()
     for path in given.images:
         name, number = path.stem, 1

@@ -67,7 +67,7 @@ def mask_of(
         ValueError: If the mask would replace one of the images.
     """
     written = given.output / f"{name}.png"
-    if written.exists() and any(written.samefile(each) for each in given.images if each.exists()):
+    if written.resolve() in given.sources:
         raise ValueError(
             f"--output {given.output}: the mask would replace {written}. Fix: name another folder"
         )
