@@ -8,6 +8,7 @@ import hydra
 from hydra._internal.utils import get_args_parser, run_and_report
 
 from parcnet_train.actions.command import run_command, run_job, start
+from parcnet_train.compat.garbage import collection
 from parcnet_train.config.compose import CONF
 from parcnet_train.distributed.processes import SWEEP, follow_launcher
 from parcnet_train.distributed.user_errors import user_errors
@@ -19,6 +20,7 @@ FINDINGS = 1  # exit code of a check that finds something that a training would 
 
 def main() -> None:
     """Run one action, or several with `-m`; exit with 2 and one line per user error."""
+    collection.pause()
     register_resolvers()
     is_job = follow_launcher(SWEEP)
     is_checked = follow_launcher()  # by the launcher of the processes of one run
@@ -43,7 +45,10 @@ def main() -> None:
             if isinstance(found, dict) and found.get("action") == "check" and found["warnings"]:
                 sys.exit(FINDINGS)
 
-    run_and_report(run)  # cuts Hydra's own frames from a traceback
+    try:
+        run_and_report(run)  # cuts Hydra's own frames from a traceback
+    finally:
+        collection.resume()  # what exists now need not be collected before the process ends
 
 
 if __name__ == "__main__":

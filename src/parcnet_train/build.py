@@ -41,6 +41,7 @@ from parcnet_train.callbacks.steps import (
 )
 from parcnet_train.checkpoints.checkpoints import PRETRAINED, NetworkSpec
 from parcnet_train.checkpoints.reading import read_checkpoint
+from parcnet_train.compat.deferred import DYNAMO, stand_ins
 from parcnet_train.compat.malloc import keep_freed_memory
 from parcnet_train.config.sections import (
     IMPLIED,
@@ -90,8 +91,12 @@ def make(config: Config, **arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Build modules without values inside this context; it takes no time and no memory."""
-    with torch.device("meta"):
+    """Build modules without values inside this context; it takes no time and no memory.
+
+    On this device torch computes shapes with Python functions that it keeps from being compiled,
+    for which alone it would import its compiler.
+    """
+    with stand_ins(DYNAMO), torch.device("meta"):
         yield
 
 

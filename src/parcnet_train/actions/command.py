@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from parcnet_train.actions.check import OURS, check_jobs, refuse_faults
+from parcnet_train.compat.garbage import collection
 from parcnet_train.config.compose import (
     CONF,
     PlainConfig,
@@ -102,6 +103,7 @@ def run_command(
         is_here = launcher == "basic" or not is_sweep
         refuse_faults(plain, faults, is_here, reads_files=not is_check)
     if not is_sweep and not ACTIONS[plain.values["action"]].recorded:
+        collection.resume()
         return act(plain.values)
     refuse_unwritable(config, is_sweep)
     work: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -135,6 +137,7 @@ def start(overrides: Sequence[str], config_dir: str | None = None, is_sweep: boo
     Raises:
         UserError: For everything that a user can fix.
     """
+    collection.resume()
     version.setbase("1.3")
     paths = create_config_search_path(str(CONF))
     if config_dir is not None:

@@ -66,8 +66,8 @@ def wrong_network(config: Config) -> Iterator[Fault]:
         )
         return
     try:
-        with torch.no_grad():
-            model(torch.empty(1, model.in_channels, *lengths, device="meta"))
+        with torch.no_grad(), meta_device():
+            model(torch.empty(1, model.in_channels, *lengths))
     except Exception as error:  # whatever a network raises here is about shapes
         yield Fault("backbone", f"backbone, head at {show(key, size)}: {first_line(error)}")
     yield from wrong_scales(config, stride, only)

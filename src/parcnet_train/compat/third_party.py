@@ -4,6 +4,7 @@
   for which no such binary exists, `import torchvision` therefore fails, and torchmetrics with it.
   If the binary is missing, both operators are defined just before torchvision is imported.
 - albumentations checks for updates over the network when it is imported.
+- Some packages import others that take seconds and are rarely used (`compat/deferred.py`).
 - Lightning warns about things that a user of this package can neither cause nor fix.
 """
 
@@ -18,9 +19,11 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from parcnet_train.compat.deferred import DeferImports
+
 
 def prepare() -> None:
-    """Prepare torchvision, albumentations and Lightning, without importing them or torch."""
+    """Prepare third-party packages, without importing them or torch."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     # https://github.com/Lightning-AI/pytorch-lightning/issues/21326
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
@@ -36,6 +39,7 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of train")
     # Metrics are the same in all processes when they are logged.
     warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\(.*sync_dist=True")
+    sys.meta_path.insert(0, DeferImports())
     if "torchvision" not in sys.modules:
         sys.meta_path.insert(0, BeforeTorchvision())
 
