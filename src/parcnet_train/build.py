@@ -20,6 +20,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
 from torch import nn
 from torch.optim import Optimizer
 
@@ -179,8 +180,11 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 def benchmarked_size(config: Config) -> tuple[str, int | list[int]]:
     """Return the key and the value of the size of a benchmark's images.
 
-    Without one it is that of the checkpoint, or else the paper's 256 pixels.
+    Without one it is that of the checkpoint, or else the paper's 256 pixels. A plan is about the
+    images of the training.
     """
+    if config["benchmark"]["target"] == "plan":
+        return "recipe.image_size", config["recipe"]["image_size"]
     size = config["benchmark"]["image_size"]
     if size is None and config["ckpt"] is not None:
         return "recipe.image_size", config["recipe"]["image_size"]
@@ -365,6 +369,7 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
     epochs: int | None = None,
+    profiler: Profiler | None = None,
 ) -> pl.Trainer:
     """Build the Trainer of a training or an evaluation.
 
@@ -373,6 +378,7 @@ def build_trainer(
         callbacks: Callbacks of the run.
         loggers: None for an evaluation.
         epochs: Number of epochs; None for an evaluation.
+        profiler: Profiler, in place of `trainer.profiler`.
     """
     settings = {name: each for name, each in config["trainer"].items() if name not in SCHEDULED}
     settings["max_epochs"] = epochs
@@ -385,6 +391,7 @@ def build_trainer(
     settings["devices"], processes = devices_of(config), world_size(config)
     if processes == 1:
         settings["strategy"] = "auto"
+    own = {} if profiler is None else {"profiler": profiler}
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bar = ProgressBar(settings["log_every_n_steps"]) if in_terminal else EveryMinute()
@@ -399,6 +406,7 @@ def build_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,  # our samplers shard by themselves
         num_sanity_val_steps=0,
+        **own,
     )
     leave_signals(trainer)
     return trainer

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, LambdaCallback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import Profiler
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -78,11 +79,12 @@ from parcnet_train.version import __version__
 log = logging.getLogger(__name__)
 
 
-def fit(config: Config) -> Results:
+def fit(config: Config, profiler: Profiler | None = None) -> Results:
     """Train, evaluate the best checkpoint, and write `results.json` and `report.html`.
 
     Args:
         config: The whole configuration as plain values, with `choices`: the chosen configs.
+        profiler: Profiler of the training, in place of `trainer.profiler`.
 
     Returns:
         What `results.json` holds.
@@ -122,7 +124,7 @@ def fit(config: Config) -> Results:
         start_again(output, () if resumed is None else (FIRST_BATCHES,))
     loggers, quality = build_loggers(config), quality_of(task)
     with provenance:
-        last = train(config, data, task, epochs, resumed, provenance, loggers)
+        last = train(config, data, task, epochs, resumed, provenance, loggers, profiler)
         results = {
             **describe(config, task, data),
             **evaluate(config, task, data, best_or_last(output), quality),
@@ -167,6 +169,7 @@ def train(
     resumed: Path | None,
     provenance: Provenance,
     loggers: Sequence[Logger],
+    profiler: Profiler | None = None,
 ) -> Results:
     """Train to the last epoch; if the training is stopped, save it and end this process.
 
@@ -178,6 +181,7 @@ def train(
         resumed: Checkpoint that the training resumes from; None for a new training.
         provenance: Record that takes the data once they are listed.
         loggers: Loggers of the run.
+        profiler: Profiler of the training.
 
     Returns:
         What `results.json` says of the training.
@@ -196,7 +200,7 @@ def train(
     callbacks = [*build_callbacks(config, task, contents), listed]
     if pictures := getattr(task, "pictures", 0):
         callbacks.append(FirstBatches(output, min(pictures, MOST_IMAGES)))
-    trainer = build_trainer(config, callbacks, loggers, epochs)
+    trainer = build_trainer(config, callbacks, loggers, epochs, profiler)
     try:
         # Log lines go above the progress bar, not through it.
         with refusals(), logging_redirect_tqdm(), warnings.catch_warnings():

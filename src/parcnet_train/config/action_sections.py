@@ -18,6 +18,7 @@ from parcnet_train.bounds import (
     Percentile,
     Pixels,
     Port,
+    Positive,
     Share,
     Text,
     Words,
@@ -93,6 +94,8 @@ class Benchmark:
         iterations: Number of inferences of each network (latency by the paper's protocol).
         compile: Whether train_step is also timed under torch.compile.
         teacher: Backbone of the teacher (distillation).
+        bandwidth: Gigabytes per second that a device sends and receives, for the time with several
+            devices (plan).
     """
 
     target: Literal[
@@ -104,6 +107,7 @@ class Benchmark:
         "evaluation",
         "distillation",
         "latency",
+        "plan",
     ]
     repeats: Count
     batch_size: BatchSize
@@ -123,6 +127,7 @@ class Benchmark:
     iterations: Count
     compile: bool
     teacher: Text
+    bandwidth: Positive
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def times_data(section: Section | None) -> bool:
     """Return whether a benchmark reads data."""
     if section is None:
         return False
-    return section.get("target") in ("loader", "overhead") or times_images(section)
+    return section.get("target") in ("loader", "overhead", "plan") or times_images(section)
 
 
 def times_images(section: Section) -> bool:

@@ -12,6 +12,7 @@ import torch
 
 from parcnet_train.actions.benchmark.latency import composed, latencies
 from parcnet_train.actions.benchmark.mlperf import streams
+from parcnet_train.actions.benchmark.plan import plans
 from parcnet_train.actions.results import Results, about
 from parcnet_train.benchmarks import (
     detection,
@@ -70,6 +71,7 @@ def benchmark(config: Config) -> Results:
         "detection": partial(detectors, config, device),
         "evaluation": partial(evaluators, settings),
         "distillation": partial(teachers, config, device),
+        "plan": partial(plans, config, device),
         "latency": partial(streams if is_stream else latencies, config),
     }
     results = {
