@@ -176,9 +176,10 @@ def print_limits(limits: Limits, memory: Memory, reading: Reading) -> None:
             f"memory: {memory.peak / 2**30:.1f} GiB at the peak, {memory.total / 2**30:.1f} GiB in "
             f"all ({1 - memory.peak / memory.total:.0%} free)"
         )
-    readers = counted(reading.workers, "loader process", "es") if reading.workers else "no process"
+    count = reading.workers
+    readers = counted(count, "process", "es") if count else "the process of the training"
     print(
-        f"loader: {reading.images_per_second:,.0f} images/s with {readers} beside the training's, "
-        f"if nothing else runs; the device takes {reading.device:,.0f}, which data.num_workers="
-        f"{reading.needed} would feed"
+        f"loader: {reading.images_per_second:,.0f} images/s in {readers}, if nothing else runs; "
+        f"the device takes {reading.device:,.0f}, "
+        f"for which data.num_workers={reading.needed} is enough"
     )
