@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all check format schema docs install install-dev runtimes clean
+.PHONY: train test test-all bench bench-gpu check format schema docs install install-dev runtimes clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -15,6 +15,12 @@ test: install-dev  ## run the tests that CI runs
 test-all: install-dev runtimes  ## also run the slow tests, and in .venv-runtimes those of its runtimes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes"
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
+
+bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and write docs/benchmarks.md
+	$(BIN)/python scripts/bench.py build/bench --write docs/benchmarks.md $(ARGS)
+
+bench-gpu: install-dev  ## time the training step on this GPU, in less than 12 minutes
+	$(BIN)/python scripts/bench.py build/bench --gpu --write docs/benchmarks.md $(ARGS)
 
 check: install-dev  ## format, lint, type check
 	$(BIN)/ruff format --check .

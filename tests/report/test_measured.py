@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from parcnet_train.errors import DataError
 from parcnet_train.report.measured import replace_part
@@ -45,3 +46,52 @@ def test_the_page_has_the_parts_of_the_latencies():
     parts = runpy.run_path(str(ROOT / "scripts" / "measure_latency.py"))["PARTS"]
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert [part for part in parts if f"<!-- {part}: begin -->\n" not in page] == []
+
+
+def test_the_page_has_the_parts_of_make_bench():
+    found = runpy.run_path(str(ROOT / "scripts" / "bench.py"))
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    for part in (*found["PARTS"], *found["GPU_PARTS"]):
+        assert f"<!-- bench {part}: begin -->\n" in page
+
+
+def test_make_bench_compares_the_step_with_that_of_timm():
+    steps = runpy.run_path(str(ROOT / "scripts" / "bench.py"))["steps"]
+    run = {
+        "hardware/device": "cpu",
+        "hardware/cpu": "Processor",
+        "hardware/threads": 2,
+        "torch_version": "2",
+        "python_version": "3",
+        "repeats": 5,
+        "batch_size": 16,
+        "image_size": [256, 256],
+    }
+    times = {
+        "parcnet_s_convolution/nchw/float32/system_memory": 8000.0,
+        "parcnet_s/nchw/float32": 2000.0,
+        "timm.mobilevit_s/nchw/float32": 3000.0,
+    }
+    for variant, time in times.items():
+        for end in ("milliseconds", "milliseconds_min", "milliseconds_max"):
+            run[f"train_step/{variant}/{end}"] = time
+        run[f"train_step/{variant}/ratio"] = 8000.0 / time
+    rows = [line.split(" | ") for line in steps([run]) if line.startswith("| ")][1:]
+    assert [row[-2:] for row in rows] == [
+        ["1.00x", " |"],
+        ["4.00x", "1.50x |"],
+        ["2.67x", "1.00x |"],
+    ]
+
+
+def test_make_bench_cuts_photos_of_one_size(tmp_path):
+    found = runpy.run_path(str(ROOT / "scripts" / "bench.py"))
+    found["make_photos"](tmp_path, count=2)
+    files = sorted(tmp_path.glob("*/*/*.jpg"))
+    assert [str(each.relative_to(tmp_path)) for each in files] == [
+        "train/class_0/0.jpg",
+        "train/class_1/1.jpg",
+        "val/class_0/0.jpg",
+        "val/class_1/1.jpg",
+    ]
+    assert {Image.open(each).size for each in files} == {found["PHOTO_SIZE"]}
