@@ -6,6 +6,8 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 import running
 from parcnet_train.build import (
+    build_model,
+    build_optimizer,
     build_trainer,
     epochs_of,
     max_epochs,
@@ -114,3 +116,18 @@ def test_lightning_gets_rank_from_slurm_and_leaves_signals_to_callbacks(monkeypa
     # Lightning requires this variable; `check` verifies the number of tasks per machine.
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
     cluster_environment(4).validate_settings(num_devices=2, num_nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fused"),
+    [
+        ((), True),
+        (("recipe.gradient_clip=1.0",), None),  # Lightning cannot clip with such a step
+        (("+recipe.optimizer.foreach=true",), None),
+        (("+recipe.optimizer.fused=false",), False),
+    ],
+)
+def test_step_of_adamw_is_one_kernel_on_cpus(overrides, fused):
+    config = configured(*running.TINY, *overrides)
+    optimizer = build_optimizer(config, build_model(config, 10))
+    assert optimizer.defaults["fused"] is fused

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from omegaconf import DictConfig
+
 from parcnet_train.check.quick import wrong_action
 from parcnet_train.config.compose import (
     PlainConfig,
@@ -66,7 +68,7 @@ def check_jobs(
     overrides: Sequence[str],
     config_dir: str | None,
     is_sweep: bool,
-    hydra_config: Any,
+    first: DictConfig,
     faults: Sequence[Fault],
 ) -> dict[str, Any]:
     """Check every configuration of a command, and print how many there are.
@@ -75,8 +77,8 @@ def check_jobs(
         overrides: Overrides of the command.
         config_dir: Folder of your own configs beside the package's.
         is_sweep: Whether the command runs several configurations.
-        hydra_config: The `hydra` node of the first of them.
-        faults: Faults that were found before.
+        first: The first of them, with its `hydra` node.
+        faults: Faults that were found before, in the first one or the command.
 
     Returns:
         `configurations`: the number of those that were checked.
@@ -84,14 +86,15 @@ def check_jobs(
     Raises:
         ConfigError: If any of them has a fault.
     """
-    launcher = hydra_config.runtime.choices["hydra/launcher"]
+    launcher = first.hydra.runtime.choices["hydra/launcher"]
     is_here = not is_sweep or launcher in ("basic", OURS)
-    jobs = jobs_of(is_sweep, overrides, hydra_config, config_dir)
+    jobs = jobs_of(is_sweep, overrides, first.hydra, config_dir)
     found: dict[Fault, list[str]] = {}  # names of the jobs with each fault
     seen: list[Any] = []  # data whose files were read
     for name, of_job in jobs.overrides.items():
         try:
-            config, wrong = compose_config(of_job, config_dir)
+            is_composed = jobs.count == 1
+            config, wrong = (first, faults) if is_composed else compose_config(of_job, config_dir)
             plain = to_plain(config, choices(config.hydra))
             data = {**plain.values.get("data", {}), "seed": None}
             if data in seen and plain.values["check"]["data"] == "full":

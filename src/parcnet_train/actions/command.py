@@ -92,7 +92,7 @@ def run_command(
     is_check = plain.values["action"] == "check"
     several = is_sweep or bool(sweeps(overrides))
     if is_check and (several or not examines(plain.values.get("check"))):
-        return check_jobs(overrides, config_dir, is_sweep, config.hydra, faults)
+        return check_jobs(overrides, config_dir, is_sweep, config, faults)
     if not is_sweep:
         faults += sweeps(overrides)
     if is_sweep and launcher == OURS:

@@ -147,8 +147,12 @@ def bare_step(
 
 
 def results_of(timings: dict[str, dict[str, Timing]]) -> Iterator[tuple[str, float]]:
-    """Yield the entries of `results.json`; `ratio` is bare time over the framework's."""
+    """Yield the entries of `results.json`.
+
+    `ratio` is bare time over the framework's: the median of those of neighboring steps.
+    """
     for name, pair in timings.items():
         for variant, timing in pair.items():
-            for key, value in timing.results(pair[BARE]).items():
+            ratio = pair[BARE].relative_to(timing)
+            for key, value in {**timing.results(pair[BARE]), "ratio": ratio}.items():
                 yield f"overhead/{name}/{variant}/{key}", value

@@ -1,10 +1,11 @@
 """Defer imports of other packages that take long and that most processes never use.
 
 Some modules import a slow package for a single name, which they use in rare cases: torchvision's
-`roi_align` and three modules of Lightning need `torch._dynamo` for compiled modules, and
-torchmetrics adds a name to `scipy.signal` for one audio metric. Each of them gets a stand-in, which
-imports the package when the name is called. This is written by hand since
-`importlib.util.LazyLoader` cannot defer `from package import name`.
+`roi_align` and three modules of Lightning need `torch._dynamo` for compiled modules, torchmetrics
+adds a name to `scipy.signal` for one audio metric, and one transform of albumentations computes
+with `scipy.special`. Each of them gets a stand-in, which imports the package when the name is
+called. This is written by hand since `importlib.util.LazyLoader` cannot defer `from package import
+name`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ DEFERRED: Mapping[str, Sequence[str]] = {
     "pytorch_lightning.utilities.compile": DYNAMO,
     "pytorch_lightning.trainer.connectors.logger_connector.result": DYNAMO,
     "torchmetrics": ("scipy.signal",),
+    "albumentations.augmentations.pixel.transforms": ("scipy.special",),
 }
 
 

@@ -94,7 +94,7 @@ def print_overheads(title: str, pairs: Mapping[str, Mapping[str, Timing]]) -> No
     for heading in ("framework", "bare loop", "extra time"):
         table.add_column(heading, no_wrap=True)
     for name, (bare, trained) in ((name, tuple(pair.values())) for name, pair in pairs.items()):
-        more = f"{100 * (trained.median / bare.median - 1):+.1f} %"
+        more = f"{100 * (trained.relative_to(bare) - 1):+.1f} %"
         table.add_row(f"{name} {trained.words(bare)}", bare.words(bare), more)
     wide_console(WIDTH).print(table)
 
