@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all bench bench-gpu check format schema docs install install-dev runtimes clean
+.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -21,6 +21,9 @@ bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and
 
 bench-gpu: install-dev  ## time the training step on this GPU, in less than 12 minutes
 	$(BIN)/python scripts/bench.py build/bench --gpu --write docs/benchmarks.md $(ARGS)
+
+results: install-dev  ## write docs/results and its summary in the README from docs/results/runs
+	$(BIN)/python scripts/write_results.py docs/results/runs
 
 check: install-dev  ## format, lint, type check
 	$(BIN)/ruff format --check .

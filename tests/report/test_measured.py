@@ -97,3 +97,20 @@ def test_make_bench_cuts_photos_of_one_size(tmp_path):
     for each in files:
         with Image.open(each) as photo:
             assert photo.size == found["PHOTO_SIZE"]
+
+
+def test_differences_that_exclude_zero_are_bold():
+    difference = runpy.run_path(str(ROOT / "scripts" / "write_results.py"))["difference"]
+    line = {"difference": "1.0", "difference_low": "0.25", "difference_high": "1.75"}
+    assert difference(line) == "**+1.00 [+0.25, +1.75]**"
+    assert difference({**line, "difference_low": "-0.25"}) == "+1.00 [-0.25, +1.75]"
+    assert difference({**line, "difference_low": ""}) == "+1.00"
+    assert difference({**line, "difference": ""}) == ""
+
+
+def test_every_row_of_the_protocol_has_a_name():
+    found = runpy.run_path(str(ROOT / "scripts" / "write_results.py"))
+    rows = {file.stem for file in (ROOT / "conf" / "ablation").glob("proof_*.yaml")}
+    assert rows == set(found["NAMES"])
+    page = (ROOT / "docs" / "results" / "index.md").read_text("utf-8")
+    assert [name for name in found["SETS"] if f"<!-- {name}: begin -->\n" not in page] == []

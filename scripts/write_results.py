@@ -1,0 +1,281 @@
+"""Write our results on CIFAR-10, BCCD and CamVid into their pages: figures are never typed.
+
+Every set below RUNS (docs/results/protocol.md) is compared with `action=compare`; the tables, the
+figures and the summary of the README come from those comparisons and from the files of the runs:
+
+    python scripts/write_results.py docs/results/runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from textwrap import wrap
+from typing import Any
+
+from matplotlib.figure import Figure
+
+import parcnet_train
+from parcnet_train.files import write_whole
+from parcnet_train.pages.figures import styled
+from parcnet_train.report.measured import replace_part
+from parcnet_train.report.paper.tables import TABLE_2
+from parcnet_train.runs.directories import OUTCOME, RESULTS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results" / "index.md"
+README = ROOT / "README.md"
+WIDTH = 115  # characters of a line of prose
+PREFIX = "proof_"  # of our ablations
+BASELINES = {"proof_mobilevit_xs": "MobileViT-XS", "proof_parcnet_xs": "ParC-Net-XS"}
+
+# Our rows, and what they are.
+NAMES = {
+    "proof_mobilevit_xs": "MobileViT-XS",
+    "proof_parcnet_xs": "ParC-Net-XS",
+    "proof_no_position_embedding": "ParC-Net-XS without position embedding",
+    "proof_no_channel_attention": "ParC-Net-XS without channel attention",
+    "proof_big_kernel": "ParC-Net-XS with kernels of half the length",
+    "proof_resnext_block": "ParC-Net-XS with the ResNeXt block",
+    "proof_pretrained": "ParC-Net-XS from CIFAR-10's weights",
+    "proof_mobilenetv2": "MobileNetV2",
+}
+
+
+@dataclass(frozen=True)
+class Set:
+    """A data set of the protocol.
+
+    Attributes:
+        title: Its name.
+        metric: Name of its metric in words.
+        split: Split that the metric is of.
+        paper_set: Data set of the paper for this task.
+        paper: Row of the paper's Table 2 that each of our rows corresponds to.
+    """
+
+    title: str
+    metric: str
+    split: str
+    paper_set: str
+    paper: Mapping[str, int]
+
+
+SETS = {
+    "cifar10": Set(
+        "CIFAR-10",
+        "top-1",
+        "test set",
+        "ImageNet",
+        {
+            "proof_mobilevit_xs": 1,
+            "proof_parcnet_xs": 7,
+            "proof_no_position_embedding": 6,
+            "proof_no_channel_attention": 5,
+            "proof_big_kernel": 3,
+            "proof_resnext_block": 4,
+        },
+    ),
+    "bccd": Set(
+        "BCCD",
+        "AP",
+        "validation set",
+        "COCO",
+        {"proof_mobilevit_xs": 8, "proof_parcnet_xs": 10, "proof_no_position_embedding": 9},
+    ),
+    "camvid": Set(
+        "CamVid",
+        "mIoU",
+        "validation set",
+        "VOC",
+        {"proof_mobilevit_xs": 11, "proof_parcnet_xs": 13, "proof_no_position_embedding": 12},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows of a set.
+
+    Attributes:
+        rows: Line of `table.csv` for each ablation.
+        differences: The same, with the differences to each baseline.
+        runs: Results of all finished runs.
+        failed: Names of the runs that failed.
+    """
+
+    rows: Mapping[str, Mapping[str, str]]
+    differences: Mapping[str, Mapping[str, Mapping[str, str]]]
+    runs: Sequence[Mapping[str, Any]]
+    failed: Sequence[str]
+
+
+def main() -> None:
+    """Compare the runs of every set, and write the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with a folder of each set")
+    arguments = parser.parse_args()
+    found = {name: compare(arguments.runs / name) for name in SETS}
+    for name, comparison in found.items():
+        text = "\n".join(lines_of(SETS[name], comparison))
+        print(text)
+        replace_part(PAGE, name, text)
+        if comparison.rows:
+            write_whole(PAGE.parent / f"{name}.svg", draw(SETS[name], comparison))
+    replace_part(README, "results", "\n".join(summary(found)))
+
+
+def compare(folder: Path) -> Comparison:
+    """Compare the runs of a set with both baselines.
+
+    Args:
+        folder: Folder of the runs, which may be missing.
+    """
+    files = sorted(folder.rglob(RESULTS))
+    runs = [json.loads(each.read_text()) for each in files]
+    failed = [
+        each.parent.name
+        for each in sorted(folder.rglob(OUTCOME))
+        if json.loads(each.read_text()).get("status") == "failed"
+    ]
+    differences = {}
+    for baseline in BASELINES:
+        if any(run["ablation"] == baseline for run in runs):
+            differences[baseline] = table_of(folder, baseline)
+    rows = next(iter(differences.values()), {})
+    return Comparison(rows, differences, runs, failed)
+
+
+def table_of(folder: Path, baseline: str) -> dict[str, dict[str, str]]:
+    """Return the lines of `table.csv` of a comparison, by ablation."""
+    with tempfile.TemporaryDirectory() as output, contextlib.redirect_stdout(io.StringIO()):
+        parcnet_train.run(
+            "action=compare",
+            f"report.runs={folder}",
+            f"report.baseline={baseline}",
+            f"hydra.run.dir={output}",
+        )
+        lines = list(csv.DictReader(io.StringIO((Path(output) / "table.csv").read_text())))
+    return {ablation_of(line["name"]): line for line in lines}
+
+
+def ablation_of(name: str) -> str:
+    """Return the ablation of a group of runs, from its choices."""
+    choices = dict(each.partition("=")[::2] for each in name.split())
+    return choices["ablation"]
+
+
+def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
+    """Yield the part of a page about a set."""
+    if not comparison.rows:
+        yield "Not run."
+        return
+    titles = [f"- {BASELINES[each]}" for each in comparison.differences]
+    yield f"| row | paper's row | {of_set.metric} | n | {' | '.join(titles)} |"
+    yield f"|---|---:|---:|---:|{'---:|' * len(titles)}"
+    for ablation in ordered(comparison.rows):
+        row = comparison.rows[ablation]
+        cells = [
+            NAMES[ablation],
+            str(of_set.paper.get(ablation, "")),
+            f"{float(row['metric_mean']):.2f} ± {spread(row)}",
+            row["n"],
+            *(difference(lines[ablation]) for lines in comparison.differences.values()),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield from wrap(
+        f"{of_set.metric} in percent on the {of_set.split}, mean and standard deviation over n "
+        "seeds. Differences in points: mean over the seeds that both rows have, with Student's "
+        "paired interval of 95 %. In bold: the interval does not include 0.",
+        WIDTH,
+    )
+    yield ""
+    hours = sum(run["seconds"] for run in comparison.runs) / 3600
+    yield from wrap(
+        f"{len(comparison.runs)} runs, {hours:.1f} core-hours. Failed: "
+        f"{', '.join(comparison.failed) or 'none'}.",
+        WIDTH,
+    )
+
+
+def ordered(rows: Mapping[str, Any]) -> list[str]:
+    """Return the ablations in the order of `NAMES`."""
+    return [name for name in NAMES if name in rows]
+
+
+def spread(row: Mapping[str, str]) -> str:
+    """Return a standard deviation; a single run has none."""
+    return f"{float(row['metric_std']):.2f}" if row["metric_std"] else "unknown"
+
+
+def difference(row: Mapping[str, str]) -> str:
+    """Return a difference to the baseline with its interval, bold if it excludes zero."""
+    if not row["difference"]:
+        return ""
+    value = f"{float(row['difference']):+.2f}"
+    if not row["difference_low"]:
+        return value
+    low, high = float(row["difference_low"]), float(row["difference_high"])
+    text = f"{value} [{low:+.2f}, {high:+.2f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+@styled
+def draw(of_set: Set, comparison: Comparison) -> bytes:
+    """Draw the metric of every run, and its mean, as SVG."""
+    names = ordered(comparison.rows)
+    figure = Figure(figsize=(7.2, 0.42 * len(names) + 0.8), layout="constrained")
+    axes = figure.subplots()
+    for place, name in enumerate(names):
+        values = [100 * run[run["monitor"]] for run in comparison.runs if run["ablation"] == name]
+        axes.plot(values, [place] * len(values), "o", color="C0", alpha=0.55, markersize=5)
+        axes.plot([mean(values)], [place], "|", color="C1", markersize=16, markeredgewidth=2)
+    axes.set_yticks(range(len(names)), [NAMES[name] for name in names])
+    axes.invert_yaxis()
+    axes.margins(y=0.1)
+    axes.set_xlabel(f"{of_set.title}: {of_set.metric} in percent; dots: seeds, bars: means")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="white")
+    return stream.getvalue()
+
+
+def summary(found: Mapping[str, Comparison]) -> Iterator[str]:
+    """Yield the README's table: differences in the paper and here."""
+    yield "| difference, in points | the paper, size S | here, size XS |"
+    yield "|---|---:|---:|"
+    for name, comparison in found.items():
+        of_set = SETS[name]
+        for first, second in (
+            ("proof_parcnet_xs", "proof_mobilevit_xs"),
+            ("proof_no_position_embedding", "proof_parcnet_xs"),
+        ):
+            words = (
+                "ParC-Net minus MobileViT"
+                if second == "proof_mobilevit_xs"
+                else "ParC-Net without position embedding minus ParC-Net"
+            )
+            paper = metric_of(of_set.paper[first]) - metric_of(of_set.paper[second])
+            ours = comparison.differences.get(second, {}).get(first)
+            cell = "not run" if ours is None else difference(ours)
+            yield (
+                f"| {of_set.metric}: {words} | {paper:+.2f} ({of_set.paper_set}) "
+                f"| {cell} ({of_set.title}) |"
+            )
+
+
+def metric_of(number: int) -> float:
+    """Return the metric of a row of the paper's Table 2, in percent."""
+    return next(row.metric for row in TABLE_2 if row.number == number)
+
+
+if __name__ == "__main__":
+    main()
