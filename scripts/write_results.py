@@ -28,7 +28,7 @@ from parcnet_train.files import write_whole
 from parcnet_train.pages.figures import styled
 from parcnet_train.report.measured import replace_part
 from parcnet_train.report.paper.tables import TABLE_2
-from parcnet_train.runs.directories import OUTCOME, RESULTS
+from parcnet_train.runs.directories import OUTCOME, PROVENANCE, RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results" / "index.md"
@@ -109,12 +109,14 @@ class Comparison:
         rows: Line of `table.csv` for each ablation.
         differences: The same, with the differences to each baseline.
         runs: Results of all finished runs.
+        hours: Processor time of all runs, in hours.
         failed: Names of the runs that failed.
     """
 
     rows: Mapping[str, Mapping[str, str]]
     differences: Mapping[str, Mapping[str, Mapping[str, str]]]
     runs: Sequence[Mapping[str, Any]]
+    hours: float
     failed: Sequence[str]
 
 
@@ -151,7 +153,14 @@ def compare(folder: Path) -> Comparison:
         if any(run["ablation"] == baseline for run in runs):
             differences[baseline] = table_of(folder, baseline)
     rows = next(iter(differences.values()), {})
-    return Comparison(rows, differences, runs, failed)
+    return Comparison(rows, differences, runs, hours_of(folder), failed)
+
+
+def hours_of(folder: Path) -> float:
+    """Return the processor time of all runs in hours, of every session that came to an end."""
+    provenances = [json.loads(each.read_text()) for each in sorted(folder.rglob(PROVENANCE))]
+    sessions = (each for provenance in provenances for each in provenance["sessions"])
+    return sum(each.get("cpu_seconds") or 0.0 for each in sessions) / 3600
 
 
 def table_of(folder: Path, baseline: str) -> dict[str, dict[str, str]]:
@@ -199,9 +208,8 @@ def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
         WIDTH,
     )
     yield ""
-    hours = sum(run["seconds"] for run in comparison.runs) / 3600
     yield from wrap(
-        f"{len(comparison.runs)} runs, {hours:.1f} core-hours. Failed: "
+        f"{len(comparison.runs)} runs, {comparison.hours:.1f} core-hours. Failed: "
         f"{', '.join(comparison.failed) or 'none'}.",
         WIDTH,
     )

@@ -99,6 +99,8 @@ def test_file_exists_from_the_start_and_is_complete_at_the_end(config, tmp_path)
     assert begun["hardware"] == hardware()
     ended = read(tmp_path / "run")
     assert ended["sessions"][0]["ended"] is not None
+    assert begun["sessions"][0]["cpu_seconds"] is None
+    assert ended["sessions"][0]["cpu_seconds"] >= 0
     assert ended["sessions"][0]["world_size"] == 2
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -57,11 +58,13 @@ class Provenance:
         self.session: dict[str, Any] = {
             "started": now(),
             "ended": None,
+            "cpu_seconds": None,
             "from_epoch": from_epoch,
             "world_size": world_size,
             "overrides": config["overrides"],
         }
         self.earlier: list[Any] = []
+        self.used = processor_time()
 
     def goes_on(self, epoch: int) -> None:
         """Record that the training resumes from a checkpoint, also from another run.
@@ -98,9 +101,10 @@ class Provenance:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Write the end time, however the run ends."""
+        """Write the end and the processor time, however the run ends."""
         with self.harmless():
             self.session["ended"] = now()
+            self.session["cpu_seconds"] = round(processor_time() - self.used, 1)
             self.write()
 
     @contextlib.contextmanager
@@ -144,6 +148,11 @@ def described(config: Mapping[str, Any], revision: Revision | None) -> dict[str,
         "python": python_version(),
         "hardware": hardware(),
     }
+
+
+def processor_time() -> float:
+    """Return the seconds of all processors that this process and its ended children have used."""
+    return sum(os.times()[:4])
 
 
 def now() -> str:
