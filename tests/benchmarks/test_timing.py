@@ -37,6 +37,19 @@ def test_time_of_several_calls_is_their_mean(sleep):
     assert slept.milliseconds == pytest.approx((4, 4))
 
 
+def test_fast_variant_is_called_until_a_turn_is_long_enough(sleep):
+    calls = {"short": 0, "long": 0}
+
+    def run(name, seconds):
+        calls[name] += 1
+        sleep(seconds)
+
+    variants = {"short": lambda: run("short", 0.004), "long": lambda: run("long", 0.02)}
+    timings = take_turns(variants, 3, CPU, least=10)
+    assert calls == {"short": 2 + 3 * 3, "long": 2 + 3}
+    assert timings["short"].milliseconds == pytest.approx((4, 4, 4))
+
+
 def test_slower_variant_has_a_ratio_below_one(sleep):
     variants = {"short": lambda: sleep(0.002), "long": lambda: sleep(0.02)}
     timings = take_turns(variants, 3, CPU)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from parcnet_train.errors import DataError
 from parcnet_train.report.measured import replace_part
+from running import faults_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def test_a_page_without_the_part_is_an_error(text, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script", ["measure_distillation", "measure_evaluation", "measure_page_cost"]
+    "script", ["measure_distillation", "measure_evaluation", "measure_page_cost", "plan_recipes"]
 )
 def test_pages_have_the_parts_of_the_scripts(script):
     text = (ROOT / "scripts" / f"{script}.py").read_text()
@@ -114,3 +115,12 @@ def test_every_row_of_the_protocol_has_a_name():
     assert rows == set(found["NAMES"])
     page = (ROOT / "docs" / "results" / "index.md").read_text("utf-8")
     assert [name for name in found["SETS"] if f"<!-- {name}: begin -->\n" not in page] == []
+
+
+def test_stand_ins_of_the_papers_sets_can_be_read(tmp_path):
+    found = runpy.run_path(str(ROOT / "scripts" / "plan_recipes.py"))
+    found["make_photos"](tmp_path / "photos")
+    for name, maker in found["MAKERS"].items():
+        maker(tmp_path / name, tmp_path / "photos", (1000, 1000))
+        overrides = (*found["RECIPES"][name], found["PRETRAINED"], "data.num_workers=0")
+        assert faults_of(*overrides, f"data.root={tmp_path / name}") == []

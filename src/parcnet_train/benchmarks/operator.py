@@ -26,6 +26,7 @@ PASSES = ("forward", "forward_backward")
 DTYPES = ("float32", "bfloat16")
 CHOICES: tuple[Algorithm, ...] = (*ALGORITHMS, "auto")  # type: ignore[arg-type]
 REFERENCE = "convolution"
+LEAST = 10.0  # milliseconds of each variant per round
 CALLS = 10  # calls per round on a GPU, where launching a kernel takes as long as running it
 
 # A setting consists of layout, dtype, axis or `both`, and pass; it has timings by algorithm.
@@ -50,7 +51,8 @@ def time_operators(shape: Shape, repeats: int, device: torch.device) -> Timings:
             (axis, which, algorithm): variant(shape, layout, dtype, axis, which, algorithm, device)
             for axis, which, algorithm in itertools.product(AXES, PASSES, CHOICES)
         }
-        measured = take_turns(variants, repeats, device, 1 if device.type == "cpu" else CALLS)
+        calls = 1 if device.type == "cpu" else CALLS
+        measured = take_turns(variants, repeats, device, calls, LEAST)
         for which in PASSES:
             height, width = (
                 {str(name): measured[axis, which, name] for name in CHOICES} for axis in AXES

@@ -73,6 +73,7 @@ def take_turns(
     repeats: int,
     device: torch.device,
     calls: int = 1,
+    least: float = 0.0,
 ) -> dict[Name, Timing]:
     """Time variants, interleaved: one round to warm up, then `repeats` timed rounds.
 
@@ -84,18 +85,29 @@ def take_turns(
         repeats: Number of timed rounds.
         device: Device that the variants run on; it is synchronized before and after each timing.
         calls: Number of calls of a variant per round; their mean is its time.
+        least: Smallest duration of these calls in milliseconds; a variant that is faster is called
+            more often, since the clock and the system disturb short durations most.
     """
+    counts = dict.fromkeys(variants, calls)
     times: dict[Name, list[float]] = {name: [] for name in variants}
     for repeat in range(repeats + 1):
         for name, run in random.sample(list(variants.items()), len(variants)):
-            wait_for(device)
-            start = time.perf_counter()
-            for _ in range(calls):
-                run()
-            wait_for(device)
+            mean = time_calls(run, counts[name], device)
             if repeat:
-                times[name].append(1e3 * (time.perf_counter() - start) / calls)
+                times[name].append(mean)
+            elif least:
+                counts[name] = max(calls, math.ceil(least / time_calls(run, calls, device)))
     return {name: Timing(tuple(each)) for name, each in times.items()}
+
+
+def time_calls(run: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Return the mean duration of several calls in milliseconds."""
+    wait_for(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    wait_for(device)
+    return 1e3 * (time.perf_counter() - start) / calls
 
 
 def wait_for(device: torch.device) -> None:

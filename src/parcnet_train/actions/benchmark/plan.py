@@ -89,6 +89,7 @@ def plans(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     yield "backbone", choices["backbone"]
     yield "data", choices["data"]
     yield "epochs", works[1].epochs
+    yield "batch_size", training.data.batch_size
     yield "gradient_bytes", size
     yield "bandwidth", bandwidth
     yield "memory/peak_bytes", used.peak
