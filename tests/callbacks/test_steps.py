@@ -127,6 +127,7 @@ def test_max_steps_beyond_the_epochs_gives_a_warning(caplog):
     assert "increase recipe.epochs" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_reached_max_steps_resumes_with_more_steps(tmp_path):
     first = run([*STEPS, "trainer.max_steps=4"], tmp_path)
     resumed = [*STEPS, f"ckpt={tmp_path}"]

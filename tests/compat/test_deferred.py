@@ -1,44 +1,69 @@
 """Slow imports of other packages that are deferred, in fresh interpreters."""
 
+import json
 import subprocess
 import sys
 
-SLOW = ("torch._dynamo", "scipy.signal", "torch.distributed.tensor")
+import pytest
+
+SCRIPT = """
+import importlib, json, sys
+import parcnet_train
+
+def has(*names):
+    return [name for name in sys.modules if name.startswith(names)]
+
+facts = {}
+parcnet_train.run("action=check")
+facts["deferred"] = has("torch._dynamo", "scipy.signal", "torch.distributed.tensor")
+facts["unused"] = has("parcnet_train.pages", "parcnet_train.report", "sklearn", "pycocotools")
+import lightning_fabric.wrappers, torch
+OptimizedModule = lightning_fabric.wrappers.OptimizedModule
+linear = torch.nn.Linear(1, 1)
+facts["linear is compiled"] = isinstance(linear, OptimizedModule)
+facts["imported by isinstance"] = has("torch._dynamo")
+roi_align = importlib.import_module("torchvision.ops.roi_align")
+facts["compiles"] = roi_align.is_compile_supported("cpu") in (True, False)
+facts["imported by a call"] = "torch._dynamo" in sys.modules
+compiled = torch.compile(linear, backend="eager")
+facts["compiled is compiled"] = isinstance(compiled, OptimizedModule)
+import scipy.signal, torch._dynamo
+facts["real module"] = torch._dynamo.OptimizedModule.__module__
+facts["convolution"] = scipy.signal.convolve([1, 2], [3, 4]).tolist()
+print(json.dumps(facts))
+"""
 
 
 def run_python(code):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    ).stdout.splitlines()[-1]
 
 
-def test_check_imports_no_deferred_package():
-    code = (
-        "import sys, parcnet_train; parcnet_train.run('action=check'); "
-        f"print([name for name in {SLOW!r} if name in sys.modules])"
-    )
-    assert run_python(code).splitlines()[-1] == "[]"
+@pytest.fixture(scope="module")
+def facts():
+    return json.loads(run_python(SCRIPT))
 
 
-def test_check_imports_no_page_or_report():
-    code = (
-        "import sys, parcnet_train; parcnet_train.run('action=check'); "
-        "print([name for name in sys.modules if name.startswith(('parcnet_train.pages', "
-        "'parcnet_train.report', 'sklearn', 'pandas', 'pycocotools'))])"
-    )
-    assert run_python(code).splitlines()[-1] == "[]"
+def test_check_imports_neither_deferred_packages_nor_pages(facts):
+    assert facts["deferred"] == []
+    assert facts["unused"] == []
 
 
-def test_real_modules_can_be_imported_afterwards():
-    code = (
-        "import parcnet_train, pytorch_lightning, torchvision, torchmetrics\n"
-        "import torch, torch._dynamo, scipy.signal\n"
-        "from torch._dynamo import OptimizedModule\n"
-        "print(torch._dynamo.utils.is_compile_supported('cpu') in (True, False), "
-        "OptimizedModule.__module__, scipy.signal.convolve([1, 2], [3, 4]).tolist())"
-    )
-    expected = "True torch._dynamo.eval_frame [3, 10, 8]"
-    assert run_python(code) == expected
+def test_deferred_class_knows_its_instances(facts):
+    assert facts["linear is compiled"] is False
+    assert facts["imported by isinstance"] == []
+    assert facts["compiled is compiled"] is True
+
+
+def test_deferred_function_is_imported_when_it_is_called(facts):
+    assert facts["compiles"]
+    assert facts["imported by a call"]
+
+
+def test_real_modules_can_be_imported_afterwards(facts):
+    assert facts["real module"] == "torch._dynamo.eval_frame"
+    assert facts["convolution"] == [3, 10, 8]
 
 
 def test_modules_that_are_imported_before_are_used():
@@ -47,26 +72,3 @@ def test_modules_that_are_imported_before_are_used():
         "print(module.OptimizedModule is torch._dynamo.OptimizedModule)"
     )
     assert run_python(code) == "True"
-
-
-def test_deferred_class_knows_its_instances():
-    code = (
-        "import sys, parcnet_train, torch, lightning_fabric.wrappers as module\n"
-        "before = isinstance(torch.nn.Linear(1, 1), module.OptimizedModule), "
-        "'torch._dynamo' in sys.modules\n"
-        "compiled = torch.compile(torch.nn.Linear(1, 1), backend='eager')\n"
-        "print(*before, isinstance(compiled, module.OptimizedModule))"
-    )
-    assert run_python(code) == "False False True"
-
-
-def test_deferred_function_is_called():
-    code = (
-        "import sys, parcnet_train, torchvision.ops.roi_align as module\n"
-        "import importlib\n"
-        "module = importlib.import_module('torchvision.ops.roi_align')\n"
-        "before = 'torch._dynamo' in sys.modules\n"
-        "print(before, module.is_compile_supported('cpu') in (True, False), "
-        "'torch._dynamo' in sys.modules)"
-    )
-    assert run_python(code) == "False True True"

@@ -46,7 +46,7 @@ def wrong_annotations(draw):
 
 
 @fuzz(
-    250,
+    120,
     st.one_of(wrong_annotations(), hostile_tree(TREE)),
     st.sampled_from(["stop", "skip"]),
     st.sampled_from([None, 3]),

@@ -40,7 +40,7 @@ def trees(draw):
     return draw(hostile_tree(tree, most=2))
 
 
-@fuzz(250, trees(), st.sampled_from(["stop", "skip"]), st.sampled_from([None, 3]))
+@fuzz(120, trees(), st.sampled_from(["stop", "skip"]), st.sampled_from([None, 3]))
 def test_class_folders_are_read_or_refused(tree, on_error, num_classes):
     with folder() as root:
         write_tree(root, tree)

@@ -37,7 +37,7 @@ TREES = [make_tree(False), make_tree(True)]
 
 
 @fuzz(
-    250,
+    120,
     st.sampled_from(TREES).flatmap(hostile_tree),
     st.sampled_from(["stop", "skip"]),
     st.sampled_from([None, 3]),

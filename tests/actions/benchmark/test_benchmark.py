@@ -58,6 +58,7 @@ def test_train_step_writes_every_variant(tmp_path, capsys):
     assert f"speedup over {released}" in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_memory_can_be_left_to_the_c_library_for_all(tmp_path):
     overrides = ("backbone=parcnet_xs", "benchmark.keep_memory=false")
     results = run([*STEP, *TINY, *overrides], tmp_path)

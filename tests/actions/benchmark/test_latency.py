@@ -20,6 +20,7 @@ def measured(tmp_path_factory):
     return folder, run([*OVERRIDES, *settings, "benchmark.threads=1"], folder)
 
 
+@pytest.mark.slow
 def test_it_writes_every_pair_of_network_and_runtime(measured):
     folder, results = measured
     assert results == json.loads((folder / "results.json").read_text())
@@ -41,6 +42,7 @@ def test_it_writes_every_pair_of_network_and_runtime(measured):
     assert {"hardware/governor", "hardware/pinned_to", "mnn_version", "system"} <= set(results)
 
 
+@pytest.mark.slow
 def test_table_3_has_the_rows_that_were_timed(measured):
     _, results = measured
     row8 = "table3/row8"
@@ -54,6 +56,7 @@ def test_table_3_has_the_rows_that_were_timed(measured):
     assert not [key for key in results if key.startswith("table3/row2/baked")]
 
 
+@pytest.mark.slow
 def test_files_and_script_can_be_taken_elsewhere(measured):
     folder, _ = measured
     stems = [f"{b}-classification-32x64" for b in ("mobilenetv2", "parc_mobilenetv2")]

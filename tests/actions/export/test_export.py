@@ -48,6 +48,7 @@ def test_results_tell_operators_differences_and_metrics(exported):
         assert after == pytest.approx(before, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_another_size_and_format(trained, tmp_path, caplog):
     overrides = (f"ckpt={trained[0]}", "export.format=torch_export", "export.size=[64,32]")
     with caplog.at_level("INFO"):

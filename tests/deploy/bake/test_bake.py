@@ -26,6 +26,12 @@ SAMPLE = (
     "t2t_vit_7",
 )
 OTHERS_SLOWLY = [n if n in SAMPLE else pytest.param(n, marks=pytest.mark.slow) for n in BACKBONES]
+
+
+def slowly(*values):
+    return [pytest.param(each, marks=pytest.mark.slow) for each in values]
+
+
 RESIZED = (CircularConv, OversizedConv, PositionEmbedding, Axes)
 
 
@@ -68,19 +74,23 @@ def test_baked_networks_match_for_every_task_and_backbone(backbone, task, size):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "task"), [("parcnet_xs", "detection"), ("mobilevit_xxs", "segmentation")]
+    ("backbone", "task"),
+    [
+        pytest.param("parcnet_xs", "detection", marks=pytest.mark.slow),
+        ("mobilevit_xxs", "segmentation"),
+    ],
 )
 def test_baked_dense_heads_match(backbone, task):
     assert_same(lively(backbone, task), SIZES[1])
 
 
-@pytest.mark.parametrize("row", [3, 4, 6])
+@pytest.mark.parametrize("row", [*slowly(3, 6), 4])
 def test_baked_ablations_of_table_2_match(row):
     """Zero padding (the norm before it adds no constant), ResNeXt blocks, no embeddings."""
     assert_same(lively("parcnet_xs", "classification", f"ablation=table2_row{row}"), SIZES[0])
 
 
-@pytest.mark.parametrize("resize", ["interpolate", "crop"])
+@pytest.mark.parametrize("resize", ["interpolate", *slowly("crop")])
 def test_baked_oversized_kernels_match(resize):
     overrides = ("backbone.mixer=oversized", f"backbone.kernel_resize={resize}")
     baked = assert_same(lively("parcnet_xs", "classification", *overrides), SIZES[0])

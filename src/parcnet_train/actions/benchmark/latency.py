@@ -48,11 +48,11 @@ def latencies(config: Config) -> Iterator[tuple[str, Any]]:
     settings, output = section(Benchmark, config), Path(section(Paths, config).output)
     size, threads = height_and_width(benchmarked_size(config)[1]), settings.threads
     refuse_threads(threads)
-    if settings.backbones is None and config["ckpt"] is not None:
-        configs = {config["choices"]["backbone"]: config}
-    else:
-        configs = composed(TABLE_3 if settings.backbones is None else settings.backbones, size)
-    candidates = candidates_of(list(configs), settings.forms, settings.runtimes)
+    is_own = settings.backbones is None and config["ckpt"] is not None
+    own = config["choices"]["backbone"]
+    names = [own] if is_own else list(dict.fromkeys(settings.backbones or TABLE_3))
+    candidates = candidates_of(names, settings.forms, settings.runtimes)
+    configs = {own: config} if is_own else composed(names, size)
     found = time_networks(
         {name: build_model(each, CLASSES) for name, each in configs.items()},
         size,
