@@ -197,7 +197,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             ),
             run["plan/1/bottleneck"],
             f"{run['plan/useful_devices']:,}",
-            f"{run['memory/peak_bytes'] / 2**30:.1f} GiB",
+            "" if (peak := run["memory/peak_bytes"]) is None else f"{peak / 2**30:.1f} GiB",
             str(run["loader/workers_needed"]),
         ]
         yield f"| {' | '.join(cells)} |"

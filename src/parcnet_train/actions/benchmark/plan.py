@@ -6,7 +6,6 @@ import contextlib
 import io
 import itertools
 import logging
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from parcnet_train.check.config import check
 from parcnet_train.config.action_sections import Benchmark
 from parcnet_train.config.sections import Paths, Recipe
 from parcnet_train.config.typed import section
+from parcnet_train.deploy.standalone.memory import in_status, memory_now
 from parcnet_train.errors import ConfigError
 from parcnet_train.report.console.plan import Limits, Memory, Reading, print_limits, print_plan
 from parcnet_train.runs.environment import memory
@@ -63,8 +63,7 @@ def plans(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
         EPOCHS,
         short.trainer["limit_train_batches"],
     )
-    timeline, seconds = measure(short.config, device)
-    used = peak_memory(device)
+    timeline, seconds, used = measure(short.config, device)
     cost = costs(short, timeline, ahead, started + seconds)
     reading = read(training.data, settings.repeats, cost.pace(training.work(1).steps))
     size, bandwidth = training.gradient_bytes(), settings.bandwidth * GIGABYTE
@@ -109,18 +108,17 @@ def plans(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
         yield f"plan/{devices}/global_batch", works[devices].global_batch
 
 
-def measure(config: Config, device: torch.device) -> tuple[Timeline, float]:
+def measure(config: Config, device: torch.device) -> tuple[Timeline, float, Memory]:
     """Run a training in a folder that is removed afterwards.
 
     Returns:
-        The times of its parts, and of the whole in seconds.
+        The times of its parts, and of the whole in seconds, and its memory.
     """
     timeline, began = Timeline(device), time.perf_counter()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    is_known = forget_peak(device)
     with tempfile.TemporaryDirectory(dir=section(Paths, config).output) as folder, quiet():
         fit({**config, "paths": {**config["paths"], "output": folder}}, timeline)
-    return timeline, time.perf_counter() - began
+    return timeline, time.perf_counter() - began, peak_memory(device, is_known)
 
 
 @contextlib.contextmanager
@@ -174,11 +172,25 @@ def read(data: Any, repeats: int, device: float) -> Reading:
     return Reading(rate, workers, needed, device)
 
 
-def peak_memory(device: torch.device) -> Memory:
-    """Return the peak memory of this process on a device, and all memory of the device."""
+def forget_peak(device: torch.device) -> bool:
+    """Forget the largest memory so far; return whether the system reports it at all."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    return memory_now() is not None
+
+
+def peak_memory(device: torch.device, is_known: bool) -> Memory:
+    """Return the largest memory since `forget_peak`, and all memory of the device.
+
+    Args:
+        device: Device of the training.
+        is_known: Whether the system reports the largest memory.
+    """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_reserved(device)
         return Memory(peak, torch.cuda.get_device_properties(device).total_memory)
     total = memory()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # in KiB on Linux
-    return Memory(peak, None if total is None else int(total * 2**30))
+    return Memory(
+        in_status("VmHWM") if is_known else None, None if total is None else int(total * 2**30)
+    )

@@ -30,11 +30,11 @@ class Memory:
     """Memory of a training on its device, in bytes.
 
     Attributes:
-        peak: Largest memory in use.
+        peak: Largest memory in use; None if the system does not report it.
         total: All memory of the device; None if the system does not report it.
     """
 
-    peak: int
+    peak: int | None
     total: int | None
 
 
@@ -169,9 +169,7 @@ def print_limits(limits: Limits, memory: Memory, reading: Reading) -> None:
         f"{2 * limits.devices} devices would be less than {LEAST_EFFICIENCY:.0%} efficient, mainly "
         f"because of this part: {PARTS[limits.part]}"
     )
-    if memory.total is None:
-        print(f"memory: {memory.peak / 2**30:.1f} GiB at the peak")
-    else:
+    if memory.peak is not None and memory.total is not None:
         print(
             f"memory: {memory.peak / 2**30:.1f} GiB at the peak, {memory.total / 2**30:.1f} GiB in "
             f"all ({1 - memory.peak / memory.total:.0%} free)"
