@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.runs.directories import OUTCOME, PROVENANCE, RESULTS
+from parcnet_train.runs.directories import OUTCOME, PROVENANCE, RESULTS, read_values
 
 METRICS = "csv/version_*/metrics.csv"
 # The folders of an absolute path, also of one within an override; the last part stays. The slash of
@@ -39,8 +39,9 @@ def main() -> None:
 
 
 def has_ended(provenance: Path) -> bool:
-    """Return whether the run of a provenance file finished or failed."""
-    return any((provenance.parent / name).is_file() for name in (RESULTS, OUTCOME))
+    """Return whether a run finished or failed; one that was stopped will resume."""
+    outcome = read_values(provenance.parent / OUTCOME).get("outcome")
+    return (provenance.parent / RESULTS).is_file() or outcome not in (None, "stopped")
 
 
 def copy_run(run: Path, output: Path) -> None:

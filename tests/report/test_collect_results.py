@@ -37,8 +37,11 @@ def write_run(folder, ended=RESULTS):
 def test_finished_and_failed_runs_are_copied_without_host_and_folders(tmp_path, monkeypatch):
     runs, output = tmp_path / "runs", tmp_path / "results"
     write_run(runs / "one")
-    write_run(runs / "failed", ended=OUTCOME)
+    write_run(runs / "failed", ended=None)
+    write_run(runs / "stopped", ended=None)
     write_run(runs / "running", ended=None)
+    for name in ("failed", "stopped"):
+        (runs / name / OUTCOME).write_text(json.dumps({"outcome": name}))
     collect(runs, output, monkeypatch=monkeypatch)
     assert sorted(path.name for path in output.iterdir()) == ["failed", "one"]
     copied = sorted(str(path.relative_to(output / "one")) for path in output.rglob("one/**/*.*"))
