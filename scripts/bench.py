@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -129,6 +130,7 @@ def run_all(runs: Sequence[Sequence[str]], own: Sequence[str], folder: Path) -> 
         own: Further overrides of all of them.
         folder: Folder of the results.
     """
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
     for number, overrides in enumerate(runs):
         command = [sys.executable, "-m", "parcnet_train", "action=benchmark", *overrides, *own]
         subprocess.run([*command, f"hydra.run.dir={folder / str(number)}"], check=True)
