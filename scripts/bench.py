@@ -11,7 +11,6 @@ times the training step on a GPU. The results stay in BUILD, so the page can be 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import platform
@@ -29,14 +28,12 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
+from parcnet_train.benchmarks.photos import cut_photos
 from parcnet_train.benchmarks.timing import in_digits
 from parcnet_train.files import to_json, write_whole
-from parcnet_train.pages.figures import styled
+from parcnet_train.pages.figures import styled, svg_on_white
 from parcnet_train.report.measured import replace_part
 from parcnet_train.runs.directories import RESULTS
 from parcnet_train.runs.environment import cpu_model
@@ -45,7 +42,6 @@ Values = Mapping[str, Any]  # results.json
 
 WIDTH = 115  # characters of a line of prose
 PHOTOS = 128
-PHOTO_SIZE = (500, 375)  # pixels, as most of ImageNet
 PICTURE = "step.svg"
 CPU = ("trainer.accelerator=cpu",)
 MULTI_SCALE = ((160, 328), (192, 224), (256, 128), (288, 128), (320, 128))  # size, batch: released
@@ -143,25 +139,18 @@ def write(folder: Path, results: Values) -> None:
 
 
 def make_photos(folder: Path, count: int = PHOTOS) -> None:
-    """Cut photos of ImageNet's usual size out of the two of scikit-learn, unless they exist.
+    """Write the photos of a training and a validation set, unless they exist.
 
     Args:
         folder: Folder of the photos.
         count: Number of photos of each split.
     """
-    random = np.random.default_rng(0)
-    pictures = [Image.fromarray(each) for each in load_sample_images().images]
     for split in ("train", "val"):
-        for number in range(count):
+        for number, photo in enumerate(cut_photos(count)):
             path = folder / split / f"class_{number % 2}" / f"{number}.jpg"
-            if path.is_file():
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            source = pictures[number % 2]
-            left = int(random.integers(source.width - PHOTO_SIZE[0] + 1))
-            top = int(random.integers(source.height - PHOTO_SIZE[1] + 1))
-            box = (left, top, left + PHOTO_SIZE[0], top + PHOTO_SIZE[1])
-            source.crop(box).save(path, quality=92)
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                photo.save(path, quality=92)
 
 
 def time_starts(before: str | None) -> dict[str, Any]:
@@ -250,7 +239,7 @@ def steps(runs: Sequence[Values]) -> Iterator[str]:
             theirs = run.get(f"train_step/{rival}/{layout}/{dtype}/milliseconds")
             ours = run[f"train_step/{variant}/milliseconds"]
             compared = "" if theirs is None or memory else f"{theirs / ours:.2f}x"
-            kept = "system" if memory or run["hardware/device"] != "cpu" else "kept"
+            kept = ("system" if memory else "kept") if run["hardware/device"] == "cpu" else ""
             cells = (network, layout, dtype, kept, spread(run, f"train_step/{variant}"))
             ratio = run[f"train_step/{variant}/ratio"]
             yield f"| {' | '.join(cells)} | {ratio:.2f}x | {compared} |"
@@ -277,9 +266,7 @@ def draw_steps(run: Values) -> bytes:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"seconds per training step, batch {run['batch_size']}, {run['hardware/cpu']}")
     axes.set_xlim(0, 1.12 * max(medians))
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="white")
-    return stream.getvalue()
+    return svg_on_white(figure)
 
 
 def operators(runs: Sequence[Values]) -> Iterator[str]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 import parcnet_train
+from parcnet_train.benchmarks.photos import SIZE, cut_photos
 from parcnet_train.report.measured import replace_part
 from parcnet_train.terminal import duration
 
@@ -27,8 +27,8 @@ Counts = tuple[int, int]  # images to train on, and to evaluate
 
 PART = "plan"
 WIDTH = 115  # characters of a line of prose
-SIZE = (500, 375)  # width and height of a photo in pixels
 PHOTOS = 64
+SQUARE = 25  # side of a square of a mask, in pixels; it divides those of a photo
 REPEATS = 4  # batches of the short training that are measured
 CLASSES = {"imagenet": 1000, "coco": 80, "voc": 21}
 IMAGES = {"imagenet": (1_281_167, 50_000), "coco": (117_266, 5_000), "voc": (10_582, 1_449)}
@@ -78,17 +78,15 @@ def main() -> None:
 
 
 def make_photos(folder: Path) -> None:
-    """Cut photos out of the two of scikit-learn, and make a mask for each."""
+    """Write photos, and a mask of random squares for each."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = [Image.fromarray(each) for each in load_sample_images().images]
-    for number in range(PHOTOS):
-        source = pictures[number % 2]
-        left = int(random.integers(source.width - SIZE[0] + 1))
-        top = int(random.integers(source.height - SIZE[1] + 1))
-        source.crop((left, top, left + SIZE[0], top + SIZE[1])).save(folder / f"{number}.jpg")
-        mask = random.integers(CLASSES["voc"], size=(SIZE[1] // 25, SIZE[0] // 25), dtype=np.uint8)
-        Image.fromarray(mask.repeat(25, 0).repeat(25, 1)).save(folder / f"{number}.png")
+    for number, photo in enumerate(cut_photos(PHOTOS)):
+        photo.save(folder / f"{number}.jpg")
+        squares = (SIZE[1] // SQUARE, SIZE[0] // SQUARE)
+        mask = random.integers(CLASSES["voc"], size=squares, dtype=np.uint8)
+        mask = mask.repeat(SQUARE, axis=0).repeat(SQUARE, axis=1)
+        Image.fromarray(mask).save(folder / f"{number}.png")
 
 
 def link(path: Path, photos: Path, number: int) -> None:

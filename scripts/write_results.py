@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 import parcnet_train
 from parcnet_train.files import write_whole
-from parcnet_train.pages.figures import styled
+from parcnet_train.pages.figures import styled, svg_on_white
 from parcnet_train.report.measured import replace_part
 from parcnet_train.report.paper.tables import TABLE_2
 from parcnet_train.runs.directories import OUTCOME, PROVENANCE, RESULTS
@@ -251,9 +251,7 @@ def draw(of_set: Set, comparison: Comparison) -> bytes:
     axes.invert_yaxis()
     axes.margins(y=0.1)
     axes.set_xlabel(f"{of_set.title}: {of_set.metric} in percent; dots: seeds, bars: means")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None}, facecolor="white")
-    return stream.getvalue()
+    return svg_on_white(figure)
 
 
 def summary(found: Mapping[str, Comparison]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from parcnet_train.benchmarks.photos import SIZE
 from parcnet_train.errors import DataError
 from parcnet_train.report.measured import replace_part
 from running import faults_of
@@ -97,7 +98,7 @@ def test_make_bench_cuts_photos_of_one_size(tmp_path):
     ]
     for each in files:
         with Image.open(each) as photo:
-            assert photo.size == found["PHOTO_SIZE"]
+            assert photo.size == SIZE
 
 
 def test_differences_that_exclude_zero_are_bold():

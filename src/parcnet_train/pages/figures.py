@@ -72,6 +72,14 @@ def png(figure: Figure) -> bytes:
         return stream.getvalue()
 
 
+def svg_on_white(figure: Figure) -> bytes:
+    """Return a figure as an SVG file on white, for a Markdown page."""
+    with mpl.rc_context({**STYLE, "svg.hashsalt": "page"}):
+        stream = io.BytesIO()
+        figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
+        return stream.getvalue()
+
+
 def svg(figure: Figure, name: str) -> bytes:
     """Return a figure as an SVG file that takes color and font from the page around it.
 
