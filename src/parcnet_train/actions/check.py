@@ -91,9 +91,9 @@ def check_jobs(
     jobs = jobs_of(is_sweep, overrides, first.hydra, config_dir)
     found: dict[Fault, list[str]] = {}  # names of the jobs with each fault
     seen: list[Any] = []  # data whose files were read
+    is_composed = jobs.count == 1
     for name, of_job in jobs.overrides.items():
         try:
-            is_composed = jobs.count == 1
             config, wrong = (first, faults) if is_composed else compose_config(of_job, config_dir)
             plain = to_plain(config, choices(config.hydra))
             data = {**plain.values.get("data", {}), "seed": None}

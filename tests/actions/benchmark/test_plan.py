@@ -35,7 +35,7 @@ def test_plan_of_the_demonstration(tmp_path, capsys):
     assert 0 < results["memory/peak_bytes"] < results["memory/total_bytes"]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["results.json"]
     out = capsys.readouterr().out
-    assert "bottleneck: " in out
+    assert "Bottleneck: " in out
     assert "GiB at the peak" in out
     assert "run directory" not in out  # of the short training
 

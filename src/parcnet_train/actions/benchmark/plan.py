@@ -59,7 +59,7 @@ def plans(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     ahead = AHEAD * training.data.workers()
     short = training.shortened(EPOCHS, ahead + settings.repeats + 1)
     log.info(
-        "a training of %d epochs of %d batches is measured; nothing of it is kept",
+        "measuring a training of %d epochs of %d batches; its files are removed afterwards",
         EPOCHS,
         short.trainer["limit_train_batches"],
     )

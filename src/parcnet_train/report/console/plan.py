@@ -104,7 +104,7 @@ def print_plan(
     table.add_section()
     table.add_row("total", duration(one.total), "", f"{duration(per_epoch)} per epoch")
     console.print(table)
-    print(f"bottleneck: {PARTS[one.bottleneck]}")
+    print(f"Bottleneck: {PARTS[one.bottleneck]}.")
     table = Table(title="several devices (all but the first row computed)", title_justify="left")
     for heading in ("devices", "time", "efficiency", "bottleneck", "images per optimizer step"):
         table.add_column(heading, no_wrap=True, justify="right")
@@ -147,7 +147,7 @@ def counted(count: int, noun: str, plural: str = "s") -> str:
 
 
 def ms(seconds: float) -> str:
-    """Return a time in milliseconds or, from ten seconds on, as hours, minutes and seconds."""
+    """Format a time in milliseconds or, from ten seconds on, as hours, minutes and seconds."""
     return duration(seconds) if seconds >= 10 else f"{in_digits(max(1e-6, 1e3 * seconds))} ms"
 
 
@@ -161,23 +161,23 @@ def print_limits(limits: Limits, memory: Memory, reading: Reading) -> None:
     """
     megabytes, per_second = limits.gradient_bytes / 1e6, limits.bandwidth / 1e9
     print(
-        "time of n devices = the steps, evaluations and checkpoints of each "
-        "+ optimizer steps x 2 (n - 1) / n x gradients / bandwidth, "
-        f"with {megabytes:.1f} MB of gradients and {per_second:g} GB/s (benchmark.bandwidth)"
+        "With n devices, each one has its share of the batches, and an optimizer step takes "
+        "2 (n - 1) / n x gradients / bandwidth longer: "
+        f"{megabytes:.1f} MB of gradients at {per_second:g} GB/s (benchmark.bandwidth)."
     )
     print(
-        f"{2 * limits.devices} devices would be less than {LEAST_EFFICIENCY:.0%} efficient, mainly "
-        f"because of this part: {PARTS[limits.part]}"
+        f"{2 * limits.devices} devices would be less than {LEAST_EFFICIENCY:.0%} efficient; what "
+        f"limits them most: {PARTS[limits.part]}."
     )
     if memory.peak is not None and memory.total is not None:
         print(
-            f"memory: {memory.peak / 2**30:.1f} GiB at the peak, {memory.total / 2**30:.1f} GiB in "
-            f"all ({1 - memory.peak / memory.total:.0%} free)"
+            f"Memory: {memory.peak / 2**30:.1f} GiB at the peak, of {memory.total / 2**30:.1f} GiB "
+            f"({1 - memory.peak / memory.total:.0%} free)."
         )
     count = reading.workers
-    readers = counted(count, "process", "es") if count else "the process of the training"
+    readers = counted(count, "loader process", "es") if count else "the training process"
     print(
-        f"loader: {reading.images_per_second:,.0f} images/s in {readers}, if nothing else runs; "
-        f"the device takes {reading.device:,.0f}, "
-        f"for which data.num_workers={reading.needed} is enough"
+        f"Loader: {readers} can read {reading.images_per_second:,.0f} images/s if nothing else "
+        f"runs. The device trains {reading.device:,.0f} images/s, for which "
+        f"data.num_workers={reading.needed} is enough."
     )
