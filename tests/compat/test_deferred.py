@@ -72,3 +72,29 @@ def test_modules_that_are_imported_before_are_used():
         "print(module.OptimizedModule is torch._dynamo.OptimizedModule)"
     )
     assert run_python(code) == "True"
+
+
+USES = """
+import sys
+import parcnet_train
+from parcnet_train.compat.deferred import DYNAMO, stand_ins
+with stand_ins(DYNAMO):
+    {use}
+import torch._dynamo.config
+print(found is torch._dynamo.config, torch._dynamo.config.suppress_errors)
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "suppresses"),
+    [
+        ("import torch._dynamo.config; found = torch._dynamo.config", False),
+        ("from torch._dynamo import config as found; found.suppress_errors = True", True),
+    ],
+    ids=["submodule", "attribute"],
+)
+def test_everything_else_of_a_stand_in_is_the_real_module(use, suppresses):
+    same, suppressed = run_python(USES.format(use=use)).split()
+    assert suppressed == str(suppresses)
+    if "import torch._dynamo.config" in use:
+        assert same == "True"

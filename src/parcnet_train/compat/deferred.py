@@ -39,8 +39,15 @@ def imported(name: str) -> ModuleType | None:
     return None if isinstance(module, StandIn) else module
 
 
+def import_real(name: str) -> ModuleType:
+    """Import a module in the place of its stand-in."""
+    for each in [each for each, module in sys.modules.items() if isinstance(module, StandIn)]:
+        del sys.modules[each]
+    return importlib.import_module(name)
+
+
 class DeferredName:
-    """A class or function of a module that is imported when this object is called.
+    """A name of a module that is imported when this object is called or its attributes are used.
 
     Args:
         module: Name of the module.
@@ -48,14 +55,23 @@ class DeferredName:
     """
 
     def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
+        vars(self).update(module=module, name=name)
+
+    def real(self) -> Any:
+        """Import the module, and return what has this name there."""
+        return getattr(import_real(self.module), self.name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Import the module, and call what has this name there."""
-        for name in [name for name, each in sys.modules.items() if isinstance(each, StandIn)]:
-            del sys.modules[name]
-        return getattr(importlib.import_module(self.module), self.name)(*args, **kwargs)
+        """Call it."""
+        return self.real()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for by Python itself, such as by `functools.wraps`
+            raise AttributeError(name)
+        return getattr(self.real(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.real(), name, value)
 
     def __instancecheck__(self, instance: object) -> bool:
         """Return whether an object is of this class; of a module not yet imported, none is."""
@@ -93,6 +109,10 @@ def disable(
 class StandIn(ModuleType):
     """A module whose every name is deferred."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__ = []  # a package, so that `DeferImports` is asked for its submodules
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
@@ -123,13 +143,37 @@ class WithStandIns(Loader):
             self.loader.exec_module(module)
 
 
+class Imported(Loader):
+    """Loader of a module that exists already, which stays as it is.
+
+    Args:
+        module: The module.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module."""
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Restore what Python has changed on the way here."""
+        module.__spec__ = self.spec
+
+
 class DeferImports(MetaPathFinder):
-    """Import hook that finds the modules of `DEFERRED`; all others are found as usual."""
+    """Import hook that finds the modules of `DEFERRED`, and the submodules of a stand-in."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a module; Python's import system calls this for every module."""
+        parent = name.rpartition(".")[0]
+        if isinstance(sys.modules.get(parent), StandIn):
+            import_real(parent)
+            return ModuleSpec(name, Imported(importlib.import_module(name)))
         if name not in DEFERRED:
             return None
         spec = PathFinder.find_spec(name, path, target)
