@@ -231,7 +231,7 @@ def steps(runs: Sequence[Values]) -> Iterator[str]:
         height, width = run["image_size"]
         yield from about(run)
         yield from ("", f"Batch {run['batch_size']}, {height}x{width} pixels:", "")
-        yield "| network | layout | dtype | memory | step | times the first | times timm's |"
+        yield "| network | layout | dtype | memory | step | speedup over the first | over timm's |"
         yield "|---|---|---|---|---|---:|---:|"
         for variant in variants(run):
             network, layout, dtype, *memory = variant.split("/")

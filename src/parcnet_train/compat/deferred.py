@@ -1,7 +1,7 @@
 """Defer imports of other packages that take long and that most processes never use.
 
-Some modules import a slow package for a single name, which they use in rare cases: torchvision's
-`roi_align` and three modules of Lightning need `torch._dynamo` for compiled modules, torchmetrics
+Some modules import a slow package for a single name, which they use in rare cases: two modules of
+torchvision and three of Lightning need `torch._dynamo` for compiled modules, torchmetrics
 adds a name to `scipy.signal` for one audio metric, and one transform of albumentations computes
 with `scipy.special`. Each of them gets a stand-in, which imports the package when the name is
 called. This is written by hand since `importlib.util.LazyLoader` cannot defer `from package import
