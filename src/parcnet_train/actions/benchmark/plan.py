@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from parcnet_train.actions.fit import fit
-from parcnet_train.benchmarks.plan import (
+from parcnet_train.benchmarks.plan.estimate import (
     Cost,
     Estimate,
     efficiency,
@@ -24,8 +24,8 @@ from parcnet_train.benchmarks.plan import (
     ring_all_reduce,
     workers_needed,
 )
-from parcnet_train.benchmarks.timeline import Timeline
-from parcnet_train.benchmarks.work import Training
+from parcnet_train.benchmarks.plan.timeline import Timeline
+from parcnet_train.benchmarks.plan.work import Training
 from parcnet_train.build import Config, world_size
 from parcnet_train.check.config import check
 from parcnet_train.config.action_sections import Benchmark

@@ -8,7 +8,13 @@ from statistics import mean
 
 from rich.table import Table
 
-from parcnet_train.benchmarks.plan import LEAST_EFFICIENCY, Cost, Estimate, Work, efficiency
+from parcnet_train.benchmarks.plan.estimate import (
+    LEAST_EFFICIENCY,
+    Cost,
+    Estimate,
+    Work,
+    efficiency,
+)
 from parcnet_train.benchmarks.timing import in_digits
 from parcnet_train.terminal import duration, wide_console
 

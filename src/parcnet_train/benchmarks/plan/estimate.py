@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from parcnet_train.benchmarks.timeline import Evaluation, Step, Timeline
+from parcnet_train.benchmarks.plan.timeline import Evaluation, Step, Timeline
 from parcnet_train.data.samplers import Scale
 
 LEAST_EFFICIENCY = 0.5  # below it, half of the devices would be nearly as fast

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from parcnet_train.actions.fit import fit
-from parcnet_train.benchmarks.timeline import EPOCH, EVALUATION, FETCH, SAVE, Timeline
-from parcnet_train.benchmarks.work import Training
+from parcnet_train.benchmarks.plan.timeline import EPOCH, EVALUATION, FETCH, SAVE, Timeline
+from parcnet_train.benchmarks.plan.work import Training
 from running import MULTI_SCALE, TINY, composed
 
 DIGITS = ("trainer.accelerator=cpu", "trainer.limit_train_batches=10", "trainer.max_epochs=6")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from parcnet_train.benchmarks.plan import (
+from parcnet_train.benchmarks.plan.estimate import (
     Cost,
     Estimate,
     Work,
@@ -12,7 +12,7 @@ from parcnet_train.benchmarks.plan import (
     ring_all_reduce,
     workers_needed,
 )
-from parcnet_train.benchmarks.timeline import Evaluation, Step
+from parcnet_train.benchmarks.plan.timeline import Evaluation, Step
 from parcnet_train.data.samplers import Scale
 
 SMALL, LARGE = Scale((160, 160), 10), Scale((320, 320), 10)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from parcnet_train.benchmarks.plan import Work
+from parcnet_train.benchmarks.plan.estimate import Work
 from parcnet_train.build import (
     Config,
     accumulation,

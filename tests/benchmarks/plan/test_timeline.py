@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from parcnet_train.benchmarks import timeline
-from parcnet_train.benchmarks.timeline import EPOCH, FETCH, FETCH_EVALUATED, SAVE, Timeline
+from parcnet_train.benchmarks.plan import timeline
+from parcnet_train.benchmarks.plan.timeline import EPOCH, FETCH, FETCH_EVALUATED, SAVE, Timeline
 
 BEGIN = "[Strategy]SingleDeviceStrategy.on_validation_start"
 METRICS = "[LightningModule]ClassificationTask.on_validation_epoch_end"
