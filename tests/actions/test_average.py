@@ -120,6 +120,7 @@ def test_one_epoch_is_no_average(epochs, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_epochs_of_another_network_or_other_classes(epochs, tmp_path, image_folder):
     _, (fault, *_) = configure([*AVERAGE, "backbone=mobilevit_xxs", f"ckpt={epochs}"])
     assert is_like(fault, f"ckpt={epochs}/checkpoints/best_epoch000.ckpt: … task=classification")

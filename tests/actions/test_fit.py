@@ -250,7 +250,10 @@ def test_an_epoch_without_validation_and_rows_trains(tmp_path):
 # Lightning tells of callbacks that came or went; so does our comparison of the configurations.
 @pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
 @pytest.mark.filterwarnings("ignore:The checkpoint was not created with WeightAveraging")
-@pytest.mark.parametrize(("before", "after"), [("recipe.ema.decay=0.5", "null"), ("null", "on")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("recipe.ema.decay=0.5", "null"), pytest.param("null", "on", marks=pytest.mark.slow)],
+)
 def test_ema_can_be_switched_when_resuming(before, after, tmp_path):
     on = ["recipe.ema.decay=0.5"]
     run([*TINY, *(on if before != "null" else ["recipe.ema=null"])], tmp_path)
@@ -394,6 +397,7 @@ def test_loggers_write_beside_the_csv(tmp_path):
     assert rows(tmp_path, "val/top1")
 
 
+@pytest.mark.slow
 def test_wandb_without_a_key_is_offline(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -467,6 +471,7 @@ def test_test_split_is_evaluated_with_the_configuration_of_the_checkpoint(image_
     assert validated["val/loss"] == results["val/loss"] != tested["val/loss"]
 
 
+@pytest.mark.slow
 def test_class_weights_and_balanced_sampling_are_used_and_stored(image_folder, tmp_path):
     for name in ("0.png", "1.jpg", "2.png"):
         (image_folder / "train" / "ant" / name).unlink()

@@ -19,7 +19,7 @@ def distilled(teacher, kind="soft", **more):
     return "recipe.distillation={" + ",".join(f"{k}: {v}" for k, v in settings.items()) + "}"
 
 
-@pytest.mark.parametrize("kind", ["soft", "feature"])
+@pytest.mark.parametrize("kind", [pytest.param("soft", marks=pytest.mark.slow), "feature"])
 def test_student_learns_and_its_checkpoint_has_no_teacher(trained, tmp_path, kind):
     results = run([*TINY, distilled(trained[0], kind)], tmp_path)
     plain = run([*TINY], tmp_path / "plain")
@@ -36,6 +36,7 @@ def test_student_learns_and_its_checkpoint_has_no_teacher(trained, tmp_path, kin
         assert not torch.equal(state["current_model_state"][name], state["state_dict"][name])
 
 
+@pytest.mark.slow
 def test_share_of_zero_is_a_training_without_teacher(trained, tmp_path):
     results = run([*TINY, distilled(trained[0], alpha=0.0)], tmp_path / "none")
     plain = run([*TINY], tmp_path / "plain")
@@ -61,6 +62,7 @@ def test_dense_tasks_learn_feature_maps(trained, tmp_path, task, levels):
     assert sum(name.startswith("projections.") for name in state) == 4
 
 
+@pytest.mark.slow
 def test_run_with_other_projections_is_not_resumed(trained, tmp_path):
     run([*TINY, distilled(trained[0], "feature")], tmp_path)
     values = composed(*TINY, f"ckpt={tmp_path}", "trainer.max_epochs=2")

@@ -50,6 +50,7 @@ def test_the_configuration_knows_all_runtimes():
     assert set(words) == FORMAT_OF.keys()
 
 
+@pytest.mark.slow
 def test_files_are_named_by_network_form_and_size(network, tmp_path):
     candidates = [Candidate("xs", form, "onnxruntime") for form in ("baked", "int8")]
     paths = write_files({"xs": network}, SIZE, candidates, tmp_path, IMAGES)

@@ -42,6 +42,7 @@ def test_every_candidate_is_timed_as_often_as_asked(of_bundle):
     assert found.footprints[Candidate("first", "baked", "onnxruntime")].bytes == 0
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_run_are_left_out(of_bundle, caplog):
     found = of_bundle(good="", broken="broken", dying="dies")
     good = Candidate("good", "baked", "onnxruntime")

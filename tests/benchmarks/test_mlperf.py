@@ -75,6 +75,7 @@ def test_results_are_documented(streams):
     assert [name for name in names if documented.format(name) not in RESULTS] == []
 
 
+@pytest.mark.slow
 def test_files_that_can_be_run_are_streamed(tmp_path, monkeypatch):
     monkeypatch.setattr(mlperf, "LEAST_IMAGES", 100)
     monkeypatch.setattr(mlperf, "LEAST_SECONDS", 0.005)

@@ -154,6 +154,7 @@ def test_comparing_raw_weights_does_not_change_the_training(buffers):
         assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.slow
 def test_metrics_of_raw_weights_are_in_log_loggers_and_results(tmp_path, caplog):
     """The metric of the raw weights is logged in a training and in a test of its checkpoint."""
     settings = [*TINY, "recipe.ema.decay=0.9", "recipe.ema.warmup=false", "trainer.max_epochs=2"]

@@ -350,6 +350,7 @@ def test_a_moved_run_keeps_its_best_epochs(old, tmp_path):
     assert (best.kth_best_model_path, best.kth_value) == (second, torch.tensor(0.8))
 
 
+@pytest.mark.slow
 def test_a_resumed_copy_keeps_the_best_epochs_and_does_not_change_the_original(tmp_path, falling):
     """Its epochs are worse than those before it; two of three are kept."""
     run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path / "run")
@@ -372,6 +373,7 @@ def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_missing_best_checkpoint_gives_a_warning_on_resume(tmp_path, falling, caplog):
     run([*TINY, *KEEPING, "trainer.max_epochs=2"], tmp_path)
     folder = tmp_path / "checkpoints"
@@ -391,6 +393,7 @@ def test_a_missing_best_checkpoint_gives_a_warning_on_resume(tmp_path, falling, 
     assert kept == ["best_epoch001.ckpt", "best_epoch002.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_training_from_a_file_of_another_run_gives_no_warning(tmp_path, falling, caplog):
     run([*TINY, "trainer.max_epochs=1"], tmp_path / "run")
     caplog.clear()

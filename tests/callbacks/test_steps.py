@@ -159,7 +159,12 @@ def kill_after(monkeypatch, step):
 @pytest.mark.parametrize(
     ("overrides", "killed_after", "resumes_at"),
     [
-        (["trainer.val_check_interval=2", "checkpoint.every_n_steps=1"], 4, 4),
+        pytest.param(
+            ["trainer.val_check_interval=2", "checkpoint.every_n_steps=1"],
+            4,
+            4,
+            marks=pytest.mark.slow,
+        ),
         *slowly(
             (["trainer.val_check_interval=4", "checkpoint.every_n_steps=4"], 5, 4),
             (["trainer.max_steps=9", "checkpoint.every_n_steps=2"], 8, 8),
@@ -198,6 +203,7 @@ def test_a_resumed_run_validates_at_the_same_steps(
     assert {key: one[key] for key in same} == {key: other[key] for key in same}
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_a_step_can_be_resumed(tmp_path):
     straight = run([*STEPS, "trainer.val_check_interval=6"], tmp_path / "straight")
     one = [*TINY, "trainer.limit_train_batches=6", "trainer.val_check_interval=6"]

@@ -55,6 +55,7 @@ def test_a_stopped_run_is_evaluated_again_and_resumes_with_more_patience(tmp_pat
     assert (without["epochs"], without["stopped"]) == (6, None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stops_at_the_same_epoch(tmp_path):
     run([*STOPPING, "trainer.max_epochs=2"], tmp_path)
     results = run([*STOPPING, f"ckpt={tmp_path}"], tmp_path)

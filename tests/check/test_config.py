@@ -183,7 +183,19 @@ OF_TASKS = {
 REAL_DATA = {"detection": "coco", "segmentation": "voc"}
 
 
-@pytest.mark.parametrize("file", CONFIG_FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
+NAMES = {f"{file.parent.name}={file.stem}": file for file in CONFIG_FILES}
+# The check of an experiment builds the network of its backbone, too.
+FILES = [
+    pytest.param(
+        file,
+        id=name,
+        marks=[pytest.mark.slow] if f"experiment=imagenet_{file.stem}" in NAMES else [],
+    )
+    for name, file in NAMES.items()
+]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_every_config_file_has_no_fault(file, imagenet, huggingface_folder, coco, voc, trained):
     group, choice = file.parent.name, file.stem
     root = huggingface_folder if choice == "huggingface" else imagenet

@@ -55,6 +55,7 @@ def test_converted_checkpoint_has_the_entries_of_a_trained_one(source, tmp_path)
     assert all(name.startswith("model.") for name in checkpoint["state_dict"])
 
 
+@pytest.mark.slow
 def test_class_names_are_read_from_a_file(source, image_folder, tmp_path):
     overrides = [*WHOLE, "action=test", "data=imagefolder"]
     overrides += [f"data.root={image_folder}", f"ckpt={tmp_path / 'named.ckpt'}"]

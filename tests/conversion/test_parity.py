@@ -47,7 +47,12 @@ def images_of(backbone, shape):
         ("parcnet_s_classification", "parcnet-official", "parcnet_s"),
         ("mobilevit_s_classification", "parcnet-official", "mobilevit_s"),
         ("mobilevit_s_classification", "cvnets", "mobilevit_s"),
-        ("parc_resnet50_classification", "parcnet-official", "parc_resnet50"),
+        pytest.param(
+            "parc_resnet50_classification",
+            "parcnet-official",
+            "parc_resnet50",
+            marks=pytest.mark.slow,
+        ),
         ("mobilevit_xxs_huggingface", "huggingface", "mobilevit_xxs"),
         ("pvt_tiny_huggingface", "huggingface", "pvt_tiny"),
         ("t2t_vit_7_classification", "t2t-vit-official", "t2t_vit_7"),
@@ -86,12 +91,13 @@ def test_converted_mobilevit_matches_timm(size, tmp_path):
 @pytest.mark.parametrize(
     ("backbone", "make", "overrides"),
     [
-        ("resnet50", models.resnet50, []),
+        pytest.param("resnet50", models.resnet50, [], marks=pytest.mark.slow),
         ("mobilenetv2", models.mobilenet_v2, []),
-        (
+        pytest.param(
             "convnext_xt",
             models.convnext_tiny,
             ["backbone.channels=[96,192,384,768]", "backbone.depths=[3,3,9,3]"],
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -130,7 +136,7 @@ def listing(state):
 @pytest.mark.parametrize(
     ("backbone", "make", "checksum"),
     [
-        ("parc_mobilenetv2", parc_mobilenetv2, 3635253116),
+        pytest.param("parc_mobilenetv2", parc_mobilenetv2, 3635253116, marks=pytest.mark.slow),
         ("parc_convnext_xt", ParCConvNeXt, 460364224),
     ],
 )

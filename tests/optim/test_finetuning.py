@@ -168,6 +168,7 @@ FAST = ["recipe.schedule.warmup_steps=0", "recipe.ema.decay=0.5", "trainer.max_e
 FROZEN = ["recipe.finetuning.freeze_stages=all"]
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_can_be_trained_on_different_classes(
     last, image_folder, tmp_path, caplog
 ):
@@ -241,6 +242,7 @@ def test_head_lr_applies_during_warm_up(tmp_path):
     assert rates[-1] == pytest.approx(backbone["lr"])  # what is logged is the rate as configured
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_the_finetuning_key_can_be_resumed(tmp_path):
     overrides = [*TINY, "recipe.schedule.warmup_steps=0"]
     steps = run(overrides, tmp_path)["steps"]

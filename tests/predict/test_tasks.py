@@ -22,6 +22,7 @@ from voc_files import VAL as VOC_VAL
 from voc_files import image_path
 
 
+@pytest.mark.slow
 def test_classes_match_the_evaluation(trained, tmp_path):
     ckpt = best(trained[0])
     root = Path(read_checkpoint(ckpt)["config"]["data"]["root"]).expanduser()
@@ -98,7 +99,9 @@ def test_objects_match_the_evaluation(keep_aspect, detector, tmp_path):
     assert fewer == [row for row in rows if row["score"] > least]
 
 
-@pytest.mark.parametrize("evaluation", ["stretch", "keep_aspect", "windows"])
+@pytest.mark.parametrize(
+    "evaluation", [pytest.param("stretch", marks=pytest.mark.slow), "keep_aspect", "windows"]
+)
 def test_masks_match_the_evaluation(evaluation, segmenter, tmp_path, monkeypatch):
     data, folder = segmenter
     ckpt = changed(folder, tmp_path / "it.ckpt", evaluation=evaluation)

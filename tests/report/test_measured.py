@@ -118,6 +118,7 @@ def test_every_row_of_the_protocol_has_a_name():
     assert [name for name in found["SETS"] if f"<!-- {name}: begin -->\n" not in page] == []
 
 
+@pytest.mark.slow
 def test_stand_ins_of_the_papers_sets_can_be_read(tmp_path):
     found = runpy.run_path(str(ROOT / "scripts" / "plan_recipes.py"))
     found["make_photos"](tmp_path / "photos")

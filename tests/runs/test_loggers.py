@@ -65,6 +65,7 @@ def test_wandb_without_network_does_not_stop_a_training(online, tmp_path, caplog
     assert (tmp_path / "csv" / "version_0" / "metrics.csv").is_file()
 
 
+@pytest.mark.slow
 def test_run_directory_is_one_wandb_run(online, tmp_path):
     for epochs in (1, 2):
         resumed = [] if epochs == 1 else [f"ckpt={tmp_path / 'run'}"]

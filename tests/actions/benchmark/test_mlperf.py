@@ -84,6 +84,7 @@ def test_images_of_more_channels_are_timed_where_int8_takes_them(runtime, faults
     assert len([each for each in found if "RGB" in each]) == faults
 
 
+@pytest.mark.slow
 def test_a_missing_validation_set_is_named(trained):
     missing = ("data=imagefolder", "data.root=/nowhere")
     _, faults = configure([*MLPERF, f"ckpt={trained[0]}", *missing])

@@ -83,6 +83,7 @@ def test_openvino(trained, tmp_path):
     assert results["export/after/val/top1"] == results["export/before/val/top1"]
 
 
+@pytest.mark.slow
 def test_coreml(trained, tmp_path):
     overrides = (f"ckpt={trained[0]}", "export.format=coreml", "export.verify=none")
     results = run((*EXPORT, *overrides), tmp_path)

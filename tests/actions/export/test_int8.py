@@ -23,6 +23,7 @@ def quantized(trained, tmp_path_factory):
     return output, run((*INT8, f"ckpt={trained[0]}", *wanted), output)
 
 
+@pytest.mark.slow
 def test_int8_has_the_metric_of_both_files(quantized):
     output, results = quantized
     assert results["export/file"] == str(output / "parcnet_xs-classification-32x32-int8.onnx")

@@ -29,6 +29,7 @@ def test_batch_size_is_free(classifier):
         np.testing.assert_allclose(logits, expected[first:], atol=1e-4 * expected.std())
 
 
+@pytest.mark.slow
 def test_detector_outputs_match_pytorch(tmp_path):
     assert_equal_to_torch("torch_export", "parcnet_xs", "detection", SIZE, tmp_path / "a.pt2")
 

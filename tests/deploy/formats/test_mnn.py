@@ -20,7 +20,9 @@ from parcnet_train.errors import ConfigError, TrainingError
 PUBLISHED = (256, 256)
 
 
-@pytest.mark.parametrize("backbone", ["parcnet_s", "mobilevit_s"])
+@pytest.mark.parametrize(
+    "backbone", ["parcnet_s", pytest.param("mobilevit_s", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("size", [(64, 96), pytest.param(PUBLISHED, marks=pytest.mark.slow)])
 def test_outputs_match_pytorch(backbone, size, tmp_path):
     network = used_to_images(lively(backbone, classes=1000), size)

@@ -92,7 +92,9 @@ def test_opset_13_of_every_backbone_and_task(backbone, task, tmp_path):
     assert_is_of_opset_13(backbone, task, tmp_path / "old.onnx")
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino", "mnn", "torch_export"])
+@pytest.mark.parametrize(
+    "form", ["onnx", "openvino", "mnn", pytest.param("torch_export", marks=pytest.mark.slow)]
+)
 def test_files_take_pixels(form, tmp_path):
     path = tmp_path / f"network{FORMATS[form].suffixes[0]}"
     assert_equal_to_torch(form, "parcnet_xs", "classification", SIZES[0], path, preprocess=True)

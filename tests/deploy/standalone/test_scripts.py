@@ -27,13 +27,18 @@ SAMPLE = [
     ("onnx", "parcnet_xs", "detection", SIZES[0], {}, {"decoding": Decoding()}),
     ("openvino", "mobilevit_xxs", "segmentation", SIZES[1], KEEP, {"argmax": True}),
     ("mnn", "parcnet_xs", "classification", SIZES[1], {}, {"preprocess": True}),
-    ("openvino", "parcnet_xs", "detection", SIZES[1], {"keep_aspect": True}, {}),
     ("onnx", "parcnet_xs", "segmentation", SIZES[0], {"evaluation": "windows", "channels": 4}, {}),
+]
+MORE = [
+    ("openvino", "parcnet_xs", "detection", SIZES[1], {"keep_aspect": True}, {}),
     ("ncnn", "mobilevit_xxs", "detection", SIZES[1], {"channels": 1}, {}),
 ]
 
 
-@pytest.mark.parametrize(("form", "backbone", "task", "size", "data", "options"), SAMPLE)
+@pytest.mark.parametrize(
+    ("form", "backbone", "task", "size", "data", "options"),
+    [*SAMPLE, *(pytest.param(*each, marks=pytest.mark.slow) for each in MORE)],
+)
 def test_a_script_answers_as_predict_does(form, backbone, task, size, data, options, tmp_path):
     made = exported(form, backbone, task, size, tmp_path, data, **options)
     paths = pictures(tmp_path, channels=data.get("channels", 3))
