@@ -185,3 +185,14 @@ def test_compilation_has_no_graph_breaks_and_one_graph_per_size(layout):
         torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("axis", [2, 3])
+def test_gradient_of_a_product_has_the_layout_of_the_map(axis, layout):
+    """BatchNorm's backward is slow on CPUs if its gradient has another layout than its input."""
+    x, kernel, bias = inputs((3, 4, 6, 8), axis, layout)
+    layouts = []
+    x.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=layout)))
+    circular_conv(x, kernel, axis, bias, algorithm="products").sum().backward()
+    assert layouts == [True]

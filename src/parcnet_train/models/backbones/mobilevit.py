@@ -20,6 +20,7 @@ from parcnet_train.models.layers.blocks import (
     local_stages,
     set_stochastic_depth,
 )
+from parcnet_train.models.layers.dropout import Dropout
 
 PATCH = 2  # pixels; attention runs over the pixels at the same position of every 2x2 patch
 
@@ -68,7 +69,7 @@ class TransformerLayer(nn.Module):
         self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.skip: nn.Module = nn.Identity()  # see `set_stochastic_depth`
 
     def forward(self, x: Tensor) -> Tensor:

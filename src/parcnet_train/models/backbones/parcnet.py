@@ -24,7 +24,8 @@ from parcnet_train.models.layers.blocks import (
     local_stages,
     set_stochastic_depth,
 )
-from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm
+from parcnet_train.models.layers.circular import HEIGHT, WIDTH, Algorithm, layout_of
+from parcnet_train.models.layers.dropout import Dropout
 from parcnet_train.models.layers.parc import (
     CircularConv,
     OversizedConv,
@@ -105,8 +106,11 @@ class Axes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
-        # In the release, the first embedding is added before the norm.
-        x = self.first(self.norm(self.first_embedding(x)))
+        x = self.first_embedding(x)  # before the norm, as in the release
+        if not torch.jit.is_scripting() and self.training:  # type: ignore[attr-defined]
+            # A part of a map would take the slow path of BatchNorm on CPUs (docs/benchmarks.md).
+            x = x.contiguous(memory_format=layout_of(x))
+        x = self.first(self.norm(x))
         return self.second(self.second_embedding(x))
 
 
@@ -164,7 +168,7 @@ class MetaFormerBlock(nn.Module):
             nn.Conv2d(channels, 2 * channels, 1),
             nn.Hardswish(),
             nn.Conv2d(2 * channels, channels, 1),
-            nn.Dropout(design.dropout),
+            Dropout(design.dropout),
         )
         self.attention = (
             ChannelAttention(channels, channels // REDUCTION)
@@ -203,7 +207,7 @@ class ResNeXtBlock(nn.Module):
         )
         self.project = ConvNormAct(width, channels, activation=None)
         self.act = nn.Hardswish()
-        self.dropout = nn.Dropout(design.dropout)
+        self.dropout = Dropout(design.dropout)
         self.skip: nn.Module = nn.Identity()  # see `set_stochastic_depth`
 
     def forward(self, x: Tensor) -> Tensor:

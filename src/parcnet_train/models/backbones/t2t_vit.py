@@ -28,6 +28,7 @@ from parcnet_train.models.backbones.adapt import (
     Triple,
 )
 from parcnet_train.models.base import Level
+from parcnet_train.models.layers.dropout import Dropout
 from parcnet_train.models.layers.transformer import (
     STD,
     attend,
@@ -88,7 +89,7 @@ class Performer(nn.Module):
         self.project = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = mlp(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         drawn = torch.empty(features, width)
         nn.init.orthogonal_(drawn)
         self.register_buffer("projections", drawn * math.sqrt(features))

@@ -17,6 +17,7 @@ from parcnet_train.bounds import Count, Share
 from parcnet_train.errors import ConfigError
 from parcnet_train.models.base import Level, require_levels
 from parcnet_train.models.layers.blocks import ConvNormAct, initialize
+from parcnet_train.models.layers.dropout import Dropout
 
 STRIDES = (8, 16)  # strides of the last level for which rates are published
 AUXILIARY_REDUCTION = 4  # channel reduction in the auxiliary classifier (torchvision's)
@@ -64,7 +65,7 @@ class ASPP(nn.Module):
             ]
         )
         self.project = ConvNormAct(len(self.branches) * channels, channels, activation=nn.ReLU)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, channels, H, W)`."""
@@ -142,7 +143,7 @@ def auxiliary_classifier(in_channels: int, num_classes: int, dropout: float) -> 
     hidden = in_channels // AUXILIARY_REDUCTION
     return nn.Sequential(
         ConvNormAct(in_channels, hidden, 3, activation=nn.ReLU),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Conv2d(hidden, num_classes, 1),
     )
 

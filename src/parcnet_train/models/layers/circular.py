@@ -8,7 +8,7 @@ kernel, and a product of Fourier transforms. `action=benchmark` measures them si
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -79,8 +79,7 @@ def circular_by_products(
     matrices = circulant(kernel, axis)
     rows = x.permute(1, 2, 0, 3)
     if not rows.is_contiguous():
-        # In two steps: torch converts channels_last to NCHW fast, but to this order slowly.
-        rows = x.contiguous().permute(1, 2, 0, 3).contiguous()
+        rows = _ToRows.apply(x)  # type: ignore[no-untyped-call]
     if axis == HEIGHT:
         product = torch.bmm(matrices, rows.view(channels, height, batch * width))
     else:
@@ -102,6 +101,32 @@ def circular_by_fourier(x: Tensor, kernel: Tensor, axis: int, bias: Tensor | Non
     device = x.device.type
     y = y.to(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype)
     return y if bias is None else y + bias.view(-1, 1, 1).to(y.dtype)
+
+
+class _ToRows(torch.autograd.Function):
+    """Copy of a map in the order `(C, H, B, W)`, whose gradient is in the order of the map.
+
+    Otherwise, the gradient would be in the order of the copy, which is slow in BatchNorm's backward
+    on CPUs (docs/benchmarks.md).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return the copy."""
+        ctx.layout = layout_of(x)
+        # In two steps: torch converts channels_last to NCHW fast, but to this order slowly.
+        return x.contiguous().permute(1, 2, 0, 3).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the map."""
+        nchw = gradient.permute(2, 0, 1, 3).contiguous()
+        return nchw.contiguous(memory_format=ctx.layout)
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format of a map, or of the map that it is a part of."""
+    return torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
 
 
 ALGORITHMS = {
