@@ -78,7 +78,9 @@ def circular_by_products(
     batch, channels, height, width = x.shape
     matrices = circulant(kernel, axis)
     rows = x.permute(1, 2, 0, 3)
-    if not rows.is_contiguous():
+    if torch.compiler.is_compiling():  # which chooses layouts itself
+        rows = rows.contiguous()
+    elif not rows.is_contiguous():
         rows = _ToRows.apply(x)  # type: ignore[no-untyped-call]
     if axis == HEIGHT:
         product = torch.bmm(matrices, rows.view(channels, height, batch * width))
