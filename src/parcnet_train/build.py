@@ -237,12 +237,14 @@ def build_task(config: Config, num_classes: int) -> Task:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config["compile"]:
         model.compile()
+    schedule = make(recipe.schedule)
     return make(
         config["task"],
         model=model,
         num_classes=num_classes,
         optimizer=functools.partial(build_optimizer, config),
-        schedule=make(recipe.schedule),
+        # Hydra's own partial checks its target in every call, here in every step.
+        schedule=functools.partial(schedule.func, **schedule.keywords),
     )
 
 
