@@ -4,7 +4,6 @@
 times the training step on a GPU. The results stay in BUILD, so the page can be written again:
 
     python scripts/bench.py BUILD --write docs/benchmarks.md
-    python scripts/bench.py BUILD --write docs/benchmarks.md --only startup --before 71f3abe
     python scripts/bench.py BUILD --write docs/benchmarks.md --no-run
 """
 
@@ -59,6 +58,7 @@ STARTS = {
     ),
 }
 START_ROUNDS = 3
+EARLIER = "71f3abe"  # the last revision that imported everything at the start
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="PART", help="parts to run, of all")
     parser.add_argument("--no-run", action="store_true", help="only write what has been measured")
     parser.add_argument(
-        "--before", metavar="REVISION", help="revision whose start is timed beside the present one"
+        "--before",
+        default=EARLIER,
+        metavar="REVISION",
+        help="revision whose start is timed beside the present one",
     )
     arguments = parser.parse_args()
     parts = GPU_PARTS if arguments.gpu else PARTS
@@ -153,22 +156,20 @@ def make_photos(folder: Path, count: int = PHOTOS) -> None:
                 photo.save(path, quality=92)
 
 
-def time_starts(before: str | None) -> dict[str, Any]:
+def time_starts(before: str) -> dict[str, Any]:
     """Time the start of commands, of this revision and of an earlier one, interleaved.
 
     Args:
-        before: The earlier revision; None: only this one.
+        before: The earlier revision.
     """
     root = Path(__file__).resolve().parents[1]
     times: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
-        sources = {"now": root}
-        if before is not None:
-            earlier = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "tree"
-            git = ["git", "-C", str(root), "worktree"]
-            subprocess.run([*git, "add", "--quiet", "--detach", str(earlier), before], check=True)
-            stack.callback(subprocess.run, [*git, "remove", "--force", str(earlier)], check=True)
-            sources["before"] = earlier
+        earlier = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "tree"
+        git = ["git", "-C", str(root), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(earlier), before], check=True)
+        stack.callback(subprocess.run, [*git, "remove", "--force", str(earlier)], check=True)
+        sources = {"now": root, "before": earlier}
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for turn in range(START_ROUNDS + 1):  # the first one fills the caches
             for command, overrides in STARTS.items():
@@ -231,7 +232,12 @@ def steps(runs: Sequence[Values]) -> Iterator[str]:
         height, width = run["image_size"]
         yield from about(run)
         yield from ("", f"Batch {run['batch_size']}, {height}x{width} pixels:", "")
-        yield "| network | layout | dtype | memory | step | speedup over the first | over timm's |"
+        on_cpu = run["hardware/device"] == "cpu"
+        memory_title = "freed memory" if on_cpu else "peak memory"
+        yield (
+            f"| network | layout | dtype | {memory_title} | step | speedup over the first "
+            "| over timm's |"
+        )
         yield "|---|---|---|---|---|---:|---:|"
         for variant in variants(run):
             network, layout, dtype, *memory = variant.split("/")
@@ -239,8 +245,11 @@ def steps(runs: Sequence[Values]) -> Iterator[str]:
             theirs = run.get(f"train_step/{rival}/{layout}/{dtype}/milliseconds")
             ours = run[f"train_step/{variant}/milliseconds"]
             compared = "" if theirs is None or memory else f"{theirs / ours:.2f}x"
-            kept = ("system" if memory else "kept") if run["hardware/device"] == "cpu" else ""
-            cells = (network, layout, dtype, kept, spread(run, f"train_step/{variant}"))
+            if on_cpu:
+                memory_cell = "to the system" if memory else "kept"
+            else:
+                memory_cell = f"{run[f'train_step/{variant}/peak_bytes'] / 2**30:.2f} GiB"
+            cells = (network, layout, dtype, memory_cell, spread(run, f"train_step/{variant}"))
             ratio = run[f"train_step/{variant}/ratio"]
             yield f"| {' | '.join(cells)} | {ratio:.2f}x | {compared} |"
         yield ""
@@ -369,16 +378,12 @@ def starts(runs: Sequence[Values]) -> Iterator[str]:
         " Processor time is the sum over all cores.",
         WIDTH,
     )
-    has_before = run["before"] is not None
-    earlier = f" processor time at {run['before']} |" if has_before else ""
-    yield from ("", f"| command | time | processor time |{earlier}")
-    yield f"|---|---:|---:|{'---:|' if has_before else ''}"
+    yield from ("", f"| command | time | processor time | processor time at {run['before']} |")
+    yield "|---|---:|---:|---:|"
     for command in STARTS:
-        cells = [
-            f"{run[f'startup/{command}/now/{key}']:.1f} s" for key in ("seconds", "cpu_seconds")
-        ]
-        if has_before:
-            cells.append(f"{run[f'startup/{command}/before/cpu_seconds']:.1f} s")
+        key = f"startup/{command}"
+        keys = (f"{key}/now/seconds", f"{key}/now/cpu_seconds", f"{key}/before/cpu_seconds")
+        cells = [f"{run[each]:.1f} s" for each in keys]
         yield f"| `{command}` | {' | '.join(cells)} |"
 
 

@@ -64,3 +64,22 @@ def test_step_trains_in_its_layout_and_dtype():
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert output.dtype == torch.bfloat16
     assert not torch.equal(network.conv.weight, before)
+
+
+def test_peak_memory_of_a_gpu_is_that_of_the_second_step(monkeypatch):
+    """The first one allocates gradients and the state of the optimizer, which stay."""
+    held = peak = 100
+
+    def step():
+        nonlocal held, peak
+        held = 150
+        peak = max(peak, held + 30)
+
+    def reset(device):
+        nonlocal peak
+        peak = held
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak)
+    assert training_step.peak_memory(step, torch.device("cuda")) == 30

@@ -78,12 +78,17 @@ def test_make_bench_compares_the_step_with_that_of_timm():
         for end in ("milliseconds", "milliseconds_min", "milliseconds_max"):
             run[f"train_step/{variant}/{end}"] = time
         run[f"train_step/{variant}/ratio"] = 8000.0 / time
-    rows = [line.split(" | ") for line in steps([run]) if line.startswith("| ")][1:]
-    assert [row[-2:] for row in rows] == [
-        ["1.00x", " |"],
-        ["4.00x", "1.50x |"],
-        ["2.67x", "1.00x |"],
+    rows = [line.split(" | ") for line in steps([run]) if line.startswith("| ")]
+    assert [(row[3], *row[-2:]) for row in rows] == [
+        ("freed memory", "speedup over the first", "over timm's |"),
+        ("to the system", "1.00x", " |"),
+        ("kept", "4.00x", "1.50x |"),
+        ("kept", "2.67x", "1.00x |"),
     ]
+    on_gpu = {"hardware/device": "cuda", "hardware/gpu": "GPU"}
+    peaks = {f"train_step/{variant}/peak_bytes": 3 * 2**29 for variant in times}
+    rows = [line.split(" | ") for line in steps([run | on_gpu | peaks]) if line.startswith("| ")]
+    assert [row[3] for row in rows] == ["peak memory", *["1.50 GiB"] * 3]
 
 
 def test_make_bench_cuts_photos_of_one_size(tmp_path):

@@ -53,7 +53,7 @@ class Variant:
 
 def time_steps(
     config: Config, size: tuple[int, int], device: torch.device
-) -> dict[Variant, Timing]:
+) -> tuple[dict[Variant, Timing], dict[Variant, int]]:
     """Time all variants, interleaved; the first one is the reference.
 
     For a backbone with circular convolutions on a CPU, the reference is the step as the authors'
@@ -65,6 +65,9 @@ def time_steps(
         config: Whole configuration.
         size: Height and width of the images, in pixels.
         device: Device to run on.
+
+    Returns:
+        The timings, and on GPUs the peak memory of each variant, see `peak_memory`.
     """
     settings = section(Benchmark, config)
     batch, repeats = settings.batch_size, settings.repeats
@@ -79,7 +82,18 @@ def time_steps(
             steps[released] = stack.enter_context(step)
         for variant, network in variants_of(config):
             steps[variant] = training_step(network, variant, batch, size, device)
-        return take_turns(steps, repeats, device)
+        on_gpu = device.type == "cuda"
+        peaks = {each: peak_memory(step, device) for each, step in steps.items() if on_gpu}
+        return take_turns(steps, repeats, device), peaks
+
+
+def peak_memory(step: Callable[[], object], device: torch.device) -> int:
+    """Return the bytes that a step on a GPU needs beyond weights, gradients and optimizer state."""
+    step()  # creates them, and compiles the network if it is to be compiled
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) - held
 
 
 def released_step(
@@ -171,9 +185,13 @@ def training_step(
     return step
 
 
-def results_of(timings: dict[Variant, Timing]) -> Iterator[tuple[str, float]]:
+def results_of(
+    timings: dict[Variant, Timing], peaks: dict[Variant, int]
+) -> Iterator[tuple[str, float]]:
     """Yield the entries of `results.json`."""
     reference = next(iter(timings.values()))
     for variant, timing in timings.items():
         for key, value in timing.results(reference).items():
             yield f"train_step/{variant}/{key}", value
+    for variant, peak in peaks.items():
+        yield f"train_step/{variant}/peak_bytes", peak

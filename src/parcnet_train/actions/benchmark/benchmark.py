@@ -99,13 +99,13 @@ def steps(config: Config, device: torch.device) -> Iterator[tuple[str, Any]]:
     """Time the training step of the composed network."""
     settings = section(Benchmark, config)
     size = height_and_width(benchmarked_size(config)[1])
-    timings = training_step.time_steps(config, size, device)
+    timings, peaks = training_step.time_steps(config, size, device)
     title = f"training step, {settings.batch_size} x 3 x {size[0]} x {size[1]}, {device.type}"
     print_steps(title, timings)
     yield "backbone", config["choices"]["backbone"]
     yield "batch_size", settings.batch_size
     yield "image_size", list(size)
-    yield from training_step.results_of(timings)
+    yield from training_step.results_of(timings, peaks)
 
 
 def loaders(config: Config) -> Iterator[tuple[str, Any]]:
