@@ -5,6 +5,7 @@ import json
 import pytest
 
 from parcnet_train.errors import ConfigError
+from parcnet_train.tasks.classification import ClassificationTask
 from running import TINY, faults_of, run
 
 PLAN = (
@@ -51,3 +52,14 @@ def test_plan_is_about_the_size_of_the_training():
 def test_fault_of_a_training_is_a_fault_of_its_plan(tmp_path):
     with pytest.raises(ConfigError, match=r"recipe\.multi_scale"):
         run([*TINY, *PLAN, "recipe=imagenet_300e", *SMALL_STEPS], tmp_path)
+
+
+def test_interrupted_plan_says_so_and_leaves_nothing(tmp_path, monkeypatch, caplog):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "training_step", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        run([*TINY, *PLAN, *WHOLE], tmp_path)
+    assert caplog.messages[-1].startswith("stopped while measuring; there is no plan")
+    assert list(tmp_path.iterdir()) == []

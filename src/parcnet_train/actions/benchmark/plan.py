@@ -113,11 +113,18 @@ def measure(config: Config, device: torch.device) -> tuple[Timeline, float, Memo
 
     Returns:
         The times of its parts, and of the whole in seconds, and its memory.
+
+    Raises:
+        SystemExit: If a signal stops the training.
     """
     timeline, began = Timeline(device), time.perf_counter()
     is_known = forget_peak(device)
-    with tempfile.TemporaryDirectory(dir=section(Paths, config).output) as folder, quiet():
-        fit({**config, "paths": {**config["paths"], "output": folder}}, timeline)
+    try:
+        with tempfile.TemporaryDirectory(dir=section(Paths, config).output) as folder, quiet():
+            fit({**config, "paths": {**config["paths"], "output": folder}}, timeline)
+    except SystemExit:
+        log.warning("stopped while measuring; there is no plan. Fix: repeat the command")
+        raise
     return timeline, time.perf_counter() - began, peak_memory(device, is_known)
 
 
