@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -18,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import parcnet_train
 from parcnet_train.benchmarks.photos import SIZE, cut_photos
 from parcnet_train.report.measured import replace_part
+from parcnet_train.runs.directories import RESULTS
 from parcnet_train.terminal import duration
 
 Counts = tuple[int, int]  # images to train on, and to evaluate
@@ -29,22 +31,18 @@ PART = "plan"
 WIDTH = 115  # characters of a line of prose
 PHOTOS = 64
 SQUARE = 25  # side of a square of a mask, in pixels; it divides those of a photo
-REPEATS = 4  # batches of the short training that are measured
+REPEATS = 16  # batches of the short training that are measured, of five sizes
 CLASSES = {"imagenet": 1000, "coco": 80, "voc": 21}
 IMAGES = {"imagenet": (1_281_167, 50_000), "coco": (117_266, 5_000), "voc": (10_582, 1_449)}
 OBJECTS = 7  # per image, about as in COCO
 SIDE = (20, 200)  # range of an object's sides in pixels
+# The batches of the recipes need more than the memory of a small machine.
 RECIPES = {
-    # The recipe's 128 images per step need more than the memory of a small machine.
-    "imagenet": (
-        "experiment=imagenet_parcnet_s",
-        "data=imagefolder",
-        "recipe.batch_size=32",
-        "recipe.accumulate=auto",
-    ),
-    "coco": ("experiment=coco_parcnet_s", "data=coco_format"),
-    "voc": ("experiment=voc_parcnet_s", "data=voc_format"),
+    "imagenet": ("experiment=imagenet_parcnet_s", "data=imagefolder", "recipe.batch_size=16"),
+    "coco": ("experiment=coco_parcnet_s", "data=coco_format", "recipe.batch_size=8"),
+    "voc": ("experiment=voc_parcnet_s", "data=voc_format", "recipe.batch_size=4"),
 }
+ACCUMULATED = "recipe.accumulate=auto"  # to the images of the recipe's optimizer step
 PRETRAINED = "backbone.pretrained=null"  # the recipes start from weights that are not here
 TITLES = {"imagenet": "ImageNet", "coco": "COCO", "voc": "VOC"}
 
@@ -62,19 +60,29 @@ def main() -> None:
         root = work / name
         if not root.is_dir():
             MAKERS[name](root, work / "photos", IMAGES[name])
-        found[name] = parcnet_train.run(
-            "action=benchmark",
-            "benchmark.target=plan",
-            f"benchmark.repeats={REPEATS}",
-            *overrides,
-            PRETRAINED,
-            f"data.root={root}",
-            f"hydra.run.dir={work / 'runs' / name}",
+        found[name] = plan(
+            [*overrides, ACCUMULATED, PRETRAINED, f"data.root={root}"], work / "runs" / name
         )
     text = "\n".join(table(found))
     print(text)
     if arguments.write is not None:
         replace_part(arguments.write, PART, text)
+
+
+def plan(overrides: Sequence[str], folder: Path) -> Mapping[str, Any]:
+    """Plan a training in a process of its own, whose memory is free afterwards.
+
+    Args:
+        overrides: Overrides of the training.
+        folder: Folder of the results; those of an earlier call are used again.
+    """
+    results = folder / RESULTS
+    if not results.is_file():
+        command = [sys.executable, "-m", "parcnet_train", "action=benchmark"]
+        own = ("benchmark.target=plan", f"benchmark.repeats={REPEATS}", f"hydra.run.dir={folder}")
+        subprocess.run([*command, *own, *overrides], check=True)
+    found: Mapping[str, Any] = json.loads(results.read_text())
+    return found
 
 
 def make_photos(folder: Path) -> None:
