@@ -63,6 +63,12 @@ def test_size_that_was_not_measured_costs_its_pixels():
     assert cost().step(SMALL) == Step(2.0, 0.5)
 
 
+def test_step_of_another_batch_is_that_of_the_same_image_size():
+    # 40 images of 160x160 pixels are as many pixels as 10 of 320x320, which were measured, too.
+    measured = cost(steps={SMALL: [Step(3.0, 0.5)], LARGE: [Step(8.0, 1.0)]})
+    assert measured.step(Scale((160, 160), 40)) == Step(12.0, 2.0)
+
+
 def test_pace_is_that_of_a_device_that_never_waits():
     assert cost().pace({SMALL: 20}) == pytest.approx(10 / 1.5)
     # 10 images of 1.5 s, and 10 images of 6 s.

@@ -103,8 +103,16 @@ class Cost:
         )
 
     def step(self, scale: Scale) -> Step:
-        """Return the mean step at an image size; of an unmeasured one, by its number of pixels."""
-        nearest = min(self.steps, key=lambda each: abs(pixels(each) - pixels(scale)))
+        """Return the mean step at an image size; of an unmeasured one, by its number of pixels.
+
+        The measured step with the most similar size of an image counts: with other numbers of
+        devices, some samplers take other numbers of images at the same size.
+        """
+
+        def difference(other: Scale) -> tuple[int, int]:
+            return abs(area(other) - area(scale)), abs(other.batch_size - scale.batch_size)
+
+        nearest = min(self.steps, key=difference)
         share = pixels(scale) / pixels(nearest)
         return Step(
             share * mean(each.seconds for each in self.steps[nearest]),
@@ -156,9 +164,14 @@ class Estimate:
         return max(self.parts(), key=self.parts().__getitem__)
 
 
+def area(scale: Scale) -> int:
+    """Return the number of pixels of an image."""
+    return scale.size[0] * scale.size[1]
+
+
 def pixels(scale: Scale) -> int:
     """Return the number of pixels of a step."""
-    return scale.batch_size * scale.size[0] * scale.size[1]
+    return scale.batch_size * area(scale)
 
 
 def estimate(work: Work, cost: Cost, exchange: float = 0.0) -> Estimate:
