@@ -195,7 +195,7 @@ def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
         cells = [
             NAMES[ablation],
             str(of_set.paper.get(ablation, "")),
-            f"{float(row['metric_mean']):.2f} ± {spread(row)}",
+            mean_of(row),
             row["n"],
             *(difference(lines[ablation]) for lines in comparison.differences.values()),
         ]
@@ -209,7 +209,7 @@ def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
     )
     yield ""
     yield from wrap(
-        f"{len(comparison.runs)} runs, {comparison.hours:.1f} core-hours. Failed: "
+        f"Runs: {len(comparison.runs)}. Core-hours: {comparison.hours:.1f}. Failed: "
         f"{', '.join(comparison.failed) or 'none'}.",
         WIDTH,
     )
@@ -220,9 +220,10 @@ def ordered(rows: Mapping[str, Any]) -> list[str]:
     return [name for name in NAMES if name in rows]
 
 
-def spread(row: Mapping[str, str]) -> str:
-    """Return a standard deviation; a single run has none."""
-    return f"{float(row['metric_std']):.2f}" if row["metric_std"] else "unknown"
+def mean_of(row: Mapping[str, str]) -> str:
+    """Return a mean with its standard deviation; a single run has none."""
+    mean = f"{float(row['metric_mean']):.2f}"
+    return f"{mean} ± {float(row['metric_std']):.2f}" if row["metric_std"] else mean
 
 
 def difference(row: Mapping[str, str]) -> str:
