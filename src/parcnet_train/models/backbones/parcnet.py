@@ -107,7 +107,8 @@ class Axes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, C, H, W)` to the same shape."""
         x = self.first_embedding(x)  # before the norm, as in the release
-        if not torch.jit.is_scripting() and self.training:  # type: ignore[attr-defined]
+        is_real = isinstance(x, Tensor)  # torch.fx traces the network without tensors
+        if not torch.jit.is_scripting() and self.training and is_real:  # type: ignore[attr-defined]
             # A part of a map would take the slow path of BatchNorm on CPUs (docs/benchmarks.md).
             x = x.contiguous(memory_format=layout_of(x))
         x = self.first(self.norm(x))

@@ -26,7 +26,8 @@ class Dropout(nn.Dropout):
 
     def drop(self, x: Tensor) -> Tensor:
         """Do what `forward` does outside of TorchScript, which cannot compile the rest."""
-        active = self.training and 0 < self.p < 1
+        # torch.fx traces the network without tensors.
+        active = self.training and 0 < self.p < 1 and isinstance(x, Tensor)
         if active and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return x * self.factors(x)
         return functional.dropout(x, self.p, self.training)
