@@ -82,8 +82,9 @@ def time_steps(
             steps[released] = stack.enter_context(step)
         for variant, network in variants_of(config):
             steps[variant] = training_step(network, variant, batch, size, device)
-        on_gpu = device.type == "cuda"
-        peaks = {each: peak_memory(step, device) for each, step in steps.items() if on_gpu}
+        peaks = {}
+        if device.type == "cuda":
+            peaks = {variant: peak_memory(step, device) for variant, step in steps.items()}
         return take_turns(steps, repeats, device), peaks
 
 

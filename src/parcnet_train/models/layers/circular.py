@@ -159,7 +159,7 @@ def _products_pay(x: Tensor, kernel: Tensor, axis: int) -> bool:
     trains = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
     if x.device.type != "cpu":  # in training, gradients of long depthwise kernels are slow
         return trains
-    if x.stride(1) > 1:
+    if layout_of(x) == torch.contiguous_format:
         return trains or length >= INFERENCE_LENGTH
     # Channels_last: changing the layout costs more than products save without a backward pass,
     # or for a single image.

@@ -12,10 +12,10 @@ STEPS = 1 << 16  # values of the 16 random bits that decide on one element
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, with less work on CPUs.
 
-    torch draws a random number for each element, which takes 3% of a training step of ParC-Net-S
-    (docs/benchmarks.md). Here, each 64-bit number decides on four elements. The probability is
-    rounded to a multiple of 2^-16, and the scale is that of the rounded one, so that the expected
-    value is the input. On other devices, in torch.compile, and in evaluation, this is torch's.
+    torch draws a random number for each element. Here, each number of 64 bits decides on four
+    elements (docs/benchmarks.md). The probability is rounded to a multiple of 2^-16, and the scale
+    is that of the rounded one, so that the expected value is the input. On other devices, in
+    torch.compile and in evaluation, this is torch's own function.
     """
 
     def forward(self, input: Tensor) -> Tensor:
