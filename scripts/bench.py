@@ -84,12 +84,6 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="time the training step on a GPU")
     parser.add_argument("--only", nargs="+", metavar="PART", help="parts to run, of all")
     parser.add_argument("--no-run", action="store_true", help="only write what has been measured")
-    parser.add_argument(
-        "--before",
-        default=EARLIER,
-        metavar="REVISION",
-        help="revision whose start is timed beside the present one",
-    )
     arguments = parser.parse_args()
     parts = GPU_PARTS if arguments.gpu else PARTS
     names = list(parts) if arguments.only is None else arguments.only
@@ -100,7 +94,7 @@ def main() -> None:
         if not arguments.no_run:
             began = time.perf_counter()
             if name == "startup":
-                write(folder, time_starts(arguments.before))
+                write(folder, time_starts())
             else:
                 own = []
                 if name == "loader":
@@ -156,19 +150,21 @@ def make_photos(folder: Path, count: int = PHOTOS) -> None:
                 photo.save(path, quality=92)
 
 
-def time_starts(before: str) -> dict[str, Any]:
-    """Time the start of commands, of this revision and of an earlier one, interleaved.
-
-    Args:
-        before: The earlier revision.
-    """
+def time_starts() -> dict[str, Any]:
+    """Time the start of commands, of this revision and of an earlier one, interleaved."""
     root = Path(__file__).resolve().parents[1]
+    git = ["git", "-C", str(root)]
+    if subprocess.run([*git, "cat-file", "-e", EARLIER], capture_output=True).returncode:
+        sys.exit(
+            f"startup: revision {EARLIER} is not in {root}; expected a clone with the whole "
+            "history. Fix: git fetch --unshallow, or name other parts with --only"
+        )
     times: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
         earlier = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "tree"
-        git = ["git", "-C", str(root), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(earlier), before], check=True)
-        stack.callback(subprocess.run, [*git, "remove", "--force", str(earlier)], check=True)
+        tree = [*git, "worktree"]
+        subprocess.run([*tree, "add", "--quiet", "--detach", str(earlier), EARLIER], check=True)
+        stack.callback(subprocess.run, [*tree, "remove", "--force", str(earlier)], check=True)
         sources = {"now": root, "before": earlier}
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for turn in range(START_ROUNDS + 1):  # the first one fills the caches
@@ -183,7 +179,7 @@ def time_starts(before: str) -> dict[str, Any]:
         "hardware/cores": os.cpu_count(),
         "python_version": platform.python_version(),
         "rounds": START_ROUNDS,
-        "before": before,
+        "before": EARLIER,
     }
     for key, rounds in times.items():
         entries[f"{key}/cpu_seconds"] = statistics.median(cpu for cpu, _ in rounds)

@@ -77,7 +77,9 @@ def plan(overrides: Sequence[str], folder: Path) -> Mapping[str, Any]:
         folder: Folder of the results; those of an earlier call are used again.
     """
     results = folder / RESULTS
-    if not results.is_file():
+    if results.is_file():
+        print(f"{results}: results of an earlier call")
+    else:
         command = [sys.executable, "-m", "parcnet_train", "action=benchmark"]
         own = ("benchmark.target=plan", f"benchmark.repeats={REPEATS}", f"hydra.run.dir={folder}")
         subprocess.run([*command, *own, *overrides], check=True)
