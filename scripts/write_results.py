@@ -127,11 +127,13 @@ def main() -> None:
     arguments = parser.parse_args()
     found = {name: compare(arguments.runs / name) for name in SETS}
     for name, comparison in found.items():
-        text = "\n".join(lines_of(SETS[name], comparison))
+        lines = list(lines_of(SETS[name], comparison))
+        if len(comparison.rows) > 1:  # a picture of one row compares nothing
+            write_whole(PAGE.parent / f"{name}.svg", draw(SETS[name], comparison))
+            lines += ["", f"![{SETS[name].metric} of every run on {SETS[name].title}]({name}.svg)"]
+        text = "\n".join(lines)
         print(text)
         replace_part(PAGE, name, text)
-        if comparison.rows:
-            write_whole(PAGE.parent / f"{name}.svg", draw(SETS[name], comparison))
     replace_part(README, "results", "\n".join(summary(found)))
 
 
