@@ -4,6 +4,8 @@ import statistics
 
 import pytest
 
+from parcnet_train.report.grids import change_cell
+from parcnet_train.report.paired import Difference
 from parcnet_train.report.paper.tables import TABLE_2
 from reporting import BETTER, of_row
 
@@ -27,3 +29,9 @@ def test_csv_has_all_rows_of_the_paper_and_unrounded_numbers(made_report):
     assert (of_row(rows, 2)["verdict"], of_row(rows, 2)["metric_mean"]) == ("not run", "")
     assert (of_row(rows, 9)["verdict"], of_row(rows, 9)["metric_std"]) == ("baseline not run", "")
     assert (rows[-1]["table"], rows[-1]["n"], rows[-1]["metric_mean"]) == ("other", "2", "90.0")
+
+
+def test_difference_of_one_seed_has_no_interval():
+    assert change_cell(Difference(-1.5, None, None, (0,))) == "-1.50"
+    assert change_cell(Difference(0.25, -0.125, 0.625, (0, 1, 2))) == "+0.25 [-0.12, +0.62]"
+    assert change_cell(None) == ""

@@ -113,11 +113,13 @@ def line_cells(line: Line) -> list[str]:
 
 
 def change_cell(difference: Difference | None) -> str:
-    """Return a difference with its interval; empty without one."""
+    """Return a difference with its interval, which a single seed does not have."""
     if difference is None:
         return ""
-    interval = f" [{difference.low:+.2f}, {difference.high:+.2f}]"
-    return f"{difference.mean:+.2f}" + ("" if difference.low is None else interval)
+    mean = f"{difference.mean:+.2f}"
+    if difference.low is None or difference.high is None:
+        return mean
+    return f"{mean} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 def parameters_cell(group: Group | None) -> str:
