@@ -189,7 +189,7 @@ def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
     if not comparison.rows:
         yield "Not run."
         return
-    titles = [f"- {BASELINES[each]}" for each in comparison.differences]
+    titles = [f"minus {BASELINES[each]}" for each in comparison.differences]
     yield f"| row | paper's row | {of_set.metric} | n | {' | '.join(titles)} |"
     yield f"|---|---:|---:|---:|{'---:|' * len(titles)}"
     for ablation in ordered(comparison.rows):

@@ -238,13 +238,15 @@ def build_task(config: Config, num_classes: int) -> Task:
     if config["compile"]:
         model.compile()
     schedule = make(recipe.schedule)
+    if isinstance(schedule, functools.partial):
+        # Hydra's own partial checks its target in every call, here in every step.
+        schedule = functools.partial(schedule.func, *schedule.args, **schedule.keywords)
     return make(
         config["task"],
         model=model,
         num_classes=num_classes,
         optimizer=functools.partial(build_optimizer, config),
-        # Hydra's own partial checks its target in every call, here in every step.
-        schedule=functools.partial(schedule.func, **schedule.keywords),
+        schedule=schedule,
     )
 
 
