@@ -21,7 +21,9 @@ from statistics import mean
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 import parcnet_train
 from parcnet_train.files import write_whole
@@ -33,6 +35,8 @@ from parcnet_train.runs.directories import OUTCOME, PROVENANCE, RESULTS
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results" / "index.md"
 README = ROOT / "README.md"
+SWEEPS = ROOT / "conf" / "sweep"  # have the rows and the seeds of the protocol
+PARTS = 20  # of a training, each a point of its curve
 WIDTH = 115  # characters of a line of prose
 PREFIX = "proof_"  # of our ablations
 BASELINES = {"proof_mobilevit_xs": "MobileViT-XS", "proof_parcnet_xs": "ParC-Net-XS"}
@@ -60,6 +64,8 @@ class Set:
         split: Split that the metric is of.
         paper_set: Data set of the paper for this task.
         paper: Row of the paper's Table 2 that each of our rows corresponds to.
+        transferred: Number of seeds of `proof_pretrained`, which the sweep lacks: its weights are
+            those of a run.
     """
 
     title: str
@@ -67,6 +73,7 @@ class Set:
     split: str
     paper_set: str
     paper: Mapping[str, int]
+    transferred: int = 3
 
 
 SETS = {
@@ -83,6 +90,7 @@ SETS = {
             "proof_big_kernel": 3,
             "proof_resnext_block": 4,
         },
+        transferred=0,
     ),
     "bccd": Set(
         "BCCD",
@@ -109,6 +117,8 @@ class Comparison:
         rows: Line of `table.csv` for each ablation.
         differences: The same, with the differences to each baseline.
         runs: Results of all finished runs.
+        losses: The curve of each of them, see `curve_of`.
+        missing: Seeds of the protocol that have not been run, for each ablation.
         hours: Processor time of all runs, in hours.
         failed: Names of the runs that failed.
     """
@@ -116,6 +126,8 @@ class Comparison:
     rows: Mapping[str, Mapping[str, str]]
     differences: Mapping[str, Mapping[str, Mapping[str, str]]]
     runs: Sequence[Mapping[str, Any]]
+    losses: Sequence[Sequence[float]]
+    missing: Mapping[str, Sequence[int]]
     hours: float
     failed: Sequence[str]
 
@@ -125,23 +137,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder with a folder of each set")
     arguments = parser.parse_args()
-    found = {name: compare(arguments.runs / name) for name in SETS}
+    found = {name: compare(arguments.runs / name, expected_of(name)) for name in SETS}
     for name, comparison in found.items():
         lines = list(lines_of(SETS[name], comparison))
         if len(comparison.rows) > 1:  # a picture of one row compares nothing
             write_whole(PAGE.parent / f"{name}.svg", draw(SETS[name], comparison))
-            lines += ["", f"![{SETS[name].metric} of every run on {SETS[name].title}]({name}.svg)"]
+            words = f"{SETS[name].metric} and training loss of every run on {SETS[name].title}"
+            lines += ["", f"![{words}]({name}.svg)"]
         text = "\n".join(lines)
         print(text)
         replace_part(PAGE, name, text)
     replace_part(README, "results", "\n".join(summary(found)))
 
 
-def compare(folder: Path) -> Comparison:
+def expected_of(name: str) -> dict[str, set[int]]:
+    """Return the seeds of each ablation of a set, as its sweep and the protocol have them."""
+    sweep: Any = OmegaConf.to_container(OmegaConf.load(SWEEPS / f"{PREFIX}{name}.yaml"))
+    params = sweep["hydra"]["sweeper"]["params"]
+    seeds = {int(each) for each in params["seed"].split(",")}
+    rows = dict.fromkeys(params["ablation"].split(","), seeds)
+    transferred = set(range(SETS[name].transferred))
+    return {**rows, f"{PREFIX}pretrained": transferred}
+
+
+def compare(folder: Path, expected: Mapping[str, set[int]]) -> Comparison:
     """Compare the runs of a set with both baselines.
 
     Args:
         folder: Folder of the runs, which may be missing.
+        expected: Seeds of each ablation in the protocol.
     """
     files = sorted(folder.rglob(RESULTS))
     runs = [json.loads(each.read_text()) for each in files]
@@ -155,7 +179,29 @@ def compare(folder: Path) -> Comparison:
         if any(run["ablation"] == baseline for run in runs):
             differences[baseline] = table_of(folder, baseline)
     rows = next(iter(differences.values()), {})
-    return Comparison(rows, differences, runs, hours_of(folder), failed)
+    losses = [curve_of(each.parent) for each in files]
+    missing = {
+        name: sorted(seeds - {run["seed"] for run in runs if run["ablation"] == name})
+        for name, seeds in expected.items()
+    }
+    return Comparison(rows, differences, runs, losses, missing, hours_of(folder), failed)
+
+
+def curve_of(folder: Path) -> list[float]:
+    """Return the mean training loss of each of the `PARTS` equal parts of a run."""
+    lines = [
+        line
+        for file in sorted(folder.rglob("metrics.csv"))  # a resumed run may have several
+        for line in csv.DictReader(io.StringIO(file.read_text()))
+    ]
+    losses = {
+        int(line["step"]): line["train/loss_step"] for line in lines if line["train/loss_step"]
+    }
+    last = max(losses) + 1
+    parts: list[list[float]] = [[] for _ in range(PARTS)]
+    for step, loss in losses.items():
+        parts[step * PARTS // last].append(float(loss))
+    return [mean(part) for part in parts]
 
 
 def hours_of(folder: Path) -> float:
@@ -210,9 +256,14 @@ def lines_of(of_set: Set, comparison: Comparison) -> Iterator[str]:
         WIDTH,
     )
     yield ""
+    lacking = (
+        f"{NAMES[name]} (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
+        for name, seeds in comparison.missing.items()
+        if seeds
+    )
     yield from wrap(
         f"Runs: {len(comparison.runs)}. Core-hours: {comparison.hours:.1f}. Failed: "
-        f"{', '.join(comparison.failed) or 'none'}.",
+        f"{', '.join(comparison.failed) or 'none'}. Not run: {'; '.join(lacking) or 'none'}.",
         WIDTH,
     )
 
@@ -242,18 +293,26 @@ def difference(row: Mapping[str, str]) -> str:
 
 @styled
 def draw(of_set: Set, comparison: Comparison) -> bytes:
-    """Draw the metric of every run, and its mean, as SVG."""
+    """Draw the metric of every run above the training loss of every row, as SVG."""
     names = ordered(comparison.rows)
-    figure = Figure(figsize=(7.2, 0.42 * len(names) + 0.8), layout="constrained")
-    axes = figure.subplots()
+    height = 0.42 * len(names) + 0.8
+    figure = Figure(figsize=(7.2, height + 3.2), layout="constrained")
+    dots, curves = figure.subplots(2, height_ratios=[height, 3.2])
     for place, name in enumerate(names):
         values = [100 * run[run["monitor"]] for run in comparison.runs if run["ablation"] == name]
-        axes.plot(values, [place] * len(values), "o", color="C0", alpha=0.55, markersize=5)
-        axes.plot([mean(values)], [place], "|", color="C1", markersize=16, markeredgewidth=2)
-    axes.set_yticks(range(len(names)), [NAMES[name] for name in names])
-    axes.invert_yaxis()
-    axes.margins(y=0.1)
-    axes.set_xlabel(f"{of_set.title}: {of_set.metric} in percent; dots: seeds, bars: means")
+        dots.plot(values, [place] * len(values), "o", color="C0", alpha=0.55, markersize=5)
+        dots.plot([mean(values)], [place], "|", color="C1", markersize=16, markeredgewidth=2)
+        pairs = zip(comparison.runs, comparison.losses, strict=True)
+        losses = [loss for run, loss in pairs if run["ablation"] == name]
+        epochs = [(part + 0.5) * comparison.runs[0]["epochs"] / PARTS for part in range(PARTS)]
+        curves.plot(epochs, np.mean(losses, axis=0), label=NAMES[name])
+    dots.set_yticks(range(len(names)), [NAMES[name] for name in names])
+    dots.invert_yaxis()
+    dots.margins(y=0.1)
+    dots.set_xlabel(f"{of_set.title}: {of_set.metric} in percent; dots: seeds, bars: means")
+    curves.set_xlabel("epoch")
+    curves.set_ylabel("training loss, mean of the seeds")
+    curves.legend()
     return svg_on_white(figure)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from expected import expected_of
 from faults import assert_one_is
-from running import CONFIG_FILES, faults_of
+from running import CONFIG_FILES, LARGER, OF_LIBRARIES, faults_of
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,15 @@ REAL_DATA = {"detection": "coco", "segmentation": "voc"}
 
 
 NAMES = {f"{file.parent.name}={file.stem}": file for file in CONFIG_FILES}
-# The check of an experiment builds the network of its backbone, too.
+# The check of an experiment builds the network of its backbone, too; other sizes of a family, and
+# networks that a library has, are built slowly.
+SLOWLY = {
+    *(name for name, file in NAMES.items() if f"experiment=imagenet_{file.stem}" in NAMES),
+    *(f"experiment=imagenet_{backbone}" for backbone in (*LARGER, *OF_LIBRARIES)),
+    *(f"backbone={backbone}" for backbone in OF_LIBRARIES),
+}
 FILES = [
-    pytest.param(
-        file,
-        id=name,
-        marks=[pytest.mark.slow] if f"experiment=imagenet_{file.stem}" in NAMES else [],
-    )
+    pytest.param(file, id=name, marks=[pytest.mark.slow] if name in SLOWLY else [])
     for name, file in NAMES.items()
 ]
 

@@ -123,6 +123,28 @@ def test_every_row_of_the_protocol_has_a_name():
     assert [name for name in found["SETS"] if f"<!-- {name}: begin -->\n" not in page] == []
 
 
+def test_a_curve_has_the_mean_loss_of_each_part_of_a_training(tmp_path):
+    found = runpy.run_path(str(ROOT / "scripts" / "write_results.py"))
+    parts = found["PARTS"]
+    losses = {step: float(step // 2 + step % 2 * 100) for step in range(2 * parts)}
+    half = parts + 1  # an interrupted run has a file of each session; one step is in both
+    for version, steps in enumerate([range(half), range(half - 1, 2 * parts)]):
+        folder = tmp_path / "csv" / f"version_{version}"
+        folder.mkdir(parents=True)
+        lines = [f"{step},{losses[step]}" for step in steps] + [f"{steps[-1]},"]
+        (folder / "metrics.csv").write_text("\n".join(["step,train/loss_step", *lines]) + "\n")
+    assert found["curve_of"](tmp_path) == [part + 50.0 for part in range(parts)]
+
+
+def test_runs_that_are_missing_are_named():
+    found = runpy.run_path(str(ROOT / "scripts" / "write_results.py"))
+    for name in found["SETS"]:
+        expected = found["expected_of"](name)
+        assert expected.keys() <= found["NAMES"].keys()
+        lacking = found["compare"](ROOT / "nowhere", expected).missing
+        assert lacking == {row: sorted(seeds) for row, seeds in expected.items()}
+
+
 @pytest.mark.slow
 def test_stand_ins_of_the_papers_sets_can_be_read(tmp_path):
     found = runpy.run_path(str(ROOT / "scripts" / "plan_recipes.py"))
