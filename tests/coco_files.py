@@ -75,6 +75,29 @@ def write_coco(root, train=TRAIN, val=VAL):
     return root
 
 
+def write_copies(root):
+    """Write the small data set seven times, with different noise in each image."""
+
+    def again(number, entry):
+        more = {name: 100 * number + entry[name] for name in ("id", "image_id") if name in entry}
+        if "file_name" in entry:
+            more["file_name"] = f"{number}{entry['file_name'][0]}.png"
+        return {**entry, **more}
+
+    train, val = (
+        {
+            **document,
+            **{
+                key: [again(number, each) for number in range(copies) for each in entries]
+                for key, entries in document.items()
+                if key != "categories"
+            },
+        }
+        for document, copies in ((TRAIN, 7), (VAL, 1))
+    )
+    return write_coco(root, train, val)
+
+
 def read(folder, document):
     return read_annotations(write_annotations(folder, "train", document))
 

@@ -29,12 +29,19 @@ class NumbersData(pl.LightningDataModule):
 
     begin = (0, 0)
 
-    def __init__(self, length, batch_size, multi_scale=None):
+    def __init__(self, length, batch_size, multi_scale=None, accumulate=1):
         super().__init__()
         random = np.random.default_rng(0)
         self.values = random.normal(size=(length, 4))
         self.size = (32, 32)
-        self.sampler = TrainBatches(length, batch_size, self.size, 0, multi_scale=multi_scale)
+        self.sampler = TrainBatches(
+            length,
+            batch_size * accumulate,
+            self.size,
+            0,
+            accumulate=accumulate,
+            multi_scale=multi_scale,
+        )
 
     def __getitem__(self, key):
         return self.values[key.sample, :3], self.values[key.sample, 3]

@@ -10,7 +10,6 @@ and its commit message gives the losses before and after.
 """
 
 import csv
-import itertools
 import os
 
 import cv2
@@ -66,40 +65,7 @@ RUNS = {
 TOLERANCE = 1e-8  # relative; instruction sets differ by up to 1e-12, changed defaults by more
 
 
-def write_detection_set(root):
-    """Write the small data set seven times, with different noise in each image."""
-
-    def again(number, entry):
-        more = {name: 100 * number + entry[name] for name in ("id", "image_id") if name in entry}
-        if "file_name" in entry:
-            more["file_name"] = f"{number}{entry['file_name'][0]}.png"
-        return {**entry, **more}
-
-    train, val = (
-        {
-            **document,
-            **{
-                key: [again(number, each) for number in range(copies) for each in entries]
-                for key, entries in document.items()
-                if key != "categories"
-            },
-        }
-        for document, copies in ((coco_files.TRAIN, 7), (coco_files.VAL, 1))
-    )
-    return coco_files.write_coco(root, train, val)
-
-
-def write_segmentation_set(root):
-    """Write twenty images in the sizes of the small data set."""
-    sizes = itertools.cycle(voc_files.TRAIN.values())
-    train = dict(zip("abcdhijklmnopqrstuvw", sizes, strict=False))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voc_files, "TRAIN", train)
-        patch.setattr(voc_files, "ENDINGS", dict.fromkeys([*train, *voc_files.VAL], ".png"))
-        return voc_files.write_voc(root)
-
-
-SETS = {"detection": write_detection_set, "segmentation": write_segmentation_set}
+SETS = {"detection": coco_files.write_copies, "segmentation": voc_files.write_several}
 
 
 def nearest(image, dsize, interpolation=None):

@@ -1,7 +1,11 @@
 """Small data set in VOC's layout: JPEG and PNG, several sizes, masks with and without palette."""
 
+import itertools
+import sys
+
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 
 from parcnet_train.data.segmentation.palette import write_mask
@@ -63,3 +67,13 @@ def write_voc(root, names=NAMES):
         write_list(root, split, files)
     write_classes(root, names)
     return root
+
+
+def write_several(root):
+    """Write twenty images in the sizes of the small data set."""
+    sizes = itertools.cycle(TRAIN.values())
+    train = dict(zip("abcdhijklmnopqrstuvw", sizes, strict=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "TRAIN", train)
+        patch.setattr(sys.modules[__name__], "ENDINGS", dict.fromkeys([*train, *VAL], ".png"))
+        return write_voc(root)

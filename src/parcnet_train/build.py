@@ -111,6 +111,7 @@ def build_data(config: Config) -> Any:
         DataError: If the data do not have the evaluated classes.
     """
     data = make(config["data"])
+    data.global_batch = config["recipe"].get("global_batch")
     data.prepare()
     wanted = config["task"].get("evaluated_classes")
     if wanted is not None and config["ckpt"] is not None:
@@ -342,13 +343,26 @@ def processes_to_start(config: Config) -> int:
 
 
 def accumulation(config: Config) -> int:
-    """Return the batches per optimizer step; `auto` comes closest to the reference batch."""
+    """Return the batches per optimizer step.
+
+    `auto` means as many as the global batch needs; without a global batch, as many as come closest
+    to the reference batch.
+    """
     recipe = section(Recipe, config)
     batches = config["trainer"].get("accumulate_grad_batches", recipe.accumulate)
     if batches != "auto":
         return batches
     batch = recipe.batch_size * world_size(config)
+    if recipe.global_batch is not None:
+        return math.ceil(recipe.global_batch / batch)
     return max(1, round(recipe.reference_batch / batch))
+
+
+def images_of_step(config: Config) -> int:
+    """Return the images of an optimizer step at the base size, over all processes."""
+    recipe = section(Recipe, config)
+    own = recipe.batch_size * world_size(config) * accumulation(config)
+    return recipe.global_batch or own
 
 
 def precision_of(config: Config) -> str:

@@ -102,7 +102,7 @@ def test_a_checkpoint_holds_the_whole_state_as_plain_values(trained):
     assert checkpoint["class_names"] == list("0123456789")
     assert checkpoint["global_step"] == 2
     assert checkpoint["optimizer_states"][0]["state"]
-    assert checkpoint["position"] == {"epoch": 1, "batch": 0, "samples": 0}
+    assert checkpoint["position"] == {"epoch": 1, "step": 0, "samples": 0}
     assert "current_model_state" in checkpoint  # beside the EMA weights in state_dict
 
 

@@ -68,7 +68,7 @@ def test_an_epoch_that_is_stopped_early_counts_as_complete(tmp_path):
     results = run([*STOPPING, *steps, "callbacks.early_stopping={patience: 1}"], tmp_path)
     assert (results["epochs"], results["steps"]) == (1, 4)
     position = read_checkpoint(tmp_path / "checkpoints/last.ckpt")["position"]
-    assert position == {"epoch": 1, "batch": 0, "samples": 0}
+    assert position == {"epoch": 1, "step": 0, "samples": 0}
     more = [*IDLE, *steps, "trainer.max_epochs=2", f"ckpt={tmp_path}"]
     assert run(more, tmp_path)["steps"] == 10
 

@@ -33,6 +33,20 @@ def test_more_devices_than_there_are(monkeypatch):
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu")
 
 
+def test_a_global_batch_that_cannot_be_divided_is_named():
+    three = [*SEVERAL, "trainer.devices=3", "recipe.batch_size=4"]
+    assert faults_of(*three, "recipe.global_batch=12") == []
+    assert faults_of(*three, "recipe.global_batch=24", "recipe.accumulate=auto") == []
+    (fault,) = faults_of(*three, "recipe.global_batch=13")
+    assert fault == (
+        "recipe.global_batch=13: 3 processes and recipe.accumulate=1 make 5 images per batch, "
+        "recipe.batch_size=4; expected at most that many. Fix: recipe.accumulate=auto, or raise "
+        "recipe.batch_size"
+    )
+    (fault,) = faults_of(*three, "recipe.global_batch=5")
+    assert "need at least 6 images, since BatchNorm needs two in each batch" in fault
+
+
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 
 

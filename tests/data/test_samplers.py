@@ -14,6 +14,7 @@ from parcnet_train.data.samplers import (
     SampleKey,
     TrainBatches,
 )
+from parcnet_train.errors import ConfigError
 
 SIZE = (32, 32)
 
@@ -26,15 +27,42 @@ def flat(batches):
     return list(itertools.chain.from_iterable(batches))
 
 
-def training(length, batch_size=8, seed=0, **settings):
-    return TrainBatches(length, batch_size, SIZE, seed, **settings)
+def training(length, global_batch=8, seed=0, **settings):
+    return TrainBatches(length, global_batch, SIZE, seed, **settings)
 
 
 def ranks(length, batch_size, world_size, epoch=0, **settings):
     return [
-        training(length, batch_size, 1, rank=r, world_size=world_size, epoch=epoch, **settings)
+        training(
+            length,
+            batch_size * world_size,
+            1,
+            rank=r,
+            world_size=world_size,
+            epoch=epoch,
+            **settings,
+        )
         for r in range(world_size)
     ]
+
+
+def steps_of(global_batch, processes, accumulate=1, **settings):
+    """Return the keys of every step of an epoch, in the order of all processes."""
+    samplers = [
+        TrainBatches(
+            global_batch=global_batch,
+            rank=rank,
+            world_size=processes,
+            accumulate=accumulate,
+            **settings,
+        )
+        for rank in range(processes)
+    ]
+    batches = [
+        [key for keys in itertools.zip_longest(*of_ranks) for key in keys if key is not None]
+        for of_ranks in zip(*samplers, strict=True)
+    ]
+    return [flat(batches[at : at + accumulate]) for at in range(0, len(batches), accumulate)]
 
 
 def evaluation(length, batch_size, world_size=1):
@@ -111,17 +139,29 @@ def test_training_ranks_draw_the_same_sizes_and_fill_up_together(world_size, mul
     length = 211
     for epoch in range(5):
         samplers = [
-            TrainBatches(length, 4, (256, 256), 1, rank, world_size, multi_scale, epoch=epoch)
+            TrainBatches(
+                length,
+                4 * world_size,
+                (256, 256),
+                1,
+                rank,
+                world_size,
+                multi_scale=multi_scale,
+                epoch=epoch,
+            )
             for rank in range(world_size)
         ]
-        shapes = [[(len(batch), batch[0].size) for batch in sampler] for sampler in samplers]
-        assert shapes.count(shapes[0]) == world_size
-        assert all(len({key.size for key in batch}) == 1 for s in samplers for batch in s)
+        sizes = [[{key.size for key in batch} for batch in sampler] for sampler in samplers]
+        assert sizes.count(sizes[0]) == world_size
+        assert all(len(each) == 1 for of_rank in sizes for each in of_rank)
+        counts = [list(map(len, batches)) for batches in zip(*samplers, strict=True)]
+        assert all(max(each) - min(each) <= 1 for each in counts)
+        of_last_step = sum(counts[-1])
         counts = collections.Counter(flat(flat(map(indices, samplers))))
         assert set(counts) == set(range(length))
         assert max(counts.values()) <= 2
         # There are fewer repetitions than samples in the last step of all processes.
-        assert sum(counts.values()) - length < shapes[0][-1][0] * world_size
+        assert sum(counts.values()) - length < of_last_step
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -131,6 +171,7 @@ def test_training_ranks_divide_the_batches_of_one_order(world_size):
     assert [set(batch) for batch in single] == [set(flat(batches)) for batches in divided]
 
 
+# Images per process of the release, whose numbers are multiples of the number of processes.
 RELEASED = {
     8: (328, 224, 128, 128, 128),
     4: (328, 228, 128, 128, 128),
@@ -140,19 +181,21 @@ RELEASED = {
 
 @pytest.mark.parametrize("world_size", RELEASED)
 def test_released_rule_gives_the_released_batches(world_size):
-    scales = MultiScale("released").scales((256, 256), 128, world_size)
+    scales = MultiScale("released").scales((256, 256), 128 * world_size)
     assert [scale.size for scale in scales] == [(n, n) for n in (160, 192, 256, 288, 320)]
-    assert tuple(scale.batch_size for scale in scales) == RELEASED[world_size]
+    # Its multiples are up to half the number of processes away, per process.
+    for scale, released in zip(scales, RELEASED[world_size], strict=True):
+        assert abs(scale.images / world_size - released) <= (world_size - 1) / 2
 
 
 def test_balanced_rule_gives_the_batches_of_ml_cvnets():
-    scales = MultiScale("balanced").scales((256, 256), 128, 8)
-    assert [scale.batch_size for scale in scales] == [327, 227, 128, 101, 81]
+    scales = MultiScale("balanced").scales((256, 256), 128)
+    assert [scale.images for scale in scales] == [327, 227, 128, 101, 81]
 
 
 def test_height_and_width_are_scaled_and_rounded_separately():
     # 80, 100, 120, 140, 160 rows and 160, 200, 240, 280, 320 columns, in multiples of 32.
-    sizes = [scale.size for scale in MultiScale().scales((128, 256), 16, 1)]
+    sizes = [scale.size for scale in MultiScale().scales((128, 256), 16)]
     assert sizes == [(96, 160), (96, 192), (128, 256), (128, 288), (160, 320)]
 
 
@@ -166,7 +209,7 @@ def test_sizes_are_drawn_uniformly():
 
 
 def test_steps_per_imagenet_epoch_match_the_release():
-    sampler = TrainBatches(1_281_167, 128, (256, 256), 0, 0, 8, MultiScale())
+    sampler = TrainBatches(1_281_167, 1024, (256, 256), 0, 0, 8, multi_scale=MultiScale())
     steps = [len(sampler.plan(epoch).scales) for epoch in range(50)]
     # The release has about 855 on average; simulated epochs have 846, 862 and 873.
     assert np.mean(steps) == pytest.approx(855, abs=5)
@@ -183,7 +226,7 @@ def test_length_follows_the_epoch_of_a_multi_scale_training():
 
 
 def test_resumed_epoch_starts_at_its_batch_and_the_next_is_complete():
-    settings = {"length": 100, "batch_size": 4, "size": (256, 256), "seed": 3}
+    settings = {"length": 100, "global_batch": 4, "size": (256, 256), "seed": 3}
     whole = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2)
     resumed = TrainBatches(**settings, multi_scale=MultiScale(), epoch=2, first_batch=5)
     resumed.set_epoch(2)
@@ -264,32 +307,77 @@ def test_progressive_sizes_depend_on_the_epoch_alone():
     sizes = Progressive(smallest=0.5, count=3, epochs=6)
     for epoch in (0, 3, 7):
         plans = [
-            TrainBatches(64, 16 // n, (64, 64), 0, world_size=n, multi_scale=sizes).plan(epoch)
+            TrainBatches(64, 16, (64, 64), 0, world_size=n, multi_scale=sizes).plan(epoch)
             for n in (1, 2, 4)
         ]
         assert len({tuple(plan.starts) for plan in plans}) == 1
         assert len({tuple(each.size for each in plan.scales) for plan in plans}) == 1
 
 
-@pytest.mark.parametrize("draw", range(5))
-def test_progressive_batches_depend_on_seed_epoch_and_global_batch_alone(draw):
+PARTS = [(8, 1), (4, 1), (2, 4), (1, 8), (3, 1), (3, 2), (1, 3)]  # processes, accumulate
+
+
+@pytest.mark.parametrize("draw", range(6))
+def test_steps_depend_on_seed_epoch_and_global_batch_alone(draw):
     random = np.random.default_rng(draw)
     seed, epoch, length = (int(random.integers(most)) for most in (1000, 9, 400))
-    rule = ("released", "balanced")[draw % 2]
-    sizes = Progressive(rule, smallest=0.5, count=2, epochs=6)  # nothing is rounded
+    rules = (
+        MultiScale(("released", "balanced")[draw % 2]),
+        Progressive("balanced", epochs=6),
+        None,
+    )
+    settings = {
+        "length": length + 1,
+        "global_batch": 64,
+        "size": (64, 64),
+        "seed": seed,
+        "multi_scale": rules[draw % 3],
+        "repeats": 1 + draw % 2,
+        "epoch": epoch,
+        "labels": random.integers(5, size=length + 1) if draw > 3 else None,
+    }
+    whole = steps_of(processes=1, **settings)
+    assert len(whole) > 0
+    assert all(len({key.size for key in step}) == 1 for step in whole)
+    for processes, accumulate in PARTS:
+        assert steps_of(processes=processes, accumulate=accumulate, **settings) == whole
 
-    def of_all_processes(number):
-        samplers = [
-            TrainBatches(length + 1, 64 // number, (64, 64), seed, rank, number, sizes, epoch=epoch)
-            for rank in range(number)
-        ]
-        steps = zip(*samplers, strict=True)
-        return [flat(zip(*step, strict=True)) for step in steps]
 
-    alone = of_all_processes(1)
-    assert len(alone) > 0
-    for number in (2, 4, 8):
-        assert of_all_processes(number) == alone
+def test_one_process_keeps_the_plan_of_version_0_1():
+    batches = list(TrainBatches(60, 8, (256, 256), 5, multi_scale=MultiScale(), epoch=3))
+    sizes = [(len(batch), batch[0].size[0]) for batch in batches]
+    assert sizes == [(14, 192), (8, 320), (8, 288), (8, 320), (8, 256), (14, 192)]
+    assert [key.sample for key in batches[0]][:7] == [32, 22, 15, 34, 55, 9, 39]
+    assert [key.sample for key in batches[-1]][-4:] == [46, 14, 6, 37]
+
+
+def test_batches_of_a_step_differ_by_one_image_at_most():
+    counts = [
+        len(batch)
+        for rank in range(3)
+        for batch in TrainBatches(100, 20, SIZE, 0, rank, world_size=3, accumulate=2)
+    ]
+    assert set(counts) == {3, 4}
+
+
+def test_a_step_is_found_again_with_other_batches():
+    settings = {"length": 500, "global_batch": 64, "size": (64, 64), "seed": 3}
+    plain = TrainBatches(**settings, multi_scale=MultiScale())
+    samples = int(plain.plan(2).starts[3])
+    for processes, accumulate in PARTS:
+        other = TrainBatches(
+            **settings, world_size=processes, accumulate=accumulate, multi_scale=MultiScale()
+        )
+        assert other.position_of(2, 3, samples) == 3 * accumulate
+        assert other.position_of(2, 3, samples + 1) is None
+        assert other.position_of(2, 300, samples) is None
+    larger = TrainBatches(**{**settings, "global_batch": 96}, multi_scale=MultiScale())
+    assert larger.position_of(2, 3, samples) is None
+
+
+def test_a_step_with_too_few_images_is_refused():
+    with pytest.raises(ConfigError, match="at least 12, one for each of 4 batches of 3 processes"):
+        TrainBatches(100, 11, SIZE, 0, world_size=3, accumulate=4)
 
 
 LABELS = np.repeat([0, 1, 2], [70, 20, 7])

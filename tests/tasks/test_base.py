@@ -10,7 +10,7 @@ import torch
 from killing import LAST, assert_same_end, run_killed, run_killed_and_resumed
 from numbers_task import NumbersData, NumbersTask, train
 from own_optimizers import lookahead
-from parcnet_train.build import accumulation
+from parcnet_train.build import accumulation, images_of_step
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.visualize.curves import read_series
@@ -53,6 +53,19 @@ def test_accumulate_auto_is_closest_to_the_reference_batch(batch_size, devices, 
     assert accumulation(config) == expected
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "expected"), [(128, 8, 1), (256, 4, 1), (128, 2, 4), (128, 3, 3)]
+)
+def test_accumulate_auto_reaches_the_global_batch(batch_size, devices, expected):
+    recipe = [f"recipe.batch_size={batch_size}", "recipe.global_batch=1024"]
+    config = composed("trainer=cpu", *recipe, "recipe.accumulate=auto")
+    config["trainer"]["devices"] = devices
+    assert accumulation(config) == expected
+    assert images_of_step(config) == 1024
+    config["recipe"]["global_batch"] = None
+    assert images_of_step(config) == batch_size * devices * accumulation(config)
+
+
 def test_accumulate_auto_reaches_the_reference_batch(tmp_path):
     settings = ["recipe.accumulate=auto", "recipe.reference_batch=16", *COSINE]
     results = run([*TINY, *settings, "trainer.limit_train_batches=8"], tmp_path)
@@ -65,11 +78,11 @@ def test_accumulate_auto_reaches_the_reference_batch(tmp_path):
     [(2, [2, 1, 2, 1]), (3, [3, 3]), (129, [3, 3])],  # batches of the steps
 )
 def test_learning_rate_scales_with_the_images_in_the_step(accumulate, expected):
-    """Two epochs of three batches of 4, each 1/43 of the longest window."""
+    """Two epochs of three batches of 4, where the limit cuts the last step."""
     task, noted = NumbersTask(reference_batch=8, lr=0.01, min_lr=0.01), []
     task.on_before_optimizer_step = lambda optimizer: noted.append(optimizer.param_groups[0]["lr"])
-    settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate}
-    train(task, NumbersData(12, 4), **settings)
+    settings = {"accumulate_grad_batches": accumulate, "limit_train_batches": 3}
+    train(task, NumbersData(12, 4, accumulate=accumulate), max_epochs=2, **settings)
     assert noted == pytest.approx([0.01 * batches * 4 / 8 for batches in expected], rel=1e-12)
 
 
@@ -77,7 +90,7 @@ def test_a_run_shorter_than_its_warm_up_warns_with_its_learning_rates(caplog):
     """Two epochs of 12 samples, each one step: 24 of the 800 samples of the warm-up."""
     task = NumbersTask(reference_batch=8, lr=0.01, warmup_steps=100)
     with caplog.at_level(logging.WARNING):
-        train(task, NumbersData(12, 4), max_epochs=2, accumulate_grad_batches=129)
+        train(task, NumbersData(12, 4, accumulate=3), max_epochs=2, accumulate_grad_batches=3)
     (message,) = [each for each in caplog.messages if "recipe.schedule.warmup_steps" in each]
     assert f"{0.01 * 12 / 8 * 24 / 800:.1e}" in message
     assert f"{0.01 * 12 / 8:.1e}" in message
@@ -86,16 +99,16 @@ def test_a_run_shorter_than_its_warm_up_warns_with_its_learning_rates(caplog):
 @pytest.mark.parametrize("rule", [None, "released", "balanced"])
 @pytest.mark.parametrize("accumulate", [1, 3, 5, 100])
 def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
-    """Training matches a plain loop, with several sizes, and shortened windows."""
+    """Training matches a plain loop, with several sizes, and a step that a limit cuts."""
     multi_scale = None if rule is None else MultiScale(rule, 0.5, 1.25, 3, 8)
-    data = NumbersData(66, 4, multi_scale)
+    data = NumbersData(66, 4, multi_scale, accumulate)
     task, plain = NumbersTask(8, lr=0.01, min_lr=0.01), NumbersTask(8)
-    settings = {"max_epochs": 2, "accumulate_grad_batches": accumulate}
-    train(task, data, **settings)
-    lengths = []
+    settings = {"accumulate_grad_batches": accumulate, "limit_train_batches": 11}
+    train(task, data, max_epochs=2, **settings)
+    counts = set()
     for epoch in range(2):
-        batches = data.batches(epoch)
-        lengths.append(len(batches))
+        batches = data.batches(epoch)[:11]
+        counts |= {len(batch.images) for batch in batches}
         for first in range(0, len(batches), accumulate):
             window = batches[first : first + accumulate]
             # BatchNorm uses the statistics of each batch.
@@ -105,8 +118,7 @@ def test_step_has_the_gradient_of_the_mean_over_its_images(accumulate, rule):
             for parameter in plain.parameters():
                 # The learning rate is that of the base batch, whatever the sizes.
                 parameter.data -= 0.01 * len(window) * 4 / 8 * parameter.grad
-    assert rule is None or len(set(lengths)) > 1
-    assert accumulate in (1, 100) or any(length % accumulate for length in lengths)
+    assert rule is None or accumulate == 100 or len(counts) > 1
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(task.model.state_dict()[name], value, rtol=1e-12, atol=1e-14)
 
@@ -145,7 +157,7 @@ def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path):
 
 def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, caplog):
     run_killed(RESUMABLE, tmp_path, 8)
-    assert read_checkpoint(tmp_path / LAST)["position"]["batch"] == 3
+    assert read_checkpoint(tmp_path / LAST)["position"]["step"] == 3
     with caplog.at_level(logging.WARNING):
         results = run([*RESUMABLE, "recipe.batch_size=8", f"ckpt={tmp_path}"], tmp_path)
     assert "epoch 2 starts again" in caplog.text

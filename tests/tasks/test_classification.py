@@ -45,7 +45,7 @@ def test_multi_scale_epochs_have_the_planned_lengths_and_all_images(tmp_path, mo
     results = run([*TINY, *MULTI_SCALE, *settings], tmp_path / "run")
     plans = TrainBatches(41, 8, (64, 64), 0, multi_scale=MultiScale("balanced"))
     expected = [
-        (epoch, scale.batch_size, *scale.size)
+        (epoch, scale.images, *scale.size)
         for epoch in range(3)
         for scale in plans.plan(epoch).scales
     ]

@@ -138,6 +138,14 @@ def learning_rate(optimizer: Optimizer) -> float:
     return group["lr"] / group.get("lr_scale", 1.0)
 
 
+def mean_of(parts: Sequence[tuple[Tensor, Tensor | float]]) -> Tensor:
+    """Return the weighted mean of values with their weights; a single one is unchanged."""
+    if len(parts) == 1:
+        return parts[0][0]
+    whole: Any = sum(weight for _, weight in parts)
+    return sum((value * weight for value, weight in parts), torch.tensor(0.0)) / whole
+
+
 def epochs_done(trainer: pl.Trainer) -> float:
     """Return the number of finished epochs of a run, with a fraction, at the end of a batch."""
     ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
@@ -195,7 +203,8 @@ class Progress(Callback):
         self.best: float | None = None
         self.row: dict[str, float] = {}  # newest row
         self.loss = torch.tensor(math.nan)  # mean loss of the images of the newest step
-        self.parts: list[Tensor] = []  # parts of the loss of the current step, one per batch
+        # Loss of every batch of the current step, and its weight.
+        self.parts: list[tuple[Tensor, Tensor | float]] = []
         self.images = 0
         self.started = 0.0
         self.paused = 0.0  # start of the newest validation
@@ -226,15 +235,16 @@ class Progress(Callback):
         batch_idx: int,
     ) -> None:
         """Count the images of all processes, and log a row if one is due."""
-        # Lightning divides the loss by `accumulate_grad_batches`; the weight compensates for that.
-        self.parts.append(outputs["loss"] * pl_module.batch_weight)
-        self.images += len(batch.images) * trainer.world_size
+        task: Any = pl_module  # a `Task`
+        # Lightning has divided the loss by `accumulate_grad_batches`.
+        self.parts.append((outputs["loss"] * trainer.accumulate_grad_batches, task.batch_weight))
+        self.images += round(task.mean_images * trainer.world_size)
         if time.perf_counter() > self.written + WRITING_SECONDS:
             self._write(trainer, epochs_done(trainer))
         step = trainer.global_step
         if trainer.fit_loop._should_accumulate():
             return
-        self.loss, self.parts = torch.stack(self.parts).sum(), []
+        self.loss, self.parts = mean_of(self.parts), []
         if step % self.every_n_steps:
             return
         self.row = self._row(trainer)

@@ -23,6 +23,7 @@ from parcnet_train.check.actions import (
 from parcnet_train.check.augmentation import wrong_extra
 from parcnet_train.check.devices import (
     wrong_device,
+    wrong_global_batch,
     wrong_start,
     wrong_strategy,
     wrong_validation,
@@ -167,10 +168,11 @@ JOINTS: dict[Callable[[Config], Iterator[Fault]], tuple[str, ...]] = {
     wrong_results: ("action", "ckpt", "paths", "release"),
     wrong_teacher: ("backbone", "recipe", "task", "action"),
     wrong_device: ("trainer",),
+    wrong_global_batch: ("recipe", "trainer", "action"),
     wrong_strategy: ("trainer",),
     wrong_validation: ("trainer",),
     wrong_start: ("trainer", "action"),
 }
 
-OF_THIS_MACHINE = (wrong_device, wrong_start, wrong_packages)
+OF_THIS_MACHINE = (wrong_device, wrong_global_batch, wrong_start, wrong_packages)
 OF_FILES = (wrong_data, wrong_classes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from parcnet_train.build import world_size
+from parcnet_train.build import accumulation, world_size
 from parcnet_train.config.keys import show
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import Fault
@@ -66,6 +67,30 @@ def wrong_strategy(config: Config) -> Iterator[Fault]:
                 f"{shown}: trainer={config['choices']['trainer']} uses only one device. Fix: set "
                 "trainer=ddp",
             )
+        )
+
+
+def wrong_global_batch(config: Config) -> Iterator[Fault]:
+    """Report a global batch that cannot be divided among batches and processes."""
+    recipe = config["recipe"]
+    images, batch_size = recipe["global_batch"], recipe["batch_size"]
+    if images is None or ACTIONS[config["action"]].folder:
+        return
+    processes, batches = world_size(config), accumulation(config)
+    parts = processes * batches
+    words = f"recipe.global_batch={images}: {processes} processes and recipe.accumulate={batches}"
+    if math.ceil(images / parts) > batch_size:
+        yield Fault(
+            "recipe.global_batch",
+            f"{words} make {math.ceil(images / parts)} images per batch, recipe.batch_size="
+            f"{batch_size}; expected at most that many. Fix: recipe.accumulate=auto, or raise "
+            "recipe.batch_size",
+        )
+    elif images < 2 * parts:
+        yield Fault(
+            "recipe.global_batch",
+            f"{words} need at least {2 * parts} images, since BatchNorm needs two in each batch. "
+            f"Fix: recipe.global_batch={2 * parts}, or fewer devices",
         )
 
 

@@ -98,7 +98,7 @@ def wrong_scales(
             f"{only[0]}x{only[1]} pixels. Fix: recipe.multi_scale=null",
         )
         return
-    scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"], 1)
+    scales = make(node).scales(height_and_width(recipe["image_size"]), recipe["batch_size"])
     if any(length % stride for scale in scales for length in scale.size):
         yield (
             Fault(
@@ -107,15 +107,15 @@ def wrong_scales(
                 f"of {stride}, the output stride of backbone={config['choices']['backbone']}",
             )
         )
-    least = min(scales, key=lambda scale: scale.batch_size)
-    if least.batch_size < 2:
+    least = min(scales, key=lambda scale: scale.images)
+    if least.images < 2:
         height, width = least.size
         yield (
             Fault(
                 "recipe.batch_size",
                 f"recipe.batch_size={recipe['batch_size']}: with "
                 f"recipe.multi_scale.rule={node.get('rule')}, a step at {height}x{width} pixels "
-                f"has only {least.batch_size} image; expected at least 2, since BatchNorm needs "
+                f"has only {least.images} image; expected at least 2, since BatchNorm needs "
                 "more than one. Fix: increase recipe.batch_size, or set "
                 "recipe.multi_scale.rule=released",
             )

@@ -154,11 +154,14 @@ class Recipe:
     Attributes:
         epochs: Number of epochs, or the values from which it is computed.
         batch_size: Images per process and batch, at `image_size`.
+        global_batch: Images per optimizer step of all processes, at `image_size`; they are divided
+            among batches and processes, at most `batch_size` each. null: `batch_size` for each.
         reference_batch: Images per optimizer step for which optimizer, schedule and EMA are given.
         image_size: Image size in pixels: one number, or height and width.
         multi_scale: Image sizes from which every step draws one; null: always `image_size`.
         label_smoothing: Share of the labels that is spread over all classes.
-        accumulate: Batches per optimizer step; auto: as many as reach the reference batch.
+        accumulate: Batches per optimizer step; auto: as many as `global_batch` needs, or without
+            it as many as reach the reference batch.
         gradient_clip: Largest norm of the gradient; null: no clipping.
         optimizer: The optimizer.
         schedule: The learning rate as a function of the position in the training.
@@ -176,6 +179,7 @@ class Recipe:
 
     epochs: Count | Epochs
     batch_size: BatchSize
+    global_batch: BatchSize | None
     reference_batch: Count
     image_size: Pixels
     multi_scale: Annotated[dict[str, Any], Part()] | None

@@ -75,6 +75,9 @@ class TaskData(pl.LightningDataModule):
     train_set: DataSet
     val_set: DataSet
     evaluated_classes: Sequence[int] | None = None  # indices; None: all classes
+    # Images of an optimizer step of all devices, at the base size, which are divided among batches
+    # and devices; None: `batch_size` for each of them.
+    global_batch: int | None = None
 
     def __init__(
         self,
@@ -241,22 +244,21 @@ class TaskData(pl.LightningDataModule):
             self.train_set, self._train_batches(), functools.partial(self.collate, fill=True)
         )
 
-    def go_on(self, epoch: int, batch: int, samples: int) -> bool:
+    def go_on(self, epoch: int, step: int, samples: int) -> int | None:
         """Set the position from which a resumed training continues.
 
         Args:
             epoch: Epoch, counted from 0.
-            batch: Next batch of this epoch.
-            samples: Number of samples that all processes have seen in this epoch before that batch.
+            step: Next optimizer step of this epoch.
+            samples: Number of samples that all processes have seen in this epoch before that step.
 
         Returns:
-            Whether the position exists. It does not if the epoch's batches had other sizes; the
-            epoch is then started again.
+            The next batch of the epoch; None if the position does not exist, since the epoch's
+            steps had other sizes. The epoch is then started again.
         """
-        starts = self._train_batches().plan(epoch).starts
-        fits = batch < len(starts) and bool(starts[batch] == samples)
-        self.begin = (epoch, batch if fits else 0)
-        return fits
+        batch = self._train_batches().position_of(epoch, step, samples)
+        self.begin = (epoch, batch or 0)
+        return batch
 
     def class_counts(self, num_classes: int) -> npt.NDArray[np.int64]:
         """Return the number of training labels of every class, `(num_classes,)`.
@@ -284,13 +286,15 @@ class TaskData(pl.LightningDataModule):
     def _train_batches(self) -> TrainBatches:
         rank, world_size = self._place()
         epoch, first_batch = self.begin
+        accumulate = self.trainer.accumulate_grad_batches if self.trainer else 1
         return TrainBatches(
             len(self.train_set),
-            self.batch_size,
+            self.global_batch or self.batch_size * world_size * accumulate,
             self.image_size,
             self.seed,
             rank,
             world_size,
+            accumulate,
             self.multi_scale,
             self.repeats,
             epoch=epoch,

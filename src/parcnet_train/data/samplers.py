@@ -1,4 +1,4 @@
-"""Composition and image size of every batch, determined by (seed, epoch) only."""
+"""Composition and image size of every step, determined by (seed, epoch, global batch) only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 
 from parcnet_train.bounds import Count, PositiveShare
 from parcnet_train.data.batches import PADDING
+from parcnet_train.errors import ConfigError
 from parcnet_train.sizes import Size, make_divisible
 
 
@@ -31,7 +32,7 @@ class Scale(NamedTuple):
     """One image size of a multi-scale training."""
 
     size: Size
-    batch_size: int  # per process
+    images: int  # in an optimizer step, over all processes
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,12 @@ class MultiScale:
     The defaults are those of the release: 160 to 320 pixels around 256, in multiples of 32.
 
     Attributes:
-        rule: Rule for the number of images per step at a size. `balanced` (ml-cvnets of 2023): the
-            number of images that has as many pixels as the base batch: 327, 227, 128, 101, 81 at
-            160, 192, 256, 288, 320 for a base batch of 128 at 256. `released`: the same number, but
-            at least the base batch, rounded to a multiple of the number of processes: 328, 224,
-            128, 128, 128 for 8 processes.
+        rule: Rule for the number of images of an optimizer step at a size. `balanced` (ml-cvnets of
+            2023): the number of images that has as many pixels as the global batch: 2621, 1820,
+            1024, 809, 655 at 160, 192, 256, 288, 320 for a global batch of 1024 at 256. `released`:
+            the same number, but at least the global batch: 2621, 1820, 1024, 1024, 1024. The
+            release rounds the number per process to a multiple of the number of processes (8 times
+            328, 224, 128, 128, 128), so that its steps depend on the devices.
         smallest: Smallest height and width in units of the base size; default 160 / 256.
         largest: Largest height and width in units of the base size; default 320 / 256.
         count: Number of sizes from the smallest to the largest, before rounding.
@@ -58,13 +60,12 @@ class MultiScale:
     count: Count = 5
     divisor: Count = 32
 
-    def scales(self, size: Size, batch_size: int, world_size: int) -> list[Scale]:
-        """Return all sizes with their batch sizes, smallest first, always including the base size.
+    def scales(self, size: Size, global_batch: int) -> list[Scale]:
+        """Return all sizes with their images, smallest first, always including the base size.
 
         Args:
             size: Base size.
-            batch_size: Images per process at the base size.
-            world_size: Number of processes.
+            global_batch: Images of an optimizer step at the base size, over all processes.
         """
         shares = [*np.linspace(self.smallest, self.largest, self.count), 1.0]
         sizes = sorted(
@@ -76,15 +77,13 @@ class MultiScale:
                 for share in shares
             }
         )
-        return [Scale(each, self.batch_size(each, size, batch_size, world_size)) for each in sizes]
+        return [Scale(each, self.images(each, size, global_batch)) for each in sizes]
 
-    def batch_size(self, size: Size, base: Size, batch_size: int, world_size: int) -> int:
-        """Return the number of images per process in a step at one size."""
+    def images(self, size: Size, base: Size, global_batch: int) -> int:
+        """Return the number of images of an optimizer step at one size."""
         # Rounded twice, as in both sources.
-        same_pixels = int(round(base[0] * base[1] * batch_size / (size[0] * size[1]), 2))
-        if self.rule == "balanced":
-            return max(1, same_pixels)
-        return make_divisible(max(batch_size, same_pixels), world_size)
+        same_pixels = int(round(base[0] * base[1] * global_batch / (size[0] * size[1]), 2))
+        return max(1 if self.rule == "balanced" else global_batch, same_pixels)
 
     def of_epoch(self, scales: list[Scale], epoch: int) -> list[Scale]:
         """Return the sizes from which the steps of an epoch, counted from 0, draw."""
@@ -112,26 +111,31 @@ class Progressive(MultiScale):
 
 
 class Plan(NamedTuple):
-    """Sizes and positions of the steps of one epoch."""
+    """Sizes and positions of the batches of one epoch."""
 
-    scales: list[Scale]  # one per step
-    starts: npt.NDArray[np.int64]  # samples of all processes before each step, and in total
+    scales: list[Scale]  # one per batch, that of its step
+    starts: npt.NDArray[np.int64]  # samples of all processes before each batch, and in total
 
 
 class TrainBatches(Sampler[list[SampleKey]]):
-    """Batches of a training, divided among its processes, which all draw the same image sizes.
+    """Batches of a training: those of one of its processes.
 
-    Batches are always full: the last one is filled up from the beginning of the epoch's order. So
-    no sample is left out, and the number of repeated samples is smaller than one step of all
-    processes. A data set that is smaller than one step is repeated as a whole.
+    The samples of an optimizer step and their size depend only on seed, epoch and global batch. A
+    step is divided into batches, and every batch among the processes; their numbers of samples may
+    differ by one.
+
+    Steps are always full: the last one is filled up from the beginning of the epoch's order. So no
+    sample is left out, and the number of repeated samples is smaller than one step. A data set that
+    is smaller than one step is repeated as a whole.
 
     Args:
         length: Number of samples in the data set.
-        batch_size: Images per process at the base size.
+        global_batch: Images of an optimizer step at the base size, over all processes.
         size: Base size of the images.
         seed: Seed of the run.
         rank: Rank of this process.
         world_size: Number of processes.
+        accumulate: Batches per optimizer step.
         multi_scale: Image sizes to draw from; None: always the base size.
         repeats: Number of times that an epoch shows a sample, in a row and each time with another
             augmentation (repeated augmentation, arXiv 1902.05509). The epoch keeps its length, so
@@ -141,16 +145,20 @@ class TrainBatches(Sampler[list[SampleKey]]):
         labels: Class of every sample, `(length,)`; every class then comes equally often, and a
             sample of a rare class several times per epoch, each with another augmentation. None:
             every sample comes once.
+
+    Raises:
+        ConfigError: If a step has too few images for all batches and processes.
     """
 
     def __init__(
         self,
         length: int,
-        batch_size: int,
+        global_batch: int,
         size: Size,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
         multi_scale: MultiScale | None = None,
         repeats: int = 1,
         epoch: int = 0,
@@ -159,17 +167,27 @@ class TrainBatches(Sampler[list[SampleKey]]):
     ) -> None:
         self.length = length
         self.labels = labels
-        self.batch_size = batch_size
+        self.global_batch = global_batch
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.accumulate = accumulate
         self.repeats = repeats
         self.epoch = epoch
         self.first_batch = first_batch
         self.multi_scale = multi_scale
-        self.scales = [Scale(size, batch_size)]
+        self.scales = [Scale(size, global_batch)]
         if multi_scale is not None:
-            self.scales = multi_scale.scales(size, batch_size, world_size)
+            self.scales = multi_scale.scales(size, global_batch)
+        least = min(self.scales, key=lambda scale: scale.images)
+        if least.images // accumulate < world_size:
+            height, width = least.size
+            raise ConfigError(
+                f"recipe.global_batch={global_batch}: a step at {height}x{width} pixels has "
+                f"{least.images} images; expected at least {accumulate * world_size}, one for each "
+                f"of {accumulate} batches of {world_size} processes. Fix: lower recipe.accumulate, "
+                "or use fewer devices"
+            )
         self.plan = lru_cache(maxsize=2)(self._plan)
 
     @property
@@ -193,12 +211,32 @@ class TrainBatches(Sampler[list[SampleKey]]):
         possible = self.scales
         if self.multi_scale is not None:
             possible = self.multi_scale.of_epoch(self.scales, epoch)
-        scales, starts = [], [0]
-        while starts[-1] < self.length:
+        scales, starts, parts = [], [0], range(1, self.accumulate + 1)
+        while (start := starts[-1]) < self.length:
             scale = possible[random.integers(len(possible))]
-            scales.append(scale)
-            starts.append(starts[-1] + scale.batch_size * self.world_size)
+            scales += [scale] * self.accumulate
+            starts += [start + scale.images * part // self.accumulate for part in parts]
         return Plan(scales, np.array(starts))
+
+    def position_of(self, epoch: int, step: int, samples: int) -> int | None:
+        """Return the batch with which a step of an epoch begins.
+
+        Args:
+            epoch: Epoch, counted from 0.
+            step: Step of this epoch, counted from 0.
+            samples: Number of samples before it in this epoch.
+
+        Returns:
+            The batch; None if that many samples are not before that step.
+        """
+        starts = self.plan(epoch).starts[:: self.accumulate]
+        fits = step < len(starts) and bool(starts[step] == samples)
+        return step * self.accumulate if fits else None
+
+    def share(self, epoch: int, batch: int) -> int:
+        """Return the number of samples of this process in a batch of an epoch."""
+        start, stop = self.plan(epoch).starts[batch : batch + 2].tolist()
+        return len(range(start + self.rank, stop, self.world_size))
 
     def order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return samples and copy numbers of an epoch, in the order of all processes."""
@@ -218,10 +256,10 @@ class TrainBatches(Sampler[list[SampleKey]]):
         epoch = self.epoch
         scales, starts = self.plan(epoch)
         order, copies = self.order(epoch)
-        for step in range(self.first_batch, len(scales)):
-            mine = slice(starts[step] + self.rank, starts[step + 1], self.world_size)
+        for batch in range(self.first_batch, len(scales)):
+            mine = slice(starts[batch] + self.rank, starts[batch + 1], self.world_size)
             yield [
-                SampleKey(sample, epoch, scales[step].size, copy)
+                SampleKey(sample, epoch, scales[batch].size, copy)
                 for sample, copy in zip(order[mine].tolist(), copies[mine].tolist(), strict=True)
             ]
 

@@ -34,7 +34,7 @@ class Step(NamedTuple):
     """An optimizer step."""
 
     position: Position  # position before the step
-    batches: range  # batches of the epoch; the last step may have fewer than `recipe.accumulate`
+    batches: range  # batches of the epoch; fewer than `recipe.accumulate` if a limit cuts the step
     share: float  # images in the step, at the base size, in reference batches
     seen: float  # images before the step, in reference batches
 
@@ -55,6 +55,11 @@ class Task(pl.LightningModule):
 
     A task updates `train_metrics`, whose values are logged at the end of an epoch. Their states are
     integers, so that their sum over processes is exact.
+
+    A training step returns the mean over the images of its process, times `image_weight`. If its
+    loss is a mean over something else, such as pixels, it divides by the mean number of them over
+    all processes, and sets `labels` to that number. A step then has the gradient of the mean over
+    all its images or labels, however they are divided among batches and processes.
 
     Args:
         model: Backbone and head.
@@ -86,6 +91,11 @@ class Task(pl.LightningModule):
         self.distillation: Distillation | None = None
         self.projections = nn.ModuleList()  # of the distillation, trained with the model
         self.watch_images: Callable[[Tensor], None] | None = None  # sees those of each step
+        # Of the current batch: images of this process relative to their mean over processes, and
+        # the mean over processes of what its loss is a mean over; None: of the images.
+        self.image_weight = 1.0
+        self.labels: Tensor | None = None
+        self.of_step: list[Tensor | float] = []  # `batch_weight` of the step's batches so far
 
     def about(self) -> dict[str, str | int]:
         """Return what `results.json` says of the task's evaluation, besides its metrics."""
@@ -123,7 +133,9 @@ class Task(pl.LightningModule):
             return loss
         of_teacher = self.distillation.losses(images, outputs, maps)
         alpha = self.distillation.settings.alpha
-        return (1 - alpha) * loss + alpha * (of_teacher if loss.dim() else of_teacher.mean())
+        if not loss.dim():
+            of_teacher = of_teacher.mean() * self.image_weight
+        return (1 - alpha) * loss + alpha * of_teacher
 
     def on_fit_start(self) -> None:
         """Move the teacher to the device of the training."""
@@ -214,7 +226,7 @@ class Task(pl.LightningModule):
         accumulate = self.trainer.accumulate_grad_batches
         first = batch_idx - batch_idx % accumulate
         batches = range(first, min(first + accumulate, self.batches_of(epoch)))
-        images = len(batches) * self.batches.batch_size * self.batches.world_size
+        images = self.batches.global_batch * len(batches) / accumulate
         position = self.position(first, epoch)
         seen = position.samples / self.reference_batch
         return Step(position, batches, images / self.reference_batch, seen)
@@ -262,23 +274,54 @@ class Task(pl.LightningModule):
             )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of the optimizer step, and the weight of the batch within it."""
+        """Set the learning rate of the optimizer step, and what the batch's loss is a mean over."""
         epoch = self.trainer.current_epoch
         step = self.step_of(batch_idx, epoch)
         rate = self.learning_rate(step.position, step.share)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         starts = self.starts(epoch)
-        images = int(starts[batch_idx + 1] - starts[batch_idx])
-        of_step = int(starts[step.batches.stop] - starts[step.batches.start])
-        self.batch_weight = self.trainer.accumulate_grad_batches * images / of_step
+        self.mean_images = int(starts[batch_idx + 1] - starts[batch_idx]) / self.trainer.world_size
+        self.image_weight = self.batches.share(epoch, batch_idx) / self.mean_images
+        self.labels = None
+        if batch_idx == step.batches.start:
+            self.of_step = []
+
+    @property
+    def batch_weight(self) -> Tensor | float:
+        """Weight of the newest batch within its step: the number that its loss is a mean over."""
+        return self.mean_images if self.labels is None else self.labels
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Weight the loss so that a step gets the gradient of the mean loss of its images.
+        """Weight the loss relative to that of the first batch of its step.
 
-        Lightning divides every loss by `recipe.accumulate`, even if a step has fewer batches.
+        Only at the end of a step is it known how many labels it has in all; see
+        `on_before_optimizer_step`.
         """
-        super().backward(loss * self.batch_weight, *args, **kwargs)
+        self.of_step.append(self.batch_weight)
+        if len(self.of_step) > 1:
+            loss = loss * (self.of_step[-1] / self._at_least_one(self.of_step[0]))
+        super().backward(loss, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the gradient, so that it is that of the mean over all labels of the step.
+
+        Lightning has divided every loss by `recipe.accumulate`, even if a step has fewer batches.
+        """
+        accumulate = self.trainer.accumulate_grad_batches
+        if accumulate == 1:
+            return
+        first, whole = map(self._at_least_one, (self.of_step[0], sum(self.of_step)))
+        parameters = (each for group in optimizer.param_groups for each in group["params"])
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        torch._foreach_mul_(gradients, accumulate * first / whole)
+
+    def _at_least_one(self, mean_labels: Tensor | float) -> Tensor | float:
+        """Return the mean number of labels over all processes; one in all if there are none."""
+        least = 1 / self.trainer.world_size
+        if isinstance(mean_labels, Tensor):
+            return mean_labels.clamp(min=least)
+        return max(mean_labels, least)
 
     def on_train_epoch_end(self) -> None:
         """Log the metrics of the epoch."""
@@ -306,7 +349,7 @@ class Task(pl.LightningModule):
         epoch = self.trainer.current_epoch + progress.is_last_batch
         checkpoint["position"] = {
             "epoch": epoch,
-            "batch": batch,
+            "step": batch // self.trainer.accumulate_grad_batches,
             "samples": int(self.batches.plan(epoch).starts[batch]),
         }
         if batch or self.trainer.validating:  # otherwise the epoch has logged and reset them
@@ -326,22 +369,36 @@ class Task(pl.LightningModule):
         averages = any(isinstance(each, WeightAveraging) for each in self.trainer.callbacks)  # type: ignore[attr-defined]
         if not averages and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
-        position = checkpoint["position"]
-        if not self.trainer.datamodule.go_on(**position):  # type: ignore[attr-defined]
+        position = dict(checkpoint["position"])
+        position.setdefault("step", position.pop("batch", 0))  # its name in earlier versions
+        batch = self.trainer.datamodule.go_on(**position)  # type: ignore[attr-defined]
+        if batch is None:
             log.warning(
                 "epoch %d starts again, and its first %d images are seen twice: the checkpoint is "
-                "from the middle of this epoch, and its batches differ from those of this run "
-                "(devices, batch size, sizes or data)",
+                "from the middle of this epoch, and its steps differ from those of this run "
+                "(recipe.global_batch, sizes or data)",
                 position["epoch"] + 1,
                 position["samples"],
             )
             begin_epoch_again(checkpoint)
-        elif "train_metrics" in checkpoint and self.trainer.is_global_zero:
+            return
+        if position["samples"]:
+            set_batch(checkpoint, batch)
+        if "train_metrics" in checkpoint and self.trainer.is_global_zero:
             for name, states in checkpoint["train_metrics"].items():
                 metric: Any = self.train_metrics[name]
                 metric._update_count = 1  # avoids a warning if no batch of the epoch is left
                 for key, state in states.items():
                     setattr(metric, key, state.to(metric.device))
+
+
+def set_batch(checkpoint: dict[str, Any], batch: int) -> None:
+    """Set the next batch of an unfinished epoch, whose steps may have had fewer or more batches."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    more = batch - progress["current"]["ready"]
+    for counts in (progress["current"], progress["total"]):
+        for name in counts:
+            counts[name] += more
 
 
 def begin_epoch_again(checkpoint: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def weights_of(
         return None
     if weights == "balanced":
         weights = balanced_weights(data.class_counts(num_classes)).tolist()
-    return torch.tensor(weights, dtype=torch.float32, device=device)
+    return torch.tensor(weights, dtype=torch.get_default_dtype(), device=device)
 
 
 def weights_of_labels(labels: Tensor, weights: Tensor) -> Tensor:

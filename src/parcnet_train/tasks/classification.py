@@ -89,12 +89,12 @@ class ClassificationTask(WeightedTask):
         )
         if self.weights is not None:
             # Gradients are averaged over processes, so each divides by the mean sum of weights.
-            share = mean(weights_of_labels(labels, self.weights).sum())
-            losses = losses * (len(losses) / share)
+            self.labels = mean(weights_of_labels(labels, self.weights).sum())
+            losses = losses * (len(losses) / (self.labels * self.image_weight))
         losses = self.with_teacher(losses, images, logits, maps)
         self.train_metrics["train/loss_epoch"].update(losses.detach())
         self.train_metrics["train/skipped"].update(batch.skipped)
-        return losses.mean()
+        return losses.mean() * self.image_weight
 
     def on_validation_start(self) -> None:
         """Mark the classes that are not evaluated."""

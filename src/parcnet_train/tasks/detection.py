@@ -137,7 +137,8 @@ class DetectionTask(Task):
         outputs, maps = self.outputs_and_maps(batch.images)
         losses, positives = self.losses(outputs, batch, self.label_smoothing)
         # Gradients are averaged over processes, so each divides by the mean number of anchors.
-        share = mean(positives.sum().float()).clamp(min=1 / self.trainer.world_size)
+        self.labels = mean(positives.sum())
+        share = self.labels.clamp(min=1 / self.trainer.world_size)
         per_anchor = losses.detach() / positives.clamp(min=1)
         self.train_metrics["train/loss_epoch"].update(per_anchor, positives)
         self.train_metrics["train/skipped"].update(batch.skipped)

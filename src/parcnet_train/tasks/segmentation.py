@@ -97,14 +97,13 @@ class SegmentationTask(WeightedTask):
         labeled = (batch.masks != IGNORED).sum(dim=(1, 2))
         # Gradients are averaged over processes, so each divides by the mean number of pixels. With
         # weights, the sum of the weights counts instead.
-        pixels = labeled.sum().float()
         if weights is None:
-            share = mean(pixels).clamp(min=1)
+            self.labels = share = mean(labeled.sum())
         else:
             weight = weight_of_masks(batch.masks, weights)
-            share, weight = mean(torch.stack([pixels, weight]))
-            losses = losses * (share / weight.where(weight > 0, 1))
-            share = share.clamp(min=1)
+            share, self.labels = mean(torch.stack([labeled.sum().to(weight.dtype), weight]))
+            losses = losses * (share / self.labels.where(self.labels > 0, 1))
+        share = share.where(share > 0, 1)
         self.train_metrics["train/loss_epoch"].update(
             losses.detach() / labeled.clamp(min=1), labeled > 0
         )

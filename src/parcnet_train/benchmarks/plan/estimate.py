@@ -11,12 +11,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import NamedTuple
 
 from parcnet_train.benchmarks.plan.timeline import Evaluation, Step, Timeline
-from parcnet_train.data.samplers import Scale
+from parcnet_train.sizes import Size
 
 LEAST_EFFICIENCY = 0.5  # below it, half of the devices would be nearly as fast
 MOST_DEVICES = 4096
+
+
+class Batch(NamedTuple):
+    """A batch of one process: the size of its images, and how many it has."""
+
+    size: Size
+    images: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Work:
     """
 
     epochs: int
-    steps: Mapping[Scale, int]
+    steps: Mapping[Batch, int]
     updates: int
     evaluations: int
     evaluated: int
@@ -55,7 +63,7 @@ class Cost:
         fixed: Start, end, and the first slow steps.
     """
 
-    steps: Mapping[Scale, Sequence[Step]]
+    steps: Mapping[Batch, Sequence[Step]]
     evaluation: Evaluation
     evaluated: int
     checkpoint: float
@@ -64,7 +72,7 @@ class Cost:
 
     @classmethod
     def measured(
-        cls, timeline: Timeline, epochs: Sequence[Sequence[Scale]], evaluated: int, ahead: int
+        cls, timeline: Timeline, epochs: Sequence[Sequence[Batch]], evaluated: int, ahead: int
     ) -> Cost:
         """Return the costs in the last epoch of a short training, without the fixed ones.
 
@@ -78,9 +86,9 @@ class Cost:
         last = len(epochs) - 1
         pairs = list(zip(epochs[last], timeline.steps(last), strict=True))
         inner = pairs[ahead:-1] or pairs[:-1] or pairs  # the last step has no next batch
-        steps: dict[Scale, list[Step]] = {}
-        for scale, step in inner:
-            steps.setdefault(scale, []).append(step)
+        steps: dict[Batch, list[Step]] = {}
+        for batch, step in inner:
+            steps.setdefault(batch, []).append(step)
         return cls(
             steps,
             timeline.evaluation(last),
@@ -90,30 +98,30 @@ class Cost:
             fixed=0.0,
         )
 
-    def pace(self, counts: Mapping[Scale, int]) -> float:
+    def pace(self, counts: Mapping[Batch, int]) -> float:
         """Return the images per second of a device that never waits for the loader.
 
         Args:
             counts: Number of batches at each image size.
         """
-        steps = {scale: self.step(scale) for scale in counts}
-        images = sum(count * scale.batch_size for scale, count in counts.items())
+        steps = {batch: self.step(batch) for batch in counts}
+        images = sum(count * batch.images for batch, count in counts.items())
         return images / sum(
-            count * (steps[scale].seconds - steps[scale].waited) for scale, count in counts.items()
+            count * (steps[batch].seconds - steps[batch].waited) for batch, count in counts.items()
         )
 
-    def step(self, scale: Scale) -> Step:
+    def step(self, batch: Batch) -> Step:
         """Return the mean step at an image size; of an unmeasured one, by its number of pixels.
 
         The measured step with the most similar size of an image counts: with other numbers of
         devices, some samplers take other numbers of images at the same size.
         """
 
-        def difference(other: Scale) -> tuple[int, int]:
-            return abs(area(other) - area(scale)), abs(other.batch_size - scale.batch_size)
+        def difference(other: Batch) -> tuple[int, int]:
+            return abs(area(other) - area(batch)), abs(other.images - batch.images)
 
         nearest = min(self.steps, key=difference)
-        share = pixels(scale) / pixels(nearest)
+        share = pixels(batch) / pixels(nearest)
         return Step(
             share * mean(each.seconds for each in self.steps[nearest]),
             share * mean(each.waited for each in self.steps[nearest]),
@@ -164,14 +172,14 @@ class Estimate:
         return max(self.parts(), key=self.parts().__getitem__)
 
 
-def area(scale: Scale) -> int:
+def area(batch: Batch) -> int:
     """Return the number of pixels of an image."""
-    return scale.size[0] * scale.size[1]
+    return batch.size[0] * batch.size[1]
 
 
-def pixels(scale: Scale) -> int:
+def pixels(batch: Batch) -> int:
     """Return the number of pixels of a step."""
-    return scale.batch_size * area(scale)
+    return batch.images * area(batch)
 
 
 def estimate(work: Work, cost: Cost, exchange: float = 0.0) -> Estimate:
@@ -182,9 +190,9 @@ def estimate(work: Work, cost: Cost, exchange: float = 0.0) -> Estimate:
         cost: Cost of each part.
         exchange: Seconds that an optimizer step takes longer with several devices.
     """
-    steps = {scale: cost.step(scale) for scale in work.steps}
-    waited = sum(count * steps[scale].waited for scale, count in work.steps.items())
-    computed = sum(count * steps[scale].seconds for scale, count in work.steps.items())
+    steps = {batch: cost.step(batch) for batch in work.steps}
+    waited = sum(count * steps[batch].waited for batch, count in work.steps.items())
+    computed = sum(count * steps[batch].seconds for batch, count in work.steps.items())
     return Estimate(
         device=computed - waited,
         loader=waited,

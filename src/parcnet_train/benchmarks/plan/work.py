@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from parcnet_train.benchmarks.plan.estimate import Work
+from parcnet_train.benchmarks.plan.estimate import Batch, Work
 from parcnet_train.build import (
     Config,
     accumulation,
     build_data,
     build_task,
     epochs_of,
+    images_of_step,
     max_epochs,
     meta_device,
 )
@@ -51,12 +52,14 @@ class Training:
     def sampler(self, devices: int) -> TrainBatches:
         """Return the batches of one of several processes, without the order of the samples."""
         one = self.of_one
+        config = self._on(devices)
         return TrainBatches(
             one.length,
-            one.batch_size,
+            images_of_step(config),
             self.data.image_size,
             one.seed,
             world_size=devices,
+            accumulate=accumulation(config),
             multi_scale=one.multi_scale,
         )
 
@@ -66,7 +69,7 @@ class Training:
         batches = EvalBatches(len(self.data.val_set), self.data.batch_size, size, 0, devices)
         return limited(len(batches), self.trainer["limit_val_batches"])
 
-    def epochs_of(self, devices: int) -> Iterator[list[Scale]]:
+    def epochs_of(self, devices: int) -> Iterator[list[Batch]]:
         """Yield the batches of every epoch; epochs that draw from the same sizes count as equal.
 
         Args:
@@ -74,29 +77,32 @@ class Training:
         """
         sampler = self.sampler(devices)
         limit = partial(limited, limit=self.trainer["limit_train_batches"])
-        known: dict[tuple[Scale, ...], list[Scale]] = {}
+        known: dict[tuple[Scale, ...], list[Batch]] = {}
         for epoch in range(self.epochs):
             possible = tuple(sampler.scales)
             if sampler.multi_scale is not None:
                 possible = tuple(sampler.multi_scale.of_epoch(sampler.scales, epoch))
             if possible not in known:
                 scales = sampler.plan(epoch).scales
-                known[possible] = scales[: limit(len(scales))]
+                parts = devices * sampler.accumulate
+                batches = [Batch(size, math.ceil(images / parts)) for size, images in scales]
+                known[possible] = batches[: limit(len(batches))]
             yield known[possible]
 
     def work(self, devices: int) -> Work:
         """Return what each of several processes has to do."""
-        accumulate = self._accumulation(devices)
-        steps: dict[Scale, int] = {}
+        config = self._on(devices)
+        accumulate = accumulation(config)
+        steps: dict[Batch, int] = {}
         updates: list[int] = []  # of each epoch
         left = self.trainer["max_steps"] or math.inf
-        for scales in self.epochs_of(devices):
-            batches = min(len(scales), (left - sum(updates)) * accumulate)
-            if not batches:
+        for batches in self.epochs_of(devices):
+            count = min(len(batches), (left - sum(updates)) * accumulate)
+            if not count:
                 break
-            for scale in scales[: int(batches)]:
-                steps[scale] = steps.get(scale, 0) + 1
-            updates.append(math.ceil(batches / accumulate))
+            for batch in batches[: int(count)]:
+                steps[batch] = steps.get(batch, 0) + 1
+            updates.append(math.ceil(count / accumulate))
         evaluations, saving = self._evaluations(updates), section(Checkpoint, self.config)
         by_step = sum(updates) // saving.every_n_steps if saving.every_n_steps else 0
         best = evaluations * (2 if saving.keep_best > 1 else 1)
@@ -109,12 +115,12 @@ class Training:
             evaluations + at_the_end,
             self.evaluated(devices),
             len(updates) + by_step + best,
-            self.data.batch_size * devices * accumulate,
+            images_of_step(config),
         )
 
-    def _accumulation(self, devices: int) -> int:
+    def _on(self, devices: int) -> Config:
         trainer = {**self.trainer, "devices": devices, "num_nodes": 1}
-        return accumulation({**self.config, "trainer": trainer})
+        return {**self.config, "trainer": trainer}
 
     def _evaluations(self, updates: Sequence[int]) -> int:
         """Return the number of evaluations during the training, by `ValidationSchedule`'s rules.

@@ -1,0 +1,131 @@
+"""A training may be resumed by another number of processes, and by other batches per step."""
+
+import csv
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import coco_files
+import voc_files
+from elastic import steps_in, train
+from parcnet_train.checkpoints.reading import read_checkpoint
+
+LAST = "checkpoints/last.ckpt"
+CLASSES = ("ant", "bee", "cat")
+COMMON = [
+    "backbone=parcnet_xs",
+    "backbone.depths=[1,1,1]",
+    "backbone.dropout=0",
+    "data.num_workers=0",
+    "task.pictures=0",
+    "recipe.image_size=64",
+    "recipe.global_batch=10",
+    "recipe.reference_batch=10",
+    "recipe.accumulate=auto",
+    "recipe.schedule.warmup_steps=3",
+    "recipe.epochs=3",
+    # The mean of Adam's squared gradients is near 0 for some weights, which amplifies rounding.
+    "+recipe.optimizer.eps=0.001",
+    "checkpoint.every_n_steps=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.check_val_every_n_epoch=3",
+    "trainer.limit_val_batches=1",
+]
+MULTI_SCALE = "{_target_:parcnet_train.data.samplers.MultiScale,smallest:0.5,count:3}"
+TASKS = {
+    "classification": ["data=imagefolder", "head.dropout=0", "recipe.label_smoothing=0.1"],
+    "detection": ["data=coco_format"],
+    "segmentation": ["data=voc_format", "head.dropout=0", "recipe.class_weights=[1,2,3]"],
+}
+# Processes, and images of each in a batch: 1, 1 (ragged), 1 (ragged) and 3 batches per step.
+ONE, TWO, THREE, PARTS = (1, 10), (2, 5), (3, 4), (1, 4)
+
+
+def write_folders(root):
+    """Write images of three classes into one folder per class."""
+    random = np.random.default_rng(0)
+    for split, number in (("train", 29), ("val", 6)):
+        for index in range(number):
+            folder = root / split / CLASSES[index % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 256, (48, 40, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{index}.png"), pixels)
+    return root
+
+
+SETS = {
+    "classification": write_folders,
+    "detection": coco_files.write_copies,
+    "segmentation": voc_files.write_several,
+}
+
+
+def overrides_of(task, root):
+    return [
+        f"task={task}",
+        *TASKS[task],
+        *COMMON,
+        f"data.root={root}",
+        f"recipe.multi_scale={MULTI_SCALE}",
+    ]
+
+
+def run_to_the_end(overrides, folder, starts, kills):
+    """Train in several starts, each with its processes and killed at its step but the last."""
+    for (processes, batch_size), kill in zip(starts, [*kills, None], strict=True):
+        own = [*overrides, f"recipe.batch_size={batch_size}"]
+        code = train(own, folder / "run", folder / "record", processes, kill)
+        assert (code == 0) == (kill is None)
+
+
+def losses_of(run):
+    """Return the loss of every step, the last one logged for it."""
+    losses = {}
+    for file in sorted((run / "csv").glob("*/metrics.csv")):
+        for line in csv.DictReader(io.StringIO(file.read_text())):
+            if line["train/loss_step"]:
+                losses[int(line["step"])] = float(line["train/loss_step"])
+    return losses
+
+
+def assert_same_training(one, other):
+    """Assert that two trainings have seen and computed the same, but for rounding in float64."""
+    assert steps_in(other / "record") == steps_in(one / "record")
+    losses = losses_of(one / "run")
+    assert losses_of(other / "run") == pytest.approx(losses, rel=1e-10)
+    assert sorted(losses) == list(range(len(losses)))
+    ends = [read_checkpoint(each / "run" / LAST) for each in (one, other)]
+    assert ends[0]["position"] == ends[1]["position"]
+    for name, value in ends[0]["state_dict"].items():
+        torch.testing.assert_close(
+            ends[1]["state_dict"][name], value, rtol=1e-9, atol=1e-12, msg=name
+        )
+    results = [json.loads((each / "run" / "results.json").read_text()) for each in (one, other)]
+    for key in ("steps", "epochs", "images"):
+        assert results[0][key] == results[1][key]
+    assert results[1]["train/loss"] == pytest.approx(results[0]["train/loss"], rel=1e-6)
+
+
+SLOWLY = [pytest.param(task, marks=pytest.mark.slow) for task in ("detection", "segmentation")]
+
+
+@pytest.mark.parametrize("task", ["classification", *SLOWLY])
+def test_killed_and_resumed_by_other_processes(task, tmp_path):
+    overrides = overrides_of(task, SETS[task](tmp_path / "set"))
+    run_to_the_end(overrides, tmp_path / "straight", [ONE], [])
+    count = len(steps_in(tmp_path / "straight" / "record"))
+    assert count >= 6
+    random = np.random.default_rng()  # other steps in every run of the tests
+    starts = [ONE, TWO, THREE, PARTS, ONE]
+    after = sorted(random.choice(np.arange(1, count), len(starts) - 1, replace=False).tolist())
+    kills = [
+        {"step": step, "rank": int(random.integers(processes))}
+        for step, (processes, _) in zip(after, starts, strict=False)
+    ]
+    print(kills)  # shown if the test fails
+    run_to_the_end(overrides, tmp_path / "changed", starts, kills)
+    assert_same_training(tmp_path / "straight", tmp_path / "changed")
