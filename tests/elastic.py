@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from pytorch_lightning.callbacks import Callback
@@ -15,30 +16,30 @@ IN_FLOAT64 = Path(__file__).with_name("in_float64.py")
 
 
 class Record(Callback):
-    """Callback that writes samples, size, rank and epoch of each batch as a line of JSON.
+    """Callback that writes samples and size of each batch as a line of JSON, in every process.
 
     It also freezes the statistics of every BatchNorm, which depend on the batch of a process.
 
     Args:
         folder: Folder to write to.
-        started: Name of this start of the training.
     """
 
-    def __init__(self, folder, started):
+    def __init__(self, folder):
         self.folder = Path(folder)
-        self.started = started
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         for module in pl_module.model.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
         line = {
+            "time": time.time(),
+            "processes": trainer.world_size,
             "step": trainer.global_step,
             "epoch": trainer.current_epoch,
             "samples": batch.samples.tolist(),
             "size": list(batch.images.shape[2:]),
         }
-        with (self.folder / f"{self.started}-{trainer.global_rank}.jsonl").open("a") as stream:
+        with (self.folder / f"{trainer.global_rank}-{os.getpid()}.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
 
@@ -47,16 +48,44 @@ class Kill(Callback):
 
     Args:
         step: Number of steps after which the process ends.
-        rank: Rank of the process.
+        rank: Rank of the process; None: that whose torchrun is to end, too.
+        once: File that says that it has happened; with `rank=None`, it has the process id of that
+            torchrun before.
     """
 
-    def __init__(self, step, rank):
+    def __init__(self, step, rank=None, once=None):
         self.step = step
         self.rank = rank
+        self.once = None if once is None else Path(once)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step == self.step and trainer.global_rank == self.rank:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if trainer.global_step != self.step or trainer.fit_loop._should_accumulate():
+            return
+        if self.rank is None:
+            if self.once.read_text() != str(os.getppid()):
+                return
+            os.kill(os.getppid(), signal.SIGKILL)
+        elif trainer.global_rank != self.rank or (self.once is not None and self.once.is_file()):
+            return
+        if self.once is not None:
+            self.once.write_text("done")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def callbacks(record, *kills):
+    """Return the overrides that add the callbacks.
+
+    Args:
+        record: Folder of the records, created if it is missing.
+        *kills: Arguments of each `Kill`.
+    """
+    record.mkdir(parents=True, exist_ok=True)
+    nodes = {"record": {"_target_": "elastic.Record", "folder": record}}
+    nodes |= {f"kill_{n}": {"_target_": "elastic.Kill", **kill} for n, kill in enumerate(kills)}
+    return [
+        f"+callbacks.{name}={{{','.join(f'{key}:{value}' for key, value in node.items())}}}"
+        for name, node in nodes.items()
+    ]
 
 
 def train(overrides, output, record, processes, kill=None):
@@ -69,18 +98,10 @@ def train(overrides, output, record, processes, kill=None):
         processes: Number of processes.
         kill: Arguments of `Kill`; None: the training runs to its end.
     """
-    record.mkdir(parents=True, exist_ok=True)
-    started = len({file.name.split("-")[0] for file in record.iterdir()})
-    callbacks = {"record": {"_target_": "elastic.Record", "folder": record, "started": started}}
-    if kill is not None:
-        callbacks["kill"] = {"_target_": "elastic.Kill", **kill}
-    added = [
-        f"+callbacks.{name}={{{','.join(f'{key}:{value}' for key, value in node.items())}}}"
-        for name, node in callbacks.items()
-    ]
+    kills = [] if kill is None else [kill]
     resumed = [f"ckpt={output}"] if (output / "checkpoints" / "last.ckpt").is_file() else []
     command = [
-        *(sys.executable, str(IN_FLOAT64), *overrides, *added, *resumed),
+        *(sys.executable, str(IN_FLOAT64), *overrides, *callbacks(record, *kills), *resumed),
         *("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"),
         f"hydra.run.dir={output}",
     ]
@@ -88,17 +109,20 @@ def train(overrides, output, record, processes, kill=None):
 
 
 def steps_in(record):
-    """Return `(epoch, size, sorted samples)` of every step; a repeated step counts at its end."""
+    """Return `(epoch, sizes, sorted samples)` of every step, as they were in its last attempt."""
+    lines = {}
+    for file in record.iterdir():
+        rank, pid = map(int, file.stem.split("-"))
+        for line in map(json.loads, file.read_text().splitlines()):
+            lines.setdefault(line["step"], []).append({**line, "rank": rank, "pid": pid})
     steps = {}
-    starts = sorted({int(file.name.split("-")[0]) for file in record.iterdir()})
-    for started in starts:
-        found = {}
-        for file in record.glob(f"{started}-*.jsonl"):
-            for line in map(json.loads, file.read_text().splitlines()):
-                step = found.setdefault(line["step"], (line["epoch"], set(), []))
-                step[1].add(tuple(line["size"]))
-                step[2].extend(line["samples"])
-        steps.update(found)
-    return {
-        number: (epoch, sizes, sorted(samples)) for number, (epoch, sizes, samples) in steps.items()
-    }
+    for step, found in lines.items():
+        newest = max(found, key=lambda line: line["time"])
+        kept = []
+        for rank in range(newest["processes"]):
+            of_rank = [line for line in found if line["rank"] == rank]
+            pid = max(of_rank, key=lambda line: line["time"])["pid"]
+            kept += [line for line in of_rank if line["pid"] == pid]
+        samples = sorted(sample for line in kept for sample in line["samples"])
+        steps[step] = (newest["epoch"], {tuple(line["size"]) for line in kept}, samples)
+    return steps

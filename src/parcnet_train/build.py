@@ -331,9 +331,15 @@ def devices_of(config: Config) -> int:
     return max(1, torch.cuda.device_count()) if on_gpu else 1
 
 
+def nodes_of(config: Config) -> int:
+    """Return the number of machines."""
+    nodes = config["trainer"].get("num_nodes", 1)
+    return place().nodes if nodes == "auto" else nodes
+
+
 def world_size(config: Config) -> int:
     """Return the number of processes on all machines."""
-    return devices_of(config) * config["trainer"].get("num_nodes", 1)
+    return devices_of(config) * nodes_of(config)
 
 
 def processes_to_start(config: Config) -> int:
@@ -417,6 +423,7 @@ def build_trainer(
     settings["precision"] = precision_of(config)
     settings["accumulate_grad_batches"] = accumulation(config)
     settings["devices"], processes = devices_of(config), world_size(config)
+    settings["num_nodes"] = nodes_of(config)
     if processes == 1:
         settings["strategy"] = "auto"
     own = {} if profiler is None else {"profiler": profiler}

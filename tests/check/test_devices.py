@@ -77,7 +77,7 @@ SRUN = {
         (
             TORCHRUN,
             [*SEVERAL, "trainer.devices=4"],
-            "trainer.devices=4, trainer.num_nodes=1: torchrun has started 4 processes on 2 "
+            "trainer.devices=4, trainer.num_nodes=2: torchrun has started 4 processes on 2 "
             "machines. Fix: start the same number on each machine, and set trainer=ddp "
             "trainer.devices=2 trainer.num_nodes=2",
         ),

@@ -3,6 +3,12 @@
 import csv
 import io
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -11,7 +17,7 @@ import torch
 
 import coco_files
 import voc_files
-from elastic import steps_in, train
+from elastic import IN_FLOAT64, callbacks, steps_in, train
 from parcnet_train.checkpoints.reading import read_checkpoint
 
 LAST = "checkpoints/last.ckpt"
@@ -129,3 +135,55 @@ def test_killed_and_resumed_by_other_processes(task, tmp_path):
     print(kills)  # shown if the test fails
     run_to_the_end(overrides, tmp_path / "changed", starts, kills)
     assert_same_training(tmp_path / "straight", tmp_path / "changed")
+
+
+@pytest.mark.slow
+def test_torchrun_goes_on_after_a_process_and_a_machine_are_lost(tmp_path):
+    """Three machines of one process each: a process is killed, later a machine with its process."""
+    overrides = overrides_of("classification", write_folders(tmp_path / "set"))
+    run_to_the_end(overrides, tmp_path / "straight", [ONE], [])
+    victim, record = tmp_path / "victim", tmp_path / "changed" / "record"
+    kills = [
+        {"step": 2, "rank": 1, "once": tmp_path / "killed"},
+        {"step": 5, "once": victim},
+    ]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nnodes=1:3", "--nproc-per-node=1"),
+        *("--max-restarts=9", "--monitor-interval=0.5", "--rdzv-id=mine", "--rdzv-backend=c10d"),
+        f"--rdzv-endpoint=127.0.0.1:{port}",
+        "--rdzv-conf=last_call_timeout=5,keep_alive_interval=1,keep_alive_max_attempt=3",
+        *(str(IN_FLOAT64), *overrides, *callbacks(record, *kills), "recipe.batch_size=10"),
+        *(
+            "trainer=ddp",
+            "trainer.accelerator=cpu",
+            f"hydra.run.dir={tmp_path / 'changed' / 'run'}",
+        ),
+    ]
+    # With a shared store, torch 2.13 waits in vain for a machine that joins later.
+    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    machines = [subprocess.Popen(command, env=environment)]
+    try:
+        while not is_listening(port):  # the first one is the meeting point
+            time.sleep(0.2)
+        machines += [subprocess.Popen(command, env=environment) for _ in range(2)]
+        victim.write_text(str(machines[-1].pid))
+        assert [machine.wait(timeout=400) for machine in machines] == [0, 0, -signal.SIGKILL]
+    finally:
+        for machine in machines:
+            machine.kill()
+    processes = [
+        json.loads(line)["processes"]
+        for file in record.iterdir()
+        for line in file.read_text().splitlines()
+    ]
+    assert {2, 3} <= set(processes)
+    assert (tmp_path / "killed").read_text() == victim.read_text() == "done"
+    assert_same_training(tmp_path / "straight", tmp_path / "changed")
+
+
+def is_listening(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -212,6 +212,25 @@ def test_restarted_job_resumes_from_its_own_checkpoint(name, two_runs, monkeypat
     assert goes_on_from(spec, second) == first / "checkpoints" / "last.ckpt"
 
 
+def test_torchrun_resumes_a_command_that_it_does_not_call_restarted(two_runs, monkeypatch):
+    run = two_runs / "2024-01-01_00-00-00"
+    typed = ["task=detection", f"hydra.run.dir={run}"]
+    spec = RunSpec("fit", None, "unused", *NAME, overrides=["task=detection", "trainer.devices=2"])
+    for name, value in {**TORCHRUN, "WORLD_SIZE": "1"}.items():  # the others have gone
+        monkeypatch.setenv(name, value)
+    for record in ({}, {"run_name": "torchrun-b", "overrides": typed}):
+        (run / "run.json").write_text(json.dumps(record))
+        with pytest.raises(CheckpointError, match="of another training"):
+            goes_on_from(spec, run)
+    (run / "run.json").write_text(json.dumps({"run_name": "torchrun-a-b-1", "overrides": typed}))
+    assert goes_on_from(spec, run) == run / "checkpoints" / "last.ckpt"
+    with pytest.raises(CheckpointError, match="of another training"):
+        goes_on_from(replace(spec, overrides=["task=classification"]), run)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(CheckpointError, match="of another training"):
+        goes_on_from(spec, run)
+
+
 def test_run_of_only_its_last_checkpoint(two_runs):
     run = two_runs / "2024-01-01_00-00-00"
     assert run_of(run / "checkpoints" / "last.ckpt") == run
@@ -232,6 +251,9 @@ def test_processes_of_torchrun_share_a_directory(tmp_path, monkeypatch):
     folder.mkdir(parents=True)  # another process has created it first
     assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
     assert run_dir(str(tmp_path), *NAME, "test", None) == f"{folder}_test"
+    monkeypatch.setenv("WORLD_SIZE", "1")  # one process is left
+    monkeypatch.setenv("RANK", "0")
+    assert run_dir(str(tmp_path), *NAME, "fit", None) == str(folder)
 
 
 def test_new_run_is_named_by_its_start_time(noon):

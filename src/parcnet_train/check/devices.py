@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import accumulation, world_size
+from parcnet_train.build import accumulation, nodes_of, world_size
 from parcnet_train.config.keys import show
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import Fault
@@ -112,7 +112,7 @@ def wrong_validation(config: Config) -> Iterator[Fault]:
 
 def wrong_start(config: Config) -> Iterator[Fault]:
     """Report a number of started processes that does not match the configuration."""
-    here, nodes = place(), config["trainer"].get("num_nodes", 1)
+    here, nodes = place(), nodes_of(config)
     if not ACTIONS[config["action"]].parallel:
         if here.world_size > 1:
             yield (

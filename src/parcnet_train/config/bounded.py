@@ -31,7 +31,7 @@ class Trainer:
         limit_train_batches: Batches of a training epoch, or a share of them.
         limit_val_batches: Batches of an evaluation, or a share of them.
         accumulate_grad_batches: Batches per optimizer step.
-        num_nodes: Number of machines.
+        num_nodes: Number of machines; auto: as many as torchrun or srun has started.
         strategy: Strategy for several processes.
         sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
         gradient_clip_val: Largest norm of the gradient; null for no clipping.
@@ -59,7 +59,7 @@ class Trainer:
     limit_train_batches: Limit = 1.0
     limit_val_batches: Limit = 1.0
     accumulate_grad_batches: Literal["auto"] | Count = 1
-    num_nodes: Count = 1
+    num_nodes: Literal["auto"] | Count = 1
     strategy: Literal["auto", "ddp"] = "auto"
     sync_batchnorm: bool = False
     gradient_clip_val: Positive | None = None

@@ -48,6 +48,7 @@ def run_spec(config: Mapping[str, Any]) -> RunSpec:
         choices["task"],
         choices["backbone"],
         choices["data"],
+        config.get("overrides", ()),
     )
 
 

@@ -81,8 +81,9 @@ def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def job_name(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the SLURM job or torchrun run of this process; None outside of both."""
-    return slurm_job(environment) or environment.get("TORCHELASTIC_RUN_ID")
+    """Return the SLURM job or the named torchrun run of this process; None outside of both."""
+    name = environment.get("TORCHELASTIC_RUN_ID", NO_RUN_ID)
+    return slurm_job(environment) or (None if name == NO_RUN_ID else name)
 
 
 def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:

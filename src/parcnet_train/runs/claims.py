@@ -8,6 +8,7 @@ import json
 import signal
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from parcnet_train.runs.directories import (
     RESULTS,
     RunSpec,
     goes_on_from,
+    is_again,
     is_run,
     is_shared,
     new_names,
@@ -62,6 +64,7 @@ def claim(spec: RunSpec, overrides: Sequence[str], explicit: Path | None = None)
             training would be overwritten.
         ConfigError: If the directory contains results.
     """
+    spec = replace(spec, overrides=overrides)
     if explicit is not None:
         refuse_overwriting(spec, explicit)
         return explicit
@@ -108,7 +111,7 @@ def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
         return
     if spec.action == "fit":
         goes_on_from(spec, folder)
-        if (folder / LAST).is_file():
+        if (folder / LAST).is_file() and not is_again(folder, spec.overrides):
             return
     if (folder / RESULTS).is_file() and spec.action not in ("report", "compare"):
         raise ConfigError(
@@ -218,7 +221,7 @@ def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Returns:
         The record: `started`, a date and time; `id`, eight hexadecimal digits; `directory`;
-        `overrides`.
+        `overrides`; `run_name`, see `Place`.
     """
     here = folder.resolve()
     record = read_values(folder / RECORD)
@@ -233,6 +236,7 @@ def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         "started": started.isoformat(timespec="microseconds"),
         "id": uuid.uuid4().hex[:8],
         "overrides": list(overrides),
+        "run_name": place().run_name,
         **record,
         "directory": str(here),
     }

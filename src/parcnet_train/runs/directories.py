@@ -18,7 +18,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +71,7 @@ class RunSpec:
         task: Chosen task.
         backbone: Chosen backbone.
         data: Chosen data.
+        overrides: Overrides of the command line.
     """
 
     action: str
@@ -79,6 +80,7 @@ class RunSpec:
     task: str
     backbone: str
     data: str
+    overrides: Sequence[str] = ()
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -293,8 +295,8 @@ def run_of(checkpoint: Path) -> Path | None:
 def goes_on_from(spec: RunSpec, output: Path) -> Path | None:
     """Return the checkpoint file that a training resumes from; None: it starts from the beginning.
 
-    A command that SLURM or torchrun restarts resumes from its own last checkpoint. No other process
-    writes a checkpoint during this call, since all processes synchronize later, in the fit.
+    A command that SLURM or torchrun starts again resumes from its own last checkpoint. No other
+    process writes a checkpoint during this call, since all processes synchronize later, in the fit.
 
     Args:
         spec: Values that name the run and its checkpoint.
@@ -303,7 +305,7 @@ def goes_on_from(spec: RunSpec, output: Path) -> Path | None:
     Raises:
         CheckpointError: If there is no such file, or this run would overwrite that of another.
     """
-    if is_restarted() and (output / LAST).is_file():
+    if is_again(output, spec.overrides) and (output / LAST).is_file():
         return output / LAST
     found = None if spec.ckpt is None else checkpoint_of(spec)
     is_own = found is not None and found.resolve() == (output / LAST).resolve()
@@ -362,8 +364,35 @@ def new_names(named: Path, action: str) -> Iterator[Path]:
 
 
 def is_shared() -> bool:
-    """Return whether several processes must choose the same directory without communication."""
-    return place().world_size > 1
+    """Return whether several processes must choose the same directory without communication.
+
+    A run of torchrun with a name may have only one process left after others have gone.
+    """
+    here = place()
+    return here.world_size > 1 or (here.started_by == "torchrun" and here.run_name is not None)
+
+
+def is_again(folder: Path, overrides: Sequence[str]) -> bool:
+    """Return whether SLURM or torchrun has started a command before, with this run directory.
+
+    torchrun counts restarts after a failure, but not those after a machine has left or joined. Then
+    the name of its run and the command are those that the directory was created for.
+
+    Args:
+        folder: Run directory.
+        overrides: Overrides of the command line; those of Hydra itself do not count.
+    """
+    if is_restarted():
+        return True
+    here, record = place(), read_values(folder / RECORD)
+    if here.started_by != "torchrun" or here.run_name is None:
+        return False
+    before, now = (
+        [each for each in texts if not each.startswith("hydra.")]
+        for texts in (record.get("overrides", ()), overrides)
+    )
+    # Hydra's job also has what comes from a checkpoint, at the end.
+    return record.get("run_name") == here.run_name and now[: len(before)] == before
 
 
 def read_values(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from parcnet_train.distributed.processes import is_restarted, job_name
+from parcnet_train.distributed.processes import is_restarted, job_name, slurm_job
 from parcnet_train.errors import TrainingError, reason_of
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; all containers of a machine share it
@@ -196,7 +196,9 @@ def is_in_force(holder: dict[str, Any], inode: int, is_certain: bool) -> bool:
     """
     if not holder or holder.get("inode") != inode:  # the file is a copy
         return False
-    if is_restarted() and holder.get("job") == job_name():
+    # torchrun does not count a start after another machine has left or joined.
+    starts_again = is_restarted() or slurm_job() is None
+    if starts_again and holder.get("job") is not None and holder["job"] == job_name():
         return False
     if is_certain and is_of_this_machine(holder):
         return False
