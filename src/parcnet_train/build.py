@@ -25,6 +25,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from parcnet_train.callbacks.buffers import SharedBuffers
+from parcnet_train.callbacks.finite import FiniteLoss, SkipStep
 from parcnet_train.callbacks.progress import EveryMinute, Progress, ProgressBar
 from parcnet_train.callbacks.saving import (
     BestCheckpoint,
@@ -34,12 +35,7 @@ from parcnet_train.callbacks.saving import (
     WholeFiles,
     leave_signals,
 )
-from parcnet_train.callbacks.steps import (
-    EpochLength,
-    FiniteLoss,
-    SeedStep,
-    ValidationSchedule,
-)
+from parcnet_train.callbacks.steps import EpochLength, SeedStep, ValidationSchedule
 from parcnet_train.checkpoints.checkpoints import PRETRAINED, NetworkSpec
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.compat.deferred import DYNAMO, stand_ins
@@ -267,7 +263,8 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         task: Lightning module, which names the metric to monitor.
         contents: Plain values that every checkpoint carries.
     """
-    output, ema = Path(section(Paths, config).output), section(Recipe, config).ema
+    output, recipe = Path(section(Paths, config).output), section(Recipe, config)
+    skips = recipe.on_nan == "skip"
     folder = output / BEST.parent
     log_every, saving = config["trainer"]["log_every_n_steps"], section(Checkpoint, config)
     max_steps, interval, every_n_epochs = (config["trainer"][name] for name in SCHEDULED)
@@ -277,12 +274,14 @@ def build_callbacks(config: Config, task: Task, contents: Config) -> list[Callba
         ValidationSchedule(interval, every_n_epochs),
         SeedStep(config["seed"]),
         CheckpointContents(contents),
-        FiniteLoss(log_every),
+        FiniteLoss(log_every, reads_steps=not skips),
         Progress(log_every, output / PROGRESS),
         SharedBuffers(),
     ]
-    if ema is not None:
-        callbacks.append(make(ema))
+    if skips:
+        callbacks.append(SkipStep())
+    if recipe.ema is not None:
+        callbacks.append(make(recipe.ema))
     if saving.keep_best > 1:
         callbacks.append(BestEpochs(folder, saving.keep_best, task.monitor, task.mode, per_epoch))
     return [

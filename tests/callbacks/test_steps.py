@@ -13,7 +13,8 @@ import test_resume
 from numbers_task import NumbersData, NumbersTask, train
 from parcnet_train.actions import fit as training
 from parcnet_train.build import make
-from parcnet_train.callbacks.steps import FiniteLoss, steps_of_shares
+from parcnet_train.callbacks.finite import FiniteLoss
+from parcnet_train.callbacks.steps import steps_of_shares
 from parcnet_train.data.samplers import MultiScale
 from parcnet_train.errors import CheckpointError, TrainingError
 from parcnet_train.tasks.classification import ClassificationTask

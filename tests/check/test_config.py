@@ -21,6 +21,7 @@ from running import CONFIG_FILES, LARGER, OF_LIBRARIES, faults_of
         ),
         (["recipe.optimizer.lr=fast"], "recipe.optimizer.lr=fast: expected a number above 0"),
         (["recipe.label_smoothing=1"], "recipe.label_smoothing=1: expected a number from 0 to"),
+        (["recipe.on_nan=skp"], "recipe.on_nan=skp: expected one of stop, skip; did you mean sk"),
         (["recipe.gradient_clip=0"], "recipe.gradient_clip=0: expected null or a number above 0"),
         (["recipe.augmentation.crop_scale=[0.5]"], "crop_scale=[0.5]: expected a list of two"),
         (
@@ -52,7 +53,7 @@ from running import CONFIG_FILES, LARGER, OF_LIBRARIES, faults_of
         (["trainer.accelerator=cpux"], "trainer.accelerator=cpux: … did you mean cpu?"),
         (["trainer=ddp", "trainer.devices=0"], "trainer.devices=0: expected auto, or a whole"),
         (["trainer=ddp", "trainer.devices=all"], "trainer.devices=all: expected auto, or a"),
-        (["trainer=ddp", "trainer.num_nodes=0"], "trainer.num_nodes=0: expected a whole number"),
+        (["trainer=ddp", "trainer.num_nodes=0"], "trainer.num_nodes=0: expected auto or a whole"),
         (["trainer=ddp", "trainer.strategy=dpp"], "strategy=dpp: … did you mean ddp?"),
         (["trainer=ddp", "trainer.sync_batchnorm=1"], "sync_batchnorm=1: expected true or false"),
         (["data.on_error=skp"], "data.on_error=skp: expected one of stop, skip; did you mean s"),

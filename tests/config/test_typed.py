@@ -30,10 +30,10 @@ def test_sections_within_a_recipe_are_objects():
 
 
 def test_run_spec_has_the_values_that_name_a_run():
-    config = composed("task=detection", "ckpt=null", "paths.runs=here")
-    assert run_spec(config) == RunSpec(
-        "fit", None, "here", "detection", "parcnet_s", config["choices"]["data"]
-    )
+    typed = ["task=detection", "ckpt=null", "paths.runs=here"]
+    config = composed(*typed)
+    data = config["choices"]["data"]
+    assert run_spec(config) == RunSpec("fit", None, "here", "detection", "parcnet_s", data, typed)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ from parcnet_train.build import (
     world_size,
 )
 from parcnet_train.callbacks.averaging import raw_metric
+from parcnet_train.callbacks.finite import SkipStep
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoints.checkpoints import (
@@ -230,6 +231,7 @@ def train(
         "epochs": progress.processed,
         "steps": trainer.global_step,
         "stopped": stopped_by(trainer, callbacks),
+        "skipped_steps": skipped_steps(callbacks),
     }
 
 
@@ -239,6 +241,11 @@ def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None
         return None
     reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping))
     return next(filter(None, reasons), "a callback set trainer.should_stop")
+
+
+def skipped_steps(callbacks: Sequence[Callback]) -> int | None:
+    """Return the number of steps that `recipe.on_nan=skip` has skipped; None without it."""
+    return next((each.count for each in callbacks if isinstance(each, SkipStep)), None)
 
 
 def best_or_last(output: Path) -> Path:

@@ -163,6 +163,8 @@ class Recipe:
         accumulate: Batches per optimizer step; auto: as many as `global_batch` needs, or without
             it as many as reach the reference batch.
         gradient_clip: Largest norm of the gradient; null: no clipping.
+        on_nan: Handling of a step whose loss or gradient is not finite: stop the training, or skip
+            the step and count it.
         optimizer: The optimizer.
         schedule: The learning rate as a function of the position in the training.
         ema: Exponential moving average of the weights; null: none.
@@ -186,6 +188,7 @@ class Recipe:
     label_smoothing: Share
     accumulate: Literal["auto"] | Count
     gradient_clip: Positive | None
+    on_nan: Literal["stop", "skip"]
     optimizer: Annotated[dict[str, Any], Part("params")]
     schedule: Annotated[dict[str, Any], Part("position", "max_lr", "reference_batch")]
     ema: Annotated[dict[str, Any], Part()] | None

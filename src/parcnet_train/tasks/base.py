@@ -314,7 +314,8 @@ class Task(pl.LightningModule):
         first, whole = map(self._at_least_one, (self.of_step[0], sum(self.of_step)))
         parameters = (each for group in optimizer.param_groups for each in group["params"])
         gradients = [each.grad for each in parameters if each.grad is not None]
-        torch._foreach_mul_(gradients, accumulate * first / whole)
+        if gradients:  # else the step is skipped
+            torch._foreach_mul_(gradients, accumulate * first / whole)
 
     def _at_least_one(self, mean_labels: Tensor | float) -> Tensor | float:
         """Return the mean number of labels over all processes; one in all if there are none."""

@@ -26,6 +26,7 @@ class ExactMean(Metric):
     full_state_update = False
     is_differentiable = False
     higher_is_better = None
+    leaves_out = False  # whether values that are not finite are left out of the mean
     whole: Tensor  # () int64
     units: Tensor  # () int64, in units of 2^-32
     count: Tensor  # () int64
@@ -61,11 +62,14 @@ class ExactMean(Metric):
         """Compute the mean, rounded once.
 
         Returns:
-            The mean, a scalar; infinite if a value was not finite, NaN if there was no value.
+            The mean, a scalar; infinite if a value was not finite, unless those are left out; NaN
+            if there was no value.
         """
-        count = int(self.count)
-        if not count or self.not_finite:
-            value = torch.inf if self.not_finite else torch.nan
+        count, not_finite = int(self.count), int(self.not_finite)
+        if self.leaves_out:
+            count, not_finite = count - not_finite, 0
+        if not count or not_finite:
+            value = torch.inf if not_finite else torch.nan
             return torch.tensor(value, device=self.count.device)
         # Python's integers are unlimited, and their division rounds correctly.
         mean = (int(self.whole) * UNITS + int(self.units)) / (count * UNITS)

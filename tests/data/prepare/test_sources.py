@@ -10,6 +10,7 @@ import pytest
 
 from parcnet_train.data.prepare.sources import (
     Folder,
+    in_one_line,
     open_source,
     place,
     refuse_missing,
@@ -208,3 +209,10 @@ def test_gzip_file_that_is_not_a_tar_is_refused(tmp_path):
         open_source(tmp_path / "set.tgz", INSIDE, "set.tgz"),
     ):
         pass
+
+
+def test_a_very_long_name_is_shortened_in_a_message(tmp_path):
+    with pytest.raises(DataError, match=r"x\.\.\.: File name too long\. Fix: ") as caught:
+        with in_one_line(tmp_path):
+            (tmp_path / ("x" * 3000)).stat()
+    assert len(str(caught.value)) < 700

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from parcnet_train.errors import DataError, first_line, reason_of
+from parcnet_train.errors import DataError, first_line, reason_of, shortened
 from parcnet_train.files import whole_file, whole_link
 from parcnet_train.terminal import progress
 
@@ -36,8 +36,8 @@ def in_one_line(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or root}: {reason_of(error)}. Fix: solve this problem and run the "
-            "command again, which resumes where it stopped"
+            f"{shortened(error.filename or root)}: {reason_of(error)}. Fix: solve this problem and "
+            "run the command again, which resumes where it stopped"
         ) from error
 
 
