@@ -212,7 +212,7 @@ def test_gzip_file_that_is_not_a_tar_is_refused(tmp_path):
 
 
 def test_a_very_long_name_is_shortened_in_a_message(tmp_path):
-    with pytest.raises(DataError, match=r"x\.\.\.: File name too long\. Fix: ") as caught:
-        with in_one_line(tmp_path):
-            (tmp_path / ("x" * 3000)).stat()
+    expected = pytest.raises(DataError, match=r"x\.\.\.: File name too long\. Fix: ")
+    with expected as caught, in_one_line(tmp_path):
+        (tmp_path / ("x" * 3000)).stat()
     assert len(str(caught.value)) < 700
