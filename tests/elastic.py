@@ -1,6 +1,7 @@
 """Trainings in float64 by several processes, which record their steps and may be killed."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -70,6 +71,28 @@ class Kill(Callback):
         if self.once is not None:
             self.once.write_text("done")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Poison(Callback):
+    """Callback that makes the outputs of one process NaN in one step.
+
+    Args:
+        step: Step, counted from 0.
+        rank: Rank of the process.
+    """
+
+    def __init__(self, step, rank):
+        self.step = step
+        self.rank = rank
+        self.hook = None
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
+            self.hook = pl_module.model.register_forward_hook(lambda *call: call[-1] * math.nan)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if self.hook is not None:
+            self.hook.remove()
 
 
 def callbacks(record, *kills):

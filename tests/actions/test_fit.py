@@ -58,7 +58,15 @@ KEYS = {
 
 
 FIT_KEYS = {
-    *("epochs", "steps", "stopped", "train/loss", "train/skipped", "train/images_per_second"),
+    *(
+        "epochs",
+        "steps",
+        "stopped",
+        "skipped_steps",
+        "train/loss",
+        "train/skipped",
+        "train/images_per_second",
+    ),
 }
 
 

@@ -138,6 +138,20 @@ def test_killed_and_resumed_by_other_processes(task, tmp_path):
 
 
 @pytest.mark.slow
+def test_all_processes_skip_a_step_that_is_not_finite_in_one(tmp_path):
+    overrides = overrides_of("classification", write_folders(tmp_path / "set"))
+    poison = "+callbacks.poison={_target_:elastic.Poison,step:3,rank:1}"
+    overrides += ["recipe.batch_size=5", "recipe.on_nan=skip", poison]
+    assert train(overrides, tmp_path / "run", tmp_path / "record", 2) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["skipped_steps"] == 1
+    assert results["steps"] == len(steps_in(tmp_path / "record"))
+    checkpoint = read_checkpoint(tmp_path / "run" / LAST)
+    for states in (checkpoint["state_dict"], checkpoint["current_model_state"]):
+        assert all(value.isfinite().all() for value in states.values())
+
+
+@pytest.mark.slow
 def test_torchrun_goes_on_after_a_process_and_a_machine_are_lost(tmp_path):
     """Three machines of one process each: a process is killed, later a machine with its process."""
     overrides = overrides_of("classification", write_folders(tmp_path / "set"))
