@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.saving import BestCheckpoint
 from parcnet_train.distributed.collectives import mean
+from parcnet_train.errors import UnwritableError
 from parcnet_train.files import to_json, write_whole
 from parcnet_train.terminal import Pulse, duration
 
@@ -203,6 +204,7 @@ class Progress(Callback):
         self.best: float | None = None
         self.row: dict[str, float] = {}  # newest row
         self.loss = torch.tensor(math.nan)  # mean loss of the images of the newest step
+        self.has_warned = False
         # Loss of every batch of the current step, and its weight.
         self.parts: list[tuple[Tensor, Tensor | float]] = []
         self.images = 0
@@ -337,4 +339,9 @@ class Progress(Callback):
             "images_per_second": self.pace() if self.images else None,
             "seconds_left": self.seconds_left(trainer, done),
         }
-        write_whole(self.file, to_json(state))
+        try:
+            write_whole(self.file, to_json(state))
+        except UnwritableError as error:  # the next checkpoint decides whether the run can go on
+            if not self.has_warned:
+                log.warning("%s", error)
+            self.has_warned = True

@@ -60,9 +60,12 @@ class WholeFiles(TorchCheckpointIO):
             with whole_file(place) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's writer turns the former into the latter
+            kept, way_out = "no such checkpoint exists yet", ""
+            if place.is_file():
+                kept, way_out = "the previous checkpoint is kept", ", then resume with ckpt=last"
             raise TrainingError(
-                f"{place} cannot be written: {first_reason(error)}; the previous checkpoint is "
-                "kept. Fix: free some disk space, then resume with ckpt=last"
+                f"{place} cannot be written: {first_reason(error)}; {kept}. Fix: free some disk "
+                f"space{way_out}"
             ) from error
 
 
