@@ -56,9 +56,19 @@ def test_a_skipped_step_changes_nothing(accumulate, caplog):
         if "num_batches_tracked" not in name:
             torch.testing.assert_close(task.model.state_dict()[name], value, rtol=1e-12, atol=1e-14)
     assert skip.count == 2
-    assert "the gradient is not finite at step" in caplog.text
-    assert "so are 2 steps of this run in all" in caplog.text
+    first = BAD // accumulate
+    expected = f"step {first} (counted from 0) is skipped, since its gradient is not finite; "
+    assert f"{expected}steps skipped so far: 1" in caplog.text
+    assert "steps skipped so far: 2" in caplog.text
     assert trainer.callback_metrics["train/loss_epoch"].isfinite()
+
+
+def test_a_network_without_batch_norm_can_skip_a_step():
+    task, skip = Poisoned(4, lr=0.01), SkipStep()
+    task.model = torch.nn.Linear(3, 1).double()
+    train(task, NumbersData(16, 4), [skip], max_epochs=1)
+    assert skip.count == 1
+    assert all(each.isfinite().all() for each in task.model.parameters())
 
 
 def test_a_training_whose_steps_are_all_skipped_stops():

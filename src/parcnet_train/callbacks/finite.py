@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from parcnet_train.distributed.collectives import anywhere
@@ -143,7 +144,7 @@ class SkipStep(Callback):
         self.count = state_dict["count"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Find the statistics of BatchNorm; leave the losses of such steps out of the mean."""
+        """Find the statistics of BatchNorm; leave losses that are not finite out of the mean."""
         task: Any = pl_module  # a `Task`
         self.buffers = [each for each in task.model.buffers() if each.is_floating_point()]
         task.train_metrics["train/loss_epoch"].leaves_out = True
@@ -168,27 +169,26 @@ class SkipStep(Callback):
     ) -> None:
         """Remove a gradient that is not finite, so that the optimizer has nothing to do."""
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        gradients = [each.grad for each in parameters if each.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        if norms.isfinite().all():
+        if get_total_norm(each.grad for each in parameters if each.grad is not None).isfinite():
             self.in_a_row = 0
             return
         if trainer.precision == "16-mixed" and not self.has_bad_loss:
             return
         for each in parameters:
             each.grad = None
-        torch._foreach_copy_(self.buffers, self.before)
+        for buffer, before in zip(self.buffers, self.before, strict=True):
+            buffer.copy_(before)
         self.count += 1
         self.in_a_row += 1
-        step = trainer.fit_loop.total_batch_idx
+        step = trainer.global_step
         if self.in_a_row > MOST_IN_A_ROW:
             raise TrainingError(
                 f"the gradient is not finite at step {step} (counted from 0) and at the "
                 f"{MOST_IN_A_ROW} steps before it; {WAY_OUT}"
             )
         log.warning(
-            "the gradient is not finite at step %d (counted from 0), which is skipped; so are %d "
-            "steps of this run in all",
+            "step %d (counted from 0) is skipped, since its gradient is not finite; steps skipped "
+            "so far: %d",
             step,
             self.count,
         )
