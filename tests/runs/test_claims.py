@@ -3,6 +3,7 @@ import itertools
 import json
 import shutil
 import signal
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_processes_of_one_run_share_a_directory_without_results(root, monkeypatc
             claim(spec, [])
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert claim(spec, []) == folder
+
+
+def test_torchrun_resumes_an_unfinished_run_of_the_same_name_and_command(root, monkeypatch):
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    spec, typed = RunSpec("fit", None, str(root), *NAME), ["seed=1"]
+    folder = claim(spec, typed)
+    with at_work(folder, typed):
+        pass
+    finish(folder, results=False, checkpoint=True)
+    assert claim(spec, typed) == folder
+    with pytest.raises(CheckpointError, match="of another training"):
+        claim(spec, ["seed=2"])
+    finish(folder)
+    with pytest.raises(ConfigError, match="results.json of an earlier run"):
+        claim(spec, typed)
+    # A command that names the checkpoint may go on, as always.
+    resumed = replace(spec, ckpt=str(folder))
+    assert claim(resumed, [*typed, f"ckpt={folder}"]) == folder
 
 
 def test_only_rank_0_locks(tmp_path, monkeypatch):

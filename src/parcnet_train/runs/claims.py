@@ -111,7 +111,8 @@ def refuse_overwriting(spec: RunSpec, folder: Path) -> None:
         return
     if spec.action == "fit":
         goes_on_from(spec, folder)
-        if (folder / LAST).is_file() and not is_again(folder, spec.overrides):
+        is_resumed_by_name = spec.ckpt is None and is_again(folder, spec.overrides)
+        if (folder / LAST).is_file() and not is_resumed_by_name:
             return
     if (folder / RESULTS).is_file() and spec.action not in ("report", "compare"):
         raise ConfigError(
