@@ -67,10 +67,15 @@ def write_whole(path: Path, content: bytes) -> None:
         with whole_file(path) as file:
             file.write(content)
     except OSError as error:
-        raise UnwritableError(
-            f"{path} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
-            "elsewhere with paths.runs=PATH"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, error: OSError) -> UnwritableError:
+    """Return the error for a file or folder of a run that cannot be written."""
+    return UnwritableError(
+        f"{path} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
+        "elsewhere with paths.runs=PATH"
+    )
 
 
 def whole_link(path: Path, link: Callable[[Path], object]) -> None:

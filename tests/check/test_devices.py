@@ -39,12 +39,15 @@ def test_a_global_batch_that_cannot_be_divided_is_named():
     assert faults_of(*three, "recipe.global_batch=24", "recipe.accumulate=auto") == []
     (fault,) = faults_of(*three, "recipe.global_batch=13")
     assert fault == (
-        "recipe.global_batch=13: 3 processes and recipe.accumulate=1 make 5 images per batch, "
-        "recipe.batch_size=4; expected at most that many. Fix: recipe.accumulate=auto, or raise "
-        "recipe.batch_size"
+        "recipe.global_batch=13: 3 devices and recipe.accumulate=1 divide a step into 3 batches, "
+        "of up to 5 images; expected at most recipe.batch_size=4. Fix: recipe.accumulate=auto, or "
+        "raise recipe.batch_size"
     )
     (fault,) = faults_of(*three, "recipe.global_batch=5")
-    assert "need at least 6 images, since BatchNorm needs two in each batch" in fault
+    assert "of down to 1 images; expected at least 2, since BatchNorm needs more" in fault
+    large = "{_target_: parcnet_train.data.samplers.MultiScale, rule: balanced, largest: 4}"
+    (fault,) = faults_of(*three, "recipe.global_batch=12", f"recipe.multi_scale={large}")
+    assert "of down to 0 images" in fault
 
 
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}

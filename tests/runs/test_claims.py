@@ -153,7 +153,7 @@ def test_torchrun_resumes_an_unfinished_run_of_the_same_name_and_command(root, m
     with pytest.raises(CheckpointError, match="of another training"):
         claim(spec, ["seed=2"])
     finish(folder)
-    with pytest.raises(ConfigError, match="results.json of an earlier run"):
+    with pytest.raises(ConfigError, match=r"results\.json of an earlier run"):
         claim(spec, typed)
     # A command that names the checkpoint may go on, as always.
     resumed = replace(spec, ckpt=str(folder))

@@ -48,14 +48,8 @@ from parcnet_train.config.stored import CHOSEN, read_stored, takes_over, typed_d
 from parcnet_train.config.typed import run_spec
 from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
-from parcnet_train.errors import (
-    ConfigError,
-    Fault,
-    ProcessError,
-    UnwritableError,
-    UserError,
-    reason_of,
-)
+from parcnet_train.errors import ConfigError, Fault, ProcessError, UserError, reason_of
+from parcnet_train.files import unwritable
 from parcnet_train.runs.actions import ACTIONS, examines
 from parcnet_train.runs.claims import at_work, claim, failure_noted
 from parcnet_train.runs.directories import RESULTS, read_values
@@ -156,11 +150,8 @@ def start(overrides: Sequence[str], config_dir: str | None = None, is_sweep: boo
             return hydra.multirun("config", run_job, [*overrides, "hydra.mode=MULTIRUN"])
         try:
             job = hydra.run("config", run_job, [*overrides, "hydra.mode=RUN"])
-        except OSError as error:  # that of a job is in `return_value`
-            raise UnwritableError(
-                f"{error.filename or 'the run directory'} cannot be written: {reason_of(error)}. "
-                "Fix: free some disk space, or write elsewhere with paths.runs=PATH"
-            ) from error
+        except OSError as error:  # Hydra writes its own files; errors of a job are in the job
+            raise unwritable(error.filename or "the run directory", error) from error
         found = job.return_value
     finally:
         GlobalHydra.instance().clear()

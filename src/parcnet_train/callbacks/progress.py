@@ -144,7 +144,7 @@ def mean_of(parts: Sequence[tuple[Tensor, Tensor | float]]) -> Tensor:
     if len(parts) == 1:
         return parts[0][0]
     whole: Any = sum(weight for _, weight in parts)
-    return sum((value * weight for value, weight in parts), torch.tensor(0.0)) / whole
+    return torch.stack([value * (weight / whole) for value, weight in parts]).sum()
 
 
 def epochs_done(trainer: pl.Trainer) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from parcnet_train.build import accumulation, nodes_of, world_size
+from parcnet_train.build import accumulation, height_and_width, make, nodes_of, world_size
 from parcnet_train.config.keys import show
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import Fault
@@ -76,21 +76,27 @@ def wrong_global_batch(config: Config) -> Iterator[Fault]:
     images, batch_size = recipe["global_batch"], recipe["batch_size"]
     if images is None or ACTIONS[config["action"]].folder:
         return
-    processes, batches = world_size(config), accumulation(config)
-    parts = processes * batches
-    words = f"recipe.global_batch={images}: {processes} processes and recipe.accumulate={batches}"
-    if math.ceil(images / parts) > batch_size:
+    parts = world_size(config) * accumulation(config)
+    largest = math.ceil(images / parts)
+    least = images
+    if recipe["multi_scale"] is not None:
+        scales = make(recipe["multi_scale"]).scales(height_and_width(recipe["image_size"]), images)
+        least = min(scale.images for scale in scales)
+    words = (
+        f"recipe.global_batch={images}: {world_size(config)} devices and recipe.accumulate="
+        f"{accumulation(config)} divide a step into {parts} batches, of"
+    )
+    if largest > batch_size:
         yield Fault(
             "recipe.global_batch",
-            f"{words} make {math.ceil(images / parts)} images per batch, recipe.batch_size="
-            f"{batch_size}; expected at most that many. Fix: recipe.accumulate=auto, or raise "
-            "recipe.batch_size",
+            f"{words} up to {largest} images; expected at most recipe.batch_size={batch_size}. "
+            "Fix: recipe.accumulate=auto, or raise recipe.batch_size",
         )
-    elif images < 2 * parts:
+    elif least < 2 * parts:
         yield Fault(
             "recipe.global_batch",
-            f"{words} need at least {2 * parts} images, since BatchNorm needs two in each batch. "
-            f"Fix: recipe.global_batch={2 * parts}, or fewer devices",
+            f"{words} down to {least // parts} images; expected at least 2, since BatchNorm needs "
+            "more than one. Fix: raise recipe.global_batch, or use fewer devices",
         )
 
 

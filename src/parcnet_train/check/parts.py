@@ -108,7 +108,7 @@ def wrong_scales(
             )
         )
     least = min(scales, key=lambda scale: scale.images)
-    if least.images < 2:
+    if least.images < 2 and recipe["global_batch"] is None:  # else see `wrong_global_batch`
         height, width = least.size
         yield (
             Fault(

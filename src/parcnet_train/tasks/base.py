@@ -371,13 +371,15 @@ class Task(pl.LightningModule):
         if not averages and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
         position = dict(checkpoint["position"])
-        position.setdefault("step", position.pop("batch", 0))  # its name in earlier versions
+        # Earlier versions counted batches; with one per step, that is the same.
+        position.setdefault("step", position.pop("batch", 0))
         batch = self.trainer.datamodule.go_on(**position)  # type: ignore[attr-defined]
         if batch is None:
             log.warning(
                 "epoch %d starts again, and its first %d images are seen twice: the checkpoint is "
-                "from the middle of this epoch, and its steps differ from those of this run "
-                "(recipe.global_batch, sizes or data)",
+                "from the middle of this epoch, and its steps have other images than those of this "
+                "run (recipe.batch_size x devices x recipe.accumulate, or recipe.global_batch; "
+                "image sizes; data)",
                 position["epoch"] + 1,
                 position["samples"],
             )
