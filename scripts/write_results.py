@@ -275,8 +275,8 @@ def ordered(rows: Mapping[str, Any]) -> list[str]:
 
 def mean_of(row: Mapping[str, str]) -> str:
     """Return a mean with its standard deviation; a single run has none."""
-    mean = f"{float(row['metric_mean']):.2f}"
-    return f"{mean} ± {float(row['metric_std']):.2f}" if row["metric_std"] else mean
+    text = f"{float(row['metric_mean']):.2f}"
+    return f"{text} ± {float(row['metric_std']):.2f}" if row["metric_std"] else text
 
 
 def difference(row: Mapping[str, str]) -> str:
@@ -307,8 +307,7 @@ def draw(of_set: Set, comparison: Comparison) -> bytes:
         epochs = [(part + 0.5) * comparison.runs[0]["epochs"] / PARTS for part in range(PARTS)]
         curves.plot(epochs, np.mean(losses, axis=0), label=NAMES[name])
     dots.set_yticks(range(len(names)), [NAMES[name] for name in names])
-    dots.invert_yaxis()
-    dots.margins(y=0.1)
+    dots.set_ylim(len(names) - 0.5, -0.5)  # the first row on top, with room for its bar
     dots.set_xlabel(f"{of_set.title}: {of_set.metric} in percent; dots: seeds, bars: means")
     curves.set_xlabel("epoch")
     curves.set_ylabel("training loss, mean of the seeds")
@@ -333,11 +332,16 @@ def summary(found: Mapping[str, Comparison]) -> Iterator[str]:
             )
             paper = metric_of(of_set.paper[first]) - metric_of(of_set.paper[second])
             ours = comparison.differences.get(second, {}).get(first)
-            cell = "not run" if ours is None else difference(ours)
-            yield (
-                f"| {of_set.metric}: {words} | {paper:+.2f} ({of_set.paper_set}) "
-                f"| {cell} ({of_set.title}) |"
-            )
+            cell = f"not run ({of_set.title})"
+            if ours is not None:
+                pairs = seeds_of(comparison, first) & seeds_of(comparison, second)
+                cell = f"{difference(ours)} ({of_set.title}, n = {len(pairs)})"
+            yield f"| {of_set.metric}: {words} | {paper:+.2f} ({of_set.paper_set}) | {cell} |"
+
+
+def seeds_of(comparison: Comparison, ablation: str) -> set[int]:
+    """Return the seeds of the finished runs of an ablation."""
+    return {run["seed"] for run in comparison.runs if run["ablation"] == ablation}
 
 
 def metric_of(number: int) -> float:
