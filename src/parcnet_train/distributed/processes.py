@@ -55,6 +55,15 @@ class Place:
         return self.world_size // self.nodes
 
     @property
+    def is_shared(self) -> bool:
+        """Whether several processes must choose the same directory without communication.
+
+        A run of torchrun with a name may have only one process left after others have gone.
+        """
+        is_named = self.started_by == "torchrun" and self.run_name is not None
+        return self.world_size > 1 or is_named
+
+    @property
     def is_alone(self) -> bool:
         """Whether no launcher has started further processes; then this package starts them."""
         return self.started_by is None or (self.started_by == "srun" and self.world_size == 1)

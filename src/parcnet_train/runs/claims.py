@@ -33,7 +33,6 @@ from parcnet_train.runs.directories import (
     goes_on_from,
     is_again,
     is_run,
-    is_shared,
     new_names,
     read_values,
     resumed_run,
@@ -73,7 +72,7 @@ def claim(spec: RunSpec, overrides: Sequence[str], explicit: Path | None = None)
     if resumed := resumed_run(spec.action, spec.ckpt, spec.runs, *names):
         return resumed
     candidates = new_names(named, spec.action)
-    if is_shared():
+    if place().is_shared:
         folder = next(candidates)
         refuse_overwriting(spec, folder)
         return folder

@@ -335,7 +335,9 @@ def run_dir(runs: str, task: str, backbone: str, data: str, action: str, ckpt: s
     named = runs_like(runs, task, backbone, data, action)
     if resumed := resumed_run(action, ckpt, runs, task, backbone, data):
         return str(resumed)
-    return str(next(each for each in new_names(named, action) if is_shared() or not each.exists()))
+    return str(
+        next(each for each in new_names(named, action) if place().is_shared or not each.exists())
+    )
 
 
 def runs_like(runs: str, task: str, backbone: str, data: str, action: str) -> Path:
@@ -361,15 +363,6 @@ def new_names(named: Path, action: str) -> Iterator[Path]:
     yield named / first
     for number in itertools.count(2):
         yield named / f"{first}_{number}"
-
-
-def is_shared() -> bool:
-    """Return whether several processes must choose the same directory without communication.
-
-    A run of torchrun with a name may have only one process left after others have gone.
-    """
-    here = place()
-    return here.world_size > 1 or (here.started_by == "torchrun" and here.run_name is not None)
 
 
 def is_again(folder: Path, overrides: Sequence[str]) -> bool:

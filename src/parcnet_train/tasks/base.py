@@ -22,6 +22,7 @@ from parcnet_train.distributed.collectives import total
 from parcnet_train.models.model import Model
 from parcnet_train.optim.schedule import Position
 from parcnet_train.tasks.distillation import Distillation
+from parcnet_train.tasks.loops import begin_epoch_again, set_batch
 from parcnet_train.tasks.metrics import loss_and_skipped
 
 log = logging.getLogger(__name__)
@@ -393,22 +394,3 @@ class Task(pl.LightningModule):
                 metric._update_count = 1  # avoids a warning if no batch of the epoch is left
                 for key, state in states.items():
                     setattr(metric, key, state.to(metric.device))
-
-
-def set_batch(checkpoint: dict[str, Any], batch: int) -> None:
-    """Set the next batch of an unfinished epoch, whose steps may have had fewer or more batches."""
-    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    more = batch - progress["current"]["ready"]
-    for counts in (progress["current"], progress["total"]):
-        for name in counts:
-            counts[name] += more
-
-
-def begin_epoch_again(checkpoint: dict[str, Any]) -> None:
-    """Remove the batches of an unfinished epoch from the state of Lightning's loops."""
-    loops = checkpoint["loops"]["fit_loop"]
-    progress = loops["epoch_loop.batch_progress"]
-    progress["current"] = dict.fromkeys(progress["current"], 0)
-    # The state was saved during the last step; now no step of the epoch is running.
-    progress["total"]["completed"] = progress["total"]["processed"]
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
