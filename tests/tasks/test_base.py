@@ -44,26 +44,21 @@ def test_learning_rate_per_epoch_is_constant_within_an_epoch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "devices", "expected"), [(128, 8, 1), (128, 1, 8), (32, 4, 8), (500, 1, 2)]
+    ("key", "batch_size", "devices", "expected"),
+    [
+        *(("reference_batch", *each) for each in ((128, 8, 1), (128, 1, 8), (32, 4, 8))),
+        ("reference_batch", 500, 1, 2),  # 1,000 images, the nearest number
+        *(("global_batch", *each) for each in ((128, 8, 1), (256, 4, 1), (128, 2, 4))),
+        ("global_batch", 128, 3, 3),  # at most 128 images for each of 9 batches
+    ],
 )
-def test_accumulate_auto_is_closest_to_the_reference_batch(batch_size, devices, expected):
-    recipe = [f"recipe.batch_size={batch_size}", "recipe.reference_batch=1024"]
+def test_accumulate_auto_follows_the_wanted_batch(key, batch_size, devices, expected):
+    recipe = [f"recipe.batch_size={batch_size}", f"recipe.{key}=1024"]
     config = composed("trainer=cpu", *recipe, "recipe.accumulate=auto")
     config["trainer"]["devices"] = devices
     assert accumulation(config) == expected
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "devices", "expected"), [(128, 8, 1), (256, 4, 1), (128, 2, 4), (128, 3, 3)]
-)
-def test_accumulate_auto_reaches_the_global_batch(batch_size, devices, expected):
-    recipe = [f"recipe.batch_size={batch_size}", "recipe.global_batch=1024"]
-    config = composed("trainer=cpu", *recipe, "recipe.accumulate=auto")
-    config["trainer"]["devices"] = devices
-    assert accumulation(config) == expected
-    assert images_of_step(config) == 1024
-    config["recipe"]["global_batch"] = None
-    assert images_of_step(config) == batch_size * devices * accumulation(config)
+    own = batch_size * devices * expected
+    assert images_of_step(config) == (1024 if key == "global_batch" else own)
 
 
 def test_accumulate_auto_reaches_the_reference_batch(tmp_path):
@@ -153,6 +148,17 @@ def test_shortened_accumulation_steps_resume_exactly(killed_behind, tmp_path):
     resumed = run_killed_and_resumed(overrides, folder, killed_behind)
     assert resumed["steps"] == 6
     assert_same_end(tmp_path / "straight", straight, folder, resumed)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_counts_batches_resumes_exactly(straight, tmp_path):
+    folder, results = straight
+    run_killed(RESUMABLE, tmp_path, 7)
+    checkpoint = torch.load(tmp_path / LAST, weights_only=True)
+    position = checkpoint["position"]  # of this version; earlier ones had the number of the batch
+    position["batch"] = position.pop("step")
+    torch.save(checkpoint, tmp_path / LAST)
+    assert_same_end(folder, results, tmp_path, run([*RESUMABLE, f"ckpt={tmp_path}"], tmp_path))
 
 
 def test_a_resume_with_different_batches_restarts_the_epoch(tmp_path, caplog):
