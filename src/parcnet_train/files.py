@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from parcnet_train.errors import UnwritableError, first_line, reason_of
 
@@ -167,7 +167,17 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def read_regular(path: Path) -> bytes:
+class Readable(Protocol):
+    """Path of a file: `Path`, or one in a store."""
+
+    def stat(self) -> os.stat_result:
+        """Return the mode of the file."""
+
+    def read_bytes(self) -> bytes:
+        """Return its content."""
+
+
+def read_regular(path: Readable) -> bytes:
     """Read a regular file.
 
     Args:
@@ -180,7 +190,7 @@ def read_regular(path: Path) -> bytes:
     return path.read_bytes()  # its error for a folder says that it is one
 
 
-def refuse_endless(path: Path) -> None:
+def refuse_endless(path: Readable) -> None:
     """Refuse a FIFO, device or socket, which might never end.
 
     Raises:

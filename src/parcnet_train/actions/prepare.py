@@ -21,6 +21,7 @@ from parcnet_train.data.prepare.files import lines_of
 from parcnet_train.data.prepare.official.coco import prepare_coco
 from parcnet_train.data.prepare.official.imagenet import prepare_imagenet
 from parcnet_train.data.prepare.official.voc import SBD, VOC, prepare_voc
+from parcnet_train.data.prepare.pack import Packed, pack
 from parcnet_train.data.prepare.readers.formats import READERS, Hints
 from parcnet_train.data.prepare.settling import read_classes
 from parcnet_train.data.prepare.splitting import Splitting
@@ -55,7 +56,15 @@ def prepare(config: dict[str, Any]) -> Results:
         "prepare/input": given[0] if len(given) == 1 else given,
         "prepare/output": str(root),
     }
-    if settings.source in READERS:
+    if settings.pack:
+        packed = pack(inputs[0], root, settings.short_side)
+        print(summary_of(packed, root))
+        results |= {
+            "prepare/images": packed.images,
+            "prepare/shards": packed.shards,
+            "prepare/bytes": packed.bytes,
+        }
+    elif settings.source in READERS:
         converted = convert_own(settings, inputs[0], root, config["seed"])
         show(converted)
         results |= {
@@ -125,6 +134,16 @@ def unpack(settings: Prepare, inputs: list[Path], root: Path) -> str:
         raise ConfigError(f"prepare.input={settings.input}: expected two paths, [VOC, SBD]")
     coco = Path(settings.coco).expanduser() if settings.coco else None
     return prepare_voc(voc, sbd, root, coco, settings.coco_rule, settings.link)
+
+
+def summary_of(packed: Packed, root: Path) -> str:
+    """Return what was packed, and how to train on it."""
+    is_new = "was complete already" if packed.was_complete else "complete"
+    return (
+        f"{root}: {is_new}; {packed.images:,} images ({packed.bytes / 1e6:,.1f} MB) in "
+        f"{packed.shards:,} shards, {packed.others:,} other files.\n"
+        f"Train on it as on the data set itself: data.root={root}"
+    )
 
 
 def show(converted: Converted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from parcnet_train.benchmarks.timing import Timing, take_turns
 from parcnet_train.data.classification.dataset import ImageFolderDataset
 from parcnet_train.data.classification.module import ImageFolderData
 from parcnet_train.errors import ConfigError, DataError
+from parcnet_train.files import read_regular
 
 BATCHES = 4  # batches of each worker per round, so that all workers finish it together
 OURS = "parcnet_train"
@@ -73,7 +75,7 @@ class OrdinaryImages(Dataset[tuple[Tensor, int]]):
             DataError: If Pillow cannot read it.
         """
         try:
-            with Image.open(self.files[index]) as file:
+            with Image.open(io.BytesIO(read_regular(self.files[index]))) as file:
                 image = file.convert("RGB")
         except Exception as error:  # on other files, Pillow raises nearly any exception
             raise DataError(

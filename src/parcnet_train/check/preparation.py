@@ -20,15 +20,28 @@ ONLY_FOR = {"palette": ("color_masks",), "coco": ("voc",)}
 def wrong_prepare(config: Config) -> Iterator[Fault]:
     """Report settings of action=prepare that are missing or do not fit together."""
     settings = config["prepare"]
+    is_packing = settings["pack"]
     expected = {
         "source": f"expected one of {', '.join(get_args(SOURCES))}",
         "input": "expected the folder or file to read",
         "output": "expected the folder to create",
     }
     for key, words in expected.items():
-        if settings[key] is None:
+        if settings[key] is None and not (is_packing and key == "source"):
             yield Fault(f"prepare.{key}", f"prepare.{key} has no value; {words}")
     source, given = settings["source"], settings["input"]
+    if is_packing and source is not None:
+        yield Fault(
+            "prepare.source",
+            f"prepare.source={source}: prepare.pack=true packs a data set in one of our layouts; "
+            "expected null. Fix: first prepare it without prepare.pack, then pack the output",
+        )
+    if settings["short_side"] is not None and not is_packing:
+        yield Fault(
+            "prepare.short_side",
+            f"prepare.short_side={settings['short_side']}: only prepare.pack=true reads it. Fix: "
+            "prepare.short_side=null",
+        )
     inputs = given if isinstance(given, list) else [given] if given is not None else []
     if len(inputs) > 1 and source != "voc":
         yield Fault(
@@ -41,10 +54,10 @@ def wrong_prepare(config: Config) -> Iterator[Fault]:
                 "prepare.input",
                 f"prepare.input={path}: it does not exist; expected a folder or file",
             )
-        elif source in OF_FOLDERS and not Path(path).expanduser().is_dir():
+        elif (is_packing or source in OF_FOLDERS) and not Path(path).expanduser().is_dir():
             yield Fault(
                 "prepare.input",
-                f"prepare.input={path}: it is a file; prepare.source={source} reads a folder",
+                f"prepare.input={path}: it is a file; expected a folder",
             )
     for key in ("palette", "classes", "coco"):
         given, sources = settings[key], ONLY_FOR.get(key, (source,))

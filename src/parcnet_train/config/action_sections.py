@@ -287,6 +287,10 @@ class Prepare:
         split: Assignment of images to sets.
         coco: Folder of COCO 2017, whose images are added (`source=voc`); null: none are.
         coco_rule: Rule by which COCO's objects become masks (`source=voc`).
+        pack: Whether the images of a data set in one of our layouts are packed into shards;
+            `source` is null then.
+        short_side: Shorter side in pixels to which larger JPEG images are reduced (`pack`); null:
+            all files stay as they are.
     """
 
     source: SOURCES | None
@@ -301,3 +305,5 @@ class Prepare:
     split: SplitOptions
     coco: Text | None
     coco_rule: Literal["released", "later-on-top"]
+    pack: bool
+    short_side: Count | None

@@ -17,13 +17,15 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from parcnet_train.bounds import Channels, Count, MaxPixels, Pixels, Whole
+from parcnet_train.bounds import Channels, Count, MaxPixels, NotNegative, Pixels, Whole
 from parcnet_train.data.channels import RGB
 from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import end_workers_of, make_loader
-from parcnet_train.data.protocols import Counted, DataSet, Labeled, lacking
+from parcnet_train.data.protocols import Counted, DataSet, InFiles, Labeled, lacking
 from parcnet_train.data.samplers import EvalBatches, MultiScale, TrainBatches
+from parcnet_train.data.stores.paths import AnyPath, StoredPath, local_folder
+from parcnet_train.data.stores.roots import open_root
 from parcnet_train.distributed.collectives import total
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import DataError
@@ -41,6 +43,8 @@ class SharedArguments(TypedDict, total=False):
     max_pixels: MaxPixels
     channels: Channels
     split: Split
+    cache: str
+    cache_gb: NotNegative
 
 
 class TaskData(pl.LightningDataModule):
@@ -50,7 +54,8 @@ class TaskData(pl.LightningDataModule):
     `SampleKey` to a sample, and defines how samples are stacked into a batch.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the data set, also as `file://`; or the address of one in an object store:
+            `s3://`, `gs://` or `hf://`. Its images may be packed into shards.
         image_size: Height and width of the network's input in pixels; a single number for a square.
         batch_size: Images per step and device, in training and in evaluation.
         multi_scale: Image sizes from which every training step draws one; None: always
@@ -65,6 +70,8 @@ class TaskData(pl.LightningDataModule):
             other number must be that of the files, PNG or TIFF.
         split: Split that is evaluated: the validation set, or the test set. A training needs the
             validation set, since it chooses the best epoch.
+        cache: Folder for copies of files of object stores.
+        cache_gb: Largest total size of the copies of one data set's images, in 10^9 bytes.
         repeats: Number of times that an epoch shows the same image; it then shows that many times
             fewer images.
         sampler: `balanced`: every class comes equally often in an epoch; None: every image once.
@@ -91,11 +98,13 @@ class TaskData(pl.LightningDataModule):
         max_pixels: MaxPixels = MAX_PIXELS,
         channels: Channels = RGB,
         split: Split = "val",
+        cache: str = "~/.cache/parcnet_train",
+        cache_gb: NotNegative = 100.0,
         repeats: int = 1,
         sampler: Literal["balanced"] | None = None,
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser()
+        self.root = open_root(root, cache, cache_gb)
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size = (height, width)
         self.batch_size = batch_size
@@ -111,7 +120,16 @@ class TaskData(pl.LightningDataModule):
         self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []
 
-    def within(self, name: str) -> Path:
+    @property
+    def folder(self) -> Path:
+        """Root of a data set of this machine.
+
+        Raises:
+            DataError: If the root is an object store or packed.
+        """
+        return local_folder(self.root, type(self).__name__)
+
+    def within(self, name: str) -> AnyPath:
         """Return the path of a file or folder; a relative path starts at the root."""
         return self.root / Path(name).expanduser()
 
@@ -326,7 +344,8 @@ class TaskData(pl.LightningDataModule):
         batches: TrainBatches | EvalBatches,
         collate_samples: Callable[[Sequence[Any]], Any],
     ) -> DataLoader[Any]:
-        loader = make_loader(dataset, batches, collate_samples, self.workers())
+        reads_ahead = isinstance(self.root, StoredPath) and isinstance(dataset, InFiles)
+        loader = make_loader(dataset, batches, collate_samples, self.workers(), reads_ahead)
         self.loaders.append(loader)
         return loader
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,6 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from parcnet_train.data.channels import GRAY, RGB, read_bands, read_tiff
 from parcnet_train.data.headers import MAX_PIXELS, read_header
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
@@ -72,7 +72,7 @@ PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 }
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
+def read_image(path: AnyPath, max_pixels: int = MAX_PIXELS, channels: int = RGB) -> Image:
     """Decode an image file of a data set.
 
     Args:

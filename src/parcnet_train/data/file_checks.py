@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from parcnet_train.data.stores.paths import AnyPath, real_path
 from parcnet_train.distributed.threads import in_threads
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.files import read_regular
@@ -86,8 +85,8 @@ def faults_of_some(dataset: Viewed, length: int, may_skip: bool) -> list[str]:
 class Listed(NamedTuple):
     """Files of a data set."""
 
-    source: Path  # list, annotation file or folder that they come from, for messages
-    folder: Path
+    source: AnyPath  # list, annotation file or folder that they come from, for messages
+    folder: AnyPath
     names: npt.NDArray[np.bytes_]  # relative to the folder
 
 
@@ -98,7 +97,7 @@ def warn_of_shared(training: Listed, validation: Listed) -> None:
     with the same path are compared byte by byte.
     """
     shared = np.intersect1d(training.names, validation.names)
-    is_one_folder = os.path.realpath(training.folder) == os.path.realpath(validation.folder)
+    is_one_folder = real_path(training.folder) == real_path(validation.folder)
     compared = len(validation.names)
     if not is_one_folder:
         shared = shared[evenly_spread(len(shared), COMPARED)] if len(shared) else shared
@@ -167,7 +166,7 @@ def namesakes(names: npt.NDArray[np.bytes_]) -> list[list[str]]:
     ]
 
 
-def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
+def equal_pairs(folder: AnyPath, files: Sequence[str]) -> list[tuple[str, str]]:
     """Return pairs of files with the same content: each file and the previous one equal to it."""
     by_size: dict[int, list[str]] = {}
     for file in files:
@@ -186,10 +185,12 @@ def equal_pairs(folder: Path, files: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def is_same(first: Path, second: Path) -> bool:
+def is_same(first: AnyPath, second: AnyPath) -> bool:
     """Return whether two files have the same content."""
     try:
-        return filecmp.cmp(first, second, shallow=False)
+        if first.stat().st_size != second.stat().st_size:
+            return False
+        return read_regular(first) == read_regular(second)
     except OSError:
         return False
 

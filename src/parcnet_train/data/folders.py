@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from parcnet_train.data.decoding import SUFFIXES
 from parcnet_train.data.near_files import hint
+from parcnet_train.data.stores.paths import AnyPath, Entry, real_path, scan
 from parcnet_train.errors import DataError, printable, unfit_name
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,6 @@ NO_IMAGES = frozenset(
     }
 )
 
-Entry = os.DirEntry[str]
 Entries = list[Entry]
 
 OUTSIDE = "beside the class folders"
@@ -113,7 +113,7 @@ class Contents(NamedTuple):
     others: list[LeftOut]
 
 
-def walk(folder: Path, skipped: Sequence[Path] = ()) -> Iterator[tuple[str, Entries | None]]:
+def walk(folder: AnyPath, skipped: Sequence[AnyPath] = ()) -> Iterator[tuple[str, Entries | None]]:
     """Walk through a folder and its subfolders, each once, and follow links.
 
     Hidden files and folders, and folders created by systems, are left out, and so are links to the
@@ -127,13 +127,14 @@ def walk(folder: Path, skipped: Sequence[Path] = ()) -> Iterator[tuple[str, Entr
         Relative path of each folder, empty or with a slash at its end, and its entries other than
         folders; None instead of the entries if the folder cannot be opened.
     """
-    start = Path(os.path.realpath(folder))
-    seen = {start.anchor, *map(os.path.realpath, skipped)} - {str(start)}
+    start = real_path(folder)
+    seen = {Path(start).anchor, *map(real_path, skipped)} - {start}
     # Links come last, so that a file is found under its own path, not under that of a link.
     waiting = deque([""])
     while waiting:
         inside = waiting.popleft()
-        real = os.path.realpath(folder / inside)
+        here = folder / inside
+        real = real_path(here)
         if real in seen:
             continue
         seen.add(real)
@@ -141,7 +142,7 @@ def walk(folder: Path, skipped: Sequence[Path] = ()) -> Iterator[tuple[str, Entr
         folders: list[str] = []
         links: list[str] = []
         try:
-            for entry in os.scandir(real):
+            for entry in scan(here):
                 if entry.name.startswith("."):
                     continue
                 if not is_folder(entry):
@@ -156,7 +157,7 @@ def walk(folder: Path, skipped: Sequence[Path] = ()) -> Iterator[tuple[str, Entr
         waiting.extend(sorted(links))
 
 
-def contents_of(folder: Path, skipped: Path | None = None) -> Contents:
+def contents_of(folder: AnyPath, skipped: AnyPath | None = None) -> Contents:
     """List the files of a folder and its subfolders; see `walk`."""
     images: list[str] = []
     no_files: list[str] = []
@@ -211,7 +212,7 @@ def describe(left_out: Sequence[LeftOut]) -> str:
     )
 
 
-def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
+def warn_of_left_out(folder: AnyPath, left_out: Sequence[LeftOut]) -> None:
     """Warn about files that are not read, in one line."""
     if left_out:
         log.warning(
@@ -222,7 +223,7 @@ def warn_of_left_out(folder: Path, left_out: Sequence[LeftOut]) -> None:
         )
 
 
-def class_folders(folder: Path) -> list[str]:
+def class_folders(folder: AnyPath) -> list[str]:
     """Return the sorted names of the class folders; the position of a name is its class index.
 
     Raises:
@@ -237,7 +238,7 @@ def class_folders(folder: Path) -> list[str]:
         )
     names = sorted(
         entry.name
-        for entry in os.scandir(folder)
+        for entry in scan(folder)
         if not entry.name.startswith(".") and entry.name.lower() not in OF_SYSTEMS
         if is_folder(entry)
     )
@@ -260,7 +261,7 @@ def labels_of(class_names: Sequence[str]) -> dict[str, int | None]:
     return {name: index for index, name in enumerate(class_names)}
 
 
-def refuse_unknown(folder: Path, name: str, known: Container[str]) -> None:
+def refuse_unknown(folder: AnyPath, name: str, known: Container[str]) -> None:
     """Check that a class folder is one of the classes of the training set.
 
     Raises:
@@ -286,7 +287,7 @@ class ListedImages(NamedTuple):
     left_out: list[LeftOut]
 
 
-def list_images(folder: Path, label_of: Mapping[str, int | None]) -> ListedImages:
+def list_images(folder: AnyPath, label_of: Mapping[str, int | None]) -> ListedImages:
     """List all images in the class folders and their subfolders.
 
     Paths and labels are flat arrays: loader processes would gradually copy a million Python strings
@@ -320,10 +321,10 @@ def list_images(folder: Path, label_of: Mapping[str, int | None]) -> ListedImage
     return ListedImages(np.array(paths), np.array(labels), left_out)
 
 
-def outside_of_classes(folder: Path) -> Iterator[LeftOut]:
+def outside_of_classes(folder: AnyPath) -> Iterator[LeftOut]:
     """Yield images beside the class folders, which have no class."""
     if folder.is_dir():
-        for entry in os.scandir(folder):
+        for entry in scan(folder):
             hidden = entry.name.startswith(".")
             if entry.name.lower().endswith(SUFFIXES) and not hidden and is_file(entry):
                 yield LeftOut(OUTSIDE, entry.name)

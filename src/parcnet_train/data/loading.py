@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from parcnet_train.data.samplers import EvalBatches, TrainBatches
+from parcnet_train.data.batches import PADDING
+from parcnet_train.data.samplers import EvalBatches, SampleKey, TrainBatches
+from parcnet_train.data.stores.paths import read_ahead
 from parcnet_train.distributed.processes import SAVING
 from parcnet_train.errors import DataError
 
@@ -57,15 +59,42 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 
+class ReadAhead(Dataset[Any]):
+    """Data set that fetches the files of a whole batch at once from a store.
+
+    Args:
+        dataset: Data set of the samples, which has the methods of `InFiles`.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> list[Any]:
+        """Return the samples of a batch; the loader calls this if it exists."""
+        samples = {key.sample for key in keys} - {PADDING}
+        paths = [path for sample in sorted(samples) for path in self.dataset.paths_of(sample)]
+        with read_ahead(paths):
+            return [self.dataset[key] for key in keys]
+
+
 def make_loader(
     dataset: Any,
     batches: TrainBatches | EvalBatches,
     collate_samples: Callable[[Sequence[Any]], Any],
     workers: int,
+    reads_ahead: bool = False,
 ) -> DataLoader[Any]:
-    """Create a loader whose processes, if any, persist from epoch to epoch."""
+    """Create a loader whose processes, if any, persist from epoch to epoch.
+
+    Args:
+        dataset: Data set to read.
+        batches: Keys of the samples of each batch.
+        collate_samples: Function that stacks the samples of a batch.
+        workers: Number of processes; 0: this one reads.
+        reads_ahead: Whether the files of a batch are fetched at once, as from an object store.
+    """
     loader = DataLoader(
-        dataset,
+        ReadAhead(dataset) if reads_ahead else dataset,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate_samples,

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from parcnet_train.data.stores.paths import AnyPath, StoredPath, scan
+
 SUBFOLDERS = 50  # largest number of subfolders to search
 NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml")  # often beside images
 
 
-def hint(folder: Path, name: str) -> str:
+def hint(folder: AnyPath, name: str) -> str:
     """Return a hint for a message about a missing file; empty if no similar file is found.
 
     Args:
@@ -26,7 +28,7 @@ def hint(folder: Path, name: str) -> str:
     return f", but {found} exists{reason}"
 
 
-def near_file(folder: Path, name: str) -> Path | None:
+def near_file(folder: AnyPath, name: str) -> AnyPath | None:
     """Find the existing file or folder that a name most probably means.
 
     Names are compared without regard to case, URL escapes such as `%20`, composed or decomposed
@@ -41,7 +43,7 @@ def near_file(folder: Path, name: str) -> Path | None:
         Path of the file. None if no similar file exists, the folder does not exist, or the name
         itself exists.
     """
-    if not folder.is_dir() or os.path.lexists(folder / name):
+    if not folder.is_dir() or is_there(folder / name):
         return None
     *parents, last = [part for part in plain(name).split("/") if part] or [""]
     folders = list(dict.fromkeys(folders_of(folder, parents)))
@@ -59,7 +61,7 @@ def near_file(folder: Path, name: str) -> Path | None:
     return None
 
 
-def folders_of(folder: Path, parents: list[str]) -> Iterator[Path]:
+def folders_of(folder: AnyPath, parents: list[str]) -> Iterator[AnyPath]:
     """Yield the folders in which a file may be.
 
     Args:
@@ -77,14 +79,18 @@ def folders_of(folder: Path, parents: list[str]) -> Iterator[Path]:
             yield from subfolders(folder)
 
 
-def subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: AnyPath) -> list[AnyPath]:
     """Return the first subfolders of a folder; empty if it does not exist."""
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+        names = sorted(entry.name for entry in scan(folder) if entry.is_dir())
     except (OSError, ValueError):  # ValueError: a null character
         return []
     return [folder / name for name in names[:SUBFOLDERS]]
+
+
+def is_there(path: AnyPath) -> bool:
+    """Return whether a path exists, maybe as a link to nothing."""
+    return path.exists() if isinstance(path, StoredPath) else os.path.lexists(path)
 
 
 def plain(name: str) -> str:
@@ -92,9 +98,9 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", unquote(name).replace("\\", "/")).casefold().strip()
 
 
-def names_in(folder: Path) -> set[str]:
+def names_in(folder: AnyPath) -> set[str]:
     """Return the names of all entries of a folder; empty if it does not exist."""
     try:
-        return {entry.name for entry in os.scandir(folder)}
+        return {entry.name for entry in scan(folder)}
     except (OSError, ValueError):  # ValueError: a null character
         return set()

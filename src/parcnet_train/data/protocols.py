@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import ConfigError
 
 
@@ -39,6 +40,14 @@ class DataSet(Protocol):
 
     def labels_in_memory(self) -> Sequence[npt.NDArray[Any]]:
         """Return the labels that are known without opening a file; empty if all are in files."""
+
+
+@runtime_checkable
+class InFiles(Protocol):
+    """Data set whose samples are files, which are fetched from an object store batch by batch."""
+
+    def paths_of(self, sample: int) -> Sequence[AnyPath]:
+        """Return the paths of the files of a sample."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from parcnet_train.data.detection.dataset import BoxedImages
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.file_checks import look_at
 from parcnet_train.data.segmentation.module import VocData
+from parcnet_train.data.stores.paths import AnyPath, absolute
 from parcnet_train.doctor.anchors import Anchors, anchor_findings
 from parcnet_train.doctor.boxes import box_findings
 from parcnet_train.doctor.classes import Tally, category_findings, class_findings
@@ -134,7 +135,7 @@ def is_told(line: str, told: set[str]) -> bool:
 
 def read_all(sets: Sequence[ImageSet], max_pixels: int, order: Order, pace: Pace) -> list[Read]:
     """Read the facts about all images; a file that is in both sets is read once."""
-    places: dict[Path, list[tuple[FactsTable, int]]] = {}
+    places: dict[AnyPath, list[tuple[FactsTable, int]]] = {}
     reads = [Read(images, FactsTable(len(images))) for images in sets]
     for images, facts in reads:
         if images.has_files:
@@ -167,7 +168,7 @@ def facts_of_sample(image: Any, error: DataError | None) -> Facts:
 
 def root_of(sets: Sequence[ImageSet]) -> str:
     """Return the folders of some sets, which name their cache."""
-    return ":".join(str(images.folder.absolute()) for images in sets)
+    return ":".join(absolute(images.folder) for images in sets)
 
 
 def read_masks(
@@ -183,7 +184,7 @@ def read_masks(
     for images in sets:
         paths = [images.mask_path(place) for place in range(len(images))]
         read = functools.partial(facts_of_mask, **settings)  # type: ignore[arg-type]
-        cache = order.cache and cache_file(order.cache, images.folder.absolute(), settings)
+        cache = order.cache and cache_file(order.cache, absolute(images.folder), settings)
         found: list[MaskFacts] = [MaskFacts()] * len(paths)
         for place, values in scan(paths, read, cache, f"{images.title} masks", pace):
             found[place] = MaskFacts(*values)

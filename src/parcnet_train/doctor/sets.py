@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from parcnet_train.data.classification.dataset import ImageDataset
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.module import CocoData
 from parcnet_train.data.segmentation.module import VocData
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, printable
 
 TITLES = {"train": "training", "val": "validation", "test": "test"}
@@ -40,8 +40,8 @@ class ImageSet:
     """
 
     split: str
-    folder: Path
-    source: Path
+    folder: AnyPath
+    source: AnyPath
     names: npt.NDArray[np.bytes_]
     dataset: Any
     labels: npt.NDArray[np.int64] | None = None
@@ -62,17 +62,17 @@ class ImageSet:
         """Return the name of an image for a report."""
         return printable(os.fsdecode(self.names[place]))
 
-    def path(self, place: int) -> Path:
+    def path(self, place: int) -> AnyPath:
         """Return the path of an image."""
         return self.folder / os.fsdecode(self.names[place])
 
-    def mask_path(self, place: int) -> Path:
+    def mask_path(self, place: int) -> AnyPath:
         """Return the path of a mask."""
         assert self.masks is not None
         return self.folder / os.fsdecode(self.masks[place])
 
     @cached_property
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[AnyPath]:
         """Paths of all images."""
         return [self.path(place) for place in range(len(self))]
 

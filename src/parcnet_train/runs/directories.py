@@ -55,7 +55,8 @@ NEWEST = "last"  # `ckpt=last`
 # Sections of names, paths and loggers, which do not affect results. `choices` names config files,
 # whose values are in the configuration.
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
-SHOWN = {"task": ("pictures",)}
+# Keys of other sections that do not affect results either, by section.
+HARMLESS_KEYS = {"task": ("pictures",), "data": ("cache", "cache_gb")}
 # Keys that do not affect what a training computes.
 NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *SECTIONS)
 
@@ -103,7 +104,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     if config.get("action") != "predict":
         left_out.add("input")
     values = {name: value for name, value in config.items() if name not in left_out}
-    for part, keys in SHOWN.items():
+    for part, keys in HARMLESS_KEYS.items():
         node = values.get(part, {})
         values[part] = {name: value for name, value in node.items() if name not in keys}
     text = json.dumps(values, sort_keys=True, default=str)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from parcnet_train.data.folders import list_images
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import UnreadableError
 
 
@@ -121,7 +121,7 @@ class ImageFolderDataset(ImageDataset):
 
     def __init__(
         self,
-        folder: Path,
+        folder: AnyPath,
         label_of: Mapping[str, int | None],
         transform: Callable[[Image, SampleKey], Image],
         on_error: Literal["stop", "skip"],
@@ -137,9 +137,13 @@ class ImageFolderDataset(ImageDataset):
         """Decode an image file; raises `UnreadableError` if it cannot be read."""
         return read_image(self.path(sample), self.max_pixels, self.channels)
 
-    def path(self, sample: int) -> Path:
+    def path(self, sample: int) -> AnyPath:
         """Return the path of an image."""
         return self.folder / os.fsdecode(self.paths[sample])
+
+    def paths_of(self, sample: int) -> Sequence[AnyPath]:
+        """Return the path of an image."""
+        return [self.path(sample)]
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Return the paths of the images, relative to the folder."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parcnet_train.data.folders import class_folders
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, listed, reason_of
 from parcnet_train.files import read_regular
 
@@ -17,7 +18,7 @@ FOLDERS = "folders"  # the value for the classes of all class folders
 
 
 def evaluated_labels(
-    wanted: str | Sequence[str], class_names: Sequence[str], folder: Path
+    wanted: str | Sequence[str], class_names: Sequence[str], folder: AnyPath
 ) -> dict[str, int | None]:
     """Return the index of the network's class for every class folder of an evaluated set.
 
@@ -53,7 +54,7 @@ def evaluated_labels(
 
 
 def labels_of_folders(
-    found: Sequence[str], class_names: Sequence[str], folder: Path
+    found: Sequence[str], class_names: Sequence[str], folder: AnyPath
 ) -> dict[str, int]:
     """Return the class index of class folders that have names or numbers of classes.
 

@@ -28,6 +28,7 @@ from parcnet_train.data.classification.transforms import Augmentation
 from parcnet_train.data.decoding import Image, decode, read_image, unreadable
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.stores.paths import AnyPath, local_folder
 from parcnet_train.errors import DataError, UnreadableError
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,8 @@ class HuggingFaceData(ImageFolderData):
         """Return the class names of the label column."""
         # An evaluation needs no training set.
         folders = (self.train_folder, self.val_folder, self.evaluated_folder)
-        return self.split_classes(next(filter(is_there, folders), self.train_folder))
+        found = (f for f in folders if is_there(local_folder(f, type(self).__name__)))
+        return self.split_classes(next(found, self.train_folder))
 
     def check_files(self, action: str) -> None:
         """Check that the splits of an action exist, without opening an image.
@@ -183,7 +185,10 @@ class HuggingFaceData(ImageFolderData):
                     "the same classes in the same order"
                 )
         if action == "fit":
-            paths = [list(map(os.path.realpath, paths_of_rows(f))) for f in training + evaluated]
+            paths = [
+                list(map(os.path.realpath, paths_of_rows(local_folder(f, type(self).__name__))))
+                for f in training + evaluated
+            ]
             shared = sorted(set(paths[0]) & set(paths[1]))
             if shared:
                 log.warning(
@@ -195,14 +200,14 @@ class HuggingFaceData(ImageFolderData):
                     shared[0],
                 )
 
-    def split_classes(self, folder: Path) -> list[str]:
+    def split_classes(self, folder: AnyPath) -> list[str]:
         """Read the class names of a split from its metadata.
 
         Raises:
             DataError: If a column is missing or has the wrong type.
         """
         datasets = import_datasets()
-        features = features_of(folder)
+        features = features_of(local_folder(folder, type(self).__name__))
         for key in ("image_column", "label_column"):
             column = getattr(self, key)
             if column not in features:
@@ -225,7 +230,7 @@ class HuggingFaceData(ImageFolderData):
         return list(labels.names)
 
     def make_set(
-        self, folder: Path, transform: Callable[[Image, SampleKey], Image]
+        self, folder: AnyPath, transform: Callable[[Image, SampleKey], Image]
     ) -> HuggingFaceDataset:
         """Create the data set of a split; reads the labels only.
 
@@ -233,6 +238,7 @@ class HuggingFaceData(ImageFolderData):
             DataError: If a label is not one of the classes.
         """
         names = self.split_classes(folder)
+        folder = local_folder(folder, type(self).__name__)
         rows = rows_of(folder, [self.image_column, self.label_column])
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
         dataset = HuggingFaceDataset(

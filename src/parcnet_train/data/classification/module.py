@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, Literal, Unpack
 
 from parcnet_train.bounds import Count, Pixels
@@ -16,6 +15,7 @@ from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import Listed, warn_of_repeats, warn_of_shared
 from parcnet_train.data.folders import class_folders, labels_of, list_images, warn_of_left_out
 from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError
 
 
@@ -85,7 +85,8 @@ class ImageFolderData(TaskData):
         """Return the class names of the data set."""
         # An evaluation needs no training set.
         folders = (self.train_folder, self.val_folder, self.evaluated_folder)
-        return class_folders(next(filter(Path.is_dir, folders), self.train_folder))
+        existing = (folder for folder in folders if folder.is_dir())
+        return class_folders(next(existing, self.train_folder))
 
     def evaluate_classes(self, wanted: str | Sequence[str], class_names: Sequence[str]) -> None:
         """Evaluate a network on some of its classes, or on class folders with other names.
@@ -102,7 +103,7 @@ class ImageFolderData(TaskData):
         labels = set(self.evaluated_labels.values())
         self.evaluated_classes = sorted(label for label in labels if label is not None)
 
-    def labels_in(self, folder: Path) -> Mapping[str, int | None]:
+    def labels_in(self, folder: AnyPath) -> Mapping[str, int | None]:
         """Return the class index of every class folder of a set; None: it is not evaluated."""
         if self.evaluated_labels is not None and folder == self.evaluated_folder:
             return self.evaluated_labels
@@ -141,7 +142,7 @@ class ImageFolderData(TaskData):
         return self.make_set(self.evaluated_folder, EvalTransform())
 
     def make_set(
-        self, folder: Path, transform: Callable[[Image, SampleKey], Image]
+        self, folder: AnyPath, transform: Callable[[Image, SampleKey], Image]
     ) -> ImageDataset:
         """Create the data set of a folder; lists its images."""
         return ImageFolderDataset(

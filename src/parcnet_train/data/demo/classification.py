@@ -37,10 +37,10 @@ class DigitsData(ImageFolderData):
 
     def prepare(self) -> None:
         """Write the images, and log what they are."""
-        write_digits(self.root)
+        write_digits(self.folder)
         log.info(
             "data=demo is demonstration data: 1,797 handwritten digits in %s. For a real run, "
             "choose a real data set: data=imagenet data.root=/path, or data=imagefolder "
             "data.root=/path",
-            self.root,
+            self.folder,
         )

@@ -86,11 +86,11 @@ class DetectionScenes(CocoData):
 
     def prepare(self) -> None:
         """Write the images and their annotations, and log what they are."""
-        write_detection_scenes(self.root)
+        write_detection_scenes(self.folder)
         log.info(
             "data=demo_detection is demonstration data: %d drawn scenes of stickers in %s. For a "
             "real run, choose a real data set: data=coco data.root=/path, or data=coco_format "
             "data.root=/path",
             sum(COUNTS.values()),
-            self.root,
+            self.folder,
         )

@@ -66,11 +66,11 @@ class SegmentationScenes(VocData):
 
     def prepare(self) -> None:
         """Write the images, their masks and lists, and log what they are."""
-        write_segmentation_scenes(self.root)
+        write_segmentation_scenes(self.folder)
         log.info(
             "data=demo_segmentation is demonstration data: %d drawn scenes of stickers in %s. For "
             "a real run, choose a real data set: data=voc data.root=/path, or data=voc_format "
             "data.root=/path",
             sum(COUNTS.values()),
-            self.root,
+            self.folder,
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.dataset import visible_boxes
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ CORNERS, BEYOND = 0.99, 0.1
 Marks = npt.NDArray[np.bool_]
 
 
-def check_boxes(annotations: CocoAnnotations, file: Path) -> None:
+def check_boxes(annotations: CocoAnnotations, file: AnyPath) -> None:
     """Compare boxes with the sizes of their images, and warn about those that do not fit.
 
     Args:
@@ -60,7 +60,7 @@ def check_boxes(annotations: CocoAnnotations, file: Path) -> None:
         )
 
 
-def check_areas(annotations: CocoAnnotations, file: Path) -> None:
+def check_areas(annotations: CocoAnnotations, file: AnyPath) -> None:
     """Warn about areas that would put objects into the wrong size class of an evaluation.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.data.detection.coco_entries import Entries, parse
 from parcnet_train.data.near_files import hint
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, reason_of
 
 Integers = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ class CocoAnnotations:
         return slice(int(self.starts[image]), int(self.starts[image + 1]))
 
 
-def read_annotations(file: Path) -> CocoAnnotations:
+def read_annotations(file: AnyPath) -> CocoAnnotations:
     """Read an annotation file; cached until the file changes.
 
     Args:
@@ -95,7 +95,7 @@ def read_annotations(file: Path) -> CocoAnnotations:
         ) from error
 
 
-def way_from_voc(root: Path) -> str:
+def way_from_voc(root: AnyPath) -> str:
     """Return how to convert a data set that has VOC's XML files; empty if it has none there."""
     if next((root / "Annotations").glob("*.xml"), None) is None:
         return ""
@@ -106,7 +106,7 @@ def way_from_voc(root: Path) -> str:
 
 
 @functools.lru_cache(maxsize=3)  # training, validation and test set
-def _read(file: Path, changed: int, size: int) -> CocoAnnotations:
+def _read(file: AnyPath, changed: int, size: int) -> CocoAnnotations:
     document = parse(file)
     images, annotations, categories = (
         Entries(file, name, document[name]) for name in ("images", "annotations", "categories")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.data.detection.coco import CocoAnnotations
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def by_name(names: Mapping[int, str], spare: Collection[int] = ()) -> dict[str, 
 
 
 def without_categories(
-    annotations: CocoAnnotations, spare: Mapping[int, str], file: Path
+    annotations: CocoAnnotations, spare: Mapping[int, str], file: AnyPath
 ) -> CocoAnnotations:
     """Return the annotations without the categories that do not become classes.
 
@@ -110,7 +110,7 @@ def without_categories(
     )
 
 
-def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: Path) -> None:
+def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: AnyPath) -> None:
     """Warn about categories that do not become classes.
 
     Args:
@@ -132,7 +132,7 @@ def warn_of_spare(annotations: CocoAnnotations, spare: Mapping[int, str], file: 
 
 
 def refuse_other_classes(
-    first: tuple[Path, CocoAnnotations], second: tuple[Path, CocoAnnotations]
+    first: tuple[AnyPath, CocoAnnotations], second: tuple[AnyPath, CocoAnnotations]
 ) -> None:
     """Check that two files have the same categories.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -12,12 +11,13 @@ from parcnet_train.data.detection.coco import CocoAnnotations
 from parcnet_train.data.detection.dataset import BoxedImages
 from parcnet_train.data.file_checks import SHOWN
 from parcnet_train.data.near_files import hint, names_in
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, shortened
 
 log = logging.getLogger(__name__)
 
 
-def check_images(annotations: CocoAnnotations, folder: Path) -> None:
+def check_images(annotations: CocoAnnotations, folder: AnyPath) -> None:
     """Check that all annotated images exist in their folder.
 
     Raises:
@@ -46,7 +46,7 @@ def check_images(annotations: CocoAnnotations, folder: Path) -> None:
         )
 
 
-def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
+def warn_of_nothing_to_find(annotations: CocoAnnotations, file: AnyPath) -> None:
     """Warn about a validation set without objects, for which no metric is defined.
 
     Args:
@@ -62,7 +62,7 @@ def warn_of_nothing_to_find(annotations: CocoAnnotations, file: Path) -> None:
         )
 
 
-def warn_of_untrained(train_set: BoxedImages, file: Path) -> None:
+def warn_of_untrained(train_set: BoxedImages, file: AnyPath) -> None:
     """Warn about classes that have no box in the training set.
 
     Args:

@@ -7,13 +7,13 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.detection.json_pieces import decode
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, unfit_name
 from parcnet_train.files import refuse_endless
 
@@ -21,7 +21,7 @@ LISTS = ("images", "annotations", "categories")
 LONGEST = 60  # characters of a value that a message shows
 
 
-def parse(file: Path) -> dict[str, Any]:
+def parse(file: AnyPath) -> dict[str, Any]:
     """Read the JSON of a COCO file, without the outlines of its objects.
 
     Raises:
@@ -103,7 +103,7 @@ class Entries:
         DataError: If an entry is invalid; the methods raise it for the first invalid entry, too.
     """
 
-    def __init__(self, file: Path, name: str, entries: list[Any]) -> None:
+    def __init__(self, file: AnyPath, name: str, entries: list[Any]) -> None:
         self.file = file
         self.name = name
         self.entries = entries

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from parcnet_train.data.detection.transforms import View
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.loading import readable, stack_images
 from parcnet_train.data.samplers import SampleKey
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.sizes import Size
 
@@ -59,7 +59,7 @@ class BoxedImages(Dataset[BoxedImage | None]):
     def __init__(
         self,
         annotations: CocoAnnotations,
-        folder: Path,
+        folder: AnyPath,
         transform: Callable[[View, SampleKey], View],
         on_error: Literal["stop", "skip"],
         annotated_only: bool = False,
@@ -137,9 +137,13 @@ class BoxedImages(Dataset[BoxedImage | None]):
         """Return an image at its original size; raises the errors of `look`."""
         return self.look(sample)
 
-    def path(self, number: int) -> Path:
+    def path(self, number: int) -> AnyPath:
         """Return the path of an image, given its position in the annotations."""
         return self.folder / os.fsdecode(self.annotations.files[number])
+
+    def paths_of(self, sample: int) -> Sequence[AnyPath]:
+        """Return the path of the image of a sample."""
+        return [self.path(int(self.images[sample]))]
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Return the names of the images, relative to the folder."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Unpack
 
 from parcnet_train.bounds import Count, Pixels
@@ -34,6 +33,7 @@ from parcnet_train.data.file_checks import (
     warn_of_repeats,
     warn_of_shared,
 )
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError
 
 
@@ -104,7 +104,7 @@ class CocoData(TaskData):
         """
         return self.read(self.smaller_file()).class_names
 
-    def smaller_file(self) -> Path:
+    def smaller_file(self) -> AnyPath:
         """Return the evaluated annotations, or the training annotations if only they exist."""
         has_own = self.evaluated_annotations.exists() or not self.train_annotations.exists()
         return self.evaluated_annotations if has_own else self.train_annotations
@@ -114,7 +114,7 @@ class CocoData(TaskData):
         """Ids of the classes in the annotations; -1 for the background."""
         return self.read(self.smaller_file()).category_ids.tolist()
 
-    def read(self, file: Path) -> CocoAnnotations:
+    def read(self, file: AnyPath) -> CocoAnnotations:
         """Read an annotation file and check the number of its classes.
 
         Raises:
@@ -130,7 +130,7 @@ class CocoData(TaskData):
             )
         return annotations
 
-    def spare_categories(self, file: Path) -> dict[int, str]:
+    def spare_categories(self, file: AnyPath) -> dict[int, str]:
         """Return the ids of a file's categories that do not become classes, with the reason."""
         annotations = read_annotations(file)
         keep_parents = self.expected_classes == len(annotations.class_names) - 1
@@ -139,7 +139,9 @@ class CocoData(TaskData):
         # The other files may have annotations of them. The classes of a training do not depend on
         # the test set.
         others = {self.train_annotations, self.val_annotations, self.evaluated_annotations} - {file}
-        for other in filter(Path.exists, sorted(others) if spare else ()):
+        for other in sorted(others, key=str) if spare else ():
+            if not other.exists():
+                continue
             used |= used_categories(read_annotations(other))
             spare = spare_categories(annotations, used, keep_parents)
         return spare
@@ -178,7 +180,7 @@ class CocoData(TaskData):
             evaluated, training = listed
             warn_of_shared(training, evaluated)
 
-    def check_set(self, annotations: CocoAnnotations, file: Path, folder: Path) -> Listed:
+    def check_set(self, annotations: CocoAnnotations, file: AnyPath, folder: AnyPath) -> Listed:
         """Check that annotated images exist, and compare their boxes with their sizes.
 
         Raises:

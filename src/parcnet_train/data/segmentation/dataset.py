@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.segmentation.label_checks import MaskValues, refuse_other_size
 from parcnet_train.data.segmentation.palette import read_mask
 from parcnet_train.data.segmentation.transforms import MaskedView
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.distributed.processes import own_cores
 from parcnet_train.errors import UnreadableError
 from parcnet_train.sizes import Size
@@ -60,7 +60,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         self,
         images: npt.NDArray[np.bytes_],
         masks: npt.NDArray[np.bytes_],
-        root: Path,
+        root: AnyPath,
         values: MaskValues,
         transform: Callable[[MaskedView, SampleKey], MaskedView],
         on_error: Literal["stop", "skip"],
@@ -166,9 +166,13 @@ class MaskedImages(Dataset[MaskedImage | None]):
         """Return an image at its original size; raises the errors of `read`."""
         return self.read(sample).image
 
-    def path(self, sample: int) -> Path:
+    def path(self, sample: int) -> AnyPath:
         """Return the path of an image."""
         return self.root / os.fsdecode(self.images[sample])
+
+    def paths_of(self, sample: int) -> Sequence[AnyPath]:
+        """Return the paths of the image and the mask of a sample."""
+        return [self.path(sample), self.mask_path(sample)]
 
     def files(self) -> npt.NDArray[np.bytes_]:
         """Return the names of all images and masks, relative to the root."""
@@ -178,7 +182,7 @@ class MaskedImages(Dataset[MaskedImage | None]):
         """Return an empty list: the labels are in the mask files."""
         return []
 
-    def mask_path(self, sample: int) -> Path:
+    def mask_path(self, sample: int) -> AnyPath:
         """Return the path of a mask."""
         return self.root / os.fsdecode(self.masks[sample])
 

@@ -11,7 +11,6 @@ import functools
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.decoding import Image
 from parcnet_train.data.file_checks import Seen, Viewed, evenly_spread, look_at
 from parcnet_train.data.segmentation.palette import Mask
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError, UnreadableError
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ class Masks(Viewed, Protocol):
     def look(self, sample: int) -> Counts:
         """Count the pixels of a mask by class."""
 
-    def mask_path(self, sample: int) -> Path:
+    def mask_path(self, sample: int) -> AnyPath:
         """Return the path of a mask."""
 
     def __len__(self) -> int: ...
 
 
-def refuse_other_size(path: Path, image: Image, mask_path: Path, mask: Mask) -> None:
+def refuse_other_size(path: AnyPath, image: Image, mask_path: AnyPath, mask: Mask) -> None:
     """Check that a mask has the size of its image.
 
     Raises:
@@ -90,7 +90,7 @@ class MaskValues:
         known[[*self.ignored_labels, IGNORED]] = True
         return known
 
-    def classes_of(self, path: Path, mask: Mask) -> Mask:
+    def classes_of(self, path: AnyPath, mask: Mask) -> Mask:
         """Return the class index of every pixel of a mask, or `IGNORED`.
 
         Raises:
@@ -100,7 +100,7 @@ class MaskValues:
         return self.indices[mask] if self.first_label or self.ignored_labels else mask
 
 
-def refuse_unknown_classes(path: Path, mask: Mask, values: MaskValues) -> None:
+def refuse_unknown_classes(path: AnyPath, mask: Mask, values: MaskValues) -> None:
     """Check that every pixel of a mask has a known class or is ignored.
 
     Raises:
@@ -132,7 +132,7 @@ class Tally:
     counts: Counts = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
     masks: int = 0
     faults: list[str] = field(default_factory=list)
-    first: Path | None = None
+    first: AnyPath | None = None
 
     @property
     def has_no_class(self) -> bool:
@@ -157,7 +157,7 @@ class Tally:
                 self.faults.append(str(error))
 
 
-def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
+def faults_of_sample(masks: Masks, file: AnyPath, may_skip: bool) -> list[str]:
     """Check some of the masks of a list, evenly spread over it.
 
     Args:
@@ -181,7 +181,7 @@ def faults_of_sample(masks: Masks, file: Path, may_skip: bool) -> list[str]:
     return tally.faults or without_class(tally, file)
 
 
-def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> list[str]:
+def faults_of_all(masks: Masks, file: AnyPath, class_names: Sequence[str] = ()) -> list[str]:
     """Check all masks of a list.
 
     Args:
@@ -210,7 +210,7 @@ def faults_of_all(masks: Masks, file: Path, class_names: Sequence[str] = ()) -> 
     return faults
 
 
-def without_class(tally: Tally, file: Path) -> list[str]:
+def without_class(tally: Tally, file: AnyPath) -> list[str]:
     """Return the fault of masks that contain only 0 and 255, or an empty list."""
     if not tally.has_no_class:
         return []

@@ -31,6 +31,7 @@ from parcnet_train.data.segmentation.transforms import (
     unchanged,
 )
 from parcnet_train.data.segmentation.voc_files import find_files, read_lines, refuse_repeats
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.errors import DataError
 from parcnet_train.sizes import Size
 
@@ -216,7 +217,7 @@ class VocData(TaskData):
         return val_set
 
     def make_set(
-        self, file: Path, transform: Transform, keep_originals: bool = False
+        self, file: AnyPath, transform: Transform, keep_originals: bool = False
     ) -> MaskedImages:
         """Create the data set of a list.
 

@@ -14,6 +14,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from parcnet_train.data.decoding import PILLOW
 from parcnet_train.data.headers import MAX_PIXELS, read_header
+from parcnet_train.data.stores.paths import AnyPath
+from parcnet_train.data.stores.store import StoreError
 from parcnet_train.errors import DataError, UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
@@ -60,7 +62,7 @@ def encode_mask(mask: Mask) -> bytes:
     return stream.getvalue()
 
 
-def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
+def read_mask(path: AnyPath, max_pixels: int = MAX_PIXELS) -> Mask:
     """Read the class indices of a mask, `(H, W)`, from a file with a palette or a single channel.
 
     Args:
@@ -80,6 +82,8 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Mask:
         with PILLOW[kind](io.BytesIO(content)) as image:
             mode, indices = image.mode, np.array(image)
             step, is_inverted = steps_of(image, content)
+    except StoreError:
+        raise
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         raise UnreadableError(
             f"{path} cannot be read as a mask ({unnamed(reason_of(error))}); expected a PNG of "

@@ -14,6 +14,7 @@ from parcnet_train.data.decoding import SUFFIXES
 from parcnet_train.data.folders import is_file
 from parcnet_train.data.near_files import hint
 from parcnet_train.data.segmentation.palette import MASK_SUFFIXES
+from parcnet_train.data.stores.paths import AnyPath, scan
 from parcnet_train.errors import DataError, reason_of, shortened
 from parcnet_train.files import read_regular
 
@@ -26,7 +27,7 @@ LONGEST = 8192  # characters of a pair: two paths of Linux; longer lines would t
 Files = npt.NDArray[np.bytes_]
 
 
-def read_lines(file: Path) -> list[str]:
+def read_lines(file: AnyPath) -> list[str]:
     """Read the non-empty lines of a text file, without surrounding white space.
 
     Raises:
@@ -44,7 +45,7 @@ def read_lines(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, Files]:
+def find_files(file: AnyPath, root: AnyPath, images: str, masks: str) -> tuple[Files, Files]:
     """Find the images and masks that a list refers to.
 
     The results are flat arrays: loader processes would gradually copy Python strings into their own
@@ -88,7 +89,7 @@ def find_files(file: Path, root: Path, images: str, masks: str) -> tuple[Files, 
     )
 
 
-def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, str]:
+def paths_of(pair: re.Match[str] | None, line: str, file: AnyPath) -> tuple[str, str]:
     """Return image and mask of a line in a list of pairs.
 
     Raises:
@@ -104,7 +105,7 @@ def paths_of(pair: re.Match[str] | None, line: str, file: Path) -> tuple[str, st
 
 
 def find(
-    file: Path, names: Sequence[str], root: Path, inside: str, endings: tuple[str, ...]
+    file: AnyPath, names: Sequence[str], root: AnyPath, inside: str, endings: tuple[str, ...]
 ) -> Files:
     """Find the file of each name in a folder below the root.
 
@@ -120,7 +121,7 @@ def find(
     """
     folder = root / inside
     # Each folder is listed once: a query per file would take minutes on a network drive.
-    listed: dict[Path, dict[str, str]] = {}
+    listed: dict[AnyPath, dict[str, str]] = {}
     found, absent = [], []
     for name in names:
         for place in places_of(name, inside):
@@ -157,7 +158,7 @@ def is_suffixed(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
+def by_name(folder: AnyPath, endings: tuple[str, ...]) -> dict[str, str]:
     """Map the names that a list may use to the file names of a folder; empty without a folder.
 
     Args:
@@ -166,7 +167,7 @@ def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
             all files, under their complete names.
     """
     try:
-        listed = [Path(entry.name) for entry in os.scandir(folder) if is_file(entry)]
+        listed = [Path(entry.name) for entry in scan(folder) if is_file(entry)]
     except (OSError, ValueError):  # ValueError: a null character
         return {}
     if not endings:
@@ -177,7 +178,7 @@ def by_name(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:
     return {**whole, **{file.stem: file.name for file in ranked}}  # the first suffix wins
 
 
-def refuse_repeats(file: Path, images: Files) -> None:
+def refuse_repeats(file: AnyPath, images: Files) -> None:
     """Check that the list of an evaluation contains every image only once.
 
     Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -25,6 +24,7 @@ from parcnet_train.data.decoding import (
 )
 from parcnet_train.data.headers import MAX_PIXELS, UNKNOWN, Header, find_header, too_large
 from parcnet_train.data.near_duplicates import difference_hash
+from parcnet_train.data.stores.paths import AnyPath, StoredPath
 from parcnet_train.errors import UnreadableError, first_line, reason_of
 from parcnet_train.files import read_regular
 
@@ -74,7 +74,7 @@ class Facts(NamedTuple):
 
 
 def facts_of_file(
-    path: Path, max_pixels: int = MAX_PIXELS, decodes: bool = True, channels: int = RGB
+    path: AnyPath, max_pixels: int = MAX_PIXELS, decodes: bool = True, channels: int = RGB
 ) -> Facts:
     """Read the facts about an image file.
 
@@ -85,8 +85,8 @@ def facts_of_file(
         channels: Number of channels of the data set's images.
     """
     try:
-        if decodes:
-            return facts_of_content(read_regular(path), max_pixels, channels=channels)
+        if decodes or isinstance(path, StoredPath):
+            return facts_of_content(read_regular(path), max_pixels, decodes, channels)
         with path.open("rb") as file:
             content = file.read(PREFIX)
             header = find_header(content)

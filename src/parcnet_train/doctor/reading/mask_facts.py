@@ -5,7 +5,6 @@ Worker processes import this module, so it must not import torch.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from parcnet_train.data.batches import IGNORED
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.resizing import Placing, fit_mask, place
 from parcnet_train.data.segmentation.palette import Mask, read_mask
+from parcnet_train.data.stores.paths import AnyPath
 from parcnet_train.doctor.reading.facts import MISSING
 from parcnet_train.errors import DataError, UnreadableError
 from parcnet_train.sizes import Size
@@ -50,7 +50,7 @@ class MaskFacts(NamedTuple):
 
 
 def facts_of_mask(
-    path: Path,
+    path: AnyPath,
     size: Size | None,
     keep_aspect: bool = False,
     max_pixels: int = MAX_PIXELS,

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.data.stores.paths import AnyPath, StoredPath, read_ahead
 from parcnet_train.distributed.processes import PR_SET_PDEATHSIG, own_cores
 from parcnet_train.doctor.reading.facts import MISSING, PROBLEMS, Facts
 from parcnet_train.terminal import progress
@@ -33,7 +34,7 @@ VERSION = 3  # of the facts; a change makes older caches useless
 CHUNK = 64  # files that a process reads at a time
 FEW = 512  # files that are read faster than processes start
 
-Read = Callable[[Path], tuple[Any, ...]]  # the facts about a file, the first one its problem
+Read = Callable[[AnyPath], tuple[Any, ...]]  # the facts about a file, the first one its problem
 
 COLUMNS = np.dtype(
     [
@@ -112,7 +113,7 @@ class Pace:
 
 
 def scan(
-    paths: Sequence[Path], read: Read, cache: Path | None, title: str, pace: Pace
+    paths: Sequence[AnyPath], read: Read, cache: Path | None, title: str, pace: Pace
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     """Read the facts about files, in any order.
 
@@ -153,14 +154,18 @@ def scan(
 
 
 def facts_of_chunks(
-    paths: Sequence[Path], waiting: Sequence[int], read: Read
+    paths: Sequence[AnyPath], waiting: Sequence[int], read: Read
 ) -> Iterator[tuple[Sequence[int], list[tuple[Any, ...]]]]:
     """Yield chunks of positions with their facts: in this process if there are few."""
     chunks = [waiting[start : start + CHUNK] for start in range(0, len(waiting), CHUNK)]
     read_all = functools.partial(read_chunk, read)
-    if len(waiting) <= FEW:
+    # A store's files are fetched at once; its listing would be sent to every process.
+    if len(waiting) <= FEW or isinstance(paths[0], StoredPath):
         for chunk in chunks:
-            yield chunk, read_all([paths[place] for place in chunk])
+            some = [paths[place] for place in chunk]
+            with read_ahead(some):
+                found = read_all(some)
+            yield chunk, found
         return
     workers = own_cores()
     # A forked process would inherit the threads' locks of PyTorch and OpenCV.
@@ -186,7 +191,7 @@ def finished(
         yield running.pop(future), future.result()
 
 
-def read_chunk(read: Read, paths: Sequence[Path]) -> list[tuple[Any, ...]]:
+def read_chunk(read: Read, paths: Sequence[AnyPath]) -> list[tuple[Any, ...]]:
     """Read the facts about some files."""
     return [read(path) for path in paths]
 
@@ -209,7 +214,7 @@ def cache_file(folder: Path, *settings: object) -> Path:
     return folder / "check" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
 
 
-def state_of(path: Path) -> tuple[int, int] | None:
+def state_of(path: AnyPath) -> tuple[int, int] | None:
     """Return size and time of a file, by which a changed file is recognized; None without one."""
     try:
         status = path.stat()
