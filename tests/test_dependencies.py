@@ -23,6 +23,7 @@ OF_EXTRAS = {
     "huggingface_hub": "huggingface",
     "executorch": "executorch",
     "pyarrow": "huggingface",
+    "litdata": "pack",
     "ncnn": "ncnn",
     "onnxruntime": "onnx",
     "openvino": "openvino",
