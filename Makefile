@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes clean
+.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -12,9 +12,10 @@ train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.ma
 test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev runtimes  ## also run the slow tests, and in .venv-runtimes those of its runtimes
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes"
+test-all: install-dev runtimes ray  ## also run the slow tests, and those that need environments of their own
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray"
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
+	.venv-ray/bin/python -m pytest -m ray tests/sweeps
 
 bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench.py build/bench --write docs/benchmarks.md $(ARGS)
@@ -49,6 +50,7 @@ docs: .venv-docs/.installed  ## build the documentation site into build/site; a 
 install: .venv/.installed
 install-dev: .venv/.installed-dev
 runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime of exported files
+ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for it
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -61,13 +63,15 @@ runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime 
 	$(INSTALL) '.[dev]'
 	touch $@
 
-# The packages that convert for LiteRT need older versions than the tests: an environment of its own,
-# with what these tests import. Pins of constraints-runtimes.txt replace those of constraints.txt.
-.venv-runtimes/.installed: pyproject.toml constraints.txt constraints-runtimes.txt
-	$(PYTHON) -m venv .venv-runtimes
-	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-runtimes.txt constraints.txt > .venv-runtimes/constraints.txt
-	.venv-runtimes/bin/python -m pip install --quiet --constraint .venv-runtimes/constraints.txt \
-		--editable '.[onnx,openvino,mnn,ncnn,litert,executorch,timm]' pytest pytest-xdist
+# Some extras need older versions than the tests: environments of their own, with what their tests
+# import. Pins of constraints-NAME.txt replace those of constraints.txt.
+.venv-runtimes/.installed: EXTRAS := onnx,openvino,mnn,ncnn,litert,executorch,timm
+.venv-ray/.installed: EXTRAS := ray
+.venv-%/.installed: pyproject.toml constraints.txt constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-$*.txt constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install --quiet --constraint .venv-$*/constraints.txt \
+		--editable '.[$(EXTRAS)]' pytest pytest-xdist
 	touch $@
 
 # The site needs only the packages of the extra `docs`: not torch, and not this package.
@@ -78,4 +82,4 @@ runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime 
 	touch $@
 
 clean:  ## remove the environment and caches; runs/ stays
-	rm -rf .venv .venv-docs .venv-runtimes build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset
@@ -7,7 +9,15 @@ from parcnet_train.build import make
 from parcnet_train.callbacks.saving import first_reason
 from parcnet_train.check.config import check
 from parcnet_train.data.prepare.sources import broken
-from parcnet_train.errors import ConfigError, DataError, first_line, message_of, reason_of
+from parcnet_train.errors import (
+    ConfigError,
+    DataError,
+    Fault,
+    ProcessError,
+    first_line,
+    message_of,
+    reason_of,
+)
 from parcnet_train.runs.provenance import Provenance
 from running import composed
 
@@ -102,3 +112,11 @@ def test_messages_show_characters_that_a_terminal_would_not_print():
     assert str(error) == "a\\tb \\x1b[31m \\ud800 é 🐈\nsecond line"
     assert [fault.message for fault in ConfigError("x\0").faults] == ["x\0"]
     assert str(ConfigError("x\0")) == "x\\x00"
+
+
+@pytest.mark.parametrize("error", [ConfigError([Fault("seed", "seed=-1")]), ProcessError(2, 137)])
+def test_errors_survive_the_way_to_another_process(error):
+    """Launchers return the error of a job to the command that has started it."""
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied)) == (type(error), str(error))
+    assert copied.__dict__ == error.__dict__

@@ -6,6 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 LONGEST = 500  # characters of a name in a message
 
@@ -85,11 +86,16 @@ class ProcessError(UserError, RuntimeError):
     """
 
     def __init__(self, processes: int, code: int) -> None:
+        self.processes = processes
         self.code = code
         super().__init__(
             f"trainer.devices: one of {processes} processes of this run ended with exit code "
             f"{code}; expected 0. Fix: solve the problem that the lines above describe"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to pickle the error: Ray passes those of its jobs between processes."""
+        return type(self), (self.processes, self.code)
 
 
 class ExportError(UserError, RuntimeError):

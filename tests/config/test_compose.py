@@ -98,6 +98,7 @@ def test_imagenet_gets_the_recipe_of_the_paper_untouched(imagenet):
         (["ablation=[]"], "ablation=[]: there is no such config; expected one of proof_big_kernel"),
         (["paths.runs=nowhere", "ckpt=last"], "expected last.ckpt in a run of nowhere/"),
         (["a b=1"], "'a b=1' cannot be read"),
+        (["hydra/launcher=ray"], "submitit_slurm. Fix: pip install 'parcnet-train[ray]'"),
         (["backbone=parcnet_s,parcnet_q"], "backbone=parcnet_q: there is no such config"),
         (["seed=${seeed}"], "seed: Interpolation key 'seeed' not found"),
     ],

@@ -164,3 +164,12 @@ def test_basic_launcher_uses_the_same_directories(tmp_path):
         assert same.items() <= before[name].items() | {
             (folder / "parcnet_train.log", same[folder / "parcnet_train.log"])
         }
+
+
+@pytest.mark.slow
+def test_failed_job_of_basic_launcher_does_not_affect_later_ones(tmp_path):
+    printed = finish(start(tmp_path, "hydra/launcher=basic", "seed=0,-1,1"), 2)
+    assert sorted(folders(tmp_path)) == ["seed-0", "seed-1"]
+    assert all(results(folder)["status"] == "done" for folder in folders(tmp_path).values())
+    assert printed.splitlines()[-1].startswith("error: seed=-1: expected a whole number")
+    assert "Traceback" not in printed

@@ -166,12 +166,18 @@ def run_job(config: DictConfig) -> Any:
     Returns:
         The metric of a job of a sweep, for whatever sweeps; otherwise the results of the action, or
         the error that a user can fix, since Hydra prints a line of its own about an exception.
+
+    Raises:
+        UserError: From a job of a sweep. Launchers return it to the command that started the job;
+            a process that exited instead would be started again by Ray.
     """
     if place().rank > 0:
         logging.disable(logging.WARNING)  # the first process says the same
     known = HydraConfig.get()
     if known.mode == RunMode.MULTIRUN:  # else `run_command` has checked it
-        with user_errors():
+        # One of several tasks of submitit must exit, since the others wait for it.
+        is_several = place().world_size > 1
+        with user_errors() if is_several else contextlib.nullcontext():
             plain = plain_of_job(config, known)
             refuse_faults(plain)
             return run_once(plain.values, act)

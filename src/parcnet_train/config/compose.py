@@ -69,6 +69,8 @@ RECORDED = ("choices", "overrides")  # stored in addition to the keys of a confi
 
 NO_PLUGIN = "Could not find 'hydra/"  # in Hydra's message about a plugin that is not installed
 NO_CONFIG = "there is no such config"  # in every fault of a choice that does not exist
+# Launchers that extras of this package install.
+EXTRA_OF_LAUNCHERS = {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 
 OPTIONAL = ("callbacks", *GLOBAL)
 # Groups with one choice per run; the other groups may have a list of choices.
@@ -237,12 +239,18 @@ def sorted_out(
             Fault(
                 override.key_or_group,
                 f"{override.key_or_group}={name}: {NO_CONFIG}; expected one of "
-                f"{', '.join(options)}{nearest(name, options)}",
+                f"{', '.join(options)}{nearest(name, options)}{installation(name)}",
             )
             for name in unknown
             if options
         ]
     return groups, values, faults
+
+
+def installation(name: str) -> str:
+    """Return how to install a launcher of Hydra that an extra of this package has; else nothing."""
+    extra = EXTRA_OF_LAUNCHERS.get(name)
+    return f". Fix: pip install 'parcnet-train[{extra}]'" if extra else ""
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[str]:
