@@ -22,6 +22,7 @@ OF_EXTRAS = {
     "datasets": "huggingface",
     "huggingface_hub": "huggingface",
     "executorch": "executorch",
+    "optuna": "optuna",
     "pyarrow": "huggingface",
     "litdata": "pack",
     "ncnn": "ncnn",

@@ -62,6 +62,7 @@ FIT_KEYS = {
         "epochs",
         "steps",
         "stopped",
+        "pruned",
         "skipped_steps",
         "train/loss",
         "train/skipped",

@@ -46,6 +46,7 @@ from parcnet_train.build import (
 )
 from parcnet_train.callbacks.averaging import raw_metric
 from parcnet_train.callbacks.finite import SkipStep
+from parcnet_train.callbacks.pruning import Pruning
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
 from parcnet_train.checkpoints.checkpoints import (
@@ -231,6 +232,7 @@ def train(
         "epochs": progress.processed,
         "steps": trainer.global_step,
         "stopped": stopped_by(trainer, callbacks),
+        "pruned": next((each.is_pruned for each in callbacks if isinstance(each, Pruning)), None),
         "skipped_steps": skipped_steps(callbacks),
     }
 
@@ -239,7 +241,7 @@ def stopped_by(trainer: pl.Trainer, callbacks: Sequence[Callback]) -> str | None
     """Return why a training ended before its last epoch; None if it did not."""
     if not trainer.should_stop:
         return None
-    reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping))
+    reasons = (each.reason for each in callbacks if isinstance(each, EarlyStopping | Pruning))
     return next(filter(None, reasons), "a callback set trainer.should_stop")
 
 
