@@ -52,7 +52,7 @@ def silent(**arguments):
 def test_an_error_without_a_message_is_reported_by_its_class(caplog):
     with pytest.raises(ConfigError, match=r"silent: AssertionError$"):
         make({"_target_": f"{__name__}.silent"})
-    with pytest.raises(ConfigError, match="MisconfigurationException"), refusals():
+    with pytest.raises(ConfigError, match="MisconfigurationException"), refusals(None):
         raise MisconfigurationException
     assert "EOFError" in str(broken("file.tar", EOFError()))
     provenance = Provenance(composed(), 1)

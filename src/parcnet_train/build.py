@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
@@ -36,10 +38,12 @@ from parcnet_train.callbacks.saving import (
     leave_signals,
 )
 from parcnet_train.callbacks.steps import EpochLength, SeedStep, ValidationSchedule
+from parcnet_train.callbacks.watchdog import Watchdog
 from parcnet_train.checkpoints.checkpoints import PRETRAINED, NetworkSpec
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.compat.deferred import DYNAMO, stand_ins
 from parcnet_train.compat.malloc import keep_freed_memory
+from parcnet_train.config.bounded import Trainer
 from parcnet_train.config.sections import (
     IMPLIED,
     Checkpoint,
@@ -71,6 +75,7 @@ Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and nu
 
 # Settings of the trainer that callbacks follow, in place of Lightning.
 SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
+TIMEOUT = "timeout_minutes"  # setting of the trainer that the watchdog follows
 
 
 def make(config: Config, **arguments: Any) -> Any:
@@ -413,7 +418,8 @@ def build_trainer(
         epochs: Number of epochs; None for an evaluation.
         profiler: Profiler, in place of `trainer.profiler`.
     """
-    settings = {name: each for name, each in config["trainer"].items() if name not in SCHEDULED}
+    own_keys = (*SCHEDULED, TIMEOUT)
+    settings = {name: each for name, each in config["trainer"].items() if name not in own_keys}
     settings["max_epochs"] = epochs
     may_use_gpu = settings["accelerator"] in ("auto", "gpu", "cuda")
     on_cuda = may_use_gpu and torch.cuda.is_available()
@@ -423,18 +429,22 @@ def build_trainer(
     settings["accumulate_grad_batches"] = accumulation(config)
     settings["devices"], processes = devices_of(config), world_size(config)
     settings["num_nodes"] = nodes_of(config)
+    own: dict[str, Any] = {} if profiler is None else {"profiler": profiler}
+    output = Path(section(Paths, config).output)
+    minutes = config["trainer"].get(TIMEOUT, Trainer.timeout_minutes)
     if processes == 1:
         settings["strategy"] = "auto"
-    own = {} if profiler is None else {"profiler": profiler}
+    else:
+        own["strategy"] = DDPStrategy(timeout=timedelta(minutes=minutes + 2))  # after the watchdog
     in_terminal = sys.stdout.isatty()
     # The bar reads the loss, which waits for the device: as often as the loggers do.
     bar = ProgressBar(settings["log_every_n_steps"]) if in_terminal else EveryMinute()
     trainer = make(
         settings,
         logger=list(loggers),
-        callbacks=[*callbacks, bar],
+        callbacks=[Watchdog(minutes, output), *callbacks, bar],
         plugins=[WholeFiles(), cluster_environment(processes)],
-        default_root_dir=section(Paths, config).output,
+        default_root_dir=str(output),
         enable_progress_bar=in_terminal,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         enable_model_summary=False,

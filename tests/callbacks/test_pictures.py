@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
@@ -115,3 +116,14 @@ def test_other_processes_draw_nothing(tmp_path, monkeypatch):
     trainer(tmp_path).validate(network, loader(), verbose=False)
     assert network.drawn == []
     assert not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk_costs_only_the_picture(tmp_path, caplog):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "epoch_001.jpg.partial").symlink_to("/dev/full")
+    trainer(tmp_path).fit(Doubler(count=1), loader(), loader())
+    (line,) = (each.message for each in caplog.records if "epoch_001.jpg" in each.message)
+    assert "cannot be written: No space left on device. Fix: free some disk space" in line
+    assert [file.name for file in folder.iterdir()] == ["epoch_002.jpg"]

@@ -5,7 +5,7 @@ import pytest
 from parcnet_train.report.collected import Run
 from parcnet_train.report.recipes import in_words, mixed_recipes, other_surroundings
 from parcnet_train.runs.actions import SECTIONS
-from parcnet_train.runs.directories import HARMLESS_KEYS, NO_PART_OF_A_RESULT
+from parcnet_train.runs.directories import NO_PART_OF_A_RESULT, WITHOUT_RESULT
 from run_folders import provenance_of, results_of
 
 
@@ -48,7 +48,7 @@ def test_backbone_and_data_folder_are_not_mixed(tmp_path):
         "ckpt",
         "action",
         *(f"{section}.anything" for section in (*NO_PART_OF_A_RESULT, *SECTIONS)),
-        *(f"{part}.{key}" for part, keys in HARMLESS_KEYS.items() for key in keys),
+        *(f"{part}.{key}" for part, keys in WITHOUT_RESULT.items() for key in keys),
     ],
 )
 def test_values_without_effect_on_training_are_not_mixed(key, tmp_path):

@@ -155,7 +155,7 @@ def start(overrides: Sequence[str], config_dir: str | None = None, is_sweep: boo
         found = job.return_value
     finally:
         GlobalHydra.instance().clear()
-    if isinstance(found, UserError):
+    if isinstance(found, Exception):
         raise found
     return found
 
@@ -185,6 +185,10 @@ def run_job(config: DictConfig) -> Any:
         return act(plain_of_job(config, known).values)
     except UserError as error:
         return error
+    except Exception as error:
+        if place().world_size == 1:
+            raise
+        return error  # Hydra's line would come before that of the process that found the cause
 
 
 def taken_over(config: DictConfig, overrides: Sequence[str], is_sweep: bool) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, LambdaCallback
 from pytorch_lightning.loggers import Logger
@@ -49,6 +50,7 @@ from parcnet_train.callbacks.finite import SkipStep
 from parcnet_train.callbacks.pruning import Pruning
 from parcnet_train.callbacks.saving import Stopped, requeue
 from parcnet_train.callbacks.stopping import EarlyStopping
+from parcnet_train.callbacks.watchdog import watched
 from parcnet_train.checkpoints.checkpoints import (
     model_state,
 )
@@ -58,7 +60,7 @@ from parcnet_train.config.typed import run_spec, section
 from parcnet_train.data.batches import BACKGROUND_NAME
 from parcnet_train.distributed.processes import USR1, place
 from parcnet_train.doctor.anchors import warn_of_missed
-from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.errors import ConfigError, TrainingError, first_line, shortened
 from parcnet_train.files import sha256_of
 from parcnet_train.models.profiling.counts import count_parameters
 from parcnet_train.pages.batches import FIRST_BATCHES, FirstBatches
@@ -205,7 +207,12 @@ def train(
     trainer = build_trainer(config, callbacks, loggers, epochs, profiler)
     try:
         # Log lines go above the progress bar, not through it.
-        with refusals(), logging_redirect_tqdm(), warnings.catch_warnings():
+        with (
+            refusals(data),
+            watched(trainer),
+            logging_redirect_tqdm(),
+            warnings.catch_warnings(),
+        ):
             # `Progress` logs by the steps of the run, however short its epochs are.
             warnings.filterwarnings("ignore", ".*smaller than the logging interval")
             trainer.fit(task, data, ckpt_path=resumed, weights_only=True)
@@ -363,17 +370,22 @@ def validate(
 ) -> Mapping[str, float]:
     """Return the validation metrics of weights; every validation needs its own trainer."""
     task.model.load_state_dict(state)
-    with refusals():
+    with refusals(data), watched(trainer):
         (metrics,) = trainer.validate(task, data, verbose=False)
     return metrics
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Report what Lightning refuses once it knows the data, such as less than one batch.
+def refusals(data: Any) -> Iterator[None]:
+    """Report in one line what Lightning refuses, and what a training or an evaluation lacks.
+
+    Args:
+        data: Data module that is read.
 
     Raises:
-        ConfigError: If Lightning refuses; the message is the first line of its own.
+        ConfigError: If Lightning refuses, as it does with less than one batch; the message is the
+            first line of its own.
+        TrainingError: If loader processes failed, or the memory is full.
         KeyboardInterrupt: If Lightning has turned Ctrl-C into an exit code of 1.
     """
     try:
@@ -384,6 +396,29 @@ def refusals() -> Iterator[None]:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
         raise
+    except (OSError, RuntimeError, MemoryError) as error:
+        if data.failure is not None:
+            raise data.failure from error
+        if is_out_of_memory(error):
+            raise out_of_memory(error) from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed, on the CPU or on the device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def out_of_memory(error: BaseException) -> TrainingError:
+    """Return the error of a failed allocation, which names the process if there are several."""
+    who = f"process {place().rank} " if place().world_size > 1 else ""
+    return TrainingError(
+        f"recipe.batch_size: {who}ran out of memory ({shortened(first_line(error))}); the earlier "
+        "checkpoints are kept. Fix: a smaller recipe.batch_size, with recipe.accumulate=auto for "
+        "the same images per step; then resume with ckpt=last if there is a checkpoint"
+    )
 
 
 def describe(config: Config, task: Task, data: Any) -> Results:

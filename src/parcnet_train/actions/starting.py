@@ -19,7 +19,7 @@ from parcnet_train.checkpoints.published import load_published, origin_of, publi
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.config.keys import flatten
 from parcnet_train.errors import CheckpointError
-from parcnet_train.runs.directories import BEST, LAST, NOT_OF_A_TRAINING
+from parcnet_train.runs.directories import BEST, LAST, NOT_OF_A_TRAINING, WITHOUT_RESULT
 from parcnet_train.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,8 @@ def compare_configs(checkpoint: Mapping[str, Any], config: Config) -> None:
     """
     before, now = flatten(checkpoint["config"]), flatten(config)
     for key in sorted(before.keys() | now.keys()):
-        if key.split(".")[0] in NOT_OF_A_TRAINING:
+        section, _, name = key.partition(".")
+        if section in NOT_OF_A_TRAINING or name in WITHOUT_RESULT.get(section, ()):
             continue
         old, new = before.get(key), now.get(key)
         if old != new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
+from parcnet_train.errors import UnwritableError
 from parcnet_train.files import write_whole
 from parcnet_train.runs.loggers import attempt
 from parcnet_train.visualize.pictures import Pair, Picture, encode, grid
+
+log = logging.getLogger(__name__)
 
 NAME = "val/pictures"  # name in the loggers
 LOGGERS = (TensorBoardLogger, WandbLogger)  # that take pictures
@@ -27,7 +31,7 @@ class Pictures(Callback):
 
     The first process writes `pictures/epoch_003.jpg` into the run directory (epochs count from 1,
     as in the log), or `pictures/final.jpg` outside of a training, and logs the picture to
-    TensorBoard and wandb.
+    TensorBoard and wandb. A picture that cannot be written gives a warning.
 
     Args:
         count: Number of images to show; fewer if the first process has fewer.
@@ -65,7 +69,11 @@ class Pictures(Callback):
         picture = grid(self.pairs)
         is_training = trainer.state.fn == TrainerFn.FITTING
         name = f"epoch_{trainer.current_epoch + 1:03d}" if is_training else "final"
-        write_whole(Path(trainer.default_root_dir) / "pictures" / f"{name}.jpg", encode(picture))
+        file = Path(trainer.default_root_dir) / "pictures" / f"{name}.jpg"
+        try:
+            write_whole(file, encode(picture))
+        except UnwritableError as error:  # the next checkpoint decides whether the run can go on
+            log.warning("%s", error)
         log_picture(trainer.loggers, NAME, picture, trainer.global_step - 1)
 
 

@@ -178,7 +178,10 @@ def leave_signals(trainer: pl.Trainer) -> None:
     connector: Any = trainer._signal_connector
 
     def remember() -> None:
-        connector._original_handlers = connector._get_current_signal_handlers()
+        handlers = connector._get_current_signal_handlers()
+        # PyTorch's own, which notices ended loader processes, is set once for the whole program.
+        handlers.pop(getattr(signal, "SIGCHLD", None), None)
+        connector._original_handlers = handlers
 
     connector.register_signal_handlers = remember
 

@@ -16,8 +16,9 @@ from parcnet_train.config.sections import Devices, Epochs, Limit
 class Trainer:
     """Arguments of `pytorch_lightning.Trainer` that a configuration may have.
 
-    Arguments without a default are required. `max_steps`, `val_check_interval` and
-    `check_val_every_n_epoch` are implemented by callbacks of this package, not by the Trainer.
+    Arguments without a default are required. `max_steps`, `val_check_interval`,
+    `check_val_every_n_epoch` and `timeout_minutes` are implemented by callbacks of this package,
+    not by the Trainer.
 
     Attributes:
         accelerator: Kind of device.
@@ -33,6 +34,7 @@ class Trainer:
         accumulate_grad_batches: Batches per optimizer step.
         num_nodes: Number of machines; auto: as many as torchrun or srun has started.
         strategy: Strategy for several processes.
+        timeout_minutes: Longest time without progress, after which the run ends.
         sync_batchnorm: Whether BatchNorm statistics cover all processes (GPUs).
         gradient_clip_val: Largest norm of the gradient; null for no clipping.
         gradient_clip_algorithm: Whether `gradient_clip_val` bounds the norm of the whole gradient
@@ -61,6 +63,7 @@ class Trainer:
     accumulate_grad_batches: Literal["auto"] | Count = 1
     num_nodes: Literal["auto"] | Count = 1
     strategy: Literal["auto", "ddp"] = "auto"
+    timeout_minutes: Positive = 30.0
     sync_batchnorm: bool = False
     gradient_clip_val: Positive | None = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None

@@ -45,7 +45,7 @@ OF_THE_COMMAND = (
     *SECTIONS,
 )
 # Keys that are also taken from the command line, in sections taken from the checkpoint.
-WITHIN = ("data.num_workers", "data.cache", "data.cache_gb")
+WITHIN = ("data.num_workers", "data.timeout_minutes", "data.cache", "data.cache_gb")
 
 # Keys in sections of the checkpoint that do not affect the result of an evaluation, or that only an
 # evaluation can have: a training has no test set.
@@ -53,7 +53,8 @@ WITHOUT_EFFECT = (
     *("seed", "data.augmentation", "data.batch_size", "data.multi_scale", "data.num_workers"),
     *("data.split", "data.test_dir", "data.test_list", "data.test_images", "data.test_annotations"),
     *("data.cache", "data.cache_gb"),
-    *("data.seed", "task.evaluated_classes", "task.pictures", "task.save_predictions"),
+    *("data.seed", "data.timeout_minutes", "task.evaluated_classes", "task.pictures"),
+    "task.save_predictions",
 )
 OF_THE_RECIPE = ("recipe.image_size",)  # keys of the recipe that do; the others affect training
 

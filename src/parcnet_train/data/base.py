@@ -17,18 +17,18 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from parcnet_train.bounds import Channels, Count, MaxPixels, NotNegative, Pixels, Whole
+from parcnet_train.bounds import Channels, Count, MaxPixels, NotNegative, Pixels, Positive, Whole
 from parcnet_train.data.channels import RGB
 from parcnet_train.data.file_checks import look_at, refuse
 from parcnet_train.data.headers import MAX_PIXELS
-from parcnet_train.data.loading import end_workers_of, make_loader
+from parcnet_train.data.loading import end_workers_of, loader_failure, make_loader
 from parcnet_train.data.protocols import Counted, DataSet, InFiles, Labeled, lacking
 from parcnet_train.data.samplers import EvalBatches, MultiScale, TrainBatches
 from parcnet_train.data.stores.paths import AnyPath, StoredPath, local_folder
 from parcnet_train.data.stores.roots import open_root
 from parcnet_train.distributed.collectives import total
 from parcnet_train.distributed.processes import own_cores
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, TrainingError
 
 Split = Literal["val", "test"]
 
@@ -39,6 +39,7 @@ class SharedArguments(TypedDict, total=False):
     multi_scale: MultiScale | None
     seed: int
     num_workers: Whole
+    timeout_minutes: Positive
     on_error: Literal["stop", "skip"]
     max_pixels: MaxPixels
     channels: Channels
@@ -63,6 +64,8 @@ class TaskData(pl.LightningDataModule):
         seed: Seed of the sample order and of the augmentation.
         num_workers: Loader processes per set and device. All devices of a machine together never
             start more of them per set than it has processors.
+        timeout_minutes: Longest time to wait for a batch of the loader processes, which may hang at
+            a file; then the run ends.
         on_error: Handling of an unreadable file: `stop` raises an error, `skip` leaves the sample
             out and counts it.
         max_pixels: Largest number of pixels of an image; a file that declares more is unreadable.
@@ -94,6 +97,7 @@ class TaskData(pl.LightningDataModule):
         multi_scale: MultiScale | None = None,
         seed: int = 0,
         num_workers: Whole = 8,
+        timeout_minutes: Positive = 10.0,
         on_error: Literal["stop", "skip"] = "stop",
         max_pixels: MaxPixels = MAX_PIXELS,
         channels: Channels = RGB,
@@ -111,6 +115,7 @@ class TaskData(pl.LightningDataModule):
         self.multi_scale = multi_scale
         self.seed = seed
         self.num_workers = num_workers
+        self.timeout_minutes = timeout_minutes
         self.on_error = on_error
         self.max_pixels = max_pixels
         self.channels = channels
@@ -119,6 +124,7 @@ class TaskData(pl.LightningDataModule):
         self.repeats = repeats
         self.begin = (0, 0)  # epoch and batch to start from
         self.loaders: list[DataLoader[Any]] = []
+        self.failure: TrainingError | None = None  # of the loader processes
 
     @property
     def folder(self) -> Path:
@@ -345,12 +351,15 @@ class TaskData(pl.LightningDataModule):
         collate_samples: Callable[[Sequence[Any]], Any],
     ) -> DataLoader[Any]:
         reads_ahead = isinstance(self.root, StoredPath) and isinstance(dataset, InFiles)
-        loader = make_loader(dataset, batches, collate_samples, self.workers(), reads_ahead)
+        loader = make_loader(
+            dataset, batches, collate_samples, self.workers(), self.timeout_minutes, reads_ahead
+        )
         self.loaders.append(loader)
         return loader
 
     def on_exception(self, exception: BaseException) -> None:
         """Stop all loader processes; Lightning only stops those of the set that was being read."""
+        self.failure = loader_failure(exception, self.loaders)
         self.end_workers()
 
     def end_workers(self) -> None:

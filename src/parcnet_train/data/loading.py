@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import errno
+import os
+import re
 import signal
+import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.sharedctypes import RawArray
 from typing import Any, TypeVar
 
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.samplers import EvalBatches, SampleKey, TrainBatches
 from parcnet_train.data.stores.paths import read_ahead
 from parcnet_train.distributed.processes import SAVING
-from parcnet_train.errors import DataError
+from parcnet_train.errors import DataError, TrainingError, printable, shortened
 
 Loaded = TypeVar("Loaded")  # type of a sample
 
@@ -59,22 +64,54 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 
-class ReadAhead(Dataset[Any]):
-    """Data set that fetches the files of a whole batch at once from a store.
+class Noted(Dataset[Any]):
+    """Data set whose loader processes note the sample that each of them is reading.
 
     Args:
-        dataset: Data set of the samples, which has the methods of `InFiles`.
+        dataset: Data set to read.
+        workers: Number of loader processes.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, workers: int) -> None:
         self.dataset = dataset
+        self.reading = RawArray("q", [PADDING] * workers)  # PADDING: none
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        worker = get_worker_info()
+        if worker is None:
+            return self.dataset[key]
+        self.reading[worker.id] = key.sample
+        loaded = self.dataset[key]
+        self.reading[worker.id] = PADDING
+        return loaded
+
+    def read_by(self, worker: int) -> str | None:
+        """Return the file or the number of the sample that a process is reading; None: none."""
+        sample = self.reading[worker]
+        if sample == PADDING:
+            return None
+        files = self.dataset.files()
+        # The images come first, or the files are tables, which hold many of them.
+        is_named = len(files) >= len(self.dataset)
+        name = shortened(printable(os.fsdecode(files[sample]))) if is_named else ""
+        return name or f"sample {sample} (counted from 0)"
+
+
+class ReadAhead(Noted):
+    """Data set that fetches the files of a whole batch at once from a store.
+
+    Its data set has the methods of `InFiles`.
+    """
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> list[Any]:
         """Return the samples of a batch; the loader calls this if it exists."""
         samples = {key.sample for key in keys} - {PADDING}
         paths = [path for sample in sorted(samples) for path in self.dataset.paths_of(sample)]
         with read_ahead(paths):
-            return [self.dataset[key] for key in keys]
+            return [self[key] for key in keys]
 
 
 def make_loader(
@@ -82,25 +119,29 @@ def make_loader(
     batches: TrainBatches | EvalBatches,
     collate_samples: Callable[[Sequence[Any]], Any],
     workers: int,
+    timeout_minutes: float,
     reads_ahead: bool = False,
 ) -> DataLoader[Any]:
     """Create a loader whose processes, if any, persist from epoch to epoch.
 
     Args:
         dataset: Data set to read.
-        batches: Keys of the samples of each batch.
-        collate_samples: Function that stacks the samples of a batch.
-        workers: Number of processes; 0: this one reads.
+        batches: Keys of the samples of every batch.
+        collate_samples: Function that stacks samples into a batch.
+        workers: Number of loader processes; 0: batches are loaded by this process.
+        timeout_minutes: Longest time to wait for a batch of the loader processes.
         reads_ahead: Whether the files of a batch are fetched at once, as from an object store.
     """
+    noted = ReadAhead if reads_ahead else Noted
     loader = DataLoader(
-        ReadAhead(dataset) if reads_ahead else dataset,
+        noted(dataset, workers),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate_samples,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
         worker_init_fn=start_worker,
+        timeout=60 * timeout_minutes if workers else 0,
     )
     atexit.register(end_workers_behind, weakref.ref(loader))
     return loader
@@ -118,4 +159,94 @@ def end_workers_of(loader: DataLoader[Any]) -> None:
     iterator = loader._iterator  # persistent; None without processes
     if iterator is not None:
         iterator._shutdown_workers()  # type: ignore[attr-defined]
+        for process in iterator._workers:  # type: ignore[attr-defined]
+            if process.is_alive():  # it hangs; the program's exit would wait for it
+                process.kill()
         loader._iterator = None
+
+
+def loader_failure(
+    error: BaseException, loaders: Iterable[DataLoader[Any]]
+) -> TrainingError | None:
+    """Return the error that says why loader processes failed; None if another thing did.
+
+    PyTorch raises a RuntimeError anywhere in the program when a loader process is gone.
+
+    Args:
+        error: Exception that ended a training or an evaluation.
+        loaders: Loaders whose processes have not been stopped yet.
+    """
+    running = [loader for loader in loaders if loader.num_workers]
+    workers = running[0].num_workers if running else 0
+    way_out = ". Fix: {}; then resume with ckpt=last if there is a checkpoint"
+    for each in chain_of(error):
+        text = str(each)
+        if is_out_of_shared_memory(each):
+            return TrainingError(
+                f"data.num_workers={workers}: /dev/shm is too small for the batches of the loader "
+                "processes"
+                + way_out.format(
+                    "enlarge it (docker run --shm-size=8g or --ipc=host), or set data.num_workers=0"
+                )
+            )
+        if isinstance(each, RuntimeError) and text.startswith("DataLoader timed out after "):
+            files = sorted(filter(None, (read for each in running for read in all_read(each))))
+            return TrainingError(
+                "data.timeout_minutes: the loader processes gave no batch for "
+                f"{running[0].timeout / 60 if running else 0:g} minutes"
+                + (f", while they were reading {', '.join(files)}" if files else "")
+                + way_out.format(
+                    "check that the files can be read, or increase data.timeout_minutes if they "
+                    "only take long"
+                )
+            )
+        if isinstance(each, RuntimeError) and re.match(r"DataLoader worker \(pid", text):
+            return TrainingError(ended_worker(running) + way_out.format(REMEDY))
+    return None
+
+
+REMEDY = (
+    "fewer data.num_workers or a smaller recipe.batch_size if the memory was full (see dmesg), "
+    "otherwise repair or remove that file"
+)
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_out_of_shared_memory(error: BaseException) -> bool:
+    """Return whether an exception says that the memory shared with loader processes is full."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # semaphores of a queue
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(
+            frame.f_globals.get("__name__", "").startswith("multiprocessing.")
+            for frame, _ in frames
+        )
+    signs = ("unable to allocate shared memory", "is killed by signal: Bus error")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def all_read(loader: DataLoader[Any]) -> list[str | None]:
+    """Return what each process of a loader is reading."""
+    noted: Any = loader.dataset
+    return [noted.read_by(worker) for worker in range(loader.num_workers)]
+
+
+def ended_worker(loaders: Iterable[DataLoader[Any]]) -> str:
+    """Describe how the first ended process of some loaders has ended, and what it was reading."""
+    for loader in loaders:
+        processes = loader._iterator._workers if loader._iterator is not None else []  # type: ignore[attr-defined]
+        for process, file in zip(processes, all_read(loader), strict=False):
+            if process.exitcode is None:
+                continue
+            code = process.exitcode
+            end = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            reading = f" while it was reading {file}" if file else ""
+            return (
+                f"data.num_workers={loader.num_workers}: a loader process was ended {end}{reading}"
+            )
+    return "data.num_workers: a loader process has ended"

@@ -115,7 +115,9 @@ def watch(children: Sequence[Child], received: list[int]) -> int:
 def tell(rank: int, code: int | None) -> None:
     """Report a process that was ended by a signal, since it could not report that itself."""
     if code is not None and code < 0:
-        print(f"error: process {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr)
+        name = signal.Signals(-code).name
+        hint = "; the kernel does so if the memory is full (see dmesg)" if name == "SIGKILL" else ""
+        print(f"error: process {rank} was ended by {name}{hint}", file=sys.stderr)
 
 
 def end(children: Sequence[Child], number: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from parcnet_train.config.keys import flatten
 from parcnet_train.report.collected import Run
-from parcnet_train.runs.directories import HARMLESS_KEYS, NOT_OF_A_TRAINING
+from parcnet_train.runs.directories import NOT_OF_A_TRAINING, WITHOUT_RESULT
 
 Facts = Mapping[str, Any]
 Labelled = Sequence[tuple[int, Run]]  # runs, each with the number of its row
@@ -22,7 +22,7 @@ HARMLESS = (
     "data.seed",
     "task.save_predictions",
     "trainer.log_every_n_steps",
-    *(f"{part}.{key}" for part, keys in HARMLESS_KEYS.items() for key in keys),
+    *(f"{part}.{key}" for part, keys in WITHOUT_RESULT.items() for key in keys),
 )
 ROOT = "data.root"  # the same data may be in another folder; their files are hashed
 

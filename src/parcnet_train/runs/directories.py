@@ -56,7 +56,11 @@ NEWEST = "last"  # `ckpt=last`
 # whose values are in the configuration.
 NO_PART_OF_A_RESULT = ("paths", "choices", "overrides", "logger")
 # Keys of other sections that do not affect results either, by section.
-HARMLESS_KEYS = {"task": ("pictures",), "data": ("cache", "cache_gb")}
+WITHOUT_RESULT = {
+    "data": ("cache", "cache_gb", "timeout_minutes"),
+    "task": ("pictures",),
+    "trainer": ("timeout_minutes",),
+}
 # Keys that do not affect what a training computes.
 NOT_OF_A_TRAINING = ("action", "ckpt", "input", *NO_PART_OF_A_RESULT, *SECTIONS)
 
@@ -104,7 +108,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     if config.get("action") != "predict":
         left_out.add("input")
     values = {name: value for name, value in config.items() if name not in left_out}
-    for part, keys in HARMLESS_KEYS.items():
+    for part, keys in WITHOUT_RESULT.items():
         node = values.get(part, {})
         values[part] = {name: value for name, value in node.items() if name not in keys}
     text = json.dumps(values, sort_keys=True, default=str)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from parcnet_train.actions.fit import refusals
 from parcnet_train.actions.results import Results
 from parcnet_train.build import Config, build_trainer
+from parcnet_train.callbacks.watchdog import watched
 from parcnet_train.config.action_sections import Export
 from parcnet_train.config.typed import section
 from parcnet_train.deploy.exportable import Exportable
@@ -171,8 +172,8 @@ def evaluate(
     trained: Any = task.model
     task.model = model  # type: ignore[assignment]
     try:
-        with refusals():
-            runner = build_trainer({**config, "trainer": trainer})
+        runner = build_trainer({**config, "trainer": trainer})
+        with refusals(data), watched(runner):
             (metrics,) = runner.validate(task, data, verbose=False)
     finally:
         task.model = trained
