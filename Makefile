@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray clean
+.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray stores clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -12,10 +12,11 @@ train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.ma
 test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev runtimes ray  ## also run the slow tests, and those that need environments of their own
+test-all: install-dev runtimes ray stores  ## also run the slow tests, and those that need environments of their own
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray"
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
 	.venv-ray/bin/python -m pytest -m ray tests/sweeps
+	.venv-stores/bin/python -m pytest -m stores tests/data/stores
 
 bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench.py build/bench --write docs/benchmarks.md $(ARGS)
@@ -50,6 +51,7 @@ docs: .venv-docs/.installed  ## build the documentation site into build/site; a 
 install: .venv/.installed
 install-dev: .venv/.installed-dev
 runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime of exported files
+stores: .venv-stores/.installed  ## make .venv-stores, with an S3 server, its client and litData
 ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for it
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -67,6 +69,7 @@ ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for 
 # import. Pins of constraints-NAME.txt replace those of constraints.txt.
 .venv-runtimes/.installed: EXTRAS := onnx,openvino,mnn,ncnn,litert,executorch,timm
 .venv-ray/.installed: EXTRAS := ray
+.venv-stores/.installed: EXTRAS := pack,s3,stores
 .venv-%/.installed: pyproject.toml constraints.txt constraints-%.txt
 	$(PYTHON) -m venv .venv-$*
 	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-$*.txt constraints.txt > .venv-$*/constraints.txt

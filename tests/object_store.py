@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import logging
 import random
 import threading
 import time
@@ -108,6 +109,7 @@ def s3_server():
     """Run moto's S3 server; yields its URL."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # one line per request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -134,7 +136,13 @@ def upload(folder, url, bucket):
     """Put all files of a folder into a new bucket of an S3 server."""
     import boto3
 
-    client = boto3.client("s3", endpoint_url=url)
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=KEYS["AWS_DEFAULT_REGION"],
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
     client.create_bucket(Bucket=bucket)
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file():
