@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray stores clean
+.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray stores examples clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -12,11 +12,12 @@ train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.ma
 test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev runtimes ray stores  ## also run the slow tests, and those that need environments of their own
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray"
+test-all: install-dev runtimes ray stores examples  ## also run the slow tests, and those that need environments of their own
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray and not stores and not examples"
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
 	.venv-ray/bin/python -m pytest -m ray tests/sweeps
 	.venv-stores/bin/python -m pytest -m stores tests/data/stores
+	.venv-examples/bin/python -m pytest --noconftest -m examples tests/examples/test_schemas.py
 
 bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and write docs/benchmarks.md
 	$(BIN)/python scripts/bench.py build/bench --write docs/benchmarks.md $(ARGS)
@@ -53,6 +54,7 @@ install-dev: .venv/.installed-dev
 runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime of exported files
 stores: .venv-stores/.installed  ## make .venv-stores, with an S3 server, its client and litData
 ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for it
+examples: .venv-examples/.installed  ## make .venv-examples, with the schemas that check the files of examples/
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -75,6 +77,13 @@ ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for 
 	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-$*.txt constraints.txt > .venv-$*/constraints.txt
 	.venv-$*/bin/python -m pip install --quiet --constraint .venv-$*/constraints.txt \
 		--editable '.[$(EXTRAS)]' pytest pytest-xdist
+	touch $@
+
+# The schemas of examples/ need neither torch nor this package.
+.venv-examples/.installed: constraints-examples.txt
+	$(PYTHON) -m venv .venv-examples
+	.venv-examples/bin/python -m pip install --quiet --constraint constraints-examples.txt \
+		skypilot kubeflow-trainer-api pytest
 	touch $@
 
 # The site needs only the packages of the extra `docs`: not torch, and not this package.

@@ -46,6 +46,10 @@ def test_line_names_what_exists(where, words):
         files = [each for each in given if each.startswith(("scripts/", "tests/"))]
         assert [each for each in files if not (ROOT / each).exists()] == []
         assert files or given[0] == "time_models.py"  # which a latency benchmark leaves
+    elif program in ("kubectl", "sky"):
+        files = [each for each in given if each.startswith("examples/")]
+        assert files
+        assert all((ROOT / each).is_file() for each in files)
     else:
         assert program in OTHERS
 
