@@ -56,11 +56,12 @@ def main() -> None:
     work = arguments.work.resolve()
     folder, packed = work / "folder", work / "packed"
     images = take_some(arguments.root, folder, arguments.per_class)
+    shutil.rmtree(packed, ignore_errors=True)
     os.environ.update(KEYS)
     run(
         "action=prepare", "prepare.pack=true", f"prepare.input={folder}", f"prepare.output={packed}"
     )
-    with s3_server() as server, proxy(server, LATENCY, FAULTS) as slow:
+    with s3_server() as server, proxy(server, latency=LATENCY, rate=FAULTS) as slow:
         upload(folder, server, "folder")
         upload(packed, server, "packed")
         os.environ["AWS_ENDPOINT_URL"] = slow.url
@@ -72,9 +73,14 @@ def main() -> None:
         }
         weights = {}
         for name, root in roots.items():
-            directory = work / name.replace(" ", "_")
+            directory = work / "runs" / name.replace(" ", "_")
             shutil.rmtree(directory, ignore_errors=True)
-            run(*TRAINING, f"data.root={root}", f"hydra.run.dir={directory}", f"paths.runs={work}")
+            run(
+                *TRAINING,
+                f"data.root={root}",
+                f"hydra.run.dir={directory}",
+                f"paths.runs={work / 'runs'}",
+            )
             weights[name] = hash_of(directory / "checkpoints" / "last.ckpt")
         speeds = time_all(roots, arguments.repeats)
         faults = sum(slow.counts.values()) - slow.counts["requests"]

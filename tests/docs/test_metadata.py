@@ -31,7 +31,7 @@ def test_table_of_extras_has_all_of_them():
     text = (ROOT / "docs" / "start" / "install.md").read_text("utf-8")
     table = text.partition("| extra | for |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
-    assert set(re.findall("`([a-z]+)`", "".join(cells))) == {*PROJECT["optional-dependencies"]}
+    assert set(re.findall("`([a-z0-9]+)`", "".join(cells))) == {*PROJECT["optional-dependencies"]}
 
 
 def test_workflows_run_the_commands_of_the_makefile():

@@ -10,7 +10,6 @@ import torch
 
 from object_store import KEYS, proxy, s3_server, upload
 
-
 pytestmark = pytest.mark.stores
 
 
