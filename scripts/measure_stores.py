@@ -75,12 +75,7 @@ def main() -> None:
         for name, root in roots.items():
             directory = work / "runs" / name.replace(" ", "_")
             shutil.rmtree(directory, ignore_errors=True)
-            run(
-                *TRAINING,
-                f"data.root={root}",
-                f"hydra.run.dir={directory}",
-                f"paths.runs={work / 'runs'}",
-            )
+            run(*TRAINING, f"data.root={root}", f"hydra.run.dir={directory}")
             weights[name] = hash_of(directory / "checkpoints" / "last.ckpt")
         speeds = time_all(roots, arguments.repeats)
         faults = sum(slow.counts.values()) - slow.counts["requests"]
