@@ -157,7 +157,7 @@ def table(
     """
     first = statistics.median(speeds["folder"])
     lines = [
-        f"{images:,} images of CIFAR-10, medians of {repeats} epochs, {WORKERS} loader processes. "
+        f"{images:,} images of CIFAR-10, medians of {repeats} epochs, {WORKERS} loader processes.",
         f"S3 is a server on this machine, {1000 * LATENCY:.0f} ms away; {faults:,} of {requests:,} "
         "readings failed on purpose. No copies were kept on this machine.",
         "",
