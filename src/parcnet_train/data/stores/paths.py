@@ -136,8 +136,9 @@ class StoredPath:
         listing, position = self.store.listing, self.store.position(self.inner)
         size = int(listing.sizes[position])
         version = hashlib.sha256(listing.versions[position]).digest()
-        changed = int.from_bytes(version[:4], "big")
-        return os.stat_result((stat.S_IFREG | 0o444, *[0] * 5, size, 0, changed, 0))
+        changed = int.from_bytes(version[:6], "big")
+        fields = (stat.S_IFREG | 0o444, *[0] * 5, size, 0, 0, 0)
+        return os.stat_result(fields, {"st_mtime_ns": changed})
 
     def read_bytes(self) -> bytes:
         """Return the content of a file; raises the errors of `Store.read`."""
