@@ -71,12 +71,11 @@ def test_run_that_goes_on_is_not_ended(exits, tmp_path):
 
 
 def test_thread_ends_with_the_run(exits, tmp_path):
-    before = threading.active_count()
     run_with(Watchdog(LIMIT, tmp_path), lambda: None)
-    for thread in threading.enumerate():
-        if thread.name.endswith("(_watch)"):
-            thread.join(SOON)
-    assert threading.active_count() == before
+    watching = [each for each in threading.enumerate() if each.name.endswith("(_watch)")]
+    for thread in watching:
+        thread.join(SOON)
+    assert not any(thread.is_alive() for thread in watching)
     assert exits == []
 
 

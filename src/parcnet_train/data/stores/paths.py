@@ -164,7 +164,10 @@ def scan(folder: AnyPath) -> Iterable[Entry]:
     Raises:
         OSError: If it cannot be listed.
     """
-    return folder.entries() if isinstance(folder, StoredPath) else os.scandir(folder)
+    if isinstance(folder, StoredPath):
+        return folder.entries()
+    with os.scandir(folder) as entries:  # closed also if the caller stops early
+        return list(entries)
 
 
 def local_folder(path: AnyPath, reader: str) -> Path:
