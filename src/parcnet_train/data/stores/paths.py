@@ -175,7 +175,7 @@ def local_folder(path: AnyPath, reader: str) -> Path:
 
     Args:
         path: Path of the folder.
-        reader: What reads it, for the message.
+        reader: Name of what reads it, for the message.
 
     Raises:
         DataError: If it is in an object store or packed.

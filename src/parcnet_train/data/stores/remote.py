@@ -146,7 +146,7 @@ class RemoteStore(Store):
         """Read parts of objects at once; repeat what fails for up to a minute.
 
         Args:
-            pieces: What to read.
+            pieces: Parts of objects to read.
 
         Raises:
             StoreError: If one cannot be read, or its object is not the one that was listed.
