@@ -48,6 +48,7 @@ def wrong_prepare(config: Config) -> Iterator[Fault]:
             "prepare.input",
             f"prepare.input={given}: prepare.source={source} reads one folder or file",
         )
+    reader = "prepare.pack=true" if is_packing else f"prepare.source={source}"
     for path in inputs:
         if not Path(path).expanduser().exists():
             yield Fault(
@@ -57,8 +58,7 @@ def wrong_prepare(config: Config) -> Iterator[Fault]:
         elif (is_packing or source in OF_FOLDERS) and not Path(path).expanduser().is_dir():
             yield Fault(
                 "prepare.input",
-                f"prepare.input={path}: it is a file; "
-                f"{'prepare.pack=true' if is_packing else f'prepare.source={source}'} reads a folder",
+                f"prepare.input={path}: it is a file; {reader} reads a folder",
             )
     for key in ("palette", "classes", "coco"):
         given, sources = settings[key], ONLY_FOR.get(key, (source,))
