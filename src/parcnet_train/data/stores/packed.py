@@ -22,8 +22,7 @@ import numpy.typing as npt
 from parcnet_train.data.folders import walk
 from parcnet_train.data.stores.copies import Copies
 from parcnet_train.data.stores.listing import Listed, Listing, make_listing
-from parcnet_train.data.stores.remote import Piece, RemoteStore
-from parcnet_train.data.stores.store import Store, StoreError
+from parcnet_train.data.stores.store import Piece, PieceStore, Store, StoreError
 
 INDEX = "packed.npz"
 LIT_INDEX = "index.json"  # litData's own list of shards
@@ -75,16 +74,66 @@ def read_index(content: bytes, shown: str) -> PackedImages:
     return images
 
 
-class PackedStore(Store):
-    """Files of a folder or of an object store, some of which may be in shards.
+class FolderStore(PieceStore):
+    """Files of a folder of this machine.
 
     Args:
-        base: Folder of this machine, or object store.
-        copies: Copies of some files on this machine; None for a folder.
+        folder: Path of the folder.
     """
 
-    def __init__(self, base: Path | RemoteStore, copies: Copies | None = None) -> None:
-        super().__init__(base.url if isinstance(base, RemoteStore) else str(base), copies)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.folder = folder
+
+    def list_files(self) -> Listing:
+        """List all files."""
+        return make_listing(
+            Listed(os.fsencode(f"{inside}{entry.name}"), status.st_size, b"%d" % status.st_mtime_ns)
+            for inside, entries in walk(self.folder)
+            for entry in entries or ()
+            for status in [(self.folder / f"{inside}{entry.name}").stat()]
+        )
+
+    def fetch_pieces(self, pieces: Sequence[Piece]) -> list[bytes]:
+        """Read parts of files, see `PieceStore`; a whole file is read as it is now."""
+        return [self.read_piece(piece) for piece in pieces]
+
+    def read_piece(self, piece: Piece) -> bytes:
+        """Read a part of a file.
+
+        Raises:
+            OSError: If it cannot be read.
+            StoreError: If it does not match its checksum.
+        """
+        path = self.folder / os.fsdecode(self.listing.names[piece.position])
+        if piece.checksum is None:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(piece.start)
+            content = file.read(piece.length)
+        if zlib.crc32(content) != piece.checksum:
+            raise StoreError(
+                f"{path}: {piece.length:,} bytes from byte {piece.start:,} on do not match their "
+                "checksum; expected what was packed. Fix: copy this file again"
+            )
+        return content
+
+    def local(self, name: str) -> Path:
+        """Return the path of a file, see `Store.local`."""
+        self.position(name)
+        return self.folder / name
+
+
+class PackedStore(Store):
+    """Files of another store, some of which may be in shards.
+
+    Args:
+        base: Store that has the files and the shards.
+        copies: Copies of some files on this machine; None for a folder of this machine.
+    """
+
+    def __init__(self, base: PieceStore, copies: Copies | None = None) -> None:
+        super().__init__(base.url, copies)
         self.base = base
         self.images: PackedImages | None = None
 
@@ -94,17 +143,12 @@ class PackedStore(Store):
         Raises:
             StoreError: If the store cannot be listed, or a shard is not the one of the index.
         """
-        outer = self.base.listing if isinstance(self.base, RemoteStore) else listing_of(self.base)
+        outer = self.base.listing
         index = outer.position(INDEX.encode())
         if index is None:
             return outer
-        content = (
-            self.base.fetch([index])[0]
-            if isinstance(self.base, RemoteStore)
-            else (self.base / INDEX).read_bytes()
-        )
-        images = read_index(content, self.shown(INDEX))
-        self.refuse_other_shards(images, outer)
+        images = read_index(self.base.fetch([index])[0], self.shown(INDEX))
+        self.refuse_other_shards(images)
         self.images = images
         own = {INDEX.encode(), LIT_INDEX.encode(), *images.shard_names.tolist()}
         rows = zip(
@@ -120,15 +164,15 @@ class PackedStore(Store):
             ]
         )
 
-    def refuse_other_shards(self, images: PackedImages, outer: Listing) -> None:
+    def refuse_other_shards(self, images: PackedImages) -> None:
         """Check that all shards of the index exist, with their sizes.
 
         Raises:
             StoreError: If one does not.
         """
-        for name, size in zip(
-            images.shard_names.tolist(), images.shard_sizes.tolist(), strict=True
-        ):
+        outer = self.base.listing
+        shards = zip(images.shard_names.tolist(), images.shard_sizes.tolist(), strict=True)
+        for name, size in shards:
             position = outer.position(name)
             found = None if position is None else int(outer.sizes[position])
             if found != size:
@@ -141,71 +185,27 @@ class PackedStore(Store):
     def fetch(self, positions: Sequence[int]) -> list[bytes]:
         """Read files at once, see `Store.fetch`."""
         names = [self.listing.names[each] for each in positions]
-        rows = [None if self.images is None else row_of(self.images, name) for name in names]
-        if isinstance(self.base, RemoteStore):
-            return self.base.fetch_pieces(
-                [self.piece(name, row) for name, row in zip(names, rows, strict=True)]
-            )
-        return [self.read_local(name, row) for name, row in zip(names, rows, strict=True)]
+        return self.base.fetch_pieces([self.piece(name) for name in names])
 
-    def piece(self, name: bytes, row: int | None) -> Piece:
-        """Return the part of an object that holds a file.
-
-        Args:
-            name: Name of the file.
-            row: Its row in the index; None for a file that is not in a shard.
-        """
-        assert isinstance(self.base, RemoteStore)
-        if row is None or self.images is None:
-            position = self.base.position(os.fsdecode(name))
-            return Piece(position, 0, int(self.base.listing.sizes[position]))
+    def piece(self, name: bytes) -> Piece:
+        """Return the part of a file of the other store that holds a file of this one."""
+        images = self.images
+        row = None if images is None else row_of(images, name)
+        if images is None or row is None:
+            return self.base.whole(self.base.position(os.fsdecode(name)))
         return Piece(
-            self.base.position(os.fsdecode(self.images.shard_names[self.images.shards[row]])),
-            int(self.images.starts[row]),
-            int(self.images.sizes[row]),
-            int(self.images.checksums[row]),
+            self.base.position(os.fsdecode(images.shard_names[images.shards[row]])),
+            int(images.starts[row]),
+            int(images.sizes[row]),
+            int(images.checksums[row]),
         )
-
-    def read_local(self, name: bytes, row: int | None) -> bytes:
-        """Read a file of a folder, or an image of one of its shards; see `piece`.
-
-        Raises:
-            OSError: If it cannot be read.
-            StoreError: If it is not what was packed.
-        """
-        assert isinstance(self.base, Path)
-        if row is None or self.images is None:
-            return (self.base / os.fsdecode(name)).read_bytes()
-        shard = self.base / os.fsdecode(self.images.shard_names[self.images.shards[row]])
-        with shard.open("rb") as file:
-            file.seek(int(self.images.starts[row]))
-            content = file.read(int(self.images.sizes[row]))
-        if zlib.crc32(content) != self.images.checksums[row]:
-            raise StoreError(
-                f"{shard}: the bytes of {os.fsdecode(name)} do not match their checksum; expected "
-                "what was packed. Fix: copy the shard again"
-            )
-        return content
 
     def local(self, name: str) -> Path:
         """Return the path of a file, or of a local copy of it; see `Store.local`."""
-        if isinstance(self.base, Path):
-            self.position(name)
-            return self.base / name
-        return super().local(name)
+        return self.base.local(name) if self.copies is None else super().local(name)
 
 
 def row_of(images: PackedImages, name: bytes) -> int | None:
     """Return the row of an image in the index; None if it is not in a shard."""
     found = bisect_left(images.names, name)
     return found if found < len(images.names) and images.names[found] == name else None
-
-
-def listing_of(folder: Path) -> Listing:
-    """List the files of a folder of this machine."""
-    return make_listing(
-        Listed(os.fsencode(f"{inside}{entry.name}"), status.st_size, b"%d" % status.st_mtime_ns)
-        for inside, entries in walk(folder)
-        for entry in entries or ()
-        for status in [(folder / f"{inside}{entry.name}").stat()]
-    )

@@ -9,13 +9,12 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from parcnet_train.data.stores.copies import Copies
 from parcnet_train.data.stores.listing import Listed, Listing, make_listing
-from parcnet_train.data.stores.store import Store, StoreError
+from parcnet_train.data.stores.store import Piece, PieceStore, StoreError
 from parcnet_train.errors import first_line
 
 # Package and extra of each protocol.
@@ -33,38 +32,19 @@ LONGEST_PAUSE = 8.0
 # Fields of fsspec's entries with the time of the last change.
 CHANGED = ("LastModified", "mtime")
 
-Result = TypeVar("Result")
-
 MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class Piece(NamedTuple):
-    """Part of an object.
-
-    Attributes:
-        position: Position of the object in the listing.
-        start: First byte.
-        length: Number of bytes.
-        checksum: CRC-32 of the part; None if it has none.
-    """
-
-    position: int
-    start: int
-    length: int
-    checksum: int | None = None
-
-
-class RemoteStore(Store):
+class RemoteStore(PieceStore):
     """Objects below an address.
 
     Args:
         url: Address, such as `s3://bucket/folder`. Credentials and the server's address come from
             the environment and the files that the package of the protocol reads.
-        copies: Copies of some objects on this machine.
     """
 
-    def __init__(self, url: str, copies: Copies | None) -> None:
-        super().__init__(url, copies)
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
         self.protocol, _, self.path = url.partition("://")
         self.has_checksums: bool | None = None  # None: not known yet
         self.doubtful: dict[int, str] = {}  # checksums of contents that do not match, by position
@@ -121,47 +101,34 @@ class RemoteStore(Store):
         Raises:
             StoreError: If it cannot be listed.
         """
-
-        def attempt() -> list[dict[str, Any]]:
-            entries = [
-                {**each, "name": each["name"].lstrip("/")} for each in system.ls(folder, True)
-            ]
-            return [each for each in entries if each["name"].strip("/") != folder]
-
-        try:
-            return patiently(attempt)
-        except Exception as error:  # each package raises its own
-            raise StoreError(
-                f"data.root={self.url}: {self.protocol}://{folder} cannot be listed "
-                f"({describe(error)}); expected a folder that can be read. Fix: check the address, "
-                "the credentials and the network"
-            ) from error
-
-    def fetch(self, positions: Sequence[int]) -> list[bytes]:
-        """Read whole objects, see `Store.fetch`."""
-        sizes = self.listing.sizes
-        return self.fetch_pieces([Piece(each, 0, int(sizes[each])) for each in positions])
+        for is_last in attempts():
+            try:
+                found = system.ls(folder, detail=True)
+                break
+            except Exception as error:  # each package raises its own
+                if is_last or is_final(error):
+                    raise StoreError(
+                        f"data.root={self.url}: {self.protocol}://{folder} cannot be listed "
+                        f"({describe(error)}); expected a folder that can be read. Fix: check the "
+                        "address, the credentials and the network"
+                    ) from error
+        entries = [{**each, "name": each["name"].lstrip("/")} for each in found]
+        return [each for each in entries if each["name"].strip("/") != folder]
 
     def fetch_pieces(self, pieces: Sequence[Piece]) -> list[bytes]:
-        """Read parts of objects at once; repeat what fails for up to a minute.
-
-        Args:
-            pieces: Parts of objects to read.
-
-        Raises:
-            StoreError: If one cannot be read, or its object is not the one that was listed.
-        """
+        """Read parts of objects at once, see `PieceStore`; repeat what fails for a minute."""
         contents: dict[int, bytes] = {}
-        waiting: list[int] = [number for number, piece in enumerate(pieces) if piece.length]
-        end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
-        while waiting:
+        waiting = [number for number, piece in enumerate(pieces) if piece.length]
+        for is_last in attempts():
+            if not waiting:
+                break
             results = self.attempt([pieces[number] for number in waiting])
             failed: list[int] = []
             for number, result in zip(waiting, results, strict=True):
                 fault = self.fault_of(pieces[number], result)
                 if fault is None:
                     contents[number] = result
-                elif is_final(result) or time.monotonic() > end:
+                elif is_last or is_final(result):
                     raise StoreError(
                         f"{self.shown(self.name(pieces[number]))} cannot be read ({fault}); "
                         "expected the object that was listed when the run started. Fix: check the "
@@ -169,9 +136,6 @@ class RemoteStore(Store):
                     ) from (result if isinstance(result, BaseException) else None)
                 else:
                     failed.append(number)
-            if failed:
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
             waiting = failed
         return [contents.get(number, b"") for number in range(len(pieces))]
 
@@ -277,14 +241,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def patiently(attempt: Callable[[], Result]) -> Result:
-    """Call a function until it succeeds, for up to a minute; raise its last error."""
+def attempts() -> Iterator[bool]:
+    """Yield whether an attempt is the last one, for a minute, with growing pauses between them."""
     end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
     while True:
-        try:
-            return attempt()
-        except Exception as error:
-            if is_final(error) or time.monotonic() > end:
-                raise
+        yield time.monotonic() >= end
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

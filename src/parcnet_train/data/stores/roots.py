@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from parcnet_train.data.stores.copies import Copies
-from parcnet_train.data.stores.packed import INDEX, PackedStore
+from parcnet_train.data.stores.packed import INDEX, FolderStore, PackedStore
 from parcnet_train.data.stores.paths import AnyPath, StoredPath
 from parcnet_train.data.stores.remote import PACKAGES, RemoteStore
 from parcnet_train.errors import DataError
@@ -31,7 +31,7 @@ def open_root(root: str, cache: str, cache_gb: float) -> AnyPath:
     protocol = address[1] if address else "file"
     if protocol == "file":
         path = local_path(root) if address else Path(root).expanduser()
-        return StoredPath(PackedStore(path)) if (path / INDEX).is_file() else path
+        return StoredPath(PackedStore(FolderStore(path))) if (path / INDEX).is_file() else path
     if protocol not in PACKAGES:
         raise DataError(
             f"data.root={root}: {protocol}:// is not supported; expected a folder, or an address "
@@ -43,7 +43,7 @@ def open_root(root: str, cache: str, cache_gb: float) -> AnyPath:
             f"data.root={root}: it names no bucket; expected {protocol}://BUCKET/FOLDER"
         )
     copies = Copies(Path(cache).expanduser() / "stores", url, round(cache_gb * GIGABYTE))
-    return StoredPath(PackedStore(RemoteStore(url, None), copies))
+    return StoredPath(PackedStore(RemoteStore(url), copies))
 
 
 def local_path(address: str) -> Path:

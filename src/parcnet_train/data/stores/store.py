@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from parcnet_train.data.stores.copies import Copies
 from parcnet_train.data.stores.listing import Listing
@@ -24,6 +25,22 @@ class StoreError(DataError):
     """
 
 
+class Piece(NamedTuple):
+    """Part of a file.
+
+    Attributes:
+        position: Position of the file in the listing.
+        start: First byte.
+        length: Number of bytes.
+        checksum: CRC-32 of the part; None if it has none.
+    """
+
+    position: int
+    start: int
+    length: int
+    checksum: int | None = None
+
+
 class Store(ABC):
     """Files that are read by name.
 
@@ -32,7 +49,7 @@ class Store(ABC):
         copies: Copies of some files on this machine; None: every reading goes to the store.
     """
 
-    def __init__(self, url: str, copies: Copies | None) -> None:
+    def __init__(self, url: str, copies: Copies | None = None) -> None:
         self.url = url
         self.copies = copies
         self._ahead: dict[int, Mapping[str, bytes]] = {}  # by thread: checks read in threads
@@ -131,3 +148,29 @@ class Store(ABC):
         assert self.copies is not None
         position = self.position(name)
         return self.copies.whole(position, lambda: self.fetch([position])[0])
+
+
+class PieceStore(Store):
+    """Files that can also be read in part, as `PackedStore` reads shards."""
+
+    @abstractmethod
+    def fetch_pieces(self, pieces: Sequence[Piece]) -> list[bytes]:
+        """Read parts of files at once.
+
+        Args:
+            pieces: Parts of files to read.
+
+        Returns:
+            Contents, each of which has been verified.
+
+        Raises:
+            StoreError: If one cannot be read, or its file is not the one that was listed.
+        """
+
+    def whole(self, position: int) -> Piece:
+        """Return a piece that is a whole file."""
+        return Piece(position, 0, int(self.listing.sizes[position]))
+
+    def fetch(self, positions: Sequence[int]) -> list[bytes]:
+        """Read whole files at once, see `Store.fetch`."""
+        return self.fetch_pieces([self.whole(position) for position in positions])
