@@ -25,6 +25,18 @@ def stored(folder, bucket, monkeypatch, cache, cache_gb=1.0):
     return open_root(put(folder, bucket, monkeypatch), str(cache), cache_gb)
 
 
+def count_requests(monkeypatch):
+    """Count the requests to stores; returns a list of the number of files in each."""
+    sizes = []
+    attempt = remote.RemoteStore.attempt
+    monkeypatch.setattr(
+        remote.RemoteStore,
+        "attempt",
+        lambda self, pieces: sizes.append(len(pieces)) or attempt(self, pieces),
+    )
+    return sizes
+
+
 def write_shards(images, folder, short_side, each=3):
     """Write the shards as litData's optimize does, a few images in each."""
     for number, start in enumerate(range(0, len(images), each)):

@@ -95,7 +95,7 @@ def whole_link(path: Path, link: Callable[[Path], object]) -> None:
     partial.replace(path)
 
 
-def write_once(root: Path, write: Callable[[Path], None]) -> None:
+def write_once(root: Path, write: Callable[[Path], object]) -> None:
     """Create a folder unless it exists.
 
     The folder appears when it is complete, so neither an interrupted call nor two simultaneous

@@ -2,24 +2,17 @@ import os
 
 import pytest
 
-from packing import put, stored
-from parcnet_train.data.stores.remote import RemoteStore
+from packing import count_requests, put, stored
 from parcnet_train.data.stores.roots import open_root
+from parcnet_train.errors import UnwritableError
 
 NAME = "train/ant/0.png"
 
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The numbers of files in each request to the store."""
-    sizes = []
-    attempt = RemoteStore.attempt
-    monkeypatch.setattr(
-        RemoteStore,
-        "attempt",
-        lambda self, pieces: sizes.append(len(pieces)) or attempt(self, pieces),
-    )
-    return sizes
+    """The number of files in each request to the store."""
+    return count_requests(monkeypatch)
 
 
 @pytest.fixture
@@ -87,6 +80,13 @@ def test_folder_that_cannot_be_written_only_costs_time(
     for _ in range(2):
         assert (root / NAME).read_bytes() == (image_folder / NAME).read_bytes()
     assert counted == [1, 1]
+
+
+def test_annotations_that_cannot_be_copied_name_the_key(coco_folder, monkeypatch, cache):
+    (cache / "stores").write_text("a file")
+    root = stored(coco_folder, "no-copies", monkeypatch, cache)
+    with pytest.raises(UnwritableError, match=r"^paths\.cache: .*cannot be written.*Fix: "):
+        (root / "annotations/instances_val2017.json").open(encoding="utf-8")
 
 
 def test_annotations_are_read_from_a_copy(coco_folder, monkeypatch, cache, counted):

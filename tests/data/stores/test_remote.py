@@ -2,7 +2,7 @@ import fsspec
 import pytest
 
 from class_folders import make_data
-from packing import put, stored
+from packing import count_requests, put, stored
 from parcnet_train.data.decoding import read_image
 from parcnet_train.data.stores import remote
 from parcnet_train.data.stores.remote import RemoteStore, digest_like, version_of
@@ -98,13 +98,7 @@ def test_files_of_a_batch_are_fetched_at_once(image_folder, monkeypatch):
     url = put(image_folder, "batches", monkeypatch)
     data = make_data(url, batch_size=4, cache_gb=0.0)
     data.setup("fit")
-    sizes = []
-    attempt = RemoteStore.attempt
-    monkeypatch.setattr(
-        RemoteStore,
-        "attempt",
-        lambda self, pieces: sizes.append(len(pieces)) or attempt(self, pieces),
-    )
+    sizes = count_requests(monkeypatch)
     list(data.train_dataloader())
     assert sizes == [4, 4, 4]
 

@@ -157,13 +157,17 @@ class HuggingFaceData(ImageFolderData):
         self.image_column = image_column
         self.label_column = label_column
 
+    def local(self, folder: AnyPath) -> Path:
+        """Return the folder of a split; raises `DataError` if it is not one of this machine."""
+        return local_folder(folder, type(self).__name__)
+
     evaluate_classes = TaskData.evaluate_classes  # the classes are in a column, not in folders
 
     def find_classes(self) -> list[str]:
         """Return the class names of the label column."""
         # An evaluation needs no training set.
         folders = (self.train_folder, self.val_folder, self.evaluated_folder)
-        found = (f for f in folders if is_there(local_folder(f, type(self).__name__)))
+        found = (f for f in folders if is_there(self.local(f)))
         return self.split_classes(next(found, self.train_folder))
 
     def check_files(self, action: str) -> None:
@@ -186,7 +190,7 @@ class HuggingFaceData(ImageFolderData):
                 )
         if action == "fit":
             paths = [
-                list(map(os.path.realpath, paths_of_rows(local_folder(f, type(self).__name__))))
+                list(map(os.path.realpath, paths_of_rows(self.local(f))))
                 for f in training + evaluated
             ]
             shared = sorted(set(paths[0]) & set(paths[1]))
@@ -207,7 +211,7 @@ class HuggingFaceData(ImageFolderData):
             DataError: If a column is missing or has the wrong type.
         """
         datasets = import_datasets()
-        features = features_of(local_folder(folder, type(self).__name__))
+        features = features_of(self.local(folder))
         for key in ("image_column", "label_column"):
             column = getattr(self, key)
             if column not in features:
@@ -238,7 +242,7 @@ class HuggingFaceData(ImageFolderData):
             DataError: If a label is not one of the classes.
         """
         names = self.split_classes(folder)
-        folder = local_folder(folder, type(self).__name__)
+        folder = self.local(folder)
         rows = rows_of(folder, [self.image_column, self.label_column])
         rows = rows.cast_column(self.image_column, import_datasets().Image(decode=False))
         dataset = HuggingFaceDataset(

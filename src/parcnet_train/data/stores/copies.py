@@ -19,12 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from parcnet_train.data.stores.listing import Listing
-from parcnet_train.files import unwritable
+from parcnet_train.errors import UnwritableError, reason_of
+from parcnet_train.files import write_once
 
 DIGEST = 16  # bytes before the content of a copy, which detect a damaged copy
 FOLDERS = 256
 CHOICE = "choice.sha256"  # file with a hash of the listing and the bound of the existing copies
-WHOLE = "whole"  # folder of files that are read as a whole, such as annotations
+WHOLE = "whole"  # folder of files that are read from the disk, such as annotations
+CONTENT = "content"  # name of such a file, each in a folder of its own
 
 
 class Copies:
@@ -104,7 +106,7 @@ class Copies:
                 partial.unlink()
 
     def whole(self, position: int, fetch: Callable[[], bytes]) -> Path:
-        """Return the path of a file with the content alone, whatever the bound is.
+        """Return the path of a copy that has nothing but the content, whatever the bound is.
 
         Args:
             position: Position of the file in the listing.
@@ -113,26 +115,15 @@ class Copies:
         Raises:
             UnwritableError: If the file cannot be written.
         """
-        path = self.folder / WHOLE / self.key(position)
-        content = None
-        with contextlib.suppress(OSError):
-            stored = path.with_suffix(".digest").read_bytes()
-            content = path.read_bytes() if path.is_file() else None
-            if content is not None and stored == checksum(content):
-                return path
-        content = fetch()
+        folder = self.folder / WHOLE / self.key(position)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for target, written in (
-                (path, content),
-                (path.with_suffix(".digest"), checksum(content)),
-            ):
-                partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-                partial.write_bytes(written)
-                partial.replace(target)
+            write_once(folder, lambda partial: (partial / CONTENT).write_bytes(fetch()))
         except OSError as error:
-            raise unwritable(path, error) from error
-        return path
+            raise UnwritableError(
+                f"paths.cache: {folder} cannot be written: {reason_of(error)}. Fix: free some disk "
+                "space, or set paths.cache=PATH"
+            ) from error
+        return folder / CONTENT
 
 
 def chosen(listing: Listing, bound: int) -> npt.NDArray[np.bool_]:
