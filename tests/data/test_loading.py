@@ -78,6 +78,25 @@ def test_ended_process_is_named_with_the_file(end, words, folder_run, tmp_path, 
         run(folder_run, tmp_path / "run")
 
 
+def test_process_that_ends_before_its_loader_is_complete_is_named(
+    folder_run, tmp_path, monkeypatch
+):
+    # PyTorch's handler of SIGCHLD may raise before the loader's iterator has been returned.
+    in_workers(monkeypatch, lambda: os._exit(3))
+    complete = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._reset
+
+    def late(iterator, *arguments, **options):
+        complete(iterator, *arguments, **options)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(0.01)  # interrupted by the handler
+
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_reset", late)
+    message = r"ended with exit code 3 while it was reading (cat|ant|bee).\d\.(png|jpg)\. Fix: "
+    with pytest.raises(TrainingError, match=message):
+        run(folder_run, tmp_path / "run")
+
+
 def test_process_killed_in_validation_is_named(folder_run, tmp_path, monkeypatch):
     in_workers(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL), "val")
     with pytest.raises(TrainingError, match="a loader process was ended by SIGKILL"):

@@ -56,6 +56,8 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
 
 def start_worker(worker: int) -> None:
     """Initialize a loader process: one thread, SIGINT and the checkpoint signals are ignored."""
+    worker_info: Any = get_worker_info()
+    worker_info.dataset.processes[worker] = os.getpid()
     cv2.setNumThreads(0)  # parallelism comes from the processes
     # A signal to all processes of a job is meant for the training process. It needs batches until
     # its checkpoint is written, and stops its loader processes itself.
@@ -75,6 +77,9 @@ class Noted(Dataset[Any]):
     def __init__(self, dataset: Any, workers: int) -> None:
         self.dataset = dataset
         self.reading = RawArray("q", [PADDING] * workers)  # PADDING: none
+        # The process IDs are noted here because a process may end before the loader's iterator,
+        # which knows them too, has been returned.
+        self.processes = RawArray("q", [0] * workers)  # 0: not started
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -201,7 +206,7 @@ def loader_failure(
                 )
             )
         if isinstance(each, RuntimeError) and re.match(r"DataLoader worker \(pid", text):
-            return TrainingError(ended_worker(running) + way_out.format(REMEDY))
+            return TrainingError(ended_worker(text, running) + way_out.format(REMEDY))
     return None
 
 
@@ -236,17 +241,45 @@ def all_read(loader: DataLoader[Any]) -> list[str | None]:
     return [noted.read_by(worker) for worker in range(loader.num_workers)]
 
 
-def ended_worker(loaders: Iterable[DataLoader[Any]]) -> str:
-    """Describe how the first ended process of some loaders has ended, and what it was reading."""
+def ended_worker(text: str, loaders: Iterable[DataLoader[Any]]) -> str:
+    """Describe how a loader process has ended, and what it was reading.
+
+    Args:
+        text: PyTorch's message, `DataLoader worker (pid 7) is killed by signal: Killed. `,
+            `DataLoader worker (pid 7) exited unexpectedly with exit code 3. ...` or
+            `DataLoader worker (pid(s) 7, 8) exited unexpectedly`.
+        loaders: Loaders that may have had this process.
+    """
+    ended = {int(number) for number in re.findall(r"\d+", text.partition(") ")[0])}
     for loader in loaders:
-        processes = loader._iterator._workers if loader._iterator is not None else []  # type: ignore[attr-defined]
-        for process, file in zip(processes, all_read(loader), strict=False):
-            if process.exitcode is None:
-                continue
-            code = process.exitcode
-            end = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            reading = f" while it was reading {file}" if file else ""
-            return (
-                f"data.num_workers={loader.num_workers}: a loader process was ended {end}{reading}"
-            )
+        noted: Any = loader.dataset
+        for worker, process in enumerate(noted.processes):
+            if process in ended:
+                file = noted.read_by(worker)
+                reading = f" while it was reading {file}" if file else ""
+                return (
+                    f"data.num_workers={loader.num_workers}: a loader process was ended"
+                    f"{cause_of_end(text, loader, worker)}{reading}"
+                )
     return "data.num_workers: a loader process has ended"
+
+
+def cause_of_end(text: str, loader: DataLoader[Any], worker: int) -> str:
+    """Return ` by SIGKILL` or ` with exit code 3`; empty if it is unknown.
+
+    Args:
+        text: PyTorch's message; see `ended_worker`.
+        loader: Loader that had the process.
+        worker: Number of the process in its loader.
+    """
+    if killed := re.search(r"is killed by signal: (.+?)\. ", text):
+        names = {signal.strsignal(each): each.name for each in signal.Signals}
+        return f" by {names.get(killed[1], killed[1])}"
+    if exited := re.search(r"with exit code (\d+)", text):
+        return f" with exit code {exited[1]}"
+    # Another reader of the process's end was faster than PyTorch's.
+    iterator: Any = loader._iterator
+    code = iterator._workers[worker].exitcode if iterator is not None else None
+    if code is None:
+        return ""
+    return f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"

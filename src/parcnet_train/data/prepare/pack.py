@@ -1,8 +1,7 @@
 """Packing the images of a data set into shards, which `PackedStore` reads.
 
 The shards are written by litData's `optimize`, and its StreamingDataset reads them too: each item
-is a path and the bytes of the file. An object store lists some hundred shards faster than a million
-images, and so do most network drives.
+is a path and the bytes of the file. An object store lists shards in fewer requests than images.
 """
 
 from __future__ import annotations
