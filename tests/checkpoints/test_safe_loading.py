@@ -17,7 +17,11 @@ from faults import assert_one_is
 from parcnet_train.checkpoints.published import published_weights
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.safe_loading import Ignored, load_safely
+from parcnet_train.config.group_files import contents_of
 from parcnet_train.conversion.convert import convert
+from parcnet_train.data.prepare.readers.yolo import read_document
+from parcnet_train.deploy.standalone.common import read_image
+from parcnet_train.deploy.standalone.workers import in_memory
 from parcnet_train.errors import CheckpointError
 from parcnet_train.models.backbones.timm import Timm
 from running import TINY, faults_of
@@ -188,3 +192,35 @@ def test_every_key_that_names_weights_refuses_hostile_files(overrides):
     crafted("system")
     faults = faults_of(*TINY, *overrides)
     assert_one_is(f"crafted.pt … the file contains {HOSTILE['system'][1]}; expected …", faults)
+
+
+YAML = f"names: !!python/object/apply:os.system ['touch {PLANTED}']\n"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [read_document, lambda path: contents_of(path.absolute())],
+    ids=["data.yaml", "config"],
+)
+def test_yaml_cannot_call_anything(read):
+    Path("planted.yaml").write_text(YAML)
+    with pytest.raises(Exception, match="could not determine a constructor"):
+        read(Path("planted.yaml"))
+
+
+def test_a_config_with_a_call_is_one_line():
+    Path("mine/data").mkdir(parents=True)
+    Path("mine/data/planted.yaml").write_text(YAML)
+    script = [sys.executable, "-m", "parcnet_train", "--config-dir", "mine", "data=planted"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "planted.yaml" in done.stderr
+
+
+def test_objects_in_an_array_are_not_loaded():
+    np.save("planted.npy", np.array([SYSTEM], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="Python objects in dtype"):
+        in_memory("planted.npy")
+    with pytest.raises(ValueError, match="allow_pickle"):
+        read_image(Path("planted.npy"), 5)

@@ -77,11 +77,26 @@ def test_archive_is_read_in_its_own_order(tmp_path):
         assert [name for name, _ in source.read(sorted(FILES))] == list(FILES)
 
 
-def test_links_in_an_archive_are_not_files(tmp_path):
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_in_an_archive_are_not_files(tmp_path, kind):
     link = tarfile.TarInfo(f"{INSIDE}/c")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    link.type, link.linkname = kind, "/etc/passwd"
     with open_source(tar(tmp_path / "set.tar", extra=[(link, b"")]), INSIDE, "set.tar") as source:
         assert source.size("c") is None
+
+
+@pytest.mark.parametrize("outside", ["../planted", f"{INSIDE}/../../../planted", "/tmp/planted"])
+def test_names_that_lead_out_of_an_archive_are_not_unpacked(tmp_path, outside):
+    archive = tar(tmp_path / "set.tar", extra=[(outside, b"planted")])
+    root = tmp_path / "a" / "b"
+    root.mkdir(parents=True)
+    with open_source(archive, INSIDE, "set.tar") as source:
+        place(source, {name: root / name for name in FILES}, "files", "copy")
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {archive, *(root / name for name in FILES)}
+    assert not Path("/tmp/planted").exists()
 
 
 def test_missing_source_is_refused(tmp_path):

@@ -1,5 +1,8 @@
 """The pass over all files, in processes and with a cache."""
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -29,6 +32,26 @@ def test_killed_pass_resumes(files, tmp_path):
     pace = Pace()
     assert len(dict(scan(files, facts_of_file, cache, "images", pace))) == 9
     assert pace.known == 9
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5",
+        b"[[], [1, 2], [3]]",
+        b'["a", null, [3]]',
+        b"[" * 100_000,
+        pickle.dumps(Path("/"), protocol=0),
+        b"\xff\x00",
+    ],
+)
+def test_a_cache_of_other_lines_is_read_again(files, tmp_path, line):
+    cache = cache_file(tmp_path, "root")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_bytes(line + b"\n")
+    pace = Pace()
+    assert len(dict(scan(files, facts_of_file, cache, "images", pace))) == 9
+    assert pace.known == 0
 
 
 def test_changed_file_is_read_again(files, tmp_path):

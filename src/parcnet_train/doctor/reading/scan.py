@@ -241,11 +241,13 @@ def read_cache(
         for line in file:
             try:
                 path, state, facts = json.loads(line)
-            except ValueError:  # the last line of a check that was killed
+                place = places.get(path)
+                found = tuple(state), tuple(facts)
+            # The last line of a check that was killed, or a line of something else.
+            except (ValueError, TypeError, RecursionError):
                 continue
-            place = places.get(path)
-            if place is not None and states[place] == tuple(state):
-                yield place, tuple(facts)
+            if place is not None and states[place] == found[0]:
+                yield place, found[1]
 
 
 def open_cache(cache: Path | None) -> Any:

@@ -242,9 +242,10 @@ def test_archives_of_another_data_set_are_refused(source):
     assert f"{DEVKIT}: " in refused(source)
 
 
-def link(name, target):
+def special(name, kind, target=""):
+    """Return a member of an archive that is no file."""
     member = tarfile.TarInfo(name)
-    member.type, member.linkname = tarfile.SYMTYPE, target
+    member.type, member.linkname = kind, target
     return member
 
 
@@ -254,10 +255,11 @@ HOSTILE = {
     "folder": "sub/n01440764_1.JPEG",
     "other": "n01440764_1.py",
     "another class": "n02119789_1.JPEG",
-    "link": link("n01440764_1.JPEG", "/etc/passwd"),
-    "hard link": tarfile.TarInfo("n01440764_1.JPEG"),
+    "link": special("n01440764_1.JPEG", tarfile.SYMTYPE, "/etc/passwd"),
+    "hard link": special("n01440764_1.JPEG", tarfile.LNKTYPE, "/etc/passwd"),
+    "device": special("n01440764_1.JPEG", tarfile.CHRTYPE),
+    "pipe": special("n01440764_1.JPEG", tarfile.FIFOTYPE),
 }
-HOSTILE["hard link"].type = tarfile.LNKTYPE
 
 
 @pytest.mark.parametrize("member", HOSTILE.values(), ids=HOSTILE)
@@ -271,6 +273,23 @@ def test_malicious_archive_members_are_refused(source, tmp_path, member):
     written = {path for path in set(tmp_path.rglob("*")) - before if not path.is_dir()}
     partial = tmp_path / "imagenet" / "train" / ".n01440764.partial"
     assert written == {partial / name for name in images("n01440764", 4)}
+
+
+@pytest.mark.parametrize("member", [*HOSTILE.values(), "../ILSVRC2012_val_00000001.JPEG"])
+def test_malicious_validation_images_are_refused(source, tmp_path, member):
+    (source / VAL).write_bytes(tar({**val_images(), member: b""}))
+    name = member if isinstance(member, str) else member.name
+    assert f"{name!r} is not one of its images" in refused(source)
+    assert {path.name for path in tmp_path.iterdir()} == {"downloads", "imagenet"}
+    assert not list((tmp_path / "imagenet").glob("*.JPEG"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_the_development_kit_are_refused(source, kind):
+    (source / DEVKIT).write_bytes(
+        tar({special(META, kind, "/etc/passwd"): b"", LABELS: b"1"}, "w:gz")
+    )
+    assert f"{DEVKIT}: " in refused(source)
 
 
 def test_surplus_images_and_images_without_label_are_refused(source):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,7 +48,8 @@ class Zip:
         for name in names:
             try:
                 content = self.archive.read(name)
-            except (zipfile.BadZipFile, EOFError) as error:
+            # An entry may also be encrypted, or compressed by an unknown method (RuntimeError).
+            except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
                 raise broken(self.path, error) from error
             yield name, content
 
