@@ -24,7 +24,8 @@ def main() -> None:
     register_resolvers()
     is_job = follow_launcher(SWEEP)
     is_checked = follow_launcher()  # by the launcher of the processes of one run
-    typed = get_args_parser().parse_intermixed_args()
+    with user_errors():
+        typed = get_args_parser().parse_intermixed_args()
     of_hydra = (typed.help, typed.hydra_help, typed.cfg, typed.info, typed.experimental_rerun)
     if any((*of_hydra, typed.shell_completion)):
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run_job)()

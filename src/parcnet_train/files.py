@@ -37,7 +37,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except Exception:
+    except BaseException:  # also Ctrl-C
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
