@@ -34,6 +34,13 @@ def train(folder, *overrides):
     )
 
 
+def fill(path):
+    """Write a file until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 @pytest.fixture
 def disk(request, tmp_path):
     """Mount a disk of a size; return its folder."""
@@ -67,3 +74,33 @@ def test_a_full_disk_is_one_line_and_the_run_resumes_once_there_is_space(disk, t
     again = train(tmp_path, *resumed)
     assert again.returncode == 0, again.stderr
     assert json.loads((disk / "run" / "results.json").read_text())["epochs"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a tmpfs, on Linux"
+)
+@pytest.mark.parametrize("disk", ["200m"], indirect=True)
+@pytest.mark.parametrize("action", ["test", "report"])
+def test_results_and_reports_on_a_full_disk_are_one_line(disk, tmp_path, action):
+    assert train(tmp_path).returncode == 0
+    before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+    (disk / "out").mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        fill(disk / "filling")
+    command = [
+        *(sys.executable, "-m", "parcnet_train", f"action={action}"),
+        f"ckpt={disk / 'run'}" if action == "test" else f"report.runs={disk / 'run'}",
+        *(f"hydra.run.dir={disk / 'out'}", f"paths.cache={tmp_path / 'cache'}"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [each for each in done.stderr.splitlines() if each.startswith("error: ")]
+    assert len(lines) == 1, lines
+    assert "No space left on device" in lines[0]
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(disk.rglob("*.partial"))
+    (disk / "filling").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr

@@ -85,7 +85,8 @@ class Lock:
         try:
             self._write(f"{note}\n{json.dumps(holder)}\n")
         except OSError as error:
-            self.file.close()
+            with contextlib.suppress(OSError):  # closing writes what is left, and fails again
+                self.file.close()
             raise unwritable(self.path, error) from error
 
     def close(self) -> None:
@@ -97,7 +98,8 @@ class Lock:
                 self._write(f"{self.note}\n")
             else:
                 self.path.unlink()
-        self.file.close()
+        with contextlib.suppress(OSError):
+            self.file.close()
 
     def _write(self, text: str) -> None:
         self.file.truncate(0)
