@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray stores examples clean
+.PHONY: train test test-all bench bench-gpu results check format schema docs install install-dev runtimes ray hydra14 stores examples clean
 
 train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.max_epochs=2"
 	$(BIN)/python -m parcnet_train $(ARGS)
@@ -12,11 +12,13 @@ train: install  ## train; pass overrides as ARGS="backbone=parcnet_xs trainer.ma
 test: install-dev  ## run the tests that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: install-dev runtimes ray stores examples  ## also run the slow tests, and those that need environments of their own
+test-all: install-dev runtimes ray hydra14 stores examples  ## also run the slow tests, and those that need environments of their own
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray and not stores and not examples"
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
 	.venv-ray/bin/python -m pytest -m ray tests/sweeps
 	.venv-stores/bin/python -m pytest -m stores tests/data/stores
+	.venv-hydra14/bin/python -m pytest -n 2 --dist worksteal tests/config tests/sweeps tests/test_cli.py tests/callbacks/test_pruning.py \
+		--ignore tests/config/test_group_schemas.py  # needs check-jsonschema, not Hydra
 	.venv-examples/bin/python -m pytest --noconftest -m examples tests/examples/test_schemas.py
 
 bench: install-dev  ## time everything on this CPU, in less than 20 minutes, and write docs/benchmarks.md
@@ -54,6 +56,7 @@ install-dev: .venv/.installed-dev
 runtimes: .venv-runtimes/.installed  ## make .venv-runtimes, with every runtime of exported files
 stores: .venv-stores/.installed  ## make .venv-stores, with an S3 server, its client and litData
 ray: .venv-ray/.installed  ## make .venv-ray, with Ray and Hydra's launcher for it
+hydra14: .venv-hydra14/.installed  ## make .venv-hydra14, with Hydra 1.4
 examples: .venv-examples/.installed  ## make .venv-examples, with the schemas that check the files of examples/
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -67,11 +70,12 @@ examples: .venv-examples/.installed  ## make .venv-examples, with the schemas th
 	$(INSTALL) '.[dev]'
 	touch $@
 
-# Some extras need older versions than the tests: environments of their own, with what their tests
-# import. Pins of constraints-NAME.txt replace those of constraints.txt.
+# Some extras need older versions than the tests, and Hydra 1.4 is tested beside 1.3: environments of
+# their own, with what their tests import. Pins of constraints-NAME.txt replace those of constraints.txt.
 .venv-runtimes/.installed: EXTRAS := onnx,openvino,mnn,ncnn,litert,executorch,timm
 .venv-ray/.installed: EXTRAS := ray
 .venv-stores/.installed: EXTRAS := pack,s3,stores
+.venv-hydra14/.installed: EXTRAS := onnx,optuna,slurm,timm
 .venv-%/.installed: pyproject.toml constraints.txt constraints-%.txt
 	$(PYTHON) -m venv .venv-$*
 	awk -F= 'NR == FNR {own[$$1]} NR == FNR || !($$1 in own)' constraints-$*.txt constraints.txt > .venv-$*/constraints.txt

@@ -97,12 +97,16 @@ def test_pinned_versions_meet_the_requirements():
     assert_met(PROJECT["dependencies"], pinned("constraints.txt"))
 
 
-def test_pinned_versions_of_the_runtimes_meet_the_requirements():
-    """Pins of constraints-runtimes.txt replace those of constraints.txt, by their spelling."""
-    pins, own = pinned("constraints.txt"), pinned("constraints-runtimes.txt")
+@pytest.mark.parametrize(
+    ("environment", "names"),
+    [("runtimes", ["litert", "executorch"]), ("hydra14", ["optuna", "slurm"])],
+)
+def test_pinned_versions_of_an_environment_meet_the_requirements(environment, names):
+    """Its pins replace those of constraints.txt, by their spelling."""
+    pins, own = pinned("constraints.txt"), pinned(f"constraints-{environment}.txt")
     for name in pins.keys() & own.keys():
         assert pins[name].name == own[name].name
         assert pins[name].specifier != own[name].specifier
     extras = PROJECT["optional-dependencies"]
-    lists = [PROJECT["dependencies"], extras["litert"], extras["executorch"]]
+    lists = [PROJECT["dependencies"], *(extras[name] for name in names)]
     assert_met([each for requirements in lists for each in requirements], pins | own)

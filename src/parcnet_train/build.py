@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 import pytorch_lightning as pl
 import torch
 import torchvision
@@ -73,6 +74,10 @@ for _package in ("pytorch_lightning", "lightning_fabric"):
 
 Config = dict[str, Any]  # a configuration as plain dicts, lists, strings and numbers
 
+# Hydra 1.4 asks which targets may be called: all, since those of a checkpoint are checked before.
+UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
+POLICY: Config = {} if UNCHECKED is None else {"_execution_whitelist_": UNCHECKED}
+
 # Settings of the trainer that callbacks follow, in place of Lightning.
 SCHEDULED = ("max_steps", "val_check_interval", "check_val_every_n_epoch")
 TIMEOUT = "timeout_minutes"  # setting of the trainer that the watchdog follows
@@ -85,7 +90,7 @@ def make(config: Config, **arguments: Any) -> Any:
         ConfigError: If it refuses them.
     """
     try:
-        return instantiate(config, _convert_="all", **arguments)
+        return instantiate(config, _convert_="all", **POLICY, **arguments)
     except InstantiationException as error:
         reason = first_line(error.__cause__ or error)
         raise ConfigError(f"{config['_target_']}: {reason}") from error

@@ -13,6 +13,8 @@ import pytest
 import running
 from documentation import LISTED
 from parcnet_train.config.compose import compose_config
+from parcnet_train.runs.directories import LOCK
+from parcnet_train.runs.locks import is_held
 from running import TINY
 
 pytestmark = pytest.mark.ray
@@ -130,6 +132,8 @@ def test_killed_sweep_on_ray_skips_finished_jobs_and_resumes_others(tmp_path, sw
     assert [(jobs[seed] / "results.json").exists() for seed in range(4)] == [True] * 2 + [False] * 2
     before = {seed: files(jobs[seed]) for seed in (0, 1)}
 
+    # Ray takes a moment to notice, and an open gate would let its jobs finish meanwhile.
+    wait_for(lambda: not any(is_held(jobs[seed] / LOCK) for seed in (2, 3)))
     gate.touch()
     printed = finish(sweep("seed=0,1,2,3", held))
     assert {seed: files(jobs[seed]) for seed in (0, 1)} == before

@@ -110,7 +110,8 @@ class ProcessesLauncher(Launcher):
         """Compose a job with its directory, like `hydra.core.utils.run_job`."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.job.num = number
+            config.hydra.job.id = str(number)
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = str(folder.absolute())

@@ -5,7 +5,7 @@
   If the binary is missing, both operators are defined just before torchvision is imported.
 - albumentations checks for updates over the network when it is imported.
 - Some packages import others that take seconds and are rarely used (`compat/deferred.py`).
-- Lightning warns about things that a user of this package can neither cause nor fix.
+- Lightning and Hydra 1.4 warn about things that a user of this package can neither cause nor fix.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode at the start of train")
     # Metrics are the same in all processes when they are logged.
     warnings.filterwarnings("ignore", r"It is recommended to use `self\.log\(.*sync_dist=True")
+    # Hydra 1.3 needs the parameter.
+    warnings.filterwarnings("ignore", "The version_base parameter is deprecated")
     sys.meta_path.insert(0, DeferImports())
     if "torchvision" not in sys.modules:
         sys.meta_path.insert(0, BeforeTorchvision())

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from packaging.version import Version
 
 from parcnet_train.config.compose import CONF, GROUPS, choices, to_plain
 from parcnet_train.config.overrides import (
@@ -35,9 +37,13 @@ def register_resolvers() -> None:
 
     `run_dir` returns the same directory throughout a process.
     """
-    OmegaConf.register_new_resolver("run_dir", run_dir, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweep_dir", sweep_dir, replace=True)
-    OmegaConf.register_new_resolver("job_dir", job_dir, replace=True)
+    # OmegaConf 2.4, that of Hydra 1.4, warns about the old name. Earlier ones have another function
+    # under the new name.
+    is_renamed = Version(omegaconf.__version__) >= Version("2.4")
+    register: Any = getattr(OmegaConf, f"register_{'' if is_renamed else 'new_'}resolver")
+    register("run_dir", run_dir, use_cache=True, replace=True)
+    register("sweep_dir", sweep_dir, replace=True)
+    register("job_dir", job_dir, replace=True)
 
 
 def sweep_dir(runs: str, name: str | None) -> str:
