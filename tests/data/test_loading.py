@@ -15,6 +15,7 @@ from hanging import command, only_error
 from mounts import needs_root
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.data.classification.dataset import ImageFolderDataset
+from parcnet_train.data.loading import WorkerBatches
 from parcnet_train.errors import TrainingError
 from running import TINY, run
 
@@ -83,7 +84,7 @@ def test_process_that_ends_before_its_loader_is_complete_is_named(
 ):
     # PyTorch's handler of SIGCHLD may raise before the loader's iterator has been returned.
     in_workers(monkeypatch, lambda: os._exit(3))
-    complete = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._reset
+    complete = WorkerBatches._reset
 
     def late(iterator, *arguments, **options):
         complete(iterator, *arguments, **options)
@@ -91,8 +92,20 @@ def test_process_that_ends_before_its_loader_is_complete_is_named(
         while time.monotonic() < deadline:
             time.sleep(0.01)  # interrupted by the handler
 
-    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_reset", late)
+    monkeypatch.setattr(WorkerBatches, "_reset", late)
     message = r"ended with exit code 3 while it was reading (cat|ant|bee).\d\.(png|jpg)\. Fix: "
+    with pytest.raises(TrainingError, match=message):
+        run(folder_run, tmp_path / "run")
+
+
+def test_end_of_a_process_is_noticed_without_sigchld(folder_run, tmp_path, monkeypatch):
+    # PyTorch only handles the signal once all processes have been started.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(
+        torch.utils.data._utils.signal_handling, "_set_SIGCHLD_handler", lambda: None
+    )
+    in_workers(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    message = r"ended by SIGKILL while it was reading (cat|ant|bee).\d\.(png|jpg)\. Fix: "
     with pytest.raises(TrainingError, match=message):
         run(folder_run, tmp_path / "run")
 

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import signal
+import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ from typing import Any, TypeVar
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, _utils, default_collate, get_worker_info
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from parcnet_train.data.batches import PADDING
 from parcnet_train.data.samplers import EvalBatches, SampleKey, TrainBatches
@@ -119,6 +121,30 @@ class ReadAhead(Noted):
             return [self[key] for key in keys]
 
 
+class WorkerBatches(_MultiProcessingDataLoaderIter):
+    """Iterator of batches, which looks every few seconds whether its processes are still there.
+
+    With a timeout, PyTorch's own iterator looks only after it. Before, SIGCHLD tells it, which is
+    missed if a process ends while others are being started.
+    """
+
+    def _try_get_data(self, timeout: float = _utils.MP_STATUS_CHECK_INTERVAL) -> tuple[bool, Any]:
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0, deadline - time.monotonic())
+            wait = min(left, _utils.MP_STATUS_CHECK_INTERVAL)
+            found = super()._try_get_data(wait)  # type: ignore[no-untyped-call]
+            if found[0] or left <= _utils.MP_STATUS_CHECK_INTERVAL:
+                return found
+
+
+class Loader(DataLoader[Any]):
+    """DataLoader that notices the end of any of its processes."""
+
+    def _get_iterator(self) -> _BaseDataLoaderIter:
+        return WorkerBatches(self) if self.num_workers else super()._get_iterator()
+
+
 def make_loader(
     dataset: Any,
     batches: TrainBatches | EvalBatches,
@@ -138,7 +164,7 @@ def make_loader(
         reads_ahead: Whether the files of a batch are fetched at once, as from an object store.
     """
     noted = ReadAhead if reads_ahead else Noted
-    loader = DataLoader(
+    loader = Loader(
         noted(dataset, workers),
         batch_sampler=batches,
         num_workers=workers,
@@ -250,7 +276,8 @@ def ended_worker(text: str, loaders: Iterable[DataLoader[Any]]) -> str:
             `DataLoader worker (pid(s) 7, 8) exited unexpectedly`.
         loaders: Loaders that may have had this process.
     """
-    ended = {int(number) for number in re.findall(r"\d+", text.partition(") ")[0])}
+    numbers = re.search(r"\(pid(?:\(s\))? ([\d, ]+)\)", text)
+    ended = {int(number) for number in numbers[1].split(", ")} if numbers else set()
     for loader in loaders:
         noted: Any = loader.dataset
         for worker, process in enumerate(noted.processes):
