@@ -138,8 +138,8 @@ def test_a_curve_has_the_mean_loss_of_each_part_of_a_training(tmp_path):
 
 def test_runs_that_are_missing_are_named():
     found = runpy.run_path(str(ROOT / "scripts" / "write_results.py"))
-    for name in found["SETS"]:
-        expected = found["expected_of"](name)
+    for of_set in found["SETS"].values():
+        expected = found["expected_of"](of_set)
         assert expected.keys() <= found["NAMES"].keys()
         lacking = found["compare"](ROOT / "nowhere", expected).missing
         assert lacking == {row: sorted(seeds) for row, seeds in expected.items()}
