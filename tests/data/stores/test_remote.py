@@ -139,7 +139,7 @@ def test_missing_package_is_reported(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("entry", "version"),
     [
-        ({"ETag": '"86edd6ac4eb6ddbf075bfb6960c76dea"'}, "md5:86edd6ac4eb6ddbf075bfb6960c76dea"),
+        ({"ETag": '"86edd6ac4eb6ddbf075bfb6960c76dea"'}, "etag:86edd6ac4eb6ddbf075bfb6960c76dea"),
         (
             {"md5Hash": "hu3WrE623b8HW/tpYMdt6g==", "etag": "x"},
             "md5:86edd6ac4eb6ddbf075bfb6960c76dea",
@@ -158,6 +158,7 @@ def test_versions_of_entries(entry, version):
 @pytest.mark.parametrize(
     "version",
     [
+        "etag:86edd6ac4eb6ddbf075bfb6960c76dea",
         "md5:86edd6ac4eb6ddbf075bfb6960c76dea",
         "sha256:54f51b6731478815b9635a612ff24ac05d50ad3064761cab0cec3930079b7722",
         "git:449c1b6c11575cace5c9ba2e405cdc6b3977f942",
@@ -173,7 +174,7 @@ def test_tag_that_is_no_checksum_is_accepted_if_it_does_not_change(
     root, image_folder, monkeypatch, is_flaky
 ):
     """As of objects that S3 encrypts with a key of the user; their tags look like checksums."""
-    tag = b"md5:" + b"0" * 32
+    tag = b"etag:" + b"0" * 32
     monkeypatch.setattr(remote, "version_of", lambda entry: tag)
     if is_flaky:  # the damaged content comes only once
         faulty(monkeypatch, lambda content: bytes(len(content)))
@@ -182,8 +183,20 @@ def test_tag_that_is_no_checksum_is_accepted_if_it_does_not_change(
         assert (root / name).read_bytes() == (image_folder / name).read_bytes()
 
 
-def test_content_that_does_not_match_its_checksum_is_read_again(root, image_folder, monkeypatch):
-    monkeypatch.setattr(remote, "version_of", lambda entry: digest_like("md5:", entry["content"]))
+@pytest.mark.parametrize("kind", ["md5", "sha256", "git"])
+def test_content_that_never_matches_its_checksum_is_refused(root, monkeypatch, kind):
+    """Unlike the tags of S3, checksums of Google Cloud Storage and Hugging Face are certain."""
+    monkeypatch.setattr(remote, "version_of", lambda entry: f"{kind}:{'0' * 32}".encode())
+    monkeypatch.setattr(remote, "PATIENCE", 0.0)
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.0)
+    with pytest.raises(StoreError, match=f"does not match its checksum {kind}:000"):
+        (root / NAME).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["etag", "md5"])
+def test_content_that_does_not_match_its_checksum_is_read_again(
+    root, image_folder, monkeypatch, kind
+):
     listing = fsspec.filesystem("memory").ls
 
     def with_content(folder, detail):
@@ -198,7 +211,9 @@ def test_content_that_does_not_match_its_checksum_is_read_again(root, image_fold
     monkeypatch.setattr(
         remote,
         "version_of",
-        lambda entry: digest_like("md5:", entry["content"]).encode() if "content" in entry else b"",
+        lambda entry: (
+            digest_like(f"{kind}:", entry["content"]).encode() if "content" in entry else b""
+        ),
     )
     changed = lambda content: content[:-1] + bytes([content[-1] ^ 1])  # noqa: E731
     faulty(monkeypatch, changed, changed)

@@ -33,6 +33,7 @@ LONGEST_PAUSE = 8.0
 CHANGED = ("LastModified", "mtime")
 
 MD5 = re.compile(r"[0-9a-f]{32}")
+TAG = "etag:"  # begins a version that looks like an MD5, but need not be one
 
 
 class RemoteStore(PieceStore):
@@ -46,7 +47,7 @@ class RemoteStore(PieceStore):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.protocol, _, self.path = url.partition("://")
-        self.has_checksums: bool | None = None  # None: not known yet
+        self.has_checksums: bool | None = None  # whether ETags are checksums; None: not known yet
         self.doubtful: dict[int, str] = {}  # checksums of contents that do not match, by position
 
     def system(self) -> Any:
@@ -184,10 +185,13 @@ class RemoteStore(PieceStore):
         if digest == version:
             self.has_checksums = True
             return None
-        if digest is not None and self.has_checksums is not False:
+        is_doubtful = version.startswith(TAG) and self.has_checksums is not True
+        if digest is not None and not is_doubtful:
+            return f"its content does not match its checksum {version}"
+        if digest is not None and self.has_checksums is None:
             repeated = self.doubtful.get(piece.position) == digest
             self.doubtful[piece.position] = digest
-            if self.has_checksums or not repeated:
+            if not repeated:
                 return f"its content does not match its checksum {version}"
             self.has_checksums = False  # the same content twice: the ETag is no checksum
         now = self.version_now(piece)
@@ -213,7 +217,7 @@ def version_of(entry: dict[str, Any]) -> bytes:
         return f"md5:{base64.b64decode(md5).hex()}".encode()
     tag = str(entry.get("ETag") or entry.get("etag") or "").strip('"')
     if MD5.fullmatch(tag):
-        return f"md5:{tag}".encode()
+        return f"{TAG}{tag}".encode()
     changed = next((entry[key] for key in CHANGED if entry.get(key)), "")
     return (tag or str(changed)).encode()
 
@@ -221,8 +225,8 @@ def version_of(entry: dict[str, Any]) -> bytes:
 def digest_like(version: str, content: bytes) -> str | None:
     """Return the checksum of a content, of the kind that a version is; None if it is of none."""
     kind = version.partition(":")[0]
-    if kind == "md5":
-        return f"md5:{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
+    if kind in ("etag", "md5"):
+        return f"{kind}:{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
     if kind == "sha256":
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
     if kind == "git":  # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
