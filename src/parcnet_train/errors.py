@@ -99,7 +99,7 @@ class ProcessError(UserError, RuntimeError):
 
 
 class ExportError(UserError, RuntimeError):
-    """The output of an exported file does not match that of its network."""
+    """The output of an exported file does not match that of its network, or a file is refused."""
 
 
 def printable(text: str) -> str:

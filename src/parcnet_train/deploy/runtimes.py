@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from parcnet_train.deploy.programs import DESCRIPTION, read_program
+
 Arrays = dict[str, Any]  # NumPy arrays by name
 Run = Callable[[Any], Arrays]
 
@@ -36,7 +38,6 @@ PACKAGES = {
     "litert": ("ai-edge-litert",),
     "executorch": ("executorch", "torch"),  # which its Python binding imports, but does not require
 }
-DESCRIPTION = "description.json"  # inside a file of torch.export
 
 
 def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
@@ -52,6 +53,7 @@ def open_model(runtime: str, path: Path, threads: int = 1) -> Run:
 
     Raises:
         ModuleNotFoundError: If the runtime is not installed.
+        ProgramError: If a file of torch.export has what this package does not write.
     """
     return OPENERS[runtime](path, threads)
 
@@ -60,11 +62,12 @@ def open_program(path: Path, threads: int) -> Run:
     """Open a file of torch.export with torch, whose processes have one number of threads for all.
 
     It is that of `OMP_NUM_THREADS`, which is set for the process; `threads` changes nothing.
+    Nothing in the file is executed, see `read_program`.
     """
     import torch
 
     texts = {DESCRIPTION: ""}
-    module = torch.export.load(path, extra_files=texts).module()
+    module = read_program(path, texts).module()
     names = json.loads(texts[DESCRIPTION])["outputs"]
 
     def run(images: Any) -> Arrays:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from parcnet_train.deploy.exportable import DEFAULTS, INPUT, Exportable, FileOptions
-from parcnet_train.deploy.runtimes import DESCRIPTION, open_model
+from parcnet_train.deploy.programs import DESCRIPTION, ProgramError, read_program
+from parcnet_train.deploy.runtimes import open_model
+from parcnet_train.errors import ExportError
 from parcnet_train.files import write_whole
 
 NAMES = "outputs"  # key in the description
@@ -45,12 +49,38 @@ class ProgramFile:
     Args:
         path: Path of the file.
         threads: Not used; the threads are those of this process.
+
+    Raises:
+        ExportError: If the file has what `write_program` does not write.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
+        with refused(path):
+            self.run = open_model("pytorch", path, threads)
         self.metadata = read_description(path)
         self.names: list[str] = list(self.metadata[NAMES])
-        self.run = open_model("pytorch", path, threads)
+
+
+def load_program(path: Path) -> torch.export.ExportedProgram:
+    """Read a program without executing anything in its file, see `read_program`.
+
+    Raises:
+        ExportError: If the file has what `write_program` does not write.
+    """
+    with refused(path):
+        program: torch.export.ExportedProgram = read_program(path)
+    return program
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turn the refusal of a file into an error for the user."""
+    try:
+        yield
+    except ProgramError as error:
+        raise ExportError(
+            f"{path}: {error}. Fix: export the network again with export.format=torch_export"
+        ) from error
 
 
 def read_description(path: Path) -> dict[str, Any]:

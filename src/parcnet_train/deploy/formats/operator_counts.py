@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import torch
-
+from parcnet_train.deploy.formats.exported_program import load_program
 from parcnet_train.deploy.formats.packages import needed
 
 # Operators that are not counted, since they compute nothing.
@@ -22,6 +21,6 @@ def count_onnx(path: Path) -> dict[str, int]:
 
 def count_program(path: Path) -> dict[str, int]:
     """Count the operators of a torch.export file by name, the most frequent ones first."""
-    nodes = torch.export.load(path).graph.nodes
+    nodes = load_program(path).graph.nodes
     counted = Counter(str(node.target) for node in nodes if node.op == "call_function")
     return dict(counted.most_common())

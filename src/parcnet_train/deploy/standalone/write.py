@@ -1,4 +1,4 @@
-"""Scripts beside exported files: assembled from the modules of this folder and `runtimes.py`."""
+"""Scripts beside exported files: assembled from the modules of this folder and of two above."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parcnet_train.deploy import runtimes
+from parcnet_train.deploy import programs, runtimes
 from parcnet_train.deploy.standalone import (
     classification,
     command,
@@ -130,7 +130,7 @@ def write_timer(folder: Path) -> Path:
         TrainingError: If the script cannot be written.
     """
     script = folder / TIMER
-    imports, parts = joined(runtimes, memory, workers, timing, command)
+    imports, parts = joined(programs, runtimes, memory, workers, timing, command)
     text = [TIMER_HEADER + "\n".join(in_order(imports)), *parts, TIMER_END]
     write_whole(script, "\n\n\n".join(text).encode())
     return script

@@ -15,7 +15,7 @@ from parcnet_train.deploy.formats.executorch import (
     silently,
     write_lowered,
 )
-from parcnet_train.deploy.formats.exported_program import NAMES, read_description
+from parcnet_train.deploy.formats.exported_program import NAMES, load_program, read_description
 from parcnet_train.deploy.formats.int8.whole import WholeFile
 from parcnet_train.deploy.formats.packages import needed
 
@@ -38,7 +38,7 @@ class QuantizableExecutorch(WholeFile):
             rules = needed(f"{XNNPACK}.quantizer.xnnpack_quantizer", "executorch")
             scheme = rules.get_symmetric_quantization_config(is_per_channel=True)
             with reported(path), torch.no_grad():
-                module = torch.export.load(self.path).module()
+                module = load_program(self.path).module()
                 prepared = pt2e.prepare_pt2e(module, rules.XNNPACKQuantizer().set_global(scheme))
                 for each in inputs:
                     prepared(each)
