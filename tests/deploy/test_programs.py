@@ -302,6 +302,27 @@ def test_outputs_and_texts_are_those_of_torch(entries):
     assert json.loads(texts["description.json"])["outputs"] == ["logits"]
 
 
+class Masks(nn.Module):
+    """Operators whose arguments or names are unusual in JSON."""
+
+    def forward(self, x):
+        masked = x.masked_fill((x > 0) & (x < 1), -torch.inf)
+        return nn.functional.gelu(masked.softmax(0), approximate="tanh")
+
+
+def test_infinities_words_and_operators_with_underscores_are_allowed(tmp_path):
+    images = torch.randn(2, 3)
+    torch.export.save(torch.export.export(Masks(), (images,)), tmp_path / "a.pt2")
+    found = read_program(tmp_path / "a.pt2").module()(images)
+    torch.testing.assert_close(found, Masks()(images))
+
+
+def test_names_of_modules_lead_nowhere_else(entries):
+    entries[MODEL] = entries[MODEL].replace(b'"0.weight"', b'"0.__class__.weight"')
+    with pytest.raises(ProgramError, match=r"parameter_name='0\.__class__\.weight'"):
+        read_program(write(entries))
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_other_entries_are_refused(name, entries):
     entries[name] = b""

@@ -30,8 +30,10 @@ OTHER_ENTRIES = (
 )
 NUMBERS = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")  # entries of raw numbers
 # Names become Python code, and are looked up as attributes.
-NAME = re.compile(r"(?!__)[A-Za-z0-9_]*")
-DOTTED_NAME = re.compile(rf"{NAME.pattern}(\.{NAME.pattern})*")
+NAME = re.compile(r"[A-Za-z0-9_]*")
+PART = r"(?!__)[A-Za-z0-9_]*"
+DOTTED_NAME = re.compile(rf"{PART}(\.{PART})*")
+KEY = re.compile(r"[A-Za-z0-9_.]*")
 DOTTED = ("buffer_name", "fqn", "parameter_name", "tensor_constant_name")  # keys of such names
 # Keys of texts that are only quoted: arguments of operators, and where a node comes from.
 QUOTED = ("as_string", "as_strings", "nn_module_stack", "stack_trace", "torch_fn", "torch_version")
@@ -147,7 +149,7 @@ def problems_of(value: Any, key: str = "") -> Iterator[str]:
         for name, each in value.items():
             if name == "use_pickle" and each is not False:
                 yield "a tensor that is pickled; expected raw numbers"
-            if name in OBJECTS or not DOTTED_NAME.fullmatch(name):
+            if name in OBJECTS or not KEY.fullmatch(name):
                 yield f"{name[:LONGEST_QUOTE]!r}; expected tensors and numbers with plain names"
             yield from problems_of(each, name)
     elif isinstance(value, list):
@@ -161,6 +163,8 @@ def problems_of(value: Any, key: str = "") -> Iterator[str]:
 def is_allowed(text: str, key: str) -> bool:
     """Return whether a text of JSON cannot execute anything, given its key."""
     if key in QUOTED:
+        return True
+    if key in ("as_float", "as_floats") and text == "-Infinity":
         return True
     if key == "target":
         return is_operator(text)
