@@ -13,6 +13,7 @@ import torch
 
 import composing
 import golden
+import sweeping
 from coco_files import write_coco
 from parcnet_train import __main__ as entry
 from parcnet_train.conversion.convert import convert
@@ -167,6 +168,20 @@ def made_report(tmp_path_factory):
     write_run(folder / "bad", "{")
     results, rows = report(folder, output)
     return output, results, rows
+
+
+@pytest.fixture
+def start_sweep(tmp_path):
+    """Start sweeps of small trainings in the folder of the test; none outlives the test."""
+    started = []
+
+    def start(*arguments, **options):
+        started.append(sweeping.start(tmp_path, *arguments, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        sweeping.kill(process)
 
 
 @pytest.fixture

@@ -1,26 +1,29 @@
 """Sweeps on a local Ray of two cores, with Hydra's Ray launcher."""
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from pathlib import Path
 
 import pytest
 
 import running
 from documentation import LISTED
 from parcnet_train.config.compose import compose_config
-from parcnet_train.runs.directories import LOCK
+from parcnet_train.runs.directories import LAST, LOCK
 from parcnet_train.runs.locks import is_held
 from running import TINY
+from sweeping import (
+    SAME,
+    finish,
+    folders,
+    kill,
+    processes_with,
+    results,
+    saved,
+    times,
+    wait_for,
+)
 
 pytestmark = pytest.mark.ray
 
-LAST = Path("checkpoints") / "last.ckpt"
-SAME = ("val/top1", "val/loss", "epochs", "steps")
 TRAINING = (
     "trainer=cpu",
     "trainer.max_epochs=2",
@@ -30,76 +33,31 @@ TRAINING = (
 
 
 @pytest.fixture
-def sweep(tmp_path):
-    """Start sweeps on a local Ray, and end what is left of them after the test."""
-    started = []
+def sweep(start_sweep):
+    """Start sweeps on a local Ray, and wait for its end after the test."""
     # The paths of Ray's sockets must be shorter than those of pytest's folders.
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         ray = (
             f"+hydra.launcher.ray.init={{num_cpus: 2, include_dashboard: false, "
             f"_temp_dir: {folder}, _node_ip_address: 127.0.0.1}}"
         )
-
-        command = (sys.executable, "-m", "parcnet_train", "-m", "hydra/launcher=ray", ray)
-        modules = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
-        environment = {
-            **os.environ,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": os.pathsep.join(filter(None, modules)),
-        }
+        started = []
 
         def start(*overrides):
-            process = subprocess.Popen(
-                [*command, *TINY, *TRAINING, *overrides],
-                cwd=tmp_path,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            started.append(process)
-            return process
+            options = ("hydra/launcher=ray", ray, *TRAINING, *overrides)
+            started.append(start_sweep(*options, environment={"RAY_USAGE_STATS_ENABLED": "0"}))
+            return started[-1]
 
         yield start
         for process in started:
-            process.kill()
-            process.wait()
-        wait_for(lambda: not processes_of(folder))  # they end with the command that started them
-
-
-def processes_of(folder):
-    """Return the processes of a Ray, which all have its folder in their command lines."""
-    found = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True)
-    return [line for line in found.stdout.splitlines() if f"{folder}/" in line]
-
-
-def wait_for(is_there, seconds=600):
-    deadline = time.monotonic() + seconds
-    while not is_there():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def finish(process, code=0):
-    printed = process.communicate(timeout=900)[0]
-    assert process.returncode == code, printed
-    return printed
-
-
-def folders(cwd):
-    """Return the directories of the jobs by their seeds."""
-    found = (path.parent for path in cwd.glob("runs/sweeps/multirun/*/run.json"))
-    return {int(path.name.split("-")[1]): path for path in found}
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
+            kill(process)
+        wait_for(lambda: not processes_with(f"{folder}/"))  # they end with their command
 
 
 def files(folder):
     """Return the times of a job's files, without those that Hydra writes before it is skipped."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
-    return {path: path.stat().st_mtime_ns for path in found if path.parent.name != ".hydra"}
+    found = times(folder).items()
+    return {p: t for p, t in found if p.suffix != ".log" and p.parent.name != ".hydra"}
 
 
 COMMANDS = [each for each in LISTED if "hydra/launcher=ray" in each.overrides]
@@ -119,16 +77,9 @@ def test_killed_sweep_on_ray_skips_finished_jobs_and_resumes_others(tmp_path, sw
         f"+callbacks.gate={{_target_: sweep_gate.Gate, file: {gate}, seed: '${{seed}}', first: 2}}"
     )
     killed = sweep("seed=0,1,2,3", held)
-
-    def are_held():
-        assert killed.poll() is None, killed.communicate()
-        jobs = folders(tmp_path)
-        return len(jobs) == 4 and all((jobs[seed] / LAST).exists() for seed in (2, 3))
-
-    wait_for(are_held)
-    killed.kill()  # only the command; its Ray and its jobs end by themselves
-    killed.communicate()
-    jobs = folders(tmp_path)
+    wait_for(lambda: {"seed-2", "seed-3"} <= saved(tmp_path), killed)
+    kill(killed)  # its Ray and its jobs end by themselves
+    jobs = {seed: folders(tmp_path)[f"seed-{seed}"] for seed in range(4)}
     assert [(jobs[seed] / "results.json").exists() for seed in range(4)] == [True] * 2 + [False] * 2
     before = {seed: files(jobs[seed]) for seed in (0, 1)}
 
@@ -151,7 +102,7 @@ def test_killed_sweep_on_ray_skips_finished_jobs_and_resumes_others(tmp_path, sw
 
 def test_failed_job_on_ray_does_not_affect_others(tmp_path, sweep):
     printed = finish(sweep("seed=0,-1,1"), 2)
-    assert sorted(folders(tmp_path)) == [0, 1]
+    assert sorted(folders(tmp_path)) == ["seed-0", "seed-1"]
     assert all(results(folder)["status"] == "done" for folder in folders(tmp_path).values())
     lines = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1

@@ -1,100 +1,43 @@
 """Whole sweeps as commands: killed ones, failing ones, and ones with several processes."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 import running
+from parcnet_train.runs.directories import LAST
 from parcnet_train.visualize.curves import read_series
 from running import TINY
+from sweeping import (
+    SAME,
+    TRAINING,
+    finish,
+    folders,
+    kill,
+    processes_with,
+    results,
+    saved,
+    times,
+    wait_for,
+)
 
-SAME = ("config_hash", "val/top1", "val/loss", "epochs", "steps")
 LOSSES = ("train/loss_step", "train/loss_epoch", "val/loss")
 
 
-started = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    yield
-    while started:
-        started.pop().kill()
-
-
-def start(cwd, *arguments):
-    cwd.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "parcnet_train", "-m", *TINY, *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    started.append(process)
-    return process
-
-
-def finish(process, code=0):
-    printed = process.communicate(timeout=900)[0]
-    assert process.returncode == code, printed
-    return printed
-
-
-def folders(cwd):
-    """Return the directories of the jobs by their names."""
-    found = (path.parent for path in cwd.glob("runs/sweeps/*/*/job.lock"))
-    return {path.name.rsplit("-", 1)[0]: path for path in found}
-
-
-def results(folder):
-    return json.loads((folder / "results.json").read_text())
-
-
-def times(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_for(process, is_there):
-    deadline = time.monotonic() + 600
-    while not is_there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-TRAINING = (
-    "trainer.max_epochs=2",
-    "trainer.limit_train_batches=6",
-    "checkpoint.every_n_steps=1",
-    "recipe.schedule.warmup_steps=0",
-)
-LAST = "checkpoints/last.ckpt"
-
-
 @pytest.mark.slow
-def test_killed_sweep_skips_finished_jobs_resumes_and_reports_failures(tmp_path):
+def test_killed_sweep_skips_finished_jobs_resumes_and_reports_failures(tmp_path, start_sweep):
     """When the launcher is killed, one job has finished and one is running; a third one fails."""
     jobs = (*TRAINING, "seed=0,1,-1")
-    killed = start(tmp_path, *jobs)
-    wait_for(killed, lambda: "seed-1" in folders(tmp_path))
+    killed = start_sweep(*jobs)
+    wait_for(lambda: "seed-1" in saved(tmp_path), killed)
     first, second = (folders(tmp_path)[name] for name in ("seed-0", "seed-1"))
-    wait_for(killed, lambda: (second / LAST).exists())
-    killed.kill()  # only the launcher; no job may outlive it
-    killed.communicate()
-    deadline = time.monotonic() + 300
-    while processes_in(second):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    kill(killed)  # no job may outlive the launcher
+    wait_for(lambda: not processes_with(f"hydra.run.dir='{second}'"))
     assert not (second / "results.json").exists()
     before = times(first)
 
-    printed = finish(start(tmp_path, *jobs), 1)
+    printed = finish(start_sweep(*jobs), 1)
     assert "seed=0: already finished, epoch 2/2, top1" in printed
     assert times(first) == before
     assert "seed=1: resuming" in printed
@@ -114,19 +57,13 @@ def test_killed_sweep_skips_finished_jobs_resumes_and_reports_failures(tmp_path)
     assert all(series[0][name] == series[1][name] for name in LOSSES)
 
 
-def processes_in(folder):
-    """Return the command lines of the processes that write into a directory."""
-    found = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
-    return [each for each in found.stdout.splitlines() if f"hydra.run.dir='{folder}'" in each]
-
-
 SEVERAL = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 @pytest.mark.slow
-def test_job_of_several_processes_writes_one_directory(tmp_path):
+def test_job_of_several_processes_writes_one_directory(tmp_path, start_sweep):
     """Lightning's own processes would each start the whole sweep."""
-    finish(start(tmp_path, *SEVERAL, "seed=0,1"))
+    finish(start_sweep(*SEVERAL, "seed=0,1"))
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["sweeps"]
     names = [path.name for path in (tmp_path / "runs" / "sweeps" / "multirun").iterdir()]
@@ -140,24 +77,24 @@ def test_job_of_several_processes_writes_one_directory(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_and_rerun_resumes(tmp_path):
-    stopped = start(tmp_path, *TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2")
-    wait_for(stopped, lambda: len(list(tmp_path.glob(f"runs/sweeps/*/*/{LAST}"))) == 2)
+def test_ctrl_c_saves_and_rerun_resumes(tmp_path, start_sweep):
+    stopped = start_sweep(*TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2")
+    wait_for(lambda: len(saved(tmp_path)) == 2, stopped)
     os.kill(stopped.pid, signal.SIGINT)
     assert "stopped; rerun the same command" in finish(stopped, 130)
     for folder in folders(tmp_path).values():
         assert "ckpt=" in (folder / "output.log").read_text()
-    printed = finish(start(tmp_path, *TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2"))
+    printed = finish(start_sweep(*TRAINING, "seed=0,1", "hydra.launcher.n_jobs=2"))
     assert printed.count(": resuming\n") == 2
     assert all(results(folder)["epochs"] == 2 for folder in folders(tmp_path).values())
 
 
 @pytest.mark.slow
-def test_basic_launcher_uses_the_same_directories(tmp_path):
+def test_basic_launcher_uses_the_same_directories(tmp_path, start_sweep):
     basic = ("hydra/launcher=basic", "seed=0,1")
-    finish(start(tmp_path, "seed=0,1"))
+    finish(start_sweep("seed=0,1"))
     before = {name: times(folder) for name, folder in folders(tmp_path).items()}
-    printed = finish(start(tmp_path, *basic))
+    printed = finish(start_sweep(*basic))
     assert printed.count("already finished") == 2
     for name, folder in folders(tmp_path).items():
         same = {path: t for path, t in times(folder).items() if path.parent.name != ".hydra"}
@@ -167,8 +104,8 @@ def test_basic_launcher_uses_the_same_directories(tmp_path):
 
 
 @pytest.mark.slow
-def test_failed_job_of_basic_launcher_does_not_affect_later_ones(tmp_path):
-    printed = finish(start(tmp_path, "hydra/launcher=basic", "seed=0,-1,1"), 2)
+def test_failed_job_of_basic_launcher_does_not_affect_later_ones(tmp_path, start_sweep):
+    printed = finish(start_sweep("hydra/launcher=basic", "seed=0,-1,1"), 2)
     assert sorted(folders(tmp_path)) == ["seed-0", "seed-1"]
     assert all(results(folder)["status"] == "done" for folder in folders(tmp_path).values())
     assert printed.splitlines()[-1].startswith("error: seed=-1: expected a whole number")
