@@ -75,7 +75,8 @@ def signal_when_ready(folder, *numbers):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_stops_all_jobs_and_rerun_resumes(number, jobs, capfd):
+def test_signal_stops_all_jobs_and_rerun_resumes(number, jobs, capfd, caplog):
+    caplog.set_level("INFO")
     handler = signal.getsignal(number)
     done, stopped, waiting = jobs(WRITE, TRAIN, WRITE)
     signal_when_ready(stopped.folder, number)
@@ -85,13 +86,15 @@ def test_signal_stops_all_jobs_and_rerun_resumes(number, jobs, capfd):
     assert signal.getsignal(number) == handler
     assert capfd.readouterr().err == "stopped; rerun the same command to resume\n"
     assert starts(waiting) == []
+    assert [m for m in caplog.messages if "seed=1" in m] == ["seed=1: running", "seed=1: stopped"]
     rows = run_jobs([done, stopped, waiting], 1)
     assert states(rows) == ["already finished", "finished", "finished"]
     assert [len(starts(job)) for job in (done, stopped, waiting)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("how", ["a minute", "a second signal"])
-def test_job_that_ignores_signals_is_killed(how, jobs, monkeypatch):
+def test_job_that_ignores_signals_is_killed(how, jobs, monkeypatch, caplog):
+    caplog.set_level("INFO")
     if how == "a minute":
         monkeypatch.setattr(launcher, "SAVING_SECONDS", 0.3)
     (job,) = jobs(TRAIN.replace("    sys.exit(128 + number)\n", ""))
@@ -100,6 +103,7 @@ def test_job_that_ignores_signals_is_killed(how, jobs, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         run_jobs([job], 1)
     assert caught.value.code == 130
+    assert caplog.messages == ["seed=0: running", "seed=0: stopped"]
     assert not (job.folder / "slept").exists()  # the job did not end by itself
     take(job.identity, job.folder).close()  # the job has ended
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from parcnet_train.config.overrides import quoted
 from parcnet_train.errors import ConfigError, Fault
 from parcnet_train.sweeps.queue import Job, Queue
-from parcnet_train.sweeps.table import FAILED, FINISHED, STOPPED, Display, Row
+from parcnet_train.sweeps.table import FAILED, Display, Row
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +109,12 @@ def watch(queue: Queue, received: Sequence[int], display: Display) -> None:
         time.sleep(POLL_SECONDS)
     if not received:
         return
-    queue.waiting.clear()
-    stopped = list(queue.running)
-    queue.send(signal.SIGTERM)
+    queue.stop()
     deadline = time.monotonic() + SAVING_SECONDS
     while queue.running and time.monotonic() < deadline and len(received) == 1:
         queue.step()
         display.update()
         time.sleep(POLL_SECONDS)
-    for each in stopped:
-        if each.row.state != FINISHED:
-            each.row.state, each.row.reason = STOPPED, ""
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from parcnet_train.runs.directories import PROGRESS, config_hash
 from parcnet_train.runs.locks import Lock
 from parcnet_train.sweeps import devices
 from parcnet_train.sweeps.jobs import Found, look, take
-from parcnet_train.sweeps.table import BEFORE, FAILED, FINISHED, GOING_ON, RUNNING, Row
+from parcnet_train.sweeps.table import BEFORE, FAILED, FINISHED, GOING_ON, RUNNING, STOPPED, Row
 
 OUTPUT = "output.log"  # printed output of a job
 LAST_LINES = 10  # lines of the output that are shown if a job fails
@@ -111,6 +111,7 @@ class Queue:
         self.rows = {job.folder: Row(job.name, job.folder) for job in jobs}
         self.waiting = deque(jobs)
         self.running: list[Running] = []
+        self.is_stopping = False  # jobs that fail from now on were stopped
 
     def step(self) -> None:
         """Handle processes that have ended, and start as many waiting jobs as possible."""
@@ -169,8 +170,12 @@ class Queue:
         each.lock.close()
         self.free += each.gpus
         code = each.process.returncode
-        each.row.state = FINISHED if code == 0 else FAILED
-        if code:
+        if code == 0:
+            each.row.state = FINISHED
+        elif self.is_stopping:
+            each.row.state = STOPPED
+        else:
+            each.row.state = FAILED
             ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             output = each.row.folder / OUTPUT
             lines = last_lines(output, each.printed)
@@ -178,16 +183,19 @@ class Queue:
                 [f"{ending}; the last lines of {output}:", *(f"  {it}" for it in lines)]
             )
 
-    def send(self, number: int) -> None:
-        """Send a signal to all jobs, which forward it to their own processes."""
+    def stop(self) -> None:
+        """Send SIGTERM to all jobs, which forward it to their own processes; start no other job."""
+        self.waiting.clear()
+        self.is_stopping = True
         for each in self.running:
-            each.process.send_signal(number)
+            each.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the remaining jobs and their processes."""
         for each in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(each.process.pid, signal.SIGKILL)
+            each.row.state = STOPPED
             each.process.wait()
             each.lock.close()
 
