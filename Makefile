@@ -17,7 +17,8 @@ test-all: install-dev runtimes ray hydra14 stores examples  ## also run the slow
 	.venv-runtimes/bin/python -m pytest -n 2 --dist worksteal -m runtimes tests/deploy tests/actions/benchmark
 	.venv-ray/bin/python -m pytest -m ray tests/sweeps
 	.venv-stores/bin/python -m pytest -m stores tests/data/stores
-	.venv-hydra14/bin/python -m pytest -n 2 --dist worksteal tests/config tests/sweeps tests/test_cli.py tests/callbacks/test_pruning.py \
+	.venv-hydra14/bin/python -m pytest -n 2 --dist worksteal -m "not runtimes and not ray and not stores and not examples" \
+		tests/config tests/sweeps tests/test_cli.py tests/callbacks/test_pruning.py \
 		--ignore tests/config/test_group_schemas.py  # needs check-jsonschema, not Hydra
 	.venv-examples/bin/python -m pytest --noconftest -m examples tests/examples/test_schemas.py
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from reporting import BASELINE, BETTER
-from run_folders import write_row
+from run_folders import results_of, write_row, write_run
 from running import configure, run
 
 
@@ -42,6 +42,19 @@ def test_runs_of_no_row_of_table_2_have_no_legend_of_it(tmp_path):
         assert "2 runs" in text
         assert str(tmp_path) not in text.partition("</h1>")[0]
         assert "first row of the table" not in text
+
+
+def test_trainings_that_ended_early_are_named(tmp_path, capsys):
+    reason = "callbacks.pruning: MedianPruner ended the trial at validation 1, with val/top1 0.1"
+    write_run(tmp_path / "runs" / "whole", results_of(1, 0, 0.5, stopped=None))
+    write_run(tmp_path / "runs" / "early", results_of(1, 1, 0.1, stopped=reason, pruned=True))
+    folder = tmp_path / "out"
+    run(["action=compare", f"report.runs={tmp_path / 'runs'}"], folder)
+    page, table = ((folder / name).read_text() for name in ("compare.html", "table.md"))
+    assert "Ended before their last epoch:" in page
+    assert page.count(reason) == capsys.readouterr().out.count(f"  early: {reason}\n") == 1
+    assert f"- early: {reason}\n" in table
+    assert "- whole: " not in table
 
 
 @pytest.mark.slow

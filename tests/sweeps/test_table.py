@@ -64,6 +64,15 @@ def test_finished_row_shows_its_results(row, state):
     assert line(row) == f"seed=0: {state}"
 
 
+@pytest.mark.parametrize(("state", "shown"), [(FINISHED, "pruned"), (BEFORE, "already pruned")])
+def test_pruned_row_shows_how_far_it_was(row, state, shown):
+    results = {"monitor": "val/map", "val/map": 0.25, "epochs": 2, "pruned": True}
+    (row.folder / "results.json").write_text(json.dumps(results))
+    row.state = state
+    write_progress(row, epoch=2, epochs=8)
+    assert line(row) == f"seed=0: {shown}, epoch 2/8, map 0.2500"
+
+
 def test_log_has_one_line_per_change(row, caplog):
     caplog.set_level(logging.INFO)
     with Display([row], Console(file=io.StringIO())) as display:

@@ -52,6 +52,9 @@ def compare(config: Config) -> Results:
         notes.append((OTHERS_LEGEND, ()))
     if superseded:
         notes.append(("Several runs of the same row and seed:", superseded))
+    stopped = ((run.name, run.results.get("stopped")) for run in collected.runs)
+    if early := [f"{name}: {reason}" for name, reason in stopped if reason is not None]:
+        notes.append(("Ended before their last epoch:", early))
     if collected.left_out:
         notes.append(("Left out:", collected.left_out))
     own = [others_grid(others)] if others else []

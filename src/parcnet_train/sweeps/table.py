@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 WAITING, RUNNING, GOING_ON = "waiting", "running", "resuming"
 FINISHED, BEFORE, FAILED, STOPPED = "finished", "already finished", "failed", "stopped"
+PRUNED = {FINISHED: "pruned", BEFORE: "already pruned"}  # shown for trials that were pruned
 SHOWN = ("epoch", "epochs", "metric", "value", "seconds_left")  # of progress.json
 COLUMNS = ("job", "state", "epoch", "metric", "time left")
 
@@ -34,6 +35,7 @@ class Row:
         state: State of the job, one of the constants above.
         progress: Progress that its process has written, see `callbacks/progress.py`.
         reason: Reason of a failure.
+        is_pruned: Whether `callbacks=pruning` has ended the job.
     """
 
     name: str
@@ -41,18 +43,20 @@ class Row:
     state: str = WAITING
     progress: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    is_pruned: bool = False
 
     def refresh(self) -> None:
         """Read the progress or the results that the job has written."""
         if self.state in (FINISHED, BEFORE):
             results = read_values(self.folder / RESULTS)
-            metric = results.get("monitor")
+            metric, epochs = results.get("monitor"), results.get("epochs")
             self.progress = {
-                "epoch": results.get("epochs"),
-                "epochs": results.get("epochs"),
+                "epoch": epochs,
+                "epochs": read_values(self.folder / PROGRESS).get("epochs", epochs),
                 "metric": metric,
                 "value": results.get(metric or ""),
             }
+            self.is_pruned = bool(results.get("pruned"))
         elif self.state in (RUNNING, GOING_ON):
             self.progress = read_values(self.folder / PROGRESS)
 
@@ -61,7 +65,8 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return the text of a row; unknown values are empty."""
     epoch, epochs, metric, value, left = map(row.progress.get, SHOWN)
     left = None if row.state == STOPPED else left
-    return row.name, row.state, *progress_texts(epoch, epochs, metric, value, left)
+    state = PRUNED[row.state] if row.is_pruned else row.state
+    return row.name, state, *progress_texts(epoch, epochs, metric, value, left)
 
 
 def line(row: Row) -> str:
