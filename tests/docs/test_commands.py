@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from documentation import DOCS, LISTED, ONCE, ROOT, SITE, TASKS, prose, task_of
+from parcnet_train.check.devices import wrong_strategy
 from parcnet_train.config.compose import CONF, choices, compose_config, to_plain, typed_faults
 from parcnet_train.config.overrides import typed
 from parcnet_train.runs.actions import ACTIONS
@@ -49,7 +50,8 @@ def faults_of(overrides):
     register_resolvers()
     config, faults = compose_config(list(overrides))
     plain = to_plain(config, choices(config.hydra), typed(config.hydra))
-    return [str(each) for each in [*faults, *plain.faults, *typed_faults(plain)]]
+    found = [*faults, *plain.faults, *typed_faults(plain), *wrong_strategy(plain.values)]
+    return [str(each) for each in found]
 
 
 def test_the_pages_have_commands():
