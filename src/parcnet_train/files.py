@@ -167,6 +167,16 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a value of a JSON file is a finite number."""
+    try:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:  # an integer beyond the range of a float
+        return False
+
+
 class Readable(Protocol):
     """Path of a file: `Path`, or one in a store."""
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from parcnet_train.errors import ConfigError, first_line
-from parcnet_train.files import to_json, write_whole
+from parcnet_train.files import is_number, to_json, write_whole
 from parcnet_train.runs.directories import read_values
 
 log = logging.getLogger(__name__)
 
 TRIAL = "trial.json"  # what other trials read about a run, in its directory
+STATES = ("RUNNING", "PRUNED", "COMPLETE")
 Pruner = Literal[
     "HyperbandPruner",
     "MedianPruner",
@@ -92,13 +93,14 @@ class Pruning(Callback):
         from optuna.trial import TrialState, create_trial
 
         study = quiet_study(self.pruner, direction)
-        started = read_values(folder / TRIAL).get("started", time.time())
+        started = read_values(folder / TRIAL).get("started")
+        started = started if is_number(started) else time.time()
         others = [
             read_values(each)
             for each in folder.parent.glob(f"*/{TRIAL}")
             if each.parent.name != folder.name
         ]
-        known = [each for each in others if each.get("monitor") == self.monitor]
+        known = [each for each in others if is_trial(each) and each.get("monitor") == self.monitor]
         known.sort(key=lambda each: each["started"])
         earlier = sum(each["started"] < started for each in known)
 
@@ -176,6 +178,18 @@ def quiet_study(pruner: Any, direction: str) -> Any:
     study = optuna.create_study(study_name=TRIAL, pruner=pruner, direction=direction)
     optuna.logging.set_verbosity(before)
     return study
+
+
+def is_trial(values: Mapping[str, Any]) -> bool:
+    """Return whether the values of a file are those of a trial; a damaged file is no trial."""
+    steps = values.get("values")
+    return (
+        is_number(values.get("started"))
+        and values.get("state") in STATES
+        and isinstance(values.get("attributes"), dict)
+        and isinstance(steps, list)
+        and all(each is None or is_number(each) for each in steps)
+    )
 
 
 def reported(values: Sequence[float | None]) -> dict[int, float]:

@@ -116,11 +116,17 @@ def start_again(folder: Path, kept: Sequence[str] = ()) -> None:
         folder: Run directory.
         kept: Names of sections that stay true.
     """
-    sections = read_values(folder / VALUES).get("sections", {})
+    sections = sections_of(folder)
     for name in (PAGE, VALUES):
         (folder / name).unlink(missing_ok=True)
     if found := {key: each for key, each in sections.items() if key in kept}:
         save_values(folder, {"sections": found})
+
+
+def sections_of(folder: Path) -> dict[str, Any]:
+    """Return the sections of the page of a run; empty if there are none, or the file is damaged."""
+    found = read_values(folder / VALUES).get("sections")
+    return found if isinstance(found, dict) else {}
 
 
 def save(folder: Path, key: str, title: str, blocks: Sequence[Block]) -> None:
@@ -134,9 +140,7 @@ def save(folder: Path, key: str, title: str, blocks: Sequence[Block]) -> None:
     """
     written = [plain(each, partial(write, folder)) for each in blocks]
     values: dict[str, Any] = {"title": title, "blocks": written}
-    save_values(
-        folder, {"sections": {**read_values(folder / VALUES).get("sections", {}), key: values}}
-    )
+    save_values(folder, {"sections": {**sections_of(folder), key: values}})
 
 
 def save_values(folder: Path, values: dict[str, Any]) -> None:
@@ -178,7 +182,7 @@ def write(folder: Path, drawing: Drawing) -> str:
 
 def raster_files(folder: Path) -> Iterable[Path]:
     """Yield the pictures of all sections of a page, as files of pixels."""
-    for section in read_values(folder / VALUES).get("sections", {}).values():
+    for section in sections_of(folder).values():
         for block in section["blocks"]:
             for drawing in block["drawings"]:
                 file = folder / PICTURES / drawing["file"]

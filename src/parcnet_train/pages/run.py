@@ -30,6 +30,7 @@ from parcnet_train.pages.parts import (
     raster_files,
     save,
     save_values,
+    sections_of,
 )
 from parcnet_train.pages.quality import Quality
 from parcnet_train.report.ablation import PAPER_DATA
@@ -100,7 +101,7 @@ def write_page(folder: Path) -> None:
         if blocks := curve_blocks(folder, results["monitor"]):
             save(folder, "curves", "Curves", blocks)
     values = read_values(folder / VALUES)
-    sections = values.get("sections", {})
+    sections = sections_of(folder)
     page = render(
         "parcnet_train.pages",
         "run.html.jinja",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.errors import ConfigError, Fault
+from parcnet_train.errors import ConfigError, Fault, shortened
+from parcnet_train.files import is_number
 from parcnet_train.report.paper.tables import TABLE_2, TASKS, Row
 from parcnet_train.runs.actions import MEASURED
 from parcnet_train.runs.directories import LAST, PROVENANCE, RESULTS
@@ -166,17 +166,15 @@ def read_results(path: Path) -> dict[str, Any]:
         return results
     if missing := [key for key in TOLD if results.get(key) is None]:
         raise ValueError(f"{RESULTS} has no {', '.join(f'`{key}`' for key in missing)}")
+    for key in ("task", "backbone", "data", "monitor"):
+        if not isinstance(results[key], str):
+            raise ValueError(f"`{key}` is {shortened(repr(results[key]))}, not a text")
     for key in ("seed", "parameters"):
         if not is_number(results[key]):
-            raise ValueError(f"`{key}` is {results[key]!r}, not a number")
+            raise ValueError(f"`{key}` is {shortened(repr(results[key]))}, not a number")
     if not is_number(results.get(results["monitor"])):
         raise ValueError(f"it has no metric: `{results['monitor']}` is not a number")
     return results
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
@@ -190,7 +188,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; return None if the file contains none."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

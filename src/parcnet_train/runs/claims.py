@@ -225,10 +225,12 @@ def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     here = folder.resolve()
     record = read_values(folder / RECORD)
+    if not all(isinstance(record.get(key), str) for key in ("id", "directory")):
+        record = {}  # missing, or not written by a run
     if record.get("directory") == str(here):
         return record
     started = datetime.now().astimezone()
-    if is_run(folder) and not is_copy(folder, record):
+    if is_run(folder) and not (record and is_copy(folder, record)):
         started = datetime.fromtimestamp(started_at(folder)).astimezone()
     else:
         record = {}
@@ -245,9 +247,12 @@ def begin(folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def is_copy(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Return whether the recorded run still exists in its first directory, which is another one."""
-    if "directory" not in record:
-        return False
+    """Return whether the recorded run still exists in its first directory, which is another one.
+
+    Args:
+        folder: Run directory.
+        record: Its record, with `id` and `directory`.
+    """
     first = Path(record["directory"])
-    is_there = read_values(first / RECORD).get("id") == record.get("id")
+    is_there = read_values(first / RECORD).get("id") == record["id"]
     return is_there and not first.samefile(folder)

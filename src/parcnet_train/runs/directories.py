@@ -241,9 +241,10 @@ def started_at(run: Path) -> float:
         with contextlib.suppress(ValueError):  # the digits may not be a date
             second = datetime.strptime(match[1], NAME).timestamp()
             return second + 1e-6 * int(match[2] or 1)
-    sessions = read_values(run / PROVENANCE).get("sessions") or [{}]
-    if (started := seconds_of(sessions[0].get("started"))) is not None:
-        return started
+    with contextlib.suppress(LookupError, TypeError):  # it may hold anything
+        started = seconds_of(read_values(run / PROVENANCE)["sessions"][0]["started"])
+        if started is not None:
+            return started
     notes = run / ".hydra"
     return (notes if notes.is_dir() else run).stat().st_mtime
 
@@ -386,8 +387,8 @@ def is_again(folder: Path, overrides: Sequence[str]) -> bool:
     if here.started_by != "torchrun" or here.run_name is None:
         return False
     before, now = (
-        [each for each in texts if not each.startswith("hydra.")]
-        for texts in (record.get("overrides", ()), overrides)
+        [each for each in texts if not str(each).startswith("hydra.")]
+        for texts in (list_in(record, "overrides"), overrides)
     )
     # Hydra's job also has what comes from a checkpoint, at the end.
     return record.get("run_name") == here.run_name and now[: len(before)] == before
@@ -396,10 +397,16 @@ def is_again(folder: Path, overrides: Sequence[str]) -> bool:
 def read_values(path: Path) -> dict[str, Any]:
     """Return the values of a JSON file of a run; empty if it is missing or damaged."""
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError):
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def list_in(values: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list in the values of a JSON file; empty if it is missing or something else."""
+    found = values.get(key)
+    return found if isinstance(found, list) else []
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ def read_lock(path: Path) -> tuple[str, dict[str, Any]]:
         return "", {}
     try:
         holder = json.loads(lines[1])
-    except ValueError:
+    except (ValueError, RecursionError):
         holder = None
     return lines[0].strip(), holder if isinstance(holder, dict) else {}
 
@@ -218,7 +218,7 @@ def is_alive(pid: Any) -> bool:
     """Return whether a process of this machine is running."""
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, TypeError):
+    except (ProcessLookupError, TypeError, OverflowError):  # the file may name anything
         return False
     except PermissionError:
         pass

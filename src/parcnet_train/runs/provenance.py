@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import first_line
 from parcnet_train.files import write_whole
-from parcnet_train.runs.directories import PROVENANCE, config_hash, read_values
+from parcnet_train.runs.directories import PROVENANCE, config_hash, list_in, read_values
 from parcnet_train.runs.environment import hardware, packages, python_version
 from parcnet_train.runs.git import DIFF, Revision, find_revision
 
@@ -73,7 +73,7 @@ class Provenance:
             epoch: First epoch after the checkpoint, counted from 0.
         """
         self.session["from_epoch"] = epoch
-        self.earlier = read_values(self.folder / PROVENANCE).get("sessions", [])
+        self.earlier = list_in(read_values(self.folder / PROVENANCE), "sessions")
 
     def __enter__(self) -> Provenance:
         """Write everything that is known at the start."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import TrainingError
+from parcnet_train.files import is_number
 from parcnet_train.runs.claims import at_work
 from parcnet_train.runs.directories import LAST, RESULTS, config_hash, read_values
 from parcnet_train.runs.locks import HeldError, Lock, read_lock, take_lock
@@ -79,7 +80,8 @@ def take(identity: str, folder: Path) -> Lock:
 def metric_of(folder: Path) -> float | None:
     """Return the monitored metric in the results of a run, None without results."""
     results = read_values(folder / RESULTS)
-    return results.get(results.get("monitor", ""))
+    value = results.get(str(results.get("monitor")))
+    return value if is_number(value) else None
 
 
 def run_once(config: dict[str, Any], act: Callable[[dict[str, Any]], Any]) -> float | None:

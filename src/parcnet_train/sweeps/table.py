@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from parcnet_train.errors import printable
+from parcnet_train.files import is_number
 from parcnet_train.runs.directories import PROGRESS, RESULTS, read_values
 from parcnet_train.terminal import progress_texts
 
@@ -22,6 +24,7 @@ WAITING, RUNNING, GOING_ON = "waiting", "running", "resuming"
 FINISHED, BEFORE, FAILED, STOPPED = "finished", "already finished", "failed", "stopped"
 PRUNED = {FINISHED: "pruned", BEFORE: "already pruned"}  # shown for trials that were pruned
 SHOWN = ("epoch", "epochs", "metric", "value", "seconds_left")  # of progress.json
+NUMBERS = tuple(key for key in SHOWN if key != "metric")
 COLUMNS = ("job", "state", "epoch", "metric", "time left")
 
 
@@ -49,16 +52,23 @@ class Row:
         """Read the progress or the results that the job has written."""
         if self.state in (FINISHED, BEFORE):
             results = read_values(self.folder / RESULTS)
-            metric, epochs = results.get("monitor"), results.get("epochs")
-            self.progress = {
+            metric, epochs = str(results.get("monitor")), results.get("epochs")
+            found = {
                 "epoch": epochs,
                 "epochs": read_values(self.folder / PROGRESS).get("epochs", epochs),
                 "metric": metric,
-                "value": results.get(metric or ""),
+                "value": results.get(metric),
             }
             self.is_pruned = bool(results.get("pruned"))
         elif self.state in (RUNNING, GOING_ON):
-            self.progress = read_values(self.folder / PROGRESS)
+            found = read_values(self.folder / PROGRESS)
+        else:
+            return
+        # Whatever else a damaged file holds is unknown.
+        metric = found.get("metric")
+        self.progress = {key: found[key] for key in NUMBERS if is_number(found.get(key))}
+        if isinstance(metric, str):
+            self.progress["metric"] = printable(metric)
 
 
 def cells(row: Row) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parcnet_train.report.collected import is_number
+from parcnet_train.errors import printable
+from parcnet_train.files import is_number
 from parcnet_train.runs.actions import MEASURED
 from parcnet_train.runs.directories import (
     LOCK,
@@ -145,7 +146,7 @@ class Watcher:
             silent=self.silence(run / PROGRESS) if is_live else None,
             epoch=first_number(progress.get("epoch"), results.get("epochs")),
             epochs=first_number(progress.get("epochs"), results.get("epochs")),
-            metric=metric,
+            metric=printable(metric),
             value=first_number(progress.get("value"), final),
             best=number(progress.get("best")) if final is None or is_live else final,
             pace=number(
@@ -208,7 +209,7 @@ def ending_of(results: Mapping[str, Any], outcome: Mapping[str, Any]) -> tuple[s
         return FINISHED, ""
     if outcome.get("outcome") == STOPPED:
         return STOPPED, ""
-    return FAILED, str(outcome.get("reason") or NO_REASON)
+    return FAILED, printable(str(outcome.get("reason") or NO_REASON))
 
 
 def number(value: Any) -> float | None:

@@ -91,7 +91,7 @@ def read_coco(folder: Path, count: int) -> list[CocoImage]:
             for each in document["images"]
             if each["id"] in of_voc and min(each["height"], each["width"]) >= SHORTEST
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it is not in COCO's format ({type(error).__name__}: {error})"
         raise broken(path, reason) from error
     if len(document["images"]) != count:
