@@ -386,7 +386,7 @@ def test_damaged_sources_are_refused(voc, sbd, coco, tmp_path):
         assert message.startswith(f"{path}: ")
         assert end in message
     scipy.io.savemat(path, {"GTinst": {"Segmentation": mask_of(NEW[0], 1)}})
-    assert refused(voc, sbd, root).startswith(f"{path}: 'GTcls'; {end}")
+    assert refused(voc, sbd, root).startswith(f"{path}: it has no variable GTcls; {end}")
     path.write_bytes(whole)
     annotations = coco / "annotations" / "instances_train2017.json"
     document = json.loads(annotations.read_text())

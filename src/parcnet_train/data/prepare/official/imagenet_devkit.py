@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from parcnet_train.data.prepare.official.mat_files import read_structure
 from parcnet_train.data.prepare.sources import broken
 
 META = "ILSVRC2012_devkit_t12/data/meta.mat"
@@ -64,11 +62,13 @@ def read_member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def read_synsets(content: bytes) -> dict[str, str]:
     """Read the words of each class by wnid, in the order of the labels, from `meta.mat`."""
-    from scipy.io import loadmat
-
-    synsets: Any = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True)["synsets"])
+    synsets: Any = read_structure(
+        content, "synsets", ["ILSVRC2012_ID", "WNID", "words", "num_children"]
+    )
     # Synsets with children are inner nodes of the hierarchy, not classes.
-    classes = {int(s["ILSVRC2012_ID"]): s for s in synsets if int(s["num_children"]) == 0}
+    classes = {
+        int(s["ILSVRC2012_ID"].item()): s for s in synsets if int(s["num_children"].item()) == 0
+    }
     if sorted(classes) != list(range(1, len(classes) + 1)):
         raise ValueError("the numbers of its classes are not 1, 2, 3, ...")
     return {

@@ -7,12 +7,12 @@ most of which have none in VOC 2012.
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from parcnet_train.data.prepare.official.mat_files import read_structure
 from parcnet_train.data.prepare.sources import Source, broken, refuse_missing
 from parcnet_train.data.segmentation.palette import Mask
 
@@ -120,10 +120,10 @@ def read_list(source: Source, name: str) -> set[str]:
 
 def read_sbd(content: bytes) -> Mask:
     """Read a mask, `(H, W)`, of SBD's folder `cls`: field `Segmentation` of structure `GTcls`."""
-    from scipy.io import loadmat
-
-    structure = loadmat(io.BytesIO(content), variable_names=["GTcls"])["GTcls"]
-    mask: Mask = structure["Segmentation"][0, 0]
-    if mask.dtype != np.uint8 or mask.ndim != 2:
+    (structure,) = read_structure(content, "GTcls", ["Segmentation"])
+    mask = structure["Segmentation"]
+    if isinstance(mask, str):
+        raise ValueError("GTcls.Segmentation is a text")
+    if mask.dtype != np.uint8 or mask.ndim != 2 or not mask.size:
         raise ValueError(f"GTcls.Segmentation has type {mask.dtype} and shape {mask.shape}")
     return mask
