@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import hydra
@@ -20,6 +21,7 @@ FINDINGS = 1  # exit code of a check that finds something that a training would 
 
 def main() -> None:
     """Run one action, or several with `-m`; exit with 2 and one line per user error."""
+    logging.raiseExceptions = False  # else each line of a log on a full disk prints a traceback
     collection.pause()
     register_resolvers()
     is_job = follow_launcher(SWEEP)

@@ -17,6 +17,9 @@ from typing import Any, BinaryIO, Protocol
 
 from parcnet_train.errors import UnwritableError, first_line, reason_of
 
+# What the user of a disk can change: it is full, a quota is used up, or it is mounted read-only.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
@@ -73,9 +76,20 @@ def write_whole(path: Path, content: bytes) -> None:
 def unwritable(path: Path | str, error: OSError) -> UnwritableError:
     """Return the error for a file or folder of a run that cannot be written."""
     return UnwritableError(
-        f"{path} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
-        "elsewhere with paths.runs=PATH"
+        f"{path} cannot be written: {reason_of(error)}. Fix: {remedy(error)}, or write elsewhere "
+        "with paths.runs=PATH"
     )
+
+
+def remedy(error: BaseException) -> str:
+    """Return what a user can do about a file that cannot be written.
+
+    Args:
+        error: Error of the operating system, or one that it has caused.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    is_read_only = getattr(cause, "errno", None) in (errno.EROFS, errno.EACCES, errno.EPERM)
+    return "make the folder writable" if is_read_only else "free some disk space"
 
 
 def whole_link(path: Path, link: Callable[[Path], object]) -> None:
@@ -132,17 +146,17 @@ def scratch_folder() -> Iterator[Path]:
     """Make an empty folder for temporary files, which is removed at the end.
 
     Raises:
-        UnwritableError: If the disk is full.
+        UnwritableError: If the disk is full or read-only.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         raise UnwritableError(
-            f"{tempfile.gettempdir()}: the folder for temporary files is full: {reason_of(error)}. "
-            "Fix: free some disk space, or set TMPDIR=PATH"
+            f"{tempfile.gettempdir()}: the folder for temporary files cannot be written: "
+            f"{reason_of(error)}. Fix: free some disk space, or set TMPDIR=PATH"
         ) from error
 
 

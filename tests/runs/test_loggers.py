@@ -1,7 +1,9 @@
 """Loggers never stop a training, and each run directory is one W&B run."""
 
+import errno
 import json
 import logging
+import os
 import shutil
 import sys
 
@@ -11,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from parcnet_train.callbacks.pictures import log_picture
 from parcnet_train.errors import ConfigError
-from parcnet_train.runs.loggers import harmless, wandb_settings
+from parcnet_train.runs.loggers import harmless, wandb_settings, working
 from running import TINY, run
 
 
@@ -24,6 +26,30 @@ class Broken(CSVLogger):
         self.calls += 1
         if self.calls > 1:
             raise ConnectionError("no network\nand more")
+
+
+def test_full_disk_at_a_new_column_keeps_the_rows_of_the_csv_file(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (logger,) = working([harmless(CSVLogger(tmp_path))])
+    logger.log_metrics({"a": 1.0}, 0)
+    logger.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        logger.log_metrics({"a": 2.0, "b": 3.0}, 1)
+        logger.save()
+    (file,) = tmp_path.rglob("metrics.csv")
+    assert file.read_text().splitlines() == ["a,step", "1.0,0"]
+
+
+def test_new_columns_of_the_csv_file_are_added_to_all_rows(tmp_path):
+    (logger,) = working([harmless(CSVLogger(tmp_path))])
+    for step, metrics in enumerate(({"b": 1.0}, {"a": 2.0}, {"b": 3.0})):
+        logger.log_metrics(metrics, step)
+        logger.save()
+    (file,) = tmp_path.rglob("metrics.csv")
+    assert file.read_text().splitlines() == ["a,b,step", ",1.0,0", "2.0,,1", ",3.0,2"]
 
 
 def test_first_failure_gives_one_warning_and_disables_the_logger(tmp_path, caplog):

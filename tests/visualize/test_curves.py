@@ -32,6 +32,14 @@ def run(tmp_path):
     return tmp_path
 
 
+def test_row_that_a_full_disk_has_cut_is_left_out(run):
+    before = read_series(run / "csv")
+    (file,) = run.rglob("metrics.csv")
+    with file.open("a", newline="") as stream:
+        stream.write("0,1")
+    assert read_series(run / "csv") == before
+
+
 def test_series_have_steps_and_values_of_each_metric(run):
     series = read_series(run / "csv")
     assert set(series) == {"train/loss_step", "train/lr", "val/loss", "val/top1"}

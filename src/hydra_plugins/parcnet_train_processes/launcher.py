@@ -74,7 +74,7 @@ class ProcessesLauncher(Launcher):
 
         Raises:
             SystemExit: With code 1 if jobs failed and no optimizing sweeper needs the values, 2 if
-                nothing can be started, 130 or 143 after a signal.
+                nothing can be started, or the jobs cannot be compared, 130 or 143 after a signal.
         """
         from parcnet_train.sweeps.launcher import compare, run_jobs, tell_failed
         from parcnet_train.sweeps.table import FAILED
@@ -96,14 +96,19 @@ class ProcessesLauncher(Launcher):
             for config, row in zip(configs, rows, strict=True)
             if config.action == "fit" and row.state != FAILED
         ]
+        compared = 0
         if is_whole_sweep and trained:
-            compare(list(dict.fromkeys(trained)), Path(self.config.hydra.sweep.dir) / REPORT)
+            compared = compare(
+                list(dict.fromkeys(trained)), Path(self.config.hydra.sweep.dir) / REPORT
+            )
         tell_failed(rows)
         failed = sum(row.state == FAILED for row in rows)
         message = f"{failed} of {len(rows)} jobs failed, see above; the others have finished"
         if failed and is_whole_sweep:
             print(f"error: {message}", file=sys.stderr)
             sys.exit(1)
+        if compared:
+            sys.exit(compared)
         return [returned(*each, message) for each in zip(configs, rows, strict=True)]
 
     def _compose(self, number: int, overrides: Sequence[str]) -> DictConfig:

@@ -49,7 +49,7 @@ from parcnet_train.config.typed import run_spec
 from parcnet_train.distributed.processes import place
 from parcnet_train.distributed.user_errors import user_errors
 from parcnet_train.errors import ConfigError, Fault, ProcessError, UserError, reason_of
-from parcnet_train.files import unwritable
+from parcnet_train.files import FULL, unwritable
 from parcnet_train.runs.actions import ACTIONS, examines
 from parcnet_train.runs.claims import at_work, claim, failure_noted
 from parcnet_train.runs.directories import RESULTS, read_values
@@ -148,13 +148,15 @@ def start(overrides: Sequence[str], config_dir: str | None = None, is_sweep: boo
     try:
         if is_sweep:
             return hydra.multirun("config", run_job, [*overrides, "hydra.mode=MULTIRUN"])
-        try:
-            job = hydra.run("config", run_job, [*overrides, "hydra.mode=RUN"])
-        except OSError as error:  # Hydra writes its own files; errors of a job are in the job
-            raise unwritable(error.filename or "the run directory", error) from error
-        found = job.return_value
+        job = hydra.run("config", run_job, [*overrides, "hydra.mode=RUN"])
+    except OSError as error:  # Hydra writes its own files; the error of a single job is in the job
+        if is_sweep and error.errno not in FULL:
+            raise
+        place = "the directory of the sweep" if is_sweep else "the run directory"
+        raise unwritable(error.filename or place, error) from error
     finally:
         GlobalHydra.instance().clear()
+    found = job.return_value
     if isinstance(found, Exception):
         raise found
     return found

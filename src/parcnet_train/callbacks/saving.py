@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from parcnet_train.distributed.collectives import anywhere
 from parcnet_train.distributed.processes import SAVING, is_srun_task, slurm_job
 from parcnet_train.errors import TrainingError, reason_of
-from parcnet_train.files import whole_file
+from parcnet_train.files import remedy, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,8 @@ class WholeFiles(TorchCheckpointIO):
             if place.is_file():
                 kept, way_out = "the previous checkpoint is kept", ", then resume with ckpt=last"
             raise TrainingError(
-                f"{place} cannot be written: {first_reason(error)}; {kept}. Fix: free some disk "
-                f"space{way_out}"
+                f"{place} cannot be written: {first_reason(error)}; {kept}. Fix: "
+                f"{remedy(error)}{way_out}"
             ) from error
 
 

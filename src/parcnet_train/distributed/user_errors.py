@@ -29,7 +29,8 @@ def user_errors() -> Iterator[None]:
     except UserError as error:
         if here.rank > 0:
             time.sleep(FIRST_WORD)
-        print_error(error)
+        with contextlib.suppress(OSError):  # the output of a job may be a file on a full disk
+            print_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         if here.rank == 0:

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from parcnet_train.distributed.processes import is_restarted, place
-from parcnet_train.errors import CheckpointError
-from parcnet_train.files import to_json, write_whole
+from parcnet_train.errors import CheckpointError, UnwritableError, reason_of
+from parcnet_train.files import remedy, to_json, write_whole
 from parcnet_train.runs.actions import ACTIONS, SECTIONS, action_of
 from parcnet_train.runs.releases import located, weights_in
 
@@ -410,5 +410,18 @@ def list_in(values: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Write `results.json` atomically: flat keys, which the README documents."""
-    write_whole(folder / RESULTS, to_json(results, indent=2))
+    """Write `results.json` atomically: flat keys, which the README documents.
+
+    Raises:
+        UnwritableError: If it cannot be written.
+    """
+    try:
+        write_whole(folder / RESULTS, to_json(results, indent=2))
+    except UnwritableError as error:
+        if not (folder / LAST).is_file():
+            raise
+        raise UnwritableError(
+            f"{folder / RESULTS} cannot be written: {reason_of(error.__cause__ or error)}; the "
+            f"training is complete and saved. Fix: {remedy(error)}, then repeat the command with "
+            f"ckpt={folder}, which evaluates it"
+        ) from error

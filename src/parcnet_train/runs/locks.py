@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from parcnet_train.distributed.processes import is_restarted, job_name, slurm_job
 from parcnet_train.errors import TrainingError, reason_of
+from parcnet_train.files import remedy
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; all containers of a machine share it
 
@@ -153,7 +154,7 @@ def take_lock(path: Path) -> Lock:
 def unwritable(path: Path, error: OSError) -> TrainingError:
     """Return the error for a lock file that cannot be written."""
     return TrainingError(
-        f"{path.parent} cannot be written: {reason_of(error)}. Fix: free some disk space, or write "
+        f"{path.parent} cannot be written: {reason_of(error)}. Fix: {remedy(error)}, or write "
         "to another folder with paths.runs=PATH"
     )
 

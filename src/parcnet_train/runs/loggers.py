@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from parcnet_train.distributed.processes import place
 from parcnet_train.errors import ConfigError, first_line
+from parcnet_train.files import write_whole
 from parcnet_train.runs.claims import begin
 
 log = logging.getLogger(__name__)
@@ -67,9 +70,34 @@ def working(loggers: Iterable[Logger]) -> list[Logger]:
     opened = []
     for logger in loggers:
         attempt(logger, getattr, logger, "experiment", None)
-        if logger not in _failed:
-            opened.append(logger)
+        if logger in _failed:
+            continue
+        if isinstance(logger, CSVLogger) and "://" not in logger.log_dir:  # not in a store
+            keep_rows(logger.experiment)
+        opened.append(logger)
     return opened
+
+
+def keep_rows(writer: Any) -> None:
+    """Make the writer of a `CSVLogger` add columns atomically.
+
+    Lightning truncates the file and writes all rows anew, so a full disk would lose them.
+
+    Args:
+        writer: `CSVLogger.experiment`.
+    """
+
+    def rewrite(columns: Sequence[str]) -> None:
+        path = Path(writer.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        stream = io.StringIO(newline="")
+        table = csv.DictWriter(stream, columns)
+        table.writeheader()
+        table.writerows(rows)
+        write_whole(path, stream.getvalue().encode())
+
+    writer._rewrite_with_new_header = rewrite
 
 
 def wandb_settings(settings: Mapping[str, Any], output: Path) -> dict[str, Any]:

@@ -139,13 +139,17 @@ def tell_failed(rows: Iterable[Row]) -> None:
             print(f"error: {row.name} failed: {row.reason}", file=sys.stderr)
 
 
-def compare(folders: Sequence[Path], output: Path) -> None:
+def compare(folders: Sequence[Path], output: Path) -> int:
     """Compare trainings with each other and with the paper: `action=compare`.
 
     Args:
         folders: Run directories of the trainings.
         output: Folder of the comparison, which is overwritten.
+
+    Returns:
+        Exit code of the command, which has printed why it failed.
     """
     runs = ",".join(quoted(str(folder)) for folder in folders)
     command = [sys.executable, "-m", "parcnet_train", "action=compare", f"report.runs=[{runs}]"]
-    subprocess.run([*command, f"hydra.run.dir={quoted(str(output))}"], check=False)
+    command.append(f"hydra.run.dir={quoted(str(output))}")
+    return subprocess.run(command, check=False).returncode

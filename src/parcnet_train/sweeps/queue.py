@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from parcnet_train.config.compose import PlainConfig
 from parcnet_train.distributed.processes import SWEEP, own_cores
 from parcnet_train.errors import UserError, reason_of
+from parcnet_train.files import unwritable
 from parcnet_train.runs.directories import PROGRESS, config_hash
 from parcnet_train.runs.locks import Lock
 from parcnet_train.sweeps import devices
@@ -23,6 +25,7 @@ from parcnet_train.sweeps.table import BEFORE, FAILED, FINISHED, GOING_ON, RUNNI
 
 OUTPUT = "output.log"  # printed output of a job
 LAST_LINES = 10  # lines of the output that are shown if a job fails
+BLOCK = 2**16  # bytes to write, more than the rest of a page
 LAST_BYTES = 2**16  # bytes that are read for these lines
 
 
@@ -179,6 +182,8 @@ class Queue:
             ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
             output = each.row.folder / OUTPUT
             lines = last_lines(output, each.printed)
+            if not any("error: " in line for line in lines):
+                lines += unwritable_now(each.row.folder)
             each.row.reason = "\n".join(
                 [f"{ending}; the last lines of {output}:", *(f"  {it}" for it in lines)]
             )
@@ -198,6 +203,20 @@ class Queue:
             each.row.state = STOPPED
             each.process.wait()
             each.lock.close()
+
+
+def unwritable_now(folder: Path) -> list[str]:
+    """Return why a folder cannot be written now; a job could not write that into its log either.
+
+    Args:
+        folder: Directory of a job.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(BLOCK))
+    except OSError as error:
+        return [f"error: {unwritable(folder, error)}"]
+    return []
 
 
 def last_lines(output: Path, printed: int) -> list[str]:

@@ -52,12 +52,12 @@ class Row:
         """Read the progress or the results that the job has written."""
         if self.state in (FINISHED, BEFORE):
             results = read_values(self.folder / RESULTS)
-            metric, epochs = str(results.get("monitor")), results.get("epochs")
+            name, epochs = str(results.get("monitor")), results.get("epochs")
             found = {
                 "epoch": epochs,
                 "epochs": read_values(self.folder / PROGRESS).get("epochs", epochs),
-                "metric": metric,
-                "value": results.get(metric),
+                "metric": name,
+                "value": results.get(name),
             }
             self.is_pruned = bool(results.get("pruned"))
         elif self.state in (RUNNING, GOING_ON):

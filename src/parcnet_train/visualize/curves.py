@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -21,8 +22,9 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     logged: list[dict[str, str]] = []
     files = sorted(folder.glob("version_*/metrics.csv"), key=lambda f: int(f.parent.name[8:]))
     for file in files:
-        with file.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
+        text = file.read_text("utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a full disk may have cut the last row
+        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
         first = min((int(row["step"]) for row in rows), default=math.inf)
         logged = [row for row in logged if int(row["step"]) < first] + rows
     return logged

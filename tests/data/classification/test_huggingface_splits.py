@@ -1,9 +1,14 @@
 """Splits and columns of Hugging Face data sets."""
 
+import base64
 import json
+import os
+import pickle
 import shutil
+import struct
 
 import datasets
+import numpy as np
 import pytest
 
 from huggingface_rows import (
@@ -105,3 +110,76 @@ def test_unknown_features_are_refused(image_folder, tmp_path):
     data = rewritten(rows_of(image_folder / "val"), tmp_path / "copy", change)
     with pytest.raises(DataError, match=r"validation-0\.parquet cannot be read \(.*'Hologram'"):
         data.check_files("test")
+
+
+class Code:
+    """Object that runs a command when it is unpickled."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def describe(root, features):
+    """Replace the features in the metadata of both splits."""
+    for file in root.glob("*/dataset_info.json"):
+        info = json.loads(file.read_text())
+        file.write_text(json.dumps({**info, "features": features}))
+
+
+def test_code_in_a_data_set_is_not_executed(root, tmp_path):
+    proof = tmp_path / "executed"
+    script = f"open({str(proof)!r}, 'w').close()"
+    for folder in (root, *root.glob("*/")):  # as data sets of the hub once had it
+        (folder / f"{folder.name}.py").write_text(script)
+    (root / "README.md").write_text("---\ntrust_remote_code: true\n---\n")
+    assert faults_of(root) == []
+    data = base64.b64encode(pickle.dumps(Code(f"touch {proof}"))).decode()
+    for kind in ("Pickle", "os.system"):
+        describe(root, {"image": {"_type": kind, "data": data}})
+        (fault,) = faults_of(root)
+        assert f"cannot be read (Feature type '{kind}' not found." in fault
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([1, 2, 3], "is not a text (1)"),
+        (["a\x1b[31m", "b", "c"], "has a control character or a line end ('a\\x1b[31m')"),
+        (["\ud800", "b", "c"], "is not UTF-8 text"),
+        (5, "Please provide names as a list"),
+    ],
+)
+def test_class_names_that_are_no_texts_are_one_line(root, names, reason):
+    describe(root, {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}})
+    (fault,) = faults_of(root)
+    assert fault.startswith("data.")
+    assert reason in fault
+
+
+@pytest.mark.parametrize("name", ["state.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff\xfe"])
+def test_damaged_descriptions_of_a_split_are_one_line(root, name, content):
+    (root / "train" / name).write_bytes(content)
+    (fault,) = faults_of(root)
+    assert fault.startswith(f"data.root: {root}/train cannot be read (")
+
+
+def test_damaged_offsets_of_images_are_one_line(root):
+    """Arrow itself would read beyond the end of the file, and the process would end."""
+    (file,) = (root / "train").glob("*.arrow")
+    rows = datasets.load_from_disk(str(root / "train"))
+    images = rows.cast_column("image", datasets.Image(decode=False))["image"]
+    offsets = np.cumsum([0, *(len(each["bytes"]) for each in images)]).tolist()
+    before = struct.pack(f"<{len(offsets)}i", *offsets)
+    content = file.read_bytes()
+    assert content.count(before) == 1
+    after = struct.pack(f"<{len(offsets)}i", 0, *([2**30] * (len(offsets) - 1)))
+    file.unlink()  # not the file that is open
+    file.write_bytes(content.replace(before, after))
+    data = HuggingFaceData(str(root), **SETTINGS)
+    with pytest.raises(DataError, match=r"train cannot be read \(.*offset"):
+        data.make_set(data.train_folder, None)

@@ -29,7 +29,7 @@ from parcnet_train.data.decoding import Image, decode, read_image, unreadable
 from parcnet_train.data.headers import MAX_PIXELS
 from parcnet_train.data.samplers import SampleKey
 from parcnet_train.data.stores.paths import AnyPath, local_folder
-from parcnet_train.errors import DataError, UnreadableError
+from parcnet_train.errors import DataError, UnreadableError, shortened, unfit_name
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,15 @@ class HuggingFaceData(ImageFolderData):
                 f"{type(labels).__name__}, which has no class names; expected a ClassLabel. Fix: "
                 "create one with class_encode_column"
             )
-        return list(labels.names)
+        names = list(labels.names)
+        for name in names:
+            reason = "is not a text" if not isinstance(name, str) else unfit_name(name)
+            if reason is not None:
+                raise DataError(
+                    f"data.label_column={self.label_column}: a class name of {folder} {reason} "
+                    f"({shortened(repr(name))}); expected printable text. Fix: rename the class"
+                )
+        return names
 
     def make_set(
         self, folder: AnyPath, transform: Callable[[Image, SampleKey], Image]

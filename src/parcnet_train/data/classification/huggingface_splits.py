@@ -106,7 +106,8 @@ def rows_of(folder: Path, columns: Sequence[str]) -> Any:
 
     Args:
         folder: Path of an existing split.
-        columns: Columns to read from Parquet files.
+        columns: Columns to read from Parquet files, and to verify; the images themselves are not
+            read.
 
     Raises:
         DataError: If the split cannot be read.
@@ -114,8 +115,12 @@ def rows_of(folder: Path, columns: Sequence[str]) -> Any:
     datasets = import_datasets()
     try:
         if (folder / SAVED).is_file():
-            return datasets.load_from_disk(str(folder))
-        return datasets.Dataset.from_parquet(parquet_files(folder), columns=list(columns))
+            rows = datasets.load_from_disk(str(folder))
+        else:
+            rows = datasets.Dataset.from_parquet(parquet_files(folder), columns=list(columns))
+        # Arrow trusts the offsets in a file; damaged ones would end the process by a signal.
+        rows.data.table.select(list(columns)).validate(full=True)
+        return rows
     except Exception as error:  # any error of the reader is caused by these files
         raise unreadable(folder, error) from error
 
