@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import sys
 
 import cv2
@@ -191,7 +192,11 @@ def call_here(tmp_path, monkeypatch):
     def call_main(*arguments):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["parcnet_train", *arguments])
-        entry.main()
+        monkeypatch.setattr(logging, "raiseExceptions", True)  # `main` changes it, and Ctrl-C
+        try:
+            entry.main()
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     yield call_main
     root = logging.getLogger()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import hydra
@@ -51,6 +52,8 @@ def main() -> None:
     try:
         run_and_report(run)  # cuts Hydra's own frames from a traceback
     finally:
+        # All is written, so another Ctrl-C ends the process, without a traceback of what cleans up.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         collection.resume()  # what exists now need not be collected before the process ends
 
 
