@@ -70,18 +70,16 @@ def test_full_disk_at_the_results_of_a_training(disk, command):
     assert (run / "report.html").is_file()
 
 
-@pytest.mark.parametrize("file", ["report.json", "report.html", "pictures/final.jpg"])
+@pytest.mark.parametrize("file", ["report.json", "report.html"])
 def test_full_disk_at_the_page_of_an_evaluation_is_a_warning(disk, command, file):
     run, output = disk / "run", disk / "out"
     assert command("nothing", *TINY, f"hydra.run.dir={run}").returncode == 0
     before = content(run)
     done = command(file, "action=test", f"ckpt={run}", f"hydra.run.dir={output}")
-    is_picture = file == "pictures/final.jpg"  # it comes before the results
-    assert done.returncode == (2 if is_picture else 0), done.stderr
+    assert done.returncode == 0, done.stderr
     assert f"{output / file} cannot be written: {SPACE}" in done.stdout
-    assert len(errors(done)) == is_picture
     assert content(run) == before
-    assert (output / "results.json").is_file() != is_picture
+    assert (output / "results.json").is_file()
     assert not (output / "report.html").exists()
 
 

@@ -137,7 +137,7 @@ def test_a_full_scratch_folder_is_an_error(monkeypatch, tmp_path):
     with pytest.raises(TrainingError) as refusal, scratch_folder():
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(refusal.value).startswith(f"{tmp_path}: ")
-    assert "full: No space left on device" in str(refusal.value)
+    assert "cannot be written: No space left on device" in str(refusal.value)
     assert "TMPDIR=PATH" in str(refusal.value)
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match="Is a directory"), scratch_folder() as folder:
