@@ -11,7 +11,7 @@ from parcnet_train.build import build_model, height_and_width
 from parcnet_train.checkpoints.checkpoints import model_state
 from parcnet_train.checkpoints.reading import read_checkpoint
 from parcnet_train.checkpoints.state_dict_diff import weight_differences
-from parcnet_train.errors import CheckpointError, UserError, first_line
+from parcnet_train.errors import CheckpointError, UserError, first_line, printable, shortened
 from parcnet_train.models.model import Model
 from parcnet_train.predict.tasks import predictor_of
 from parcnet_train.runs.directories import checkpoint_in
@@ -57,9 +57,10 @@ def restore(
     model = network_in(checkpoint, f"ckpt={path}", packages)
     state = model_state(checkpoint, ema)
     if lines := weight_differences(state, model.state_dict()):
+        shown = printable(shortened(checkpoint.get("parcnet_train_version")))
         first = (
             f"ckpt={path}: its weights do not fit its configuration in parcnet_train "
-            f"{__version__}; it was written by {checkpoint.get('parcnet_train_version')}"
+            f"{__version__}; it was written by {shown}"
         )
         raise CheckpointError("\n".join([first, *lines]))
     model.load_state_dict(state)

@@ -84,6 +84,7 @@ def test_config_that_is_no_json_object_is_refused(folder, text):
         ({"class_names": ["ant", "bee"]}, "class_names has 2 names, but num_classes is 3"),
         ({"class_names": ["ant", "bee", 3]}, "class_names has entries that are no str"),
         ({"format": 99}, "format is 99; expected 1. Fix: update parcnet-train"),
+        pytest.param({"format": ["a" * 5000]}, "format is ['a", id="a long value"),
         ({"sha256": None}, "sha256 is missing"),
         ({"epoch": "first"}, "epoch is missing or invalid; expected int"),
         ({"config": {"backbone": None}}, "config.backbone is missing; expected a mapping"),
@@ -113,7 +114,9 @@ def test_config_that_is_no_json_object_is_refused(folder, text):
 )
 def test_invalid_section_is_refused(folder, values, message):
     change(folder, **values)
-    assert is_like(refused(folder), f"ckpt={folder}: config.json: parcnet_train.{message}")
+    found = refused(folder)
+    assert is_like(found, f"ckpt={folder}: config.json: parcnet_train.{message}")
+    assert len(found) < 1000
 
 
 @pytest.mark.parametrize(

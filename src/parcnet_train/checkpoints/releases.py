@@ -17,7 +17,7 @@ from safetensors.torch import load
 
 from parcnet_train.checkpoints.renamed import renamed
 from parcnet_train.data.channels import RGB
-from parcnet_train.errors import CheckpointError, first_line, reason_of
+from parcnet_train.errors import CheckpointError, first_line, printable, reason_of, shortened
 from parcnet_train.files import read_regular
 from parcnet_train.runs.releases import CONFIG, OURS, read_config
 
@@ -122,7 +122,8 @@ def fault_of(ours: Mapping[str, Any], num_classes: Any) -> str | None:
         num_classes: Number of classes that the part for timm has.
     """
     if ours.get("format") != FORMAT:
-        return f"format is {ours.get('format')}; expected {FORMAT}. Fix: update parcnet-train"
+        found = printable(shortened(ours.get("format")))
+        return f"format is {found}; expected {FORMAT}. Fix: update parcnet-train"
     if fault := fault_of_types(ours):
         return fault
     config, names = ours["config"], ours["class_names"]
@@ -131,7 +132,8 @@ def fault_of(ours: Mapping[str, Any], num_classes: Any) -> str | None:
     if not -1 <= ours["epoch"] < LAST:  # -1: converted
         return f"epoch is not from -1 to {LAST - 1}"
     if len(names) != num_classes:
-        return f"class_names has {len(names)} names, but num_classes is {num_classes}"
+        given = printable(shortened(num_classes))
+        return f"class_names has {len(names)} names, but num_classes is {given}"
     return fault_of_config(config) or fault_of_choices(ours["choices"])
 
 
