@@ -128,6 +128,11 @@ def test_empty_and_missing_buckets_are_refused(image_folder, monkeypatch, tmp_pa
         open_root("memory://no", str(tmp_path), 1.0).is_dir()
 
 
+def test_reading_without_a_fault_never_waits(root, image_folder, monkeypatch):
+    monkeypatch.setattr(remote.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    assert (root / NAME).read_bytes() == (image_folder / NAME).read_bytes()
+
+
 def test_missing_package_is_reported(monkeypatch, tmp_path):
     monkeypatch.setitem(remote.PACKAGES, "s3", ("no_such_package", "s3"))
     root = open_root("s3://bucket", str(tmp_path), 1.0)

@@ -120,9 +120,7 @@ class RemoteStore(PieceStore):
         """Read parts of objects at once, see `PieceStore`; repeat what fails for a minute."""
         contents: dict[int, bytes] = {}
         waiting = [number for number, piece in enumerate(pieces) if piece.length]
-        for is_last in attempts():
-            if not waiting:
-                break
+        for is_last in attempts() if waiting else ():
             results = self.attempt([pieces[number] for number in waiting])
             failed: list[int] = []
             for number, result in zip(waiting, results, strict=True):
@@ -138,6 +136,8 @@ class RemoteStore(PieceStore):
                 else:
                     failed.append(number)
             waiting = failed
+            if not waiting:
+                break
         return [contents.get(number, b"") for number in range(len(pieces))]
 
     def attempt(self, pieces: Sequence[Piece]) -> list[Any]:
