@@ -133,10 +133,6 @@ def run_and_compare(task, starts, folder):
     assert_same_training(folder / "straight", folder / "changed")
 
 
-def test_two_processes_are_killed_and_one_goes_on_with_several_batches(tmp_path):
-    run_and_compare("classification", [TWO, PARTS], tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_killed_and_resumed_by_other_processes(task, tmp_path):
