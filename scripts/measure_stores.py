@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument("root", type=Path, metavar="CIFAR10", help="folder with train/ and val/")
     parser.add_argument("work", type=Path, metavar="WORK", help="folder for everything else")
     parser.add_argument("--write", type=Path, help="Markdown file whose measured part is replaced")
-    parser.add_argument("--per-class", type=int, default=200, help="training images per class")
-    parser.add_argument("--repeats", type=int, default=5, help="timed epochs")
+    parser.add_argument("--per-class", type=int, default=500, help="training images per class")
+    parser.add_argument("--repeats", type=int, default=3, help="timed epochs")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     folder, packed = work / "folder", work / "packed"
