@@ -19,8 +19,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from parcnet_train.distributed.processes import is_restarted, job_name, slurm_job
-from parcnet_train.errors import TrainingError, reason_of
-from parcnet_train.files import remedy
+from parcnet_train.files import unwritable
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux; all containers of a machine share it
 
@@ -72,7 +71,7 @@ class Lock:
         """Write the note and the holder of the lock.
 
         Raises:
-            TrainingError: If the file cannot be written; the lock is then released.
+            UnwritableError: If the file cannot be written; the lock is then released.
         """
         self.note = note
         holder = {
@@ -88,7 +87,7 @@ class Lock:
         except OSError as error:
             with contextlib.suppress(OSError):  # closing writes what is left, and fails again
                 self.file.close()
-            raise unwritable(self.path, error) from error
+            raise unwritable(self.path.parent, error) from error
 
     def close(self) -> None:
         """Release the lock; the file is kept if it has a note."""
@@ -129,7 +128,7 @@ def take_lock(path: Path) -> Lock:
 
     Raises:
         HeldError: If another process holds the lock, or one on another machine never released it.
-        TrainingError: If the file cannot be written.
+        UnwritableError: If the file cannot be written.
     """
     try:
         while True:
@@ -145,18 +144,10 @@ def take_lock(path: Path) -> Lock:
             file.close()
             raise HeldError(holder, path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path.parent, error) from error
     lock = Lock(path, file, note)
     lock.sign(note)
     return lock
-
-
-def unwritable(path: Path, error: OSError) -> TrainingError:
-    """Return the error for a lock file that cannot be written."""
-    return TrainingError(
-        f"{path.parent} cannot be written: {reason_of(error)}. Fix: {remedy(error)}, or write "
-        "to another folder with paths.runs=PATH"
-    )
 
 
 def read_lock(path: Path) -> tuple[str, dict[str, Any]]:
