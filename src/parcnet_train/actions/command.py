@@ -152,8 +152,8 @@ def start(overrides: Sequence[str], config_dir: str | None = None, is_sweep: boo
     except OSError as error:  # Hydra writes its own files; the error of a single job is in the job
         if is_sweep and error.errno not in FULL:
             raise
-        place = "the directory of the sweep" if is_sweep else "the run directory"
-        raise unwritable(error.filename or place, error) from error
+        written = "the directory of the sweep" if is_sweep else "the run directory"
+        raise unwritable(error.filename or written, error) from error
     finally:
         GlobalHydra.instance().clear()
     found = job.return_value

@@ -304,7 +304,7 @@ def cause_of_end(text: str, loader: DataLoader[Any], worker: int) -> str:
         return f" by {names.get(killed[1], killed[1])}"
     if exited := re.search(r"with exit code (\d+)", text):
         return f" with exit code {exited[1]}"
-    # Another reader of the process's end was faster than PyTorch's.
+    # The third message names no cause.
     iterator: Any = loader._iterator
     code = iterator._workers[worker].exitcode if iterator is not None else None
     if code is None:

@@ -161,7 +161,7 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(results.get("action"), str):
         raise ValueError(f"{RESULTS} has no `action`")
     if (status := results.get("status")) != "done":
-        raise ValueError(f"its status is {status!r}, not 'done'")
+        raise ValueError(f"its status is {shortened(repr(status))}, not 'done'")
     if results["action"] not in MEASURED:
         return results
     if missing := [key for key in TOLD if results.get(key) is None]:
