@@ -1,12 +1,12 @@
 """A training on a disk that is full: a tmpfs of a given size, which only root can mount."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from mounts import needs_root
 from parcnet_train.checkpoints.reading import read_checkpoint
 from running import TINY
 
@@ -54,9 +54,7 @@ def disk(request, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a tmpfs, on Linux"
-)
+@needs_root
 @pytest.mark.parametrize("disk", SIZES, indirect=True)
 def test_a_full_disk_is_one_line_and_the_run_resumes_once_there_is_space(disk, tmp_path):
     done = train(tmp_path)
@@ -77,9 +75,7 @@ def test_a_full_disk_is_one_line_and_the_run_resumes_once_there_is_space(disk, t
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a tmpfs, on Linux"
-)
+@needs_root
 @pytest.mark.parametrize("disk", ["200m"], indirect=True)
 @pytest.mark.parametrize("action", ["test", "report"])
 def test_results_and_reports_on_a_full_disk_are_one_line(disk, tmp_path, action):
