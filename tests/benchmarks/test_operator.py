@@ -38,6 +38,7 @@ def test_variant_runs_what_its_name_says(layout, dtype, axis, which, monkeypatch
     assert ("dx" in seen, "dk" in seen) == (which == "forward_backward",) * 2
 
 
+@pytest.mark.slow
 def test_both_is_the_sum_of_the_axes_within_each_round():
     timings = time_operators(SHAPE, 3, torch.device("cpu"))
     for layout, dtype, which in itertools.product(

@@ -72,6 +72,7 @@ def test_int8_that_loses_too_much_is_removed(form, way_out, trained, tmp_path, m
     assert not list(tmp_path.glob("parcnet_xs*"))
 
 
+@pytest.mark.slow
 def test_int8_reads_training_images_even_where_nothing_is_verified(trained, tmp_path):
     overrides = (f"ckpt={trained[0]}", "export.verify=none", "export.calibration_images=4")
     results = run((*INT8, *overrides), tmp_path)

@@ -50,7 +50,11 @@ def leaves(value):
     return [np.array(value)]
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+# Shards of objects need everything that the other two need.
+FEWER = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:3]]
+
+
+@pytest.mark.parametrize("kind", [*FEWER, KINDS[3]])
 @pytest.mark.parametrize("task", OF_TASKS)
 def test_batches_are_those_of_the_folder(task, kind, request, monkeypatch, tmp_path_factory):
     folder = request.getfixturevalue(OF_TASKS[task][1])

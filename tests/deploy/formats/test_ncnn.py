@@ -23,8 +23,8 @@ def path_in(folder):
     ("backbone", "task"),
     [
         ("parcnet_xs", "detection"),
-        ("mobilevit_xxs", "segmentation"),
-        ("parc_convnext_xt", "classification"),
+        pytest.param("mobilevit_xxs", "segmentation", marks=pytest.mark.slow),
+        pytest.param("parc_convnext_xt", "classification", marks=pytest.mark.slow),
     ],
 )
 def test_outputs_match_pytorch(backbone, task, tmp_path):
